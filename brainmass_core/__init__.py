@@ -1,0 +1,3 @@
+"""brainmass: from raw fMRI scans to a diagnosis model a lab can defend."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,27 @@
+"""The configuration: its pydantic tree, loading with readable errors, and hashes."""
+
+from brainmass_core.config.hashing import batch_of, stable_hash, stage_hash
+from brainmass_core.config.load import (
+    ConfigError,
+    dump_config,
+    list_presets,
+    load_config,
+    parse_config,
+)
+from brainmass_core.config.model import STAGES, Config, Dataset, Stage, Task
+
+__all__ = [
+    "STAGES",
+    "Config",
+    "ConfigError",
+    "Dataset",
+    "Stage",
+    "Task",
+    "batch_of",
+    "dump_config",
+    "list_presets",
+    "load_config",
+    "parse_config",
+    "stable_hash",
+    "stage_hash",
+]

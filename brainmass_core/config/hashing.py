@@ -1,0 +1,82 @@
+"""Stable hashes: the batch of a participant, and which configuration made a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from brainmass_core.config.model import Config
+
+
+def stable_hash(*parts: str) -> int:
+    """A 63-bit hash that is the same on every machine and in every process."""
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def batch_of(dataset: str, participant: str, batches: int) -> int:
+    """The batch to which all runs of a participant belong."""
+    return stable_hash(dataset, participant) % batches
+
+
+def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
+    """Hash of the part of the configuration that a result depends on.
+
+    Parameters
+    ----------
+    stage : str
+        One of `STAGES`.
+    name : str, optional
+        The data set (up to `pfc`) or the task (`finetune`, `report`).
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits. A stage's hash contains those of the stages before it, so a knob
+        changes what depends on it and nothing else.
+    """
+    text = json.dumps(_stage_part(config, stage, name), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _stage_part(config: Config, stage: str, name: str | None) -> dict:
+    def part(section: str, **drop: Any) -> Any:
+        return getattr(config, section).model_dump(mode="json", **drop)
+
+    def before(earlier: str, key: str | None = name) -> str:
+        return stage_hash(config, earlier, key)
+
+    if stage == "scans":
+        dataset = config.datasets[str(name)].model_dump(mode="json", exclude={"band_pass"})
+        return {"name": name, "dataset": dataset, "seed": config.seed}
+    if stage == "preprocess":
+        return {"before": before("scans"), "preprocess": part("preprocess")}
+    if stage == "timeseries":
+        dataset = config.datasets[str(name)]
+        earlier = "preprocess" if dataset.kind == "bids" else "scans"
+        return {
+            "before": before(earlier),
+            "atlas": part("atlas"),
+            "timeseries": part("timeseries"),
+            "band_pass": dataset.band_pass,
+        }
+    if stage == "connectivity":
+        return {"before": before("timeseries"), "connectivity": part("connectivity")}
+    if stage == "pfc":
+        return {"before": before("timeseries"), "pfc": part("pfc"), "seed": config.seed}
+    if stage == "pretrain":
+        sources = [n for n, d in config.datasets.items() if d.role != "external"]
+        own = part("pretrain", exclude={"checkpoint_steps", "nodes", "processes_per_node"})
+        return {"before": [before("pfc", n) for n in sources], "pretrain": own}
+    if stage == "finetune":
+        task = config.tasks[str(name)]
+        return {
+            "before": [before("connectivity", n) for n in task.datasets],
+            "pretrain": stage_hash(config, "pretrain"),
+            "task": task.model_dump(mode="json"),
+            "finetune": part("finetune"),
+            "seed": config.seed,
+        }
+    tasks = [name] if name else list(config.tasks)
+    return {"before": [before("finetune", t) for t in tasks], "report": part("report")}

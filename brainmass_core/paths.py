@@ -1,0 +1,55 @@
+"""Where everything lies under the results folder: one place, read by rules and stages alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Paths below one results folder.
+
+    Parameters
+    ----------
+    results : Path
+        ``results`` of the configuration.
+    """
+
+    results: Path
+
+    def scans(self, dataset: str) -> Path:
+        """Scans table of a data set."""
+        return self.results / "scans" / f"{dataset}.parquet"
+
+    def batch(self, stage: str, dataset: str, batch: int | str) -> Path:
+        """Table of one batch of a stage."""
+        return self.results / stage / dataset / f"{batch}.parquet"
+
+    def manifest(self, stage: str, dataset: str, batch: int | str) -> Path:
+        """What happened to each scan of a batch; never beside the tables, so `*.parquet` is data."""
+        return self.results / "manifest" / stage / dataset / f"{batch}.parquet"
+
+    def work(self, stage: str, dataset: str, batch: int | str) -> Path:
+        """Finished scans of an unfinished batch. No declared output: Snakemake must not wipe it."""
+        return self.results / "work" / stage / dataset / str(batch)
+
+    def log(self, stage: str, *parts: str) -> Path:
+        """Log of a job or a scan; below the results, so that two studies never share one."""
+        return self.results.joinpath("logs", stage, *parts)
+
+    def derivatives(self, dataset: str) -> Path:
+        """Small BIDS derivatives (transforms, masks, confounds) of `preprocess`."""
+        return self.results / "preprocess" / dataset / "derivatives"
+
+    def pretrain(self, model: str) -> Path:
+        """Folder of a pre-trained model."""
+        return self.results / "pretrain" / model
+
+    def finetune(self, task: str) -> Path:
+        """Folder of a task's predictions and metrics."""
+        return self.results / "finetune" / task
+
+    def report(self, page: str) -> Path:
+        """A page of the report: a task's name, or ``index``."""
+        return self.results / "report" / f"{page}.html"

@@ -1,0 +1,288 @@
+"""The pyarrow schema of every table, reading and atomic writing.
+
+A file is published only whole: it is written beside its final name, synced and renamed. Each file
+carries its table's name, the schema version and the hash of the configuration that made it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+VERSION = 1
+
+_F32 = pa.float32()
+_STATUS = [("status", pa.string()), ("reason", pa.string())]
+
+SCANS = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        ("dataset", pa.string()),
+        ("participant_id", pa.string()),
+        ("session", pa.string()),
+        ("task", pa.string()),
+        ("run", pa.string()),
+        ("kind", pa.string()),
+        ("bold_path", pa.string()),
+        ("bold_key", pa.string()),
+        ("t1w_path", pa.string()),
+        ("mask_path", pa.string()),
+        ("confounds_path", pa.string()),
+        ("t_r", pa.float64()),
+        ("slice_timing", pa.list_(pa.float64())),
+        ("n_volumes", pa.int64()),
+        ("site", pa.string()),
+        ("age", pa.float64()),
+        ("sex", pa.string()),
+        ("mean_fd", pa.float64()),
+        ("role", pa.string()),
+        ("split", pa.string()),
+        ("batch", pa.int64()),
+        ("excluded_reason", pa.string()),
+    ]
+)
+PREPROCESS = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        *_STATUS,
+        ("step", pa.string()),
+        ("seconds", pa.float64()),
+        ("peak_rss", pa.float64()),
+        ("outputs", pa.map_(pa.string(), pa.string())),
+        ("sha256", pa.map_(pa.string(), pa.string())),
+        ("seconds_per_step", pa.map_(pa.string(), pa.float64())),
+        ("space", pa.string()),
+        ("t_r", pa.float64()),
+        ("n_volumes", pa.int64()),
+        ("n_volumes_censored", pa.int64()),
+        ("mean_fd", pa.float64()),
+        ("std_dvars", pa.float64()),
+        ("tsnr", pa.float64()),
+        ("mask_dice", pa.float64()),
+        ("template_correlation", pa.float64()),
+        ("coregistration_cost", pa.float64()),
+    ]
+)
+MANIFEST = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("dataset", pa.string()),
+        ("batch", pa.int64()),
+        ("scan_id", pa.string()),
+        *_STATUS,
+        ("step", pa.string()),
+        ("remedy", pa.string()),
+        ("log", pa.string()),
+        ("seconds", pa.float64()),
+        ("peak_rss_mb", pa.float64()),
+    ]
+)
+PREDICTIONS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("method", pa.string()),
+        ("repeat", pa.int64()),
+        ("fold", pa.int64()),
+        ("scan_id", pa.string()),
+        ("participant_id", pa.string()),
+        ("y_true", pa.int64()),
+        ("y_score", pa.float64()),
+        ("y_pred", pa.int64()),
+        ("site", pa.string()),
+        ("n_train", pa.int64()),
+    ]
+)
+METRICS = pa.schema(
+    [("task", pa.string()), ("method", pa.string()), ("n_participants", pa.int64())]
+    + [
+        (f"{metric}{suffix}", pa.float64())
+        for metric in (
+            "accuracy",
+            "auc",
+            "sensitivity",
+            "specificity",
+            "balanced_accuracy",
+            "f1",
+        )
+        for suffix in ("", "_low", "_high")
+    ]
+)
+HISTORY = pa.schema(
+    [("step", pa.int64()), ("epoch", pa.int64()), ("lr", pa.float64())]
+    + [
+        (name, pa.float64())
+        for name in (
+            "loss",
+            "loss_alignment",
+            "loss_classification",
+            "loss_reconstruction",
+            "embedding_std",
+            "effective_rank",
+        )
+    ]
+)
+
+
+def timeseries_schema(n_rois: int) -> pa.Schema:
+    """Schema of the time series of one atlas; `bold` is (n_timepoints, n_rois)."""
+    return pa.schema(
+        [
+            ("scan_id", pa.string()),
+            *_STATUS,
+            ("atlas", pa.string()),
+            ("space", pa.string()),
+            ("denoise", pa.string()),
+            ("t_r", pa.float64()),
+            ("n_timepoints", pa.int64()),
+            ("n_censored", pa.int64()),
+            ("residual_dof", pa.float64()),
+            ("n_rois", pa.int64()),
+            ("n_empty_rois", pa.int64()),
+            ("mean_fd", pa.float64()),
+            ("coverage", pa.list_(_F32, n_rois)),
+            ("bold", pa.list_(pa.field("element", pa.list_(_F32, n_rois)))),
+        ]
+    )
+
+
+def connectivity_schema(n_rois: int) -> pa.Schema:
+    """Schema of FC: `fc` is the upper triangle, row-major, without the diagonal."""
+    element = pa.field("element", _F32, nullable=False)
+    return pa.schema(
+        [
+            ("scan_id", pa.string()),
+            ("estimator", pa.string()),
+            ("n_timepoints", pa.int64()),
+            ("fc", pa.list_(element, n_edges(n_rois))),
+        ]
+    )
+
+
+def pfc_schema(n_rois: int) -> pa.Schema:
+    """Schema of pseudo-FC: `fc` is float16, little-endian, upper triangle in row-major order."""
+    return pa.schema(
+        [
+            ("scan_id", pa.string()),
+            ("view", pa.int32()),
+            ("n_kept", pa.int32()),
+            ("seed", pa.int64()),
+            ("fc", pa.binary(2 * n_edges(n_rois))),
+        ],
+        metadata={"dtype": "<f2", "order": "upper triangle, row-major", "n_rois": str(n_rois)},
+    )
+
+
+def n_edges(n_rois: int) -> int:
+    """Number of edges of an undirected graph without loops."""
+    return n_rois * (n_rois - 1) // 2
+
+
+class TableError(ValueError):
+    """A table that cannot be read or is not what was expected."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written or the disk is full; `path` is then left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(
+    path: Path, table: pa.Table, name: str, config_hash: str = "", **options: Any
+) -> None:
+    """Publish a table atomically.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table, such as ``scans``; written to the metadata with the version.
+    config_hash : str
+        Hash of the configuration that made it.
+    **options
+        Passed to `pyarrow.parquet.write_table`, such as ``row_group_size``.
+    """
+    metadata = {
+        **(table.schema.metadata or {}),
+        b"brainmass_table": name.encode(),
+        b"brainmass_version": str(VERSION).encode(),
+        b"brainmass_config_hash": config_hash.encode(),
+    }
+    options.setdefault("compression", "zstd")
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, **options)
+
+
+def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a table and check that it is the one expected.
+
+    Raises
+    ------
+    TableError
+        If the file is missing, damaged, another table, or of another schema version; the message
+        says which target makes it anew.
+    """
+    remedy = f"remove it and run: snakemake --cores all {name}"
+    if not path.exists():
+        raise TableError(f"{path}: no such table; run: snakemake --cores all {name}")
+    try:
+        # not a path but an open file: pyarrow would read folder names as partition columns
+        with open(path, "rb") as file:
+            table = pq.ParquetFile(file).read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
+    metadata = table.schema.metadata or {}
+    found = metadata.get(b"brainmass_table", b"no brainmass table").decode()
+    version = metadata.get(b"brainmass_version", b"none").decode()
+    if found != name or version != str(VERSION):
+        raise TableError(
+            f"{path}: found {found!r} version {version}, expected {name!r} version {VERSION}; "
+            f"{remedy}"
+        )
+    return table
+
+
+def config_hash_of(path: Path) -> str:
+    """The configuration hash in a table's metadata, empty if there is none."""
+    metadata = pq.read_metadata(path).metadata or {}
+    return metadata.get(b"brainmass_config_hash", b"").decode()
+
+
+def from_rows(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows to a table of exactly this schema; missing keys become null.
+
+    Raises
+    ------
+    KeyError
+        If a row has a key that the schema lacks.
+    """
+    for row in rows:
+        unknown = set(row) - set(schema.names)
+        if unknown:
+            raise KeyError(f"not in the schema: {sorted(unknown)}")
+    return pa.Table.from_pylist(rows, schema=schema)
