@@ -1,0 +1,175 @@
+"""Functional connectivity (FC): estimators and vectors as pure functions, and the stage.
+
+An FC vector is the upper triangle without the diagonal, in row-major order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# A spread this far below the level of a signal is rounding, not signal.
+CONSTANT = 1e-10
+
+
+def standardise(x: np.ndarray) -> np.ndarray:
+    """Z-score every ROI over time with the population standard deviation.
+
+    Parameters
+    ----------
+    x : ndarray (..., n_timepoints, n_rois)
+
+    Returns
+    -------
+    ndarray (..., n_timepoints, n_rois)
+        In float64; the series of a constant ROI is zero.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    mean = x.mean(axis=-2, keepdims=True)
+    centred = x - mean
+    std = np.sqrt(np.mean(centred**2, axis=-2, keepdims=True))
+    constant = std <= CONSTANT * np.abs(mean)
+    return np.where(constant, 0.0, centred / np.where(constant, 1.0, std))
+
+
+def pearson(x: np.ndarray) -> np.ndarray:
+    """Pearson correlation between all ROIs.
+
+    Parameters
+    ----------
+    x : ndarray (..., n_timepoints, n_rois)
+
+    Returns
+    -------
+    ndarray (..., n_rois, n_rois)
+        In [-1, 1], symmetric, diagonal 1. A constant ROI correlates 0 with every other.
+
+    Raises
+    ------
+    ValueError
+        If `x` has fewer than two timepoints or a value that is not finite.
+    """
+    z = standardise(_checked(x))
+    r = np.clip(np.swapaxes(z, -1, -2) @ z / z.shape[-2], -1.0, 1.0)
+    return _with_unit_diagonal(r)
+
+
+def ledoit_wolf(x: np.ndarray) -> np.ndarray:
+    """Correlation from the Ledoit-Wolf covariance of the z-scored series.
+
+    This is what nilearn's ``ConnectivityMeasure(kind="correlation")`` gives by default. With z the
+    z-scores, S = z'z/n, p ROIs, n timepoints, m = tr(S)/p, the shrinkage is s = min(b, d)/d with
+    d = ||S||²/p - m² and b = (mean over time of ||z_t||⁴ - ||S||²)/(n p) (Ledoit & Wolf 2004,
+    doi:10.1016/S0047-259X(03)00096-4).
+
+    Parameters
+    ----------
+    x : ndarray (..., n_timepoints, n_rois)
+
+    Returns
+    -------
+    ndarray (..., n_rois, n_rois)
+        Symmetric, diagonal 1. A constant ROI correlates 0 with every other.
+
+    Raises
+    ------
+    ValueError
+        If `x` has fewer than two timepoints or a value that is not finite.
+    """
+    z = standardise(_checked(x))
+    n, p = z.shape[-2:]
+    s = np.swapaxes(z, -1, -2) @ z / n
+    norm = np.sum(s**2, axis=(-2, -1))
+    mean = np.trace(s, axis1=-2, axis2=-1) / p
+    delta = norm / p - mean**2
+    beta = (np.mean(np.sum(z**2, axis=-1) ** 2, axis=-1) - norm) / (n * p)
+    beta = np.clip(beta, 0.0, np.maximum(delta, 0.0))
+    shrinkage = np.where(delta > 0, beta / np.where(delta > 0, delta, 1.0), 0.0)
+    # every ROI that varies has the same shrunk variance, so one number turns S into correlations
+    variance = (1 - shrinkage) + shrinkage * mean
+    scale = np.where(variance > 0, (1 - shrinkage) / np.where(variance > 0, variance, 1.0), 0.0)
+    return _with_unit_diagonal(np.clip(scale[..., None, None] * s, -1.0, 1.0))
+
+
+ESTIMATORS = {"pearson": pearson, "ledoit_wolf": ledoit_wolf}
+
+
+def vectorise(fc: np.ndarray) -> np.ndarray:
+    """The upper triangle of symmetric matrices, row-major, without the diagonal.
+
+    Parameters
+    ----------
+    fc : ndarray (..., n_rois, n_rois)
+
+    Returns
+    -------
+    ndarray (..., n_rois * (n_rois - 1) / 2)
+        Of the same type.
+    """
+    fc = np.asarray(fc)
+    if fc.ndim < 2 or fc.shape[-1] != fc.shape[-2]:
+        raise ValueError(f"found an array of shape {fc.shape}, expected (..., n_rois, n_rois)")
+    rows, columns = np.triu_indices(fc.shape[-1], k=1)
+    return fc[..., rows, columns]
+
+
+def unvectorise(vector: np.ndarray, diagonal: float = 1.0) -> np.ndarray:
+    """Inverse of `vectorise`.
+
+    Parameters
+    ----------
+    vector : ndarray (..., n_edges)
+    diagonal : float
+        What stands on the diagonal.
+
+    Returns
+    -------
+    ndarray (..., n_rois, n_rois)
+        Symmetric, of the same type.
+
+    Raises
+    ------
+    ValueError
+        If no number of ROIs has this number of edges.
+    """
+    vector = np.asarray(vector)
+    n_rois = n_rois_of(vector.shape[-1])
+    rows, columns = np.triu_indices(n_rois, k=1)
+    fc = np.full((*vector.shape[:-1], n_rois, n_rois), diagonal, dtype=vector.dtype)
+    fc[..., rows, columns] = vector
+    fc[..., columns, rows] = vector
+    return fc
+
+
+def n_rois_of(n_edges: int) -> int:
+    """Number of ROIs whose upper triangle has `n_edges` entries.
+
+    Raises
+    ------
+    ValueError
+        If there is no such number.
+    """
+    n_rois = round((1 + np.sqrt(1 + 8 * n_edges)) / 2)
+    if n_rois * (n_rois - 1) // 2 != n_edges or n_edges == 0:
+        raise ValueError(
+            f"found {n_edges} edges, which is no upper triangle: expected n (n - 1) / 2, "
+            "such as 4950 for 100 ROIs"
+        )
+    return n_rois
+
+
+def _checked(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim < 2 or x.shape[-2] < 2:
+        raise ValueError(
+            f"found a series of shape {x.shape}, expected (..., n_timepoints >= 2, n_rois)"
+        )
+    if not np.isfinite(x).all():
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=tuple(range(x.ndim - 1))))
+        raise ValueError(f"found values that are not finite in ROIs {bad.tolist()} (from 0)")
+    return x
+
+
+def _with_unit_diagonal(r: np.ndarray) -> np.ndarray:
+    index = np.arange(r.shape[-1])
+    r[..., index, index] = 1.0
+    return r
