@@ -1,0 +1,25 @@
+"""Fixtures that every test folder may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data beside the project; `BRAINMASS_SHARED_DATA` names another place."""
+    folder = Path(os.environ.get("BRAINMASS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}; set BRAINMASS_SHARED_DATA")
+    return folder
