@@ -48,8 +48,8 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         return stage_hash(config, earlier, key)
 
     if stage == "scans":
-        dataset = config.datasets[str(name)].model_dump(mode="json", exclude={"band_pass"})
-        return {"name": name, "dataset": dataset, "seed": config.seed}
+        settings = config.datasets[str(name)].model_dump(mode="json", exclude={"band_pass"})
+        return {"name": name, "dataset": settings, "seed": config.seed}
     if stage == "preprocess":
         return {"before": before("scans"), "preprocess": part("preprocess")}
     if stage == "timeseries":

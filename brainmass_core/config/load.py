@@ -30,8 +30,9 @@ def deep_merge(base: dict, over: dict) -> dict:
 
 def list_presets() -> list[str]:
     """Names of the shipped presets, such as ``timeseries/cpac-default``."""
-    return sorted(p.relative_to(PRESETS_DIR).with_suffix("").as_posix()
-                  for p in PRESETS_DIR.rglob("*.yaml"))
+    return sorted(
+        p.relative_to(PRESETS_DIR).with_suffix("").as_posix() for p in PRESETS_DIR.rglob("*.yaml")
+    )
 
 
 def expand_presets(raw: dict) -> dict:
@@ -41,7 +42,9 @@ def expand_presets(raw: dict) -> dict:
     for name in names if isinstance(names, list) else []:
         file = PRESETS_DIR / f"{name}.yaml"
         if name not in list_presets():
-            raise ConfigError(f"presets: there is no preset {name!r}{near_miss(name, list_presets())}")
+            raise ConfigError(
+                f"presets: there is no preset {name!r}{near_miss(name, list_presets())}"
+            )
         merged = deep_merge(merged, yaml.safe_load(file.read_text()) or {})
     return deep_merge(merged, raw)
 

@@ -207,7 +207,7 @@ class Preprocess(Strict):
 
 
 class Timeseries(Strict):
-    """From BOLD to clean parcel series: one interpolation, parcel means, nuisance on the parcels."""
+    """From BOLD to clean parcel series: one interpolation, parcel means, nuisance regression."""
 
     denoise: str = Field("cpac-default", description="Name of this set of choices, for the record.")
     motion: Literal["none", "6", "24_lag", "24_derivative"] = Field(

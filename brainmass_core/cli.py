@@ -1,0 +1,284 @@
+"""``brainmass <stage> ...``: parse, call, write. The rules call exactly these commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from brainmass_core import __version__
+from brainmass_core.batch import BatchError
+from brainmass_core.config import Config, ConfigError, list_presets, load_config
+from brainmass_core.paths import Paths
+
+app = typer.Typer(
+    help="From raw fMRI scans to a diagnosis model a lab can defend.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+logger = logging.getLogger("brainmass_core")
+
+ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="Name of the data set.")]
+BatchNumber = Annotated[int, typer.Option("--batch", help="Number of the batch.", min=0)]
+Threads = Annotated[int, typer.Option("--threads", help="Scans worked on at once.", min=1)]
+LogPath = Annotated[Path | None, typer.Option("--log", help="Also write the log to this file.")]
+DEFAULT_CONFIG = Path("config.yaml")
+
+
+def main() -> None:
+    """Run the command; users' errors are one message, never a traceback."""
+    try:
+        app()
+    except (ValueError, BatchError, FileNotFoundError, PermissionError) as error:
+        logger.debug("", exc_info=True)
+        logger.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logger.exception("unexpected error: please report it with this traceback")
+        sys.exit(1)
+
+
+def _start_log(path: Path | None) -> None:
+    """Plain lines to the terminal; everything, tracebacks included, to the file."""
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [console]
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        file.setLevel(logging.DEBUG)
+        handlers.append(file)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=handlers,
+    )
+    logger.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default", category=UserWarning)
+
+
+def _dataset(config: Config, name: str, batch: int = 0) -> None:
+    if name not in config.datasets:
+        raise ConfigError(f"--dataset {name}: expected one of {sorted(config.datasets)}")
+    batches = config.datasets[name].batches
+    if batch >= batches:
+        raise ConfigError(f"--batch {batch}: {name} has the batches 0 to {batches - 1}")
+
+
+def _run_batch_stage(
+    run: Callable[[Config, str, int, int], object],
+    config_path: Path,
+    dataset: str,
+    batch: int,
+    threads: int,
+) -> None:
+    config = load_config(config_path)
+    _dataset(config, dataset, batch)
+    run(config, dataset, batch, min(threads, len(os.sched_getaffinity(0))))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to write; must not hold other data.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    dataset: Annotated[str | None, typer.Option(help="Its size is read from here.")] = None,
+    log: LogPath = None,
+) -> None:
+    """Write the synthetic BIDS data set."""
+    _start_log(log)
+    from brainmass_core.config.model import Synthetic
+    from brainmass_core.demo import write_demo
+
+    size = Synthetic()
+    if dataset is not None:
+        settings = load_config(config)
+        _dataset(settings, dataset)
+        size = settings.datasets[dataset].synthetic or size
+    write_demo(folder, size)
+
+
+@app.command()
+def scans(
+    dataset: DatasetName,
+    config: ConfigPath = DEFAULT_CONFIG,
+    log: LogPath = None,
+) -> None:
+    """List the scans of a data set, join the phenotypes, split the participants."""
+    _start_log(log)
+    from brainmass_core.scans import run
+
+    settings = load_config(config)
+    _dataset(settings, dataset)
+    run(settings, dataset)
+
+
+@app.command()
+def preprocess(
+    dataset: DatasetName,
+    batch: BatchNumber,
+    config: ConfigPath = DEFAULT_CONFIG,
+    threads: Threads = 1,
+    log: LogPath = None,
+) -> None:
+    """Estimate masks, transforms, motion, confounds and quality of a batch of scans."""
+    _start_log(log)
+    from brainmass_core.preprocess import run
+
+    _run_batch_stage(run, config, dataset, batch, threads)
+
+
+@app.command()
+def timeseries(
+    dataset: DatasetName,
+    batch: BatchNumber,
+    config: ConfigPath = DEFAULT_CONFIG,
+    threads: Threads = 1,
+    log: LogPath = None,
+) -> None:
+    """Make the clean parcel time series of a batch of scans."""
+    _start_log(log)
+    from brainmass_core.timeseries import run
+
+    _run_batch_stage(run, config, dataset, batch, threads)
+
+
+@app.command()
+def connectivity(
+    dataset: DatasetName,
+    batch: BatchNumber,
+    config: ConfigPath = DEFAULT_CONFIG,
+    threads: Threads = 1,
+    log: LogPath = None,
+) -> None:
+    """Compute the functional connectivity of a batch of scans."""
+    _start_log(log)
+    from brainmass_core.connectivity import run
+
+    _run_batch_stage(run, config, dataset, batch, threads)
+
+
+@app.command()
+def pfc(
+    dataset: DatasetName,
+    batch: BatchNumber,
+    config: ConfigPath = DEFAULT_CONFIG,
+    threads: Threads = 1,
+    log: LogPath = None,
+) -> None:
+    """Draw the pseudo-FC of a batch of scans into a Parquet shard."""
+    _start_log(log)
+    from brainmass_core.pfc import run
+
+    _run_batch_stage(run, config, dataset, batch, threads)
+
+
+@app.command()
+def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
+    """Pre-train the foundation model on the pseudo-FC shards."""
+    _start_log(log)
+    from brainmass_core.pretrain import run
+
+    run(load_config(config), config)
+
+
+@app.command()
+def finetune(
+    task: Annotated[str, typer.Option("--task", help="Name of the task.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    log: LogPath = None,
+) -> None:
+    """Adapt and evaluate the model on one task, with the baselines on the same folds."""
+    _start_log(log)
+    from brainmass_core.finetune import run
+
+    settings = load_config(config)
+    if task not in settings.tasks:
+        raise ConfigError(f"--task {task}: expected one of {sorted(settings.tasks)}")
+    run(settings, task)
+
+
+@app.command()
+def report(
+    page: Annotated[str, typer.Option("--page", help="Name of a task, or index.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    log: LogPath = None,
+) -> None:
+    """Write one page of the report from the results."""
+    _start_log(log)
+    from brainmass_core.report import run
+
+    settings = load_config(config)
+    if page not in (*settings.tasks, "index"):
+        raise ConfigError(f"--page {page}: expected index or one of {sorted(settings.tasks)}")
+    run(settings, page)
+
+
+@app.command()
+def status(
+    config: ConfigPath = DEFAULT_CONFIG,
+    watch: Annotated[float, typer.Option(help="Show again every so many seconds.")] = 0.0,
+) -> None:
+    """Show where a run stands: scans done, failed, excluded and left, per stage."""
+    from brainmass_core.status import show
+
+    show(load_config(config, check_paths=False), Console(), watch)
+
+
+@app.command()
+def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Make the next `snakemake` try the failed scans again; finished ones are kept."""
+    from brainmass_core.status import forget_failures
+
+    for path in forget_failures(Paths(load_config(config, check_paths=False).results)):
+        typer.echo(f"will be made again: {path}")
+
+
+@config_app.command("check")
+def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> None:
+    """Validate a configuration and list every error at once."""
+    settings = load_config(config)
+    typer.echo(f"{config}: {len(settings.datasets)} data sets, {len(settings.tasks)} tasks, valid")
+
+
+@config_app.command("presets")
+def config_presets() -> None:
+    """List the presets that a configuration may extend."""
+    typer.echo("\n".join(list_presets()))
+
+
+@config_app.command("reference")
+def config_reference() -> None:
+    """Print the reference page of every knob."""
+    from brainmass_core.config.reference import reference_markdown
+
+    typer.echo(reference_markdown())
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema, for editors."""
+    from brainmass_core.config.reference import json_schema
+
+    typer.echo(json_schema())
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+if __name__ == "__main__":
+    main()

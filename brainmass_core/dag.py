@@ -1,0 +1,248 @@
+"""What the Snakefile asks: which files a stage reads and writes, and what its jobs need.
+
+The DAG is known from the configuration alone: no data folder is walked at parse time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
+from brainmass_core.config.load import deep_merge
+from brainmass_core.paths import Paths
+from brainmass_core.tables import config_hash_of
+
+BATCH_STAGES = ("preprocess", "timeseries", "connectivity", "pfc")
+RECOMPUTED_CHEAPLY = ("timeseries", "connectivity", "pfc")
+
+
+class Study:
+    """One configuration seen as a DAG.
+
+    Parameters
+    ----------
+    config : Config
+        The validated configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.paths = Paths(config.results)
+        self.file = config.results / "config.yaml"
+        self._lock: FileLock | None = None
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any], files: list[Path]) -> Study:
+        """Read the configuration as Snakemake passes it.
+
+        Parameters
+        ----------
+        given : dict
+            Snakemake's ``config``: the files of ``--configfile`` with ``--config`` over them.
+        files : list of Path
+            The files of ``--configfile``; without any, ``config.yaml`` is read.
+
+        Raises
+        ------
+        ConfigError
+            Listing every error at once.
+        """
+        # many jobs share one terminal: their progress goes to the logs, `brainmass status` shows it
+        os.environ["BRAINMASS_PLAIN_PROGRESS"] = "1"
+        raw: dict = dict(given)
+        source = ", ".join(map(str, files)) or "config.yaml"
+        if not files:
+            path = Path("config.yaml")
+            if not path.exists():
+                raise ConfigError(
+                    f"there is no config.yaml in {Path.cwd()}; "
+                    "run from the project's folder, or give one with --configfile"
+                )
+            raw = deep_merge(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, raw)
+        return cls(parse_config(raw, source))
+
+    # --- which data sets and batches -------------------------------------------------------------
+
+    def datasets(self, stage: str) -> list[str]:
+        """Data sets that go through a stage."""
+        kept: dict[str, Callable[[Any], bool]] = {
+            "preprocess": lambda d: d.kind == "bids",
+            "pfc": lambda d: d.role != "external",
+        }
+        keep = kept.get(stage, lambda d: True)
+        return [name for name, d in self.config.datasets.items() if keep(d)]
+
+    def tables(self, stage: str, datasets: list[str] | None = None) -> list[str]:
+        """Every batch table of a stage."""
+        names = self.datasets(stage) if datasets is None else datasets
+        return [
+            str(self.paths.batch(stage, name, batch))
+            for name in names
+            for batch in range(self.config.datasets[name].batches)
+        ]
+
+    def table(self, stage: str) -> str:
+        """Pattern of a stage's batch table."""
+        return str(self.paths.batch(stage, "{dataset}", "{batch}"))
+
+    def manifest(self, stage: str) -> str:
+        """Pattern of a stage's batch manifest."""
+        return str(self.paths.manifest(stage, "{dataset}", "{batch}"))
+
+    def log(self, stage: str, *parts: str) -> str:
+        """Log of a job."""
+        return str(self.paths.log(stage, *parts))
+
+    # --- what each stage reads -------------------------------------------------------------------
+
+    def demo_folders(self) -> list[str]:
+        """Folders of the synthetic data sets."""
+        return [str(d.path) for d in self.config.datasets.values() if d.synthetic]
+
+    def demo_dataset(self, folder: str) -> str:
+        """Name of the synthetic data set in a folder."""
+        return next(n for n, d in self.config.datasets.items() if str(d.path) == folder)
+
+    def scans_inputs(self, dataset: str) -> list[str]:
+        """The synthetic data, if any, and the phenotype table."""
+        d = self.config.datasets[dataset]
+        made = [str(d.path / "dataset_description.json")] if d.synthetic else []
+        return made + ([str(d.phenotype.path)] if d.phenotype.path else [])
+
+    def scans_tables(self, datasets: list[str] | None = None) -> list[str]:
+        """Scans tables, of all data sets by default."""
+        names = self.datasets("scans") if datasets is None else datasets
+        return [str(self.paths.scans(name)) for name in names]
+
+    def timeseries_inputs(self, dataset: str, batch: str) -> list[str]:
+        """The scans table, and for raw BIDS what `preprocess` estimated."""
+        needed = [str(self.paths.scans(dataset))]
+        if self.config.datasets[dataset].kind == "bids":
+            needed.append(str(self.paths.batch("preprocess", dataset, batch)))
+        return needed
+
+    def model(self) -> str:
+        """The pre-trained weights."""
+        return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
+
+    def model_file(self, name: str) -> str:
+        """Another file of the pre-trained model's folder."""
+        return str(self.paths.pretrain(self.config.pretrain.model) / name)
+
+    def task_inputs(self, task: str) -> list[str]:
+        """FC and scans of the task's data sets, the model, and the shards it was trained on."""
+        names = self.config.tasks[task].datasets
+        sources = self.tables("connectivity", names) + self.scans_tables(names)
+        return [*sources, *self.tables("pfc"), self.model()]
+
+    def task_results(self, task: str) -> list[str]:
+        """Predictions and metrics of a task."""
+        folder = self.paths.finetune(task)
+        return [str(folder / "predictions.parquet"), str(folder / "metrics.parquet")]
+
+    def page(self, name: str) -> str:
+        """A page of the report."""
+        return str(self.paths.report(name))
+
+    def report_inputs(self, page: str) -> list[str]:
+        """Results that a page shows."""
+        if page == "index":
+            needed = [f for t in self.config.tasks for f in [*self.task_results(t), self.page(t)]]
+            datasets = self.datasets("scans")
+        else:
+            needed = self.task_results(page)
+            datasets = self.config.tasks[page].datasets
+        stages = [s for s in BATCH_STAGES if s != "pfc"]
+        for stage in stages:
+            here = [d for d in datasets if d in self.datasets(stage)]
+            needed += self.tables(stage, here)
+        return [*needed, *self.tables("pfc"), *self.scans_tables(datasets), self.model()]
+
+    # --- what each job needs ---------------------------------------------------------------------
+
+    def hash(self, stage: str, name: str | None = None) -> str:
+        """Configuration hash for ``params``: a changed knob re-runs what depends on it."""
+        return stage_hash(self.config, stage, name)
+
+    def page_hash(self, page: str) -> str:
+        """Configuration hash of a page of the report."""
+        return self.hash("report", None if page == "index" else page)
+
+    def cpus(self, stage: str) -> int:
+        """Cores of a job."""
+        return self.config.stage_resources(stage).cpus_per_task
+
+    def mem_mb(self, stage: str) -> Callable[..., int]:
+        """Memory of a job in MB, doubled at each retry."""
+        base = self.config.stage_resources(stage).mem_mb
+        return lambda wildcards, attempt: base * 2 ** (attempt - 1)
+
+    def runtime(self, stage: str) -> int:
+        """Time limit of a job in minutes."""
+        return self.config.stage_resources(stage).runtime
+
+    def launch(self) -> dict[str, Any]:
+        """Resources of the pre-training launch: machines and GPUs where there are any."""
+        wanted: dict[str, Any] = {}
+        gpus = self.config.stage_resources("pretrain").gpus
+        nodes = self.config.pretrain.nodes
+        if gpus:
+            wanted["gres"] = f"gpu:{gpus}"
+        if nodes > 1:
+            wanted |= {"mpi": "srun", "nodes": nodes, "tasks": nodes}
+        return wanted
+
+    # --- start and end of a run ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Check that results can be written, keep a second Snakemake out, publish the config.
+
+        Raises
+        ------
+        ConfigError
+            If the results folder cannot be written or another Snakemake is at work on it.
+        """
+        results = self.config.results
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=results) as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+        except OSError as error:
+            raise ConfigError(
+                f"results: cannot write to {results.absolute()} ({error.strerror or error}); "
+                "mend its permissions, free space, or choose another folder in the configuration"
+            ) from None
+        self._lock = FileLock(results / ".lock")  # dies with this process, even when killed
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"another snakemake is at work on {results.absolute()}; "
+                "wait for it, stop it, or choose another results folder"
+            ) from None
+        text = dump_config(self.config)
+        if not self.file.exists() or self.file.read_text() != text:
+            temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(text)
+            temporary.replace(self.file)
+
+    def finish(self) -> None:
+        """Remove the kept scans of batches that are published; those of `preprocess` stay.
+
+        They are what makes a later run of a grown data set cheap.
+        """
+        for stage in RECOMPUTED_CHEAPLY:
+            for name in self.datasets(stage):
+                for batch in range(self.config.datasets[name].batches):
+                    table = self.paths.batch(stage, name, batch)
+                    if table.exists() and config_hash_of(table) == self.hash(stage, name):
+                        shutil.rmtree(self.paths.work(stage, name, batch), ignore_errors=True)

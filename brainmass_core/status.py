@@ -1,0 +1,165 @@
+"""Where a run stands, read from manifests and from the scans kept by unfinished batches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.manifest import Entry, read_manifest
+from brainmass_core.paths import Paths
+from brainmass_core.tables import config_hash_of, read_table
+
+FLOW = ("preprocess", "timeseries", "connectivity", "pfc")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Counts of one stage of one data set; ``entered = done + failed + excluded + left``.
+
+    Attributes
+    ----------
+    seconds : float
+        Summed wall time of its scans.
+    current : bool
+        Whether what is published was made by the configuration at hand.
+    """
+
+    stage: str
+    dataset: str
+    entered: int
+    done: int
+    failed: int
+    excluded: int
+    seconds: float
+    current: bool = True
+
+    @property
+    def left(self) -> int:
+        """Scans that are still to be worked on."""
+        return self.entered - self.done - self.failed - self.excluded
+
+
+def standings(config: Config) -> list[Standing]:
+    """Count every scan-wise stage of every data set whose scans table exists."""
+    paths = Paths(config.results)
+    found: list[Standing] = []
+    for dataset in config.datasets:
+        if paths.scans(dataset).exists():
+            found += _standings_of(config, paths, dataset)
+    return found
+
+
+def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standing]:
+    columns = ["scan_id", "split", "excluded_reason"]
+    rows = read_table(paths.scans(dataset), "scans", columns).to_pylist()
+    alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
+    yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
+    seen = {row["scan_id"] for row in rows if row["split"] != "test"}
+    for stage in FLOW:
+        if stage == "preprocess" and config.datasets[dataset].kind != "bids":
+            continue
+        if stage == "pfc" and config.datasets[dataset].role == "external":
+            continue
+        entered = alive & seen if stage == "pfc" else alive
+        entries, current = _entries(config, paths, stage, dataset)
+        entries = [e for e in entries if e.scan_id in entered]
+        failed = {e.scan_id for e in entries if e.status == "failed"}
+        excluded = {e.scan_id for e in entries if e.status == "excluded"}
+        yield Standing(
+            stage=stage,
+            dataset=dataset,
+            entered=len(entered),
+            done=len(entries) - len(failed) - len(excluded),
+            failed=len(failed),
+            excluded=len(excluded),
+            seconds=sum(e.seconds for e in entries),
+            current=current,
+        )
+        if stage != "pfc":
+            alive = alive - failed - excluded
+
+
+def _entries(config: Config, paths: Paths, stage: str, dataset: str) -> tuple[list[Entry], bool]:
+    """Entries of published batches, and of the kept scans of the others."""
+    wanted = stage_hash(config, stage, dataset)
+    entries: list[Entry] = []
+    current = True
+    for batch in range(config.datasets[dataset].batches):
+        manifest = paths.manifest(stage, dataset, batch)
+        if manifest.exists():
+            entries += read_manifest(manifest)
+            current &= config_hash_of(manifest) == wanted
+        else:
+            kept = (paths.work(stage, dataset, batch) / wanted).glob("*.json")
+            entries += [Entry(**json.loads(f.read_text())) for f in kept]
+    return entries, current
+
+
+def show(config: Config, console: Console, watch: float = 0.0) -> None:
+    """Print the state, again and again if asked to."""
+    while True:
+        console.print(_table(standings(config)))
+        for line in _later_stages(config):
+            console.print(line)
+        if not watch:
+            return
+        time.sleep(watch)
+
+
+def _table(rows: list[Standing]) -> Table:
+    table = Table(title="scans per stage")
+    for name in ("stage", "data set"):
+        table.add_column(name)
+    for name in ("entered", "done", "failed", "excluded", "left", "s/scan"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in rows:
+        worked = row.done + row.failed + row.excluded
+        rate = f"{row.seconds / worked:.1f}" if worked and row.seconds else ""
+        table.add_row(
+            *(row.stage, row.dataset, str(row.entered), str(row.done)),
+            f"[red]{row.failed}[/red]" if row.failed else "0",
+            *(str(row.excluded), str(row.left), rate),
+            "" if row.current else "made by another configuration: will be made again",
+        )
+    if not rows:
+        table.caption = "nothing yet: no scans table"
+    return table
+
+
+def _later_stages(config: Config) -> Iterator[str]:
+    paths = Paths(config.results)
+    model = paths.pretrain(config.pretrain.model) / "model.safetensors"
+    yield f"pretrain: {'done' if model.exists() else 'not finished'}"
+    for task in config.tasks:
+        scored = (paths.finetune(task) / "metrics.parquet").exists()
+        page = paths.report(task)
+        where = f", report {page}" if page.exists() else ""
+        yield f"finetune {task}: {'done' if scored else 'not finished'}{where}"
+
+
+def forget_failures(paths: Paths) -> list[Path]:
+    """Remove the tables of batches with failed scans, so that Snakemake makes them again.
+
+    Returns
+    -------
+    list of Path
+        The removed tables. Finished scans of `preprocess` are kept in the work folder.
+    """
+    removed = []
+    for manifest in sorted((paths.results / "manifest").glob("*/*/*.parquet")):
+        entries = read_manifest(manifest)
+        if any(e.status == "failed" for e in entries):
+            stage, dataset, batch = manifest.parts[-3], manifest.parts[-2], manifest.stem
+            table = paths.batch(stage, dataset, batch)
+            table.unlink(missing_ok=True)
+            manifest.unlink()
+            removed.append(table)
+    return removed

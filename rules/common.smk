@@ -1,0 +1,15 @@
+from snakemake.exceptions import WorkflowError
+
+from brainmass_core.config import ConfigError
+from brainmass_core.dag import Study
+
+try:
+    study = Study.load(config, workflow.overwrite_configfiles)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    dataset="|".join(study.config.datasets),
+    batch=r"\d+",
+    task="|".join(study.config.tasks) or "no-task",

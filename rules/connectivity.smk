@@ -1,0 +1,26 @@
+rule connectivity:
+    input:
+        study.tables("connectivity"),
+
+
+rule connectivity_batch:
+    input:
+        study.table("timeseries"),
+    output:
+        table=study.table("connectivity"),
+        manifest=study.manifest("connectivity"),
+    log:
+        study.log("connectivity", "{dataset}", "{batch}.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("connectivity")
+    resources:
+        cpus_per_task=study.cpus("connectivity"),
+        mem_mb=study.mem_mb("connectivity"),
+        runtime=study.runtime("connectivity"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("connectivity", wildcards.dataset),
+    shell:
+        "brainmass connectivity --config {params.config} --dataset {wildcards.dataset}"
+        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"

@@ -1,0 +1,14 @@
+rule demo:
+    output:
+        "{folder}/dataset_description.json",
+    log:
+        study.log("demo", "{folder}.log"),
+    wildcard_constraints:
+        folder="|".join(study.demo_folders()) or "no-synthetic-data-set",
+    conda:
+        "../envs/brainmass.yaml"
+    params:
+        config=str(study.file),
+        dataset=lambda wildcards: study.demo_dataset(wildcards.folder),
+    shell:
+        "brainmass demo {wildcards.folder} --config {params.config} --dataset {params.dataset} --log {log}"

@@ -1,0 +1,27 @@
+rule pfc:
+    input:
+        study.tables("pfc"),
+
+
+rule pfc_batch:
+    input:
+        study.table("timeseries"),
+        str(study.paths.scans("{dataset}")),
+    output:
+        table=study.table("pfc"),
+        manifest=study.manifest("pfc"),
+    log:
+        study.log("pfc", "{dataset}", "{batch}.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("pfc")
+    resources:
+        cpus_per_task=study.cpus("pfc"),
+        mem_mb=study.mem_mb("pfc"),
+        runtime=study.runtime("pfc"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("pfc", wildcards.dataset),
+    shell:
+        "brainmass pfc --config {params.config} --dataset {wildcards.dataset}"
+        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"

@@ -1,0 +1,26 @@
+rule preprocess:
+    input:
+        study.tables("preprocess"),
+
+
+rule preprocess_batch:
+    input:
+        str(study.paths.scans("{dataset}")),
+    output:
+        table=study.table("preprocess"),
+        manifest=study.manifest("preprocess"),
+    log:
+        study.log("preprocess", "{dataset}", "{batch}.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("preprocess")
+    resources:
+        cpus_per_task=study.cpus("preprocess"),
+        mem_mb=study.mem_mb("preprocess"),
+        runtime=study.runtime("preprocess"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("preprocess", wildcards.dataset),
+    shell:
+        "brainmass preprocess --config {params.config} --dataset {wildcards.dataset}"
+        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"

@@ -1,0 +1,26 @@
+rule timeseries:
+    input:
+        study.tables("timeseries"),
+
+
+rule timeseries_batch:
+    input:
+        lambda wildcards: study.timeseries_inputs(wildcards.dataset, wildcards.batch),
+    output:
+        table=study.table("timeseries"),
+        manifest=study.manifest("timeseries"),
+    log:
+        study.log("timeseries", "{dataset}", "{batch}.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("timeseries")
+    resources:
+        cpus_per_task=study.cpus("timeseries"),
+        mem_mb=study.mem_mb("timeseries"),
+        runtime=study.runtime("timeseries"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("timeseries", wildcards.dataset),
+    shell:
+        "brainmass timeseries --config {params.config} --dataset {wildcards.dataset}"
+        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"
