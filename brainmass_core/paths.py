@@ -27,7 +27,7 @@ class Paths:
         return self.results / stage / dataset / f"{batch}.parquet"
 
     def manifest(self, stage: str, dataset: str, batch: int | str) -> Path:
-        """What happened to each scan of a batch; never beside the tables, so `*.parquet` is data."""
+        """What happened to each scan of a batch; apart from the tables, so `*.parquet` is data."""
         return self.results / "manifest" / stage / dataset / f"{batch}.parquet"
 
     def work(self, stage: str, dataset: str, batch: int | str) -> Path:
