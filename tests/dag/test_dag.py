@@ -1,0 +1,85 @@
+"""The DAG is known from the configuration alone."""
+
+from pathlib import Path
+
+import pytest
+
+from brainmass_core.config import ConfigError, parse_config
+from brainmass_core.dag import Study
+
+
+def study(tmp_path: Path, **over) -> Study:
+    raw = {
+        "results": str(tmp_path / "results"),
+        "datasets": {
+            "raw": {"kind": "bids", "role": "internal", "path": str(tmp_path), "batches": 3},
+            "ready": {"kind": "timeseries", "role": "pretrain", "path": str(tmp_path)},
+            "unseen": {"kind": "derivatives", "role": "external", "path": str(tmp_path)},
+        },
+        "tasks": {
+            "dx": {"datasets": ["unseen"], "label": "dx", "classes": {"a": ["0"], "b": ["1"]}}
+        },
+    } | over
+    return Study(parse_config(raw))
+
+
+def test_only_raw_bids_is_preprocessed(tmp_path):
+    assert study(tmp_path).datasets("preprocess") == ["raw"]
+
+
+def test_external_data_never_reach_the_pfc_shards(tmp_path):
+    assert study(tmp_path).datasets("pfc") == ["raw", "ready"]
+
+
+def test_there_is_one_table_per_batch(tmp_path):
+    assert len(study(tmp_path).tables("connectivity")) == 3 + 1 + 1
+
+
+def test_a_task_reads_its_own_data_sets_and_the_model(tmp_path):
+    inputs = study(tmp_path).task_inputs("dx")
+    fc = [f for f in inputs if "/connectivity/" in f]
+    assert [Path(f).parent.name for f in fc] == ["unseen"]
+    assert study(tmp_path).model() in inputs
+
+
+def test_memory_doubles_at_each_retry(tmp_path):
+    mem = study(tmp_path, resources={"pfc": {"mem_mb": 700}}).mem_mb("pfc")
+    assert [mem(None, attempt) for attempt in (1, 2, 3)] == [700, 1400, 2800]
+
+
+def test_several_machines_are_launched_through_srun(tmp_path):
+    launch = study(tmp_path, pretrain={"nodes": 2}).launch()
+    assert launch == {"mpi": "srun", "nodes": 2, "tasks": 2}
+    assert study(tmp_path).launch() == {}
+
+
+def test_a_second_run_on_the_same_results_is_kept_out(tmp_path):
+    first = study(tmp_path)
+    first.start()
+    with pytest.raises(ConfigError, match="another snakemake is at work"):
+        study(tmp_path).start()
+
+
+def test_the_resolved_configuration_is_published_and_valid(tmp_path):
+    from brainmass_core.config import load_config
+
+    one = study(tmp_path)
+    one.start()
+    assert load_config(one.file) == one.config
+
+
+def test_unwritable_results_are_refused_with_the_remedy(tmp_path):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    with pytest.raises(ConfigError, match=r"cannot write to .*results.*mend its permissions"):
+        study(tmp_path).start()
+
+
+def test_without_a_configfile_config_yaml_is_read_and_overridden(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"there is no config\.yaml"):
+        Study.load({}, [])
+    Path("config.yaml").write_text(
+        "datasets: {a: {kind: bids, role: internal, path: .}}\nseed: 1\npfc: {n_views: 4}\n"
+    )
+    config = Study.load({"pfc": {"drop_rate": 0.1}}, []).config
+    assert (config.seed, config.pfc.n_views, config.pfc.drop_rate) == (1, 4, 0.1)

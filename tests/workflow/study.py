@@ -1,0 +1,161 @@
+"""Small studies on disk and the commands a user types, for the tests of the whole DAG."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+ROOT = Path(__file__).parents[2]
+VOLATILE = {"seconds", "peak_rss", "peak_rss_mb", "seconds_per_step", "log"}
+
+
+def write_ready_series(folder: Path, n_participants: int = 32, n_rois: int = 20) -> Path:
+    """Parcel series of two groups and two sites, written as PCP writes them; one is damaged."""
+    rng = np.random.default_rng(7)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    shared = rng.standard_normal((4, n_rois))
+    for i in range(n_participants):
+        group = i % 2
+        n_timepoints = 80 + 5 * (i % 3)
+        factors = rng.standard_normal((n_timepoints, 4))
+        series = factors @ shared + rng.standard_normal((n_timepoints, n_rois))
+        series[:, :4] += (3.0 if group else 0.0) * factors[:, :1]
+        name = f"scan{i:03d}"
+        header = "\t".join(f"#{k + 1}" for k in range(n_rois))
+        np.savetxt(folder / f"{name}.1D", series, "%.6f", "\t", header=header, comments="")
+        rows.append((name, f"p{i:03d}", "AB"[i // 2 % 2], 20 + i, "MF"[i % 2], 1 + group, 2.0))
+    columns = ["file", "participant", "site", "age", "sex", "dx", "tr"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "phenotype.csv", index=False)
+    (folder / "scan001.1D").write_text("#1\t#2\n1.0\t2.0\n")  # wrong column count
+    return folder
+
+
+def ready_series_config(folder: Path, n_rois: int = 20, **over: object) -> dict:
+    """Configuration of a study of ready series; small enough for seconds."""
+    return {
+        "datasets": {
+            "ready": {
+                "kind": "timeseries",
+                "role": "internal",
+                "path": str(folder),
+                "pattern": "*.1D",
+                "batches": 2,
+                "evaluation_fraction": 0.5,
+                "stratify_by": "dx",
+                "phenotype": {
+                    "path": str(folder / "phenotype.csv"),
+                    "id_column": "participant",
+                    "scan_column": "file",
+                    "site_column": "site",
+                    "age_column": "age",
+                    "sex_column": "sex",
+                    "t_r_column": "tr",
+                },
+            }
+        },
+        "atlas": {"name": "parcels", "n_rois": n_rois},
+        "pretrain": {
+            "epochs": 6,
+            "batch_size": 8,
+            "checkpoint_steps": 1,
+            "n_masked_classification": 4,
+            "n_masked_reconstruction": 2,
+        },
+        "tasks": {
+            "diagnosis": {
+                "datasets": ["ready"],
+                "label": "dx",
+                "classes": {"control": ["1"], "patient": ["2"]},
+                "protocol": {"n_splits": 3, "n_repeats": 2},
+            }
+        },
+        "finetune": {"n_bootstrap": 200},
+        "resources": {"timeseries": {"cpus_per_task": 1}, "pretrain": {"cpus_per_task": 1}},
+    } | over
+
+
+def write_config(folder: Path, config: dict) -> None:
+    """Write ``config.yaml`` to a study's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def command(*arguments: str) -> list[str]:
+    """The Snakemake command line a user types, with the Snakefile of this checkout."""
+    snakefile = str(ROOT / "workflow" / "Snakefile")
+    return [sys.executable, "-m", "snakemake", "--snakefile", snakefile, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """This interpreter's commands first, one thread per process."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+
+
+def snakemake(folder: Path, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess:
+    """Run Snakemake in a study's folder and return what it printed."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def kill_when(
+    folder: Path, ready: Callable[[], bool], jobs_too: bool, timeout: float = 300
+) -> bool:
+    """Start Snakemake, kill -9 as soon as `ready`; return whether that came before its end."""
+    process = subprocess.Popen(
+        command("--cores", "2"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + timeout
+    while process.poll() is None and not ready() and time.monotonic() < end:
+        time.sleep(0.01)
+    killed = process.poll() is None
+    if killed and jobs_too:
+        os.killpg(process.pid, signal.SIGKILL)
+    elif killed:
+        process.kill()
+    process.wait()
+    return killed
+
+
+def contents(results: Path) -> dict[str, pa.Table | bytes]:
+    """Every table and model file of a results folder, without timings and log paths."""
+    found: dict[str, pa.Table | bytes] = {}
+    for file in _published(results):
+        name = str(file.relative_to(results))
+        if file.suffix == ".parquet":
+            table = pq.ParquetFile(file).read()
+            found[name] = table.drop_columns([c for c in table.column_names if c in VOLATILE])
+        else:
+            found[name] = file.read_bytes()
+    return found
+
+
+def _published(results: Path) -> Iterable[Path]:
+    for pattern in ("*.parquet", "*.safetensors"):
+        for file in sorted(results.rglob(pattern)):
+            if "work" not in file.relative_to(results).parts:
+                yield file

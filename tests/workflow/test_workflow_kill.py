@@ -1,0 +1,61 @@
+"""kill -9 at any stage, then the same command: same tables, no finished scan done again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import study
+
+pytestmark = pytest.mark.slow
+
+SERIES_STAGES = ("timeseries", "connectivity", "pfc")
+
+
+def kept(results: Path, stage: str) -> dict[str, float]:
+    """Scans that an unfinished batch has kept, and how long they took."""
+    entries = {}
+    for file in results.glob(f"work/{stage}/*/*/*/*.json"):
+        entry = json.loads(file.read_text())
+        entries[entry["scan_id"]] = entry["seconds"]
+    return entries
+
+
+def recorded(results: Path, stage: str) -> dict[str, float]:
+    """Seconds of every scan in the published manifests."""
+    import pyarrow.parquet as pq
+
+    found = {}
+    for file in results.glob(f"manifest/{stage}/*/*.parquet"):
+        table = pq.ParquetFile(file).read(columns=["scan_id", "seconds"])
+        found |= dict(zip(*(table[c].to_pylist() for c in table.column_names), strict=True))
+    return found
+
+
+def go_on_and_compare(folder: Path, reference: Path, before: dict[str, dict[str, float]]) -> None:
+    done = study.snakemake(folder, "--cores", "2")
+    assert done.returncode == 0, done.stderr[-5000:]
+    ours, theirs = study.contents(folder / "results"), study.contents(reference / "results")
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    for stage, scans in before.items():
+        after = recorded(folder / "results", stage)
+        again = [s for s, seconds in scans.items() if after[s] != seconds]
+        assert again == [], f"{stage}: finished scans were done again"
+
+
+@pytest.mark.parametrize("jobs_too", [True, False], ids=["all", "snakemake-only"])
+@pytest.mark.parametrize("stage", [*SERIES_STAGES, "pretrain", "finetune", "report"])
+def test_a_killed_run_goes_on(stage, jobs_too, finished_study, ready_series, tmp_path):
+    study.write_config(tmp_path, study.ready_series_config(ready_series))
+    results = tmp_path / "results"
+
+    def ready() -> bool:
+        if stage in SERIES_STAGES:
+            return len(kept(results, stage)) >= 3
+        if stage == "pretrain":
+            return any(results.glob("work/pretrain/*/*/*"))
+        return any((results / "logs" / stage).glob("*.log"))
+
+    assert study.kill_when(tmp_path, ready, jobs_too), f"the run ended before {stage}"
+    before = {s: kept(results, s) for s in SERIES_STAGES if kept(results, s)}
+    go_on_and_compare(tmp_path, finished_study, before)

@@ -1,0 +1,64 @@
+"""What a user can type, and what is refused before any job starts."""
+
+import pytest
+import study
+import yaml
+
+from brainmass_core.config import STAGES
+
+
+def planned(done) -> set[str]:
+    """Rules of a dry run's job table."""
+    lines = done.stdout.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Job stats"))
+    rows = [line.split() for line in lines[start + 3 :]]
+    return {r[0] for r in rows[: next(i for i, r in enumerate(rows) if not r)]}
+
+
+@pytest.fixture(scope="module")
+def folder(ready_series, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("targets")
+    study.write_config(folder, study.ready_series_config(ready_series))
+    return folder
+
+
+@pytest.mark.parametrize("target", [*STAGES, "diagnosis", "all"])
+def test_every_stage_and_every_task_is_a_target(folder, target):
+    done = study.snakemake(folder, "--dry-run", "--cores", "all", target)
+    assert done.returncode == 0, done.stderr
+    if target != "preprocess":  # ready series are not preprocessed
+        assert "scans_of_dataset" in planned(done)
+
+
+def test_a_stage_target_plans_nothing_beyond_its_stage(folder):
+    jobs = planned(study.snakemake(folder, "--dry-run", "--cores", "1", "connectivity"))
+    assert jobs == {"scans_of_dataset", "timeseries_batch", "connectivity_batch", "connectivity"}
+
+
+def test_a_task_target_makes_its_page(folder):
+    done = study.snakemake(folder, "--dry-run", "--cores", "1", "diagnosis")
+    assert "report/diagnosis.html" in done.stdout
+    assert "report/index.html" not in done.stdout
+
+
+def test_a_bad_config_is_refused_with_all_errors_before_the_dag(folder, tmp_path):
+    raw = yaml.safe_load((folder / "config.yaml").read_text())
+    raw["pfc"] = {"drop_rate": -0.2}
+    raw["reprot"] = {}
+    raw["datasets"]["ready"]["path"] = "/no/such/folder"
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(raw))
+    done = study.snakemake(folder, "--dry-run", "--configfile", str(tmp_path / "bad.yaml"))
+    assert done.returncode != 0
+    printed = done.stdout + done.stderr
+    assert "3 errors" in printed
+    assert "/no/such/folder does not exist" in printed
+    assert "found -0.2: input should be greater than 0" in printed
+    assert "did you mean 'report'" in printed
+    assert "Building DAG" not in printed
+
+
+def test_a_changed_knob_reruns_what_depends_on_it_and_nothing_else(finished_study):
+    knob = ("--config", "connectivity={'estimator': 'ledoit_wolf'}")
+    jobs = planned(study.snakemake(finished_study, "--dry-run", "--cores", "1", *knob))
+    assert "connectivity_batch" in jobs
+    assert not jobs & {"scans_of_dataset", "timeseries_batch", "pfc_batch", "pretrain"}
