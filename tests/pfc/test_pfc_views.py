@@ -65,11 +65,12 @@ def test_views_equal_numpy_correlation_of_the_kept_timepoints():
         np.testing.assert_allclose(view, expected, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_ledoit_wolf_views_equal_nilearn():
     series = structured_series(120, 30)
     views = pfc.pseudo_fc(series, pfc.view_generators(1, "scan", 2), estimator="ledoit_wolf")
     measure = ConnectivityMeasure(
-        kind="correlation", cov_estimator=LedoitWolf(store_precision=False), standardize="zscore"
+        kind="correlation", cov_estimator=LedoitWolf(store_precision=False), standardize=True
     )
     kept = [pfc.draw_kept(120, 0.2, rng) for rng in pfc.view_generators(1, "scan", 2)]
     expected = measure.fit_transform([series[k] for k in kept])
