@@ -10,18 +10,18 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import multiprocessing
 import os
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,20 +29,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config, fingerprint, stage_hash
 from brainmass_core.manifest import Entry, ScanFailed, write_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.tables import atomic_path, from_rows, write_table
+from brainmass_core.workers import in_processes, single_threaded
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
 STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the machine's fault, not the scan's
-SINGLE_THREAD = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-)
 
 
 class BatchError(RuntimeError):
@@ -92,7 +87,8 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
     Parameters
     ----------
     items : dict
-        scan_id to what `process` needs; picklable.
+        scan_id to what `process` needs; picklable. A kept scan counts as finished only while its
+        item is the same and the files that the item names have not changed.
     process : callable
         Takes one item's value, returns the scan's rows as a table of ``job.schema``. Raises
         `ScanFailed` or `ScanExcluded` for what is wrong with the scan. Picklable.
@@ -108,12 +104,15 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         If the disk is full or more than ``max_failed_fraction`` of the scans failed. Finished
         scans are kept; the same command goes on from there.
     """
-    job.work.mkdir(parents=True, exist_ok=True)
     with _only_one(job):
-        done = {s: e for s in items if (e := _finished(job, s)) and e.status != "failed"}
+        done = {s: e for s, v in items.items() if (e := _finished(job, s, v))}
+        done = {s: e for s, e in done.items() if e.status != "failed"}
         if done:
             log.info("%s: %d of %d scans were finished before", job.stage, len(done), len(items))
         todo = {s: v for s, v in items.items() if s not in done}
+        for scan_id in todo:  # a failure of an earlier run must not pass for one of this run
+            _file(job, scan_id, "json").unlink(missing_ok=True)
+            _file(job, scan_id, "started").unlink(missing_ok=True)
         entries = sorted([*done.values(), *_run(job, todo, process)], key=lambda e: e.scan_id)
         _refuse_if_too_many_failed(job, entries)
         _publish(job, entries)
@@ -150,107 +149,118 @@ def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry
 
 
 def _in_pool(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
-    """Run in child processes; after a crash, each scan that was in flight gets its own."""
+    """Run in child processes; after a crash, those that were in flight each get their own."""
     left = dict(todo)
-    for name in SINGLE_THREAD:  # read by the children when they start
-        os.environ[name] = "1"
-    try:
-        for scan_id, future in _submit(job, left, process, min(job.threads, len(left) or 1)):
-            entry = future.result()
+    with single_threaded():
+        while left:
+            try:
+                calls = {s: (job, s, v, process) for s, v in left.items()}
+                for scan_id, future in in_processes(_work, calls, min(job.threads, len(left))):
+                    entry = future.result()
+                    del left[scan_id]
+                    yield entry
+            except BrokenProcessPool:
+                log.warning("a worker died; its scans are tried again, one process for each")
+                yield from _after_crash(job, left, process)
+
+
+def _after_crash(job: Job, left: dict[str, Any], process: Process) -> Iterator[Entry]:
+    """Settle the scans that may have caused it; takes what it yields out of `left`."""
+    for scan_id, item in list(left.items()):
+        if entry := _finished(job, scan_id, item):
             del left[scan_id]
             yield entry
-    except BrokenProcessPool:
-        log.warning("a worker died; going on with one process per scan")
-        for scan_id, item in left.items():
-            if entry := _finished(job, scan_id):
-                yield entry
-                continue
-            try:
-                pairs = list(_submit(job, {scan_id: item}, process, 1))
-                yield pairs[0][1].result()
-            except BrokenProcessPool:
-                yield _record_death(job, scan_id)
-
-
-def _submit(
-    job: Job, items: dict[str, Any], process: Process, workers: int
-) -> Iterator[tuple[str, Future]]:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
-    try:
-        futures = {pool.submit(_work, job, s, v, process): s for s, v in items.items()}
-        for future in as_completed(futures):
-            yield futures[future], future
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    in_flight = [s for s in left if _file(job, s, "started").exists()]
+    for scan_id in in_flight or list(left)[:1]:  # none: it died before it began with one
+        item = left.pop(scan_id)
+        try:
+            calls = {scan_id: (job, scan_id, item, process)}
+            yield from [f.result() for _, f in in_processes(_work, calls, 1)]
+        except BrokenProcessPool:
+            yield _record_death(job, scan_id, item)
 
 
 def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
     """Process one scan and keep the result; runs in the worker."""
     start = time.perf_counter()
-    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "ok")
-    table = None
     try:
-        table = process(item).cast(job.schema)
-    except ScanFailed as outcome:
-        entry = replace(
-            entry,
-            status=outcome.status,
-            reason=outcome.reason,
-            step=outcome.step,
-            remedy=outcome.remedy,
-        )
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in STOP:
-            raise _no_space(job, error) from None
-        entry = _unexpected(job, entry, error)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak_mb = peak / (1024 if sys.platform != "darwin" else 1024**2)
-    entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak_mb)
-    try:
-        _keep(job, entry, table)
+        _file(job, scan_id, "started").touch()
+        entry, table = _attempt(job, scan_id, item, process)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_mb = peak / (1024 if sys.platform != "darwin" else 1024**2)
+        entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak_mb)
+        _keep(job, entry, item, table)
     except OSError as error:
         raise _no_space(job, error) from None
     return entry
 
 
-def _keep(job: Job, entry: Entry, table: pa.Table | None) -> None:
+def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry, pa.Table | None]:
+    """The scan's outcome and rows; raises only for what is the machine's fault."""
+    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "ok")
+    try:
+        return entry, process(item).cast(job.schema)
+    except ScanFailed as outcome:
+        told = {name: getattr(outcome, name) for name in ("status", "reason", "step", "remedy")}
+        return replace(entry, **told), None
+    except (Exception, SystemExit) as error:  # a library that calls exit must not end the batch
+        if isinstance(error, OSError) and error.errno in STOP:
+            raise
+        return _unexpected(job, entry, error), None
+
+
+def _file(job: Job, scan_id: str, kind: str) -> Path:
+    """Where a scan is kept: its rows (parquet), its entry (json), or that it was begun."""
+    return job.work / f"{quote(scan_id, safe='')}.{kind}"
+
+
+def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
     """Save the rows first, then the entry, whose presence says that the scan is finished."""
     if table is not None:
-        with atomic_path(job.work / f"{entry.scan_id}.parquet") as path:
+        with atomic_path(_file(job, entry.scan_id, "parquet")) as path:
             pq.write_table(table, path, compression="none")
-    with atomic_path(job.work / f"{entry.scan_id}.json") as path:
-        path.write_text(json.dumps(asdict(entry)))
+    with atomic_path(_file(job, entry.scan_id, "json")) as path:
+        path.write_text(json.dumps({"item": fingerprint(item), "entry": asdict(entry)}))
 
 
-def _finished(job: Job, scan_id: str) -> Entry | None:
-    file = job.work / f"{scan_id}.json"
-    return Entry(**json.loads(file.read_text())) if file.exists() else None
+def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
+    file = _file(job, scan_id, "json")
+    if not file.exists():
+        return None
+    kept = json.loads(file.read_text())
+    return Entry(**kept["entry"]) if kept.get("item") == fingerprint(item) else None
 
 
-def _unexpected(job: Job, entry: Entry, error: Exception) -> Entry:
-    file = job.paths.log(job.stage, job.dataset, f"{entry.scan_id}.log")
+def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
+    file = job.paths.log(job.stage, job.dataset, f"{quote(entry.scan_id, safe='')}.log")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(traceback.format_exception(error)))
     reason = f"{type(error).__name__}: {error}"
-    return replace(entry, status="failed", reason=reason, log=str(file), step=_where(error))
+    entry = replace(entry, status="failed", reason=reason, log=str(file), step=_where(error))
+    return replace(entry, remedy=_more_memory(job)) if isinstance(error, MemoryError) else entry
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The innermost function of this package in the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if "brainmass_core" in f.filename and f.name != "_work"]
+    ours = [
+        f for f in frames if "brainmass_core" in f.filename and Path(f.filename).name != "batch.py"
+    ]
     return ours[-1].name if ours else ""
 
 
-def _record_death(job: Job, scan_id: str) -> Entry:
+def _record_death(job: Job, scan_id: str, item: Any) -> Entry:
     entry = Entry(
         *(job.stage, job.dataset, job.batch, scan_id, "failed"),
         reason="the worker process died (killed, out of memory, or a crash in native code)",
-        remedy=f"raise resources.{job.stage}.mem_mb, or look at the scan with a viewer",
+        remedy=f"{_more_memory(job)}, or look at the scan with a viewer",
     )
-    _keep(job, entry, None)
+    _keep(job, entry, item, None)
     return entry
+
+
+def _more_memory(job: Job) -> str:
+    return f"raise resources.{job.stage}.mem_mb"
 
 
 def _no_space(job: Job, error: OSError) -> BatchError:
@@ -275,7 +285,7 @@ def _publish(job: Job, entries: list[Entry]) -> None:
     tables = [job.schema.empty_table()]
     for entry in entries:
         if entry.status == "ok":
-            tables.append(pq.ParquetFile(job.work / f"{entry.scan_id}.parquet").read())
+            tables.append(pq.ParquetFile(_file(job, entry.scan_id, "parquet")).read())
         elif "status" in job.schema.names:
             row = {"scan_id": entry.scan_id, "status": entry.status, "reason": entry.reason}
             tables.append(from_rows([row], job.schema))
@@ -289,13 +299,20 @@ def _publish(job: Job, entries: list[Entry]) -> None:
         raise _no_space(job, error) from None
 
 
-def _only_one(job: Job) -> FileLock:
+@contextmanager
+def _only_one(job: Job) -> Iterator[None]:
     """Wait for a job of the same batch that outlived its Snakemake; the lock dies with it."""
-    lock = FileLock(job.work / ".lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("%s is being worked on by another process; waiting for it", job.work)
-        return lock
-    lock.release()
-    return lock
+        job.work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(job.work / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("%s is being worked on by another process; waiting for it", job.work)
+            lock.acquire()
+    except OSError as error:
+        raise _no_space(job, error) from None
+    try:
+        yield
+    finally:
+        lock.release()

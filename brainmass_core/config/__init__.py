@@ -1,6 +1,6 @@
 """The configuration: its pydantic tree, loading with readable errors, and hashes."""
 
-from brainmass_core.config.hashing import batch_of, stable_hash, stage_hash
+from brainmass_core.config.hashing import batch_of, fingerprint, stable_hash, stage_hash
 from brainmass_core.config.load import (
     ConfigError,
     dump_config,
@@ -19,6 +19,7 @@ __all__ = [
     "Task",
     "batch_of",
     "dump_config",
+    "fingerprint",
     "list_presets",
     "load_config",
     "parse_config",

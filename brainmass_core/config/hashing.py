@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
 
 from brainmass_core.config.model import Config
 
@@ -18,6 +24,51 @@ def stable_hash(*parts: str) -> int:
 def batch_of(dataset: str, participant: str, batches: int) -> int:
     """The batch to which all runs of a participant belong."""
     return stable_hash(dataset, participant) % batches
+
+
+def fingerprint(item: Any) -> str:
+    """Hash of what one scan's work is made from: its values, and the state of the files it names.
+
+    Parameters
+    ----------
+    item : nested dict, list, tuple, dataclass, array, path, text or number
+        A path, or a text that is an absolute path, stands for the file's size and time of change
+        as well. Configurations are left out: `stage_hash` is about them.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    return hashlib.sha256(repr(_plain(item)).encode()).hexdigest()[:16]
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, BaseModel):
+        return type(item).__name__
+    if isinstance(item, dict):
+        return sorted(((str(k), _plain(v)) for k, v in item.items()), key=lambda pair: pair[0])
+    if isinstance(item, list | tuple):
+        return [_plain(v) for v in item]
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return [(f.name, _plain(getattr(item, f.name))) for f in dataclasses.fields(item)]
+    if isinstance(item, np.ndarray):
+        data = np.ascontiguousarray(item).tobytes()
+        return str(item.dtype), item.shape, hashlib.sha256(data).hexdigest()
+    if isinstance(item, Path) or (isinstance(item, str) and os.path.isabs(item)):
+        return _file_state(str(item))
+    if isinstance(item, str | bytes | int | float | np.generic | None):
+        return repr(item)
+    return type(item).__name__  # its repr may hold an address, which differs at every run
+
+
+def _file_state(path: str) -> tuple:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return (path,)
+    # a folder's time changes with whatever is put into it
+    return (path,) if os.path.isdir(path) else (path, stat.st_size, stat.st_mtime_ns)
 
 
 def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
@@ -79,4 +130,8 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             "seed": config.seed,
         }
     tasks = [name] if name else list(config.tasks)
-    return {"before": [before("finetune", t) for t in tasks], "report": part("report")}
+    return {
+        "before": [before("finetune", t) for t in tasks],
+        "pretrain": stage_hash(config, "pretrain"),
+        "report": part("report"),
+    }

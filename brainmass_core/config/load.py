@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -30,23 +32,54 @@ def deep_merge(base: dict, over: dict) -> dict:
 
 def list_presets() -> list[str]:
     """Names of the shipped presets, such as ``timeseries/cpac-default``."""
-    return sorted(
-        p.relative_to(PRESETS_DIR).with_suffix("").as_posix() for p in PRESETS_DIR.rglob("*.yaml")
-    )
+    files = PRESETS_DIR.rglob("*.yaml")
+    return sorted(p.relative_to(PRESETS_DIR).with_suffix("").as_posix() for p in files)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file in which no key stands twice.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, unreadable, not YAML, or has a key twice in one mapping: YAML
+        readers keep the last one and drop the other silently.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such configuration file; start from the shipped config.yaml")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"the key {key.value!r} stands twice; remove or rename one"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def expand_presets(raw: dict) -> dict:
-    """Lay the user's values over the presets that they name."""
+    """Lay the user's values over the presets that they name, a later preset over an earlier.
+
+    Presets that do not exist are left to `Config`, which reports them with all other errors.
+    """
     names = raw.get("presets") or []
+    known = list_presets()
     merged: dict = {}
     for name in names if isinstance(names, list) else []:
-        file = PRESETS_DIR / f"{name}.yaml"
-        if name not in list_presets():
-            raise ConfigError(
-                f"presets: there is no preset {name!r}{near_miss(name, list_presets())}"
-            )
-        merged = deep_merge(merged, yaml.safe_load(file.read_text()) or {})
-    return deep_merge(merged, raw)
+        if name in known:
+            merged = deep_merge(merged, read_yaml(PRESETS_DIR / f"{name}.yaml") or {})
+    return deep_merge(merged, {k: v for k, v in raw.items() if v is not None})
 
 
 def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> Config:
@@ -55,7 +88,8 @@ def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> 
     Parameters
     ----------
     raw : dict
-        What the YAML file holds, presets not yet expanded.
+        What the YAML file holds, presets not yet expanded. A section without content counts as
+        not given.
     source : str
         Name of the file, for messages.
     check_paths : bool
@@ -68,13 +102,17 @@ def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> 
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: found {type(raw).__name__}, expected a mapping of settings")
+    merged = expand_presets(raw)
     try:
-        return Config.model_validate(expand_presets(raw), context={"check_paths": check_paths})
+        config = Config.model_validate(merged, context={"check_paths": check_paths})
+        lines = list(_unknown_presets(raw))
     except ValidationError as error:
-        lines = [_explain(e) for e in error.errors()]
-        raise ConfigError(
-            f"{source}: {len(lines)} error{'s' * (len(lines) > 1)}\n" + "\n".join(lines)
-        ) from None
+        lines = [*_unknown_presets(raw), *map(_explain, error.errors())]
+        lines += _hidden_errors(merged, error)
+    if lines:
+        n = sum(len(line.splitlines()) for line in lines)
+        raise ConfigError(f"{source}: {n} error{'s' * (n > 1)}\n" + "\n".join(lines))
+    return config
 
 
 def load_config(path: Path | str, check_paths: bool = True) -> Config:
@@ -85,14 +123,42 @@ def load_config(path: Path | str, check_paths: bool = True) -> Config:
     ConfigError
         If the file is missing, is not YAML, or does not fit the model.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ConfigError(f"{path}: no such configuration file; start from the shipped config.yaml")
+    raw = read_yaml(Path(path))
+    return parse_config({} if raw is None else raw, str(path), check_paths)
+
+
+def _unknown_presets(raw: dict) -> Iterator[str]:
+    names = raw.get("presets") or []
+    known = list_presets()
+    for name in names if isinstance(names, list) else []:
+        if name not in known:
+            yield f"  presets: there is no preset {name!r}{near_miss(str(name), known)}"
+
+
+def _hidden_errors(raw: dict, first: ValidationError) -> list[str]:
+    """Errors between sections, which pydantic only looks for when every section is valid.
+
+    What is wrong in a section is cut out (or, for a missing path, not looked at) and the rest is
+    validated again.
+    """
+    rest = deepcopy(raw)
+    for found in first.errors():
+        _cut(rest, found["loc"])
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    return parse_config(raw, source=str(path), check_paths=check_paths)
+        Config.model_validate(rest, context={"check_paths": False})
+    except ValidationError as second:
+        return [_explain(e) for e in second.errors() if not e["loc"] and e["type"] == "value_error"]
+    return []
+
+
+def _cut(tree: Any, location: tuple) -> None:
+    """Remove what stands at a place of a nested dict, unless a path that would then be missing."""
+    for part in location[:-1]:
+        if not isinstance(tree, dict) or part not in tree:
+            return
+        tree = tree[part]
+    if isinstance(tree, dict) and location and location[-1] != "path":
+        tree.pop(location[-1], None)
 
 
 def _explain(error: Any) -> str:

@@ -266,6 +266,15 @@ class Pretrain(Strict):
 
     model: Literal["brainmass"] = Field("brainmass", description="Which foundation model.")
     size: Literal["tiny", "small", "base", "large"] = Field("tiny", description="Model size.")
+    heads: int | None = Field(
+        None, ge=1, description="Attention heads, a divisor of n_rois. Default: that of the size."
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the transformer layers.")
+    train_heads: bool = Field(
+        True,
+        description="Train the masked-ROI heads and tokens; the authors' released code leaves "
+        "them at their random initial values.",
+    )
     epochs: int = Field(20, ge=1, description="Passes over the scans.")
     batch_size: int = Field(32, ge=2, description="Scans per step, over all ranks.")
     lr: float = Field(3e-4, gt=0, description="Learning rate after warm-up.")
@@ -312,6 +321,10 @@ class Task(Strict):
     def _as_text(cls, classes: Any) -> Any:
         if not isinstance(classes, dict):
             return classes
+        # YAML reads a bare yes, no, on, off as true or false: the column's text would be lost
+        values = [v for vs in classes.values() for v in (vs if isinstance(vs, list) else [vs])]
+        if any(isinstance(v, bool) for v in [*classes, *values]):
+            raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
         return {
             str(k): [str(x) for x in (v if isinstance(v, list) else [v])]
             for k, v in classes.items()

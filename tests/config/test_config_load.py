@@ -1,0 +1,198 @@
+"""Loading a configuration: every error at once, each with what was found and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from brainmass_core.config import ConfigError, dump_config, list_presets, load_config, parse_config
+from brainmass_core.config import load as loading
+
+
+def minimal(**over: object) -> dict:
+    dataset = {"kind": "bids", "role": "internal", "path": "."}
+    return {"datasets": {"abide": dataset}, **over}
+
+
+def task(**over: object) -> dict:
+    classes = {"control": ["0"], "patient": ["1"]}
+    return {"datasets": ["abide"], "label": "dx", "classes": classes, **over}
+
+
+def message(raw: object) -> str:
+    with pytest.raises(ConfigError) as error:
+        parse_config(raw, "my.yaml")
+    return str(error.value)
+
+
+def test_the_least_configuration_is_one_data_set() -> None:
+    config = parse_config(minimal())
+    assert config.datasets["abide"].batches == 1
+    assert config.seed == 42
+
+
+def test_dumping_and_loading_are_inverse() -> None:
+    config = parse_config(minimal(tasks={"asd": task()}, pfc={"drop_rate": 0.3}))
+    assert parse_config(yaml.safe_load(dump_config(config))) == config
+
+
+def test_all_errors_are_reported_at_once() -> None:
+    text = message(
+        minimal(
+            pfc={"drop_rate": -0.2},
+            timeserie={"low_hz": 0.01},
+            pretrain={"size": "huge", "epochs": 0},
+            tasks={"asd": task(datasets=["abid"])},
+            presets=["no/such"],
+        )
+        | {"datasets": {"abide": {"kind": "bids", "role": "internal", "path": "/not/here"}}}
+    )
+    assert text.startswith("my.yaml: 7 errors\n")
+    for part in (
+        "pfc.drop_rate: found -0.2",
+        "timeserie: unknown key; did you mean 'timeseries'?",
+        "pretrain.size: found 'huge'",
+        "pretrain.epochs: found 0",
+        "datasets.abide.path: found '/not/here': /not/here does not exist",
+        "tasks.asd.datasets: there is no data set 'abid'; did you mean 'abide'?",
+        "presets: there is no preset 'no/such'",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (minimal(pfc={"drop_rat": 0.1}), "pfc.drop_rat: unknown key; did you mean 'drop_rate'?"),
+        (minimal(pretrain={"size": "tinny"}), "pretrain.size: found 'tinny'; did you mean 'tiny'?"),
+        (minimal(pfc={"drop_rate": -0.1}), "pfc.drop_rate: found -0.1: input should be greater"),
+        (minimal(pfc={"drop_rate": "some"}), "pfc.drop_rate: found 'some'"),
+        (minimal(timeseries={"low_hz": 0.2}), "low_hz 0.2 must be below high_hz 0.1"),
+        (minimal(tasks={"scans": task()}), "tasks.scans: a task cannot be called like a stage"),
+        (minimal(tasks={"a b": task()}), "tasks.a b"),
+        (minimal(tasks={"asd": task(classes={"one": ["1"]})}), "tasks.asd.classes"),
+        (
+            minimal(tasks={"asd": task(classes={"no": [1], "yes": ["1", 2]})}),
+            "a label value stands in two classes",
+        ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [True], "b": ["no"]})}),
+            "in quotes to keep them as text",
+        ),
+        (minimal(resources={"preproces": {}}), "resources.preproces"),
+        ({"datasets": {}}, "datasets"),
+        ({}, "datasets: field required"),
+        (["a", "list"], "found list, expected a mapping"),
+    ],
+)
+def test_an_error_names_the_place_the_value_and_the_remedy(raw: object, expected: str) -> None:
+    assert expected in message(raw)
+
+
+def test_every_synthetic_data_set_is_bids() -> None:
+    dataset = {"kind": "timeseries", "role": "internal", "path": "demo", "synthetic": {}}
+    assert "set kind to bids" in message({"datasets": {"demo": dataset}})
+
+
+def test_the_folder_of_a_synthetic_data_set_may_be_missing() -> None:
+    dataset = {"kind": "bids", "role": "internal", "path": "not/yet", "synthetic": {}}
+    assert parse_config({"datasets": {"demo": dataset}}).datasets["demo"].synthetic
+
+
+def test_something_must_be_left_to_pretrain_on() -> None:
+    dataset = {"kind": "bids", "role": "external", "path": "."}
+    assert "nothing is left to pre-train on" in message({"datasets": {"x": dataset}})
+
+
+def test_a_data_set_for_pretraining_only_cannot_be_evaluated() -> None:
+    raw = minimal(tasks={"asd": task()})
+    raw["datasets"]["abide"]["role"] = "pretrain"
+    assert "has role pretrain" in message(raw)
+
+
+def test_missing_paths_pass_where_only_the_results_are_read() -> None:
+    raw = {"datasets": {"x": {"kind": "bids", "role": "internal", "path": "/not/here"}}}
+    assert parse_config(raw, check_paths=False).datasets["x"].path == Path("/not/here")
+
+
+def test_a_section_without_content_keeps_its_defaults() -> None:
+    assert parse_config(minimal(timeseries=None, tasks=None)) == parse_config(minimal())
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"datasets: [", "not valid YAML"),
+        (b"\xff\xfe\x00", "not valid YAML"),
+        (b"", "datasets: field required"),
+        (b"seed: 1\nseed: 2\n", "the key 'seed' stands twice"),
+        (b"datasets:\n  abide: {}\n  abide: {}\n", "the key 'abide' stands twice"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, content: bytes, expected: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=expected) as error:
+        load_config(file)
+    assert str(file) in str(error.value)
+
+
+def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+# --- presets --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "timeseries").mkdir()
+    (tmp_path / "timeseries" / "one.yaml").write_text("timeseries: {low_hz: 0.02, n_compcor: 7}")
+    (tmp_path / "two.yaml").write_text("timeseries: {n_compcor: 9}\nfinetune: {methods: [fc_svm]}")
+    monkeypatch.setattr(loading, "PRESETS_DIR", tmp_path)
+
+
+@pytest.mark.usefixtures("presets")
+def test_a_later_preset_wins_over_an_earlier_and_the_user_over_both() -> None:
+    config = parse_config(
+        minimal(presets=["timeseries/one", "two"], finetune={"methods": ["chance"]})
+    )
+    assert (config.timeseries.low_hz, config.timeseries.n_compcor) == (0.02, 9)
+    assert config.finetune.methods == ["chance"]  # a list is replaced, not joined
+    swapped = parse_config(minimal(presets=["two", "timeseries/one"]))
+    assert swapped.timeseries.n_compcor == 7
+    user = parse_config(minimal(presets=["timeseries/one"], timeseries={"n_compcor": 0}))
+    assert (user.timeseries.low_hz, user.timeseries.n_compcor) == (0.02, 0)
+
+
+@pytest.mark.usefixtures("presets")
+def test_an_unknown_preset_gets_a_suggestion() -> None:
+    text = message(minimal(presets=["timeseries/on", 3]))
+    assert "no preset 'timeseries/on'; did you mean 'timeseries/one'?" in text
+    assert "presets.1: found 3" in text
+
+
+def test_a_preset_cannot_name_a_file_outside_the_package() -> None:
+    assert "there is no preset '../config/x'" in message(minimal(presets=["../config/x"]))
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_every_shipped_preset_is_valid(name: str) -> None:
+    parse_config(minimal(presets=[name]))
+
+
+def test_the_shipped_config_is_valid(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    config = load_config(root / "config.yaml")
+    assert config.datasets
