@@ -1,0 +1,91 @@
+"""What the batch tests do to a scan; a module of its own, because workers import it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from brainmass_core.batch import Job, run_batch
+from brainmass_core.config import parse_config
+from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.tables import from_rows
+
+SCHEMA = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+def job(results: Path, **over: object) -> Job:
+    """A job of one batch below a results folder."""
+    dataset = {"kind": "bids", "role": "internal", "path": str(results.parent)}
+    limit = over.pop("max_failed_fraction", 1.0)
+    raw = {"results": str(results), "max_failed_fraction": limit, "datasets": {"demo": dataset}}
+    return Job(parse_config(raw), "preprocess", "demo", 0, SCHEMA, **over)
+
+
+def items(n: int, calls: Path, **kinds: str) -> dict[str, dict]:
+    """Scans ``scan-0`` ... that write a line to `calls` each time they are worked on."""
+    names = [f"scan-{i}" for i in range(n)]
+    return {
+        s: {
+            "scan_id": s,
+            "value": float(i),
+            "calls": calls.name,
+            "folder": f"{calls.parent}/",
+            "kind": kinds.get(s.replace("-", "_"), "ok"),
+        }
+        for i, s in enumerate(names)
+    }
+
+
+def process(item: dict) -> pa.Table:
+    """Do what the item's kind says."""
+    folder = Path(item["folder"])
+    with open(folder / item["calls"], "a") as file:
+        file.write(f"{item['scan_id']}\n")
+    kind = item["kind"]
+    if kind == "sound-now":  # failed until the cause is mended
+        kind = "ok" if (folder / "mended").exists() else "failed"
+    if kind == "failed":
+        raise ScanFailed("t_r is 0, expected more than 0", step="header", remedy="mend the sidecar")
+    if kind == "excluded":
+        raise ScanExcluded("mean_fd 0.9 mm is above 0.5 mm", step="motion")
+    if kind == "bug":
+        return pa.table({"value": [1 / 0]})
+    if kind == "exit":
+        sys.exit(3)
+    if kind == "memory":
+        raise MemoryError
+    if kind == "columns":
+        return pa.table({"other": [1.0]})
+    if kind == "killed":
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if kind == "slow":
+        time.sleep(0.5)
+    row = {"scan_id": item["scan_id"], "status": "ok", "value": item["value"]}
+    return from_rows([row], SCHEMA)
+
+
+def called(calls: Path) -> list[str]:
+    """Scans worked on so far, sorted."""
+    return sorted(calls.read_text().split()) if calls.exists() else []
+
+
+if __name__ == "__main__":  # started and killed by a test
+    root = Path(sys.argv[1])
+    slow = {f"scan_{i}": "slow" for i in range(2, 8)}
+    run_batch(job(root / "results", threads=2), items(8, root / "calls", **slow), process)
