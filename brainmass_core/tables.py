@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 
 VERSION = 1
 
+# targets that make the tables which are not called like their stage
+MADE_BY = {"manifest": "", "history": "pretrain", "predictions": "finetune", "metrics": "finetune"}
+
 _F32 = pa.float32()
 _STATUS = [("status", pa.string()), ("reason", pa.string())]
 
@@ -247,9 +250,10 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
         If the file is missing, damaged, another table, or of another schema version; the message
         says which target makes it anew.
     """
-    remedy = f"remove it and run: snakemake --cores all {name}"
+    command = f"run: snakemake --cores all {MADE_BY.get(name, name)}".rstrip()
+    remedy = f"remove it and {command}"
     if not path.exists():
-        raise TableError(f"{path}: no such table; run: snakemake --cores all {name}")
+        raise TableError(f"{path}: no such table; {command}")
     try:
         # not a path but an open file: pyarrow would read folder names as partition columns
         with open(path, "rb") as file:
@@ -264,6 +268,9 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
             f"{path}: found {found!r} version {version}, expected {name!r} version {VERSION}; "
             f"{remedy}"
         )
+    absent = sorted(set(columns or []) - set(table.schema.names))
+    if absent:
+        raise TableError(f"{path}: columns {absent} are missing from {name!r}; {remedy}")
     return table
 
 
