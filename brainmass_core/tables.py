@@ -94,6 +94,7 @@ PREDICTIONS = pa.schema(
         ("repeat", pa.int64()),
         ("fold", pa.int64()),
         ("scan_id", pa.string()),
+        ("dataset", pa.string()),
         ("participant_id", pa.string()),
         ("y_true", pa.int64()),
         ("y_score", pa.float64()),
@@ -103,7 +104,8 @@ PREDICTIONS = pa.schema(
     ]
 )
 METRICS = pa.schema(
-    [("task", pa.string()), ("method", pa.string()), ("n_participants", pa.int64())]
+    [("task", pa.string()), ("method", pa.string())]
+    + [(n, pa.int64()) for n in ("n_participants", "n_positive", "n_scans", "n_repeats")]
     + [
         (f"{metric}{suffix}", pa.float64())
         for metric in (
@@ -113,9 +115,33 @@ METRICS = pa.schema(
             "specificity",
             "balanced_accuracy",
             "f1",
+            "auc_minus_fc_svm",
         )
         for suffix in ("", "_low", "_high")
     ]
+)
+COHORT = pa.schema(
+    [
+        ("task", pa.string()),
+        ("scan_id", pa.string()),
+        ("dataset", pa.string()),
+        ("participant_id", pa.string()),
+        ("site", pa.string()),
+        ("age", pa.float64()),
+        ("sex", pa.string()),
+        ("mean_fd", pa.float64()),
+        ("split", pa.string()),
+        ("batch", pa.int64()),
+        ("label", pa.string()),
+        ("class_name", pa.string()),
+        ("used", pa.bool_()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+ROC = pa.schema(
+    [("task", pa.string()), ("method", pa.string())]
+    + [(n, pa.float64()) for n in ("fpr", "tpr", "tpr_low", "tpr_high")]
 )
 HISTORY = pa.schema(
     [("step", pa.int64()), ("epoch", pa.int64()), ("lr", pa.float64())]
