@@ -18,8 +18,14 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the real data beside the project; `BRAINMASS_SHARED_DATA` names another place."""
+    """Folder of the real data beside the project; `BRAINMASS_SHARED_DATA` names another place.
+
+    Without it the test is skipped; with `BRAINMASS_REQUIRE_SHARED=1` (CI) it fails instead.
+    """
     folder = Path(os.environ.get("BRAINMASS_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}; set BRAINMASS_SHARED_DATA")
+        reason = f"real data not found at {folder}; set BRAINMASS_SHARED_DATA"
+        if os.environ.get("BRAINMASS_REQUIRE_SHARED") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
     return folder

@@ -1,0 +1,214 @@
+"""What the NIfTI header and the sidecar say about a run, and what to do when they disagree.
+
+Only headers are read here. A reason to leave a run out is raised as `ScanExcluded`, whose text
+names the file, what was found, what was expected and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from brainmass_core.manifest import ScanExcluded
+
+SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+LONGEST_T_R = 30.0  # s; larger values are milliseconds by mistake
+UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is needed from a NIfTI header.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    t_r : tuple of float
+        What the header may mean, in s: empty when it says nothing; two values when the time unit
+        is not recorded (seconds, milliseconds).
+    t_r_text : str
+        The value with its unit as recorded, for messages.
+    """
+
+    shape: tuple[int, ...]
+    t_r: tuple[float, ...]
+    t_r_text: str
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of an image, not its data.
+
+    Raises
+    ------
+    ScanExcluded
+        If the file is missing (also: a DataLad link without content), empty, or no image.
+    """
+    if not path.exists():
+        remedy = "fetch it, with DataLad: `datalad get`" if path.is_symlink() else "restore it"
+        raise ScanExcluded(f"{path}: no such file; {remedy}", "header")
+    try:
+        image: Any = nib.load(path)
+        header = image.header
+        value = float(header["pixdim"][4])
+        unit = header.get_xyzt_units()[1]
+    except (*UNREADABLE, KeyError, AttributeError) as error:
+        raise ScanExcluded(
+            f"{path}: unreadable NIfTI header ({type(error).__name__}: {error}); "
+            "copy the file again or convert it anew",
+            "header",
+        ) from None
+    return Header(tuple(image.shape), header_seconds(value, unit), f"{value:g} {unit}")
+
+
+def header_seconds(value: float, unit: str) -> tuple[float, ...]:
+    """What pixdim[4] may mean, in s.
+
+    Parameters
+    ----------
+    value : float
+        pixdim[4] as recorded.
+    unit : str
+        Time unit as nibabel names it: ``sec``, ``msec``, ``usec``, ``unknown`` or another.
+
+    Returns
+    -------
+    tuple of float
+        Empty if the header says nothing. A value of 1 without a unit says nothing: it is what
+        writers leave there when nobody set it.
+    """
+    if not math.isfinite(value) or value <= 0:
+        return ()
+    if unit in SECONDS:
+        return (round(value * SECONDS[unit], 6),)  # float32: 0.72 is stored as 0.72000003
+    if unit == "unknown" and value != 1:
+        return (round(value, 6), round(value / 1000, 6))
+    return ()
+
+
+def choose_t_r(
+    path: Path,
+    sidecar: dict[str, Any],
+    header: Header,
+    tolerance: float,
+    fallback: float | None = None,
+) -> float:
+    """The repetition time of a run, in s.
+
+    The sidecar's ``RepetitionTime`` must not contradict the header. Without it the header's
+    value holds, and only when both are silent the configured one.
+
+    Parameters
+    ----------
+    tolerance : float
+        Largest difference in s.
+    fallback : float, optional
+        ``t_r`` of the data set's configuration.
+
+    Raises
+    ------
+    ScanExcluded
+        If t_r is missing, zero, not a number, implausible or contradictory; or if the sidecar
+        has ``VolumeTiming``, so that volumes are not evenly spaced.
+    """
+    if "VolumeTiming" in sidecar:
+        raise ScanExcluded(
+            f"{path}: the sidecar has VolumeTiming: volumes are not evenly spaced, which "
+            "connectivity with a band-pass filter needs",
+            "t_r",
+        )
+    stated = sidecar.get("RepetitionTime")
+    if stated is None:
+        return _plausible(path, header.t_r[0] if header.t_r else fallback, header)
+    number = isinstance(stated, int | float) and not isinstance(stated, bool)
+    if not number or not math.isfinite(stated) or stated <= 0:
+        raise ScanExcluded(
+            f"{path}: RepetitionTime in the sidecar is {stated!r} (header: {header.t_r_text}), "
+            "expected seconds > 0; correct the sidecar",
+            "t_r",
+        )
+    close = [h for h in header.t_r if abs(h - stated) <= tolerance + 1e-9]
+    if header.t_r and not close:
+        raise ScanExcluded(
+            f"{path}: contradictory t_r: {stated:g} s in the sidecar, {header.t_r_text} in the "
+            f"NIfTI header, more than t_r_tolerance {tolerance:g} s apart; find out which is "
+            "right and correct the other",
+            "t_r",
+        )
+    return _plausible(path, float(stated), header)
+
+
+def _plausible(path: Path, t_r: float | None, header: Header) -> float:
+    if t_r is None:
+        raise ScanExcluded(
+            f"{path}: no t_r: RepetitionTime is missing in the sidecar and the NIfTI header says "
+            f"{header.t_r_text}; add RepetitionTime (s) to the sidecar, or set t_r of the data set",
+            "t_r",
+        )
+    if t_r > LONGEST_T_R:
+        raise ScanExcluded(
+            f"{path}: t_r is {t_r:g} s (header: {header.t_r_text}), expected at most "
+            f"{LONGEST_T_R:g} s; BIDS wants seconds, not milliseconds: correct the sidecar",
+            "t_r",
+        )
+    return t_r
+
+
+def check_series_shape(path: Path, shape: tuple[int, ...]) -> int:
+    """Number of volumes of a BOLD image.
+
+    Raises
+    ------
+    ScanExcluded
+        If the image is not four-dimensional or has fewer than two volumes.
+    """
+    if len(shape) != 4 or shape[3] < 2:
+        raise ScanExcluded(
+            f"{path}: found a {len(shape)}-D image of shape {shape}, expected a 4-D series of "
+            "volumes (x, y, z, time); convert it anew or remove it",
+            "header",
+        )
+    return shape[3]
+
+
+def slice_timing(
+    path: Path, sidecar: dict[str, Any], shape: tuple[int, ...], t_r: float
+) -> tuple[list[float] | None, str]:
+    """Acquisition time of each slice along the third axis.
+
+    Returns
+    -------
+    times : list of float or None
+        In s, ascending slice index. None without ``SliceTiming``.
+    warning : str
+        Why times that are given are not used: slices along another axis.
+
+    Raises
+    ------
+    ScanExcluded
+        If the times do not fit the image or t_r.
+    """
+    times = sidecar.get("SliceTiming")
+    if not times:
+        return None, ""
+    direction = str(sidecar.get("SliceEncodingDirection", "k"))
+    if direction[:1] != "k":
+        return None, f"{path}: slices along {direction}: SliceTiming is not used"
+    sound = isinstance(times, list) and all(
+        isinstance(t, int | float) and 0 <= t <= t_r + 1e-3 for t in times
+    )
+    if not sound or len(times) != shape[2]:
+        found = f"{len(times)} values up to {max(times)}" if sound else repr(times)[:80]
+        raise ScanExcluded(
+            f"{path}: SliceTiming holds {found}, expected {shape[2]} times (one per slice) from 0 "
+            f"to t_r {t_r:g} s; correct it, or remove it to go without slice-timing correction",
+            "slice_timing",
+        )
+    ordered = [float(t) for t in times]
+    return (ordered[::-1] if direction == "k-" else ordered), ""

@@ -1,0 +1,160 @@
+"""Find the files of a BIDS folder (with bids2table) and the sidecars that apply to each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bids2table
+
+from brainmass_core.manifest import ScanExcluded
+
+log = logging.getLogger(__name__)
+logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it says which schema it bundles
+IMAGES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a BIDS folder.
+
+    Attributes
+    ----------
+    entities : dict of str
+        As written in the name (``run-01`` stays ``01``), with ``datatype``, ``suffix``, ``ext``.
+    """
+
+    path: Path
+    entities: dict[str, str]
+
+    @property
+    def participant(self) -> str:
+        """BIDS name of the participant, such as ``sub-01``."""
+        return f"sub-{self.entities['sub']}"
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``."""
+        return self.entities.get("ses")
+
+    def named(self, suffix: str, extensions: tuple[str, ...] = IMAGES) -> bool:
+        """Whether the file has this suffix and one of these extensions."""
+        e = self.entities
+        return e.get("suffix") == suffix and e.get("ext") in extensions
+
+
+def index_files(root: Path) -> list[File]:
+    """All files of a BIDS or BIDS-derivatives folder, ordered by path.
+
+    The folder is indexed through a temporary link: bids2table takes a folder whose name has a dot
+    (``ds000030_R1.0.5``), a leading dot or a glob character for no data set at all.
+    """
+    root = root.absolute()
+    with tempfile.TemporaryDirectory(prefix="brainmass-index-") as folder:
+        link = Path(folder) / "dataset"
+        link.symlink_to(root, target_is_directory=True)
+        paths = sorted(bids2table.index_dataset(link)["path"].to_pylist())
+    odd = [
+        p.name
+        for p in root.glob("sub-*")
+        if p.is_dir() and not p.name.removeprefix("sub-").isalnum()
+    ]
+    if odd:
+        log.warning(
+            "%s: %d folders are no BIDS participants, because a label is made of letters and "
+            "digits only, and are left out: %s",
+            *(root, len(odd), ", ".join(sorted(odd)[:20])),
+        )
+    files = [File(root / p, bids2table.parse_bids_entities(p)) for p in paths]
+    return [f for f in files if "sub" in f.entities]
+
+
+def check_place(file: File, root: Path) -> None:
+    """Refuse a file whose name says another participant or session than its folder.
+
+    Raises
+    ------
+    ScanExcluded
+        Because it is not known whose data they are.
+    """
+    folders = file.path.relative_to(root.absolute()).parts[:-1]
+    expected = [file.participant] + ([f"ses-{file.session}"] if file.session else [])
+    if list(folders[: len(expected)]) != expected:
+        raise ScanExcluded(
+            f"{file.path}: the name says {'/'.join(expected)}, the folder {'/'.join(folders)}; "
+            "find out whose scan it is and rename it",
+            "index",
+        )
+
+
+class Sidecars:
+    """JSON sidecars of a data set, merged by the inheritance principle.
+
+    `bids2table.load_bids_metadata` does the same, but skips damaged JSON in silence, merges
+    several sidecars of one folder in directory order, and loses the data set's root behind a
+    linked participant folder; results must not depend on any of these.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data set, where inheritance ends.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._folders: dict[tuple[Path, str], list[tuple[Path, dict[str, str]]]] = {}
+        self._shared: dict[Path, dict[str, Any]] = {}
+
+    def of(self, file: File) -> dict[str, Any]:
+        """Metadata of a file: the folder nearest to it wins, in a folder the most specific name.
+
+        Raises
+        ------
+        ScanExcluded
+            If a sidecar that applies is not a JSON object.
+        """
+        metadata: dict[str, Any] = {}
+        parts = file.path.parent.relative_to(self.root).parts
+        for depth in range(len(parts) + 1):
+            folder = self.root.joinpath(*parts[:depth])
+            for path, entities in self._candidates(folder, file.entities["suffix"]):
+                if entities.items() <= file.entities.items():
+                    metadata |= self._load(path, shared=depth == 0)
+        return metadata
+
+    def _candidates(self, folder: Path, suffix: str) -> list[tuple[Path, dict[str, str]]]:
+        if (folder, suffix) not in self._folders:
+            found = []
+            for path in folder.glob(f"*{suffix}.json"):
+                entities = bids2table.parse_bids_entities(path)
+                if entities.pop("suffix", None) == suffix:
+                    entities.pop("datatype", None)
+                    entities.pop("ext", None)
+                    found.append((path, entities))
+            found.sort(key=lambda f: (len(f[1]), f[0].name))
+            self._folders[folder, suffix] = found
+        return self._folders[folder, suffix]
+
+    def _load(self, path: Path, shared: bool) -> dict[str, Any]:
+        if path in self._shared:
+            return self._shared[path]
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise ScanExcluded(
+                f"{path}: unreadable sidecar ({error}); correct the JSON or remove the file",
+                "sidecar",
+            ) from None
+        if not isinstance(content, dict):
+            raise ScanExcluded(
+                f"{path}: found a JSON {type(content).__name__}, expected an object of "
+                "metadata; correct it or remove the file",
+                "sidecar",
+            )
+        if shared:  # of the whole data set; a participant's own are read once anyway
+            self._shared[path] = content
+        return content

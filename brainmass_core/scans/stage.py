@@ -1,0 +1,123 @@
+"""The stage: list the scans of a data set, join phenotypes, split, publish the table."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from brainmass_core.config import Config, Dataset, batch_of, stage_hash
+from brainmass_core.paths import Paths
+from brainmass_core.scans.bids import list_bids
+from brainmass_core.scans.derivatives import list_derivatives
+from brainmass_core.scans.phenotype import join, read_phenotype
+from brainmass_core.scans.split import evaluation_participants
+from brainmass_core.scans.table import (
+    PHENO,
+    ScansError,
+    Unmatched,
+    check_unique_rows,
+    write_scans,
+)
+from brainmass_core.scans.timeseries import add_t_r, list_timeseries
+from brainmass_core.tables import SCANS
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, dataset: str) -> None:
+    """Write the scans table of one data set.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name in ``config.datasets``.
+
+    Raises
+    ------
+    ScansError
+        If the data set cannot be listed: no run, a phenotype column or table that is missing or
+        ambiguous, two files with one scan id.
+    """
+    scans, unmatched = list_scans(config, dataset)
+    path = Paths(config.results).scans(dataset)
+    write_scans(path, scans, unmatched, stage_hash(config, "scans", dataset))
+    _say(dataset, scans, unmatched)
+
+
+def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
+    """The scans of a data set as a DataFrame with the columns of `tables.SCANS` and ``pheno_*``.
+
+    Raises
+    ------
+    ScansError
+        As `run`.
+    """
+    dataset = config.datasets[name]
+    if dataset.phenotype.scan_column and dataset.kind != "timeseries":
+        raise ScansError(
+            f"datasets.{name}.phenotype.scan_column is for kind timeseries; BIDS scans are joined "
+            "by participant: remove it"
+        )
+    table = read_phenotype(name, dataset)
+    rows = _list(name, dataset, table)
+    check_unique_rows(rows)
+    columns = {c: [row.get(c) for row in rows] for c in (*SCANS.names, "label")}
+    listed = pd.DataFrame(columns, dtype=object)
+    scans, unmatched = join(listed, table, dataset)
+    if dataset.kind == "timeseries":
+        scans = add_t_r(name, dataset, scans)
+    scans["dataset"], scans["kind"], scans["role"] = name, dataset.kind, dataset.role
+    scans["split"] = split_of(scans, dataset, config.seed, name)
+    scans["batch"] = [batch_of(name, p, dataset.batches) for p in scans["participant_id"]]
+    return scans.drop(columns="label"), unmatched
+
+
+def _list(name: str, dataset: Dataset, table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    if dataset.kind == "bids":
+        return list_bids(name, dataset)
+    if dataset.kind == "derivatives":
+        return list_derivatives(name, dataset)
+    return list_timeseries(name, dataset, table)
+
+
+def split_of(scans: pd.DataFrame, dataset: Dataset, seed: int, name: str) -> list[str]:
+    """``pretrain``, ``train`` or ``test`` of each scan; one participant has one.
+
+    A participant whose rows differ in label or site belongs to the stratum of its first scan by
+    id. Participants are those of this data set: the same id in another data set is another person.
+    """
+    if dataset.role != "internal":
+        return ["pretrain" if dataset.role == "pretrain" else "test"] * len(scans)
+    label = f"{PHENO}{dataset.stratify_by}" if dataset.stratify_by else None
+    ordered = scans.sort_values("scan_id")
+    labels = ordered[label] if label else pd.Series("", index=ordered.index)
+    strata: dict[str, tuple[str, ...]] = {}
+    for who, *what in zip(
+        ordered["participant_id"], labels.fillna(""), ordered["site"].fillna(""), strict=True
+    ):
+        strata.setdefault(who, tuple(map(str, what)))
+    kept = evaluation_participants(strata, dataset.evaluation_fraction, seed, name)
+    if not kept or len(kept) == len(strata):
+        log.warning("%s: all %d participants fall on one side of the split", name, len(strata))
+    return ["test" if p in kept else "train" for p in scans["participant_id"]]
+
+
+def _say(name: str, scans: pd.DataFrame, unmatched: Unmatched) -> None:
+    excluded = scans[scans["excluded_reason"].notna()]
+    people = scans.drop_duplicates("participant_id")["split"].value_counts().sort_index()
+    log.info(
+        "%s: %d scans of %d participants (%s), %d scans excluded",
+        *(name, len(scans), scans["participant_id"].nunique()),
+        *(", ".join(f"{k} {v}" for k, v in people.items()), len(excluded)),
+    )
+    for row in excluded.head(50).itertuples():
+        log.warning("%s excluded: %s", row.scan_id, row.excluded_reason)
+    for ids, what in (
+        (unmatched.table_only, "in the phenotype table only"),
+        (unmatched.scans_only, "not in the phenotype table"),
+    ):
+        if ids:
+            more = " ..." if len(ids) > 50 else ""
+            log.warning("%s: %d %s: %s%s", name, len(ids), what, ", ".join(ids[:50]), more)
