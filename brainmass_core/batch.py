@@ -112,7 +112,7 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         todo = {s: v for s, v in items.items() if s not in done}
         for scan_id in todo:  # a failure of an earlier run must not pass for one of this run
             _file(job, scan_id, "json").unlink(missing_ok=True)
-            _file(job, scan_id, "started").unlink(missing_ok=True)
+            _file(job, scan_id, "item").unlink(missing_ok=True)
         entries = sorted([*done.values(), *_run(job, todo, process)], key=lambda e: e.scan_id)
         _refuse_if_too_many_failed(job, entries)
         _publish(job, entries)
@@ -170,7 +170,7 @@ def _after_crash(job: Job, left: dict[str, Any], process: Process) -> Iterator[E
         if entry := _finished(job, scan_id, item):
             del left[scan_id]
             yield entry
-    in_flight = [s for s in left if _file(job, s, "started").exists()]
+    in_flight = [s for s in left if _file(job, s, "item").exists()]
     for scan_id in in_flight or list(left)[:1]:  # none: it died before it began with one
         item = left.pop(scan_id)
         try:
@@ -184,7 +184,7 @@ def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
     """Process one scan and keep the result; runs in the worker."""
     start = time.perf_counter()
     try:
-        _file(job, scan_id, "started").touch()
+        _file(job, scan_id, "item").touch()
         entry, table = _attempt(job, scan_id, item, process)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak_mb = peak / (1024 if sys.platform != "darwin" else 1024**2)
@@ -210,7 +210,10 @@ def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry
 
 
 def _file(job: Job, scan_id: str, kind: str) -> Path:
-    """Where a scan is kept: its rows (parquet), its entry (json), or that it was begun."""
+    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item).
+
+    The item's file is there, empty, as soon as the scan is begun.
+    """
     return job.work / f"{quote(scan_id, safe='')}.{kind}"
 
 
@@ -219,16 +222,16 @@ def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
     if table is not None:
         with atomic_path(_file(job, entry.scan_id, "parquet")) as path:
             pq.write_table(table, path, compression="none")
+    _file(job, entry.scan_id, "item").write_text(fingerprint(item))
     with atomic_path(_file(job, entry.scan_id, "json")) as path:
-        path.write_text(json.dumps({"item": fingerprint(item), "entry": asdict(entry)}))
+        path.write_text(json.dumps(asdict(entry)))
 
 
 def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
-    file = _file(job, scan_id, "json")
-    if not file.exists():
+    file, made_from = _file(job, scan_id, "json"), _file(job, scan_id, "item")
+    if not (file.exists() and made_from.exists() and made_from.read_text() == fingerprint(item)):
         return None
-    kept = json.loads(file.read_text())
-    return Entry(**kept["entry"]) if kept.get("item") == fingerprint(item) else None
+    return Entry(**json.loads(file.read_text()))
 
 
 def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
