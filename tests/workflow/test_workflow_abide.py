@@ -19,6 +19,7 @@ def abide_config(shared) -> dict:
                 "pattern": "*.npz",
                 "batches": 4,
                 "stratify_by": "DX_GROUP",
+                "band_pass": True,
                 "phenotype": {
                     "path": str(folder / "subjects_dev.csv"),
                     "id_column": "SUB_ID",
