@@ -1,0 +1,121 @@
+"""The model card: what the model was trained on, how, and what it must not be used for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from brainmass_core.config import Config
+from brainmass_core.models.brainmass import BrainMass, parameter_counts
+from brainmass_core.pretrain.data import Index
+
+SECTIONS = """\
+# BrainMass, size {size}, {n_rois} ROIs
+
+Self-supervised encoder of functional connectivity (FC), after Yang et al., IEEE TMI 2024
+(doi:10.1109/TMI.2024.3414476). Input: FC of {n_rois} parcels of {atlas}. Output: an embedding of
+{embedding_dim} numbers per scan.
+
+## Data
+
+{sources}
+
+Participants kept for evaluation took no part; the shards are checked for them at every start.
+Each scan enters as pseudo-FC: {estimator} correlation after dropping {drop_rate:.0%} of the
+timepoints.
+
+## Training
+
+{settings}
+
+The last total loss is {loss:.4f}. `history.parquet` holds every step, `loss.png` shows it.
+
+## Cost
+
+| | |
+|---|---|
+| parameters deployed (transformer and readout) | {deployed:,} |
+| parameters trained | {trained:,} |
+| parameters in the paper's counting | {paper:,} |
+| matrix operations per scan and step | {flops:.3f} GFLOP |
+| of the whole run | {total_flops:.4g} FLOP |
+
+## Limits
+
+- Research only: not a medical device, not for decisions about a person.
+- Scores depend on preprocessing, atlas and FC estimator; use it with those named above.
+- Site, motion, age and sex are in FC and so in the embedding; compare with the confound baseline.
+- The masked-ROI task hides rows of a symmetric matrix: most of a hidden row can be read off the
+  other tokens, as in the released code.
+- With several processes batch norm runs over the global batch, on GPUs and on the CPU; results of
+  different numbers of processes agree to rounding, not to the bit. The same command on the same
+  kind of machine gives the same bits.
+
+## Use
+
+```python
+from pathlib import Path
+from brainmass_core.pretrain import load_pretrained
+
+model = load_pretrained(Path("."))   # weights and config.json of this folder
+embedding = model.encode(fc)         # fc: (n, {n_rois}, {n_rois}) or (n, {n_edges})
+```
+
+Configuration {config_hash}, brainmass {version}, pFC sha256 {pfc_sha256}.
+"""
+
+
+def model_card(
+    config: Config, index: Index, settings: dict[str, Any], history: pa.Table, model: BrainMass
+) -> str:
+    """The card as Markdown."""
+    flops = flops_per_sample(model, config)
+    own = config.pretrain.model_dump(
+        exclude={"model", "size", "checkpoint_steps", "nodes", "processes_per_node"}
+    )
+    own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
+    own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}
+    return SECTIONS.format(
+        **{**settings, "drop_rate": config.pfc.drop_rate},
+        **parameter_counts(model),
+        sources=_sources(index),
+        settings=_table(("setting", "value"), own.items()),
+        loss=history["loss"][-1].as_py(),
+        flops=flops / 1e9,
+        total_flops=float(flops) * settings["steps"] * settings["batch_size"],
+        n_edges=model.n_rois * (model.n_rois - 1) // 2,
+    )
+
+
+def flops_per_sample(model: BrainMass, config: Config) -> int:
+    """Floating-point operations of the matrix products of one scan in one step.
+
+    Forward and backward, two per multiply-add, counted by torch on tensors without storage.
+    """
+    n = 2  # batch norm needs two
+    s = config.pretrain
+    with torch.device("meta"):
+        ghost = BrainMass(model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
+        fc = torch.empty(n, model.n_rois, model.n_rois)
+        masks = [
+            torch.zeros(n, m, dtype=torch.long)
+            for m in (s.n_masked_classification, s.n_masked_reconstruction)
+        ]
+        with FlopCounterMode(display=False) as counter:
+            losses = ghost(fc, fc, *masks)
+            (losses["alignment"] + losses["classification"] + losses["reconstruction"]).backward()
+    return counter.get_total_flops() // n
+
+
+def _sources(index: Index) -> str:
+    rows = [(s.dataset, s.role, s.n_participants, s.n_scans) for s in index.sources]
+    total = ("total", "", sum(r[2] for r in rows), sum(r[3] for r in rows))
+    return _table(("data set", "role", "participants", "scans"), [*rows, total])
+
+
+def _table(header: tuple, rows: Any) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,0 +1,100 @@
+"""Checkpoints: whole or not there, the newest two kept, nothing executed when they are read."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.paths import Paths
+from brainmass_core.tables import atomic_path
+
+log = logging.getLogger(__name__)
+KEPT = 2
+
+
+@dataclass
+class State:
+    """Where a training run stands.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    total_steps : int
+    batch_size : int
+        Global; a run goes on only with the same.
+    model, optimiser : dict
+        State dicts.
+    history : Tensor (step, n_columns), float64
+        One row per step in the order of `tables.HISTORY`; NaN where not measured.
+    """
+
+    step: int
+    total_steps: int
+    batch_size: int
+    model: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    history: Tensor
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.step == self.total_steps
+
+
+class Checkpoints:
+    """The checkpoints of one configuration and one set of shards.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of the shards; checkpoints of others are left alone and not resumed.
+    """
+
+    def __init__(self, config: Config, fingerprint: str) -> None:
+        self.config_hash = stage_hash(config, "pretrain")
+        work = Paths(config.results).work("pretrain", config.pretrain.model, self.config_hash)
+        self.work, self.fingerprint = work, fingerprint
+        self.folder = work / fingerprint[:12]
+
+    @property
+    def lock(self) -> Path:
+        """Held by the training process for as long as it lives."""
+        return self.work / ".lock"
+
+    def save(self, state: State) -> None:
+        """Write atomically, then drop all but the newest two."""
+        content = {**state.__dict__, "fingerprint": self.fingerprint, "hash": self.config_hash}
+        with atomic_path(self.folder / f"step-{state.step:09d}.pt") as path:
+            torch.save(content, path)
+        for old in self._files()[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def latest(self, device: torch.device | str = "cpu") -> State | None:
+        """The newest checkpoint that can be read, if there is any."""
+        for path in reversed(self._files()):
+            try:
+                content = torch.load(path, map_location=device, weights_only=True)
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                log.warning("%s cannot be read (%s); trying an older one", path, error)
+                continue
+            if (content.pop("fingerprint"), content.pop("hash")) == (
+                self.fingerprint,
+                self.config_hash,
+            ):
+                content["history"] = content["history"].cpu()
+                return State(**content)
+        return None
+
+    def _files(self) -> list[Path]:
+        """Oldest first; temporary files of a killed writer do not match."""
+        found = self.folder.glob("step-*.pt") if self.folder.is_dir() else []
+        return sorted(f for f in found if re.fullmatch(r"step-\d+\.pt", f.name))

@@ -1,0 +1,123 @@
+"""Ranks of a torchrun launch: joining, averaging, and batch norm over the global batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all.
+
+    Attributes
+    ----------
+    rank, n_ranks : int
+    n_local : int
+        Processes on this machine.
+    device : torch.device
+    """
+
+    rank: int
+    n_ranks: int
+    n_local: int
+    device: torch.device
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the process group that torchrun announces in the environment; leave it at the end."""
+    rank, n_ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local, n_local = (
+        int(os.environ.get("LOCAL_RANK", 0)),
+        int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+    )
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    if n_ranks > 1:
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=30))
+    try:
+        yield Ranks(rank, n_ranks, n_local, device)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def average(values: Tensor, ranks: Ranks) -> Tensor:
+    """Mean over the ranks, on the CPU in float64; NaN of one rank is NaN on all."""
+    values = values.detach().double()
+    if ranks.n_ranks > 1:
+        dist.all_reduce(values)
+        values /= ranks.n_ranks
+    return values.cpu()
+
+
+def gather(x: Tensor, ranks: Ranks) -> Tensor:
+    """Rows of all ranks in rank order, on the CPU."""
+    if ranks.n_ranks == 1:
+        return x.cpu()
+    parts = [torch.empty_like(x) for _ in range(ranks.n_ranks)]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts).cpu()
+
+
+class GlobalBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm over the global batch on the CPU, where torch's SyncBatchNorm does not exist.
+
+    Every rank holds equally many rows, so averaging the ranks' means gives the global mean. The
+    reductions carry gradients: a row also moves the statistics of the other ranks' rows.
+    """
+
+    group: dist.ProcessGroup | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n_features) to the same."""
+        if not self.training:
+            return super().forward(x)
+        n_ranks = dist.get_world_size()
+        n = len(x) * n_ranks
+        group = self.group or dist.group.WORLD
+        mean = all_reduce(x.float().mean(0), group=group) / n_ranks
+        centred = x.float() - mean
+        variance = all_reduce(centred.square().mean(0), group=group) / n_ranks
+        self._track(mean.detach(), variance.detach() * n / (n - 1))
+        return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+def share_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """Make every batch norm see the global batch, so that results do not depend on the ranks."""
+    if ranks.n_ranks == 1:
+        return model
+    if ranks.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # its own group: gradient buckets of DDP are reduced at the same time in the other
+    group = dist.new_group()
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm1d):
+                shared = GlobalBatchNorm1d(child.num_features, child.eps, child.momentum)
+                shared.load_state_dict(child.state_dict())
+                shared.group = group
+                shared.requires_grad_(next(child.parameters()).requires_grad)
+                setattr(module, name, shared)
+    return model

@@ -1,0 +1,191 @@
+"""The training loop: every step of it can be seen here."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.tensorboard import SummaryWriter
+
+from brainmass_core.config import Config
+from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.pretrain.checkpoint import Checkpoints, State
+from brainmass_core.pretrain.data import Index, ShardError, Stream, global_batch_size
+from brainmass_core.pretrain.distributed import Ranks, share_batch_norm
+from brainmass_core.pretrain.step import (
+    COLLAPSE_STEPS,
+    NonFiniteLoss,
+    collapse_measures,
+    learning_rate,
+    make_optimiser,
+    seed_dropout,
+    train_step,
+)
+from brainmass_core.tables import HISTORY
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to stop and saved itself
+    """Training stopped on request; its state is saved."""
+
+
+def build_model(config: Config, n_rois: int) -> BrainMass:
+    """The model as configured, with its initial weights."""
+    s = config.pretrain
+    return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads)
+
+
+def make_stream(config: Config, index: Index, rank: int, n_ranks: int) -> Stream:
+    """The batches of one rank."""
+    s = config.pretrain
+    batch_size = global_batch_size(s.batch_size, index.n_scans, n_ranks)
+    masked = (s.n_masked_classification, s.n_masked_reconstruction)
+    return Stream(index, config.seed, batch_size, masked, rank, n_ranks)
+
+
+def train(
+    config: Config,
+    index: Index,
+    checkpoints: Checkpoints,
+    ranks: Ranks,
+    stop_asked: Callable[[], bool],
+) -> None:
+    """Train from the latest checkpoint, or from the start, to the last step.
+
+    Parameters
+    ----------
+    stop_asked : callable
+        Whether this process was asked to save and stop.
+
+    Raises
+    ------
+    Interrupted
+        If any rank was asked to stop; the state is saved.
+    NonFiniteLoss
+        If the loss is NaN or infinite; names epoch, step and scans.
+    ShardError
+        If the batches cannot be formed, or differ from those of the checkpoint.
+    """
+    settings = config.pretrain
+    stream = make_stream(config, index, ranks.rank, ranks.n_ranks)
+    total_steps = settings.epochs * stream.steps_per_epoch
+    model = build_model(config, index.n_rois).to(ranks.device).train()
+    share_batch_norm(model, ranks)
+    optimiser = make_optimiser(model, settings)
+    history: list[list[float]] = []
+    start = _resume(checkpoints, stream, total_steps, model, optimiser, history, ranks)
+    module = _data_parallel(model, ranks)
+
+    def save(step: int) -> None:
+        if ranks.rank == 0:
+            rows = torch.tensor(history, dtype=torch.float64)
+            weights, moments = model.state_dict(), optimiser.state_dict()
+            checkpoints.save(State(step, total_steps, stream.batch_size, weights, moments, rows))
+
+    progress = Progress(checkpoints, ranks, start, total_steps)
+    for step in range(start, total_steps):
+        epoch, within = divmod(step, stream.steps_per_epoch)
+        batch = stream.batch(epoch, within)
+        lr = learning_rate(epoch, settings.lr, settings.warmup_epochs)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        seed_dropout(config.seed, step, ranks.rank)
+        try:
+            result = train_step(module, model, optimiser, batch, settings, ranks, stop_asked())
+        except NonFiniteLoss as error:
+            raise _with_place(error, epoch, step, batch.scan_ids) from None
+        measures = (math.nan, math.nan)
+        if step % COLLAPSE_STEPS == 0 or step == total_steps - 1:
+            measures = collapse_measures(result.embedding, ranks)
+        history.append([step, epoch, lr, *result.losses, *measures])
+        progress.show(history[-1])
+        if result.stop or (step + 1) % settings.checkpoint_steps == 0 or step + 1 == total_steps:
+            save(step + 1)
+        if result.stop and step + 1 < total_steps:
+            raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
+
+
+def _resume(
+    checkpoints: Checkpoints,
+    stream: Stream,
+    total_steps: int,
+    model: BrainMass,
+    optimiser: torch.optim.Optimizer,
+    history: list[list[float]],
+    ranks: Ranks,
+) -> int:
+    """Load the latest state into model, optimiser and history; the step to go on with."""
+    state = checkpoints.latest(ranks.device)
+    if state is None:
+        return 0
+    if (state.batch_size, state.total_steps) != (stream.batch_size, total_steps):
+        raise ShardError(
+            f"{checkpoints.folder}: found a checkpoint with {state.batch_size} scans per step, "
+            f"expected {stream.batch_size}; use the same number of processes as before, or remove "
+            "that folder to start again"
+        )
+    model.load_state_dict(state.model)
+    optimiser.load_state_dict(state.optimiser)
+    history.extend(state.history.tolist())
+    log.info("resuming after step %d of %d", state.step, total_steps)
+    return state.step
+
+
+def _data_parallel(model: BrainMass, ranks: Ranks) -> torch.nn.Module:
+    if ranks.n_ranks == 1:
+        return model
+    # batch norm already agrees over the ranks, so its buffers need no broadcast
+    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+
+def _with_place(error: NonFiniteLoss, epoch: int, step: int, scan_ids: list[str]) -> NonFiniteLoss:
+    return NonFiniteLoss(
+        f"the loss is not finite in epoch {epoch}, step {step}: {error}; scans of this batch: "
+        f"{', '.join(scan_ids)}. Look at their pFC, or lower pretrain.lr; the state before this "
+        "step's checkpoint is kept"
+    )
+
+
+class Progress:
+    """TensorBoard events and one line of log every few seconds, from the first rank."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, ranks: Ranks, start: int, total_steps: int
+    ) -> None:
+        self.start, self.total_steps, self.clock = start, total_steps, time.monotonic()
+        self.last_line = -math.inf
+        self.writer = None
+        if ranks.rank == 0:
+            folder = str(checkpoints.folder / "tensorboard")
+            self.writer = SummaryWriter(folder, purge_step=start)
+
+    def show(self, row: list[float]) -> None:
+        """Show one row of the history."""
+        if self.writer is None:
+            return
+        values = dict(zip(HISTORY.names, row, strict=True))
+        step = int(values.pop("step"))
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.writer.add_scalar(name, value, step)
+        now = time.monotonic()
+        if now - self.last_line < 5 and step + 1 < self.total_steps:
+            return
+        self.last_line = now
+        rate = (step + 1 - self.start) / max(now - self.clock, 1e-9)
+        left = (self.total_steps - step - 1) / rate
+        log.info(
+            "step %d/%d epoch %d loss %.4f (alignment %.4f, classification %.4f, "
+            "reconstruction %.4f), %.2f steps/s, %.0f s left",
+            *(step + 1, self.total_steps, values["epoch"], values["loss"]),
+            *(values["loss_alignment"], values["loss_classification"]),
+            *(values["loss_reconstruction"], rate, left),
+        )
+        if step + 1 == self.total_steps:
+            self.writer.close()

@@ -1,0 +1,140 @@
+"""One optimiser step of pre-training, and what is measured on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brainmass_core.config.model import Pretrain
+from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.pretrain.data import Batch
+from brainmass_core.pretrain.distributed import Ranks, average, gather
+
+DROPOUT = 3  # random stream of dropout; those of the data are in `data`
+COLLAPSE_STEPS = 10  # an eigendecomposition at every step would be felt
+
+
+class NonFiniteLoss(ValueError):  # noqa: N818 - it names what was found
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gave.
+
+    Attributes
+    ----------
+    losses : list of float
+        Total, alignment, classification, reconstruction: means over the global batch.
+    embedding : Tensor (n, embedding_dim)
+        Of this rank's first views.
+    stop : bool
+        Whether any rank was asked to stop.
+    """
+
+    losses: list[float]
+    embedding: Tensor
+    stop: bool
+
+
+def learning_rate(epoch: int, peak: float, warmup_epochs: int) -> float:
+    """Linear warm-up by epoch from ``peak / warmup_epochs``, then constant."""
+    return peak * min(1.0, (epoch + 1) / warmup_epochs)
+
+
+def make_optimiser(model: nn.Module, settings: Pretrain) -> torch.optim.AdamW:
+    """AdamW over everything that is trained; weight decay on all tensors, as released."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        trained, lr=settings.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=settings.weight_decay
+    )
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Dropout follows from (seed, step, rank), so that a resume needs no generator state."""
+    state = np.random.SeedSequence([seed, DROPOUT, step, rank]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
+
+
+def losses_of(
+    module: nn.Module, batch: Batch, settings: Pretrain, ranks: Ranks
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Total loss of a rank's slice and its parts; see `BrainMass.forward`."""
+    arrays = (batch.view_1, batch.view_2, batch.masked_for_class, batch.masked_for_values)
+    tensors = [torch.from_numpy(a).to(ranks.device) for a in arrays]
+    lower = settings.precision == "bfloat16"
+    with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=lower):
+        parts = module(*tensors)
+    total = (
+        parts["alignment"]
+        + settings.lambda_classification * parts["classification"]
+        + settings.lambda_reconstruction * parts["reconstruction"]
+    )
+    return total, parts
+
+
+def train_step(
+    module: nn.Module,
+    model: BrainMass,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    settings: Pretrain,
+    ranks: Ranks,
+    stop_asked: bool,
+) -> StepResult:
+    """Forward, backward, clip, update, move the target.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The model, wrapped for data-parallel training or not.
+    stop_asked : bool
+        Whether this rank was asked to stop.
+
+    Raises
+    ------
+    NonFiniteLoss
+        On all ranks, before any weight has changed.
+    """
+    total, parts = losses_of(module, batch, settings, ranks)
+    names = ("alignment", "classification", "reconstruction")
+    asked = total.new_tensor(float(stop_asked))
+    values = average(torch.stack([total, *(parts[n] for n in names), asked]), ranks).tolist()
+    losses, stop = values[:-1], values[-1] > 0
+    if not np.isfinite(losses).all():
+        raise NonFiniteLoss(", ".join(f"{n} {v}" for n, v in zip(names, losses[1:], strict=True)))
+
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
+    optimiser.step()
+    model.update_target(settings.ema_decay)
+    return StepResult(losses, parts["embedding"], stop)
+
+
+def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float]:
+    """Whether the embedding still tells scans apart.
+
+    Parameters
+    ----------
+    embedding : Tensor (B, d)
+        This rank's slice of the global batch.
+
+    Returns
+    -------
+    std : float
+        Standard deviation over scans, averaged over dimensions; 0 when collapsed.
+    effective_rank : float
+        Exponential of the entropy of the normalised singular values of the centred embedding (Roy
+        & Vetterli 2007); 1 when one direction is left.
+    """
+    x = gather(embedding.float(), ranks).double()
+    x = x - x.mean(0)
+    std = x.std(0, correction=0).mean().item()
+    squares = torch.linalg.eigvalsh(x @ x.T).clamp_min(0)
+    share = squares.sqrt() / squares.sqrt().sum().clamp_min(1e-12)
+    entropy = -torch.special.xlogy(share, share).sum()
+    return std, entropy.exp().item()
