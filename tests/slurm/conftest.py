@@ -1,0 +1,62 @@
+"""A real Slurm of two nodes on this machine, for the tests in this folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "slurm_up.sh"
+# per node; two jobs of default size fit, and no job of the default configuration is refused
+KNOBS = {"SLURM_NODES": "2", "SLURM_CPUS": "2", "SLURM_MEM_MB": "9000", "SLURM_DBD": "1"}
+
+
+def _script(command: str, timeout: float = 300) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **KNOBS}
+    return subprocess.run(
+        ["bash", str(SCRIPT), command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def _unavailable(reason: str) -> None:
+    """Skip visibly; in CI, where Slurm must be there, fail."""
+    if os.environ.get("BRAINMASS_REQUIRE_SLURM") == "1":
+        pytest.fail(f"BRAINMASS_REQUIRE_SLURM=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[dict[str, str]]:
+    """Environment in which `sbatch`, `srun`, `sacct` and Snakemake's plugin reach the cluster.
+
+    Brought up once per session, and down again unless it was up before or `BRAINMASS_KEEP_SLURM`
+    is set.
+    """
+    if os.geteuid() != 0:
+        _unavailable("a Slurm fixture needs root, to install and start its daemons")
+    file = Path(_script("env").stdout.strip())
+    was_up = file.exists()
+    up = _script("up")
+    if up.returncode:
+        _unavailable(f"Slurm did not come up: {up.stderr.strip()[-1500:]}")
+    yield _environment(file)
+    if not (was_up or os.environ.get("BRAINMASS_KEEP_SLURM")):
+        _script("down")
+
+
+def _environment(file: Path) -> dict[str, str]:
+    """This process's environment with the cluster's, and this interpreter's commands first."""
+    script = f"set -a; source '{file}'; env -0"
+    found = subprocess.run(["bash", "-c", script], capture_output=True, check=True).stdout
+    pairs = (entry.partition("=") for entry in found.decode().split("\0") if entry)
+    environment = {name: value for name, _, value in pairs if not name.startswith("BASH_FUNC")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    return environment | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
