@@ -47,18 +47,17 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
     versions = defaultdict(list)
     for file in bold:
         versions[run_of(file)].append(file)
+    chosen = [min(found, key=_preference) for _, found in sorted(versions.items())]
     companions = defaultdict(list)
     for file in files:
         if file.entities.get("suffix") in ("mask", "timeseries", "regressors"):
             companions[run_of(file)].append(file)
     sidecars = Sidecars(dataset.path)
-    chosen = {min(found, key=_preference): run for run, found in sorted(versions.items())}
 
     def one(file: File) -> Row:
-        run = chosen[file]
-        return _row(name, dataset, file, companions[run], sidecars)
+        return _row(name, dataset, file, companions[run_of(file)], sidecars)
 
-    return in_threads(one, list(chosen))
+    return in_threads(one, chosen)
 
 
 def run_of(file: File) -> Run:

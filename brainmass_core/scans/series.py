@@ -43,22 +43,23 @@ def array_keys(path: Path) -> list[str]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            keys = [n.removesuffix(".npy") for n in archive.namelist()]
+            names = archive.namelist()
     except DAMAGED as error:
         raise _unreadable(path, error) from None
+    keys = [n.removesuffix(".npy") for n in names if n.endswith(".npy")]
     if not keys:
         raise SeriesError(f"{path}: holds no array; expected one array per scan")
     return keys
 
 
 def read_series(
-    path: Path, key: str | None = None, orientation: Orientation = "time_by_roi"
+    path: Path | str, key: str | None = None, orientation: Orientation = "time_by_roi"
 ) -> np.ndarray:
     """Read one parcel time series.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         File of a known suffix (`SUFFIXES`).
     key : str, optional
         Array inside an ``.npz`` file; may be left out when the file holds one array.
@@ -76,6 +77,7 @@ def read_series(
         If the file is missing, damaged, of an unknown kind, ragged, not numeric, or not
         two-dimensional.
     """
+    path = Path(path)
     suffix = _known_suffix(path)
     series = _load_array(path, key) if suffix in (".npy", ".npz") else _parse_text(path, suffix)
     if orientation == "roi_by_time":

@@ -1,0 +1,90 @@
+"""t_r and slice timing: what header and sidecar say, and what happens when they disagree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainmass_core.manifest import ScanExcluded
+from brainmass_core.scans.image import Header, choose_t_r, header_seconds, slice_timing
+
+BOLD = Path("/data/sub-01_bold.nii.gz")
+t_rs = st.floats(0.2, 10).map(lambda v: round(v, 4))
+
+
+def header(value: float, unit: str) -> Header:
+    return Header((3, 3, 4, 10), header_seconds(value, unit), f"{value:g} {unit}")
+
+
+@given(t_rs, st.sampled_from([("sec", 1), ("msec", 1e3), ("usec", 1e6)]))
+def test_the_unit_of_the_header_is_respected(t_r, unit):
+    assert header_seconds(t_r * unit[1], unit[0]) == pytest.approx((t_r,), abs=1e-6)
+
+
+@given(t_rs, t_rs, st.floats(0, 0.5))
+def test_sidecar_and_header_agree_within_the_tolerance_or_are_refused(stated, found, tolerance):
+    sidecar, recorded = {"RepetitionTime": stated}, header(found, "sec")
+    if abs(stated - found) <= tolerance:
+        assert choose_t_r(BOLD, sidecar, recorded, tolerance) == stated
+    elif abs(stated - found) > tolerance + 1e-5:
+        with pytest.raises(ScanExcluded) as outcome:
+            choose_t_r(BOLD, sidecar, recorded, tolerance)
+        for word in (str(BOLD), f"{stated:g} s", f"{found:g} sec", "correct"):
+            assert word in outcome.value.reason
+
+
+@pytest.mark.parametrize(("value", "unit"), [(0, "sec"), (1, "unknown"), (-1, "sec"), (2, "hz")])
+def test_a_silent_header_leaves_the_word_to_sidecar_then_configuration(value, unit):
+    silent = header(value, unit)
+    assert choose_t_r(BOLD, {"RepetitionTime": 2.5}, silent, 0.001, 3.0) == 2.5
+    assert choose_t_r(BOLD, {}, silent, 0.001, 3.0) == 3.0
+    with pytest.raises(ScanExcluded, match="no t_r"):
+        choose_t_r(BOLD, {}, silent, 0.001)
+
+
+def test_the_header_holds_without_a_sidecar_and_beats_the_configuration():
+    assert choose_t_r(BOLD, {}, header(2500, "msec"), 0.001, 3.0) == 2.5
+
+
+def test_a_header_without_unit_may_mean_seconds_or_milliseconds():
+    for value in (2, 2000):
+        assert choose_t_r(BOLD, {"RepetitionTime": 2.0}, header(value, "unknown"), 0.001) == 2.0
+    with pytest.raises(ScanExcluded, match="contradictory"):
+        choose_t_r(BOLD, {"RepetitionTime": 2.0}, header(3, "unknown"), 0.001)
+
+
+@pytest.mark.parametrize("stated", [0, -2, "2.0", True, [2.0], float("nan")])
+def test_a_repetition_time_that_is_no_positive_number_is_refused(stated):
+    with pytest.raises(ScanExcluded, match=r"RepetitionTime in the sidecar is .*header: 2 sec"):
+        choose_t_r(BOLD, {"RepetitionTime": stated}, header(2, "sec"), 0.001)
+
+
+def test_milliseconds_in_the_sidecar_are_refused():
+    with pytest.raises(ScanExcluded, match="milliseconds"):
+        choose_t_r(BOLD, {"RepetitionTime": 2000}, header(0, "sec"), 0.001)
+
+
+def test_uneven_volumes_are_refused():
+    with pytest.raises(ScanExcluded, match="VolumeTiming"):
+        choose_t_r(BOLD, {"VolumeTiming": [0, 2, 5]}, header(2, "sec"), 0.001)
+
+
+def test_slice_times_follow_the_slice_index():
+    sidecar = {"SliceTiming": [0, 0.5, 1, 1.5]}
+    assert slice_timing(BOLD, sidecar, (3, 3, 4, 10), 2.0) == ([0, 0.5, 1, 1.5], "")
+    down = sidecar | {"SliceEncodingDirection": "k-"}
+    assert slice_timing(BOLD, down, (3, 3, 4, 10), 2.0) == ([1.5, 1, 0.5, 0], "")
+    times, warning = slice_timing(
+        BOLD, sidecar | {"SliceEncodingDirection": "i"}, (3, 3, 4, 10), 2.0
+    )
+    assert times is None
+    assert "not used" in warning
+
+
+@pytest.mark.parametrize("times", [[0, 1], [0, 500, 1000, 1500], ["a"] * 4, [-1, 0, 1, 2], 3])
+def test_slice_times_that_do_not_fit_are_refused(times):
+    with pytest.raises(ScanExcluded, match="SliceTiming"):
+        slice_timing(BOLD, {"SliceTiming": times}, (3, 3, 4, 10), 2.0)
