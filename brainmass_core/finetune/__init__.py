@@ -1,0 +1,7 @@
+"""Tasks: cohort, folds, methods and scores of one diagnosis."""
+
+from brainmass_core.finetune.dataset import TaskError
+from brainmass_core.finetune.folds import LeakError
+from brainmass_core.finetune.stage import run
+
+__all__ = ["LeakError", "TaskError", "run"]

@@ -1,0 +1,278 @@
+"""The table of a task: which scans take part, with which label, and what became of the others."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from brainmass_core.config import Config
+from brainmass_core.config.model import Task, near_miss
+from brainmass_core.connectivity import n_rois_of
+from brainmass_core.manifest import read_manifests
+from brainmass_core.paths import Paths
+from brainmass_core.scans import read_scans
+from brainmass_core.tables import read_table
+
+log = logging.getLogger(__name__)
+PHENO = "pheno_"
+UNKNOWN = "unknown"
+
+
+class TaskError(ValueError):
+    """A task that cannot be evaluated; the message says what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What the methods see, one row per scan, ordered by scan_id.
+
+    Attributes
+    ----------
+    scans : DataFrame (n_scans rows)
+        scan_id, dataset, participant_id, participant (unique over data sets), site, age, sex,
+        mean_fd, split, class_name and y (1 for the second, positive class).
+    fc : ndarray (n_scans, n_edges), float32
+        FC of the full series, upper triangle in row-major order.
+    cohort : DataFrame
+        Every scan of the task's data sets with its fate, see `tables.COHORT`.
+    estimator : str
+        FC estimator.
+    """
+
+    scans: pd.DataFrame
+    fc: np.ndarray
+    cohort: pd.DataFrame
+    estimator: str
+
+    @property
+    def n_rois(self) -> int:
+        """Number of parcels."""
+        return n_rois_of(self.fc.shape[1])
+
+
+def assemble(config: Config, name: str) -> TaskData:
+    """Join scans, labels and FC of a task and account for every scan.
+
+    Raises
+    ------
+    TaskError
+        If the label column is missing or a class has no scan.
+    """
+    paths, task = Paths(config.results), config.tasks[name]
+    cohort = _with_fates(config, name)
+    cohort = judge_labels(cohort, task, name)
+    ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
+    cohort = _drop(
+        cohort,
+        cohort["used"] & ~cohort["scan_id"].isin(ids),
+        "connectivity",
+        "no row in the connectivity table and no entry in a manifest; run: snakemake connectivity",
+    )
+    finite = np.isfinite(fc).all(axis=1)
+    cohort = _drop(
+        cohort,
+        cohort["scan_id"].isin(ids[~finite]),
+        "finetune",
+        "FC with values that are not finite; lower timeseries.max_empty_rois",
+    )
+    ids, fc = ids[finite], fc[finite]
+    scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
+    order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
+    scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
+    positive = list(task.classes)[1]
+    scans["y"] = (scans["class_name"] == positive).astype(int)
+    refuse_empty_class(cohort, task, name)
+    _say(cohort, task, name, paths)
+    return TaskData(scans, fc[order.astype(int)], cohort, estimator)
+
+
+def canonical(value: str) -> str:
+    """A label as it is compared: ``' 1.0'`` and ``'1'`` are one value.
+
+    Text that is no whole number stays as it is, without white space around it.
+    """
+    text = str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    whole = math.isfinite(number) and number == int(number)
+    return str(int(number)) if whole else text
+
+
+def class_of(task: Task, name: str) -> dict[str, str]:
+    """Canonical label value to class name.
+
+    Raises
+    ------
+    TaskError
+        If a value stands in both classes.
+    """
+    found: dict[str, str] = {}
+    for class_name, values in task.classes.items():
+        for value in map(canonical, values):
+            if found.setdefault(value, class_name) != class_name:
+                raise TaskError(
+                    f"tasks.{name}.classes: the value {value!r} stands in both classes "
+                    f"{list(task.classes)}; remove it from one"
+                )
+    return found
+
+
+def judge_labels(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
+    """Give every scan its class, and drop scans without one or caught by the task's query.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        Scans with phenotypes, `used`, `stage` and `reason`; a scan keeps its first fate.
+
+    Returns
+    -------
+    DataFrame
+        With `label` (as found) and `class_name` added.
+
+    Raises
+    ------
+    TaskError
+        If no data set has the column, or the query cannot be evaluated.
+    """
+    column = PHENO + task.label
+    if column not in cohort:
+        known = [c.removeprefix(PHENO) for c in map(str, cohort) if c.startswith(PHENO)]
+        raise TaskError(
+            f"tasks.{name}.label: no phenotype column {task.label!r} in the scans of "
+            f"{', '.join(task.datasets)}{near_miss(task.label, known)}"
+        )
+    classes = class_of(task, name)
+    caught = _query(cohort, task, name)
+    cohort = cohort.assign(label=cohort[column])
+    canonicals = cohort["label"].map(canonical, na_action="ignore")
+    cohort["class_name"] = canonicals.map(classes)
+    missing = cohort["label"].isna()
+    cohort = _drop(cohort, missing, "finetune", f"no value in column {task.label!r}")
+    values = "label " + cohort["label"].astype(str) + " is in no class of the task"
+    cohort = _drop(cohort, cohort["class_name"].isna() & ~missing, "finetune", values)
+    return _drop(cohort, caught, "finetune", f"excluded by the task's query: {task.exclude}")
+
+
+def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
+    """Refuse a task in which a class has no scan.
+
+    Raises
+    ------
+    TaskError
+        Naming column, the values found and those expected.
+    """
+    used = cohort[cohort["used"]]
+    empty = [c for c in task.classes if not (used["class_name"] == c).any()]
+    if not empty:
+        return
+    values = cohort["label"].map(repr, na_action="ignore").fillna("missing").value_counts()
+    found = ", ".join(f"{value} ({n} scans)" for value, n in values.head(20).items())
+    raise TaskError(
+        f"task {name}: no usable scan in class {' and '.join(map(repr, empty))}: column "
+        f"{task.label!r} holds {found}; expected {dict(task.classes)} in at least one scan each. "
+        f"Of {len(cohort)} scans {int(cohort['used'].sum())} are usable; correct "
+        f"tasks.{name}.classes, or see the exclusions: brainmass status"
+    )
+
+
+def _with_fates(config: Config, name: str) -> pd.DataFrame:
+    """Scans of the task's data sets; `used` is False for those that fell out upstream."""
+    paths, task = Paths(config.results), config.tasks[name]
+    scans = read_scans(paths, task.datasets).to_pandas().sort_values("scan_id", ignore_index=True)
+    scans["mean_fd"] = _mean_fd(config, task, scans)
+    scans = scans.assign(task=name, used=True, stage=None, reason=None)
+    scans[["stage", "reason"]] = scans[["stage", "reason"]].astype(object)
+    scans = _drop(scans, scans["excluded_reason"].notna(), "scans", scans["excluded_reason"])
+    entries = read_manifests(paths).to_pandas()
+    entries = entries[(entries["status"] != "ok") & (entries["stage"] != "pfc")]
+    first = entries.drop_duplicates("scan_id").set_index("scan_id")
+    stage = scans["scan_id"].map(first["stage"])
+    return _drop(scans, stage.notna(), stage, scans["scan_id"].map(first["reason"]))
+
+
+def _drop(
+    cohort: pd.DataFrame, where: pd.Series, stage: str | pd.Series, reason: str | pd.Series
+) -> pd.DataFrame:
+    """Record the fate of scans that have none yet."""
+    where = where & cohort["used"]
+    cohort = cohort.copy()
+    cohort.loc[where, "stage"] = stage if isinstance(stage, str) else stage[where]
+    cohort.loc[where, "reason"] = reason if isinstance(reason, str) else reason[where]
+    cohort.loc[where, "used"] = False
+    return cohort
+
+
+def _query(cohort: pd.DataFrame, task: Task, name: str) -> pd.Series:
+    if not task.exclude:
+        return pd.Series(False, index=cohort.index)
+    try:
+        caught = cohort.eval(task.exclude, engine="python")
+        if not isinstance(caught, pd.Series):
+            raise TypeError(f"gives {type(caught).__name__}, not one truth value per scan")
+        return caught.fillna(False).astype(bool)
+    except Exception as error:  # whatever pandas' expression engine can raise
+        raise TaskError(
+            f"tasks.{name}.exclude: {task.exclude!r} cannot be evaluated "
+            f"({type(error).__name__}: {error}); columns are {sorted(cohort.columns)}; phenotypes "
+            "are text: write pheno_x == '1' or pheno_x.astype('float') > 1"
+        ) from None
+
+
+def _mean_fd(config: Config, task: Task, scans: pd.DataFrame) -> pd.Series:
+    """Mean framewise displacement (mm): of the series, else of preprocessing, else declared."""
+    paths = Paths(config.results)
+    found = scans["mean_fd"].astype("float64")
+    for stage in ("preprocess", "timeseries"):
+        for dataset in task.datasets:
+            for batch in range(config.datasets[dataset].batches):
+                path = paths.batch(stage, dataset, batch)
+                if not path.exists():
+                    continue
+                table = read_table(path, stage, ["scan_id", "mean_fd"]).to_pandas()
+                measured = table.dropna().set_index("scan_id")["mean_fd"]
+                found = scans["scan_id"].map(measured).astype("float64").fillna(found)
+    return found
+
+
+def _read_fc(config: Config, task: Task, wanted: set[str]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Scan ids, FC (n_scans, n_edges) and estimator of the wanted scans, batch by batch."""
+    paths = Paths(config.results)
+    ids: list[str] = []
+    parts: list[np.ndarray] = []
+    estimators: set[str] = set()
+    for dataset in task.datasets:
+        for batch in range(config.datasets[dataset].batches):
+            table = read_table(paths.batch("connectivity", dataset, batch), "connectivity")
+            table = table.filter(pc.is_in(table["scan_id"], pa.array(sorted(wanted), pa.string())))
+            ids += table["scan_id"].to_pylist()
+            estimators |= set(table["estimator"].to_pylist())
+            flat = table["fc"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            parts.append(flat.reshape(len(table), -1) if len(table) else flat.reshape(0, 0))
+    parts = [p for p in parts if len(p)]
+    widths = {p.shape[1] for p in parts}
+    if len(widths) > 1 or len(estimators) > 1:
+        raise TaskError(
+            f"data sets {', '.join(task.datasets)}: found FC of {sorted(widths)} edges, estimators "
+            f"{sorted(estimators)}; expected one of each; run: snakemake connectivity"
+        )
+    fc = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+    return np.array(ids, dtype=object), fc, next(iter(estimators), "")
+
+
+def _say(cohort: pd.DataFrame, task: Task, name: str, paths: Paths) -> None:
+    used = cohort[cohort["used"]]
+    sizes = ", ".join(f"{c} {int((used['class_name'] == c).sum())}" for c in task.classes)
+    log.info("%s: %d of %d scans take part (%s)", name, len(used), len(cohort), sizes)
+    dropped = cohort.loc[~cohort["used"], ["stage", "reason"]].value_counts().reset_index()
+    for stage, reason, n in dropped.head(50).itertuples(index=False):
+        log.warning("%s: %d scans dropped at %s: %s", name, n, stage, reason)
+    log.info("%s: who takes part is listed in %s", name, paths.finetune(name) / "cohort.parquet")

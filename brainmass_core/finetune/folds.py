@@ -1,0 +1,163 @@
+"""Folds over participants, and the refusal of every leak from training to test."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+
+from brainmass_core.finetune.dataset import UNKNOWN, TaskError
+
+
+class LeakError(ValueError):
+    """A test participant that training or pre-training has seen."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of the task's scans.
+
+    Attributes
+    ----------
+    train, test : ndarray of int
+        Positions in `TaskData.scans`.
+    """
+
+    repeat: int
+    fold: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def make_folds(
+    scans: pd.DataFrame, n_splits: int, n_repeats: int, seed: int, name: str = "task"
+) -> list[Fold]:
+    """Repeated k-fold over the evaluation participants.
+
+    The participants with split ``test`` are dealt into folds, stratified by label and site where
+    a stratum has at least `n_splits` participants, else by label. A fold is trained on all
+    labelled participants outside it, those with split ``train`` included. All scans of a
+    participant stand on one side.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        participant, y, site and split of each scan, ordered by scan_id. The stratum of a
+        participant is that of the first scan.
+    seed : int
+        Same seed, same folds.
+
+    Raises
+    ------
+    TaskError
+        If a class has fewer than `n_splits` evaluation participants.
+    """
+    people = scans.drop_duplicates("participant")
+    people = people[people["split"] == "test"].reset_index(drop=True)
+    _refuse_too_few(people, n_splits, name)
+    strata = make_strata(people["y"], people["site"].fillna(UNKNOWN), n_splits)
+    folds = []
+    for repeat in range(n_repeats):
+        state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+        splitter = StratifiedKFold(n_splits, shuffle=True, random_state=state)
+        with warnings.catch_warnings():  # a class was checked; a small stratum is no problem
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            parts = list(splitter.split(strata, strata))
+        for fold, (_, test) in enumerate(parts):
+            tested = scans["participant"].isin(people["participant"].iloc[test]).to_numpy()
+            folds.append(Fold(repeat, fold, np.flatnonzero(~tested), np.flatnonzero(tested)))
+    return folds
+
+
+def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
+    """Label x site; sites with fewer than `n_splits` participants of a label are put together.
+
+    Where even these together are too few they join the smallest other stratum of the label.
+    """
+    strata = y.astype(str) + "|" + site.astype(str)
+    small = strata.map(strata.value_counts()) < n_splits
+    strata = strata.where(~small, y.astype(str) + "||rest")
+    for label in sorted(y.unique()):
+        rest = f"{label}||rest"
+        counts = strata[y == label].value_counts().sort_index()
+        if 0 < counts.get(rest, 0) < n_splits and len(counts) > 1:
+            strata = strata.replace(rest, counts.drop(rest).idxmin())
+    return strata.to_numpy(dtype=object)
+
+
+def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], seen: set[str]) -> None:
+    """Refuse folds in which a test participant was seen before.
+
+    Parameters
+    ----------
+    seen : set of str
+        scan_id of every scan in the pre-training shards.
+
+    Raises
+    ------
+    LeakError
+        Naming the participants and scans.
+    """
+    is_test = scans["split"] == "test"
+    mixed = sorted(set(scans.loc[is_test, "participant"]) & set(scans.loc[~is_test, "participant"]))
+    if mixed:
+        raise LeakError(
+            f"{len(mixed)} participants have scans both with split test and for training: "
+            f"{', '.join(mixed[:10])}; remove results/scans and run: snakemake scans"
+        )
+    who = scans["participant"].to_numpy()
+    for f in folds:
+        both = set(who[f.train]) & set(who[f.test])
+        wrong = scans.iloc[f.test]
+        wrong = wrong[wrong["split"] != "test"]
+        if both or len(wrong):
+            raise LeakError(
+                f"repeat {f.repeat}, fold {f.fold}: participants on both sides "
+                f"{sorted(both)[:10]}, tested although not kept for evaluation "
+                f"{wrong['scan_id'].tolist()[:10]}"
+            )
+    leaked = sorted(set(scans.loc[is_test, "scan_id"]) & seen)
+    if leaked:
+        raise LeakError(
+            f"{len(leaked)} evaluation scans are in the pre-training shards: "
+            f"{', '.join(leaked[:10])}; remove results/pfc and results/pretrain and run again"
+        )
+
+
+def permute_within_site(scans: pd.DataFrame, seed: int) -> pd.Series:
+    """Labels exchanged between participants of a site, the scans of one keeping one label.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        participant, y and site of each scan.
+
+    Returns
+    -------
+    Series of int
+        The new y on the index of `scans`; each site keeps its numbers per class.
+    """
+    rng = np.random.default_rng(seed)
+    people = scans.drop_duplicates("participant").set_index("participant")
+    new = people["y"].copy()
+    for site in sorted(people["site"].fillna(UNKNOWN).unique()):
+        here = (people["site"].fillna(UNKNOWN) == site).to_numpy()
+        new[here] = rng.permutation(people["y"].to_numpy()[here])
+    return scans["participant"].map(new).astype(int)
+
+
+def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str) -> None:
+    counts = {c: int((people["y"] == c).sum()) for c in (0, 1)}
+    if min(counts.values()) >= n_splits:
+        return
+    possible = min(counts.values())
+    lower = f"set tasks.{name}.protocol.n_splits to {possible}, " if possible >= 2 else ""
+    raise TaskError(
+        f"task {name}: {counts[0]} participants of the first and {counts[1]} of the second class "
+        f"are kept for evaluation, expected at least {n_splits} of each (protocol.n_splits); "
+        f"{lower}raise evaluation_fraction of the data sets, set stratify_by to the label column, "
+        "or add participants"
+    )

@@ -1,0 +1,257 @@
+"""A results folder as the stages before `finetune` leave it, with a planted group difference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from brainmass_core.config import Config, parse_config
+from brainmass_core.connectivity import pearson, vectorise
+from brainmass_core.manifest import Entry, write_manifest
+from brainmass_core.paths import Paths
+from brainmass_core.scans.table import Unmatched, write_scans
+from brainmass_core.tables import (
+    HISTORY,
+    connectivity_schema,
+    from_rows,
+    pfc_schema,
+    timeseries_schema,
+    write_table,
+)
+
+N_ROIS = 20
+N_TIMEPOINTS = 80
+BATCHES = 2
+NETWORKS = ["Vis", "SomMot", "Limbic", "Default"]
+
+
+@dataclass(frozen=True)
+class Study:
+    config: Config
+    scans: pd.DataFrame
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.config.results)
+
+
+def write_study(
+    folder: Path,
+    *,
+    n_participants: int = 60,
+    effect: float = 1.0,
+    seed: int = 0,
+    runs: int = 1,
+    methods: tuple[str, ...] = ("chance", "confounds_svm", "fc_svm"),
+    role: str = "internal",
+    motion_effect: float = 0.0,
+    **task: object,
+) -> Study:
+    """Write scans, manifests, series, FC, pseudo-FC and a pre-training history.
+
+    Parameters
+    ----------
+    effect : float
+        Coupling that patients have more of between the first two networks.
+    task : dict
+        Laid over the settings of the task ``demo_task``.
+    """
+    config = make_config(folder, methods=methods, role=role, **task)
+    rng = np.random.default_rng(seed)
+    scans = _scans(rng, n_participants, runs, role, motion_effect)
+    paths = Paths(config.results)
+    unmatched = Unmatched("participants.tsv", ["ghost-1"], ["s59"])
+    write_scans(paths.scans("demo"), scans, unmatched, "hash")
+    bold = {s.scan_id: _series(rng, s.pheno_dx == "2.0", effect) for s in scans.itertuples()}
+    for batch in range(BATCHES):
+        _write_batch(paths, scans[scans["batch"] == batch], batch, bold)
+    _write_history(paths)
+    return Study(config, scans)
+
+
+def make_config(folder: Path, *, methods=("fc_svm",), role="internal", **task) -> Config:
+    labels = folder / "labels.tsv"
+    folder.mkdir(parents=True, exist_ok=True)
+    angle = np.linspace(0, 2 * np.pi, N_ROIS, endpoint=False)
+    pd.DataFrame(
+        {
+            "index": np.arange(1, N_ROIS + 1),
+            "name": [f"roi-{i}" for i in range(N_ROIS)],
+            "network": [NETWORKS[i % len(NETWORKS)] for i in range(N_ROIS)],
+            "x": 50 * np.cos(angle),
+            "y": 60 * np.sin(angle) - 20,
+            "z": np.linspace(-20, 50, N_ROIS),
+        }
+    ).to_csv(labels, sep="\t", index=False)
+    raw = {
+        "results": str(folder / "results"),
+        "seed": 7,
+        "datasets": {
+            "demo": {"kind": "timeseries", "role": role, "path": str(folder), "batches": BATCHES}
+        },
+        "atlas": {"name": "rings", "labels": str(labels)},
+        "pretrain": {"size": "tiny"},
+        "tasks": {
+            "demo_task": {
+                "datasets": ["demo"],
+                "label": "dx",
+                "classes": {"control": ["1"], "patient": ["2"]},
+                "protocol": {"n_splits": 3, "n_repeats": 2},
+                **task,
+            }
+        },
+        "finetune": {"methods": list(methods), "n_bootstrap": 200},
+    }
+    if role == "external":
+        raw["datasets"]["other"] = {"kind": "timeseries", "role": "pretrain", "path": str(folder)}
+    return parse_config(raw)
+
+
+def _scans(rng, n: int, runs: int, role: str, motion_effect: float) -> pd.DataFrame:
+    rows = []
+    for i in range(n):
+        dx = "2.0" if i % 2 else "1.0"
+        split = "test" if role == "external" or i % 5 < 3 else "train"
+        fd = float(np.exp(rng.normal(-1.8, 0.4)) + motion_effect * (i % 2))
+        age = float(rng.integers(18, 60)) if i % 11 else np.nan
+        for run in range(runs):
+            rows.append(
+                {
+                    "scan_id": f"demo_s{i:02d}_run-{run}",
+                    "dataset": "demo",
+                    "participant_id": f"s{i:02d}",
+                    "kind": "timeseries",
+                    "bold_path": f"/data/s{i:02d}.npy",
+                    "t_r": 2.0,
+                    "n_volumes": N_TIMEPOINTS,
+                    "site": "north" if (i // 2) % 2 else "south",
+                    "age": age,
+                    "sex": "F" if rng.random() < 0.5 else "M",
+                    "mean_fd": fd,
+                    "role": role,
+                    "split": split,
+                    "batch": i % BATCHES,
+                    "pheno_dx": dx,
+                }
+            )
+    scans = pd.DataFrame(rows)
+    for column in (
+        *("session", "task", "run", "bold_key", "t1w_path", "mask_path", "confounds_path"),
+        *("slice_timing", "excluded_reason"),
+    ):
+        scans[column] = None
+    scans.loc[scans["participant_id"] == "s00", "excluded_reason"] = (
+        "/data/s00.npy: file is truncated; fetch it again"
+    )
+    scans.loc[scans["participant_id"] == "s01", "pheno_dx"] = None
+    scans.loc[scans["participant_id"] == "s02", "pheno_dx"] = "9"
+    return scans
+
+
+def _series(rng, patient: bool, effect: float) -> np.ndarray:
+    """(n_timepoints, n_rois): one slow signal per network, two of them coupled in patients."""
+    slow = rng.standard_normal((N_TIMEPOINTS, len(NETWORKS)))
+    if patient:
+        slow[:, 1] += effect * slow[:, 0]
+    series = slow[:, np.arange(N_ROIS) % len(NETWORKS)]
+    return (series + 1.2 * rng.standard_normal((N_TIMEPOINTS, N_ROIS))).astype(np.float32)
+
+
+def _write_batch(paths: Paths, scans: pd.DataFrame, batch: int, bold: dict) -> None:
+    alive = scans[scans["excluded_reason"].isna()]
+    lost = alive[alive["participant_id"] == "s03"]["scan_id"].tolist()
+    entries = [
+        Entry("timeseries", "demo", batch, s, "excluded", "1 of 20 parcels are constant", "parcels")
+        if s in lost
+        else Entry("timeseries", "demo", batch, s, "ok")
+        for s in alive["scan_id"]
+    ]
+    write_manifest(paths.manifest("timeseries", "demo", batch), entries, "hash")
+    rows = [
+        {
+            "scan_id": s,
+            "status": "ok",
+            "atlas": "rings",
+            "n_rois": N_ROIS,
+            "n_timepoints": N_TIMEPOINTS,
+            "t_r": 2.0,
+            "bold": bold[s].tolist(),
+        }
+        for s in alive["scan_id"]
+        if s not in lost
+    ]
+    table = from_rows(rows, timeseries_schema(N_ROIS))
+    write_table(paths.batch("timeseries", "demo", batch), table, "timeseries")
+    kept = alive[~alive["scan_id"].isin(lost)]
+    for stage, ids in (
+        ("connectivity", kept["scan_id"]),
+        ("pfc", kept.loc[kept["split"] != "test", "scan_id"]),
+    ):
+        entries = [Entry(stage, "demo", batch, s, "ok") for s in ids]
+        write_manifest(paths.manifest(stage, "demo", batch), entries, "hash")
+    write_fc(paths, batch, {s: vectorise(pearson(bold[s])) for s in kept["scan_id"]})
+    rows = [
+        {"scan_id": s, "view": 0, "n_kept": 64, "seed": 1, "fc": bytes(2 * 190)}
+        for s in kept.loc[kept["split"] != "test", "scan_id"]
+    ]
+    write_table(
+        paths.batch("pfc", "demo", batch), pa.Table.from_pylist(rows, pfc_schema(N_ROIS)), "pfc"
+    )
+
+
+def write_fc(paths: Paths, batch: int, fc: dict[str, np.ndarray]) -> None:
+    rows = [
+        {"scan_id": s, "estimator": "pearson", "n_timepoints": N_TIMEPOINTS, "fc": v.tolist()}
+        for s, v in fc.items()
+    ]
+    table = from_rows(rows, connectivity_schema(N_ROIS))
+    write_table(paths.batch("connectivity", "demo", batch), table, "connectivity")
+
+
+def _write_history(paths: Paths) -> None:
+    steps = np.arange(1, 41)
+    rows = [
+        {
+            "step": int(s),
+            "epoch": int(s // 4),
+            "lr": 3e-4,
+            "loss": 4 * np.exp(-s / 20) + 1,
+            "loss_alignment": 4 * np.exp(-s / 20),
+            "loss_classification": 2.3 * np.exp(-s / 200),
+            "loss_reconstruction": 0.5 * np.exp(-s / 30),
+            "embedding_std": 0.5,
+            "effective_rank": 12.0 if s % 10 == 0 else None,
+        }
+        for s in steps
+    ]
+    table = from_rows(rows, HISTORY)
+    write_table(paths.pretrain("brainmass") / "history.parquet", table, "history")
+
+
+def write_model(study: Study, n_rois: int = N_ROIS, **settings: object) -> None:
+    """A model folder as `pretrain` leaves it, with random weights."""
+    from safetensors.torch import save_file
+
+    from brainmass_core.models.brainmass import build
+
+    folder = study.paths.pretrain("brainmass")
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build("tiny", n_rois, seed=3)
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
+    described = {
+        "model": "brainmass",
+        "size": "tiny",
+        "n_rois": n_rois,
+        "heads": model.heads,
+        "atlas": "rings",
+        "estimator": "pearson",
+        **settings,
+    }
+    (folder / "config.json").write_text(json.dumps(described))
