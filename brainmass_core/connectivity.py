@@ -5,7 +5,20 @@ An FC vector is the upper triangle without the diagonal, in row-major order.
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+
 import numpy as np
+import pyarrow as pa
+
+from brainmass_core.batch import Job, run_batch
+from brainmass_core.config import Config
+from brainmass_core.manifest import ScanFailed
+from brainmass_core.paths import Paths
+from brainmass_core.tables import connectivity_schema, from_rows, read_table
+from brainmass_core.timeseries.table import bold_by_scan
+
+log = logging.getLogger(__name__)
 
 # A spread this far below the level of a signal is rounding, not signal.
 CONSTANT = 1e-10
@@ -173,3 +186,39 @@ def _with_unit_diagonal(r: np.ndarray) -> np.ndarray:
     index = np.arange(r.shape[-1])
     r[..., index, index] = 1.0
     return r
+
+
+def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
+    """Write the FC of one batch, of the scans that have a time series.
+
+    Raises
+    ------
+    TableError
+        If the time-series table cannot be read.
+    BatchError
+        If the disk is full or too many scans failed.
+    """
+    path = Paths(config.results).batch("timeseries", dataset, batch)
+    table = read_table(path, "timeseries", columns=["scan_id", "status", "bold"])
+    items = {scan_id: (scan_id, bold) for scan_id, bold in bold_by_scan(table).items()}
+    schema = connectivity_schema(table.schema.field("bold").type.value_type.list_size)
+    job = Job(config, "connectivity", dataset, batch, schema, threads)
+    process = partial(_process, estimator=config.connectivity.estimator)
+    entries = run_batch(job, items, process)
+    log.info("connectivity %s/%s: %d scans", dataset, batch, len(entries))
+
+
+def _process(item: tuple[str, np.ndarray], estimator: str) -> pa.Table:
+    """The row of one scan; a parcel that is not covered counts as constant."""
+    scan_id, bold = item
+    try:
+        fc = ESTIMATORS[estimator](np.where(np.isfinite(bold).all(axis=0), bold, 0.0))
+    except ValueError as error:
+        raise ScanFailed(str(error), "connectivity") from None
+    row = {
+        "scan_id": scan_id,
+        "estimator": estimator,
+        "n_timepoints": len(bold),
+        "fc": vectorise(fc).astype(np.float32).tolist(),
+    }
+    return from_rows([row], connectivity_schema(bold.shape[1]))

@@ -1,0 +1,133 @@
+"""What one scan's series are made from: its row, what `preprocess` found, the atlas, the knobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.atlas import Atlas
+from brainmass_core.config import Config
+from brainmass_core.config.model import Timeseries
+from brainmass_core.manifest import ScanFailed
+from brainmass_core.paths import Paths
+from brainmass_core.tables import read_table
+
+# neither timings nor checksums: they differ between runs and would make finished work look old
+FROM_PREPROCESS = ["outputs", "t_r", "n_volumes", "mean_fd", "n_volumes_censored"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One scan on its way to a worker.
+
+    Attributes
+    ----------
+    scan : dict
+        Its row of the scans table.
+    preprocessed : dict
+        What `preprocess` found: outputs, t_r, n_volumes, mean_fd, n_volumes_censored; empty unless
+        the kind is `bids`.
+    root : Path
+        Results folder, below which the preprocess outputs lie.
+    orientation : str
+        Axes of stored arrays, kind `timeseries`.
+    min_volumes : int
+    max_mean_fd : float or None
+        mm; only for kinds that `preprocess` has not judged.
+    fd_threshold : float
+        mm.
+    filtered : bool
+        Whether to band-pass: always for images, on demand for ready series.
+    """
+
+    scan: dict[str, Any]
+    preprocessed: dict[str, Any]
+    root: Path
+    atlas: Atlas
+    settings: Timeseries
+    orientation: str
+    min_volumes: int
+    max_mean_fd: float | None
+    fd_threshold: float
+    filtered: bool
+
+
+def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[str, Item]:
+    """Scans of a batch that reached this stage, by scan_id.
+
+    Raises
+    ------
+    TableError
+        If the scans or the preprocess table cannot be read.
+    """
+    paths = Paths(config.results)
+    section = config.datasets[dataset]
+    rows = read_table(paths.scans(dataset), "scans").to_pylist()
+    scans = {r["scan_id"]: r for r in rows if r["batch"] == batch and r["excluded_reason"] is None}
+    preprocessed: dict[str, dict[str, Any]] = {}
+    if section.kind == "bids":
+        table = read_table(paths.batch("preprocess", dataset, batch), "preprocess")
+        found = table.select(["scan_id", "status", *FROM_PREPROCESS]).to_pylist()
+        preprocessed = {
+            r["scan_id"]: r | {"outputs": dict(r["outputs"])} for r in found if r["status"] == "ok"
+        }
+        scans = {k: v for k, v in scans.items() if k in preprocessed}
+    return {
+        scan_id: Item(
+            scan=row,
+            preprocessed=preprocessed.get(scan_id, {}),
+            root=paths.results,
+            atlas=atlas,
+            settings=config.timeseries,
+            orientation=section.orientation,
+            min_volumes=config.preprocess.min_volumes,
+            max_mean_fd=config.preprocess.max_mean_fd,
+            fd_threshold=config.preprocess.fd_threshold,
+            filtered=section.kind != "timeseries" or section.band_pass,
+        )
+        for scan_id, row in scans.items()
+    }
+
+
+def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
+    """Read a confounds table.
+
+    Returns
+    -------
+    DataFrame (n_volumes rows)
+
+    Raises
+    ------
+    ScanFailed
+        If it cannot be read or has another number of rows.
+    """
+    try:
+        confounds = pd.read_csv(path, sep="\t", na_values=["n/a"])
+    except (OSError, ValueError) as error:
+        raise ScanFailed(
+            f"{path}: unreadable confounds table ({error})", "confounds", "copy it again"
+        ) from None
+    if len(confounds) != n_volumes:
+        raise ScanFailed(
+            f"{path}: found {len(confounds)} rows, expected one for each of {n_volumes} volumes",
+            "confounds",
+            "use the table that belongs to the image",
+        )
+    return confounds
+
+
+def motion_summary(confounds: pd.DataFrame, threshold: float) -> tuple[float | None, int | None]:
+    """Mean framewise displacement (mm) and number of volumes above `threshold` (mm).
+
+    The first volume has no displacement and is left out. None, None without that column.
+    """
+    if "framewise_displacement" not in confounds:
+        return None, None
+    fd = pd.to_numeric(confounds["framewise_displacement"], errors="coerce").to_numpy()
+    if not np.isfinite(fd).any():
+        return None, None
+    return float(np.nanmean(fd)), int(np.sum(fd > threshold))

@@ -1,0 +1,155 @@
+"""From raw BOLD to parcels with one interpolation, at the labelled points of the template only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import map_coordinates, spline_filter
+
+from brainmass_core.atlas import Atlas
+from brainmass_core.timeseries.parcellate import coverage, parcel_means, parcel_rows
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where an atlas is sampled.
+
+    Attributes
+    ----------
+    points : ndarray (n_points, 3)
+        mm, RAS, in the atlas's space.
+    parcels : ndarray (n_points,) of int
+        Row of the atlas's table, from 0.
+    n_rois : int
+    """
+
+    points: np.ndarray
+    parcels: np.ndarray
+    n_rois: int
+
+
+_CACHE: dict[tuple[str, float], Targets] = {}
+
+
+def atlas_targets(atlas: Atlas, resolution: float) -> Targets:
+    """Labelled points of a regular grid over the atlas.
+
+    The grid's points are multiples of `resolution`, so that they do not depend on the atlas's own
+    grid; each takes the label of the voxel it lies in.
+
+    Parameters
+    ----------
+    resolution : float
+        Distance of the points in mm.
+    """
+    key = (atlas.sha256, resolution)
+    if key not in _CACHE:
+        _CACHE.clear()  # one study has one atlas
+        _CACHE[key] = _sample_labels(atlas, resolution)
+    return _CACHE[key]
+
+
+def _sample_labels(atlas: Atlas, resolution: float) -> Targets:
+    image = atlas.load()
+    labels = np.asarray(image.dataobj)
+    occupied = apply_affine(image.affine, np.argwhere(labels > 0))
+    margin = resolution + np.abs(image.affine[:3, :3]).max()
+    axes = [
+        np.arange(np.floor((low - margin) / resolution), np.ceil((high + margin) / resolution) + 1)
+        for low, high in zip(occupied.min(axis=0), occupied.max(axis=0), strict=True)
+    ]
+    grid = resolution * np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    found = nearest_values(labels, image.affine, grid)
+    rows = parcel_rows(found, atlas.labels["index"].to_numpy())
+    return Targets(grid[rows >= 0], rows[rows >= 0], atlas.n_rois)
+
+
+def nearest_values(data: np.ndarray, affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values (n,) of the voxels in which `points` (n, 3) in mm lie; 0 outside the image."""
+    voxels = np.floor(apply_affine(np.linalg.inv(affine), points) + 0.5).astype(int)
+    inside = ((voxels >= 0) & (voxels < data.shape[:3])).all(axis=1)
+    values = np.zeros(len(points), dtype=data.dtype)
+    values[inside] = data[tuple(voxels[inside].T)]
+    return values
+
+
+def sample_parcels(
+    bold: np.ndarray,
+    affine: np.ndarray,
+    mask: np.ndarray,
+    targets: Targets,
+    to_reference: np.ndarray,
+    motion: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parcel means of a run, each volume interpolated once (cubic) where it was recorded.
+
+    Parameters
+    ----------
+    bold : ndarray (x, y, z, n_volumes)
+        Not realigned, not resampled.
+    affine : ndarray (4, 4)
+        Voxel to mm of `bold`, `mask` and the reference volume.
+    mask : ndarray (x, y, z) of bool
+        Where the reference volume has signal.
+    targets : Targets
+    to_reference : ndarray (n_points, 3)
+        The targets' points in the reference volume, mm.
+    motion : ndarray (n_volumes, 4, 4)
+        Reference volume to each volume, mm.
+
+    Returns
+    -------
+    series : ndarray (n_volumes, n_rois)
+        NaN where no point of a parcel is covered.
+    share : ndarray (n_rois,)
+        Share of every parcel's points that lie in the mask.
+    """
+    covered = nearest_values(mask.astype(np.uint8), affine, to_reference) > 0
+    share = coverage(covered, targets.parcels, targets.n_rois)
+    points, parcels = to_reference[covered], targets.parcels[covered]
+    to_voxel = np.linalg.inv(affine)
+    series = np.empty((bold.shape[3], targets.n_rois))
+    for t in range(bold.shape[3]):
+        volume = spline_filter(np.asarray(bold[..., t], dtype=np.float64), order=3, mode="mirror")
+        voxels = apply_affine(to_voxel @ motion[t], points)
+        values = map_coordinates(volume, voxels.T, order=3, mode="mirror", prefilter=False)
+        series[t] = parcel_means(values, parcels, targets.n_rois)
+    return series, share
+
+
+def average_parcels(
+    bold: nib.Nifti1Image, mask: np.ndarray, atlas: Atlas
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parcel means of a run that lies in the atlas's space already.
+
+    Parameters
+    ----------
+    bold : Nifti1Image (x, y, z, n_volumes)
+    mask : ndarray (x, y, z) of bool
+
+    Returns
+    -------
+    series : ndarray (n_volumes, n_rois)
+        NaN where no voxel of a parcel is covered.
+    share : ndarray (n_rois,)
+        Share of every parcel that lies in the mask.
+    """
+    image = atlas.load()
+    labels = np.asarray(image.dataobj)
+    index = atlas.labels["index"].to_numpy()
+    voxels = np.argwhere(mask)
+    points = apply_affine(bold.affine, voxels)
+    parcels = parcel_rows(nearest_values(labels, image.affine, points), index)
+    chosen = tuple(voxels[parcels >= 0].T)
+    parcels = parcels[parcels >= 0]
+    series = np.empty((bold.shape[3], len(index)))
+    for t in range(bold.shape[3]):
+        volume = np.asarray(bold.dataobj[..., t], dtype=np.float64)
+        series[t] = parcel_means(volume[chosen], parcels, len(index))
+    own = np.argwhere(labels > 0)
+    inside = nearest_values(mask.astype(np.uint8), bold.affine, apply_affine(image.affine, own)) > 0
+    share = coverage(inside, parcel_rows(labels[tuple(own.T)], index), len(index))
+    return series, share

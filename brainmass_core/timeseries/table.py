@@ -1,0 +1,36 @@
+"""Reading the time-series table back into arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def bold_by_scan(table: pa.Table) -> dict[str, np.ndarray]:
+    """Series of the scans that have one.
+
+    Parameters
+    ----------
+    table : Table
+        Of `tables.timeseries_schema`, at least scan_id, status and bold.
+
+    Returns
+    -------
+    dict
+        scan_id to a float32 array (n_timepoints, n_rois), NaN in parcels that are not covered; a
+        view where possible.
+    """
+    n_rois = table.schema.field("bold").type.value_type.list_size
+    series = {}
+    for chunk in table.select(["scan_id", "status", "bold"]).to_batches():
+        lengths = chunk["bold"].value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        ends = np.cumsum(lengths)
+        # flatten() leaves nulls out and honours the chunk's offset; .values does neither
+        values = chunk["bold"].flatten().flatten().to_numpy(zero_copy_only=False)
+        bold = values.reshape(-1, n_rois)
+        for scan_id, status, n, end in zip(
+            chunk["scan_id"].to_pylist(), chunk["status"].to_pylist(), lengths, ends, strict=True
+        ):
+            if status == "ok":
+                series[scan_id] = bold[end - n : end]
+    return series
