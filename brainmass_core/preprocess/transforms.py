@@ -1,0 +1,160 @@
+"""Where a point of the template lies in the T1w, in the reference volume and in every volume.
+
+This is the contract between `preprocess`, which estimates, and `timeseries`, which applies. All
+coordinates are RAS, in mm, and every transform maps *points* in the direction in which images are
+pulled: from the place to be filled (template) to the place where the data lie (raw volume).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import map_coordinates, spline_filter
+
+from brainmass_core.manifest import ScanFailed
+from brainmass_core.tables import atomic_path
+
+FIELD_STEP = 4.0  # mm; SyN fields are smooth, so 4 mm nodes and cubic splines lose < 0.05 mm
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Template to T1w: ``affine @ (point + field(point))``.
+
+    Attributes
+    ----------
+    affine : ndarray (4, 4)
+        mm to mm.
+    field : ndarray (nx, ny, nz, 3) of float32
+        Displacement in mm at the nodes of a grid over the template; all zero for an affine
+        normalisation. Beyond the grid its border value holds.
+    field_affine : ndarray (4, 4)
+        Node index to mm of the template.
+    """
+
+    affine: np.ndarray
+    field: np.ndarray
+    field_affine: np.ndarray
+
+    @cached_property
+    def _coefficients(self) -> list[np.ndarray]:
+        components = np.moveaxis(self.field.astype(np.float64), -1, 0)
+        return [spline_filter(c, order=3, mode="mirror") for c in components]
+
+    def template_to_t1w(self, points: np.ndarray) -> np.ndarray:
+        """Map points (n, 3) of the template to points (n, 3) of the T1w, mm."""
+        nodes = apply_affine(np.linalg.inv(self.field_affine), points)
+        nodes = np.clip(nodes, 0, np.array(self.field.shape[:3]) - 1).T
+        moved = [
+            map_coordinates(c, nodes, order=3, mode="mirror", prefilter=False)
+            for c in self._coefficients
+        ]
+        return apply_affine(self.affine, points + np.stack(moved, axis=-1))
+
+
+@dataclass(frozen=True)
+class ScanTransforms:
+    """Everything that leads from the template to the volumes of one run.
+
+    Attributes
+    ----------
+    normalisation : Normalisation
+        Template to T1w.
+    t1w_to_boldref : ndarray (4, 4)
+        T1w to reference volume, mm to mm.
+    motion : ndarray (n_volumes, 4, 4)
+        Reference volume to volume t, mm to mm; dummy volumes are not counted.
+    """
+
+    normalisation: Normalisation
+    t1w_to_boldref: np.ndarray
+    motion: np.ndarray
+
+    @property
+    def n_volumes(self) -> int:
+        """Number of volumes after the dummies."""
+        return len(self.motion)
+
+    def template_to_boldref(self, points: np.ndarray) -> np.ndarray:
+        """Map points (n, 3) of the template to the reference volume, mm. Do this once per run."""
+        return apply_affine(self.t1w_to_boldref, self.normalisation.template_to_t1w(points))
+
+    def boldref_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
+        """Map points (n, 3) of the reference volume to where volume `t` was recorded, mm."""
+        return apply_affine(self.motion[t], points)
+
+    def template_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
+        """Map points (n, 3) of the template to where volume `t` was recorded, mm."""
+        return self.boldref_to_volume(self.template_to_boldref(points), t)
+
+
+def save_normalisation(path: Path, normalisation: Normalisation) -> None:
+    """Write a normalisation as .npz; the field in float16, whose error stays below 0.01 mm."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(
+            file,
+            affine=normalisation.affine.astype(np.float64),
+            field=normalisation.field.astype(np.float16),
+            field_affine=normalisation.field_affine.astype(np.float64),
+        )
+
+
+def load_normalisation(path: Path) -> Normalisation:
+    """Read what `save_normalisation` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        return Normalisation(
+            affine=file["affine"],
+            field=file["field"].astype(np.float32),
+            field_affine=file["field_affine"],
+        )
+
+
+def save_affine(path: Path, affine: np.ndarray) -> None:
+    """Write one transform (4, 4) as text."""
+    with atomic_path(path) as temporary:
+        np.savetxt(temporary, affine, fmt="%.17g")
+
+
+def save_motion(path: Path, motion: np.ndarray) -> None:
+    """Write transforms (n_volumes, 4, 4) as .npy."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.asarray(motion, dtype=np.float64), allow_pickle=False)
+
+
+def load_transforms(
+    results_root: str | os.PathLike[str], outputs: Mapping[str, str] | list[tuple[str, str]]
+) -> ScanTransforms:
+    """Read the transforms of one scan.
+
+    Parameters
+    ----------
+    results_root : path
+        Folder of the results, below which the paths lie.
+    outputs : mapping, or the list of pairs that pyarrow makes of a map column
+        Column ``outputs`` of the preprocess table: ``normalisation``, ``coregistration`` and
+        ``motion`` are used.
+
+    Raises
+    ------
+    ScanFailed
+        If a file is missing or damaged.
+    """
+    root, names = Path(results_root), dict(outputs)
+    try:
+        return ScanTransforms(
+            normalisation=load_normalisation(root / names["normalisation"]),
+            t1w_to_boldref=np.loadtxt(root / names["coregistration"]).reshape(4, 4),
+            motion=np.load(root / names["motion"], allow_pickle=False).reshape(-1, 4, 4),
+        )
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ScanFailed(
+            f"{root}: the transforms of this scan cannot be read ({error})",
+            "transforms",
+            "run preprocess again for this data set",
+        ) from None
