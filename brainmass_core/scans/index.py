@@ -16,6 +16,7 @@ from brainmass_core.manifest import ScanExcluded
 log = logging.getLogger(__name__)
 logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it says which schema it bundles
 IMAGES = (".nii", ".nii.gz")
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,28 @@ class File:
 def index_files(root: Path) -> list[File]:
     """All files of a BIDS or BIDS-derivatives folder, ordered by path.
 
-    The folder is indexed through a temporary link: bids2table takes a folder whose name has a dot
-    (``ds000030_R1.0.5``), a leading dot or a glob character for no data set at all.
+    Participants are indexed some at a time through temporary links. The indexer's tables have a
+    column per entity of BIDS and take 50 kB per participant; and it takes a folder whose name has
+    a dot (``ds000030_R1.0.5``), a leading dot or a glob character for no data set at all.
     """
     root = root.absolute()
-    with tempfile.TemporaryDirectory(prefix="brainmass-index-") as folder:
-        link = Path(folder) / "dataset"
-        link.symlink_to(root, target_is_directory=True)
-        paths = sorted(bids2table.index_dataset(link)["path"].to_pylist())
-    odd = [
-        p.name
-        for p in root.glob("sub-*")
-        if p.is_dir() and not p.name.removeprefix("sub-").isalnum()
-    ]
+    folders = sorted(p for p in root.glob("sub-*") if p.is_dir())
+    odd = [p.name for p in folders if not p.name.removeprefix("sub-").isalnum()]
     if odd:
         log.warning(
             "%s: %d folders are no BIDS participants, because a label is made of letters and "
             "digits only, and are left out: %s",
-            *(root, len(odd), ", ".join(sorted(odd)[:20])),
+            *(root, len(odd), ", ".join(odd[:20])),
         )
-    files = [File(root / p, bids2table.parse_bids_entities(p)) for p in paths]
+    paths: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="brainmass-index-") as temporary:
+        for start in range(0, len(folders), AT_ONCE):
+            part = Path(temporary) / f"participants{start}"
+            part.mkdir()
+            for folder in folders[start : start + AT_ONCE]:
+                (part / folder.name).symlink_to(folder, target_is_directory=True)
+            paths += bids2table.index_dataset(part)["path"].to_pylist()
+    files = [File(root / p, bids2table.parse_bids_entities(p)) for p in sorted(paths)]
     return [f for f in files if "sub" in f.entities]
 
 
