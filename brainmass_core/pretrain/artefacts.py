@@ -135,7 +135,9 @@ def draw_history(history: pa.Table, path: Path) -> None:
     for name, label in labels.items():
         panels[1].plot(data["step"], data[name], label=label, linewidth=1)
     panels[1].set_ylabel("parts, unweighted")
-    panels[1].legend(frameon=False, fontsize="small")
+    panels[1].legend(
+        frameon=False, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1)
+    )
     measured = [i for i, v in enumerate(data["effective_rank"]) if v is not None]
     steps = [data["step"][i] for i in measured]
     panels[2].plot(steps, [data["effective_rank"][i] for i in measured], color="tab:blue")

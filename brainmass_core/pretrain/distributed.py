@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,23 @@ def gather(x: Tensor, ranks: Ranks) -> Tensor:
     return torch.cat(parts).cpu()
 
 
+class _SumOverRanks(torch.autograd.Function):
+    """All-reduce whose gradient is the all-reduce of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        total = x.clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone()
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
+
+
 class GlobalBatchNorm1d(nn.BatchNorm1d):
     """Batch norm over the global batch on the CPU, where torch's SyncBatchNorm does not exist.
 
@@ -87,9 +104,9 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
         n_ranks = dist.get_world_size()
         n = len(x) * n_ranks
         group = self.group or dist.group.WORLD
-        mean = all_reduce(x.float().mean(0), group=group) / n_ranks
+        mean = _SumOverRanks.apply(x.float().mean(0), group) / n_ranks
         centred = x.float() - mean
-        variance = all_reduce(centred.square().mean(0), group=group) / n_ranks
+        variance = _SumOverRanks.apply(centred.square().mean(0), group) / n_ranks
         self._track(mean.detach(), variance.detach() * n / (n - 1))
         return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
 

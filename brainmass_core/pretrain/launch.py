@@ -22,10 +22,10 @@ from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.loop import build_model, make_stream
-from brainmass_core.pretrain.worker import ERROR_MARK
 
 log = logging.getLogger(__name__)
 LAST_LINES = 25
+ERROR_MARK = "error: "  # begins a worker's own message among the lines of torchrun
 
 
 class LaunchError(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -139,9 +140,12 @@ def _resume(
 def _data_parallel(model: BrainMass, ranks: Ranks) -> torch.nn.Module:
     if ranks.n_ranks == 1:
         return model
-    # batch norm already agrees over the ranks, so its buffers need no broadcast
     devices = [ranks.device] if ranks.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # torch 2.13 renames the argument; 2.6 has only this name
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        # batch norm already agrees over the ranks, so its buffers need no broadcast
+        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
 
 def _with_place(error: NonFiniteLoss, epoch: int, step: int, scan_ids: list[str]) -> NonFiniteLoss:

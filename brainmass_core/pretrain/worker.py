@@ -17,10 +17,10 @@ from brainmass_core.config import Config, load_config
 from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.distributed import Ranks, joined
+from brainmass_core.pretrain.launch import ERROR_MARK
 from brainmass_core.pretrain.loop import Interrupted, train
 
 log = logging.getLogger(__name__)
-ERROR_MARK = "error: "  # the launcher looks for it among torchrun's own lines
 STOPPED = 128 + signal.SIGTERM
 
 

@@ -1,0 +1,107 @@
+"""A small study with real pFC shards, made by the pfc stage itself from structured series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from brainmass_core import pfc
+from brainmass_core.config import Config, load_config
+from brainmass_core.paths import Paths
+from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
+
+N_ROIS = 20
+
+
+@dataclass
+class Study:
+    """A configuration file and what it says."""
+
+    path: Path
+    config: Config
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.config.results)
+
+    def changed(self, **pretrain: Any) -> Study:
+        """The same study and results with other settings of pre-training."""
+        raw = yaml.safe_load(self.path.read_text())
+        raw["pretrain"] |= pretrain
+        return write_config(self.path.with_name(f"{abs(hash(str(pretrain)))}.yaml"), raw)
+
+
+def write_config(path: Path, raw: dict) -> Study:
+    path.write_text(yaml.safe_dump(raw))
+    return Study(path, load_config(path))
+
+
+def series(n_timepoints: int, seed: int) -> list:
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal((n_timepoints, 4)) @ rng.standard_normal((4, N_ROIS))
+    return (shared + rng.standard_normal((n_timepoints, N_ROIS))).astype(np.float32).tolist()
+
+
+def write_series(study: Study, name: str, splits: dict[str, str]) -> None:
+    """Scans and time-series tables of one data set; scan k lies in batch k % batches."""
+    batches = study.config.datasets[name].batches
+    scans = [{"scan_id": s, "participant_id": f"p-{s}", "split": v} for s, v in splits.items()]
+    write_table(study.paths.scans(name), from_rows(scans, SCANS), "scans")
+    for batch in range(batches):
+        rows = [
+            {
+                "scan_id": s,
+                "status": "ok",
+                "coverage": [1.0] * N_ROIS,
+                "bold": series(50 + k % 7, seed=k),
+            }
+            for k, s in enumerate(splits)
+            if k % batches == batch
+        ]
+        table = from_rows(rows, timeseries_schema(N_ROIS))
+        write_table(study.paths.batch("timeseries", name, batch), table, "timeseries")
+
+
+@pytest.fixture
+def make_study(tmp_path) -> Callable[..., Study]:
+    """Build a study of two data sets: `a` internal with 3 batches, `b` for pre-training only."""
+
+    def make(n_a: int = 14, n_b: int = 6, **pretrain: Any) -> Study:
+        settings = {
+            "size": "tiny",
+            "epochs": 3,
+            "batch_size": 8,
+            "warmup_epochs": 2,
+            "n_masked_classification": 5,
+            "n_masked_reconstruction": 3,
+            "checkpoint_steps": 2,
+            "processes_per_node": 1,
+        }
+        raw = {
+            "results": str(tmp_path / "results"),
+            "datasets": {
+                "a": {"kind": "timeseries", "role": "internal", "path": ".", "batches": 3},
+                "b": {"kind": "timeseries", "role": "pretrain", "path": "."},
+                "c": {"kind": "timeseries", "role": "external", "path": "."},
+            },
+            "atlas": {"name": "toy", "n_rois": N_ROIS},
+            "pfc": {"n_views": 3},
+            "pretrain": settings | pretrain,
+            "resources": {"pretrain": {"cpus_per_task": 1}},
+        }
+        study = write_config(tmp_path / "config.yaml", raw)
+        # every fifth participant of `a` is kept for evaluation and so has no pFC
+        splits = {f"a{k:03}": "test" if k % 5 == 4 else "train" for k in range(n_a)}
+        write_series(study, "a", splits)
+        write_series(study, "b", {f"b{k:03}": "pretrain" for k in range(n_b)})
+        for name, batch in (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
+            pfc.run(study.config, name, batch)
+        return study
+
+    return make

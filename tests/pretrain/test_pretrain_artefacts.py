@@ -1,0 +1,110 @@
+"""What pre-training leaves: loadable, the same bytes again, and a card with the right numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.pretrain import load_pretrained, untrained
+from brainmass_core.pretrain.artefacts import ModelError, publish
+from brainmass_core.pretrain.card import flops_per_sample
+from brainmass_core.pretrain.checkpoint import Checkpoints
+from brainmass_core.pretrain.data import index_shards
+from brainmass_core.pretrain.distributed import Ranks
+from brainmass_core.pretrain.loop import train
+from brainmass_core.tables import HISTORY, config_hash_of, read_table
+
+FILES = ("model.safetensors", "config.json", "history.parquet", "loss.png", "README.md")
+
+
+@pytest.fixture
+def trained(make_study):
+    study = make_study()
+    index = index_shards(study.config)
+    checkpoints = Checkpoints(study.config, index.fingerprint)
+    train(study.config, index, checkpoints, Ranks(0, 1, 1, torch.device("cpu")), lambda: False)
+    state = checkpoints.latest()
+    publish(study.config, index, state)
+    return study, index, state
+
+
+def test_a_published_model_encodes_as_the_trained_one(trained):
+    study, index, state = trained
+    loaded = load_pretrained(study.paths.pretrain("brainmass"))
+    assert not loaded.training
+    model = BrainMass("tiny", index.n_rois).eval()
+    model.load_state_dict(state.model)
+    fc = torch.rand(3, 190, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(loaded.encode(fc), model.encode(fc))
+    other = untrained(index.n_rois, "tiny", study.config.seed)
+    assert not other.training
+    assert not torch.equal(loaded.encode(fc), other.encode(fc))
+    assert torch.equal(other.encode(fc), untrained(20, "tiny", study.config.seed).encode(fc))
+
+
+def test_publishing_twice_gives_the_same_bytes(trained):
+    study, index, state = trained
+    folder = study.paths.pretrain("brainmass")
+    first = {name: (folder / name).read_bytes() for name in FILES}
+    publish(study.config, index, state)
+    assert {name: (folder / name).read_bytes() for name in FILES} == first
+    assert sorted(f.name for f in folder.iterdir()) == sorted(FILES)
+
+
+def test_history_has_one_row_per_step_and_the_hash_of_the_configuration(trained):
+    study, *_ = trained
+    folder = study.paths.pretrain("brainmass")
+    history = read_table(folder / "history.parquet", "history")
+    assert history.schema.equals(HISTORY)
+    assert history["step"].to_pylist() == list(range(6))
+    assert history["epoch"].to_pylist() == [0, 0, 1, 1, 2, 2]
+    assert history["lr"].to_pylist() == pytest.approx([1.5e-4] * 2 + [3e-4] * 4)
+    assert history["effective_rank"].to_pylist()[1:5] == [None] * 4
+    settings = json.loads((folder / "config.json").read_text())
+    assert config_hash_of(folder / "history.parquet") == settings["config_hash"]
+
+
+def test_the_card_counts_scans_and_participants(trained):
+    study, *_ = trained
+    card = (study.paths.pretrain("brainmass") / "README.md").read_text()
+    for line in (
+        "| a | internal | 12 | 12 |",
+        "| b | pretrain | 6 | 6 |",
+        "| total |  | 18 | 18 |",
+    ):
+        assert line in card
+    assert "not a medical device" in card
+    assert "parameters deployed (transformer and readout) | 24,720 |" in card
+
+
+@pytest.mark.parametrize(
+    ("size", "gflop"), [("small", 6.0911), ("base", 21.3495), ("large", 79.6273)]
+)
+def test_operations_per_scan_and_step_equal_the_reference(make_study, size, gflop):
+    study = make_study().changed(size=size, n_masked_classification=10, n_masked_reconstruction=5)
+    with torch.device("meta"):
+        model = BrainMass(size, 100)
+    assert flops_per_sample(model, study.config) / 1e9 == pytest.approx(gflop, abs=5e-5)
+
+
+def test_a_folder_without_a_usable_model_is_refused(trained, tmp_path):
+    study, *_ = trained
+    with pytest.raises(ModelError, match=r"config\.json: no such file; .*snakemake"):
+        load_pretrained(tmp_path)
+    folder = study.paths.pretrain("brainmass")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "n_rois": 40}))
+    with pytest.raises(ModelError, match="not a usable model"):
+        load_pretrained(folder)
+
+
+def test_untrained_weights_are_those_that_training_starts_from(trained):
+    study, *_ = trained
+    start = build("tiny", 20, study.config.seed, dropout=0.1)
+    for a, b in zip(
+        untrained(20, "tiny", study.config.seed).parameters(), start.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)

@@ -1,0 +1,214 @@
+"""Launching: the command line, kills and signals, ranks that agree, a result that is only moved."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from brainmass_core.pretrain import launch, load_pretrained
+from brainmass_core.pretrain.checkpoint import Checkpoints
+from brainmass_core.pretrain.data import index_shards
+from brainmass_core.pretrain.launch import Head, LaunchError, run, slurm_head, torchrun_command
+
+FILES = ("model.safetensors", "config.json", "history.parquet", "loss.png", "README.md")
+PRETRAIN = (
+    "import sys, pathlib; from brainmass_core.config import load_config; "
+    "from brainmass_core.pretrain import run; p = pathlib.Path(sys.argv[1]); "
+    "run(load_config(p), p)"
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")
+
+
+def published(study) -> dict[str, bytes]:
+    folder = study.paths.pretrain("brainmass")
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def checkpoints_of(study) -> Checkpoints:
+    return Checkpoints(study.config, index_shards(study.config).fingerprint)
+
+
+def encode(study) -> torch.Tensor:
+    fc = torch.rand(4, 190, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return load_pretrained(study.paths.pretrain("brainmass")).encode(fc)
+
+
+def start(study) -> subprocess.Popen:
+    """Pre-train in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PRETRAIN, str(study.path)],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_checkpoint(study, process: subprocess.Popen) -> Path:
+    folder = checkpoints_of(study).folder
+    deadline = time.monotonic() + 60
+    while not (files := sorted(folder.glob("step-*.pt"))):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return files[-1]
+
+
+def test_one_machine_is_torchrun_standalone_with_all_processes(make_study):
+    study = make_study().changed(nodes=2, processes_per_node=3)
+    command = torchrun_command(study.config, Path("c.yaml"), "abc")
+    assert command[:4] == [sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
+    assert {"--standalone", "--nproc-per-node=6"} <= set(command)
+    worker = command[command.index("brainmass_core.pretrain.worker") - 1 :]
+    assert worker[0] == "-m"
+    assert worker[2:] == ["--config", str(Path("c.yaml").absolute()), "--fingerprint", "abc"]
+    assert "srun" not in command
+
+
+def test_slurm_nodes_get_one_torchrun_each_that_meet_at_the_head(make_study):
+    study = make_study().changed(nodes=2, processes_per_node=3)
+    head = Head("40001", "10.0.0.7")
+    command = torchrun_command(study.config, Path("/c.yaml"), "abc", head)
+    inner = command.index(sys.executable)
+    assert command[:inner] == [
+        *("srun", "-N", "2", "-n", "2", "--ntasks-per-node=1", "-c", "1"),
+        *("--overlap", "--kill-on-bad-exit=1"),
+    ]
+    assert {
+        "--nnodes=2",
+        "--nproc-per-node=3",
+        "--rdzv-backend=c10d",
+        "--rdzv-id=40001",
+        "--rdzv-endpoint=10.0.0.7:20001",
+    } <= set(command[inner:])
+
+
+def test_the_head_is_the_address_of_the_first_node_of_the_job(make_study, monkeypatch, tmp_path):
+    """The answers have the form of Slurm 22.05; a test through the real Slurm is in tests/slurm."""
+    study = make_study().changed(nodes=2)
+    scripts = {
+        "squeue": 'test "$*" = "-h -j 77 -o %N" && echo "n[1-2]"',
+        "scontrol": 'case "$*" in "show hostnames n[1-2]") printf "n1\\nn2\\n";; '
+        '"-o show node n1") echo "NodeName=n1 NodeAddr=127.0.0.1 NodeHostName=n1";; '
+        "*) exit 9;; esac",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    assert slurm_head(study.config) == Head("77", "127.0.0.1")
+    assert slurm_head(study.changed(nodes=1).config) is None
+
+
+@pytest.mark.parametrize("job", [None, "5"])
+def test_too_few_nodes_are_said_and_all_processes_run_here(make_study, monkeypatch, caplog, job):
+    study = make_study().changed(nodes=2)
+    if job:
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setattr(launch, "_ask", lambda *_: "n1")
+    else:
+        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with caplog.at_level(logging.WARNING):
+        assert slurm_head(study.config) is None
+    assert "all processes run here" in caplog.text
+
+
+def test_a_failing_worker_is_reported_with_its_own_message(make_study, tmp_path):
+    study = make_study()
+    command = torchrun_command(study.config, tmp_path / "missing.yaml", "abc")
+    with pytest.raises(LaunchError, match=r"status 1:\n.*missing\.yaml: no such configuration"):
+        launch._launch(command)
+    with pytest.raises(LaunchError, match=r"status 3:\nlast words"):
+        launch._launch([sys.executable, "-c", "print('last words'); raise SystemExit(3)"])
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_does_up_to_rounding(make_study):
+    one = make_study(dropout=0.0, epochs=4)
+    run(one.config, one.path)
+    alone, encoded = checkpoints_of(one).latest(), encode(one)
+    shutil.rmtree(checkpoints_of(one).work)
+    two = one.changed(processes_per_node=2)
+    run(two.config, two.path)
+    state = checkpoints_of(two).latest()
+    torch.testing.assert_close(state.history, alone.history, rtol=1e-4, atol=1e-5, equal_nan=True)
+    # not the weights: batch norm and softmax cancel some biases, whose rounding Adam scales up
+    torch.testing.assert_close(encode(two), encoded, rtol=1e-3, atol=1e-4)
+    assert not torch.equal(
+        state.history[:, 3], alone.history[:, 3]
+    )  # two sums, so not the same bits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["everything", "launcher"])
+def test_a_killed_run_started_again_gives_the_same_bytes(make_study, victim):
+    study = make_study(epochs=40, checkpoint_steps=3)
+    run(study.config, study.path)
+    expected = published(study)
+    shutil.rmtree(study.config.results / "pretrain")
+    shutil.rmtree(checkpoints_of(study).work)
+
+    process = start(study)
+    wait_for_checkpoint(study, process)
+    if victim == "everything":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:  # torchrun and its workers live on and hold the lock
+        process.kill()
+    process.wait()
+    process.stdout.close()
+    assert not (study.config.results / "pretrain").exists()
+    run(study.config, study.path)
+    assert published(study) == expected
+
+
+@pytest.mark.slow
+def test_sigterm_saves_the_state_at_the_step_it_came(make_study):
+    study = make_study(epochs=2000, checkpoint_steps=5)
+    process = start(study)
+    wait_for_checkpoint(study, process)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "the state is saved" in output
+    before = checkpoints_of(study).latest()
+    assert f"stopped after step {before.step} of 4000" in output
+    assert len(before.history) == before.step
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_only_published(make_study, monkeypatch):
+    study = make_study()
+    run(study.config, study.path)
+    expected = published(study)
+    shutil.rmtree(study.config.results / "pretrain")
+    monkeypatch.setattr(launch, "_launch", lambda _: pytest.fail("trained again"))
+    run(study.config, study.path)
+    assert published(study) == expected
+
+
+def test_a_run_waits_for_one_that_outlived_its_launcher(make_study, monkeypatch):
+    study = make_study()
+    checkpoints = checkpoints_of(study)
+    checkpoints.work.mkdir(parents=True)
+    lock = FileLock(checkpoints.lock)
+    lock.acquire()
+    waited = []
+    monkeypatch.setattr(launch.log, "warning", lambda *a: (waited.append(a), lock.release()))
+    launch._wait_for_orphan(checkpoints)
+    assert waited
