@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from synthetic_study import N_ROIS, write_fc, write_study
+
+from brainmass_core.finetune.dataset import TaskError, assemble, canonical
+
+
+@pytest.mark.parametrize(
+    ("value", "same"), [("1.0", "1"), (" 2", "2"), ("01", "1"), ("ASD ", "ASD"), ("1.5", "1.5")]
+)
+def test_equal_values_have_one_spelling(value, same):
+    assert canonical(value) == canonical(same) == same
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "n/a", "1e999"])
+def test_text_that_is_no_number_stays_text(value):
+    assert canonical(value) == value
+
+
+def test_every_scan_has_exactly_one_fate(tmp_path):
+    study = write_study(tmp_path, exclude="mean_fd > 0.35")
+    cohort = assemble(study.config, "demo_task").cohort.set_index("scan_id")
+    assert sorted(cohort.index) == sorted(study.scans["scan_id"])
+    assert (cohort["used"] == cohort["stage"].isna()).all()
+    assert (cohort["used"] == cohort["reason"].isna()).all()
+    assert cohort.loc["demo_s00_run-0", "stage"] == "scans"
+    assert "truncated" in cohort.loc["demo_s00_run-0", "reason"]
+    assert "no value in column 'dx'" in cohort.loc["demo_s01_run-0", "reason"]
+    assert "label 9 is in no class" in cohort.loc["demo_s02_run-0", "reason"]
+    assert cohort.loc["demo_s03_run-0", "stage"] == "timeseries"
+    moved = cohort[cohort["reason"].fillna("").str.contains("query")]
+    assert len(moved)
+    assert (moved["mean_fd"] > 0.35).all()
+    assert (cohort.loc[cohort["used"], "mean_fd"] <= 0.35).all()
+
+
+def test_fc_stands_beside_its_scan(tmp_path):
+    study = write_study(tmp_path)
+    before = assemble(study.config, "demo_task")
+    marked = before.scans["scan_id"].iloc[7]
+    batch = int(before.scans["batch"].iloc[7])
+    ids = before.scans.loc[before.scans["batch"] == batch, "scan_id"]
+    rows = before.scans.index[before.scans["batch"] == batch]
+    fc = {s: before.fc[r] for s, r in zip(ids, rows, strict=True)}
+    fc[marked] = np.full(190, 0.25, np.float32)
+    write_fc(study.paths, batch, dict(reversed(fc.items())))
+    after = assemble(study.config, "demo_task")
+    assert (after.fc[7] == 0.25).all()
+    others = np.arange(len(after.fc)) != 7
+    assert (after.fc[others] == before.fc[others]).all()
+    assert after.n_rois == N_ROIS
+    assert after.estimator == "pearson"
+
+
+def test_fc_that_is_not_finite_is_dropped_and_counted(tmp_path):
+    study = write_study(tmp_path)
+    data = assemble(study.config, "demo_task")
+    here = data.scans["batch"] == 0
+    fc = dict(zip(data.scans.loc[here, "scan_id"], data.fc[here].copy(), strict=True))
+    broken = next(iter(fc))
+    fc[broken][3] = np.nan
+    write_fc(study.paths, 0, fc)
+    after = assemble(study.config, "demo_task")
+    assert broken not in set(after.scans["scan_id"])
+    row = after.cohort.set_index("scan_id").loc[broken]
+    assert "not finite" in row["reason"]
+
+
+def test_label_column_that_does_not_exist_suggests_the_nearest(tmp_path):
+    study = write_study(tmp_path, label="dxx")
+    with pytest.raises(TaskError, match=r"'dxx'.*did you mean 'dx'"):
+        assemble(study.config, "demo_task")
+
+
+def test_label_with_one_class_names_column_found_and_expected(tmp_path):
+    study = write_study(tmp_path, classes={"control": ["1"], "patient": ["7"]})
+    with pytest.raises(TaskError) as error:
+        assemble(study.config, "demo_task")
+    text = str(error.value)
+    assert "'patient'" in text
+    assert "column 'dx'" in text
+    assert "'2.0' (29 scans)" in text
+    assert "missing (1 scans)" in text
+    assert "'7'" in text
+
+
+def test_classes_that_share_a_value_in_another_spelling_are_refused(tmp_path):
+    study = write_study(tmp_path, classes={"control": ["1"], "patient": ["1.0"]})
+    with pytest.raises(TaskError, match="both classes"):
+        assemble(study.config, "demo_task")
+
+
+@pytest.mark.parametrize("query", ["pheno_dx > 3", "no_such == 1", "mean_fd >", "1 + 1"])
+def test_query_that_cannot_be_evaluated_is_explained(tmp_path, query):
+    study = write_study(tmp_path, exclude=query)
+    with pytest.raises(TaskError, match=r"tasks.demo_task.exclude.*phenotypes are text"):
+        assemble(study.config, "demo_task")
