@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 VERSION = 1
 
 # targets that make the tables which are not called like their stage
-MADE_BY = {"manifest": "", "history": "pretrain", "predictions": "finetune", "metrics": "finetune"}
+MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
+    ("cohort", "predictions", "roc", "metrics"), "finetune"
+)
 
 _F32 = pa.float32()
 _STATUS = [("status", pa.string()), ("reason", pa.string())]

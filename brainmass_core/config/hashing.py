@@ -48,6 +48,8 @@ def _plain(item: Any) -> Any:
         return type(item).__name__
     if isinstance(item, dict):
         return sorted(((str(k), _plain(v)) for k, v in item.items()), key=lambda pair: pair[0])
+    if isinstance(item, set | frozenset):
+        return sorted(map(repr, map(_plain, item)))
     if isinstance(item, list | tuple):
         return [_plain(v) for v in item]
     if dataclasses.is_dataclass(item) and not isinstance(item, type):

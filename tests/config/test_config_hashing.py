@@ -168,10 +168,11 @@ def test_a_hash_fits_a_signed_64_bit_column() -> None:
 def test_a_fingerprint_follows_values_and_files(tmp_path: Path) -> None:
     file = tmp_path / "bold.nii.gz"
     file.write_bytes(b"one")
-    item = {"path": file, "t_r": 2.0, "bold": np.arange(6.0).reshape(2, 3)}
+    item = {"path": file, "t_r": 2.0, "ids": {"b", "a"}, "bold": np.arange(6.0).reshape(2, 3)}
     first = fingerprint(item)
     assert fingerprint(dict(reversed(item.items()))) == first
     assert fingerprint({**item, "t_r": 3.0}) != first
+    assert fingerprint({**item, "ids": {"a"}}) != first
     assert fingerprint({**item, "bold": np.arange(6.0).reshape(3, 2)}) != first
     assert fingerprint({**item, "path": str(file)}) == first
     file.write_bytes(b"more")
