@@ -144,3 +144,10 @@ def test_the_two_releases_of_a_participant_agree(shared_data):
 def test_named_columns_read_as_pandas_reads_them(shared_data):
     path = shared_data / "oracle_nipype/fmri_timeseries.csv"
     np.testing.assert_allclose(read_series(path), pd.read_csv(path).to_numpy(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("first", ["0\t1", "1\t2", "3\t4\t5", "0\t1\t3", "1.0\t2.0\t3.0"])
+def test_a_measured_row_is_not_taken_for_column_numbers(tmp_path, first):
+    path = tmp_path / "x.tsv"
+    path.write_text("\n".join([first, "\t".join(["7.5"] * len(first.split()))]))
+    assert read_series(path).shape[0] == 2
