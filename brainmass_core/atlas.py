@@ -205,7 +205,9 @@ def atlas_from_image(path: Path, name: str, space: str, lut: pd.DataFrame | None
 
 def _check_order(lut: pd.DataFrame, path: Path) -> None:
     """Refuse to give the published names to parcels that lie elsewhere."""
-    away = np.linalg.norm(lut[["x", "y", "z"]] - published_labels()[["x", "y", "z"]], axis=1)
+    both = lut.merge(published_labels(), on="index", suffixes=("", "_published"))
+    axes = ["x", "y", "z"]
+    away = np.linalg.norm(both[axes].to_numpy() - both[[f"{a}_published" for a in axes]], axis=1)
     if away.max() > 2 * MAX_DISTANCE or np.median(away) > MAX_DISTANCE / 2:
         raise AtlasError(
             f"{path}: its parcels lie {np.median(away):.0f} mm (median) from those of {PUBLISHED}, "
@@ -293,14 +295,16 @@ def schaefer_file(n_rois: int, networks: int) -> Path:
     for folder in folders:
         if (folder / name).exists():
             return folder / name
-    reason = _download(n_rois, networks, folders[-1])
+    own = os.environ.get("NILEARN_DATA", "").split(os.pathsep)[0]
+    folder = Path(own) / "schaefer_2018" if own else folders[-1]
+    reason = _download(n_rois, networks, folder)
     if reason:
         raise AtlasError(
             f"the Schaefer atlas {name} is not on this machine and cannot be downloaded "
-            f"({reason}). Either give the file as atlas.path; or put it at {folders[-1] / name}; "
+            f"({reason}). Either give the file as atlas.path; or put it at {folder / name}; "
             "or run once with a connection to the internet."
         )
-    return folders[-1] / name
+    return folder / name
 
 
 def _download(n_rois: int, networks: int, folder: Path) -> str:
