@@ -342,7 +342,7 @@ class Finetune(Strict):
     )
     n_bootstrap: int = Field(2000, ge=100, description="Bootstrap draws over participants.")
     permute_labels: bool = Field(
-        False, description="Shuffle labels within site: every score must fall to chance."
+        False, description="Shuffle labels between participants: every score must fall to chance."
     )
 
 

@@ -127,26 +127,25 @@ def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], seen: set[str]) -> None
         )
 
 
-def permute_within_site(scans: pd.DataFrame, seed: int) -> pd.Series:
-    """Labels exchanged between participants of a site, the scans of one keeping one label.
+def permute_labels(scans: pd.DataFrame, seed: int) -> pd.Series:
+    """Labels exchanged between participants, the scans of one keeping one label.
+
+    Over all sites: shuffled within sites, labels stay predictable from the site wherever sites
+    differ in their share of patients (FC on ABIDE: mean AUC 0.53 to 0.55 over such shuffles).
 
     Parameters
     ----------
     scans : DataFrame
-        participant, y and site of each scan.
+        participant and y of each scan.
 
     Returns
     -------
     Series of int
-        The new y on the index of `scans`; each site keeps its numbers per class.
+        The new y on the index of `scans`; the numbers of participants per class stay.
     """
-    rng = np.random.default_rng(seed)
-    people = scans.drop_duplicates("participant").set_index("participant")
-    new = people["y"].copy()
-    for site in sorted(people["site"].fillna(UNKNOWN).unique()):
-        here = (people["site"].fillna(UNKNOWN) == site).to_numpy()
-        new[here] = rng.permutation(people["y"].to_numpy()[here])
-    return scans["participant"].map(new).astype(int)
+    people = scans.drop_duplicates("participant").set_index("participant")["y"]
+    shuffled = np.random.default_rng(seed).permutation(people.to_numpy())
+    return scans["participant"].map(pd.Series(shuffled, index=people.index)).astype(int)
 
 
 def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str) -> None:

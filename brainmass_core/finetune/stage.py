@@ -13,7 +13,7 @@ import pyarrow as pa
 from brainmass_core.config import Config, stable_hash, stage_hash
 from brainmass_core.finetune.dataset import TaskData, assemble
 from brainmass_core.finetune.embedding import pretrained_embedding, untrained_embedding
-from brainmass_core.finetune.folds import Fold, make_folds, permute_within_site, refuse_leaks
+from brainmass_core.finetune.folds import Fold, make_folds, permute_labels, refuse_leaks
 from brainmass_core.finetune.methods import confounds_of, predict_folds
 from brainmass_core.finetune.metrics import (
     Predictions,
@@ -51,8 +51,8 @@ def run(config: Config, task: str) -> None:
     data = assemble(config, task)
     seed = task_seed(config, task)
     if config.finetune.permute_labels:
-        log.warning("%s: finetune.permute_labels is set: labels are shuffled within sites", task)
-        data.scans["y"] = permute_within_site(data.scans, seed)
+        log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
+        data.scans["y"] = permute_labels(data.scans, seed)
     folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
     refuse_leaks(data.scans, folds, scans_in_shards(config, task))
     predictions = [
