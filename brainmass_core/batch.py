@@ -37,6 +37,7 @@ from brainmass_core.workers import in_processes, single_threaded
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
+QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
 STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the machine's fault, not the scan's
 
 
@@ -131,10 +132,14 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
     )
     with Progress(*columns, console=console, disable=plain) as progress:
         bar = progress.add_task("", total=len(todo))
+        shown = time.monotonic()
         for n, entry in enumerate(results(job, todo, process), 1):
             progress.advance(bar)
+            quiet = entry.status == "ok" and time.monotonic() - shown < QUIET_SECONDS
+            if not quiet:
+                shown = time.monotonic()
             log.log(
-                logging.INFO if entry.status == "ok" else logging.WARNING,
+                logging.WARNING if entry.status != "ok" else [logging.INFO, logging.DEBUG][quiet],
                 "%s %s/%s: %d/%d %s %s %.1f s%s",
                 *(job.stage, job.dataset, job.batch, n, len(todo)),
                 *(entry.scan_id, entry.status, entry.seconds),
