@@ -22,6 +22,7 @@ from brainmass_core.timeseries.denoise import (
 )
 from brainmass_core.timeseries.extract import (
     Raw,
+    from_bids,
     from_derivatives,
     from_ready_series,
     parcel_names,
@@ -32,6 +33,12 @@ from brainmass_core.timeseries.parcellate import empty_rois
 __all__ = ["clean", "design_matrix", "ideal_bandpass", "run"]
 
 log = logging.getLogger(__name__)
+
+EXTRACT = {
+    "bids": from_bids,
+    "derivatives": from_derivatives,
+    "timeseries": from_ready_series,
+}
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
@@ -57,14 +64,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
 
 def _process(item: Item) -> pa.Table:
     """The row of one scan."""
-    if item.scan["kind"] == "bids":
-        from brainmass_core.timeseries.extract_bids import from_bids
-
-        raw = from_bids(item)
-    elif item.scan["kind"] == "derivatives":
-        raw = from_derivatives(item)
-    else:
-        raw = from_ready_series(item)
+    raw = EXTRACT[item.scan["kind"]](item)
     _refuse_short(item, raw)
     bold, dof, n_empty = _cleaned(item, raw)
     row: dict[str, Any] = {

@@ -13,9 +13,11 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.scans import SeriesError, read_series
 from brainmass_core.timeseries.inputs import Item, motion_summary, read_confounds
-from brainmass_core.timeseries.resample import average_parcels
+from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError)
 
@@ -81,6 +83,45 @@ def from_ready_series(item: Item) -> Raw:
     return Raw(series, share, None, scan["t_r"], scan["mean_fd"], None)
 
 
+def from_bids(item: Item) -> Raw:
+    """Interpolate raw BOLD once, at the atlas's points, through what `preprocess` estimated.
+
+    Raises
+    ------
+    ScanFailed
+        If image, transforms, mask or confounds cannot be read or do not belong together.
+    """
+    scan, outputs = item.scan, item.preprocessed["outputs"]
+    bold = load_bold(
+        scan["bold_path"],
+        item.n_dummy_volumes,
+        t_r=scan["t_r"],
+        slice_times=scan["slice_timing"] if item.slice_timing else None,
+    )
+    n_volumes = bold.data.shape[3]
+    transforms = load_transforms(item.root, outputs)
+    if transforms.n_volumes != n_volumes:
+        raise ScanFailed(
+            f"{scan['bold_path']}: found {n_volumes} volumes, but preprocess saw "
+            f"{transforms.n_volumes}",
+            "read",
+            "the image has changed: run preprocess again",
+        )
+    confounds = read_confounds(item.root / outputs["confounds"], n_volumes)
+    mask = read_mask(item.root / outputs["bold_mask"], bold.data.shape[:3], bold.affine)
+    targets = atlas_targets(item.atlas, item.settings.resolution)
+    series, share = sample_parcels(
+        bold.data,
+        bold.affine,
+        mask,
+        targets,
+        transforms.template_to_boldref(targets.points),
+        transforms.motion,
+    )
+    found = item.preprocessed
+    return Raw(series, share, confounds, scan["t_r"], found["mean_fd"], found["n_volumes_censored"])
+
+
 def from_derivatives(item: Item) -> Raw:
     """Average preprocessed BOLD in template space over the atlas's parcels.
 
@@ -92,29 +133,38 @@ def from_derivatives(item: Item) -> Raw:
         If the mean framewise displacement is above `max_mean_fd`.
     """
     scan = item.scan
-    path, mask_path = Path(scan["bold_path"]), Path(scan["mask_path"])
-    try:
-        image = cast(nib.Nifti1Image, nib.load(path))
-        # one read: volume by volume a compressed file would be unpacked again and again
-        bold = nib.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine)
-        mask_image = cast(nib.Nifti1Image, nib.load(mask_path))
-        mask = np.asarray(mask_image.dataobj) > 0
-    except UNREADABLE as error:
-        raise ScanFailed(
-            f"{path} or {mask_path}: unreadable image ({error})", "read", "copy it again"
-        ) from None
-    same = mask.shape == bold.shape[:3] and np.allclose(mask_image.affine, bold.affine, atol=1e-3)
-    if not same:
-        raise ScanFailed(
-            f"{mask_path}: found a grid of {mask.shape}, expected that of {path}, {bold.shape[:3]}",
-            "read",
-            "use the mask of the same space and resolution",
-        )
-    confounds = read_confounds(Path(scan["confounds_path"]), bold.shape[3])
+    bold = load_bold(scan["bold_path"])
+    confounds = read_confounds(Path(scan["confounds_path"]), bold.data.shape[3])
     mean_fd, n_censored = motion_summary(confounds, item.fd_threshold)
     refuse_motion(mean_fd, item.max_mean_fd)
-    series, share = average_parcels(bold, mask, item.atlas)
+    mask = read_mask(Path(scan["mask_path"]), bold.data.shape[:3], bold.affine)
+    series, share = average_parcels(bold.data, bold.affine, mask, item.atlas)
     return Raw(series, share, confounds, scan["t_r"], mean_fd, n_censored)
+
+
+def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Read a brain mask (x, y, z) of bool on the grid of a run.
+
+    Raises
+    ------
+    ScanFailed
+        If it cannot be read or has another grid.
+    """
+    try:
+        image = cast(nib.Nifti1Image, nib.load(path))
+        mask = np.asarray(image.dataobj) > 0
+    except UNREADABLE as error:
+        raise ScanFailed(
+            f"{path}: unreadable mask ({type(error).__name__}: {error})", "mask", "copy it again"
+        ) from None
+    if mask.shape != shape or not np.allclose(image.affine, affine, atol=1e-3):
+        raise ScanFailed(
+            f"{path}: found a grid of {mask.shape} voxels, expected that of the run, {shape}, at "
+            "the same place",
+            "mask",
+            "use the mask of the same space and resolution",
+        )
+    return mask
 
 
 def refuse_motion(mean_fd: float | None, limit: float | None) -> None:

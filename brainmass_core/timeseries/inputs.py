@@ -35,6 +35,9 @@ class Item:
         Results folder, below which the preprocess outputs lie.
     orientation : str
         Axes of stored arrays, kind `timeseries`.
+    slice_timing : bool
+    n_dummy_volumes : int
+        As `preprocess` had them, kind `bids`.
     min_volumes : int
     max_mean_fd : float or None
         mm; only for kinds that `preprocess` has not judged.
@@ -50,6 +53,8 @@ class Item:
     atlas: Atlas
     settings: Timeseries
     orientation: str
+    slice_timing: bool
+    n_dummy_volumes: int
     min_volumes: int
     max_mean_fd: float | None
     fd_threshold: float
@@ -84,6 +89,8 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
             atlas=atlas,
             settings=config.timeseries,
             orientation=section.orientation,
+            slice_timing=config.preprocess.slice_timing,
+            n_dummy_volumes=config.preprocess.n_dummy_volumes,
             min_volumes=config.preprocess.min_volumes,
             max_mean_fd=config.preprocess.max_mean_fd,
             fd_threshold=config.preprocess.fd_threshold,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
 from scipy.ndimage import map_coordinates, spline_filter
@@ -121,13 +120,17 @@ def sample_parcels(
 
 
 def average_parcels(
-    bold: nib.Nifti1Image, mask: np.ndarray, atlas: Atlas
+    bold: np.ndarray, affine: np.ndarray, mask: np.ndarray, atlas: Atlas
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parcel means of a run that lies in the atlas's space already.
 
+    Each voxel of the run takes the label in which its centre lies.
+
     Parameters
     ----------
-    bold : Nifti1Image (x, y, z, n_volumes)
+    bold : ndarray (x, y, z, n_volumes)
+    affine : ndarray (4, 4)
+        Voxel to mm of `bold` and `mask`.
     mask : ndarray (x, y, z) of bool
 
     Returns
@@ -135,21 +138,17 @@ def average_parcels(
     series : ndarray (n_volumes, n_rois)
         NaN where no voxel of a parcel is covered.
     share : ndarray (n_rois,)
-        Share of every parcel that lies in the mask.
+        Share of every parcel, as the atlas draws it, that lies in the mask.
     """
     image = atlas.load()
     labels = np.asarray(image.dataobj)
     index = atlas.labels["index"].to_numpy()
     voxels = np.argwhere(mask)
-    points = apply_affine(bold.affine, voxels)
-    parcels = parcel_rows(nearest_values(labels, image.affine, points), index)
-    chosen = tuple(voxels[parcels >= 0].T)
-    parcels = parcels[parcels >= 0]
-    series = np.empty((bold.shape[3], len(index)))
-    for t in range(bold.shape[3]):
-        volume = np.asarray(bold.dataobj[..., t], dtype=np.float64)
-        series[t] = parcel_means(volume[chosen], parcels, len(index))
+    found = nearest_values(labels, image.affine, apply_affine(affine, voxels))
+    parcels = parcel_rows(found, index)
+    voxels, parcels = voxels[parcels >= 0], parcels[parcels >= 0]
+    series = parcel_means(bold[tuple(voxels.T)], parcels, len(index)).T
     own = np.argwhere(labels > 0)
-    inside = nearest_values(mask.astype(np.uint8), bold.affine, apply_affine(image.affine, own)) > 0
+    inside = nearest_values(mask.astype(np.uint8), affine, apply_affine(image.affine, own)) > 0
     share = coverage(inside, parcel_rows(labels[tuple(own.T)], index), len(index))
     return series, share
