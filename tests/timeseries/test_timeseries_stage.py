@@ -1,0 +1,294 @@
+"""The stage: every scan of a batch ends with a series or with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainmass_core import connectivity, timeseries
+from brainmass_core.config import Config, parse_config
+from brainmass_core.connectivity import pearson, unvectorise
+from brainmass_core.manifest import Entry, read_manifest
+from brainmass_core.paths import Paths
+from brainmass_core.tables import SCANS, from_rows, read_table, write_table
+from brainmass_core.timeseries.denoise import MOTION, clean, ideal_bandpass
+from brainmass_core.timeseries.table import bold_by_scan
+
+N, N_ROIS, T_R = 60, 6, 2.0
+
+
+def study(folder: Path, kind: str, rows: list[dict], **sections: Any) -> Config:
+    """A study of one data set whose scans table holds these rows."""
+    dataset = {"kind": kind, "role": "internal", "path": str(folder)}
+    dataset |= {"t_r": T_R} if kind == "timeseries" else {}
+    dataset |= sections.pop("dataset", {})
+    config = parse_config(
+        {
+            "results": str(folder / "results"),
+            "max_failed_fraction": 1.0,
+            "datasets": {"lab": dataset},
+            "atlas": {"name": "six", "n_rois": N_ROIS},
+            **sections,
+        }
+    )
+    full = [{"dataset": "lab", "kind": kind, "batch": 0, "t_r": T_R, **row} for row in rows]
+    write_table(Paths(config.results).scans("lab"), from_rows(full, SCANS), "scans")
+    return config
+
+
+def outcome(config: Config, stage: Any = timeseries) -> tuple[dict[str, Entry], dict[str, dict]]:
+    """Run a stage; its manifest and its rows by scan."""
+    stage.run(config, "lab", 0, 1)
+    name = stage.__name__.split(".")[1]
+    paths = Paths(config.results)
+    entries = read_manifest(paths.manifest(name, "lab", 0))
+    rows = read_table(paths.batch(name, "lab", 0), name).to_pylist()
+    return {e.scan_id: e for e in entries}, {r["scan_id"]: r for r in rows}
+
+
+class TestReadySeries:
+    """Kind `timeseries`."""
+
+    @pytest.fixture
+    def series(self) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        return rng.standard_normal((N, 2)) @ rng.standard_normal((2, N_ROIS)) + rng.standard_normal(
+            (N, N_ROIS)
+        )
+
+    def run(self, tmp_path: Path, series: np.ndarray, **sections: Any) -> tuple[Entry, dict]:
+        np.save(tmp_path / "a.npy", series)
+        rows = [{"scan_id": "lab_a", "bold_path": str(tmp_path / "a.npy"), "mean_fd": 0.2}]
+        entries, found = outcome(study(tmp_path, "timeseries", rows, **sections))
+        return entries["lab_a"], found["lab_a"]
+
+    def test_is_passed_on_unchanged(self, tmp_path: Path, series: np.ndarray) -> None:
+        entry, row = self.run(tmp_path, series)
+        assert entry.status == "ok"
+        np.testing.assert_array_equal(row["bold"], series.astype(np.float32))
+        assert (row["n_timepoints"], row["n_rois"], row["n_empty_rois"]) == (N, N_ROIS, 0)
+        assert (row["t_r"], row["mean_fd"], row["denoise"]) == (T_R, 0.2, "as given")
+
+    def test_is_band_passed_on_demand(self, tmp_path: Path, series: np.ndarray) -> None:
+        _, row = self.run(tmp_path, series, dataset={"band_pass": True})
+        expected = ideal_bandpass(series, T_R, 0.01, 0.1)
+        np.testing.assert_allclose(row["bold"], expected, atol=1e-6)
+        assert row["denoise"] == "band-pass"
+        assert 15 < row["residual_dof"] < 30
+
+    def test_arrays_may_be_stored_rois_first(self, tmp_path: Path, series: np.ndarray) -> None:
+        _, row = self.run(tmp_path, series.T, dataset={"orientation": "roi_by_time"})
+        np.testing.assert_array_equal(row["bold"], series.astype(np.float32))
+
+    def test_a_wrong_number_of_columns_fails(self, tmp_path: Path, series: np.ndarray) -> None:
+        entry, row = self.run(tmp_path, series[:, :5])
+        assert (entry.status, row["status"], row["bold"]) == ("failed", "failed", None)
+        assert "found 5 columns, but the atlas six has 6 parcels" in entry.reason
+
+    def test_the_wrong_orientation_is_guessed(self, tmp_path: Path, series: np.ndarray) -> None:
+        entry, _ = self.run(tmp_path, series.T)
+        assert "check `orientation`" in entry.reason
+
+    def test_a_truncated_file_fails(self, tmp_path: Path, series: np.ndarray) -> None:
+        np.save(tmp_path / "a.npy", series)
+        (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:900])
+        rows = [{"scan_id": "lab_a", "bold_path": str(tmp_path / "a.npy")}]
+        entries, _ = outcome(study(tmp_path, "timeseries", rows))
+        assert entries["lab_a"].status == "failed"
+        assert str(tmp_path / "a.npy") in entries["lab_a"].reason
+
+    def test_single_missing_values_fail(self, tmp_path: Path, series: np.ndarray) -> None:
+        series[3, 2] = np.nan
+        entry, _ = self.run(tmp_path, series)
+        assert entry.status == "failed"
+        assert "values of roi-3 are missing or infinite at 1 timepoints" in entry.reason
+
+    @pytest.mark.parametrize("value", [0.0, 17.3, np.nan])
+    def test_empty_parcels_exclude_by_name(self, tmp_path: Path, series, value: float) -> None:
+        series[:, [1, 4]] = value
+        entry, row = self.run(tmp_path, series)
+        assert (entry.status, row["status"]) == ("excluded", "excluded")
+        assert entry.reason.endswith("roi-2, roi-5")
+
+    @pytest.mark.parametrize("value", [17.3, np.nan])
+    def test_tolerated_empty_parcels_are_counted_and_fc_stays_finite(
+        self, tmp_path: Path, series: np.ndarray, value: float
+    ) -> None:
+        series[:, 1] = value
+        np.save(tmp_path / "a.npy", series)
+        rows = [{"scan_id": "lab_a", "bold_path": str(tmp_path / "a.npy")}]
+        config = study(tmp_path, "timeseries", rows, timeseries={"max_empty_rois": 1})
+        _, found = outcome(config)
+        assert found["lab_a"]["n_empty_rois"] == 1
+        _, fc = outcome(config, connectivity)
+        r = unvectorise(np.array(fc["lab_a"]["fc"]))
+        np.testing.assert_array_equal(np.delete(r[1], 1), 0)
+        others = np.delete(np.arange(N_ROIS), 1)
+        expected = pearson(series[:, others])
+        np.testing.assert_allclose(r[np.ix_(others, others)], expected, atol=1e-6)
+
+    def test_short_series_are_excluded(self, tmp_path: Path, series: np.ndarray) -> None:
+        entry, _ = self.run(tmp_path, series[:30])
+        assert entry.status == "excluded"
+        assert "30 timepoints" in entry.reason
+
+    def test_scans_excluded_before_do_not_come_back(self, tmp_path: Path, series) -> None:
+        np.save(tmp_path / "a.npy", series)
+        path = str(tmp_path / "a.npy")
+        rows = [
+            {"scan_id": "lab_a", "bold_path": path},
+            {"scan_id": "lab_b", "bold_path": path, "excluded_reason": "no label"},
+            {"scan_id": "lab_c", "bold_path": path, "batch": 1},
+        ]
+        entries, found = outcome(study(tmp_path, "timeseries", rows))
+        assert set(entries) == set(found) == {"lab_a"}
+
+
+def test_a_study_of_real_abide_series_counts_the_constant_parcels(tmp_path, shared_data) -> None:
+    subjects = pd.read_csv(shared_data / "abide_pcp_dev" / "subjects_dev.csv")
+    some = pd.concat([subjects[subjects["n_constant_rois"] > 0], subjects[:5]])
+    (folder,) = [p for p in (shared_data / "abide_pcp_dev").iterdir() if p.is_dir()]
+    rows = [
+        {
+            "scan_id": f"lab_{s.FILE_ID}",
+            "bold_path": str(folder / f"{s.scan_site}.npz"),
+            "bold_key": s.FILE_ID,
+            "t_r": s.TR_s,
+        }
+        for s in some.itertuples()
+    ]
+    atlas = {"name": "CC200", "n_rois": 200}
+    config = study(tmp_path, "timeseries", rows, atlas=atlas, dataset={"band_pass": True})
+    entries, _ = outcome(config)
+    constant = set("lab_" + subjects.loc[subjects["n_constant_rois"] > 0, "FILE_ID"])
+    assert {e.scan_id for e in entries.values() if e.status == "excluded"} == constant
+    assert sum(e.status == "ok" for e in entries.values()) == 5
+
+
+class TestDerivatives:
+    """Kind `derivatives`."""
+
+    @pytest.fixture
+    def rows(self, tmp_path: Path) -> list[dict]:
+        rng = np.random.default_rng(1)
+        affine = np.diag([3.0, 3, 3, 1])
+        labels = np.zeros((8, 8, 8), dtype=np.int16)
+        labels[1:7, 1:7, 1:7] = np.kron(np.arange(1, 9).reshape(2, 2, 2), np.ones((3, 3, 3)))
+        labels[labels > N_ROIS] = 0
+        nib.save(nib.Nifti1Image(labels, affine), tmp_path / "six.nii.gz")
+        confounds = pd.DataFrame(rng.normal(0, 0.1, (N, 6)), columns=MOTION)
+        for name in [*(f"a_comp_cor_{i:02d}" for i in range(5)), "csf"]:
+            confounds[name] = rng.standard_normal(N)
+        confounds["framewise_displacement"] = [np.nan, *rng.uniform(0.1, 0.3, N - 1)]
+        confounds.to_csv(tmp_path / "confounds.tsv", sep="\t", na_rep="n/a", index=False)
+        bold = rng.normal(1000, 20, (8, 8, 8, N)).astype(np.float32)
+        nib.save(nib.Nifti1Image(bold, affine), tmp_path / "bold.nii.gz")
+        mask = np.ones((8, 8, 8), dtype=np.uint8)
+        nib.save(nib.Nifti1Image(mask, affine), tmp_path / "mask.nii.gz")
+        row = {
+            "scan_id": "lab_a",
+            "bold_path": str(tmp_path / "bold.nii.gz"),
+            "mask_path": str(tmp_path / "mask.nii.gz"),
+            "confounds_path": str(tmp_path / "confounds.tsv"),
+        }
+        return [row]
+
+    def run(self, tmp_path: Path, rows: list[dict], **sections: Any) -> tuple[Entry, dict]:
+        sections.setdefault("timeseries", {"motion": "6"})
+        atlas = {"name": "six", "path": str(tmp_path / "six.nii.gz")}
+        entries, found = outcome(study(tmp_path, "derivatives", rows, atlas=atlas, **sections))
+        return entries["lab_a"], found["lab_a"]
+
+    def test_parcels_are_averaged_and_cleaned(self, tmp_path: Path, rows: list[dict]) -> None:
+        entry, row = self.run(tmp_path, rows)
+        assert entry.status == "ok"
+        bold = nib.load(rows[0]["bold_path"]).get_fdata()
+        labels = np.asarray(nib.load(tmp_path / "six.nii.gz").dataobj)
+        means = np.stack([bold[labels == i].mean(axis=0) for i in range(1, 7)], axis=1)
+        table = pd.read_csv(rows[0]["confounds_path"], sep="\t")
+        names = [*MOTION, *(f"a_comp_cor_{i:02d}" for i in range(5)), "csf"]
+        drift = np.vander(np.linspace(-1, 1, N), 3)
+        expected, dof = clean(means, T_R, np.column_stack([table[names], drift]), 0.01, 0.1)
+        np.testing.assert_allclose(row["bold"], expected, atol=1e-3)
+        assert row["residual_dof"] == pytest.approx(dof)
+        assert row["mean_fd"] == pytest.approx(table["framewise_displacement"].mean())
+        assert (row["n_censored"], row["denoise"]) == (0, "cpac-default")
+        np.testing.assert_array_equal(row["coverage"], 1)
+
+    def test_motion_excludes(self, tmp_path: Path, rows: list[dict]) -> None:
+        entry, _ = self.run(tmp_path, rows, preprocess={"max_mean_fd": 0.1})
+        assert entry.status == "excluded"
+        assert "above preprocess.max_mean_fd 0.1" in entry.reason
+
+    def test_parcels_outside_the_mask_exclude(self, tmp_path: Path, rows: list[dict]) -> None:
+        mask = np.ones((8, 8, 8), dtype=np.uint8)
+        mask[:4, :4, :4] = 0
+        nib.save(nib.Nifti1Image(mask, np.diag([3.0, 3, 3, 1])), tmp_path / "mask.nii.gz")
+        entry, _ = self.run(tmp_path, rows)
+        assert entry.status == "excluded"
+        assert entry.reason.endswith("roi-1")
+
+    def test_missing_confounds_fail_by_name(self, tmp_path: Path, rows: list[dict]) -> None:
+        table = pd.read_csv(rows[0]["confounds_path"], sep="\t").drop(columns=["csf", "rot_y"])
+        table.to_csv(rows[0]["confounds_path"], sep="\t", index=False)
+        entry, _ = self.run(tmp_path, rows)
+        assert entry.status == "failed"
+        assert "rot_y" in entry.reason
+        assert "csf" in entry.reason
+
+    def test_confounds_of_another_run_fail(self, tmp_path: Path, rows: list[dict]) -> None:
+        table = pd.read_csv(rows[0]["confounds_path"], sep="\t")[:-3]
+        table.to_csv(rows[0]["confounds_path"], sep="\t", index=False)
+        entry, _ = self.run(tmp_path, rows)
+        assert f"found {N - 3} rows, expected one for each of {N} volumes" in entry.reason
+
+    def test_a_mask_of_another_grid_fails(self, tmp_path: Path, rows: list[dict]) -> None:
+        mask = np.ones((9, 8, 8), dtype=np.uint8)
+        nib.save(nib.Nifti1Image(mask, np.diag([3.0, 3, 3, 1])), tmp_path / "mask.nii.gz")
+        entry, _ = self.run(tmp_path, rows)
+        assert entry.status == "failed"
+        assert "mask.nii.gz" in entry.reason
+
+    def test_a_truncated_image_fails(self, tmp_path: Path, rows: list[dict]) -> None:
+        path = Path(rows[0]["bold_path"])
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        entry, _ = self.run(tmp_path, rows)
+        assert entry.status == "failed"
+        assert "bold.nii.gz" in entry.reason
+
+
+def test_tables_give_back_what_was_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    rows, written = [], {}
+    for name, n in (("c", 50), ("a", 70), ("b", 45)):
+        written[f"lab_{name}"] = rng.standard_normal((n, N_ROIS)).astype(np.float32)
+        np.save(tmp_path / f"{name}.npy", written[f"lab_{name}"])
+        rows.append({"scan_id": f"lab_{name}", "bold_path": str(tmp_path / f"{name}.npy")})
+    np.save(tmp_path / "d.npy", np.ones((3, N_ROIS)))  # fails: a null between the series
+    rows.insert(1, {"scan_id": "lab_aa", "bold_path": str(tmp_path / "d.npy")})
+    config = study(tmp_path, "timeseries", rows)
+    outcome(config)
+    table = read_table(Paths(config.results).batch("timeseries", "lab", 0), "timeseries")
+    found = bold_by_scan(table)
+    assert set(found) == set(written)
+    for scan_id, bold in written.items():
+        np.testing.assert_array_equal(found[scan_id], bold)
+    np.testing.assert_array_equal(bold_by_scan(table.slice(2))["lab_c"], written["lab_c"])
+
+
+def test_connectivity_takes_only_scans_with_a_series(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    np.save(tmp_path / "a.npy", rng.standard_normal((N, N_ROIS)))
+    np.save(tmp_path / "b.npy", rng.standard_normal((N, N_ROIS + 1)))
+    rows = [{"scan_id": f"lab_{n}", "bold_path": str(tmp_path / f"{n}.npy")} for n in "ab"]
+    config = study(tmp_path, "timeseries", rows)
+    outcome(config)
+    entries, found = outcome(config, connectivity)
+    assert set(entries) == set(found) == {"lab_a"}
+    assert len(found["lab_a"]["fc"]) == N_ROIS * (N_ROIS - 1) // 2
+    assert (found["lab_a"]["estimator"], found["lab_a"]["n_timepoints"]) == ("pearson", N)
