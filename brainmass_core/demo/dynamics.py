@@ -83,7 +83,7 @@ def low_frequency(rng: np.random.Generator, n_samples: int, n_signals: int) -> n
     """
     n = 2 * n_samples  # twice as long, so that the ends do not join
     f = np.fft.rfftfreq(n, DT)
-    gain = (f > 0.005) / (1 + (f / 0.03) ** 2) * np.exp(-((f / 0.09) ** 4))
+    gain = (f > 0.01) / (1 + (f / 0.05) ** 2) * np.exp(-((f / 0.1) ** 4))
     spectrum = np.fft.rfft(rng.standard_normal((n, n_signals)), axis=0)
     signals = np.fft.irfft(spectrum * gain[:, None], n, axis=0)[:n_samples]
     return signals / np.sqrt(2 * np.sum(gain**2) / n)
