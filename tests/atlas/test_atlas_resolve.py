@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmass_core import atlas as module
 from brainmass_core.atlas import (
     PUBLISHED,
     SHA256,
@@ -19,6 +18,7 @@ from brainmass_core.atlas import (
     network_of,
     published_labels,
     read_labels,
+    read_lut,
     resolve_atlas,
     voronoi_image,
 )
@@ -182,7 +182,7 @@ def test_a_label_without_a_row_is_named(tmp_path: Path) -> None:
 def test_a_bad_look_up_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "lut.csv").write_text(text)
     with pytest.raises(AtlasError, match=message):
-        module.read_lut(tmp_path / "lut.csv")
+        read_lut(tmp_path / "lut.csv")
 
 
 def test_values_between_labels_are_refused(tmp_path: Path) -> None:
