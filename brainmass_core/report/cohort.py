@@ -1,0 +1,263 @@
+"""Who took part and who did not: tables of people, of stages and of exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.config import Config
+from brainmass_core.manifest import read_manifests
+from brainmass_core.paths import Paths
+from brainmass_core.report.names import QUALITY
+from brainmass_core.scans import read_scans, read_unmatched
+from brainmass_core.tables import read_table
+
+STAGES = ("preprocess", "timeseries", "connectivity", "pfc")
+MAX_ROWS = 300  # of a table of single scans; the rest is in the results
+MAX_NAMES = 50
+
+
+def summarise_cohort(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
+    """People of each class and of both: numbers, age, sex, motion.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+    """
+    used = cohort[cohort["used"]]
+    groups = [(c, used[used["class_name"] == c]) for c in classes]
+    return [_people(name, scans) for name, scans in [*groups, ("all", used)]]
+
+
+def _people(name: str, scans: pd.DataFrame) -> dict[str, Any]:
+    keys = ["dataset", "participant_id"]
+    people = scans.drop_duplicates(keys)
+    test = people["split"] == "test"
+    sex = people["sex"].fillna("missing").value_counts().sort_index()
+    return {
+        "Class": name,
+        "Participants": len(people),
+        "kept for evaluation": int(test.sum()),
+        "training only": int((~test).sum()),
+        "Scans": len(scans),
+        "Sites": people["site"].nunique(),
+        "Age (years), mean ± SD": _mean_sd(people["age"]),
+        "Sex, as recorded": ", ".join(f"{k}: {v}" for k, v in sex.items()),
+        "Mean FD (mm), median [IQR]": _median_iqr(scans["mean_fd"]),
+    }
+
+
+def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
+    """Participants per data set and site, by class and by split."""
+    used = cohort[cohort["used"]].drop_duplicates(["dataset", "participant_id"])
+    rows = []
+    for (dataset, site), people in used.assign(site=used["site"].fillna("unknown")).groupby(
+        ["dataset", "site"]
+    ):
+        counts = {c: int((people["class_name"] == c).sum()) for c in classes}
+        test = int((people["split"] == "test").sum())
+        rows.append({"Data set": dataset, "Site": site, **counts, "kept for evaluation": test})
+    return rows
+
+
+def read_entries(config: Config, datasets: Iterable[str]) -> pd.DataFrame:
+    """Manifest entries of the data sets and their present batches."""
+    entries = read_manifests(Paths(config.results)).to_pandas()
+    batches = entries["dataset"].map({d: config.datasets[d].batches for d in datasets})
+    return entries[entries["batch"] < batches]
+
+
+def stage_flow(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
+    """Scans that entered each stage and what became of them.
+
+    A row's ``In`` is ``Ok + Failed + Excluded + Missing``; missing is 0 in a finished run.
+    """
+    paths = Paths(config.results)
+    entries = read_entries(config, datasets)
+    rows = []
+    for name in datasets:
+        dataset = config.datasets[name]
+        columns = ["scan_id", "split", "excluded_reason"]
+        scans = read_table(paths.scans(name), "scans", columns).to_pandas()
+        alive = set(scans.loc[scans["excluded_reason"].isna(), "scan_id"])
+        rows.append(_flow(name, "scans", len(scans), len(alive), 0, len(scans) - len(alive)))
+        seen = set(scans.loc[scans["split"] != "test", "scan_id"])
+        for stage in STAGES:
+            if (stage == "preprocess" and dataset.kind != "bids") or (
+                stage == "pfc" and dataset.role == "external"
+            ):
+                continue
+            here = entries[(entries["dataset"] == name) & (entries["stage"] == stage)]
+            entered = alive & seen if stage == "pfc" else alive
+            status = here[here["scan_id"].isin(entered)].set_index("scan_id")["status"]
+            counts = [int((status == s).sum()) for s in ("ok", "failed", "excluded")]
+            rows.append(_flow(name, stage, len(entered), *counts))
+            if stage != "pfc":
+                alive = entered & set(status[status == "ok"].index)
+    return rows
+
+
+def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
+    """The row of `stage_flow` for a task, of each data set."""
+    rows = []
+    for name, scans in cohort.groupby("dataset"):
+        entered = scans[scans["used"] | (scans["stage"] == "finetune")]
+        used = int(entered["used"].sum())
+        rows.append(_flow(str(name), "finetune", len(entered), used, 0, len(entered) - used))
+    return rows
+
+
+def _flow(
+    dataset: str, stage: str, entered: int, ok: int, failed: int, excluded: int
+) -> dict[str, Any]:
+    missing = entered - ok - failed - excluded
+    return {
+        "Data set": dataset,
+        "Stage": stage,
+        "In": entered,
+        "Ok": ok,
+        "Failed": failed,
+        "Excluded": excluded,
+        "Missing": missing,
+    }
+
+
+def exclusions(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
+    """Every scan that failed or was excluded before the tasks, why, and what to do."""
+    datasets = list(datasets)
+    scans = read_scans(Paths(config.results), datasets).to_pandas()
+    lost = scans.loc[
+        scans["excluded_reason"].notna(), ["scan_id", "participant_id", "excluded_reason"]
+    ]
+    rows = [
+        _exclusion(scan, who, "scans", "", "excluded", reason, "")
+        for scan, who, reason in lost.to_numpy().tolist()
+    ]
+    who = scans.set_index("scan_id")["participant_id"]
+    entries = read_entries(config, datasets)
+    lost = entries[entries["status"] != "ok"].sort_values("scan_id")
+    for r in lost.to_dict("records"):
+        told = (r[k] for k in ("stage", "step", "status", "reason", "remedy"))
+        rows.append(_exclusion(r["scan_id"], who.get(r["scan_id"], ""), *told))
+    return rows
+
+
+def task_exclusions(cohort: pd.DataFrame) -> list[dict[str, Any]]:
+    """Scans with FC that the task itself left out."""
+    left = cohort[cohort["stage"] == "finetune"].sort_values("scan_id")
+    return [
+        _exclusion(scan, who, "finetune", "", "excluded", reason, "")
+        for scan, who, reason in left[["scan_id", "participant_id", "reason"]].to_numpy().tolist()
+    ]
+
+
+def _exclusion(*values: Any) -> dict[str, Any]:
+    names = ("Scan", "Participant", "Stage", "Step", "Outcome", "Why", "What to do")
+    return dict(zip(names, values, strict=True))
+
+
+def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
+    """Ids that stand only in the phenotype table or only among the scans."""
+    rows = []
+    for name in datasets:
+        found = read_unmatched(Paths(config.results).scans(name))
+        for ids, where in (
+            (found.table_only, "phenotype table only"),
+            (found.scans_only, "scans only"),
+        ):
+            if ids:
+                more = f" and {len(ids) - MAX_NAMES} more" if len(ids) > MAX_NAMES else ""
+                text = ", ".join(ids[:MAX_NAMES]) + more
+                rows.append({"Data set": name, "Found in": where, "Number": len(ids), "Ids": text})
+    return rows
+
+
+def quality(config: Config, cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
+    """Median and quartiles of every quality measure, by class."""
+    used = cohort[cohort["used"]]
+    measured = _read_quality(config, used)
+    table = used[["scan_id", "class_name", "mean_fd"]].merge(measured, on="scan_id", how="left")
+    rows = []
+    for column, name in QUALITY.items():
+        if column not in table or table[column].notna().sum() == 0:
+            continue
+        by_class = {c: _median_iqr(table.loc[table["class_name"] == c, column]) for c in classes}
+        rows.append({"Measure": name, **by_class, "all": _median_iqr(table[column])})
+    return rows
+
+
+def _read_quality(config: Config, used: pd.DataFrame) -> pd.DataFrame:
+    paths = Paths(config.results)
+    measured = used[["scan_id"]]
+    for stage in ("preprocess", "timeseries"):
+        parts = []
+        for dataset, batch in sorted(set(zip(used["dataset"], used["batch"], strict=True))):
+            path = paths.batch(stage, dataset, int(batch))
+            if path.exists():
+                names = _numbers_of(stage)
+                parts.append(read_table(path, stage, ["scan_id", *names]).to_pandas())
+        if parts:
+            measured = measured.merge(pd.concat(parts), on="scan_id", how="left")
+    return measured
+
+
+def _numbers_of(stage: str) -> list[str]:
+    series = ["n_timepoints", "residual_dof", "n_empty_rois"]
+    if stage == "timeseries":
+        return series
+    return [c for c in QUALITY if c not in (*series, "mean_fd")]
+
+
+def choose_scans(cohort: pd.DataFrame, n: int) -> pd.DataFrame:
+    """`n` used scans spread evenly from the least to the most motion."""
+    used = cohort[cohort["used"]].sort_values(["mean_fd", "scan_id"], ignore_index=True)
+    places = np.unique(np.linspace(0, len(used) - 1, min(n, len(used))).round().astype(int))
+    return used.iloc[places] if n and len(used) else used.iloc[:0]
+
+
+def describe_datasets(config: Config) -> list[dict[str, Any]]:
+    """One row per configured data set."""
+    rows = []
+    for name, dataset in config.datasets.items():
+        scans = read_table(Paths(config.results).scans(name), "scans").to_pandas()
+        people = scans.drop_duplicates("participant_id")
+        split = people["split"].value_counts()
+        rows.append(
+            {
+                "Data set": name + (" (synthetic)" if dataset.synthetic else ""),
+                "Kind": dataset.kind,
+                "Role": dataset.role,
+                "Participants": len(people),
+                "seen by pre-training": int(split.get("pretrain", 0) + split.get("train", 0)),
+                "kept for evaluation": int(split.get("test", 0)),
+                "Scans": len(scans),
+                "Sites": people["site"].nunique(),
+                "Age (years), mean ± SD": _mean_sd(people["age"]),
+            }
+        )
+    return rows
+
+
+def _mean_sd(values: pd.Series) -> str:
+    known = values.dropna().astype(float)
+    missing = f", {len(values) - len(known)} missing" if 0 < len(known) < len(values) else ""
+    if known.empty:
+        return "not known"
+    spread = f" ± {known.std(ddof=1):.1f}" if len(known) > 1 else ""
+    return f"{known.mean():.1f}{spread}{missing}"
+
+
+def _median_iqr(values: pd.Series) -> str:
+    known = values.dropna().astype(float)
+    if known.empty:
+        return "not known"
+    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+    return f"{_short(middle)} [{_short(low)}, {_short(high)}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) else f"{value:.3g}"

@@ -1,0 +1,136 @@
+"""Mean FC of a task, streamed over batches, and the atlas it is drawn on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from brainmass_core.atlas import PUBLISHED, VORONOI, AtlasError, published_labels, resolve_atlas
+from brainmass_core.config import Config
+from brainmass_core.connectivity import unvectorise
+from brainmass_core.paths import Paths
+from brainmass_core.tables import read_table
+
+
+@dataclass(frozen=True)
+class Connectome:
+    """Mean FC per class and where its parcels are.
+
+    Attributes
+    ----------
+    mean : ndarray (n_rois, n_rois)
+        Over the scans of both classes; not Fisher-transformed, diagonal 1.
+    difference : ndarray (n_rois, n_rois)
+        Mean of the second class minus mean of the first, diagonal 0.
+    n_scans : int
+    labels : DataFrame (n_rois rows)
+        name, network, x, y, z; networks empty and coordinates NaN where they are unknown.
+    atlas : str
+        Name that the series carry, which differs from the configuration's for the approximation.
+    """
+
+    mean: np.ndarray
+    difference: np.ndarray
+    n_scans: int
+    labels: pd.DataFrame
+    atlas: str
+
+    @property
+    def has_networks(self) -> bool:
+        """Whether every parcel has a network."""
+        return bool((self.labels["network"] != "").all())
+
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether every parcel has a place."""
+        return bool(np.isfinite(self.labels[["x", "y", "z"]].to_numpy(float)).all())
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the atlas is the approximation for synthetic data."""
+        return self.atlas == VORONOI
+
+    def order(self) -> np.ndarray:
+        """Parcels network by network; in the order of the atlas where it names no networks."""
+        names = self.labels["network"]
+        first = {n: i for i, n in enumerate(dict.fromkeys(names))}
+        return np.argsort(names.map(first).to_numpy(), kind="stable")
+
+    def within_and_between(self) -> tuple[float, float] | None:
+        """Mean FC of edges inside networks and of edges between them."""
+        network = self.labels["network"].to_numpy()
+        same = network[:, None] == network[None, :]
+        upper = np.triu(np.ones(same.shape, bool), 1)
+        if not self.has_networks or not (upper & same).any() or not (upper & ~same).any():
+            return None
+        return float(self.mean[upper & same].mean()), float(self.mean[upper & ~same].mean())
+
+
+def read_connectome(config: Config, cohort: pd.DataFrame) -> Connectome | None:
+    """Mean FC over the used scans of a cohort; one batch in memory at a time.
+
+    Returns
+    -------
+    Connectome or None
+        None if no scan was used.
+    """
+    used = cohort[cohort["used"]]
+    classes = list(config.tasks[str(cohort["task"].iloc[0])].classes)
+    total, count = mean_per_class(config, used, classes)
+    if not sum(count):
+        return None
+    atlas = atlas_name(config, used) or config.atlas.name
+    means = [t / n if n else np.zeros_like(t) for t, n in zip(total, count, strict=True)]
+    mean = unvectorise((total[0] + total[1]) / sum(count))
+    difference = unvectorise(means[1] - means[0], diagonal=0.0)
+    return Connectome(mean, difference, sum(count), parcels(config, atlas, len(mean)), atlas)
+
+
+def mean_per_class(
+    config: Config, used: pd.DataFrame, classes: list[str]
+) -> tuple[list[np.ndarray], list[int]]:
+    """Sum of FC vectors and number of scans of each class."""
+    paths = Paths(config.results)
+    total = [np.zeros(1), np.zeros(1)]
+    count = [0, 0]
+    for (dataset, batch), scans in used.groupby(["dataset", "batch"]):
+        path = paths.batch("connectivity", str(dataset), str(batch))
+        table = read_table(path, "connectivity", ["scan_id", "fc"])
+        for k, name in enumerate(classes):
+            ids = pa.array(scans.loc[scans["class_name"] == name, "scan_id"].tolist(), pa.string())
+            rows = table.filter(pc.is_in(table["scan_id"], ids))
+            if len(rows):
+                flat = rows["fc"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+                total[k] = total[k] + flat.reshape(len(rows), -1).sum(0, dtype=np.float64)
+                count[k] += len(rows)
+    return total, count
+
+
+def atlas_name(config: Config, used: pd.DataFrame) -> str:
+    """The atlas that the time series of the first used scan carry."""
+    first = used.sort_values("scan_id").iloc[0]
+    path = Paths(config.results).batch("timeseries", first["dataset"], int(first["batch"]))
+    if not path.exists():
+        return ""
+    names = read_table(path, "timeseries", ["atlas"])["atlas"].drop_null().unique().to_pylist()
+    return str(sorted(names)[0]) if names else ""
+
+
+def parcels(config: Config, atlas: str, n_rois: int) -> pd.DataFrame:
+    """Names, networks and centroids (mm, RAS); numbers alone where the atlas is not at hand."""
+    labels = None
+    if atlas in (VORONOI, PUBLISHED):
+        labels = published_labels()
+    else:
+        try:
+            labels = resolve_atlas(config).labels
+        except AtlasError:  # the results are complete without: the page says what is missing
+            labels = None
+    if labels is None or len(labels) != n_rois:
+        names = [f"roi-{i}" for i in range(1, n_rois + 1)]
+        labels = pd.DataFrame({"name": names, "network": "", "x": np.nan, "y": np.nan, "z": np.nan})
+    return labels.reset_index(drop=True)

@@ -1,0 +1,308 @@
+"""The figures of a task's page: arrays and tables in, PNG bytes out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from brainmass_core.report.connectome import Connectome
+from brainmass_core.report.names import METHODS
+
+FIGURES = (
+    "scores",
+    "roc",
+    "motion",
+    "fc_matrix",
+    "fc_difference",
+    "glass_brain",
+    "carpet",
+    "loss",
+)
+DPI = 150
+# Okabe and Ito's palette, told apart by colour-blind readers
+COLOURS = {
+    "chance": "#999999",
+    "confounds_svm": "#E69F00",
+    "fc_svm": "#0072B2",
+    "untrained_svm": "#CC79A7",
+    "brainmass_svm": "#D55E00",
+}
+CLASS_COLOURS = ("#0072B2", "#D55E00")
+N_EDGES = 80
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",
+}
+
+
+class NotAvailableError(ValueError):
+    """A figure that the results do not allow; the message says why and is shown in its place."""
+
+
+def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
+    """PNG of a figure, and why it is not available (empty if it is).
+
+    The bytes are the same for the same input: no software version, no time in the file.
+    """
+    reason = ""
+    with mpl.rc_context():
+        mpl.rcdefaults()  # nobody's matplotlibrc changes a report
+        mpl.rcParams.update(STYLE)
+        try:
+            figure = make()
+        except NotAvailableError as error:
+            reason = str(error)
+            figure = _placeholder(reason)
+        buffer = io.BytesIO()
+        figure.savefig(
+            buffer, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white"
+        )
+    return buffer.getvalue(), reason
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _placeholder(text: str) -> Figure:
+    figure = _figure(5.2, 1.4)
+    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color="#555555")
+    return figure
+
+
+def scores(metrics: pd.DataFrame) -> Figure:
+    """AUC and balanced accuracy of every method with 95 % intervals."""
+    figure = _figure(5.2, 1.3 + 0.42 * len(metrics))
+    panels = figure.subplots(1, 2, sharey=True)
+    rows = np.arange(len(metrics))[::-1]
+    for axes, metric, title in zip(
+        panels, ("auc", "balanced_accuracy"), ("AUC", "Balanced accuracy"), strict=True
+    ):
+        axes.axvline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+        for y, row in zip(rows, metrics.to_dict("records"), strict=True):
+            colour = COLOURS.get(row["method"], "black")
+            span = [row[f"{metric}_low"], row[f"{metric}_high"]]
+            axes.plot(span, [y, y], color=colour, linewidth=2.5, solid_capstyle="round")
+            axes.plot(row[metric], y, "o", color=colour, markersize=7)
+        lowest = min(0.4, metrics[f"{metric}_low"].min() - 0.05)
+        axes.set(title=title, xlim=(lowest, 1.02), ylim=(-0.6, len(metrics) - 0.4))
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(rows, [METHODS[m].short for m in metrics["method"]])
+    return figure
+
+
+def roc(curves: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
+    """ROC of every method but chance; bootstrap bands of the model and of the FC baseline."""
+    figure = _figure(5.2, 5.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
+    auc = metrics.set_index("method")["auc"]
+    for method, curve in curves.groupby("method", sort=False):
+        if method == "chance":
+            continue
+        colour = COLOURS.get(str(method), "black")
+        label = f"{METHODS[str(method)].short}, AUC {auc[method]:.2f}"
+        axes.plot(curve["fpr"], curve["tpr"], color=colour, linewidth=1.8, label=label)
+        if method in ("brainmass_svm", "fc_svm"):
+            axes.fill_between(
+                curve["fpr"], curve["tpr_low"], curve["tpr_high"], color=colour, alpha=0.15, lw=0
+            )
+    axes.set(
+        xlabel="False positive rate (1 - specificity)",
+        ylabel="True positive rate (sensitivity)",
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        aspect="equal",
+    )
+    axes.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
+    """Mean framewise displacement of the used scans of each class."""
+    used = cohort[cohort["used"]]
+    groups = [used.loc[used["class_name"] == c, "mean_fd"].dropna().to_numpy() for c in classes]
+    if not sum(map(len, groups)):
+        raise NotAvailableError("No mean framewise displacement is known for these scans.")
+    figure = _figure(5.2, 3.6)
+    axes = figure.subplots()
+    names = [f"{c}\n({len(g)} scans)" for c, g in zip(classes, groups, strict=True)]
+    axes.boxplot(
+        groups, widths=0.5, showfliers=False, tick_labels=names, medianprops={"color": "black"}
+    )
+    for k, (values, colour) in enumerate(zip(groups, CLASS_COLOURS, strict=True), 1):
+        # evenly spread by rank within the jitter's width: no random numbers in a figure
+        jitter = (np.argsort(np.argsort(values)) * 0.618034) % 1 - 0.5
+        size = 22 if len(values) < 100 else 8
+        axes.scatter(k + 0.4 * jitter, values, s=size, color=colour, alpha=0.6, linewidths=0)
+    axes.set_ylabel("Mean framewise displacement (mm)")
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure:
+    """Mean FC, or the difference between the classes, ordered by network."""
+    if connectome is None:
+        raise NotAvailableError("No scan took part, so there is no mean FC.")
+    from nilearn.plotting import plot_matrix
+
+    order = connectome.order()
+    matrix = (connectome.difference if difference else connectome.mean)[np.ix_(order, order)]
+    off = matrix[~np.eye(len(matrix), dtype=bool)]
+    limit = max(float(np.quantile(np.abs(off), 0.995)), 1e-6)
+    figure = _figure(5.2, 4.6)
+    axes = figure.subplots()
+    plot_matrix(matrix, axes=axes, colorbar=True, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.spines[["top", "right"]].set_visible(True)
+    if connectome.has_networks:
+        _mark_networks(axes, connectome.labels["network"].to_numpy()[order])
+    else:
+        axes.set_xlabel("Parcels in the order of the atlas, which names no networks")
+    return figure
+
+
+def _mark_networks(axes: mpl.axes.Axes, networks: np.ndarray) -> None:
+    starts = np.flatnonzero(np.r_[True, networks[1:] != networks[:-1]])
+    ends = np.r_[starts[1:], len(networks)]
+    for edge in starts[1:]:
+        axes.axhline(edge - 0.5, color="black", linewidth=0.8)
+        axes.axvline(edge - 0.5, color="black", linewidth=0.8)
+    centres, names = (starts + ends - 1) / 2, networks[starts]
+    axes.set_xticks(centres, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(centres, names, rotation=0)
+    axes.tick_params(length=0)
+
+
+def glass_brain(connectome: Connectome | None) -> Figure:
+    """The strongest edges of the mean FC between the parcels' centroids."""
+    if connectome is None:
+        raise NotAvailableError("No scan took part, so there is no mean FC.")
+    if not connectome.has_coordinates:
+        raise NotAvailableError(
+            f"The atlas {connectome.atlas} has no coordinates; give atlas.path, or columns x, y "
+            "and z in atlas.labels."
+        )
+    from nilearn.plotting import plot_connectome
+
+    matrix = strongest_edges(connectome.mean, N_EDGES)
+    xyz = connectome.labels[["x", "y", "z"]].to_numpy(float)
+    linked = np.abs(matrix).sum(0) > 0
+    figure = Figure(figsize=(7.2, 2.9))
+    FigureCanvasAgg(figure)
+    plot_connectome(
+        matrix,
+        xyz,
+        node_color=_network_colours(connectome.labels["network"]),
+        node_size=np.where(linked, 26.0, 5.0),
+        edge_vmin=-1,
+        edge_vmax=1,
+        edge_kwargs={"linewidth": 1.2},
+        display_mode="lzr",
+        figure=figure,
+        axes=(0, 0.12, 1, 0.88),
+        annotate=True,
+    )
+    if connectome.has_networks:
+        _network_legend(figure, connectome.labels["network"])
+    return figure
+
+
+def strongest_edges(matrix: np.ndarray, n: int) -> np.ndarray:
+    """The `n` entries above the diagonal that are largest by absolute value; the rest is 0."""
+    rows, columns = np.triu_indices(len(matrix), 1)
+    keep = np.argsort(-np.abs(matrix[rows, columns]), kind="stable")[:n]
+    kept = np.zeros_like(matrix)
+    kept[rows[keep], columns[keep]] = matrix[rows[keep], columns[keep]]
+    return kept + kept.T
+
+
+def _network_palette(networks: pd.Series) -> dict[str, tuple]:
+    names = list(dict.fromkeys(networks))
+    colours = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"]
+    return {n: colours(i % colours.N) for i, n in enumerate(names)}
+
+
+def _network_colours(networks: pd.Series) -> list[tuple]:
+    palette = _network_palette(networks)
+    return [palette[n] for n in networks]
+
+
+def _network_legend(figure: Figure, networks: pd.Series) -> None:
+    palette = _network_palette(networks)
+    handles = [
+        mpl.lines.Line2D([], [], marker="o", linestyle="", color=c, label=n)
+        for n, c in palette.items()
+    ]
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=min(8, len(handles)),
+        handletextpad=0.1,
+        columnspacing=1,
+    )
+
+
+def carpet(series: list[tuple[str, np.ndarray]], order: np.ndarray) -> Figure:
+    """Parcel series of single scans as grey-scale images, parcels by network.
+
+    Parameters
+    ----------
+    series : list of (title, ndarray (n_timepoints, n_rois))
+    """
+    if not series:
+        raise NotAvailableError("No single scan is shown (report.max_figures is 0).")
+    rows = (len(series) + 1) // 2
+    figure = _figure(5.6, 0.5 + 1.5 * rows)
+    panels = figure.subplots(rows, 2, squeeze=False)
+    for axes, (title, bold) in zip(panels.flat, series, strict=False):
+        spread = bold.std(axis=0, keepdims=True)
+        z = (bold - bold.mean(axis=0, keepdims=True)) / np.where(spread > 0, spread, 1)
+        ordered = z.T[order] if len(order) == z.shape[1] else z.T
+        axes.imshow(ordered, aspect="auto", cmap="gray", vmin=-2.5, vmax=2.5)
+        axes.set_title(title, fontsize=7)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+    for axes in panels.flat[len(series) :]:
+        axes.set_visible(False)
+    figure.supxlabel("Volume", fontsize=9)
+    figure.supylabel("Parcels", fontsize=9)
+    return figure
+
+
+def loss(history: pd.DataFrame | None) -> Figure:
+    """Losses of pre-training, and the effective rank that would show a collapse."""
+    if history is None or history.empty:
+        raise NotAvailableError("There is no history of a pre-training.")
+    figure = _figure(5.2, 4.6)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    top.plot(history["step"], history["loss"], color="black", linewidth=1.6, label="total")
+    names = {
+        "loss_alignment": "latent alignment",
+        "loss_classification": "masked-ROI classification",
+        "loss_reconstruction": "masked-ROI reconstruction",
+    }
+    for (column, label), colour in zip(
+        names.items(), ("#0072B2", "#E69F00", "#009E73"), strict=True
+    ):
+        top.plot(history["step"], history[column], color=colour, linewidth=1.2, label=label)
+    top.set_ylabel("Loss (parts unweighted)")
+    top.set_ylim(bottom=0)
+    top.legend(fontsize=8, ncols=2)
+    measured = history.dropna(subset=["effective_rank"])
+    bottom.plot(measured["step"], measured["effective_rank"], ".-", color="#CC79A7")
+    bottom.set(xlabel="Step", ylabel="Effective rank\nof embedding")
+    bottom.set_ylim(bottom=0)
+    return figure

@@ -1,0 +1,74 @@
+"""Templates to one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from brainmass_core.report.scores import Cell
+
+PACKAGES = (
+    "brainmass-core",
+    "antspyx",
+    "nilearn",
+    "nibabel",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "pyarrow",
+    "matplotlib",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page.
+
+    Attributes
+    ----------
+    missing : str
+        Why there is none; shown in its place.
+    wide : bool
+        Whether it takes the whole width.
+    """
+
+    name: str
+    title: str
+    caption: str
+    png: bytes
+    missing: str = ""
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    """Fill a template; a name that the context lacks is an error, and text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("brainmass_core.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["cell"] = lambda value: isinstance(value, Cell)
+    return environment.get_template(template).render(context)
+
+
+def software() -> list[dict[str, str]]:
+    """Versions of the packages that make the results."""
+    rows = []
+    for name in PACKAGES:
+        try:
+            rows.append({"Package": name, "Version": version(name)})
+        except PackageNotFoundError:
+            continue
+    return rows
