@@ -54,8 +54,6 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
         If the disk is full or too many scans failed.
     """
     atlas = resolve_atlas(config)
-    if atlas.approximate:
-        log.warning("synthetic data: parcels of the approximation %s", atlas.name)
     items = list_items(config, dataset, batch, atlas)
     job = Job(config, "timeseries", dataset, batch, timeseries_schema(atlas.n_rois), threads)
     entries = run_batch(job, items, _process)
