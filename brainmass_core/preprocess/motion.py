@@ -1,0 +1,270 @@
+"""Head motion: each volume against a reference, by Gauss-Newton least squares.
+
+The reference's gradient is computed once; every iteration looks the volume up where the reference's
+points lie under the current guess and solves for a small rigid change (the inverse-compositional
+form of the least-squares realignment of Friston 1995). Images are smoothed, so that the problem
+is nearly quadratic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
+from scipy.spatial.transform import Rotation
+
+from brainmass_core.preprocess.grids import FWHM
+
+SMOOTHING = 5.0  # mm FWHM
+COARSE = 14.0  # mm FWHM, for jumps that are too large for the fine one
+N_POINTS = 15000  # voxels that take part
+N_REFERENCE = 20  # volumes in the reference
+ITERATIONS = 30
+CONVERGED = 5e-4  # mm at 50 mm from the centre
+JUMP = 1.25  # residual, relative to the usual one, above which a volume is tried again, coarsely
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What volumes are compared with.
+
+    Attributes
+    ----------
+    points : ndarray (n_points, 3)
+        mm.
+    values : ndarray (n_points,)
+        Smoothed intensity.
+    solver : ndarray (6, n_points)
+        Difference of intensities to a small rigid motion about `centre`.
+    centre : ndarray (3,)
+        mm.
+    sigma : ndarray (3,)
+        Smoothing in voxels.
+    to_voxel : ndarray (4, 4)
+        mm to voxels.
+    """
+
+    points: np.ndarray
+    values: np.ndarray
+    solver: np.ndarray
+    centre: np.ndarray
+    sigma: np.ndarray
+    to_voxel: np.ndarray
+
+
+def estimate_motion(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rigid motion of every volume, and the reference volume.
+
+    Some volumes are aligned with the middle one; their median is the reference for all.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+        Finite.
+    affine : ndarray (4, 4)
+        Voxel to mm.
+
+    Returns
+    -------
+    motion : ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm.
+    boldref : ndarray (x, y, z) of float32
+    """
+    n_volumes = data.shape[3]
+    middle = data[..., n_volumes // 2]
+    some = np.unique(np.linspace(0, n_volumes - 1, min(N_REFERENCE, n_volumes)).astype(int))
+    first = align(
+        data[..., some], make_reference(middle, affine), make_reference(middle, affine, COARSE)
+    )
+    boldref = np.median(
+        [resample_volume(data[..., t], affine, m) for t, m in zip(some, first, strict=True)], axis=0
+    ).astype(np.float32)
+    fine, coarse = make_reference(boldref, affine), make_reference(boldref, affine, COARSE)
+    return align(data, fine, coarse), boldref
+
+
+def make_reference(
+    volume: np.ndarray, affine: np.ndarray, fwhm: float = SMOOTHING, n_points: int = N_POINTS
+) -> Reference:
+    """Choose points inside the head and prepare the least-squares problem there."""
+    sigma = fwhm / FWHM / voxel_sizes(affine)
+    smooth = gaussian_filter(volume.astype(np.float32), sigma, mode="nearest")
+    chosen = _points_in_head(smooth, n_points)
+    gradient = np.stack([g[chosen] for g in np.gradient(smooth)], axis=1)
+    gradient = gradient @ np.linalg.inv(affine[:3, :3])  # per voxel to per mm
+    points = apply_affine(affine, np.argwhere(chosen))
+    centre = points.mean(axis=0)
+    jacobian = np.concatenate([gradient, np.cross(points - centre, gradient)], axis=1)
+    return Reference(
+        points=points,
+        values=smooth[chosen].astype(np.float64),
+        solver=np.linalg.pinv(jacobian),
+        centre=centre,
+        sigma=sigma,
+        to_voxel=np.linalg.inv(affine),
+    )
+
+
+def _points_in_head(smooth: np.ndarray, n_points: int) -> np.ndarray:
+    """A mask (x, y, z) of about `n_points` voxels, the same at every run."""
+    inside = smooth > 0.2 * np.percentile(smooth, 98)
+    edge = np.zeros(smooth.shape, dtype=bool)
+    # at the border of the image a moving head leaves the field of view
+    edge[tuple(slice(2, -2) if n > 12 else slice(None) for n in smooth.shape)] = True
+    inside &= edge
+    candidates = np.flatnonzero(inside)
+    if len(candidates) > n_points:
+        rng = np.random.default_rng(0)
+        candidates = rng.choice(candidates, n_points, replace=False)
+    chosen = np.zeros(smooth.size, dtype=bool)
+    chosen[candidates] = True
+    return chosen.reshape(smooth.shape)
+
+
+def align(data: np.ndarray, fine: Reference, coarse: Reference) -> np.ndarray:
+    """Motion (n_volumes, 4, 4) of volumes (x, y, z, n_volumes) from a reference, mm.
+
+    Each volume starts from the one before. Those that fit worse than usual are tried again from
+    several starts, first on coarser images, and the best fit is kept.
+    """
+    motion = np.empty((data.shape[3], 4, 4))
+    residual = np.empty(data.shape[3])
+    start = np.eye(4)
+    for t in range(data.shape[3]):
+        motion[t], residual[t] = _fit(_smoothed(data[..., t], fine), fine, start)
+        start = motion[t]
+    usual = np.median(residual)
+    for t in np.flatnonzero(residual > JUMP * usual):
+        blurred = _smoothed(data[..., t], coarse)
+        sharp = _smoothed(data[..., t], fine)
+        near = [np.eye(4), *(motion[n] for n in (t - 1, t + 1) if 0 <= n < len(motion))]
+        for guess in near:
+            rough, _ = _fit(blurred, coarse, guess)
+            found, rest = _fit(sharp, fine, rough)
+            if rest < residual[t]:
+                motion[t], residual[t] = found, rest
+    return motion
+
+
+def _smoothed(volume: np.ndarray, reference: Reference) -> np.ndarray:
+    """Spline coefficients of the smoothed volume."""
+    smooth = gaussian_filter(volume.astype(np.float32), reference.sigma, mode="nearest")
+    return spline_filter(smooth, order=3, output=np.float32, mode="mirror")
+
+
+def _fit(
+    coefficients: np.ndarray, reference: Reference, start: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Least-squares motion (4, 4) from `start`, and the residual relative to the intensity."""
+    motion = start
+    limit = np.array(coefficients.shape)[:, None] - 1
+    for _ in range(ITERATIONS):
+        voxels = apply_affine(reference.to_voxel @ motion, reference.points).T
+        values = map_coordinates(
+            coefficients, voxels, order=3, prefilter=False, mode="nearest", output=np.float64
+        )
+        seen = ((voxels >= 0) & (voxels <= limit)).all(axis=0)
+        target = reference.values
+        # the scanner's gain is no motion
+        gain = (values[seen] @ target[seen]) / max(values[seen] @ values[seen], 1e-12)
+        difference = np.where(seen, gain * values - target, 0)
+        residual = float(np.sqrt(np.mean(difference**2) / np.mean(target**2)))
+        step = reference.solver @ difference
+        motion = motion @ np.linalg.inv(_small_motion(step, reference.centre))
+        if np.abs(step[:3]).max() + 50 * np.abs(step[3:]).max() < CONVERGED:
+            break
+    return motion, residual
+
+
+def _small_motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Rigid motion (4, 4) of a translation (mm) and a rotation vector (rad) about `centre`."""
+    moved = np.eye(4)
+    moved[:3, :3] = Rotation.from_rotvec(step[3:]).as_matrix()
+    moved[:3, 3] = step[:3] + centre - moved[:3, :3] @ centre
+    return moved
+
+
+def resample_volume(volume: np.ndarray, affine: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """A volume (x, y, z) as if it lay where the reference lies, cubic."""
+    points = apply_affine(affine, np.indices(volume.shape).reshape(3, -1).T)
+    voxels = apply_affine(np.linalg.inv(affine) @ motion, points).T
+    values = map_coordinates(np.asarray(volume, np.float32), voxels, order=3, mode="nearest")
+    return values.reshape(volume.shape)
+
+
+def realigned_series(
+    data: np.ndarray, affine: np.ndarray, motion: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
+    """Realigned series (n_volumes, n_voxels) of float32 in a mask of the reference, cubic."""
+    points = apply_affine(affine, np.argwhere(mask))
+    to_voxel = np.linalg.inv(affine)
+    series = np.empty((data.shape[3], len(points)), dtype=np.float32)
+    for t in range(data.shape[3]):
+        coefficients = spline_filter(data[..., t], order=3, output=np.float32, mode="mirror")
+        voxels = apply_affine(to_voxel @ motion[t], points).T
+        series[t] = map_coordinates(coefficients, voxels, order=3, prefilter=False, mode="mirror")
+    return series
+
+
+def motion_parameters(motion: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Translations in mm and rotations in rad about x, y, z through `centre`.
+
+    Parameters
+    ----------
+    motion : ndarray (n_volumes, 4, 4)
+    centre : ndarray (3,)
+        mm; the translation is that of this point.
+
+    Returns
+    -------
+    ndarray (n_volumes, 6)
+        trans_x, trans_y, trans_z, rot_x, rot_y, rot_z.
+    """
+    shift = np.array([apply_affine(m, centre) - centre for m in motion])
+    return np.hstack([shift, Rotation.from_matrix(motion[:, :3, :3]).as_euler("xyz")])
+
+
+def framewise_displacement(parameters: np.ndarray, radius: float = 50.0) -> np.ndarray:
+    """Framewise displacement of Power 2012.
+
+    Parameters
+    ----------
+    parameters : ndarray (n_volumes, 6)
+        As `motion_parameters` gives them.
+    radius : float
+        Of the sphere on which rotations are measured, mm.
+
+    Returns
+    -------
+    ndarray (n_volumes,)
+        mm; NaN for the first volume.
+    """
+    steps = np.abs(np.diff(parameters, axis=0))
+    fd = steps[:, :3].sum(axis=1) + radius * steps[:, 3:].sum(axis=1)
+    return np.concatenate([[np.nan], fd])
+
+
+def rms_displacement(motion: np.ndarray, centre: np.ndarray, radius: float = 80.0) -> np.ndarray:
+    """Root-mean-square displacement inside a sphere between successive volumes (Jenkinson 1999).
+
+    Parameters
+    ----------
+    motion : ndarray (n_volumes, 4, 4)
+    centre : ndarray (3,)
+        Centre of the sphere, mm.
+    radius : float
+        mm.
+
+    Returns
+    -------
+    ndarray (n_volumes,)
+        mm; NaN for the first volume.
+    """
+    change = motion[1:] @ np.linalg.inv(motion[:-1]) - np.eye(4)
+    matrix = change[:, :3, :3]
+    shift = change[:, :3, 3] + matrix @ centre
+    spread = np.trace(np.swapaxes(matrix, 1, 2) @ matrix, axis1=1, axis2=2)
+    rms = np.sqrt(radius**2 / 5 * spread + (shift**2).sum(axis=1))
+    return np.concatenate([[np.nan], rms])

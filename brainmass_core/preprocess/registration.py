@@ -1,0 +1,133 @@
+"""T1w to template: where the brain is, and where each point of the template lies in it.
+
+Brain is registered to brain. The skull is found by a first affine, whole head to brain; a second
+one, looking only around the template's brain, corrects what the scalp had pulled; SyN does the
+rest. The brain mask is the template's, brought back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import binary_dilation, map_coordinates
+
+from brainmass_core.manifest import ScanFailed
+from brainmass_core.preprocess.antspy import Registered, correct_bias, pull_from_fixed, registered
+from brainmass_core.preprocess.grids import Volume
+from brainmass_core.preprocess.template import Template
+from brainmass_core.preprocess.transforms import FIELD_STEP, Normalisation
+
+Kind = Literal["affine", "syn_fast", "syn"]
+NEAR = 4.0  # mm around the brain that take part in the metric: the brain's edge is information
+LOOSE = 6.0  # mm around the affine mask: what is kept of the head before SyN
+SYN: dict[str, dict[str, Any]] = {
+    "syn_fast": {"reg_iterations": (40, 20, 0)},
+    "syn": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 70, 20, 0)},
+}
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A T1w and its place in the template.
+
+    Attributes
+    ----------
+    t1w : Volume (x, y, z)
+        Bias-corrected, with skull.
+    mask : ndarray (x, y, z) of bool
+        Its brain.
+    priors : ndarray (x, y, z, 3)
+        The template's tissue priors on its grid.
+    normalisation : Normalisation
+    template_correlation : float
+        Correlation of intensities inside the template's mask.
+    """
+
+    t1w: Volume
+    mask: np.ndarray
+    priors: np.ndarray
+    normalisation: Normalisation
+    template_correlation: float
+
+
+def normalise(head: Volume, template: Template, kind: Kind) -> Normalised:
+    """Find brain and normalisation of a T1w.
+
+    Parameters
+    ----------
+    head : Volume (x, y, z)
+        Whole head on an isotropic RAS grid.
+    kind : {"affine", "syn_fast", "syn"}
+        Mutual information, or cross-correlation of radius 2.
+
+    Raises
+    ------
+    ScanFailed
+        If the registration fails or leaves no brain inside the image.
+    """
+    near = template.near_brain(NEAR)
+    with (
+        registered(template.brain, head, "Affine") as rough,
+        registered(template.brain, head, "Affine", near, rough) as affine,
+    ):
+        loose = _grown(_brain_mask(head, template, affine), head, LOOSE)
+        t1w = head.with_data(correct_bias(head, loose))
+        if kind == "affine":
+            return _finish(t1w, template, affine)
+        brain = t1w.with_data(np.where(loose, t1w.data, 0))
+        with registered(template.brain, brain, "SyNOnly", near, affine, **SYN[kind]) as syn:
+            return _finish(t1w, template, syn)
+
+
+def _finish(t1w: Volume, template: Template, found: Registered) -> Normalised:
+    mask = _brain_mask(t1w, template, found)
+    layers = [
+        pull_from_fixed(t1w, template.brain.with_data(template.priors[..., k]), found)
+        for k in range(3)
+    ]
+    priors = np.stack(layers, axis=-1)
+    priors /= np.maximum(priors.sum(axis=-1, keepdims=True), 1e-6)
+    normalisation = coarse(found, template)
+    points = template.brain.points()[template.mask.ravel()]
+    values = t1w.at(normalisation.template_to_t1w(points))
+    correlation = np.corrcoef(values, template.brain.data[template.mask])[0, 1]
+    return Normalised(t1w, mask, priors, normalisation, float(correlation))
+
+
+def _brain_mask(head: Volume, template: Template, found: Registered) -> np.ndarray:
+    mask = pull_from_fixed(head, template.brain.with_data(template.mask), found) > 0.5
+    if mask.sum() * head.voxel_size.prod() < 1e5:  # mm³, a tenth of a small brain
+        raise ScanFailed(
+            f"the template's brain covers {mask.sum() * head.voxel_size.prod() / 1e3:.0f} ml of "
+            "the T1w, expected more than 100 ml: registration to the template went wrong",
+            "normalise",
+            "look at the T1w: is it a whole head, is its orientation right?",
+        )
+    return mask
+
+
+def _grown(mask: np.ndarray, image: Volume, mm: float) -> np.ndarray:
+    return binary_dilation(mask, iterations=max(1, round(mm / float(image.voxel_size[0]))))
+
+
+def coarse(found: Registered, template: Template, step: float = FIELD_STEP) -> Normalisation:
+    """Keep a displacement field at nodes `step` mm apart over the template's grid."""
+    grid = template.brain
+    if found.field is None:
+        return Normalisation(found.affine, np.zeros((2, 2, 2, 3), np.float32), np.eye(4))
+    extent = (np.array(grid.data.shape) - 1) * grid.voxel_size
+    affine = np.diag([step, step, step, 1.0])
+    affine[:3, 3] = grid.affine[:3, 3]
+    shape = tuple(int(n) for n in np.floor(extent / step) + 1)
+    nodes = apply_affine(np.linalg.inv(grid.affine) @ affine, np.indices(shape).reshape(3, -1).T).T
+    field = np.stack(
+        [
+            map_coordinates(found.field[..., k], nodes, order=1, mode="nearest").reshape(shape)
+            for k in range(3)
+        ],
+        axis=-1,
+    )
+    return Normalisation(found.affine, field.astype(np.float16).astype(np.float32), affine)
