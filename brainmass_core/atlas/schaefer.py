@@ -25,6 +25,7 @@ SHA256 = {PUBLISHED: "3a6a09d49f8a69e94f8e8170007b357debfa6d5512bf11a15c61f49d06
 # farther from every cortical centroid lie the cerebellum and the deep nuclei
 MAX_DISTANCE = 20.0
 OFFLINE = "BRAINMASS_OFFLINE"
+TIMEOUT = 5.0  # s
 CBIG = "https://raw.githubusercontent.com/ThomasYeoLab/CBIG"
 
 
@@ -60,7 +61,7 @@ def _download(n_rois: int, networks: int, folder: Path) -> str:
     try:
         # nilearn would wait for a minute where a firewall swallows packets
         probe = urllib.request.Request(f"{CBIG}/master/README.md", method="HEAD")
-        urllib.request.urlopen(probe, timeout=5).close()
+        urllib.request.urlopen(probe, timeout=TIMEOUT).close()
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             datasets.fetch_atlas_schaefer_2018(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import socket
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +25,7 @@ from brainmass_core.atlas import (
     resolve_atlas,
     voronoi_image,
 )
+from brainmass_core.atlas import schaefer as schaefer_module
 from brainmass_core.config import Config, parse_config
 
 FILE = "Schaefer2018_100Parcels_7Networks_order_FSLMNI152_2mm.nii.gz"
@@ -119,6 +123,39 @@ def test_a_damaged_cache_is_refused(tmp_path: Path, nowhere: Path, schaefer: Pat
     nib.save(nib.Nifti1Image(data, image.affine), folder / FILE)
     with pytest.raises(AtlasError, match="checksum"):
         resolve_atlas(config(tmp_path))
+
+
+def test_a_network_that_never_answers_is_given_up_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BRAINMASS_OFFLINE")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(schaefer_module, "CBIG", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(schaefer_module, "TIMEOUT", 0.3)
+        start = time.monotonic()
+        with pytest.raises(AtlasError, match=r"atlas\.path"):
+            resolve_atlas(config(tmp_path))
+    assert time.monotonic() - start < 5
+
+
+def test_what_is_downloaded_is_checked(
+    tmp_path: Path, nowhere: Path, schaefer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is replaced; the check of what arrives is real."""
+
+    def fetch(*_: object, data_dir: str, **__: object) -> None:
+        (Path(data_dir) / "schaefer_2018" / FILE).write_bytes(arrives)
+
+    monkeypatch.delenv("BRAINMASS_OFFLINE")
+    monkeypatch.setattr(schaefer_module.urllib.request, "urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr(schaefer_module.datasets, "fetch_atlas_schaefer_2018", fetch)
+    arrives = small_atlas(tmp_path / "other.nii.gz").read_bytes()
+    with pytest.raises(AtlasError):
+        resolve_atlas(config(tmp_path))
+    (nowhere / "schaefer_2018" / FILE).unlink()
+    arrives = schaefer.read_bytes()
+    assert resolve_atlas(config(tmp_path)).sha256 == SHA256[PUBLISHED]
 
 
 def test_the_digest_ignores_compression_and_data_type(tmp_path: Path, schaefer: Path) -> None:
