@@ -34,7 +34,7 @@ lint: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 docs: venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
 clean:

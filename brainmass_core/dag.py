@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
-from brainmass_core.config.load import deep_merge
+from brainmass_core.config.load import deep_merge, read_yaml
 from brainmass_core.paths import Paths
 from brainmass_core.tables import config_hash_of
 
@@ -66,7 +65,7 @@ class Study:
                     f"there is no config.yaml in {Path.cwd()}; "
                     "run from the project's folder, or give one with --configfile"
                 )
-            raw = deep_merge(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, raw)
+            raw = deep_merge(read_yaml(path), raw)
         return cls(parse_config(raw, source))
 
     # --- which data sets and batches -------------------------------------------------------------

@@ -7,6 +7,11 @@ rule demo:
         folder="|".join(study.demo_folders()) or "no-synthetic-data-set",
     conda:
         "../envs/brainmass.yaml"
+    threads: study.cpus("scans")
+    resources:
+        cpus_per_task=study.cpus("scans"),
+        mem_mb=study.mem_mb("scans"),
+        runtime=study.runtime("scans"),
     params:
         config=str(study.file),
         dataset=lambda wildcards: study.demo_dataset(wildcards.folder),
