@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.names import METHODS
@@ -70,8 +71,8 @@ def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
     return buffer.getvalue(), reason
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _figure(width: float, height: float, gap: float = 0.02) -> Figure:
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap))
     FigureCanvasAgg(figure)
     return figure
 
@@ -84,7 +85,7 @@ def _placeholder(text: str) -> Figure:
 
 def scores(metrics: pd.DataFrame) -> Figure:
     """AUC and balanced accuracy of every method with 95 % intervals."""
-    figure = _figure(5.2, 1.3 + 0.42 * len(metrics))
+    figure = _figure(5.2, 1.3 + 0.42 * len(metrics), gap=0.1)
     panels = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(metrics))[::-1]
     for axes, metric, title in zip(
@@ -95,9 +96,11 @@ def scores(metrics: pd.DataFrame) -> Figure:
             colour = COLOURS.get(row["method"], "black")
             span = [row[f"{metric}_low"], row[f"{metric}_high"]]
             axes.plot(span, [y, y], color=colour, linewidth=2.5, solid_capstyle="round")
-            axes.plot(row[metric], y, "o", color=colour, markersize=7)
-        lowest = min(0.4, metrics[f"{metric}_low"].min() - 0.05)
-        axes.set(title=title, xlim=(lowest, 1.02), ylim=(-0.6, len(metrics) - 0.4))
+            axes.plot(row[metric], y, "o", color=colour, markersize=7, clip_on=False)
+        lowest = 0.25 * np.floor(4 * min(0.4, metrics[f"{metric}_low"].min()))
+        ticks = np.arange(lowest, 1.01, 0.25)
+        axes.set(title=title, xlim=(lowest, 1), ylim=(-0.6, len(metrics) - 0.4))
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=9)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(rows, [METHODS[m].short for m in metrics["method"]])
@@ -163,14 +166,18 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     matrix = (connectome.difference if difference else connectome.mean)[np.ix_(order, order)]
     off = matrix[~np.eye(len(matrix), dtype=bool)]
     limit = max(float(np.quantile(np.abs(off), 0.995)), 1e-6)
-    figure = _figure(5.2, 4.6)
+    np.fill_diagonal(matrix, 0)  # a diagonal of ones tells nothing
+    figure = _figure(5.2, 4.5)
     axes = figure.subplots()
-    plot_matrix(matrix, axes=axes, colorbar=True, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    # nilearn's own colour bar falls out of the figure
+    image = plot_matrix(matrix, axes=axes, colorbar=False, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=axes, shrink=0.85, label="difference" if difference else "FC")
     axes.spines[["top", "right"]].set_visible(True)
     if connectome.has_networks:
         _mark_networks(axes, connectome.labels["network"].to_numpy()[order])
     else:
         axes.set_xlabel("Parcels in the order of the atlas, which names no networks")
+        axes.set(xticks=[], yticks=[])
     return figure
 
 
@@ -200,6 +207,7 @@ def glass_brain(connectome: Connectome | None) -> Figure:
     matrix = strongest_edges(connectome.mean, N_EDGES)
     xyz = connectome.labels[["x", "y", "z"]].to_numpy(float)
     linked = np.abs(matrix).sum(0) > 0
+    limit = float(np.abs(matrix).max()) or 1.0
     figure = Figure(figsize=(7.2, 2.9))
     FigureCanvasAgg(figure)
     plot_connectome(
@@ -207,8 +215,8 @@ def glass_brain(connectome: Connectome | None) -> Figure:
         xyz,
         node_color=_network_colours(connectome.labels["network"]),
         node_size=np.where(linked, 26.0, 5.0),
-        edge_vmin=-1,
-        edge_vmax=1,
+        edge_vmin=-limit,
+        edge_vmax=limit,
         edge_kwargs={"linewidth": 1.2},
         display_mode="lzr",
         figure=figure,
@@ -263,7 +271,9 @@ def carpet(series: list[tuple[str, np.ndarray]], order: np.ndarray) -> Figure:
     series : list of (title, ndarray (n_timepoints, n_rois))
     """
     if not series:
-        raise NotAvailableError("No single scan is shown (report.max_figures is 0).")
+        raise NotAvailableError(
+            "None is shown: report.max_figures is 0, or the series are not there."
+        )
     rows = (len(series) + 1) // 2
     figure = _figure(5.6, 0.5 + 1.5 * rows)
     panels = figure.subplots(rows, 2, squeeze=False)

@@ -34,12 +34,13 @@ METHODS = {
     ),
     "untrained_svm": Name(
         "Untrained encoder",
-        "Embedding of the encoder with random weights, standardised; SVM with radial kernel, "
-        "C = 1. What pre-training adds is the distance from here.",
+        "Embedding of the encoder with random weights, standardised and clipped at 5 SD; SVM with "
+        "radial kernel, C = 1. What pre-training adds is the distance from here.",
     ),
     "brainmass_svm": Name(
         "BrainMass",
-        "Embedding of the frozen pre-trained encoder, standardised; SVM with radial kernel, C = 1.",
+        "Embedding of the frozen pre-trained encoder, standardised and clipped at 5 SD; SVM with "
+        "radial kernel, C = 1.",
     ),
 }
 METRICS = {

@@ -44,9 +44,14 @@ def _cell(row: Mapping[Any, Any], metric: str) -> Cell:
     if pd.isna(value):
         return Cell("", "", float("-inf"))
     sign = "+" if metric == "auc_minus_fc_svm" else ""
-    return Cell(
-        f"{value:{sign}.2f}", f"{low:{sign}.2f} to {high:{sign}.2f}", round(float(value), 6)
-    )
+    text, low_text, high_text = (_number(v, sign) for v in (value, low, high))
+    return Cell(text, f"{low_text} to {high_text}", round(float(value), 6))
+
+
+def _number(value: float, sign: str) -> str:
+    """Two decimals, without a sign on zero."""
+    rounded = round(float(value), 2)
+    return f"{rounded:{sign}.2f}" if rounded else "0.00"
 
 
 def verdict(metrics: pd.DataFrame) -> list[str]:
@@ -98,4 +103,4 @@ def warnings_of(metrics: pd.DataFrame, permuted: bool) -> list[str]:
 
 def _with_interval(row: Mapping[Any, Any], metric: str, sign: str = "") -> str:
     value, low, high = (row[metric + s] for s in ("", "_low", "_high"))
-    return f"{value:{sign}.2f} (95 % interval {low:{sign}.2f} to {high:{sign}.2f})"
+    return f"{_number(value, sign)} (95 % interval {_number(low, sign)} to {_number(high, sign)})"

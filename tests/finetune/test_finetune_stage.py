@@ -5,7 +5,7 @@ from synthetic_study import N_ROIS, write_model, write_study
 
 from brainmass_core.finetune import LeakError, TaskError, run
 from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.folds import make_folds
+from brainmass_core.finetune.folds import Fold, make_folds
 from brainmass_core.finetune.methods import confounds_of, predict_folds
 from brainmass_core.tables import METRICS, PREDICTIONS, pfc_schema, read_table, write_table
 
@@ -128,3 +128,19 @@ def test_external_data_are_all_for_evaluation(tmp_path):
     run(study.config, "demo_task")
     table = results(study, "predictions")
     assert table["scan_id"].nunique() == results(study, "cohort")["used"].sum()
+
+
+def test_a_readout_unit_that_wakes_up_at_test_leaves_a_scan_its_score():
+    # 90 SD away in one unit of many, a radial kernel alone would forget everything else
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    features = rng.standard_normal((80, 20)) + 1.5 * y[:, None]
+    features[:, 0] = 0.001 * rng.standard_normal(80)
+    woken = features.copy()
+    woken[60:, 0] = 1.0
+    fold = Fold(0, 0, np.arange(60), np.arange(60, 80))
+    plain, other = (
+        predict_folds("brainmass_svm", x, y, [fold], seed=0)["y_pred"] for x in (features, woken)
+    )
+    assert (plain == y[60:]).mean() > 0.9
+    assert (other == y[60:]).mean() > 0.9

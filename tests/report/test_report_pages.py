@@ -1,0 +1,107 @@
+import base64
+import re
+import subprocess
+import sys
+
+import matplotlib as mpl
+import pytest
+from synthetic_study import write_study
+
+from brainmass_core.finetune import run as finetune
+from brainmass_core.report import figure_path, run
+from brainmass_core.report.figures import FIGURES
+from brainmass_core.tables import TableError
+
+
+@pytest.mark.parametrize("page", ["demo_task", "index"])
+def test_a_page_needs_nothing_outside_itself(pages, page):
+    sources = re.findall(r'(?:src|href)="([^"]*)"', pages[page])
+    allowed = ("data:image/png;base64,", "index.html", "demo_task.html", "#")
+    assert sources
+    assert all(s.startswith(allowed) for s in sources)
+    assert "http://" not in pages[page]
+    assert "https://" not in pages[page]
+    assert not re.findall(r"@import|url\(|<link|<iframe", pages[page])
+
+
+def test_the_page_embeds_the_very_figures_that_are_files(study, pages):
+    embedded = {
+        base64.b64decode(m)
+        for m in re.findall(r"data:image/png;base64,([^\"]+)", pages["demo_task"])
+    }
+    files = {n: figure_path(study.config, "demo_task", n).read_bytes() for n in FIGURES}
+    assert embedded == set(files.values())
+    assert all(b"Software" not in png and b"tIME" not in png for png in files.values())
+
+
+def test_the_same_results_give_the_same_bytes_whatever_the_matplotlib_settings(study, pages):
+    files = [figure_path(study.config, "demo_task", n) for n in FIGURES]
+    before = [f.read_bytes() for f in files]
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "figure.dpi": 33}):
+        run(study.config, "demo_task")
+        run(study.config, "index")
+    assert [f.read_bytes() for f in files] == before
+    assert study.paths.report("demo_task").read_text() == pages["demo_task"]
+    assert study.paths.report("index").read_text() == pages["index"]
+
+
+@pytest.mark.parametrize("page", ["demo_task", "index"])
+def test_a_page_names_who_is_missing_and_why(pages, page):
+    text = pages[page]
+    assert "demo_s00_run-0" in text
+    assert "/data/s00.npy: file is truncated" in text
+    assert "1 of 20 parcels are constant" in text
+    assert "ghost-1" in text
+    assert "have no outcome" not in text
+
+
+def test_the_task_page_names_what_the_task_left_out(pages):
+    assert "no value in column &#39;dx&#39;" in pages["demo_task"]
+    assert "label 9 is in no class of the task" in pages["demo_task"]
+
+
+def test_a_small_sample_is_warned_of(pages):
+    assert "Small sample: 33 participants are tested, 16 in the smaller class" in pages["demo_task"]
+
+
+def test_text_of_users_is_escaped(tmp_path):
+    label = "<script>alert(1)</script>"
+    study = write_study(tmp_path, classes={label: ["1"], "patient": ["2"]})
+    finetune(study.config, "demo_task")
+    run(study.config, "demo_task")
+    assert label not in study.paths.report("demo_task").read_text()
+
+
+def test_synthetic_data_and_the_approximate_atlas_carry_a_banner(study, monkeypatch):
+    from brainmass_core.config.model import Synthetic
+    from brainmass_core.report.stage import _banners
+
+    assert _banners(study.config, ["demo"], approximate=False) == []
+    dataset = study.config.datasets["demo"].model_copy(update={"synthetic": Synthetic()})
+    config = study.config.model_copy(update={"datasets": {"demo": dataset}})
+    synthetic, atlas = _banners(config, ["demo"], approximate=True)
+    assert "Synthetic data: demo" in synthetic
+    assert "Schaefer2018-100-voronoi" in atlas
+
+
+def test_scans_without_an_outcome_are_said_to_be_missing(tmp_path):
+    study = write_study(tmp_path)
+    finetune(study.config, "demo_task")
+    study.paths.manifest("connectivity", "demo", 1).unlink()
+    run(study.config, "index")
+    text = study.paths.report("index").read_text()
+    assert re.search(r"\d+ scans entered a stage and have no outcome", text)
+
+
+def test_a_missing_result_says_which_command_makes_it(tmp_path):
+    study = write_study(tmp_path)
+    with pytest.raises(TableError, match="run: snakemake"):
+        run(study.config, "demo_task")
+
+
+def test_the_report_needs_no_torch(study):
+    code = (
+        "import sys; from brainmass_core.report import stage; "
+        "sys.exit('torch' in sys.modules or 'brainmass_core.models' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
