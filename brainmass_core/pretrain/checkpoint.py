@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 KEPT = 2
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written."""
+
+
 @dataclass
 class State:
     """Where a training run stands.
@@ -71,10 +75,22 @@ class Checkpoints:
         return self.work / ".lock"
 
     def save(self, state: State) -> None:
-        """Write atomically, then drop all but the newest two."""
+        """Write atomically, then drop all but the newest two.
+
+        Raises
+        ------
+        CheckpointError
+            If the disk is full or cannot be written; what was there before stays.
+        """
         content = {**state.__dict__, "fingerprint": self.fingerprint, "hash": self.config_hash}
-        with atomic_path(self.folder / f"step-{state.step:09d}.pt") as path:
-            torch.save(content, path)
+        try:
+            with atomic_path(self.folder / f"step-{state.step:09d}.pt") as path:
+                torch.save(content, path)
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+            raise CheckpointError(
+                f"{self.folder}: cannot write the checkpoint of step {state.step} ({error}); free "
+                "space or mend the permissions, then the same command goes on from the last one"
+            ) from None
         for old in self._files()[:-KEPT]:
             old.unlink(missing_ok=True)
 

@@ -29,6 +29,7 @@ from brainmass_core.pretrain.step import (
 from brainmass_core.tables import HISTORY
 
 log = logging.getLogger(__name__)
+LOG_SECONDS = 10
 
 
 class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to stop and saved itself
@@ -151,8 +152,8 @@ def _data_parallel(model: BrainMass, ranks: Ranks) -> torch.nn.Module:
 def _with_place(error: NonFiniteLoss, epoch: int, step: int, scan_ids: list[str]) -> NonFiniteLoss:
     return NonFiniteLoss(
         f"the loss is not finite in epoch {epoch}, step {step}: {error}; scans of this batch: "
-        f"{', '.join(scan_ids)}. Look at their pFC, or lower pretrain.lr; the state before this "
-        "step's checkpoint is kept"
+        f"{', '.join(scan_ids)}. Look at their pFC, or lower pretrain.lr; the last checkpoint is "
+        "kept"
     )
 
 
@@ -179,7 +180,7 @@ class Progress:
             if math.isfinite(value):
                 self.writer.add_scalar(name, value, step)
         now = time.monotonic()
-        if now - self.last_line < 5 and step + 1 < self.total_steps:
+        if now - self.last_line < LOG_SECONDS and step + 1 < self.total_steps:
             return
         self.last_line = now
         rate = (step + 1 - self.start) / max(now - self.clock, 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from brainmass_core.pretrain import loop, step
-from brainmass_core.pretrain.checkpoint import Checkpoints
+from brainmass_core.pretrain.checkpoint import CheckpointError, Checkpoints
 from brainmass_core.pretrain.data import ShardError, index_shards
 from brainmass_core.pretrain.distributed import Ranks
 from brainmass_core.pretrain.loop import Interrupted, build_model, make_stream, train
@@ -138,6 +139,25 @@ def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_ov
     other = Checkpoints(study.changed(lr=1e-4).config, "x")
     assert other.folder != checkpoints.folder
     assert other.latest() is None
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(make_study):
+    study = make_study()
+    index = index_shards(study.config)
+    checkpoints = Checkpoints(study.config, "x")
+    with pytest.raises(Interrupted):
+        train(study.config, index, checkpoints, ALONE, stop_after(1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot write the checkpoint of step 4 .* free"):
+            train(study.config, index, checkpoints, ALONE, never)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [f.name for f in checkpoints.folder.glob("step*")] == ["step-000000002.pt"]
+    assert list(checkpoints.folder.glob(".step*")) == []
+    train(study.config, index, checkpoints, ALONE, never)
+    assert checkpoints.latest().finished
 
 
 def test_bfloat16_gives_nearly_the_same_losses(make_study):
