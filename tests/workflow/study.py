@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import yaml
 
 ROOT = Path(__file__).parents[2]
+# timings, and paths that differ between two studies in different folders
 VOLATILE = {"seconds", "peak_rss", "peak_rss_mb", "seconds_per_step", "log"}
+VOLATILE |= {"bold_path", "t1w_path", "reason"}
 
 
 def write_ready_series(folder: Path, n_participants: int = 32, n_rois: int = 20) -> Path:
@@ -86,6 +88,23 @@ def ready_series_config(folder: Path, n_rois: int = 20, **over: object) -> dict:
     } | over
 
 
+def raw_bids_config() -> dict:
+    """Configuration of four synthetic participants, registered coarsely; all may move."""
+    return {
+        "datasets": {
+            "demo": {
+                "kind": "bids",
+                "role": "internal",
+                "path": "demo",
+                "synthetic": {"n_participants": 4, "n_volumes": 40, "voxel_size": 6.0},
+                "evaluation_fraction": 0.5,
+            }
+        },
+        "preprocess": {"registration": "affine", "resolution": 4, "max_mean_fd": None},
+        "resources": {"preprocess": {"cpus_per_task": 1}},
+    }
+
+
 def write_config(folder: Path, config: dict) -> None:
     """Write ``config.yaml`` to a study's folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,11 +137,11 @@ def snakemake(folder: Path, *arguments: str, timeout: float = 900) -> subprocess
 
 
 def kill_when(
-    folder: Path, ready: Callable[[], bool], jobs_too: bool, timeout: float = 300
+    folder: Path, ready: Callable[[], bool], jobs_too: bool, *targets: str, timeout: float = 300
 ) -> bool:
     """Start Snakemake, kill -9 as soon as `ready`; return whether that came before its end."""
     process = subprocess.Popen(
-        command("--cores", "2"),
+        command("--cores", "2", *targets),
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,

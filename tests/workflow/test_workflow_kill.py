@@ -31,8 +31,10 @@ def recorded(results: Path, stage: str) -> dict[str, float]:
     return found
 
 
-def go_on_and_compare(folder: Path, reference: Path, before: dict[str, dict[str, float]]) -> None:
-    done = study.snakemake(folder, "--cores", "2")
+def go_on_and_compare(
+    folder: Path, reference: Path, before: dict[str, dict[str, float]], *targets: str
+) -> None:
+    done = study.snakemake(folder, "--cores", "2", *targets)
     assert done.returncode == 0, done.stderr[-5000:]
     ours, theirs = study.contents(folder / "results"), study.contents(reference / "results")
     assert ours.keys() == theirs.keys()
@@ -59,3 +61,31 @@ def test_a_killed_run_goes_on(stage, jobs_too, finished_study, ready_series, tmp
     assert study.kill_when(tmp_path, ready, jobs_too), f"the run ended before {stage}"
     before = {s: kept(results, s) for s in SERIES_STAGES if kept(results, s)}
     go_on_and_compare(tmp_path, finished_study, before)
+
+
+@pytest.fixture(scope="module")
+def raw_study(tmp_path_factory):
+    """Four synthetic participants from raw BIDS to FC, never interrupted."""
+    folder = tmp_path_factory.mktemp("raw")
+    study.write_config(folder, study.raw_bids_config())
+    done = study.snakemake(folder, "--cores", "2", "connectivity")
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "jobs_too"),
+    [("demo", True), ("scans", True), ("preprocess", True), ("preprocess", False)],
+)
+def test_a_killed_run_from_raw_bids_goes_on(stage, jobs_too, raw_study, tmp_path):
+    study.write_config(tmp_path, study.raw_bids_config())
+    results = tmp_path / "results"
+
+    def ready() -> bool:
+        if stage == "preprocess":
+            return len(kept(results, stage)) >= 1
+        return any((results / "logs" / stage).glob("*.log"))
+
+    assert study.kill_when(tmp_path, ready, jobs_too, "connectivity"), f"ended before {stage}"
+    before = {"preprocess": kept(results, "preprocess")} if stage == "preprocess" else {}
+    go_on_and_compare(tmp_path, raw_study, before, "connectivity")
