@@ -194,7 +194,8 @@ def _with_fates(config: Config, name: str) -> pd.DataFrame:
     scans = _drop(scans, scans["excluded_reason"].notna(), "scans", scans["excluded_reason"])
     entries = read_manifests(paths).to_pandas()
     entries = entries[(entries["status"] != "ok") & (entries["stage"] != "pfc")]
-    batches = entries["dataset"].map({d: config.datasets[d].batches for d in task.datasets})
+    counts = {d: config.datasets[d].batches for d in task.datasets}
+    batches = entries["dataset"].map(counts).astype("float64")  # an empty column has no numbers
     entries = entries[entries["batch"] < batches]  # no other data set, no batch of an older config
     first = entries.drop_duplicates("scan_id").set_index("scan_id")
     stage = scans["scan_id"].map(first["stage"])
