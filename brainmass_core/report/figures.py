@@ -314,5 +314,5 @@ def loss(history: pd.DataFrame | None) -> Figure:
     measured = history.dropna(subset=["effective_rank"])
     bottom.plot(measured["step"], measured["effective_rank"], ".-", color="#CC79A7")
     bottom.set(xlabel="Step", ylabel="Effective rank\nof embedding")
-    bottom.set_ylim(bottom=0)
+    bottom.set_ylim(0, 1.15 * max(1.0, measured["effective_rank"].max()))
     return figure
