@@ -1,0 +1,62 @@
+"""Estimation: masks, transforms, motion, confounds and quality of each run; nothing is applied."""
+
+from __future__ import annotations
+
+import os
+
+from brainmass_core.batch import Job, run_batch
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.paths import Paths
+from brainmass_core.tables import PREPROCESS, read_table
+
+__all__ = ["run"]
+
+
+def run(config: Config, dataset: str, batch: int, threads: int) -> None:
+    """Preprocess the scans of one batch of a raw BIDS data set.
+
+    Parameters
+    ----------
+    config : Config
+    dataset : str
+        Name of a data set of kind `bids`.
+    batch : int
+    threads : int
+        Scans worked on at once; each uses one thread, or registrations would not be reproducible.
+
+    Raises
+    ------
+    ValueError
+        If the data set is of another kind, or the template cannot be used.
+    BatchError
+        If too many scans fail.
+    """
+    # here, so that `timeseries` and the report can import this package without ANTs
+    from brainmass_core.preprocess.scan import Item, preprocess_scan
+    from brainmass_core.preprocess.template import load_template
+
+    section, paths = config.datasets[dataset], Paths(config.results)
+    if section.kind != "bids":
+        raise ValueError(
+            f"datasets.{dataset} is of kind {section.kind}: only kind bids is preprocessed; "
+            "run timeseries"
+        )
+    settings = config.preprocess
+    load_template(settings.template, settings.template_mask, settings.resolution)
+    rows = read_table(paths.scans(dataset), "scans").to_pylist()
+    key = stage_hash(config, "preprocess", dataset)
+    results = paths.results.absolute()
+    items = {
+        row["scan_id"]: Item(
+            scan=row,
+            settings=settings,
+            derivatives=Paths(results).derivatives(dataset),
+            results=results,
+            key=key,
+        )
+        for row in rows
+        if row["batch"] == batch and row["excluded_reason"] is None
+    }
+    threads = min(threads, os.cpu_count() or 1)
+    job = Job(config, "preprocess", dataset, batch, PREPROCESS, threads, isolate=True)
+    run_batch(job, items, preprocess_scan)

@@ -93,9 +93,8 @@ def load_bold(
     affine = check_affine(path, image.affine)
     data = read_data(path, image).reshape(shape)[..., n_dummy_volumes:]
     check_volumes(path, data, n_dummy_volumes)
-    if slice_times is not None:
-        data = _correct(path, data, slice_times, t_r)
-    return Bold(data, affine)
+    bold = Bold(data, affine)
+    return bold if slice_times is None else slice_timed(path, bold, slice_times, t_r)
 
 
 def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
@@ -152,8 +151,8 @@ def check_volumes(path: Path, data: np.ndarray, first: int = 0) -> None:
         With the numbers of the volumes (from 0, as in the file).
     """
     remedy = "reconstruct the run anew, or cut these volumes off if they are at its end"
-    flat = data.reshape(-1, data.shape[3])
-    low, high = flat.min(axis=0), flat.max(axis=0)  # not a number, if any voxel is
+    space = (0, 1, 2)
+    low, high = data.min(axis=space), data.max(axis=space)  # not a number, if any voxel is
     checks = {
         "voxels that are not finite (NaN or infinite)": ~(np.isfinite(low) & np.isfinite(high)),
         "only zeros": (low == 0) & (high == 0),
@@ -169,7 +168,7 @@ def check_volumes(path: Path, data: np.ndarray, first: int = 0) -> None:
                 STEP,
                 remedy,
             )
-    if all(np.array_equal(flat[:, 0], flat[:, t]) for t in (1, data.shape[3] - 1)):
+    if all(np.array_equal(data[..., 0], data[..., t]) for t in (1, data.shape[3] - 1)):
         raise ScanFailed(
             f"{path}: the first, second and last volume are identical: found no change in time, "
             "expected a series of measurements",
@@ -196,7 +195,7 @@ def _readable_bytes(path: Path) -> str:
     """How much of the file can be read, for messages."""
     total = 0
     try:
-        with nib.openers.ImageOpener(path) as file:
+        with nib.openers.ImageOpener(str(path)) as file:
             while block := file.read(1 << 20):
                 total += len(block)
     except DAMAGED:
@@ -204,13 +203,27 @@ def _readable_bytes(path: Path) -> str:
     return str(max(total - 352, 0))
 
 
-def _correct(
-    path: Path, data: np.ndarray, slice_times: list[float], t_r: float | None
-) -> np.ndarray:
-    if t_r is None:
-        raise ScanFailed(f"{path}: slice times without t_r", STEP, "give RepetitionTime")
+def slice_timed(path: str | Path, bold: Bold, slice_times: list[float], t_r: float | None) -> Bold:
+    """The run with all slices brought to the mean of `slice_times`.
+
+    Parameters
+    ----------
+    path : path
+        Of the run, for messages.
+    slice_times : list of float
+        Time of each slice along the third axis in s.
+    t_r : float
+        Repetition time in s.
+
+    Raises
+    ------
+    ScanFailed
+        If the times do not fit the image.
+    """
     try:
-        return correct_slice_timing(data, slice_times, t_r)
+        if t_r is None:
+            raise ValueError("t_r is not known")
+        return Bold(correct_slice_timing(bold.data, slice_times, t_r), bold.affine)
     except ValueError as error:
         raise ScanFailed(
             f"{path}: SliceTiming does not fit the image: {error}",

@@ -1,0 +1,177 @@
+"""Confounds of a run, under fMRIPrep's column names; C-PAC's lag terms have their own (`_lag1`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.tables import atomic_path
+
+MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+N_COMPONENTS = 10
+STD_DVARS_OUTLIER = 1.5  # fMRIPrep's default
+HIGH_PASS = 128.0  # s, longest period that fMRIPrep's cosines remove
+ROBUST_SD = 1.349  # interquartile range of a normal distribution of standard deviation 1
+
+
+def dvars(
+    series: np.ndarray, intensity_normalization: float = 1000.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """DVARS and standardised DVARS (Power 2012; Nichols 2013).
+
+    Parameters
+    ----------
+    series : ndarray (n_volumes, n_voxels)
+        Realigned, inside the brain.
+    intensity_normalization : float
+        The median is scaled to this value; 0 leaves the intensities as they are.
+
+    Returns
+    -------
+    dvars : ndarray (n_volumes,)
+        Root mean square of the change from the volume before; NaN for the first.
+    std_dvars : ndarray (n_volumes,)
+        Relative to what temporally correlated noise of the same size would give.
+    """
+    x = np.asarray(series, dtype=np.float64)
+    low, high = np.percentile(x, [25, 75], axis=0, method="lower")
+    spread = (high - low) / ROBUST_SD
+    x, spread = x[:, spread > 0], spread[spread > 0]
+    if intensity_normalization:
+        scale = intensity_normalization / np.median(x)
+        x, spread = x * scale, spread * scale
+    centred = x - x.mean(axis=0)
+    lag = (centred[1:] * centred[:-1]).sum(axis=0) / (centred**2).sum(axis=0)
+    expected = np.mean(np.sqrt(2 * (1 - lag)) * spread)
+    change = np.sqrt(np.mean(np.diff(x, axis=0) ** 2, axis=1))
+    change = np.concatenate([[np.nan], change])
+    return change, change / expected
+
+
+def compcor(series: np.ndarray, n_components: int = N_COMPONENTS) -> np.ndarray:
+    """Principal components of noise voxels (Behzadi 2007, anatomical), linear trend removed.
+
+    Parameters
+    ----------
+    series : ndarray (n_volumes, n_voxels)
+        Inside white matter and CSF.
+
+    Returns
+    -------
+    ndarray (n_volumes, min(n_components, what the data allow))
+        Unit length, largest first; the largest absolute value of each is positive.
+    """
+    x = detrended(np.asarray(series, dtype=np.float64))
+    spread = x.std(axis=0)
+    x = x[:, spread > 1e-9 * max(1.0, spread.max(initial=0))]
+    n_components = min(n_components, x.shape[1], max(0, len(x) - 2))
+    if n_components == 0:
+        return np.empty((len(x), 0))
+    x /= x.std(axis=0)
+    # the small side of the problem: volumes by volumes
+    values, vectors = np.linalg.eigh(x @ x.T)
+    components = vectors[:, np.argsort(values)[::-1][:n_components]]
+    largest = np.abs(components).argmax(axis=0)
+    return components * np.sign(components[largest, np.arange(n_components)])
+
+
+def detrended(series: np.ndarray) -> np.ndarray:
+    """Series (n_volumes, n_signals) without mean and linear trend."""
+    time = np.linspace(-1, 1, len(series))
+    design = np.stack([np.ones_like(time), time], axis=1)
+    return series - design @ (np.linalg.pinv(design) @ series)
+
+
+def cosines(n_volumes: int, t_r: float, period: float = HIGH_PASS) -> np.ndarray:
+    """Slow cosines (n_volumes, n) of periods from twice the run down to `period` s."""
+    n = int(np.floor(2 * n_volumes * t_r / period))
+    times = np.arange(n_volumes) + 0.5
+    waves = [np.cos(np.pi * k * times / n_volumes) for k in range(1, n + 1)]
+    return np.sqrt(2 / n_volumes) * np.array(waves).reshape(n, n_volumes).T
+
+
+def expanded(columns: pd.DataFrame, lag: bool = False) -> pd.DataFrame:
+    """Columns with derivative, squares and, on demand, the value one volume before.
+
+    Parameters
+    ----------
+    columns : DataFrame (n_volumes, n)
+    lag : bool
+        Also ``_lag1`` and ``_lag1_power2``: with squares, Friston's 24 as C-PAC has them.
+
+    Returns
+    -------
+    DataFrame
+        The first row of derivatives and lags is NaN.
+    """
+    parts = {}
+    for name, column in columns.items():
+        change = column.diff()
+        parts[name] = column
+        parts[f"{name}_derivative1"] = change
+        parts[f"{name}_power2"] = column**2
+        parts[f"{name}_derivative1_power2"] = change**2
+        if lag:
+            parts[f"{name}_lag1"] = column.shift(1)
+            parts[f"{name}_lag1_power2"] = column.shift(1) ** 2
+    return pd.DataFrame(parts)
+
+
+def confounds_table(
+    parameters: np.ndarray,
+    displacement: dict[str, np.ndarray],
+    change: tuple[np.ndarray, np.ndarray],
+    signals: dict[str, np.ndarray],
+    components: np.ndarray,
+    t_r: float,
+    fd_threshold: float,
+) -> pd.DataFrame:
+    """All confounds of a run.
+
+    Parameters
+    ----------
+    parameters : ndarray (n_volumes, 6)
+        mm and rad, see `motion.motion_parameters`.
+    displacement : dict
+        ``framewise_displacement`` and ``rmsd`` (n_volumes,), mm.
+    change : tuple of ndarray (n_volumes,)
+        DVARS and standardised DVARS.
+    signals : dict
+        ``csf``, ``white_matter``, ``global_signal`` (n_volumes,).
+    components : ndarray (n_volumes, n_components)
+        aCompCor.
+    t_r : float
+        Repetition time in s.
+    fd_threshold : float
+        mm; volumes above it, or with std_dvars above 1.5, get a column ``motion_outlier_XX``.
+
+    Returns
+    -------
+    DataFrame (n_volumes rows)
+    """
+    fd = displacement["framewise_displacement"]
+    outliers = np.flatnonzero((fd > fd_threshold) | (change[1] > STD_DVARS_OUTLIER))
+    spikes = np.eye(len(parameters))[:, outliers]
+    slow = cosines(len(parameters), t_r)
+    parts = [
+        expanded(pd.DataFrame(parameters, columns=list(MOTION)), lag=True),
+        expanded(pd.DataFrame(signals)),
+        pd.DataFrame({**displacement, "dvars": change[0], "std_dvars": change[1]}),
+        _numbered(components, "a_comp_cor_"),
+        _numbered(slow, "cosine"),
+        _numbered(spikes, "motion_outlier"),
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def _numbered(columns: np.ndarray, name: str) -> pd.DataFrame:
+    names = [f"{name}{i:02d}" for i in range(columns.shape[1])]
+    return pd.DataFrame(columns, columns=names)
+
+
+def save_confounds(path: Path, confounds: pd.DataFrame) -> None:
+    """Write the table as fMRIPrep does: tab-separated, ``n/a`` for what is not there."""
+    with atomic_path(path) as temporary:
+        confounds.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.9g")
