@@ -143,9 +143,10 @@ class Study:
         return [*sources, *self.tables("pfc"), self.model()]
 
     def task_results(self, task: str) -> list[str]:
-        """Predictions and metrics of a task."""
+        """Tables of a task."""
         folder = self.paths.finetune(task)
-        return [str(folder / "predictions.parquet"), str(folder / "metrics.parquet")]
+        names = ("cohort", "roc", "predictions", "metrics")
+        return [str(folder / f"{name}.parquet") for name in names]
 
     def page(self, name: str) -> str:
         """A page of the report."""
@@ -170,10 +171,6 @@ class Study:
     def hash(self, stage: str, name: str | None = None) -> str:
         """Configuration hash for ``params``: a changed knob re-runs what depends on it."""
         return stage_hash(self.config, stage, name)
-
-    def page_hash(self, page: str) -> str:
-        """Configuration hash of a page of the report."""
-        return self.hash("report", None if page == "index" else page)
 
     def cpus(self, stage: str) -> int:
         """Cores of a job."""

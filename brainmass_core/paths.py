@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+FIGURES = (
+    "scores",
+    "roc",
+    "motion",
+    "fc_matrix",
+    "fc_difference",
+    "glass_brain",
+    "carpet",
+    "loss",
+)
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -53,3 +64,7 @@ class Paths:
     def report(self, page: str) -> Path:
         """A page of the report: a task's name, or ``index``."""
         return self.results / "report" / f"{page}.html"
+
+    def figure(self, task: str, name: str) -> Path:
+        """A figure of a task's page, as a file of its own; `name` is one of `FIGURES`."""
+        return self.results / "report" / "figures" / f"{task}_{name}.png"

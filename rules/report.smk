@@ -3,19 +3,26 @@ rule report:
         study.page("index"),
 
 
-rule report_page:
+rule report_task:
     input:
-        lambda wildcards: study.report_inputs(wildcards.page),
+        lambda wildcards: study.report_inputs(wildcards.task),
     output:
         page=report(
-            study.page("{page}"),
+            study.page("{task}"),
             caption="../workflow/report/page.rst",
             category="Pages",
         ),
+        figures=[
+            report(
+                str(study.paths.figure("{task}", figure)),
+                caption=f"../workflow/report/{figure}.rst",
+                category="Figures",
+                subcategory="{task}",
+            )
+            for figure in FIGURES
+        ],
     log:
-        study.log("report", "{page}.log"),
-    wildcard_constraints:
-        page="|".join(["index", *study.config.tasks]),
+        study.log("report", "{task}.log"),
     conda:
         "../envs/brainmass.yaml"
     threads: study.cpus("report")
@@ -25,9 +32,34 @@ rule report_page:
         runtime=study.runtime("report"),
     params:
         config=str(study.file),
-        config_hash=lambda wildcards: study.page_hash(wildcards.page),
+        config_hash=lambda wildcards: study.hash("report", wildcards.task),
     shell:
-        "brainmass report --config {params.config} --page {wildcards.page} --log {log}"
+        "brainmass report --config {params.config} --page {wildcards.task} --log {log}"
+
+
+rule report_index:
+    input:
+        study.report_inputs("index"),
+    output:
+        report(
+            study.page("index"),
+            caption="../workflow/report/page.rst",
+            category="Pages",
+        ),
+    log:
+        study.log("report", "index.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("report")
+    resources:
+        cpus_per_task=study.cpus("report"),
+        mem_mb=study.mem_mb("report"),
+        runtime=study.runtime("report"),
+    params:
+        config=str(study.file),
+        config_hash=study.hash("report"),
+    shell:
+        "brainmass report --config {params.config} --page index --log {log}"
 
 
 for task in study.config.tasks:

@@ -128,6 +128,7 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             "before": [before("connectivity", n) for n in task.datasets],
             "pretrain": stage_hash(config, "pretrain"),
             "task": task.model_dump(mode="json"),
+            "class_order": list(task.classes),  # the last one is the positive class
             "finetune": part("finetune"),
             "seed": config.seed,
         }

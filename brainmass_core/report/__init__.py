@@ -1,5 +1,5 @@
 """Pictures and tables from results only; recomputes nothing."""
 
-from brainmass_core.report.stage import figure_path, run
+from brainmass_core.report.stage import run
 
-__all__ = ["figure_path", "run"]
+__all__ = ["run"]

@@ -16,16 +16,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.names import METHODS
 
-FIGURES = (
-    "scores",
-    "roc",
-    "motion",
-    "fc_matrix",
-    "fc_difference",
-    "glass_brain",
-    "carpet",
-    "loss",
-)
 DPI = 150
 # Okabe and Ito's palette, told apart by colour-blind readers
 COLOURS = {

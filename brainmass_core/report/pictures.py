@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.paths import FIGURES, Paths
 from brainmass_core.report import figures
 from brainmass_core.report.cohort import choose_scans
 from brainmass_core.report.connectome import Connectome
@@ -35,7 +35,7 @@ WIDE = ("glass_brain",)
 def draw_task(
     config: Config, name: str, tables: dict[str, pd.DataFrame], connectome: Connectome | None
 ) -> dict[str, Picture]:
-    """Every figure of `figures.FIGURES` of a task, by name."""
+    """Every figure of `paths.FIGURES` of a task, by name."""
     cohort, classes = tables["cohort"], list(config.tasks[name].classes)
     chosen = choose_scans(cohort, config.report.max_figures)
     makers: dict[str, Callable[[], Figure]] = {
@@ -50,7 +50,7 @@ def draw_task(
     }
     captions = _captions(config, classes, connectome, len(chosen))
     pictures = {}
-    for key in figures.FIGURES:
+    for key in FIGURES:
         png, missing = figures.draw(makers[key])
         pictures[key] = Picture(key, TITLES[key], captions[key], png, missing, key in WIDE)
     return pictures

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -42,11 +41,6 @@ def run(config: Config, page: str) -> None:
     log.info("report: %s", path)
 
 
-def figure_path(config: Config, task: str, name: str) -> Path:
-    """Where a figure of a task is written as a file; `name` is one of `figures.FIGURES`."""
-    return Paths(config.results).report(task).parent / "figures" / f"{task}_{name}.png"
-
-
 def task_page(config: Config, name: str) -> str:
     """HTML of a task's page; writes its figures on the way."""
     task, datasets = config.tasks[name], config.tasks[name].datasets
@@ -56,7 +50,7 @@ def task_page(config: Config, name: str) -> str:
     connectome = read_connectome(config, cohort)
     pictures = draw_task(config, name, tables, connectome)
     for picture in pictures.values():
-        with atomic_path(figure_path(config, name, picture.name)) as path:
+        with atomic_path(Paths(config.results).figure(name, picture.name)) as path:
             path.write_bytes(picture.png)
     context = _common(config, name) | {
         "name": name,

@@ -8,8 +8,8 @@ import pytest
 from synthetic_study import write_study
 
 from brainmass_core.finetune import run as finetune
-from brainmass_core.report import figure_path, run
-from brainmass_core.report.figures import FIGURES
+from brainmass_core.paths import FIGURES, Paths
+from brainmass_core.report import run
 from brainmass_core.tables import TableError
 
 
@@ -29,13 +29,13 @@ def test_the_page_embeds_the_very_figures_that_are_files(study, pages):
         base64.b64decode(m)
         for m in re.findall(r"data:image/png;base64,([^\"]+)", pages["demo_task"])
     }
-    files = {n: figure_path(study.config, "demo_task", n).read_bytes() for n in FIGURES}
+    files = {n: Paths(study.config.results).figure("demo_task", n).read_bytes() for n in FIGURES}
     assert embedded == set(files.values())
     assert all(b"Software" not in png and b"tIME" not in png for png in files.values())
 
 
 def test_the_same_results_give_the_same_bytes_whatever_the_matplotlib_settings(study, pages):
-    files = [figure_path(study.config, "demo_task", n) for n in FIGURES]
+    files = [Paths(study.config.results).figure("demo_task", n) for n in FIGURES]
     before = [f.read_bytes() for f in files]
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "figure.dpi": 33}):
         run(study.config, "demo_task")

@@ -5,9 +5,10 @@ from synthetic_study import write_study
 
 from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.dataset import assemble
+from brainmass_core.paths import FIGURES
 from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import parcels, read_connectome
-from brainmass_core.report.figures import FIGURES, NotAvailableError, draw, glass_brain
+from brainmass_core.report.figures import NotAvailableError, draw, glass_brain
 from brainmass_core.report.pictures import draw_task
 from brainmass_core.report.scores import score_table, verdict, warnings_of
 from brainmass_core.tables import read_table

@@ -37,7 +37,7 @@ def reduced_demo(folder: Path) -> dict:
 def finished(slurm, tmp_path_factory):
     """The study's folder and what the run printed."""
     folder = tmp_path_factory.mktemp("slurm-dag")
-    (folder / "config.yaml").write_text(yaml.safe_dump(reduced_demo(folder)))
+    (folder / "config.yaml").write_text(yaml.safe_dump(reduced_demo(folder), sort_keys=False))
     done = subprocess.run(
         [
             *("timeout", "-s", "INT", "-k", "30", "1500"),

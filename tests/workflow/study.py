@@ -108,7 +108,7 @@ def raw_bids_config() -> dict:
 def write_config(folder: Path, config: dict) -> None:
     """Write ``config.yaml`` to a study's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def command(*arguments: str) -> list[str]:

@@ -83,7 +83,7 @@ def test_the_three_participants_with_constant_parcels_are_counted(abide):
 def test_permuted_labels_score_at_chance(abide):
     config = yaml.safe_load((abide / "config.yaml").read_text())
     config["finetune"] = {"permute_labels": True}
-    (abide / "permuted.yaml").write_text(yaml.safe_dump(config))
+    (abide / "permuted.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = study.snakemake(abide, "--cores", "2", "--configfile", "permuted.yaml", "abide1")
     assert done.returncode == 0, done.stderr[-5000:]
     assert "pretrain" not in done.stdout, "another protocol trains no model again"

@@ -55,7 +55,7 @@ def test_a_killed_run_goes_on(stage, jobs_too, finished_study, ready_series, tmp
         if stage in SERIES_STAGES:
             return len(kept(results, stage)) >= 3
         if stage == "pretrain":
-            return any(results.glob("work/pretrain/*/*/*"))
+            return any(results.glob("work/pretrain/*/*/*/step-*"))
         return any((results / "logs" / stage).glob("*.log"))
 
     assert study.kill_when(tmp_path, ready, jobs_too), f"the run ended before {stage}"
