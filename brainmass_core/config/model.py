@@ -230,7 +230,12 @@ class Timeseries(Strict):
         3.0, ge=1, le=6, description="Voxel edge in mm of the grid on which parcels are averaged."
     )
     min_coverage: float = Field(
-        0.5, ge=0, le=1, description="A parcel with a smaller covered share is set to NaN."
+        0.1,
+        ge=0,
+        le=1,
+        description="A parcel of which a smaller share is covered counts as empty and is set to "
+        "NaN. Signal loss above the sinuses and ears covers 0.2 to 0.5 of the limbic parcels in "
+        "ordinary runs; each parcel's coverage is in the table.",
     )
     max_empty_rois: int = Field(
         0, ge=0, description="Scans with more empty or constant parcels are excluded."
