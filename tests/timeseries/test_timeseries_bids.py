@@ -152,7 +152,7 @@ def test_parcels_outside_the_mask_exclude_by_name(study: Study) -> None:
     mask = np.ones(SHAPE, dtype=np.uint8)
     mask[: SHAPE[0] // 2] = 0
     nib.save(nib.Nifti1Image(mask, BOLD), study.root / "d/mask.nii.gz")
-    entry, row = study.run()
+    entry, row = study.run(min_coverage=0.6)
     assert entry.status == "excluded"
     assert "roi-" in entry.reason
     assert row["bold"] is None
