@@ -136,7 +136,7 @@ def align(data: np.ndarray, fine: Reference, coarse: Reference) -> np.ndarray:
         motion[t], residual[t] = _fit(_smoothed(data[..., t], fine), fine, start)
         start = motion[t]
     usual = np.median(residual)
-    for t in np.flatnonzero(residual > JUMP * usual):
+    for t in np.flatnonzero(residual > JUMP * usual).tolist():
         blurred = _smoothed(data[..., t], coarse)
         sharp = _smoothed(data[..., t], fine)
         near = [np.eye(4), *(motion[n] for n in (t - 1, t + 1) if 0 <= n < len(motion))]

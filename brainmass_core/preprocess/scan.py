@@ -318,7 +318,7 @@ def _write_sidecar(path: Path, confounds: pd.DataFrame) -> None:
     """Say of each component where it comes from, as `nilearn.interfaces.fmriprep` wants it."""
     about = {
         name: {"Method": "aCompCor", "Mask": "combined", "Retained": True}
-        for name in confounds
+        for name in map(str, confounds)
         if name.startswith("a_comp_cor_")
     }
     with atomic_path(path) as temporary:

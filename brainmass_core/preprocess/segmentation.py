@@ -41,7 +41,7 @@ def segment(t1w: np.ndarray, mask: np.ndarray, priors: np.ndarray) -> np.ndarray
     prior = np.maximum(priors[mask].astype(np.float64), 1e-3)
     prior /= prior.sum(axis=1, keepdims=True)
     posterior = prior
-    before = np.inf
+    before = np.full(3, np.inf)
     for _ in range(ITERATIONS):
         mean, sigma = _gaussians(x, posterior, 0.02 * (high - low))
         density = np.exp(-0.5 * ((x[:, None] - mean) / sigma) ** 2) / sigma

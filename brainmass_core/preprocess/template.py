@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nilearn import datasets
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
 
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
 
@@ -73,7 +73,7 @@ def load_template(path: Path | None, mask_path: Path | None, resolution: float) 
     else:
         head, brain = _read(path), _read(mask_path)
     grid = _grid_around(brain, resolution)
-    mask = resample(brain, *grid).data > 0.5
+    mask = binary_fill_holes(resample(brain, *grid).data > 0.5)  # FSL's has holes
     inside = resample(head, *grid).data
     if not mask.any() or np.ptp(inside[mask]) == 0:
         raise TemplateError(
