@@ -35,7 +35,7 @@ class Rest:
     level : ndarray (x, y, z)
         Spline coefficients of the intensity, averaged over a voxel.
     weight : ndarray (x, y, z)
-        Intensity inside parcels.
+        Intensity of the grey matter inside parcels.
     parcels : ndarray (x, y, z) of int
         0 outside.
     csf, white_matter : ndarray (x, y, z)
@@ -67,12 +67,15 @@ def head_at_rest(rng: np.random.Generator, head: Head, pose: np.ndarray, voxel_s
     maps = template_maps()
     epi = maps.sample("epi", points).reshape(shape) * bias_field(rng, shape, 0.08)
     parcels = maps.sample("parcels", points, order=0).reshape(shape)
+    csf = maps.sample("csf", points).reshape(shape)
+    white = maps.sample("white_matter", points).reshape(shape)
     return Rest(
         level=spline_filter(uniform_filter(epi, voxel_size / FINE), order=3),
-        weight=epi * (parcels > 0),
+        # the packaged grey-matter mask is generous: activity follows the share of grey matter
+        weight=epi * (parcels > 0) * np.clip(1 - csf - white, 0, 1),
         parcels=parcels,
-        csf=maps.sample("csf", points).reshape(shape),
-        white_matter=maps.sample("white_matter", points).reshape(shape),
+        csf=csf,
+        white_matter=white,
         to_voxel=np.linalg.inv(affine),
         voxel_size=voxel_size,
     )
@@ -203,7 +206,7 @@ class _Physiology:
         """Relative change of fluid and white matter at `times`."""
         slow = at_times(self.slow, times)
         breath = np.sin(2 * np.pi * self.breathing * times + self.phase)
-        return 0.015 * slow[..., 0] + 0.01 * breath, 0.006 * slow[..., 1]
+        return 0.04 * slow[..., 0] + 0.03 * breath, 0.012 * slow[..., 1]
 
 
 def _anatomy(
