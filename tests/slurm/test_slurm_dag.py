@@ -18,12 +18,11 @@ FAST = [
 
 
 def reduced_demo(folder: Path) -> dict:
-    """The shipped configuration with fewer scans, coarser registration and two training nodes."""
+    """The shipped configuration with fewer and coarser scans and two training nodes."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     demo = config["datasets"]["demo"]
     demo |= {"path": str(folder / "demo"), "batches": 1}
     demo["synthetic"] |= {"n_participants": 8, "n_volumes": 60, "voxel_size": 5.0}
-    config["preprocess"] |= {"registration": "affine"}
     config["pretrain"] |= {"epochs": 4, "nodes": 2, "processes_per_node": 1}
     config["finetune"] = {"n_bootstrap": 200}
     small = {"cpus_per_task": 1, "mem_mb": 2500, "runtime": 20}

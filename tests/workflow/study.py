@@ -100,7 +100,7 @@ def raw_bids_config() -> dict:
                 "evaluation_fraction": 0.5,
             }
         },
-        "preprocess": {"registration": "affine", "resolution": 4, "max_mean_fd": None},
+        "preprocess": {"registration": "syn_fast", "resolution": 3, "max_mean_fd": None},
         "resources": {"preprocess": {"cpus_per_task": 1}},
     }
 
