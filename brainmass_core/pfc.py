@@ -20,6 +20,7 @@ from brainmass_core.connectivity import ESTIMATORS, vectorise
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import pfc_schema, read_table
+from brainmass_core.timeseries.table import bold_by_scan
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     n_rois = series.schema.field("coverage").type.list_size
     items = {
         scan_id: (scan_id, bold)
-        for scan_id, bold in _series_by_scan(series, n_rois).items()
+        for scan_id, bold in bold_by_scan(series).items()
         if splits.get(scan_id) in ("pretrain", "train")
     }
     views = config.pfc.n_views
@@ -139,22 +140,6 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     process = partial(_process, seed=config.seed, pfc=config.pfc.model_dump(), n_rois=n_rois)
     entries = run_batch(job, items, process)
     log.info("pfc %s/%s: %d scans, %d views each", dataset, batch, len(entries), views)
-
-
-def _series_by_scan(table: pa.Table, n_rois: int) -> dict[str, np.ndarray]:
-    """scan_id to (n_timepoints, n_rois) of the scans that have a series; views, no copies."""
-    series = {}
-    for chunk in table.select(["scan_id", "status", "bold"]).to_batches():
-        values = chunk["bold"].flatten()  # honours the chunk's offset, and skips nulls
-        bold = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, n_rois)
-        lengths = chunk["bold"].value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        ends = np.cumsum(lengths)
-        for i, (scan_id, status) in enumerate(
-            zip(chunk["scan_id"].to_pylist(), chunk["status"].to_pylist(), strict=True)
-        ):
-            if status == "ok":
-                series[scan_id] = bold[ends[i] - lengths[i] : ends[i]]
-    return series
 
 
 def _process(item: tuple[str, np.ndarray], seed: int, pfc: dict[str, Any], n_rois: int) -> pa.Table:

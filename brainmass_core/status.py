@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -114,20 +115,22 @@ def show(config: Config, console: Console, watch: float = 0.0) -> None:
 
 
 def _table(rows: list[Standing]) -> Table:
-    table = Table(title="scans per stage")
+    table = Table(title="scans per stage", box=SIMPLE_HEAD)
     for name in ("stage", "data set"):
-        table.add_column(name)
-    for name in ("entered", "done", "failed", "excluded", "left", "s/scan"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+        table.add_column(name, no_wrap=True)
+    for name in ("entered", "done", "failed", "excluded", "left", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if not all(row.current for row in rows):
+        table.add_column("")
     for row in rows:
         worked = row.done + row.failed + row.excluded
         rate = f"{row.seconds / worked:.1f}" if worked and row.seconds else ""
+        note = [] if row.current else ["of an older configuration"]
         table.add_row(
             *(row.stage, row.dataset, str(row.entered), str(row.done)),
             f"[red]{row.failed}[/red]" if row.failed else "0",
             *(str(row.excluded), str(row.left), rate),
-            "" if row.current else "made by another configuration: will be made again",
+            *note,
         )
     if not rows:
         table.caption = "nothing yet: no scans table"

@@ -94,8 +94,8 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
 
 
 def _stage_part(config: Config, stage: str, name: str | None) -> dict:
-    def part(section: str, **drop: Any) -> Any:
-        return getattr(config, section).model_dump(mode="json", **drop)
+    def part(section: str, **chosen: Any) -> Any:
+        return getattr(config, section).model_dump(mode="json", **chosen)
 
     def before(earlier: str, key: str | None = name) -> str:
         return stage_hash(config, earlier, key)
@@ -107,9 +107,12 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         return {"before": before("scans"), "preprocess": part("preprocess")}
     if stage == "timeseries":
         dataset = config.datasets[str(name)]
-        earlier = "preprocess" if dataset.kind == "bids" else "scans"
+        # what `preprocess` has not judged is judged here, by the same criteria
+        criteria = {"min_volumes", "max_mean_fd", "fd_threshold"}
+        judged = dataset.kind == "bids"
         return {
-            "before": before(earlier),
+            "before": before("preprocess" if judged else "scans"),
+            "criteria": None if judged else part("preprocess", include=criteria),
             "atlas": part("atlas"),
             "timeseries": part("timeseries"),
             "band_pass": dataset.band_pass,

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.paths import Paths
+from brainmass_core.scans import check_unique
 from brainmass_core.tables import VERSION, n_edges, read_table
 
 # Scans are shuffled among this many; a rank holds at most two such buffers in memory:
@@ -79,13 +80,16 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
         number of ROIs or views, or holds a scan kept for evaluation.
     TableError
         If a scans table cannot be read.
+    ScansError
+        If two data sets have a scan id in common.
     """
     paths = Paths(config.results)
     groups: list[Group] = []
     sources, shapes, digest = [], {}, hashlib.sha256()
-    for name, dataset in config.datasets.items():
-        if dataset.role == "external":
-            continue
+    used = {name: d for name, d in config.datasets.items() if d.role != "external"}
+    columns = ["scan_id", "bold_path"]
+    check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
+    for name, dataset in used.items():
         participants = _allowed_participants(paths.scans(name))
         found: list[Group] = []
         for batch in range(dataset.batches):

@@ -184,3 +184,17 @@ def test_a_fingerprint_ignores_what_stage_hash_is_about(tmp_path: Path) -> None:
     before = fingerprint(tmp_path)
     (tmp_path / "new").touch()
     assert fingerprint(tmp_path) == before
+
+
+def test_criteria_of_ready_series_count_where_they_are_applied():
+    """Raw BIDS is judged by `preprocess`, other kinds by `timeseries`."""
+    assert ("timeseries", "ready") in changed(preprocess__min_volumes=50)
+    assert ("timeseries", "ready") not in changed(preprocess__n_dummy_volumes=3)
+    assert ("preprocess", "raw") in changed(preprocess__min_volumes=50)
+
+
+def test_the_order_of_the_classes_counts():
+    """The last class is the positive one."""
+    swapped = {"yes": ["1"], "no": ["0"]}
+    assert ("finetune", "asd") in changed(tasks__asd__classes=swapped)
+    assert ("finetune", "mdd") not in changed(tasks__asd__classes=swapped)

@@ -17,6 +17,7 @@ from brainmass_core.pretrain.data import (
     global_batch_size,
     index_shards,
 )
+from brainmass_core.scans import ScansError
 from brainmass_core.tables import SCANS, config_hash_of, from_rows, read_table, write_table
 
 
@@ -115,6 +116,16 @@ def test_a_scan_kept_for_evaluation_is_refused(make_study, through):
         rows.append({**row, "scan_id": "a003_run-2", "split": "test"})
     write_table(path, from_rows(rows, SCANS), "scans")
     with pytest.raises(ShardError, match=r"pFC of a: 1 scans are not free.*a003"):
+        index_shards(study.config)
+
+
+def test_a_scan_id_that_two_data_sets_share_is_refused(make_study):
+    study = make_study()
+    path = study.paths.scans("b")
+    rows = read_table(path, "scans").to_pylist()
+    rows[0]["scan_id"] = "a000"
+    write_table(path, from_rows(rows, SCANS), "scans")
+    with pytest.raises(ScansError, match=r"(?s)a000.*a.*b"):
         index_shards(study.config)
 
 
