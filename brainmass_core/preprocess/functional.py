@@ -106,7 +106,7 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
         If it is singular or not finite, so that voxels have no place in space.
     """
     affine = np.asarray(affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6:
         raise ScanFailed(
             f"{path}: found the affine {affine.tolist()}, which gives voxels no size, expected "
             "voxel axes in mm",

@@ -8,10 +8,12 @@ pulled: from the place to be filled (template) to the place where the data lie (
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -152,7 +154,7 @@ def load_transforms(
             t1w_to_boldref=np.loadtxt(root / names["coregistration"]).reshape(4, 4),
             motion=np.load(root / names["motion"], allow_pickle=False).reshape(-1, 4, 4),
         )
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise ScanFailed(
             f"{root}: the transforms of this scan cannot be read ({error})",
             "transforms",

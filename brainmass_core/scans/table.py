@@ -81,7 +81,7 @@ def check_unique(tables: Mapping[str, pa.Table]) -> None:
     ]
     if not parts:
         return
-    ids = pd.concat(parts, ignore_index=True)
+    ids = pd.concat(parts, ignore_index=True).fillna({"bold_path": "no file"})
     ids = ids[ids["scan_id"].duplicated(keep=False)].sort_values(["scan_id", "name"])
     if len(ids):
         lines = [
