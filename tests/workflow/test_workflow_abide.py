@@ -33,7 +33,7 @@ def abide_config(shared) -> dict:
             }
         },
         "atlas": {"name": "CC200", "path": str(shared / "atlas_pcp_abide" / "CC200.nii.gz")},
-        "pretrain": {"size": "small", "epochs": 2, "batch_size": 32},
+        "pretrain": {"size": "small", "epochs": 1, "batch_size": 32},
         "tasks": {
             "abide1": {
                 "datasets": ["abide"],
