@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -77,18 +77,6 @@ def _dataset(config: Config, name: str, batch: int = 0) -> None:
         raise ConfigError(f"--batch {batch}: {name} has the batches 0 to {batches - 1}")
 
 
-def _run_batch_stage(
-    run: Callable[[Config, str, int, int], object],
-    config_path: Path,
-    dataset: str,
-    batch: int,
-    threads: int,
-) -> None:
-    config = load_config(config_path)
-    _dataset(config, dataset, batch)
-    run(config, dataset, batch, min(threads, len(os.sched_getaffinity(0))))
-
-
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write; must not hold other data.")],
@@ -98,7 +86,7 @@ def demo(
 ) -> None:
     """Write the synthetic BIDS data set."""
     _start_log(log)
-    from brainmass_core.config.model import Synthetic
+    from brainmass_core.config.inputs import Synthetic
     from brainmass_core.demo import write_demo
 
     size = Synthetic()
@@ -124,64 +112,34 @@ def scans(
     run(settings, dataset)
 
 
-@app.command()
-def preprocess(
-    dataset: DatasetName,
-    batch: BatchNumber,
-    config: ConfigPath = DEFAULT_CONFIG,
-    threads: Threads = 1,
-    log: LogPath = None,
-) -> None:
-    """Estimate masks, transforms, motion, confounds and quality of a batch of scans."""
-    _start_log(log)
-    from brainmass_core.preprocess import run
-
-    _run_batch_stage(run, config, dataset, batch, threads)
+BATCH_STAGES = {
+    "preprocess": "Estimate masks, transforms, motion, confounds and quality of a batch of scans.",
+    "timeseries": "Make the clean parcel time series of a batch of scans.",
+    "connectivity": "Compute the functional connectivity of a batch of scans.",
+    "pfc": "Draw the pseudo-FC of a batch of scans into a Parquet shard.",
+}
 
 
-@app.command()
-def timeseries(
-    dataset: DatasetName,
-    batch: BatchNumber,
-    config: ConfigPath = DEFAULT_CONFIG,
-    threads: Threads = 1,
-    log: LogPath = None,
-) -> None:
-    """Make the clean parcel time series of a batch of scans."""
-    _start_log(log)
-    from brainmass_core.timeseries import run
+def _add_batch_stage(stage: str, text: str) -> None:
+    """Add the command of a stage that works on batches; all have the same options."""
 
-    _run_batch_stage(run, config, dataset, batch, threads)
-
-
-@app.command()
-def connectivity(
-    dataset: DatasetName,
-    batch: BatchNumber,
-    config: ConfigPath = DEFAULT_CONFIG,
-    threads: Threads = 1,
-    log: LogPath = None,
-) -> None:
-    """Compute the functional connectivity of a batch of scans."""
-    _start_log(log)
-    from brainmass_core.connectivity import run
-
-    _run_batch_stage(run, config, dataset, batch, threads)
+    @app.command(stage, help=text)
+    def command(
+        dataset: DatasetName,
+        batch: BatchNumber,
+        config: ConfigPath = DEFAULT_CONFIG,
+        threads: Threads = 1,
+        log: LogPath = None,
+    ) -> None:
+        _start_log(log)
+        run = import_module(f"brainmass_core.{stage}").run
+        settings = load_config(config)
+        _dataset(settings, dataset, batch)
+        run(settings, dataset, batch, min(threads, len(os.sched_getaffinity(0))))
 
 
-@app.command()
-def pfc(
-    dataset: DatasetName,
-    batch: BatchNumber,
-    config: ConfigPath = DEFAULT_CONFIG,
-    threads: Threads = 1,
-    log: LogPath = None,
-) -> None:
-    """Draw the pseudo-FC of a batch of scans into a Parquet shard."""
-    _start_log(log)
-    from brainmass_core.pfc import run
-
-    _run_batch_stage(run, config, dataset, batch, threads)
+for _stage, _text in BATCH_STAGES.items():
+    _add_batch_stage(_stage, _text)
 
 
 @app.command()

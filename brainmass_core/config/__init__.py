@@ -1,6 +1,8 @@
 """The configuration: its pydantic tree, loading with readable errors, and hashes."""
 
+from brainmass_core.config.base import STAGES, Stage
 from brainmass_core.config.hashing import batch_of, fingerprint, stable_hash, stage_hash
+from brainmass_core.config.inputs import Dataset
 from brainmass_core.config.load import (
     ConfigError,
     dump_config,
@@ -8,7 +10,8 @@ from brainmass_core.config.load import (
     load_config,
     parse_config,
 )
-from brainmass_core.config.model import STAGES, Config, Dataset, Stage, Task
+from brainmass_core.config.model import Config
+from brainmass_core.config.stages import Task
 
 __all__ = [
     "STAGES",

@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from brainmass_core.config.model import Config, near_miss
+from brainmass_core.config.base import near_miss
+from brainmass_core.config.model import Config
 
 PRESETS_DIR = Path(__file__).parent.parent / "presets"
 

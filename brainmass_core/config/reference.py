@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from brainmass_core.config.load import list_presets
-from brainmass_core.config.model import DEFAULT_RESOURCES, Config
+from brainmass_core.config.model import Config
+from brainmass_core.config.stages import DEFAULT_RESOURCES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 PAGE, SCHEMA = "config.md", "config.schema.json"

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.atlas import published_labels
-from brainmass_core.config.model import Synthetic
+from brainmass_core.config.inputs import Synthetic
 from brainmass_core.demo.dynamics import at_times, parcel_signals
 from brainmass_core.demo.head import random_head, random_pose, scan_t1w
 from brainmass_core.demo.scanner import (

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from brainmass_core.config import Config
-from brainmass_core.config.model import Task, near_miss
+from brainmass_core.config.base import near_miss
+from brainmass_core.config.stages import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths

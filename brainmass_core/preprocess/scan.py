@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from nibabel.affines import apply_affine
 
-from brainmass_core.config.model import Preprocess
+from brainmass_core.config.stages import Preprocess
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.anatomical import Anatomy, anatomy_of
 from brainmass_core.preprocess.confounds import (

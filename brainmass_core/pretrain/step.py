@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brainmass_core.config.model import Pretrain
+from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.pretrain.data import Batch
 from brainmass_core.pretrain.distributed import Ranks, average, gather

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
 from brainmass_core.config import Dataset
-from brainmass_core.config.model import near_miss
+from brainmass_core.config.base import near_miss
 from brainmass_core.manifest import ScanExcluded
 from brainmass_core.scans.image import (
     check_series_shape,

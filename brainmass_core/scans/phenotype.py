@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from brainmass_core.config import Dataset
-from brainmass_core.config.model import near_miss
+from brainmass_core.config.base import near_miss
 from brainmass_core.scans.table import PHENO, ScansError, Unmatched
 
 log = logging.getLogger(__name__)

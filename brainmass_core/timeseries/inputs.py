@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.config import Config
-from brainmass_core.config.model import Timeseries
+from brainmass_core.config.stages import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from brainmass_core.atlas import published_labels
-from brainmass_core.config.model import Synthetic
+from brainmass_core.config.inputs import Synthetic
 from brainmass_core.connectivity import pearson
 from brainmass_core.demo import draw_participants, dynamics, scanner, write_demo
 

@@ -73,7 +73,7 @@ def test_text_of_users_is_escaped(tmp_path):
 
 
 def test_synthetic_data_and_the_approximate_atlas_carry_a_banner(study, monkeypatch):
-    from brainmass_core.config.model import Synthetic
+    from brainmass_core.config.inputs import Synthetic
     from brainmass_core.report.stage import _banners
 
     assert _banners(study.config, ["demo"], approximate=False) == []

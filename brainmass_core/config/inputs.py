@@ -1,0 +1,139 @@
+"""Sections of the configuration that say what goes in: data sets, phenotypes, the atlas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from brainmass_core.config.base import Strict, existing
+
+
+class Synthetic(Strict):
+    """Size of the synthetic BIDS data set that `brainmass demo` writes."""
+
+    n_participants: int = Field(12, ge=4, description="Participants, half of them per group.")
+    n_volumes: int = Field(100, ge=40, description="Volumes per BOLD run.")
+    t_r: float = Field(2.0, gt=0, description="Repetition time in seconds.")
+    voxel_size: float = Field(4.0, ge=2, le=8, description="BOLD voxel edge in mm.")
+    seed: int = Field(2024, ge=0, description="Seed of everything random in the data set.")
+
+
+class Phenotype(Strict):
+    """Where participants' variables come from and what the columns are called."""
+
+    path: Path | None = Field(
+        None,
+        description="Table (.tsv or .csv). Default: participants.tsv of the BIDS folder, if any.",
+    )
+    id_column: str = Field("participant_id", description="Column that names the participant.")
+    scan_column: str | None = Field(
+        None,
+        description="Column that names the scan (kind `timeseries`: the key of the array), "
+        "when a row is a scan and not a participant.",
+    )
+    site_column: str | None = Field(None, description="Column with the acquisition site.")
+    age_column: str | None = Field(None, description="Column with the age in years.")
+    sex_column: str | None = Field(None, description="Column with the sex.")
+    t_r_column: str | None = Field(
+        None, description="Column with the repetition time in seconds (kind `timeseries`)."
+    )
+    mean_fd_column: str | None = Field(
+        None, description="Column with the mean framewise displacement in mm (kind `timeseries`)."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return path if path is None else existing(path, info)
+
+
+class Dataset(Strict):
+    """One data set: where it is, what it holds and what it may be used for."""
+
+    kind: Literal["bids", "derivatives", "timeseries"] = Field(
+        description="`bids`: raw BIDS. `derivatives`: fMRIPrep or C-PAC output in template space. "
+        "`timeseries`: ready parcel time series."
+    )
+    role: Literal["pretrain", "internal", "external"] = Field(
+        description="`pretrain`: pre-training only. `internal`: some participants join "
+        "pre-training, the others are kept for evaluation. `external`: evaluation only."
+    )
+    synthetic: Synthetic | None = Field(
+        None, description="Write the synthetic demo data set to `path` first."
+    )
+    path: Path = Field(description="Folder of the data set.")
+    batches: int = Field(1, ge=1, description="Jobs per stage; aim for 64 to 256 scans in each.")
+    evaluation_fraction: float = Field(
+        0.3,
+        gt=0,
+        lt=1,
+        description="Share of an `internal` data set's participants that pre-training never sees.",
+    )
+    stratify_by: str | None = Field(
+        None, description="Phenotype column whose groups are split evenly, next to the site."
+    )
+    phenotype: Phenotype = Phenotype()
+    task: str | None = Field(None, description="Keep only runs with this BIDS task entity.")
+    t1w: Literal["single", "first", "last"] = Field(
+        "single",
+        description="Which T1w to use when a participant has several: `single` refuses to choose; "
+        "`first`/`last` by session and run.",
+    )
+    t_r: float | None = Field(
+        None,
+        gt=0,
+        description="Repetition time in seconds, when the data do not say (kind `timeseries`).",
+    )
+    t_r_tolerance: float = Field(
+        0.001, ge=0, description="Largest difference in s between sidecar and header t_r."
+    )
+    pattern: str = Field(
+        "*", description="Glob of the files inside `path` (kind `timeseries`), e.g. `*.1D.gz`."
+    )
+    orientation: Literal["time_by_roi", "roi_by_time"] = Field(
+        "time_by_roi", description="Axes of stored arrays (kind `timeseries`)."
+    )
+    band_pass: bool = Field(
+        False,
+        description="Band-pass series of kind `timeseries` with the limits of `timeseries`.",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _exists(cls, path: Path, info: ValidationInfo) -> Path:
+        return path if info.data.get("synthetic") else existing(path, info)
+
+    @model_validator(mode="after")
+    def _synthetic_is_bids(self) -> Dataset:
+        if self.synthetic and self.kind != "bids":
+            raise ValueError("a synthetic data set is raw BIDS: set kind to bids")
+        return self
+
+
+class Atlas(Strict):
+    """The parcellation; `n_rois` follows from it everywhere."""
+
+    name: str = Field("Schaefer2018-100-7networks", description="Name written to every result.")
+    path: Path | None = Field(
+        None,
+        description="Label image (.nii.gz). Default for Schaefer2018-*: nilearn's local cache, "
+        "else a checked download.",
+    )
+    labels: Path | None = Field(
+        None,
+        description="Look-up table of the labels: .tsv/.csv with `index` and `name`, optionally "
+        "`network`, `x`, `y`, `z` (mm, RAS).",
+    )
+    n_rois: int | None = Field(
+        None,
+        ge=2,
+        description="Number of parcels, when there is no image (kind `timeseries` only).",
+    )
+    space: str = Field("MNI152", description="Template space of the label image.")
+
+    @field_validator("path", "labels")
+    @classmethod
+    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return path if path is None else existing(path, info)

@@ -1,0 +1,216 @@
+"""Sections of the configuration that say what the stages do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from brainmass_core.config.base import Name, Strict, existing
+
+
+class Preprocess(Strict):
+    """Estimation of masks, transforms, motion, confounds and quality."""
+
+    template: Path | None = Field(
+        None, description="T1w template with skull. Default: nilearn's packaged ICBM152 2009a."
+    )
+    template_mask: Path | None = Field(None, description="Brain mask of `template`.")
+    resolution: float = Field(
+        2.0, ge=1, le=6, description="Voxel edge in mm at which the T1w is registered."
+    )
+    registration: Literal["affine", "syn_fast", "syn"] = Field(
+        "syn", description="T1w to template. `syn`: CC radius 2; `syn_fast`: mutual information."
+    )
+    n_dummy_volumes: int = Field(0, ge=0, description="Volumes dropped at the start of each run.")
+    slice_timing: bool = Field(True, description="Correct slice timing where the sidecar has it.")
+    min_volumes: int = Field(40, ge=10, description="Shorter runs are excluded.")
+    max_mean_fd: float | None = Field(
+        0.5, gt=0, description="Runs with a larger mean framewise displacement (mm) are excluded."
+    )
+    fd_threshold: float = Field(
+        0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
+    )
+    min_mask_dice: float = Field(
+        0.75, ge=0, le=1, description="Least overlap of template and warped brain mask."
+    )
+    write_bold: bool = Field(False, description="Also write the preprocessed BOLD (large).")
+
+    @field_validator("template", "template_mask")
+    @classmethod
+    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return path if path is None else existing(path, info)
+
+
+class Timeseries(Strict):
+    """From BOLD to clean parcel series: one interpolation, parcel means, nuisance regression."""
+
+    denoise: str = Field("cpac-default", description="Name of this set of choices, for the record.")
+    motion: Literal["none", "6", "24_lag", "24_derivative"] = Field(
+        "24_lag",
+        description="Motion regressors: `24_lag` is Friston-24 as in C-PAC, `24_derivative` as in "
+        "fMRIPrep.",
+    )
+    n_compcor: int = Field(5, ge=0, description="aCompCor components from white matter and CSF.")
+    csf: bool = Field(True, description="Mean CSF signal as a regressor.")
+    white_matter: bool = Field(False, description="Mean white-matter signal as a regressor.")
+    global_signal: bool = Field(False, description="Global signal as a regressor.")
+    polynomial_order: int = Field(2, ge=0, le=5, description="Order of the polynomial drift.")
+    low_hz: float | None = Field(0.01, gt=0, description="Lower band-pass limit in Hz.")
+    high_hz: float | None = Field(0.1, gt=0, description="Upper band-pass limit in Hz.")
+    order: Literal["regress_then_filter", "joint"] = Field(
+        "regress_then_filter",
+        description="`regress_then_filter` as in C-PAC; `joint` orthogonalises both in one model.",
+    )
+    resolution: float = Field(
+        3.0, ge=1, le=6, description="Voxel edge in mm of the grid on which parcels are averaged."
+    )
+    min_coverage: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="A parcel of which a smaller share is covered counts as empty and is set to "
+        "NaN. Signal loss above the sinuses and ears covers 0.2 to 0.5 of the limbic parcels in "
+        "ordinary runs; each parcel's coverage is in the table.",
+    )
+    max_empty_rois: int = Field(
+        0, ge=0, description="Scans with more empty or constant parcels are excluded."
+    )
+
+    @model_validator(mode="after")
+    def _band(self) -> Timeseries:
+        if self.low_hz and self.high_hz and self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz {self.low_hz} must be below high_hz {self.high_hz}")
+        return self
+
+
+class Connectivity(Strict):
+    """Functional connectivity of the full series."""
+
+    estimator: Literal["pearson", "ledoit_wolf"] = Field(
+        "pearson", description="`ledoit_wolf` is nilearn's default, used by the released BrainMass."
+    )
+
+
+class Pfc(Strict):
+    """Pseudo-FC: FC after randomly dropping timepoints."""
+
+    n_views: int = Field(8, ge=2, description="Views stored per scan.")
+    drop_rate: float = Field(0.2, gt=0, lt=1, description="Share of timepoints dropped per view.")
+    estimator: Literal["pearson", "ledoit_wolf"] = Field(
+        "pearson", description="FC estimator of a view."
+    )
+
+
+class Pretrain(Strict):
+    """Pre-training of the foundation model."""
+
+    model: Literal["brainmass"] = Field("brainmass", description="Which foundation model.")
+    size: Literal["tiny", "small", "base", "large"] = Field("tiny", description="Model size.")
+    heads: int | None = Field(
+        None, ge=1, description="Attention heads, a divisor of n_rois. Default: that of the size."
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the transformer layers.")
+    train_heads: bool = Field(
+        True,
+        description="Train the masked-ROI heads and tokens; the authors' released code leaves "
+        "them at their random initial values.",
+    )
+    epochs: int = Field(20, ge=1, description="Passes over the scans.")
+    batch_size: int = Field(32, ge=2, description="Scans per step, over all ranks.")
+    lr: float = Field(3e-4, gt=0, description="Learning rate after warm-up.")
+    warmup_epochs: int = Field(10, ge=1, description="Epochs of linear warm-up.")
+    weight_decay: float = Field(5e-5, ge=0, description="AdamW weight decay.")
+    clip_value: float = Field(1.0, gt=0, description="Gradients are clipped to this value.")
+    ema_decay: float = Field(0.996, ge=0, lt=1, description="Decay of the target network.")
+    lambda_classification: float = Field(0.1, ge=0, description="Weight of MRM classification.")
+    lambda_reconstruction: float = Field(2.0, ge=0, description="Weight of MRM reconstruction.")
+    n_masked_classification: int = Field(10, ge=2, description="ROIs masked for classification.")
+    n_masked_reconstruction: int = Field(5, ge=1, description="ROIs masked for reconstruction.")
+    checkpoint_steps: int = Field(50, ge=1, description="Steps between checkpoints.")
+    nodes: int = Field(1, ge=1, description="Machines of the torchrun launch.")
+    processes_per_node: int = Field(
+        0, ge=0, description="Processes per machine; 0: one per GPU, or one on the CPU."
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Autocast type.")
+
+
+class Protocol(Strict):
+    """How a task is evaluated: repeated stratified k-fold over the evaluation participants."""
+
+    n_splits: int = Field(5, ge=2, description="Folds.")
+    n_repeats: int = Field(5, ge=1, description="Repetitions with other folds.")
+
+
+class Task(Strict):
+    """One diagnosis task; its name is a Snakemake target."""
+
+    datasets: list[Name] = Field(min_length=1, description="Data sets whose scans take part.")
+    label: str = Field(description="Phenotype column of the diagnosis.")
+    classes: dict[str, list[str]] = Field(
+        min_length=2,
+        max_length=2,
+        description="Class name to values of the label column; the second class is the positive.",
+    )
+    exclude: str | None = Field(
+        None, description="Scans that fulfil this pandas query over the scans table are excluded."
+    )
+    protocol: Protocol = Protocol()
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_text(cls, classes: Any) -> Any:
+        if not isinstance(classes, dict):
+            return classes
+        # YAML reads a bare yes, no, on, off as true or false: the column's text would be lost
+        values = [v for vs in classes.values() for v in (vs if isinstance(vs, list) else [vs])]
+        if any(isinstance(v, bool) for v in [*classes, *values]):
+            raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
+        return {
+            str(k): [str(x) for x in (v if isinstance(v, list) else [v])]
+            for k, v in classes.items()
+        }
+
+
+class Finetune(Strict):
+    """Adaptation to the tasks and its baselines."""
+
+    methods: list[
+        Literal["chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"]
+    ] = Field(
+        ["chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
+        description="What is scored, all on the same folds.",
+    )
+    n_bootstrap: int = Field(2000, ge=100, description="Bootstrap draws over participants.")
+    permute_labels: bool = Field(
+        False, description="Shuffle labels between participants: every score must fall to chance."
+    )
+
+
+class Report(Strict):
+    """Appearance of the report."""
+
+    title: str = Field("brainmass", description="Title of the index page.")
+    max_figures: int = Field(6, ge=0, description="Scans shown one by one, at most.")
+
+
+class Resources(Strict):
+    """What one job of a stage asks the scheduler for."""
+
+    cpus_per_task: int = Field(1, ge=1, description="Cores; scans are worked on in parallel.")
+    mem_mb: int = Field(2000, ge=600, description="Memory in MB; doubled at each retry.")
+    runtime: int = Field(60, ge=1, description="Time limit in minutes.")
+    gpus: int = Field(0, ge=0, description="GPUs per machine (pretrain).")
+
+
+DEFAULT_RESOURCES = {
+    "scans": Resources(),
+    "preprocess": Resources(cpus_per_task=2, mem_mb=6000, runtime=720),
+    "timeseries": Resources(cpus_per_task=2, mem_mb=4000, runtime=240),
+    "connectivity": Resources(),
+    "pfc": Resources(),
+    "pretrain": Resources(cpus_per_task=2, mem_mb=8000, runtime=2880),
+    "finetune": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
+    "report": Resources(mem_mb=4000),
+}
