@@ -90,6 +90,36 @@ def read_connectome(config: Config, cohort: pd.DataFrame) -> Connectome | None:
     return Connectome(mean, difference, sum(count), parcels(config, atlas, len(mean)), atlas)
 
 
+def dataset_connectome(config: Config, name: str) -> Connectome | None:
+    """Mean FC over all scans of a data set, whatever their class; one batch in memory at a time.
+
+    Returns
+    -------
+    Connectome or None
+        None if no scan reached FC. `difference` is 0 everywhere.
+    """
+    paths = Paths(config.results)
+    total, n_scans, atlas = np.zeros(1), 0, ""
+    for batch in range(config.datasets[name].batches):
+        fc = read_table(paths.batch("connectivity", name, batch), "connectivity", ["fc"])["fc"]
+        if len(fc):
+            total = total + _rows(fc).sum(0, dtype=np.float64)
+            n_scans += len(fc)
+            atlas = atlas or _atlas_of_batch(paths, name, batch)
+    if not n_scans:
+        return None
+    mean = unvectorise(total / n_scans)
+    atlas = atlas or config.atlas.name
+    labels = parcels(config, atlas, len(mean))
+    return Connectome(mean, np.zeros_like(mean), n_scans, labels, atlas)
+
+
+def _rows(fc: pa.ChunkedArray) -> np.ndarray:
+    """FC vectors (n_scans, n_edges) of a column."""
+    flat = fc.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(fc), -1)
+
+
 def mean_per_class(
     config: Config, used: pd.DataFrame, classes: list[str]
 ) -> tuple[list[np.ndarray], list[int]]:
@@ -104,8 +134,7 @@ def mean_per_class(
             ids = pa.array(scans.loc[scans["class_name"] == name, "scan_id"].tolist(), pa.string())
             rows = table.filter(pc.is_in(table["scan_id"], ids))
             if len(rows):
-                flat = rows["fc"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-                total[k] = total[k] + flat.reshape(len(rows), -1).sum(0, dtype=np.float64)
+                total[k] = total[k] + _rows(rows["fc"]).sum(0, dtype=np.float64)
                 count[k] += len(rows)
     return total, count
 
@@ -113,7 +142,11 @@ def mean_per_class(
 def atlas_name(config: Config, used: pd.DataFrame) -> str:
     """The atlas that the time series of the first used scan carry."""
     first = used.sort_values("scan_id").iloc[0]
-    path = Paths(config.results).batch("timeseries", first["dataset"], int(first["batch"]))
+    return _atlas_of_batch(Paths(config.results), first["dataset"], int(first["batch"]))
+
+
+def _atlas_of_batch(paths: Paths, dataset: str, batch: int) -> str:
+    path = paths.batch("timeseries", dataset, batch)
     if not path.exists():
         return ""
     names = read_table(path, "timeseries", ["atlas"])["atlas"].drop_null().unique().to_pylist()

@@ -56,6 +56,19 @@ def draw_task(
     return pictures
 
 
+def draw_dataset(name: str, connectome: Connectome | None) -> list[Picture]:
+    """Mean FC of a data set and its strongest connections."""
+    n = connectome.n_scans if connectome else 0
+    matrix, no_matrix = figures.draw(partial(figures.fc_matrix, connectome))
+    brain, no_brain = figures.draw(partial(figures.glass_brain, connectome))
+    caption = f"Mean of {n} scan{'s' * (n != 1)}.{_network_sentence(connectome)}"
+    edges = f"The {figures.N_EDGES} largest edges of that mean by absolute value."
+    return [
+        Picture(f"fc_matrix_{name}", f"Mean FC of {name}", caption, matrix, no_matrix),
+        Picture(f"glass_brain_{name}", f"Connections of {name}", edges, brain, no_brain, True),
+    ]
+
+
 def draw_loss(config: Config) -> Picture:
     """The losses of the pre-training."""
     png, missing = figures.draw(partial(figures.loss, read_history(config)))

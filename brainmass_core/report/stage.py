@@ -11,10 +11,10 @@ from brainmass_core.atlas import VORONOI
 from brainmass_core.config import Config, dump_config, stage_hash
 from brainmass_core.paths import Paths
 from brainmass_core.report import cohort as people
-from brainmass_core.report.connectome import atlas_name, read_connectome
+from brainmass_core.report.connectome import dataset_connectome, read_connectome
 from brainmass_core.report.names import METHODS
 from brainmass_core.report.page import render, software
-from brainmass_core.report.pictures import draw_loss, draw_task
+from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
 from brainmass_core.report.scores import score_table, verdict, warnings_of
 from brainmass_core.tables import atomic_path, read_table
 
@@ -82,12 +82,12 @@ def task_page(config: Config, name: str) -> str:
 def index_page(config: Config) -> str:
     """HTML of the front page."""
     tasks = []
-    approximate = False
     for name in config.tasks:
         metrics, cohort = _read(config, name, "metrics"), _read(config, name, "cohort")
         tasks.append(_summary(config, name, metrics, cohort))
-        approximate |= atlas_name(config, cohort[cohort["used"]]) == VORONOI
     datasets = list(config.datasets)
+    connectomes = {name: dataset_connectome(config, name) for name in datasets}
+    approximate = any(c.approximate for c in connectomes.values() if c)
     context = _common(config, None) | {
         "banners": _banners(config, datasets, approximate),
         "tasks": tasks,
@@ -95,6 +95,7 @@ def index_page(config: Config) -> str:
         "flow": people.stage_flow(config, datasets),
         "exclusions": people.exclusions(config, datasets),
         "unmatched": people.unmatched_ids(config, datasets),
+        "connectivity": [p for name, c in connectomes.items() for p in draw_dataset(name, c)],
         "loss": draw_loss(config),
     }
     return render("index.html.jinja", context)

@@ -55,6 +55,10 @@ def test_a_page_names_who_is_missing_and_why(pages, page):
     assert "have no outcome" not in text
 
 
+def test_the_front_page_shows_the_fc_of_every_data_set(pages):
+    assert 'id="figure-fc_matrix_demo"' in pages["index"]
+
+
 def test_the_task_page_names_what_the_task_left_out(pages):
     assert "no value in column &#39;dx&#39;" in pages["demo_task"]
     assert "label 9 is in no class of the task" in pages["demo_task"]

@@ -7,7 +7,7 @@ from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.paths import FIGURES
 from brainmass_core.report import cohort as people
-from brainmass_core.report.connectome import parcels, read_connectome
+from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
 from brainmass_core.report.figures import NotAvailableError, draw, glass_brain
 from brainmass_core.report.pictures import draw_task
 from brainmass_core.report.scores import score_table, verdict, warnings_of
@@ -100,6 +100,14 @@ def test_mean_fc_streamed_over_batches_is_the_mean(study):
     expected = data.fc[patient].mean(0) - data.fc[~patient].mean(0)
     np.testing.assert_allclose(connectome.difference[upper], expected, atol=1e-6)
     assert connectome.n_scans == len(data.fc)
+
+
+def test_mean_fc_of_a_data_set_is_that_of_all_its_scans(study):
+    connectome = dataset_connectome(study.config, "demo")
+    files = sorted((study.config.results / "connectivity" / "demo").glob("*.parquet"))
+    fc = np.concatenate([read_table(f, "connectivity").to_pandas()["fc"].tolist() for f in files])
+    np.testing.assert_allclose(connectome.mean[np.triu_indices(20, 1)], fc.mean(0), atol=1e-6)
+    assert connectome.n_scans == len(fc)
 
 
 def test_parcels_of_a_network_stand_together(study):
