@@ -33,7 +33,10 @@ class Preprocess(Strict):
         0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
     )
     min_mask_dice: float = Field(
-        0.75, ge=0, le=1, description="Least overlap of template and warped brain mask."
+        0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."
+    )
+    min_template_correlation: float = Field(
+        0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
     )
     write_bold: bool = Field(False, description="Also write the preprocessed BOLD (large).")
 

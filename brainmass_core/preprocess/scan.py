@@ -150,13 +150,14 @@ def preprocess_scan(item: Item) -> pa.Table:
         refuse_motion(moved, settings, path)
     with clock.step("anatomical"):
         anatomy = anatomy_of(scan["t1w_path"], item.derivatives, settings, item.key)
+        refuse_normalisation(anatomy, settings, scan["t1w_path"])
     with clock.step("coregistration"):
         found = coregister(moved.boldref, moved.epi_mask, anatomy.t1w, anatomy.tissue.data)
         transforms = ScanTransforms(anatomy.normalisation, found.t1w_to_boldref, moved.motion)
         template = load_template(settings.template, settings.template_mask, settings.resolution)
         epi = moved.boldref.with_data(moved.epi_mask)
         dice = overlap_with_template(epi, template, transforms)
-        refuse_registration(dice, anatomy, settings, path)
+        refuse_registration(dice, settings, path)
     with clock.step("slice_timing"):
         timed = _timed(raw, scan, settings)
         del raw
@@ -222,13 +223,25 @@ def refuse_motion(moved: Moved, settings: Preprocess, path: str) -> None:
         )
 
 
-def refuse_registration(dice: float, anatomy: Anatomy, settings: Preprocess, path: str) -> None:
+def refuse_normalisation(anatomy: Anatomy, settings: Preprocess, path: str | None) -> None:
+    """Raise `ScanFailed` where the T1w does not look like the template."""
+    if not anatomy.template_correlation >= settings.min_template_correlation:
+        raise ScanFailed(
+            f"{path}: the T1w correlates with the template by {anatomy.template_correlation:.3f}, "
+            f"expected at least preprocess.min_template_correlation "
+            f"{settings.min_template_correlation:g}: registration went wrong",
+            "anatomical",
+            "look at the T1w: is it T1-weighted, a whole head, in the right orientation?",
+        )
+
+
+def refuse_registration(dice: float, settings: Preprocess, path: str) -> None:
     """Raise `ScanFailed` where template and BOLD do not overlap."""
     if dice < settings.min_mask_dice:
         raise ScanFailed(
-            f"{path}: the BOLD's brain and the template's overlap with a Dice of {dice:.3f} "
-            f"(T1w-template correlation {anatomy.template_correlation:.3f}), expected at least "
-            f"preprocess.min_mask_dice {settings.min_mask_dice:g}: registration went wrong",
+            f"{path}: the BOLD's brain and the template's overlap with a Dice of {dice:.3f}, "
+            f"expected at least preprocess.min_mask_dice {settings.min_mask_dice:g}: "
+            "registration went wrong",
             "coregistration",
             "look at T1w and BOLD: the same person, the whole head, the right orientation?",
         )
