@@ -32,7 +32,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
         If too many scans fail.
     """
     # here, so that `timeseries` and the report can import this package without ANTs
-    from brainmass_core.preprocess.scan import Item, preprocess_scan
+    from brainmass_core.preprocess.derivatives import Item
+    from brainmass_core.preprocess.scan import preprocess_scan
     from brainmass_core.preprocess.template import load_template
 
     section, paths = config.datasets[dataset], Paths(config.results)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import resource
 import sys
 import time
@@ -17,65 +15,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from nibabel.affines import apply_affine
 
 from brainmass_core.config.stages import Preprocess
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.anatomical import Anatomy, anatomy_of
-from brainmass_core.preprocess.confounds import (
-    compcor,
-    confounds_table,
-    detrended,
-    dvars,
-    save_confounds,
-)
+from brainmass_core.preprocess.confounds import compcor, confounds_table, detrended, dvars
 from brainmass_core.preprocess.coregistration import Coregistered, coregister
+from brainmass_core.preprocess.derivatives import Item, name_of, write_bold, write_derivatives
 from brainmass_core.preprocess.functional import Bold, load_bold, slice_timed
-from brainmass_core.preprocess.grids import Volume, save_image
-from brainmass_core.preprocess.motion import (
-    estimate_motion,
-    framewise_displacement,
-    motion_parameters,
-    realigned_series,
-    resample_volume,
-    rms_displacement,
-)
+from brainmass_core.preprocess.head import Moved, head_motion
+from brainmass_core.preprocess.motion import realigned_series
 from brainmass_core.preprocess.qc import Pictured, qc_figure
-from brainmass_core.preprocess.template import load_template
-from brainmass_core.preprocess.tissues import (
-    bold_brain,
-    epi_brain,
-    noise_regions,
-    overlap_with_template,
-)
-from brainmass_core.preprocess.transforms import ScanTransforms, save_affine, save_motion
-from brainmass_core.tables import PREPROCESS, atomic_path, from_rows
+from brainmass_core.preprocess.template import Template, load_template
+from brainmass_core.preprocess.tissues import bold_brain, noise_regions, overlap_with_template
+from brainmass_core.preprocess.transforms import ScanTransforms
+from brainmass_core.tables import PREPROCESS, from_rows
 
 SPACE = "MNI152"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One scan on its way to a worker.
-
-    Attributes
-    ----------
-    scan : dict
-        Its row of the scans table.
-    settings : Preprocess
-    derivatives : Path
-        Folder of the data set's derivatives.
-    results : Path
-        Folder to which the paths in the table are relative.
-    key : str
-        Hash of the configuration.
-    """
-
-    scan: dict[str, Any]
-    settings: Preprocess
-    derivatives: Path
-    results: Path
-    key: str
 
 
 @dataclass
@@ -94,38 +50,6 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-@dataclass(frozen=True)
-class Moved:
-    """Head motion of a run.
-
-    Attributes
-    ----------
-    motion : ndarray (n_volumes, 4, 4)
-        Reference to volume t, mm.
-    boldref : Volume (x, y, z)
-    epi_mask : ndarray (x, y, z) of bool
-        Brain of `boldref`.
-    parameters : ndarray (n_volumes, 6)
-    displacement : dict
-        ``framewise_displacement`` and ``rmsd`` (n_volumes,), mm.
-    """
-
-    motion: np.ndarray
-    boldref: Volume
-    epi_mask: np.ndarray
-    parameters: np.ndarray
-    displacement: dict[str, np.ndarray]
-
-    @property
-    def mean_fd(self) -> float:
-        """Mean framewise displacement in mm."""
-        return float(np.nanmean(self.displacement["framewise_displacement"]))
-
-    def n_censored(self, threshold: float) -> int:
-        """Volumes with more framewise displacement than `threshold` mm."""
-        return int(np.sum(self.displacement["framewise_displacement"] > threshold))
-
-
 def preprocess_scan(item: Item) -> pa.Table:
     """Estimate everything about one run and write its derivatives.
 
@@ -142,8 +66,8 @@ def preprocess_scan(item: Item) -> pa.Table:
         If the run is too short or moves too much.
     """
     clock, scan, settings = Clock(), item.scan, item.settings
+    path = scan["bold_path"]
     with clock.step("load"):
-        path = scan["bold_path"]
         raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes)
     with clock.step("motion"):
         moved = head_motion(raw, path)
@@ -153,60 +77,67 @@ def preprocess_scan(item: Item) -> pa.Table:
         refuse_normalisation(anatomy, settings, scan["t1w_path"])
     with clock.step("coregistration"):
         found = coregister(moved.boldref, moved.epi_mask, anatomy.t1w, anatomy.tissue.data)
-        transforms = ScanTransforms(anatomy.normalisation, found.t1w_to_boldref, moved.motion)
-        template = load_template(settings.template, settings.template_mask, settings.resolution)
-        epi = moved.boldref.with_data(moved.epi_mask)
-        dice = overlap_with_template(epi, template, transforms)
+        dice = mask_dice(moved, anatomy, found, settings)
         refuse_registration(dice, settings, path)
     with clock.step("slice_timing"):
         timed = _timed(raw, scan, settings)
         del raw
     with clock.step("confounds"):
         confounds, quality, mask = nuisance(timed, moved, anatomy, found, scan, settings)
-    with clock.step("write"):
-        files = _write(item, moved, found, anatomy, confounds, mask)
-        if settings.write_bold:
-            files["bold_preproc"] = _write_bold(item, timed, moved)
-    with clock.step("qc"):
-        files["qc_figure"] = _name(item, "desc-qc_bold.png")
-        title = (
-            f"{scan['scan_id']}   mean FD {moved.mean_fd:.3f} mm   Dice with template {dice:.3f}   "
-            f"T1w-template r {anatomy.template_correlation:.3f}   boundary cost {found.cost:.3f}"
-        )
-        shown = Pictured(
-            *(title, anatomy.t1w, anatomy.tissue, moved.boldref, template, transforms),
-            confounds,
-            settings.fd_threshold,
-        )
-        qc_figure(files["qc_figure"], shown)
-    row = {
+    quality |= {
         "n_volumes": len(moved.motion),
         "n_volumes_censored": moved.n_censored(settings.fd_threshold),
         "mean_fd": moved.mean_fd,
-        **quality,
         "mask_dice": dice,
         "template_correlation": anatomy.template_correlation,
         "coregistration_cost": found.cost,
     }
-    return _row(item, files, clock, row)
+    with clock.step("write"):
+        files = write_derivatives(item, moved, found, anatomy, confounds, mask)
+        if settings.write_bold:
+            files["bold_preproc"] = write_bold(item, timed, moved)
+    with clock.step("qc"):
+        files["qc_figure"] = _picture(item, moved, anatomy, found, confounds, quality)
+    return _row(item, files, clock, quality)
 
 
-def head_motion(bold: Bold, path: str) -> Moved:
-    """Motion of a run, about the centre of its brain.
+def mask_dice(moved: Moved, anatomy: Anatomy, found: Coregistered, settings: Preprocess) -> float:
+    """Overlap of the BOLD's brain with the template's, see `overlap_with_template`."""
+    epi = moved.boldref.with_data(moved.epi_mask)
+    transforms = ScanTransforms(anatomy.normalisation, found.t1w_to_boldref, moved.motion)
+    return overlap_with_template(epi, _template(settings), transforms)
 
-    It is estimated before slice timing is corrected, as fMRIPrep does: interpolation in time
-    blurs jerks and makes the framewise displacement of restless runs a tenth too small.
-    """
-    motion, reference = estimate_motion(bold.data, bold.affine)
-    boldref = Volume(reference, bold.affine)
-    mask = epi_brain(boldref, path)
-    centre = apply_affine(bold.affine, np.argwhere(mask).mean(axis=0))
-    parameters = motion_parameters(motion, centre)
-    displacement = {
-        "framewise_displacement": framewise_displacement(parameters),
-        "rmsd": rms_displacement(motion, centre),
-    }
-    return Moved(motion, boldref, mask, parameters, displacement)
+
+def _template(settings: Preprocess) -> Template:
+    return load_template(settings.template, settings.template_mask, settings.resolution)
+
+
+def _picture(
+    item: Item,
+    moved: Moved,
+    anatomy: Anatomy,
+    found: Coregistered,
+    confounds: pd.DataFrame,
+    quality: dict[str, Any],
+) -> Path:
+    path = name_of(item, "desc-qc_bold.png")
+    shown = Pictured(
+        title=(
+            f"{item.scan['scan_id']}   mean FD {quality['mean_fd']:.3f} mm   "
+            f"Dice with template {quality['mask_dice']:.3f}   "
+            f"T1w-template r {quality['template_correlation']:.3f}   "
+            f"boundary cost {quality['coregistration_cost']:.3f}"
+        ),
+        t1w=anatomy.t1w,
+        tissue=anatomy.tissue,
+        boldref=moved.boldref,
+        template=_template(item.settings),
+        transforms=ScanTransforms(anatomy.normalisation, found.t1w_to_boldref, moved.motion),
+        confounds=confounds,
+        fd_threshold=item.settings.fd_threshold,
+    )
+    qc_figure(path, shown)
+    return path
 
 
 def refuse_motion(moved: Moved, settings: Preprocess, path: str) -> None:
@@ -288,64 +219,6 @@ def nuisance(
     tsnr = np.median(series.mean(axis=0)[noise > 0] / noise[noise > 0])
     quality = {"std_dvars": float(np.nanmean(change[1])), "tsnr": float(tsnr)}
     return confounds, quality, mask
-
-
-def _name(item: Item, suffix: str) -> Path:
-    """Path of a derivative of the run."""
-    path = Path(item.scan["bold_path"])
-    stem = re.sub(r"(_bold)?\.nii(\.gz)?$", "", path.name)
-    places = [item.scan["participant_id"], item.scan["session"]]
-    prefixes = ["sub-", "ses-"]
-    parts = [p if p.startswith(x) else x + p for p, x in zip(places, prefixes, strict=True) if p]
-    return item.derivatives.joinpath(*parts, "func", f"{stem}_{suffix}")
-
-
-def _write(
-    item: Item,
-    moved: Moved,
-    found: Coregistered,
-    anatomy: Anatomy,
-    confounds: pd.DataFrame,
-    mask: np.ndarray,
-) -> dict[str, Path]:
-    files = {
-        "coregistration": _name(item, "from-T1w_to-boldref_mode-points_xfm.txt"),
-        "motion": _name(item, "from-boldref_to-orig_mode-points_xfm.npy"),
-        "confounds": _name(item, "desc-confounds_timeseries.tsv"),
-        "boldref": _name(item, "desc-hmc_boldref.nii.gz"),
-        "bold_mask": _name(item, "desc-brain_mask.nii.gz"),
-    }
-    save_affine(files["coregistration"], found.t1w_to_boldref)
-    save_motion(files["motion"], moved.motion)
-    save_confounds(files["confounds"], confounds)
-    _write_sidecar(files["confounds"].with_suffix(".json"), confounds)
-    levels = np.clip(np.rint(moved.boldref.data), -32768, 32767)
-    exact = np.abs(moved.boldref.data).max() > 100  # int16 would lose small intensities
-    reference = levels.astype(np.int16) if exact else moved.boldref.data.astype(np.float32)
-    save_image(files["boldref"], moved.boldref.with_data(reference))
-    save_image(files["bold_mask"], moved.boldref.with_data(mask.astype(np.uint8)))
-    return {**anatomy.files, **files}
-
-
-def _write_sidecar(path: Path, confounds: pd.DataFrame) -> None:
-    """Say of each component where it comes from, as `nilearn.interfaces.fmriprep` wants it."""
-    about = {
-        name: {"Method": "aCompCor", "Mask": "combined", "Retained": True}
-        for name in map(str, confounds)
-        if name.startswith("a_comp_cor_")
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
-
-
-def _write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
-    """The realigned run on its own grid."""
-    path = _name(item, "desc-preproc_bold.nii.gz")
-    data = np.empty_like(bold.data)
-    for t, motion in enumerate(moved.motion):
-        data[..., t] = resample_volume(bold.data[..., t], bold.affine, motion)
-    save_image(path, Volume(data, bold.affine), item.scan["t_r"])
-    return path
 
 
 def _row(item: Item, files: dict[str, Path], clock: Clock, row: dict[str, Any]) -> pa.Table:

@@ -19,7 +19,8 @@ from brainmass_core.config import Config, load_config, stage_hash
 from brainmass_core.manifest import ScanExcluded, ScanFailed, read_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.preprocess import anatomical
-from brainmass_core.preprocess.scan import Item, preprocess_scan
+from brainmass_core.preprocess.derivatives import Item
+from brainmass_core.preprocess.scan import preprocess_scan
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.tables import PREPROCESS, read_table
 
