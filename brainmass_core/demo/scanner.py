@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy.ndimage import map_coordinates, spline_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter, uniform_filter
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.demo.dynamics import at_times, low_frequency
@@ -69,8 +69,10 @@ def head_at_rest(rng: np.random.Generator, head: Head, pose: np.ndarray, voxel_s
     parcels = maps.sample("parcels", points, order=0).reshape(shape)
     csf = maps.sample("csf", points).reshape(shape)
     white = maps.sample("white_matter", points).reshape(shape)
+    # as wide as a voxel; a box of an even number of points would shift the head by half a point
+    blurred = gaussian_filter(epi, voxel_size / FINE / np.sqrt(12))
     return Rest(
-        level=spline_filter(uniform_filter(epi, voxel_size / FINE), order=3),
+        level=spline_filter(blurred, order=3),
         # the packaged grey-matter mask is generous: activity follows the share of grey matter
         weight=epi * (parcels > 0) * np.clip(1 - csf - white, 0, 1),
         parcels=parcels,
