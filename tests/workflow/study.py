@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -137,9 +139,21 @@ def snakemake(folder: Path, *arguments: str, timeout: float = 900) -> subprocess
 
 
 def kill_when(
-    folder: Path, ready: Callable[[], bool], jobs_too: bool, *targets: str, timeout: float = 300
+    folder: Path, ready: Callable[[], bool], whom: str, *targets: str, timeout: float = 300
 ) -> bool:
-    """Start Snakemake, kill -9 as soon as `ready`; return whether that came before its end."""
+    """Start Snakemake and kill -9 as soon as `ready`.
+
+    Parameters
+    ----------
+    whom : str
+        ``all``: Snakemake and its jobs. ``snakemake``: it alone, its jobs live on. ``job``: the
+        running jobs, after which Snakemake ends by itself.
+
+    Returns
+    -------
+    bool
+        Whether something was killed before the run came to its end.
+    """
     process = subprocess.Popen(
         command("--cores", "2", *targets),
         cwd=folder,
@@ -152,11 +166,25 @@ def kill_when(
     while process.poll() is None and not ready() and time.monotonic() < end:
         time.sleep(0.01)
     killed = process.poll() is None
-    if killed and jobs_too:
+    if killed and whom == "all":
         os.killpg(process.pid, signal.SIGKILL)
-    elif killed:
+    elif killed and whom == "snakemake":
         process.kill()
+    elif killed:
+        killed = kill_jobs(process.pid)
     process.wait()
+    return killed
+
+
+def kill_jobs(snakemake_pid: int) -> bool:
+    """kill -9 every `brainmass` process below a Snakemake; whether there was one."""
+    below = psutil.Process(snakemake_pid).children(recursive=True)
+    killed = False
+    for process in below:
+        with contextlib.suppress(psutil.Error):
+            if any(Path(word).name == "brainmass" for word in process.cmdline()[:2]):
+                process.kill()
+                killed = True
     return killed
 
 

@@ -45,9 +45,9 @@ def go_on_and_compare(
         assert again == [], f"{stage}: finished scans were done again"
 
 
-@pytest.mark.parametrize("jobs_too", [True, False], ids=["all", "snakemake-only"])
+@pytest.mark.parametrize("whom", ["all", "snakemake", "job"])
 @pytest.mark.parametrize("stage", [*SERIES_STAGES, "pretrain", "finetune", "report"])
-def test_a_killed_run_goes_on(stage, jobs_too, finished_study, ready_series, tmp_path):
+def test_a_killed_run_goes_on(stage, whom, finished_study, ready_series, tmp_path):
     study.write_config(tmp_path, study.ready_series_config(ready_series))
     results = tmp_path / "results"
 
@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on(stage, jobs_too, finished_study, ready_series, tmp
             return any(results.glob("work/pretrain/*/*/*/step-*"))
         return any((results / "logs" / stage).glob("*.log"))
 
-    assert study.kill_when(tmp_path, ready, jobs_too), f"the run ended before {stage}"
+    assert study.kill_when(tmp_path, ready, whom), f"the run ended before {stage}"
     before = {s: kept(results, s) for s in SERIES_STAGES if kept(results, s)}
     go_on_and_compare(tmp_path, finished_study, before)
 
@@ -74,10 +74,16 @@ def raw_study(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("stage", "jobs_too"),
-    [("demo", True), ("scans", True), ("preprocess", True), ("preprocess", False)],
+    ("stage", "whom"),
+    [
+        ("demo", "all"),
+        ("scans", "all"),
+        ("preprocess", "all"),
+        ("preprocess", "snakemake"),
+        ("preprocess", "job"),
+    ],
 )
-def test_a_killed_run_from_raw_bids_goes_on(stage, jobs_too, raw_study, tmp_path):
+def test_a_killed_run_from_raw_bids_goes_on(stage, whom, raw_study, tmp_path):
     study.write_config(tmp_path, study.raw_bids_config())
     results = tmp_path / "results"
 
@@ -86,6 +92,6 @@ def test_a_killed_run_from_raw_bids_goes_on(stage, jobs_too, raw_study, tmp_path
             return len(kept(results, stage)) >= 1
         return any((results / "logs" / stage).glob("*.log"))
 
-    assert study.kill_when(tmp_path, ready, jobs_too, "connectivity"), f"ended before {stage}"
+    assert study.kill_when(tmp_path, ready, whom, "connectivity"), f"ended before {stage}"
     before = {"preprocess": kept(results, "preprocess")} if stage == "preprocess" else {}
     go_on_and_compare(tmp_path, raw_study, before, "connectivity")
