@@ -14,13 +14,22 @@ STAGES = (
     "preprocess",
     "timeseries",
     "connectivity",
+    "quality",
     "pfc",
     "pretrain",
     "finetune",
     "report",
 )
 Stage = Literal[
-    "scans", "preprocess", "timeseries", "connectivity", "pfc", "pretrain", "finetune", "report"
+    "scans",
+    "preprocess",
+    "timeseries",
+    "connectivity",
+    "quality",
+    "pfc",
+    "pretrain",
+    "finetune",
+    "report",
 ]
 NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]

@@ -119,6 +119,8 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         }
     if stage == "connectivity":
         return {"before": before("timeseries"), "connectivity": part("connectivity")}
+    if stage == "quality":
+        return {"before": before("connectivity"), "quality": part("quality")}
     if stage == "pfc":
         return {"before": before("timeseries"), "pfc": part("pfc"), "seed": config.seed}
     if stage == "pretrain":

@@ -14,18 +14,19 @@ from pydantic import Field, model_validator
 
 from brainmass_core.config.base import STAGES, Name, Stage, Strict, near_miss
 from brainmass_core.config.inputs import Atlas, Dataset
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.stages import (
     DEFAULT_RESOURCES,
     Connectivity,
     Finetune,
     Pfc,
-    Preprocess,
     Pretrain,
+    Quality,
     Report,
     Resources,
     Task,
-    Timeseries,
 )
+from brainmass_core.config.timeseries import Timeseries
 
 
 class Config(Strict):
@@ -44,6 +45,7 @@ class Config(Strict):
     preprocess: Preprocess = Preprocess()
     timeseries: Timeseries = Timeseries()
     connectivity: Connectivity = Connectivity()
+    quality: Quality = Quality()
     pfc: Pfc = Pfc()
     pretrain: Pretrain = Pretrain()
     tasks: dict[Name, Task] = Field(default_factory=dict, description="Tasks by name.")

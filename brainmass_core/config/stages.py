@@ -2,90 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from brainmass_core.config.base import Name, Strict, existing
-
-
-class Preprocess(Strict):
-    """Estimation of masks, transforms, motion, confounds and quality."""
-
-    template: Path | None = Field(
-        None, description="T1w template with skull. Default: nilearn's packaged ICBM152 2009a."
-    )
-    template_mask: Path | None = Field(None, description="Brain mask of `template`.")
-    resolution: float = Field(
-        2.0, ge=1, le=6, description="Voxel edge in mm at which the T1w is registered."
-    )
-    registration: Literal["affine", "syn_fast", "syn"] = Field(
-        "syn", description="T1w to template. `syn`: CC radius 2; `syn_fast`: mutual information."
-    )
-    n_dummy_volumes: int = Field(0, ge=0, description="Volumes dropped at the start of each run.")
-    slice_timing: bool = Field(True, description="Correct slice timing where the sidecar has it.")
-    min_volumes: int = Field(40, ge=10, description="Shorter runs are excluded.")
-    max_mean_fd: float | None = Field(
-        0.5, gt=0, description="Runs with a larger mean framewise displacement (mm) are excluded."
-    )
-    fd_threshold: float = Field(
-        0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
-    )
-    min_mask_dice: float = Field(
-        0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."
-    )
-    min_template_correlation: float = Field(
-        0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
-    )
-    write_bold: bool = Field(False, description="Also write the preprocessed BOLD (large).")
-
-    @field_validator("template", "template_mask")
-    @classmethod
-    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        return path if path is None else existing(path, info)
-
-
-class Timeseries(Strict):
-    """From BOLD to clean parcel series: one interpolation, parcel means, nuisance regression."""
-
-    denoise: str = Field("cpac-default", description="Name of this set of choices, for the record.")
-    motion: Literal["none", "6", "24_lag", "24_derivative"] = Field(
-        "24_lag",
-        description="Motion regressors: `24_lag` is Friston-24 as in C-PAC, `24_derivative` as in "
-        "fMRIPrep.",
-    )
-    n_compcor: int = Field(5, ge=0, description="aCompCor components from white matter and CSF.")
-    csf: bool = Field(True, description="Mean CSF signal as a regressor.")
-    white_matter: bool = Field(False, description="Mean white-matter signal as a regressor.")
-    global_signal: bool = Field(False, description="Global signal as a regressor.")
-    polynomial_order: int = Field(2, ge=0, le=5, description="Order of the polynomial drift.")
-    low_hz: float | None = Field(0.01, gt=0, description="Lower band-pass limit in Hz.")
-    high_hz: float | None = Field(0.1, gt=0, description="Upper band-pass limit in Hz.")
-    order: Literal["regress_then_filter", "joint"] = Field(
-        "regress_then_filter",
-        description="`regress_then_filter` as in C-PAC; `joint` orthogonalises both in one model.",
-    )
-    resolution: float = Field(
-        3.0, ge=1, le=6, description="Voxel edge in mm of the grid on which parcels are averaged."
-    )
-    min_coverage: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="A parcel of which a smaller share is covered counts as empty and is set to "
-        "NaN. Signal loss above the sinuses and ears covers 0.2 to 0.5 of the limbic parcels in "
-        "ordinary runs; each parcel's coverage is in the table.",
-    )
-    max_empty_rois: int = Field(
-        0, ge=0, description="Scans with more empty or constant parcels are excluded."
-    )
-
-    @model_validator(mode="after")
-    def _band(self) -> Timeseries:
-        if self.low_hz and self.high_hz and self.low_hz >= self.high_hz:
-            raise ValueError(f"low_hz {self.low_hz} must be below high_hz {self.high_hz}")
-        return self
+from brainmass_core.config.base import Name, Strict
 
 
 class Connectivity(Strict):
@@ -93,6 +14,25 @@ class Connectivity(Strict):
 
     estimator: Literal["pearson", "ledoit_wolf"] = Field(
         "pearson", description="`ledoit_wolf` is nilearn's default, used by the released BrainMass."
+    )
+
+
+class Quality(Strict):
+    """What the pages of single scans and of the cohort show; nothing is decided here."""
+
+    pages: Literal["all", "flagged", "none"] = Field(
+        "all",
+        description="Scans that get a page of their own: all, those that stand out or were "
+        "refused, or none. A page weighs about half a megabyte.",
+    )
+    outlier_z: float = Field(
+        3.5,
+        gt=0,
+        description="A scan stands out where a measure lies more than this many robust standard "
+        "deviations (median absolute deviation) on the bad side of the data set's median.",
+    )
+    group_column: str | None = Field(
+        None, description="Phenotype column whose groups are compared, such as the diagnosis."
     )
 
 
@@ -212,6 +152,7 @@ DEFAULT_RESOURCES = {
     "preprocess": Resources(cpus_per_task=2, mem_mb=6000, runtime=720),
     "timeseries": Resources(cpus_per_task=2, mem_mb=4000, runtime=240),
     "connectivity": Resources(),
+    "quality": Resources(mem_mb=4000),
     "pfc": Resources(),
     "pretrain": Resources(cpus_per_task=2, mem_mb=8000, runtime=2880),
     "finetune": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),

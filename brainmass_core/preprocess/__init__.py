@@ -54,6 +54,10 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
             derivatives=Paths(results).derivatives(dataset),
             results=results,
             key=key,
+            steps=Paths(results).work("preprocess", dataset, batch)
+            / key
+            / "steps"
+            / row["scan_id"],
         )
         for row in rows
         if row["batch"] == batch and row["excluded_reason"] is None

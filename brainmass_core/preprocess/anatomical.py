@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from brainmass_core.config.hashing import fingerprint
-from brainmass_core.config.stages import Preprocess
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.functional import DAMAGED, check_affine
 from brainmass_core.preprocess.grids import (

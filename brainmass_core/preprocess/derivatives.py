@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmass_core.config.stages import Preprocess
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess.anatomical import Anatomy
 from brainmass_core.preprocess.confounds import save_confounds
 from brainmass_core.preprocess.coregistration import Coregistered
@@ -38,6 +38,8 @@ class Item:
         Folder to which the paths in the table are relative.
     key : str
         Hash of the configuration.
+    steps : Path
+        Where results of finished steps are kept while the scan is worked on.
     """
 
     scan: dict[str, Any]
@@ -45,6 +47,7 @@ class Item:
     derivatives: Path
     results: Path
     key: str
+    steps: Path
 
 
 def name_of(item: Item, suffix: str) -> Path:

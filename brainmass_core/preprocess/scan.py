@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from brainmass_core.config.stages import Preprocess
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.anatomical import Anatomy, anatomy_of
 from brainmass_core.preprocess.confounds import compcor, confounds_table, detrended, dvars
@@ -68,7 +68,8 @@ def preprocess_scan(item: Item) -> pa.Table:
     clock, scan, settings = Clock(), item.scan, item.settings
     path = scan["bold_path"]
     with clock.step("load"):
-        raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes)
+        n_dummy = 0 if settings.n_dummy_volumes == "auto" else settings.n_dummy_volumes
+        raw = load_bold(path, n_dummy, settings.min_volumes)
     with clock.step("motion"):
         moved = head_motion(raw, path)
         refuse_motion(moved, settings, path)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.polynomial.legendre import legvander
 
-from brainmass_core.config.stages import Timeseries
+from brainmass_core.config.timeseries import Timeseries
 
 MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 # squares of millimetre motion and offsets of thousands meet in one design, so rank needs a margin

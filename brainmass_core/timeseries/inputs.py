@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.config import Config
-from brainmass_core.config.stages import Timeseries
+from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table
@@ -90,7 +90,9 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
             settings=config.timeseries,
             orientation=section.orientation,
             slice_timing=config.preprocess.slice_timing,
-            n_dummy_volumes=config.preprocess.n_dummy_volumes,
+            n_dummy_volumes=0
+            if config.preprocess.n_dummy_volumes == "auto"
+            else config.preprocess.n_dummy_volumes,
             min_volumes=config.preprocess.min_volumes,
             max_mean_fd=config.preprocess.max_mean_fd,
             fd_threshold=config.preprocess.fd_threshold,

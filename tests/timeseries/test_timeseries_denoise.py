@@ -8,7 +8,7 @@ import pytest
 from nilearn.signal import clean as nilearn_clean
 
 from brainmass_core.config import list_presets, parse_config
-from brainmass_core.config.stages import Timeseries
+from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.timeseries.denoise import (
     MOTION,
     ConfoundsError,

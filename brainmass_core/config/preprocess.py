@@ -1,0 +1,122 @@
+"""Section ``preprocess``: estimation of masks, transforms, motion, confounds and quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from brainmass_core.config.base import Strict, existing
+
+
+class Engines(Strict):
+    """Which program does a step. `embedded` needs nothing but this package.
+
+    `ants`, `fsl` and `afni` call the programs of these packages through nipype, except that
+    `motion: ants` works in process; `simpleitk` needs the extra of that name.
+    """
+
+    bias_correction: Literal["embedded", "ants"] = Field("embedded", description="N4.")
+    brain_extraction: Literal["embedded", "ants", "fsl", "afni"] = Field(
+        "embedded",
+        description="`embedded`: the template's mask through affine and SyN; `ants`: "
+        "antsBrainExtraction; `fsl`: BET; `afni`: 3dSkullStrip.",
+    )
+    segmentation: Literal["embedded", "ants", "fsl"] = Field(
+        "embedded",
+        description="`embedded`: Gaussian mixture with the template's priors; `ants`: Atropos; "
+        "`fsl`: FAST.",
+    )
+    normalisation: Literal["embedded", "ants", "fsl"] = Field(
+        "embedded",
+        description="`embedded`: ANTs in process; `ants`: antsRegistration; `fsl`: FLIRT and "
+        "FNIRT.",
+    )
+    despike: Literal["embedded", "afni"] = Field("embedded", description="`afni`: 3dDespike.")
+    slice_timing: Literal["embedded", "fsl", "afni"] = Field(
+        "embedded", description="`embedded`: Fourier; `fsl`: slicetimer; `afni`: 3dTshift."
+    )
+    motion: Literal["embedded", "ants", "simpleitk", "fsl", "afni"] = Field(
+        "embedded",
+        description="`embedded`: Gauss-Newton least squares; `fsl`: MCFLIRT; `afni`: 3dvolreg.",
+    )
+    coregistration: Literal["embedded", "ants", "fsl"] = Field(
+        "embedded",
+        description="`embedded`: mutual information, then the white-matter boundary; `ants`: "
+        "rigid antsRegistration; `fsl`: FLIRT with BBR.",
+    )
+    distortion: Literal["embedded", "fsl"] = Field(
+        "embedded", description="`fsl`: topup, or PRELUDE for phase differences."
+    )
+
+
+class Preprocess(Strict):
+    """Estimation of masks, transforms, motion, confounds and quality."""
+
+    template: Path | None = Field(
+        None, description="T1w template with skull. Default: nilearn's packaged ICBM152 2009a."
+    )
+    template_mask: Path | None = Field(None, description="Brain mask of `template`.")
+    resolution: float = Field(
+        2.0, ge=1, le=6, description="Voxel edge in mm at which the T1w is registered."
+    )
+    registration: Literal["affine", "syn_fast", "syn"] = Field(
+        "syn", description="T1w to template. `syn`: CC radius 2; `syn_fast`: mutual information."
+    )
+    engines: Engines = Engines()
+    n_dummy_volumes: int | Literal["auto"] = Field(
+        "auto",
+        ge=0,
+        description="Volumes dropped at the start of each run. `auto`: those whose mean intensity "
+        "shows that the magnetisation is not yet in its steady state; their number is in the "
+        "table.",
+    )
+    despike: bool = Field(False, description="Pull in single outlying values of each voxel.")
+    slice_timing: bool = Field(True, description="Correct slice timing where the sidecar has it.")
+    distortion: Literal["none", "fieldmap", "fieldmap_less", "any"] = Field(
+        "fieldmap",
+        description="Correction of the distortion along the phase-encoding axis. `fieldmap`: "
+        "where the data set has a fieldmap for the run; `fieldmap_less`: registration to the T1w, "
+        "along that axis only; `any`: the first where it can be had, else the second.",
+    )
+    min_volumes: int = Field(40, ge=10, description="Shorter runs are excluded.")
+    max_mean_fd: float | None = Field(
+        0.5, gt=0, description="Runs with a larger mean framewise displacement (mm) are excluded."
+    )
+    fd_threshold: float = Field(
+        0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
+    )
+    max_censored_fraction: float | None = Field(
+        None, gt=0, le=1, description="Runs with a larger share of such volumes are excluded."
+    )
+    max_std_dvars: float | None = Field(
+        None, gt=0, description="Runs with a larger mean standardised DVARS are excluded."
+    )
+    min_tsnr: float | None = Field(
+        None, gt=0, description="Runs with a smaller median temporal SNR are excluded."
+    )
+    min_mask_dice: float = Field(
+        0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."
+    )
+    min_template_correlation: float = Field(
+        0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
+    )
+    max_coregistration_cost: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Runs with a larger boundary cost fail; 1 means that the BOLD shows no white "
+        "matter where the T1w has it.",
+    )
+    derivatives: Literal["full", "minimal"] = Field(
+        "full",
+        description="`full`: BIDS derivatives with sidecars, tissue maps and pictures; `minimal`: "
+        "only what later stages read, for large cohorts.",
+    )
+    write_bold: bool = Field(False, description="Also write the preprocessed BOLD (large).")
+
+    @field_validator("template", "template_mask")
+    @classmethod
+    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return path if path is None else existing(path, info)
