@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -65,9 +65,8 @@ class Preprocess(Strict):
         "syn", description="T1w to template. `syn`: CC radius 2; `syn_fast`: mutual information."
     )
     engines: Engines = Engines()
-    n_dummy_volumes: int | Literal["auto"] = Field(
+    n_dummy_volumes: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
-        ge=0,
         description="Volumes dropped at the start of each run. `auto`: those whose mean intensity "
         "shows that the magnetisation is not yet in its steady state; their number is in the "
         "table.",
