@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -30,7 +31,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from brainmass_core.config import Config, fingerprint, stage_hash
-from brainmass_core.manifest import Entry, ScanFailed, write_manifest
+from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.tables import atomic_path, from_rows, write_table
 from brainmass_core.workers import in_processes, single_threaded
@@ -206,8 +207,8 @@ def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry
     try:
         return entry, process(item).cast(job.schema)
     except ScanFailed as outcome:
-        told = {name: getattr(outcome, name) for name in ("status", "reason", "step", "remedy")}
-        return replace(entry, **told), None
+        names = ("status", "reason", "step", "remedy", "measured")
+        return replace(entry, **{name: getattr(outcome, name) for name in names}), None
     except (Exception, SystemExit) as error:  # a library that calls exit must not end the batch
         if isinstance(error, OSError) and error.errno in STOP:
             raise
@@ -229,7 +230,12 @@ def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
             pq.write_table(table, path, compression="none")
     _file(job, entry.scan_id, "item").write_text(fingerprint(item))
     with atomic_path(_file(job, entry.scan_id, "json")) as path:
-        path.write_text(json.dumps(asdict(entry)))
+        path.write_text(json.dumps(asdict(entry), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's, anything else as text, for JSON."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
 def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
@@ -245,6 +251,7 @@ def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
     file.write_text("".join(traceback.format_exception(error)))
     reason = f"{type(error).__name__}: {error}"
     entry = replace(entry, status="failed", reason=reason, log=str(file), step=_where(error))
+    entry = replace(entry, measured=getattr(error, "measured", {}))
     return replace(entry, remedy=_more_memory(job)) if isinstance(error, MemoryError) else entry
 
 
@@ -295,8 +302,7 @@ def _publish(job: Job, entries: list[Entry]) -> None:
         if entry.status == "ok":
             tables.append(pq.ParquetFile(_file(job, entry.scan_id, "parquet")).read())
         elif "status" in job.schema.names:
-            row = {"scan_id": entry.scan_id, "status": entry.status, "reason": entry.reason}
-            tables.append(from_rows([row], job.schema))
+            tables.append(from_rows([row_of(entry, job.schema)], job.schema))
     table = pa.concat_tables([t.cast(job.schema) for t in tables])
     try:
         path = job.paths.batch(job.stage, job.dataset, job.batch)

@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import parse_config
-from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.manifest import ScanExcluded, ScanFailed, measured_so_far
 from brainmass_core.tables import from_rows
 
 SCHEMA = pa.schema(
@@ -24,14 +25,25 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
+MEASURED_SCHEMA = pa.schema(
+    [
+        *SCHEMA,
+        ("step", pa.string()),
+        ("seconds", pa.float64()),
+        ("peak_rss", pa.float64()),
+        ("n_volumes", pa.int64()),
+        ("mean_fd", pa.float64()),
+        ("seconds_per_step", pa.map_(pa.string(), pa.float64())),
+    ]
+)
 
 
-def job(results: Path, **over: object) -> Job:
+def job(results: Path, schema: pa.Schema = SCHEMA, **over: object) -> Job:
     """A job of one batch below a results folder."""
     dataset = {"kind": "bids", "role": "internal", "path": str(results.parent)}
     limit = over.pop("max_failed_fraction", 1.0)
     raw = {"results": str(results), "max_failed_fraction": limit, "datasets": {"demo": dataset}}
-    return Job(parse_config(raw), "preprocess", "demo", 0, SCHEMA, **over)
+    return Job(parse_config(raw), "preprocess", "demo", 0, schema, **over)
 
 
 def items(n: int, calls: Path, **kinds: str) -> dict[str, dict]:
@@ -59,7 +71,7 @@ def process(item: dict) -> pa.Table:
         kind = "ok" if (folder / "mended").exists() else "failed"
     if kind == "failed":
         raise ScanFailed("t_r is 0, expected more than 0", step="header", remedy="mend the sidecar")
-    if kind == "excluded":
+    if kind in ("excluded", "odd"):
         raise ScanExcluded("mean_fd 0.9 mm is above 0.5 mm", step="motion")
     if kind == "bug":
         return pa.table({"value": [1 / 0]})
@@ -78,6 +90,16 @@ def process(item: dict) -> pa.Table:
         time.sleep(0.5)
     row = {"scan_id": item["scan_id"], "status": "ok", "value": item["value"]}
     return from_rows([row], SCHEMA)
+
+
+def measuring(item: dict) -> pa.Table:
+    """Measure, then end as the item's kind says."""
+    known = {"n_volumes": np.int32(200), "not_a_column": 1.0}
+    with measured_so_far(known):
+        known |= {"mean_fd": np.float32(0.75), "seconds_per_step": [("motion", 2.5)]}
+        if item["kind"] == "odd":
+            known["n_volumes"] = "many"
+        return process(item)
 
 
 def called(calls: Path) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers import it by name
 
-from batch_processes import SCHEMA, called, items, job, process
+from batch_processes import MEASURED_SCHEMA, SCHEMA, called, items, job, measuring, process
 
 from brainmass_core.batch import BatchError, run_batch
 from brainmass_core.manifest import read_manifest
@@ -91,6 +91,27 @@ def test_the_tables_carry_the_hash_of_their_configuration(tmp_path: Path) -> Non
     run_batch(one, items(1, tmp_path / "calls"), process)
     for path in (one.paths.batch, one.paths.manifest):
         assert config_hash_of(path("preprocess", "demo", 0)) == one.config_hash
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_was_measured_before_the_end_stands_in_the_row(tmp_path: Path, threads: int) -> None:
+    kinds = {"scan_0": "failed", "scan_1": "excluded", "scan_2": "bug", "scan_3": "odd"}
+    calls = tmp_path / "calls"
+    work = items(4, calls, **kinds)
+    one = job(tmp_path / "r", MEASURED_SCHEMA, threads=threads)
+    for _ in range(2):  # the second time, those that were excluded are taken from disk
+        run_batch(one, work, measuring)
+        for row in rows(tmp_path / "r"):
+            odd = row["scan_id"] == "scan-3"
+            assert row["mean_fd"] == 0.75
+            assert row["n_volumes"] == (None if odd else 200)
+            assert row["seconds_per_step"] == [("motion", 2.5)]
+            assert row["seconds"] > 0
+            assert row["peak_rss"] > 10
+            assert row["reason"]
+        assert [r["step"] for r in rows(tmp_path / "r")] == ["header", "motion", "", "motion"]
+    assert called(calls).count("scan-1") == 1
+    assert called(calls).count("scan-0") == 2
 
 
 # --- going on -------------------------------------------------------------------------------------

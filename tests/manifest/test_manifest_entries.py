@@ -13,6 +13,7 @@ from brainmass_core.manifest import (
     Entry,
     ScanExcluded,
     ScanFailed,
+    measured_so_far,
     read_manifest,
     read_manifests,
     write_manifest,
@@ -60,7 +61,29 @@ def test_all_manifests_make_one_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "status"), [(ScanFailed, "failed"), (ScanExcluded, "excluded")])
 def test_an_outcome_crosses_processes_whole(kind: type[ScanFailed], status: str) -> None:
-    outcome = pickle.loads(pickle.dumps(kind("why", step="where", remedy="how")))
+    measured = {"mean_fd": 0.7}
+    whole = kind("why", step="where", remedy="how", measured=measured)
+    outcome = pickle.loads(pickle.dumps(whole))
     told = (outcome.status, outcome.reason, outcome.step, outcome.remedy, str(outcome))
     assert told == (status, "why", "where", "how", "why")
+    assert outcome.measured == measured
     assert isinstance(outcome, kind)
+
+
+def excluded_within(outer: dict[str, float]) -> None:
+    with measured_so_far(outer):
+        outer["tsnr"] = 40.0
+        with measured_so_far({"mean_fd": 0.2, "n_volumes": 100}):
+            raise ScanExcluded("why", measured={"mean_fd": 0.3})
+
+
+def test_the_number_that_is_nearest_to_the_error_counts():
+    with pytest.raises(ScanExcluded) as caught:
+        excluded_within({"mean_fd": 0.1})
+    assert caught.value.measured == {"mean_fd": 0.3, "n_volumes": 100, "tsnr": 40.0}
+
+
+def test_nothing_is_measured_where_nothing_is_raised():
+    with measured_so_far({"mean_fd": 0.1}):
+        pass
+    assert ScanFailed("why").measured == {}
