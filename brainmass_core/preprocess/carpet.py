@@ -13,6 +13,7 @@ from brainmass_core.tables import atomic_path
 TISSUES = (GREY, WHITE, FLUID)
 N_SHOWN = 900
 LEAST_SHARE = 9  # each tissue gets at least a ninth of the rows, or the CSF would vanish
+ROUNDING = 1e-7  # a spread this far below the mean is rounding, not noise
 LIMIT = 1000.0  # percent; float16 ends at 65504
 
 
@@ -79,9 +80,9 @@ def voxel_tsnr(series: np.ndarray) -> np.ndarray:
     ndarray (n_voxels,) of float32
         0 where a voxel does not vary.
     """
-    noise = detrended(series).std(axis=0)
-    varies = noise > 0
-    ratio = np.where(varies, series.mean(axis=0) / np.where(varies, noise, 1), 0)
+    mean, noise = series.mean(axis=0), detrended(series).std(axis=0)
+    varies = noise > ROUNDING * np.abs(mean)
+    ratio = np.where(varies, mean / np.where(varies, noise, 1), 0)
     return ratio.astype(np.float32)
 
 
