@@ -20,7 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # timings, and paths that differ between two studies in different folders
-VOLATILE = {"seconds", "peak_rss", "peak_rss_mb", "seconds_per_step", "log"}
+VOLATILE = {"seconds", "peak_rss", "peak_rss_mb", "seconds_per_step", "peak_rss_per_step", "log"}
 VOLATILE |= {"bold_path", "t1w_path", "reason"}
 
 

@@ -1,0 +1,78 @@
+"""Seconds of twelve synthetic scans on one and on two workers, and where they go.
+
+Both sides process the same data set in this run, one after the other; the ratio of their wall times
+is printed, with the seconds and the largest memory of each step.
+
+Run: ``OMP_NUM_THREADS=1 python benchmarks/preprocess_scaling.py`` on an idle machine (5 minutes).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brainmass_core import preprocess, scans
+from brainmass_core.config import parse_config
+from brainmass_core.config.inputs import Synthetic
+from brainmass_core.demo import write_demo
+from brainmass_core.paths import Paths
+from brainmass_core.tables import read_table
+
+
+def main(
+    participants: Annotated[int, typer.Option(help="Synthetic participants.")] = 12,
+    workers: Annotated[int, typer.Option(help="Workers of the second side.")] = 2,
+) -> None:
+    """Write the data, process them twice, print the ratio and the table of steps."""
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="brainmass-scaling-") as name:
+        folder = Path(name)
+        write_demo(folder / "bids", Synthetic(n_participants=participants))
+        walls = {n: _process(folder, n) for n in (1, workers)}
+    slow, fast = walls[1][0], walls[workers][0]
+    print(f"1 worker {slow:.0f} s, {workers} workers {fast:.0f} s, ratio {slow / fast:.2f}")
+    print(f"\n{'step':22s} {'seconds':>8s} {'peak MB':>8s}   (median over scans, 1 worker)")
+    for step, (seconds, peak) in walls[1][1].items():
+        print(f"{step:22s} {seconds:8.2f} {peak:8.0f}")
+
+
+def _process(folder: Path, workers: int) -> tuple[float, dict[str, tuple[float, float]]]:
+    """Wall seconds of the stage, and median seconds and memory of each step."""
+    raw: dict[str, Any] = {
+        "results": str(folder / f"results-{workers}"),
+        "datasets": {
+            "demo": {
+                "kind": "bids",
+                "role": "internal",
+                "path": str(folder / "bids"),
+                "synthetic": {},
+            }
+        },
+        "preprocess": {"registration": "syn_fast", "resolution": 3, "max_mean_fd": None},
+    }
+    config = parse_config(raw, "benchmark")
+    scans.run(config, "demo")
+    start = time.perf_counter()
+    preprocess.run(config, "demo", 0, workers)
+    wall = time.perf_counter() - start
+    table = read_table(Paths(config.results).batch("preprocess", "demo", 0), "preprocess")
+    rows = [r for r in table.to_pylist() if r["status"] == "ok"]
+    steps = list(dict(rows[0]["seconds_per_step"]))
+    return wall, {
+        step: (_median(rows, "seconds_per_step", step), _median(rows, "peak_rss_per_step", step))
+        for step in steps
+    }
+
+
+def _median(rows: list[dict[str, Any]], column: str, step: str) -> float:
+    found = sorted(dict(row[column]).get(step, 0.0) for row in rows)
+    return found[len(found) // 2]
+
+
+if __name__ == "__main__":
+    typer.run(main)
