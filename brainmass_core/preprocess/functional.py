@@ -1,6 +1,7 @@
 """Reading a BOLD run: what is wrong with it is said with file, place and remedy.
 
-`timeseries` reads through the same function, so that both stages see the same data.
+`timeseries` reads through the same function, so that both stages see the same data. Volumes are
+read forwards, some at a time, into the one array that holds the run.
 """
 
 from __future__ import annotations
@@ -8,18 +9,22 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from brainmass_core.manifest import ScanExcluded, ScanFailed
-from brainmass_core.preprocess.slice_timing import correct_slice_timing
+from brainmass_core.preprocess.steady_state import global_signal, non_steady_volumes
+from brainmass_core.scans.image import series_shape
 
 STEP = "load_bold"
 DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+SLAB = 64 * 2**20  # bytes of voxels read at once
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,16 @@ class Bold:
     Attributes
     ----------
     data : ndarray (x, y, z, n_volumes) of float32
-        Without dummy volumes; slices brought to one time if that was asked for.
+        Without dummy volumes; each volume lies in one piece.
     affine : ndarray (4, 4)
         Voxel to mm, RAS.
+    n_dummy_volumes : int
+        How many were dropped at the start.
     """
 
     data: np.ndarray
     affine: np.ndarray
+    n_dummy_volumes: int = 0
 
     @property
     def voxel_size(self) -> np.ndarray:
@@ -45,23 +53,20 @@ class Bold:
 
 def load_bold(
     path: str | Path,
-    n_dummy_volumes: int = 0,
+    n_dummy_volumes: int | Literal["auto"] = 0,
     min_volumes: int = 1,
     t_r: float | None = None,
-    slice_times: list[float] | None = None,
 ) -> Bold:
-    """Read and check a BOLD run, drop its dummy volumes, correct its slice timing.
+    """Read and check a BOLD run and drop its dummy volumes.
 
     Parameters
     ----------
-    n_dummy_volumes : int
-        Volumes dropped at the start.
+    n_dummy_volumes : int or 'auto'
+        Volumes dropped at the start; ``auto``: see `steady_state.non_steady_volumes`.
     min_volumes : int
-        Fewest volumes that must be left.
+        Fewest volumes that must be left; two at least.
     t_r : float, optional
-        Repetition time in s; needed with `slice_times`.
-    slice_times : list of float, optional
-        Time of each slice along the third axis in s; None leaves the timing as it is.
+        Repetition time in s; says how many volumes ``auto`` may drop.
 
     Raises
     ------
@@ -73,28 +78,33 @@ def load_bold(
     """
     path = Path(path)
     image = _open(path)
-    shape = tuple(int(n) for n in image.shape)
-    if len(shape) == 5 and shape[3] == 1:  # some converters write time as the fifth dimension
-        shape = (*shape[:3], shape[4])
-    if len(shape) != 4 or shape[3] < 2:
+    shape = series_shape(tuple(int(n) for n in image.shape))
+    if shape is None:
         raise ScanFailed(
             f"{path}: found a {len(image.shape)}-D image of shape {image.shape}, expected a 4-D "
             "series of volumes (x, y, z, time)",
             STEP,
-            "convert the run anew or remove it",
+            "convert the run anew or remove it; of a multi-echo run, combine the echoes first",
         )
-    if shape[3] - n_dummy_volumes < min_volumes:
+    n_dummy = 0 if n_dummy_volumes == "auto" else n_dummy_volumes
+    _refuse_short(path, shape[3], n_dummy, min_volumes)
+    affine = check_affine(path, image.affine)
+    data, low, high = read_data(path, image, shape)
+    check_volumes(path, data, low, high, n_dummy)
+    if n_dummy_volumes == "auto":
+        n_dummy = non_steady_volumes(global_signal(data), t_r, str(path))
+        _refuse_short(path, shape[3], n_dummy, min_volumes)
+    return Bold(data[..., n_dummy:], affine, n_dummy)
+
+
+def _refuse_short(path: Path, n_volumes: int, n_dummy: int, min_volumes: int) -> None:
+    if n_volumes - n_dummy < max(min_volumes, 2):
         raise ScanExcluded(
-            f"{path}: found {shape[3]} volumes, {n_dummy_volumes} of them dummies, expected at "
-            f"least {min_volumes} without the dummies",
+            f"{path}: found {n_volumes} volumes, {n_dummy} of them dummies, expected at "
+            f"least {max(min_volumes, 2)} without the dummies",
             STEP,
             "lower preprocess.min_volumes, if so short a run is meant",
         )
-    affine = check_affine(path, image.affine)
-    data = read_data(path, image).reshape(shape)[..., n_dummy_volumes:]
-    check_volumes(path, data, n_dummy_volumes)
-    bold = Bold(data, affine)
-    return bold if slice_times is None else slice_timed(path, bold, slice_times, t_r)
 
 
 def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
@@ -116,34 +126,74 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     return affine
 
 
-def read_data(path: Path, image: Any) -> np.ndarray:
+def read_data(
+    path: Path, image: Any, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Voxel values as float32, scale factors applied.
+
+    Parameters
+    ----------
+    image : nibabel image
+    shape : tuple of int
+        (x, y, z, n_volumes), without dimensions of length 1.
+
+    Returns
+    -------
+    data : ndarray (x, y, z, n_volumes)
+        In Fortran order, as in the file.
+    low, high : ndarray (n_volumes,)
+        Smallest and largest value of each volume; not a number, if any voxel is.
 
     Raises
     ------
     ScanFailed
-        If the data end early or cannot be decompressed.
+        If the data end early, cannot be decompressed or are no real numbers.
     """
-    expected = int(np.prod(image.shape)) * image.header.get_data_dtype().itemsize
+    stored = image.dataobj
+    if stored.dtype.kind not in "iuf":
+        raise ScanFailed(
+            f"{path}: found voxels of type {stored.dtype}, expected real numbers",
+            STEP,
+            "convert the run anew, as magnitude",
+        )
+    data = np.empty(shape, dtype=np.float32, order="F")
+    low, high = np.empty(shape[3], np.float32), np.empty(shape[3], np.float32)
+    volume = int(np.prod(shape[:3])) * max(stored.dtype.itemsize, 4)
+    step = max(1, SLAB // volume)
     try:
-        return np.asarray(image.dataobj, dtype=np.float32)
+        with ImageOpener(image.file_map["image"].filename) as file:
+            # an open file: .gz is decompressed once, from its beginning to its end
+            spec = (shape, stored.dtype, stored.offset, stored.slope, stored.inter)
+            proxy = ArrayProxy(file, spec, mmap=False)
+            for start in range(0, shape[3], step):
+                slab = data[..., start : start + step]
+                slab[...] = proxy[..., start : start + step]
+                low[start : start + step] = slab.min(axis=(0, 1, 2))
+                high[start : start + step] = slab.max(axis=(0, 1, 2))
+            file.read(1)  # at the end .gz compares its checksum
     except DAMAGED as error:
+        expected = int(np.prod(shape)) * stored.dtype.itemsize
         raise ScanFailed(
             f"{path}: truncated or damaged: expected {expected} bytes of voxels for shape "
             f"{image.shape}, found {_readable_bytes(path)} ({type(error).__name__}: {error})",
             STEP,
             "copy or download the file again and compare its checksum",
         ) from None
+    return data, low, high
 
 
-def check_volumes(path: Path, data: np.ndarray, first: int = 0) -> None:
+def check_volumes(
+    path: Path, data: np.ndarray, low: np.ndarray, high: np.ndarray, first: int = 0
+) -> None:
     """Refuse runs with volumes that carry no data.
 
     Parameters
     ----------
     data : ndarray (x, y, z, n_volumes)
+    low, high : ndarray (n_volumes,)
+        Smallest and largest value of each volume; not a number, if any voxel is.
     first : int
-        Number of the first volume in the file, for messages.
+        Number of the first volume that is judged.
 
     Raises
     ------
@@ -151,24 +201,22 @@ def check_volumes(path: Path, data: np.ndarray, first: int = 0) -> None:
         With the numbers of the volumes (from 0, as in the file).
     """
     remedy = "reconstruct the run anew, or cut these volumes off if they are at its end"
-    space = (0, 1, 2)
-    low, high = data.min(axis=space), data.max(axis=space)  # not a number, if any voxel is
     checks = {
         "voxels that are not finite (NaN or infinite)": ~(np.isfinite(low) & np.isfinite(high)),
         "only zeros": (low == 0) & (high == 0),
         "one constant value": (low == high) & (low != 0),
     }
     for what, bad in checks.items():
-        if bad.any():
-            where = (np.flatnonzero(bad) + first).tolist()
+        if bad[first:].any():
+            where = (np.flatnonzero(bad[first:]) + first).tolist()
             more = f" and {len(where) - 20} more" if len(where) > 20 else ""
             raise ScanFailed(
-                f"{path}: found {len(where)} of {data.shape[3]} volumes with {what}: numbers "
+                f"{path}: found {len(where)} of {len(low) - first} volumes with {what}: numbers "
                 f"{where[:20]}{more}; expected signal in every volume",
                 STEP,
                 remedy,
             )
-    if all(np.array_equal(data[..., 0], data[..., t]) for t in (1, data.shape[3] - 1)):
+    if all(np.array_equal(data[..., first], data[..., t]) for t in (first + 1, len(low) - 1)):
         raise ScanFailed(
             f"{path}: the first, second and last volume are identical: found no change in time, "
             "expected a series of measurements",
@@ -201,32 +249,3 @@ def _readable_bytes(path: Path) -> str:
     except DAMAGED:
         return f"about {max(total - 352, 0)}"
     return str(max(total - 352, 0))
-
-
-def slice_timed(path: str | Path, bold: Bold, slice_times: list[float], t_r: float | None) -> Bold:
-    """The run with all slices brought to the mean of `slice_times`.
-
-    Parameters
-    ----------
-    path : path
-        Of the run, for messages.
-    slice_times : list of float
-        Time of each slice along the third axis in s.
-    t_r : float
-        Repetition time in s.
-
-    Raises
-    ------
-    ScanFailed
-        If the times do not fit the image.
-    """
-    try:
-        if t_r is None:
-            raise ValueError("t_r is not known")
-        return Bold(correct_slice_timing(bold.data, slice_times, t_r), bold.affine)
-    except ValueError as error:
-        raise ScanFailed(
-            f"{path}: SliceTiming does not fit the image: {error}",
-            "slice_timing",
-            "correct the sidecar, or set preprocess.slice_timing to false",
-        ) from None

@@ -16,12 +16,13 @@ from brainmass_core.preprocess.anatomical import Anatomy, anatomy_of
 from brainmass_core.preprocess.coregistration import Coregistered, coregister
 from brainmass_core.preprocess.criteria import refuse_motion, refuse_noise, refuse_registration
 from brainmass_core.preprocess.derivatives import Item, name_of, write_bold, write_derivatives
-from brainmass_core.preprocess.functional import Bold, load_bold, slice_timed
+from brainmass_core.preprocess.functional import load_bold
 from brainmass_core.preprocess.head import Moved, head_motion
 from brainmass_core.preprocess.nuisance import nuisance
 from brainmass_core.preprocess.qc import Pictured, qc_figure
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.template import Template, load_template
+from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.tissues import overlap_with_template
 from brainmass_core.preprocess.transforms import ScanTransforms
 from brainmass_core.tables import PREPROCESS, from_rows
@@ -48,8 +49,7 @@ def preprocess_scan(item: Item) -> pa.Table:
     steps = Steps(item.steps / fingerprint(scan))
     path = scan["bold_path"]
     with steps.timed("load"):
-        n_dummy = 0 if settings.n_dummy_volumes == "auto" else settings.n_dummy_volumes
-        raw = load_bold(path, n_dummy, settings.min_volumes)
+        raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes, scan["t_r"])
     moved = steps.kept("motion", Moved, lambda: head_motion(raw, path))
     refuse_motion(moved, settings, path)
     with steps.timed("anatomical"):
@@ -63,11 +63,14 @@ def preprocess_scan(item: Item) -> pa.Table:
     dice = mask_dice(moved, anatomy, found, settings)
     refuse_registration(dice, settings, path)
     with steps.timed("slice_timing"):
-        timed = _timed(raw, scan, settings)
+        timed = temporal(raw, path, settings, scan["t_r"], scan["slice_timing"], scan["slice_axis"])
     with steps.timed("confounds"):
-        noise = nuisance(timed, moved, anatomy, found, scan, settings.fd_threshold)
+        noise = nuisance(timed.bold, moved, anatomy, found, scan, settings.fd_threshold)
     refuse_noise(noise.quality, settings, path)
     quality = noise.quality | {
+        "n_dummy_volumes": raw.n_dummy_volumes,
+        "slice_timing": timed.slice_timing,
+        "despiked_fraction": timed.despiked_fraction,
         "n_volumes": len(moved.motion),
         "n_volumes_censored": moved.n_censored(settings.fd_threshold),
         "mean_fd": moved.mean_fd,
@@ -78,7 +81,7 @@ def preprocess_scan(item: Item) -> pa.Table:
     with steps.timed("write"):
         files = write_derivatives(item, moved, found, anatomy, noise.confounds, noise.mask)
         if settings.write_bold:
-            files["bold_preproc"] = write_bold(item, timed, moved)
+            files["bold_preproc"] = write_bold(item, timed.bold, moved)
     with steps.timed("qc"):
         files["qc_figure"] = _picture(item, moved, anatomy, found, noise.confounds, quality)
     row = _row(item, files, steps, quality)
@@ -135,12 +138,6 @@ def refuse_normalisation(anatomy: Anatomy, settings: Preprocess, path: str | Non
             "anatomical",
             "look at the T1w: is it T1-weighted, a whole head, in the right orientation?",
         )
-
-
-def _timed(raw: Bold, scan: dict[str, Any], settings: Preprocess) -> Bold:
-    if not settings.slice_timing or scan["slice_timing"] is None:
-        return raw
-    return slice_timed(scan["bold_path"], raw, scan["slice_timing"], scan["t_r"])
 
 
 def _row(item: Item, files: dict[str, Path], steps: Steps, row: dict[str, Any]) -> pa.Table:

@@ -12,8 +12,10 @@ from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
 from brainmass_core.manifest import ScanExcluded
 from brainmass_core.scans.image import (
+    check_one_echo,
     check_series_shape,
     choose_t_r,
+    phase_encoding,
     read_header,
     slice_timing,
 )
@@ -141,15 +143,22 @@ def _unsupported(file: File) -> str | None:
 
 
 def _describe(file: File, dataset: Dataset, sidecars: Sidecars) -> Row:
-    """Number of volumes, t_r and slice timing, from header and sidecars."""
+    """Number of volumes, t_r, slice timing and phase encoding, from header and sidecars."""
     header = read_header(file.path)
     n_volumes = check_series_shape(file.path, header.shape)
     metadata = sidecars.of(file)
+    check_one_echo(file.path, metadata)
     t_r = choose_t_r(file.path, metadata, header, dataset.t_r_tolerance, dataset.t_r)
-    times, warning = slice_timing(file.path, metadata, header.shape, t_r)
-    if warning:
-        log.warning(warning)
-    return {"n_volumes": n_volumes, "t_r": t_r, "slice_timing": times}
+    times, axis = slice_timing(file.path, metadata, header.shape, t_r)
+    direction, readout = phase_encoding(metadata, header.shape)
+    return {
+        "n_volumes": n_volumes,
+        "t_r": t_r,
+        "slice_timing": times,
+        "slice_axis": axis,
+        "phase_encoding": direction,
+        "total_readout_time": readout,
+    }
 
 
 def _usable_t1w(name: str, bold: File, images: list[File], rule: str) -> File:

@@ -64,7 +64,10 @@ def read_header(path: Path) -> Header:
             "copy the file again or convert it anew",
             "header",
         ) from None
-    return Header(tuple(image.shape), header_seconds(value, unit), f"{value:g} {unit}")
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) == 5 and shape[3] == 1 and float(header["pixdim"][5]) not in (0.0, 1.0):
+        value = float(header["pixdim"][5])  # time is the fifth dimension, see `series_shape`
+    return Header(shape, header_seconds(value, unit), f"{value:g} {unit}")
 
 
 def header_seconds(value: float, unit: str) -> tuple[float, ...]:
@@ -160,6 +163,19 @@ def _plausible(path: Path, t_r: float | None, header: Header) -> float:
     return t_r
 
 
+def series_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """Shape (x, y, z, n_volumes) of a series; None if the image is none.
+
+    A fifth dimension is accepted where it or the fourth has length 1: some converters write time
+    as the fifth, some add an empty one.
+    """
+    if len(shape) == 5 and 1 in shape[3:]:
+        shape = (*shape[:3], shape[3] * shape[4])
+    if len(shape) != 4 or shape[3] < 2:
+        return None
+    return shape[0], shape[1], shape[2], shape[3]
+
+
 def check_series_shape(path: Path, shape: tuple[int, ...]) -> int:
     """Number of volumes of a BOLD image.
 
@@ -168,26 +184,49 @@ def check_series_shape(path: Path, shape: tuple[int, ...]) -> int:
     ScanExcluded
         If the image is not four-dimensional or has fewer than two volumes.
     """
-    if len(shape) != 4 or shape[3] < 2:
+    series = series_shape(shape)
+    if series is None:
+        echoes = "; a fifth dimension of echoes must be combined first" if len(shape) == 5 else ""
         raise ScanExcluded(
             f"{path}: found a {len(shape)}-D image of shape {shape}, expected a 4-D series of "
-            "volumes (x, y, z, time); convert it anew or remove it",
+            f"volumes (x, y, z, time); convert it anew or remove it{echoes}",
             "header",
         )
-    return shape[3]
+    return series[3]
+
+
+def check_one_echo(path: Path, sidecar: dict[str, Any]) -> None:
+    """Refuse a run whose sidecar lists several echo times.
+
+    Raises
+    ------
+    ScanExcluded
+        With the times and what to do.
+    """
+    times = sidecar.get("EchoTime")
+    if isinstance(times, list) and len(times) > 1:
+        raise ScanExcluded(
+            f"{path}: a multi-echo run: found {len(times)} values of EchoTime ({times}), expected "
+            "one; combine the echoes first (tedana, fMRIPrep) and give the result as kind "
+            "derivatives",
+            "echo",
+        )
 
 
 def slice_timing(
     path: Path, sidecar: dict[str, Any], shape: tuple[int, ...], t_r: float
-) -> tuple[list[float] | None, str]:
-    """Acquisition time of each slice along the third axis.
+) -> tuple[list[float] | None, int | None]:
+    """Acquisition time of each slice, and the axis along which slices are counted.
+
+    Slices that are acquired together (multiband) have the same time.
 
     Returns
     -------
     times : list of float or None
-        In s, ascending slice index. None without ``SliceTiming``.
-    warning : str
-        Why times that are given are not used: slices along another axis.
+        In s, ascending index along the axis. None without ``SliceTiming``.
+    axis : {0, 1, 2} or None
+        From ``SliceEncodingDirection``; without it the third. A direction with a minus means that
+        the first time is that of the last slice.
 
     Raises
     ------
@@ -196,19 +235,64 @@ def slice_timing(
     """
     times = sidecar.get("SliceTiming")
     if not times:
-        return None, ""
-    direction = str(sidecar.get("SliceEncodingDirection", "k"))
-    if direction[:1] != "k":
-        return None, f"{path}: slices along {direction}: SliceTiming is not used"
+        return None, None
+    stated = sidecar.get("SliceEncodingDirection", "k")
+    axis, backwards = axis_of(stated)
+    if axis is None:
+        raise ScanExcluded(
+            f"{path}: SliceEncodingDirection is {stated!r}, expected i, j or k, or one of "
+            "them with a minus; correct the sidecar",
+            "slice_timing",
+        )
     sound = isinstance(times, list) and all(
         isinstance(t, int | float) and 0 <= t <= t_r + 1e-3 for t in times
     )
-    if not sound or len(times) != shape[2]:
+    if not sound or len(times) != shape[axis]:
         found = f"{len(times)} values up to {max(times)}" if sound else repr(times)[:80]
         raise ScanExcluded(
-            f"{path}: SliceTiming holds {found}, expected {shape[2]} times (one per slice) from 0 "
-            f"to t_r {t_r:g} s; correct it, or remove it to go without slice-timing correction",
+            f"{path}: SliceTiming holds {found}, expected {shape[axis]} times (one per slice) from "
+            f"0 to t_r {t_r:g} s; correct it, or remove it to go without slice-timing correction",
             "slice_timing",
         )
     ordered = [float(t) for t in times]
-    return (ordered[::-1] if direction == "k-" else ordered), ""
+    return (ordered[::-1] if backwards else ordered), axis
+
+
+def axis_of(direction: object) -> tuple[int | None, bool]:
+    """Voxel axis of a BIDS direction (``i`` to ``k-``) and whether it runs backwards."""
+    known = {
+        f"{letter}{sign}": (n, sign == "-") for n, letter in enumerate("ijk") for sign in ("", "-")
+    }
+    return known.get(direction, (None, False)) if isinstance(direction, str) else (None, False)
+
+
+def phase_encoding(
+    sidecar: dict[str, Any], shape: tuple[int, ...]
+) -> tuple[str | None, float | None]:
+    """Phase-encoding direction, and the total readout time that goes with it.
+
+    Returns
+    -------
+    direction : str or None
+        ``i`` to ``k-``, None if the sidecar does not say it.
+    total_readout_time : float or None
+        In s: ``TotalReadoutTime``, or ``EffectiveEchoSpacing`` times the number of lines of the
+        reconstructed image less one (BIDS 1.10).
+    """
+    direction = sidecar.get("PhaseEncodingDirection")
+    axis, _ = axis_of(direction)
+    if axis is None:
+        direction = None
+    total = _positive(sidecar.get("TotalReadoutTime"))
+    spacing = _positive(sidecar.get("EffectiveEchoSpacing"))
+    if total is None and spacing is not None and axis is not None:
+        lines = _positive(sidecar.get("ReconMatrixPE")) or shape[axis]
+        total = spacing * (lines - 1)
+    return direction, total
+
+
+def _positive(value: object) -> float | None:
+    """A positive finite number, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and value > 0 else None

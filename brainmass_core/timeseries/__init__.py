@@ -91,10 +91,10 @@ def _denoise_name(item: Item) -> str:
 
 
 def _refuse_short(item: Item, raw: Raw) -> None:
-    if len(raw.series) < item.min_volumes:
+    if len(raw.series) < item.preprocess.min_volumes:
         raise ScanExcluded(
             f"{item.scan['bold_path']}: {len(raw.series)} timepoints, fewer than "
-            f"preprocess.min_volumes {item.min_volumes}",
+            f"preprocess.min_volumes {item.preprocess.min_volumes}",
             "length",
         )
 

@@ -14,6 +14,7 @@ import pandas as pd
 from brainmass_core.atlas import Atlas
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.scans import SeriesError, read_series
 from brainmass_core.timeseries.inputs import Item, motion_summary, read_confounds
@@ -91,13 +92,13 @@ def from_bids(item: Item) -> Raw:
     ScanFailed
         If image, transforms, mask or confounds cannot be read or do not belong together.
     """
-    scan, outputs = item.scan, item.preprocessed["outputs"]
-    bold = load_bold(
-        scan["bold_path"],
-        item.n_dummy_volumes,
-        t_r=scan["t_r"],
-        slice_times=scan["slice_timing"] if item.slice_timing else None,
-    )
+    scan, found = item.scan, item.preprocessed
+    outputs = found["outputs"]
+    raw = load_bold(scan["bold_path"], found["n_dummy_volumes"] or 0)
+    bold = temporal(
+        *(raw, scan["bold_path"], item.preprocess, scan["t_r"]),
+        *(scan["slice_timing"], scan["slice_axis"]),
+    ).bold
     n_volumes = bold.data.shape[3]
     transforms = load_transforms(item.root, outputs)
     if transforms.n_volumes != n_volumes:
@@ -117,8 +118,8 @@ def from_bids(item: Item) -> Raw:
         targets,
         transforms.template_to_boldref(targets.points),
         transforms.motion,
+        item.settings.smoothing_fwhm,
     )
-    found = item.preprocessed
     return Raw(series, share, confounds, scan["t_r"], found["mean_fd"], found["n_volumes_censored"])
 
 
@@ -135,10 +136,12 @@ def from_derivatives(item: Item) -> Raw:
     scan = item.scan
     bold = load_bold(scan["bold_path"])
     confounds = read_confounds(Path(scan["confounds_path"]), bold.data.shape[3])
-    mean_fd, n_censored = motion_summary(confounds, item.fd_threshold)
-    refuse_motion(mean_fd, item.max_mean_fd)
+    mean_fd, n_censored = motion_summary(confounds, item.preprocess.fd_threshold)
+    refuse_motion(mean_fd, item.preprocess.max_mean_fd)
     mask = read_mask(Path(scan["mask_path"]), bold.data.shape[:3], bold.affine)
-    series, share = average_parcels(bold.data, bold.affine, mask, item.atlas)
+    series, share = average_parcels(
+        bold.data, bold.affine, mask, item.atlas, item.settings.smoothing_fwhm
+    )
     return Raw(series, share, confounds, scan["t_r"], mean_fd, n_censored)
 
 

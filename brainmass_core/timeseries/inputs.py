@@ -11,13 +11,16 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.config import Config
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table
 
 # neither timings nor checksums: they differ between runs and would make finished work look old
-FROM_PREPROCESS = ["outputs", "t_r", "n_volumes", "mean_fd", "n_volumes_censored"]
+FROM_PREPROCESS = [
+    *("outputs", "t_r", "n_dummy_volumes", "n_volumes", "mean_fd", "n_volumes_censored"),
+]
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,13 @@ class Item:
     scan : dict
         Its row of the scans table.
     preprocessed : dict
-        What `preprocess` found: outputs, t_r, n_volumes, mean_fd, n_volumes_censored; empty unless
-        the kind is `bids`.
+        What `preprocess` found, see `FROM_PREPROCESS`; empty unless the kind is `bids`.
     root : Path
         Results folder, below which the preprocess outputs lie.
     orientation : str
         Axes of stored arrays, kind `timeseries`.
-    slice_timing : bool
-    n_dummy_volumes : int
-        As `preprocess` had them, kind `bids`.
-    min_volumes : int
-    max_mean_fd : float or None
-        mm; only for kinds that `preprocess` has not judged.
-    fd_threshold : float
-        mm.
+    preprocess : Preprocess
+        As `preprocess` had it; its criteria also hold for kinds that `preprocess` has not judged.
     filtered : bool
         Whether to band-pass: always for images, on demand for ready series.
     """
@@ -53,11 +49,7 @@ class Item:
     atlas: Atlas
     settings: Timeseries
     orientation: str
-    slice_timing: bool
-    n_dummy_volumes: int
-    min_volumes: int
-    max_mean_fd: float | None
-    fd_threshold: float
+    preprocess: Preprocess
     filtered: bool
 
 
@@ -89,13 +81,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
             atlas=atlas,
             settings=config.timeseries,
             orientation=section.orientation,
-            slice_timing=config.preprocess.slice_timing,
-            n_dummy_volumes=0
-            if config.preprocess.n_dummy_volumes == "auto"
-            else config.preprocess.n_dummy_volumes,
-            min_volumes=config.preprocess.min_volumes,
-            max_mean_fd=config.preprocess.max_mean_fd,
-            fd_threshold=config.preprocess.fd_threshold,
+            preprocess=config.preprocess,
             filtered=section.kind != "timeseries" or section.band_pass,
         )
         for scan_id, row in scans.items()

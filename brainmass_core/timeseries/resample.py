@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.affines import apply_affine
-from scipy.ndimage import map_coordinates, spline_filter
+from nibabel.affines import apply_affine, voxel_sizes
+from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from brainmass_core.atlas import Atlas
+from brainmass_core.preprocess.grids import FWHM
 from brainmass_core.timeseries.parcellate import coverage, parcel_means, parcel_rows
 
 
@@ -82,6 +83,7 @@ def sample_parcels(
     targets: Targets,
     to_reference: np.ndarray,
     motion: np.ndarray,
+    smoothing_fwhm: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parcel means of a run, each volume interpolated once (cubic) where it was recorded.
 
@@ -98,6 +100,8 @@ def sample_parcels(
         The targets' points in the reference volume, mm.
     motion : ndarray (n_volumes, 4, 4)
         Reference volume to each volume, mm.
+    smoothing_fwhm : float, optional
+        Gaussian smoothing of each volume before it is interpolated, mm.
 
     Returns
     -------
@@ -112,15 +116,29 @@ def sample_parcels(
     to_voxel = np.linalg.inv(affine)
     series = np.empty((bold.shape[3], targets.n_rois))
     for t in range(bold.shape[3]):
-        volume = spline_filter(np.asarray(bold[..., t], dtype=np.float64), order=3, mode="mirror")
+        volume = smoothed(bold[..., t], affine, smoothing_fwhm)
+        # float32 is rounded to 1e-7 of the intensity; the sums below are float64
+        volume = spline_filter(volume, order=3, mode="mirror", output=np.float32)
         voxels = apply_affine(to_voxel @ motion[t], points)
         values = map_coordinates(volume, voxels.T, order=3, mode="mirror", prefilter=False)
         series[t] = parcel_means(values, parcels, targets.n_rois)
     return series, share
 
 
+def smoothed(volume: np.ndarray, affine: np.ndarray, fwhm: float | None) -> np.ndarray:
+    """A volume (x, y, z) as float32, smoothed by a Gaussian of `fwhm` mm along its axes."""
+    volume = np.asarray(volume, dtype=np.float32)
+    if fwhm is None:
+        return volume
+    return gaussian_filter(volume, fwhm / FWHM / voxel_sizes(affine), mode="nearest")
+
+
 def average_parcels(
-    bold: np.ndarray, affine: np.ndarray, mask: np.ndarray, atlas: Atlas
+    bold: np.ndarray,
+    affine: np.ndarray,
+    mask: np.ndarray,
+    atlas: Atlas,
+    smoothing_fwhm: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parcel means of a run that lies in the atlas's space already.
 
@@ -132,6 +150,8 @@ def average_parcels(
     affine : ndarray (4, 4)
         Voxel to mm of `bold` and `mask`.
     mask : ndarray (x, y, z) of bool
+    smoothing_fwhm : float, optional
+        Gaussian smoothing of each volume, mm.
 
     Returns
     -------
@@ -147,7 +167,11 @@ def average_parcels(
     found = nearest_values(labels, image.affine, apply_affine(affine, voxels))
     parcels = parcel_rows(found, index)
     voxels, parcels = voxels[parcels >= 0], parcels[parcels >= 0]
-    series = parcel_means(bold[tuple(voxels.T)], parcels, len(index)).T
+    place = tuple(voxels.T)
+    series = np.empty((bold.shape[3], len(index)))
+    for t in range(len(series)):  # volume by volume: no copy of the run
+        volume = smoothed(bold[..., t], affine, smoothing_fwhm)
+        series[t] = parcel_means(volume[place], parcels, len(index))
     own = np.argwhere(labels > 0)
     inside = nearest_values(mask.astype(np.uint8), affine, apply_affine(image.affine, own)) > 0
     share = coverage(inside, parcel_rows(labels[tuple(own.T)], index), len(index))
