@@ -13,13 +13,8 @@ from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.tables import from_rows, timeseries_schema
-from brainmass_core.timeseries.denoise import (
-    ConfoundsError,
-    NoFreedomError,
-    clean,
-    design_matrix,
-    ideal_bandpass,
-)
+from brainmass_core.timeseries.denoise import NoFreedomError, clean
+from brainmass_core.timeseries.design import ConfoundsError, design_matrix
 from brainmass_core.timeseries.extract import (
     Raw,
     from_bids,
@@ -27,6 +22,7 @@ from brainmass_core.timeseries.extract import (
     from_ready_series,
     parcel_names,
 )
+from brainmass_core.timeseries.filters import ideal_bandpass
 from brainmass_core.timeseries.inputs import Item, list_items
 from brainmass_core.timeseries.parcellate import empty_rois
 
@@ -122,7 +118,8 @@ def _cleaned(item: Item, raw: Raw) -> tuple[np.ndarray, float, int]:
         design = None
         if raw.confounds is not None:
             design = design_matrix(raw.confounds, settings).to_numpy()
-        cleaned, dof = clean(series[:, ~empty], raw.t_r, design, *band, settings.order)
+        result = clean(series[:, ~empty], raw.t_r, design, *band, settings.order)
+        cleaned, dof = result.series, result.residual_dof
     except ConfoundsError as error:
         raise ScanFailed(f"{item.scan['bold_path']}: {error}", "confounds") from None
     except NoFreedomError as error:

@@ -1,0 +1,116 @@
+"""Which volumes have too much motion, and how a run is filled in where they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import label
+
+from brainmass_core.config.timeseries import Censor
+from brainmass_core.timeseries.design import ConfoundsError
+
+DISPLACEMENT = {"power": "framewise_displacement", "jenkinson": "rmsd"}
+
+
+def censor_mask(
+    displacement: np.ndarray,
+    std_dvars: np.ndarray | None,
+    settings: Censor,
+) -> np.ndarray:
+    """Volumes to censor.
+
+    A volume above a threshold is censored with `n_before` and `n_after` of its neighbours; then
+    stretches of fewer than `min_contiguous` volumes that are left are censored too.
+
+    Parameters
+    ----------
+    displacement : ndarray (n_volumes,)
+        Framewise displacement in mm. NaN, as the first volume has, is below the threshold.
+    std_dvars : ndarray (n_volumes,) or None
+        Standardised DVARS; needed if `std_dvars_threshold` is set.
+
+    Returns
+    -------
+    ndarray (n_volumes,) of bool
+    """
+    above = np.asarray(displacement, dtype=float) > settings.fd_threshold
+    if settings.std_dvars_threshold is not None and std_dvars is not None:
+        above |= np.asarray(std_dvars, dtype=float) > settings.std_dvars_threshold
+    censored = above.copy()
+    for shift in range(1, settings.n_before + 1):
+        censored[:-shift] |= above[shift:]
+    for shift in range(1, settings.n_after + 1):
+        censored[shift:] |= above[:-shift]
+    if censored.any():
+        stretch, n = label(~censored)
+        short = np.bincount(stretch, minlength=n + 1) < settings.min_contiguous
+        short[0] = True  # the censored ones themselves
+        censored = short[stretch]
+    return censored
+
+
+def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | None:
+    """Volumes (n_volumes,) of bool to censor, from a confounds table.
+
+    Returns
+    -------
+    ndarray or None
+        None without the columns, if `settings.method` is ``none``.
+
+    Raises
+    ------
+    ConfoundsError
+        If the columns that the criterion needs are missing and volumes are to be censored.
+    """
+    needed = [DISPLACEMENT[settings.fd_kind]]
+    needed += ["std_dvars"] if settings.std_dvars_threshold is not None else []
+    columns = {
+        n: pd.to_numeric(confounds.get(n), errors="coerce") for n in needed if n in confounds
+    }
+    found = {n: np.asarray(c, dtype=float) for n, c in columns.items() if np.isfinite(c).any()}
+    missing = [n for n in needed if n not in found]
+    if missing and settings.method != "none":
+        raise ConfoundsError(
+            f"the confounds table lacks the columns {missing}, by which timeseries.censor finds "
+            "volumes with motion; set timeseries.censor.method to none, choose another fd_kind, "
+            "or write the table anew with them"
+        )
+    if needed[0] not in found:
+        return None
+    return censor_mask(found[needed[0]], found.get("std_dvars"), settings)
+
+
+def fill_matrix(kept: np.ndarray) -> np.ndarray:
+    """Matrix that makes a whole run of the volumes that are left.
+
+    A cubic spline through them, as nilearn has it; before the first and after the last, where a
+    spline would run away, their own value.
+
+    Parameters
+    ----------
+    kept : ndarray (n_volumes,) of bool
+
+    Returns
+    -------
+    ndarray (n_volumes, n_kept)
+    """
+    at = np.flatnonzero(kept)
+    fill = np.zeros((len(kept), len(at)))
+    fill[at, np.arange(len(at))] = 1.0
+    gaps = np.flatnonzero(~kept)
+    if gaps.size and len(at) > 1:
+        inside = np.clip(gaps, at[0], at[-1])
+        fill[gaps] = CubicSpline(at, np.eye(len(at)))(inside)
+    return fill
+
+
+def censor_text(settings: Censor) -> str:
+    """A criterion in words, such as ``remove: power FD > 0.5 mm, 0 before, 2 after``."""
+    criterion = f"{settings.fd_kind} FD > {settings.fd_threshold:g} mm"
+    if settings.std_dvars_threshold is not None:
+        criterion += f" or std DVARS > {settings.std_dvars_threshold:g}"
+    text = f"{settings.method}: {criterion}, {settings.n_before} before, {settings.n_after} after"
+    if settings.min_contiguous > 1:
+        text += f", stretches of {settings.min_contiguous}"
+    return text

@@ -1,0 +1,185 @@
+"""Temporal filters of parcel series; each is a linear map of the series of one run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.signal import butter, sosfiltfilt
+
+from brainmass_core.preprocess.confounds import cosines
+
+BUTTERWORTH_ORDER = 5  # nilearn's
+
+
+def ideal_bandpass(
+    x: np.ndarray, t_r: float, low_hz: float | None, high_hz: float | None
+) -> np.ndarray:
+    """Keep the frequencies of a band and nothing else, the way C-PAC does.
+
+    The mean is removed, the series is padded with zeros to the next power of two, and the bins
+    from ceil(low·N·t_r) to floor(high·N·t_r) of its Fourier transform are kept.
+
+    Parameters
+    ----------
+    x : ndarray (n_timepoints, n_rois)
+    t_r : float
+        In s.
+    low_hz, high_hz : float or None
+        Limits in Hz, None for no limit. The mean is removed in any case.
+
+    Returns
+    -------
+    ndarray (n_timepoints, n_rois)
+
+    Raises
+    ------
+    ValueError
+        If the run has no frequency in the band.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    n = len(x)
+    keep = _kept_bins(n, t_r, low_hz, high_hz)
+    spectrum = np.fft.rfft(x - x.mean(axis=0), _padded(n), axis=0)
+    return np.fft.irfft(spectrum * keep[:, None], _padded(n), axis=0)[:n]
+
+
+def _padded(n_timepoints: int) -> int:
+    return 1 << (n_timepoints - 1).bit_length()
+
+
+def _kept_bins(n: int, t_r: float, low_hz: float | None, high_hz: float | None) -> np.ndarray:
+    """Which bins (N / 2 + 1,) of the padded transform lie in the band."""
+    size = _padded(n)
+    bins = np.arange(size // 2 + 1)
+    keep = np.ones(len(bins), dtype=bool)
+    # the addend undoes binary fractions: 0.1 Hz * 2 s * 125 is bin 25, not 24.999...
+    if low_hz is not None:
+        keep &= bins >= np.ceil(low_hz * size * t_r - 1e-9)
+    if high_hz is not None:
+        keep &= bins <= np.floor(high_hz * size * t_r + 1e-9)
+    if not keep.any():
+        raise ValueError(_no_frequency(n, t_r, low_hz, high_hz))
+    return keep
+
+
+def _no_frequency(n: int, t_r: float, low_hz: float | None, high_hz: float | None) -> str:
+    return (
+        f"no frequency of a run of {n} volumes at t_r {t_r:g} s lies between {low_hz} and "
+        f"{high_hz} Hz (it reaches {0.5 / t_r:g} Hz); change timeseries.low_hz and high_hz"
+    )
+
+
+def butterworth(
+    x: np.ndarray, t_r: float, low_hz: float | None, high_hz: float | None
+) -> np.ndarray:
+    """Butterworth filter of order 5, forwards and backwards, as `nilearn.signal.butterworth`.
+
+    Parameters
+    ----------
+    x : ndarray (n_timepoints, n_rois)
+    t_r : float
+        In s.
+    low_hz, high_hz : float or None
+        Where the gain of each pass is 1/sqrt(2), Hz. An upper limit that the run does not reach
+        is none.
+
+    Returns
+    -------
+    ndarray (n_timepoints, n_rois)
+
+    Raises
+    ------
+    ValueError
+        If the run has no frequency in the band, or is too short for the filter's padding.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    nyquist = 0.5 / t_r
+    if low_hz is not None and low_hz >= nyquist:
+        raise ValueError(_no_frequency(len(x), t_r, low_hz, high_hz))
+    high_hz = None if high_hz is None or high_hz >= nyquist else high_hz
+    limits = [f for f in (low_hz, high_hz) if f is not None]
+    if not limits:
+        return x.copy()
+    kind = "band" if len(limits) == 2 else "high" if low_hz is not None else "low"
+    sections = butter(BUTTERWORTH_ORDER, limits, kind, output="sos", fs=1.0 / t_r)
+    try:
+        return sosfiltfilt(sections, x, axis=0)
+    except ValueError as error:
+        raise ValueError(
+            f"a run of {len(x)} volumes is too short for the Butterworth filter ({error}); use "
+            "timeseries.filter: ideal"
+        ) from None
+
+
+def slow_cosines(n_timepoints: int, t_r: float, low_hz: float) -> np.ndarray:
+    """Orthonormal slow cosines (n_timepoints, n) below `low_hz`, as fMRIPrep and nilearn have."""
+    return cosines(n_timepoints, t_r, 1.0 / low_hz)
+
+
+def terms_outside(
+    kind: str, n: int, t_r: float, low_hz: float | None, high_hz: float | None
+) -> np.ndarray:
+    """Regressors (n_timepoints, n_terms) that span what a filter takes away.
+
+    Parameters
+    ----------
+    kind : {"ideal", "cosine"}
+        `ideal`: sines and cosines of the run's Fourier frequencies outside the band.
+
+    Raises
+    ------
+    ValueError
+        If the run has no frequency in the band.
+    """
+    if kind == "cosine":
+        return slow_cosines(n, t_r, low_hz) if low_hz is not None else np.empty((n, 0))
+    f = np.fft.rfftfreq(n, t_r)
+    outside = (f < (low_hz or 0.0)) | (f > (np.inf if high_hz is None else high_hz))
+    if outside.all():
+        raise ValueError(_no_frequency(n, t_r, low_hz, high_hz))
+    phase = 2 * np.pi * np.outer(np.arange(n) * t_r, f[outside])
+    return np.column_stack([np.cos(phase), np.sin(phase)])
+
+
+# scans of a data set share length and t_r, so the matrix is made once for most of them
+@lru_cache(maxsize=4)
+def filter_matrix(
+    kind: str, n: int, t_r: float, low_hz: float | None, high_hz: float | None
+) -> np.ndarray:
+    """A filter as the matrix (n, n) that multiplies a series of `n` timepoints; read-only.
+
+    Parameters
+    ----------
+    kind : {"ideal", "butterworth", "cosine"}
+    t_r : float
+        In s.
+    low_hz, high_hz : float or None
+        Hz.
+
+    Raises
+    ------
+    ValueError
+        If the run has no frequency in the band, or is too short.
+    """
+    if kind == "cosine":
+        slow = terms_outside(kind, n, t_r, low_hz, high_hz)
+        matrix = np.eye(n) - slow @ slow.T
+    else:
+        apply = ideal_bandpass if kind == "ideal" else butterworth
+        matrix = apply(np.eye(n), t_r, low_hz, high_hz)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def filter_text(kind: str, low_hz: float | None, high_hz: float | None) -> str:
+    """A filter in words, such as ``ideal 0.01-0.1 Hz``; ``none`` without limits."""
+    if kind == "cosine":
+        high_hz = None
+    if low_hz is None and high_hz is None:
+        return "none"
+    if high_hz is None:
+        return f"{kind} above {low_hz:g} Hz"
+    if low_hz is None:
+        return f"{kind} below {high_hz:g} Hz"
+    return f"{kind} {low_hz:g}-{high_hz:g} Hz"
