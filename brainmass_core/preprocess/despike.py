@@ -11,6 +11,8 @@ import numpy as np
 
 CUT = (2.5, 4.0)  # robust standard deviations: where squashing begins, and what it never passes
 PERIOD = 30  # volumes for each sine and cosine of the curve, as in 3dDespike
+START = 4.0  # robust standard deviations of the series itself to which it is cut at first
+WINSOR = 1.5  # robust standard deviations of the residual, in the robust fit (Huber)
 ITERATIONS = 5  # of the robust fit
 MAD_TO_SD = 1.4826  # of a normal distribution
 IN_HEAD = 0.1  # of the 98th percentile of the mean volume: air is left alone
@@ -82,9 +84,9 @@ def despike_series(series: np.ndarray) -> tuple[np.ndarray, int]:
     squashed = low + (high - low) * np.tanh((size[spikes] - low) / (high - low))
     scale = np.broadcast_to(spread, size.shape)[spikes]
     out = np.array(series, dtype=np.float32)
-    middle = (curve + level)[spikes]
-    out[spikes] = middle + np.sign(rest[spikes]) * squashed * scale
-    return out, int(spikes.sum())
+    before = out[spikes]
+    out[spikes] = (curve + level)[spikes] + np.sign(rest[spikes]) * squashed * scale
+    return out, int((out[spikes] != before).sum())
 
 
 def smooth_basis(n_volumes: int) -> np.ndarray:
@@ -110,10 +112,13 @@ def robust_fit(series: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.nd
     spread : ndarray (n_series,)
         Robust standard deviation of what the curve leaves.
     """
-    curve = basis @ (basis.T @ series)
+    middle = np.median(series, axis=0)
+    spread = START * MAD_TO_SD * np.median(np.abs(series - middle), axis=0)
+    # the first fit must not see how large a spike is: at the ends of a run it would follow it
+    curve = basis @ (basis.T @ np.clip(series, middle - spread, middle + spread))
     for i in range(ITERATIONS):
         rest = series - curve
         if i in (0, 1, ITERATIONS - 1):  # sorting is what takes time
             spread = MAD_TO_SD * np.median(np.abs(rest), axis=0)
-        curve += basis @ (basis.T @ np.clip(rest, -1.5 * spread, 1.5 * spread))
+        curve += basis @ (basis.T @ np.clip(rest, -WINSOR * spread, WINSOR * spread))
     return curve, MAD_TO_SD * np.median(np.abs(series - curve), axis=0)

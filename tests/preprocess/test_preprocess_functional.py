@@ -10,6 +10,7 @@ import pytest
 from preprocess_phantom import save
 
 from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.preprocess import functional
 from brainmass_core.preprocess.functional import load_bold
 
 SHAPE = (8, 9, 7, 50)
@@ -50,9 +51,56 @@ def test_scale_factors_are_applied(tmp_path, data):
     np.testing.assert_allclose(load_bold(path).data, data * 0.37 + 5, rtol=1e-3)
 
 
-def test_a_unit_fourth_dimension_of_five_is_dropped(tmp_path, data):
-    found = load_bold(written(tmp_path, data[:, :, :, None, :])).data
+@pytest.mark.parametrize("dtype", [">i2", "<i2", "u1", "<f4", ">f8"])
+@pytest.mark.parametrize("name", ["sub-1_bold.nii", "sub-1_bold.nii.gz"])
+def test_slabs_give_what_nibabel_gives(tmp_path, data, dtype, name, monkeypatch):
+    monkeypatch.setattr(functional, "SLAB", 7 * 4 * data[..., 0].size)  # seven volumes at once
+    image = nib.Nifti1Image((data % 200).astype(dtype), AFFINE)
+    image.header.set_slope_inter(0.37, -5)
+    image.set_data_dtype(np.dtype(dtype))
+    nib.save(image, tmp_path / name)
+    expected = nib.load(tmp_path / name).get_fdata()
+    np.testing.assert_allclose(load_bold(tmp_path / name).data, expected, rtol=2e-7)
+    np.testing.assert_array_equal(
+        load_bold(tmp_path / name, 9).data, load_bold(tmp_path / name).data[..., 9:]
+    )
+
+
+def test_a_volume_lies_in_one_piece(tmp_path, data):
+    assert load_bold(written(tmp_path, data), 3).data[..., 5].flags.f_contiguous
+
+
+@pytest.mark.parametrize("place", [3, 4])
+def test_a_unit_dimension_of_five_is_dropped(tmp_path, data, place):
+    found = load_bold(written(tmp_path, np.expand_dims(data, place))).data
     np.testing.assert_array_equal(found, data)
+
+
+def test_a_fifth_dimension_is_no_run(tmp_path, data):
+    reason = refused(written(tmp_path, np.stack([data, data], axis=-1)))
+    assert "5-D" in reason
+
+
+def test_complex_voxels_are_no_run(tmp_path, data):
+    assert "complex64" in refused(written(tmp_path, data.astype(np.complex64)))
+
+
+def test_a_sheared_grid_is_read_as_it_is(tmp_path, data):
+    sheared = AFFINE.copy()
+    sheared[0, 1] = 0.8
+    image = nib.Nifti1Image(data, None)
+    image.set_sform(sheared, 1)
+    image.set_qform(None, 0)
+    path = save(tmp_path / "sub-1_bold.nii.gz", image)
+    np.testing.assert_allclose(load_bold(path).affine, sheared, atol=1e-6)
+
+
+def test_a_wrong_checksum_is_found(tmp_path, data):
+    path = written(tmp_path, data)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 255  # of the CRC at the end of the gzip stream
+    path.write_bytes(content)
+    assert "damaged" in refused(path)
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
@@ -89,6 +137,26 @@ def test_a_short_run_is_excluded_not_failed(tmp_path, data):
     refused(written(tmp_path, data), ScanExcluded, min_volumes=40, n_dummy_volumes=11)
 
 
+def test_detected_dummies_count_before_the_run_is_judged(tmp_path, data):
+    bright = data.astype(np.float32)
+    bright[..., :3] *= 2
+    path = written(tmp_path, bright)
+    bold = load_bold(path, "auto", min_volumes=47)
+    assert bold.n_dummy_volumes == 3
+    np.testing.assert_array_equal(bold.data, bright[..., 3:])
+    assert "3 of them dummies" in refused(
+        path, ScanExcluded, n_dummy_volumes="auto", min_volumes=48
+    )
+
+
+def test_all_volumes_as_dummies_leave_no_run(tmp_path, data):
+    refused(written(tmp_path, data), ScanExcluded, n_dummy_volumes=49)
+
+
+def test_ten_volumes_can_be_read_where_they_are_allowed(tmp_path, data):
+    assert load_bold(written(tmp_path, data[..., :10]), "auto").data.shape == (8, 9, 7, 10)
+
+
 @pytest.mark.parametrize(
     ("value", "what"), [(np.nan, "not finite"), (np.inf, "not finite"), (0, "zeros"), (7, "consta")]
 )
@@ -116,9 +184,3 @@ def test_a_singular_affine_is_refused(tmp_path, data):
     path = tmp_path / "sub-1_bold.nii"
     path.write_bytes(content)
     assert "affine" in refused(path)
-
-
-def test_slice_times_that_do_not_fit_fail_with_the_remedy(tmp_path, data):
-    with pytest.raises(ScanFailed, match="7 slices") as caught:
-        load_bold(written(tmp_path, data), t_r=2.0, slice_times=[0.0, 1.0])
-    assert "slice_timing" in caught.value.remedy
