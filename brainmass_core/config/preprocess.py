@@ -113,7 +113,14 @@ class Preprocess(Strict):
         description="`full`: BIDS derivatives with sidecars, tissue maps and pictures; `minimal`: "
         "only what later stages read, for large cohorts.",
     )
-    write_bold: bool = Field(False, description="Also write the preprocessed BOLD (large).")
+    write_bold: bool = Field(
+        False,
+        description="Also write the preprocessed BOLD (large): on its own grid and in template "
+        "space.",
+    )
+    bold_resolution: float = Field(
+        3.0, ge=1, le=6, description="Voxel edge in mm of that BOLD in template space."
+    )
 
     @field_validator("template", "template_mask")
     @classmethod

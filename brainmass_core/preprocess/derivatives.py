@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,18 @@ import pandas as pd
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess.anatomical import Anatomy
+from brainmass_core.preprocess.bold_series import Series, quantised, save_series
+from brainmass_core.preprocess.confound_columns import describe_columns
 from brainmass_core.preprocess.confounds import save_confounds
 from brainmass_core.preprocess.coregistration import Coregistered
 from brainmass_core.preprocess.functional import Bold
-from brainmass_core.preprocess.grids import Volume, save_image
+from brainmass_core.preprocess.grids import Volume, isotropic_grid, save_image
 from brainmass_core.preprocess.head import Moved
+from brainmass_core.preprocess.itk import save_itk_affines, save_itk_field
 from brainmass_core.preprocess.motion import resample_volume
-from brainmass_core.preprocess.transforms import save_affine, save_motion
-from brainmass_core.tables import atomic_path
+from brainmass_core.preprocess.provenance import bids_uri, template_space, write_sidecar
+from brainmass_core.preprocess.template import load_template
+from brainmass_core.preprocess.transforms import ScanTransforms, save_affine, save_motion
 
 
 @dataclass(frozen=True)
@@ -67,43 +70,185 @@ def write_derivatives(
     anatomy: Anatomy,
     confounds: pd.DataFrame,
     mask: np.ndarray,
+    columns: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Path]:
-    """Write what was estimated; every output's name and path, those of the anatomy included."""
+    """Write what was estimated, as much of it as ``preprocess.derivatives`` says.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+        Brain, on the grid of the reference volume.
+    columns : dict, optional
+        What is known of single confounds beyond what they are, see `describe_columns`.
+
+    Returns
+    -------
+    dict
+        Name and path of every output that later stages read, those of the anatomy included.
+        `minimal` writes nothing else; `full` adds the reference volume, sidecars and transforms
+        for other programs.
+    """
     files = {
         "coregistration": name_of(item, "from-T1w_to-boldref_mode-points_xfm.txt"),
         "motion": name_of(item, "from-boldref_to-orig_mode-points_xfm.npy"),
         "confounds": name_of(item, "desc-confounds_timeseries.tsv"),
-        "boldref": name_of(item, "desc-hmc_boldref.nii.gz"),
         "bold_mask": name_of(item, "desc-brain_mask.nii.gz"),
     }
     save_affine(files["coregistration"], found.t1w_to_boldref)
     save_motion(files["motion"], moved.motion)
     save_confounds(files["confounds"], confounds)
-    _write_sidecar(files["confounds"].with_suffix(".json"), confounds)
-    levels = np.clip(np.rint(moved.boldref.data), -32768, 32767)
-    exact = np.abs(moved.boldref.data).max() > 100  # int16 would lose small intensities
-    reference = levels.astype(np.int16) if exact else moved.boldref.data.astype(np.float32)
-    save_image(files["boldref"], moved.boldref.with_data(reference))
     save_image(files["bold_mask"], moved.boldref.with_data(mask.astype(np.uint8)))
+    if item.settings.derivatives == "full":
+        files["boldref"] = name_of(item, "desc-hmc_boldref.nii.gz")
+        levels = np.clip(np.rint(moved.boldref.data), -32768, 32767)
+        exact = np.abs(moved.boldref.data).max() > 100  # int16 would lose small intensities
+        reference = levels.astype(np.int16) if exact else moved.boldref.data.astype(np.float32)
+        save_image(files["boldref"], moved.boldref.with_data(reference))
+        write_sidecar(files["confounds"], describe_columns(map(str, confounds), columns))
+        _write_itk(item, moved, found, anatomy)
+        _write_sidecars(item, files, anatomy)
     return {**anatomy.files, **files}
 
 
-def _write_sidecar(path: Path, confounds: pd.DataFrame) -> None:
-    """Say of each component where it comes from, as `nilearn.interfaces.fmriprep` wants it."""
+def _write_itk(item: Item, moved: Moved, found: Coregistered, anatomy: Anatomy) -> None:
+    """The same transforms for other programs."""
+    to_t1w = "from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
+    to_bold = "from-T1w_to-boldref_mode-image_desc-coreg_xfm.txt"
+    hmc = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
+    save_itk_affines(name_of(item, to_t1w), found.t1w_to_boldref[None])
+    save_itk_affines(name_of(item, to_bold), np.linalg.inv(found.t1w_to_boldref)[None])
+    save_itk_affines(name_of(item, hmc), moved.motion)
+    space = template_space(item.settings.template)
+    ours = anatomy.files["normalisation"]
+    name = re.sub(r"_from-.*", f"_from-T1w_to-{space}_mode-image_xfm.nii.gz", ours.name)
+    path = ours.with_name(name)
+    save_itk_field(path, anatomy.normalisation)
     about = {
-        name: {"Method": "aCompCor", "Mask": "combined", "Retained": True}
-        for name in map(str, confounds)
-        if name.startswith("a_comp_cor_")
+        "Description": "Displacement field of ITK (mm, LPS): points of the template to points of "
+        "the T1w, affine part included",
+        "Sources": _sources(item.scan["t1w_path"]),
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
+    write_sidecar(path, about)
+
+
+def _sources(*raw: str | None, ours: tuple[Path, ...] = ()) -> list[str]:
+    return [bids_uri(p, "raw") for p in raw if p] + [bids_uri(p) for p in ours]
+
+
+def _write_sidecars(item: Item, files: dict[str, Path], anatomy: Anatomy) -> None:
+    """JSON files of the images; those that the anatomical part wrote itself stay."""
+    raw = item.scan["bold_path"]
+    about_mask = {"Type": "Brain", "Sources": _sources(raw, item.scan["t1w_path"])}
+    write_sidecar(files["bold_mask"], about_mask)
+    about_reference = {
+        "Description": "Median of realigned volumes; head motion was estimated against it",
+        "Sources": _sources(raw),
+        "SkullStripped": False,
+    }
+    write_sidecar(files["boldref"], about_reference)
+    for path in anatomy.files.values():
+        about = _about_anatomical(path.name, item.scan["t1w_path"])
+        sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name))
+        if about and not sidecar.exists():
+            write_sidecar(path, about)
+
+
+def _about_anatomical(name: str, t1w: str | None) -> dict[str, Any]:
+    """The sidecar of an anatomical image, by the end of its name; empty for other files."""
+    known: dict[str, dict[str, Any]] = {
+        "_desc-preproc_T1w.nii.gz": {
+            "Description": "Bias-corrected, resampled to cubes, cropped around the brain",
+            "SkullStripped": False,
+        },
+        "_desc-brain_mask.nii.gz": {"Type": "Brain"},
+        "_dseg.nii.gz": {
+            "Manual": False,
+            "LabelMap": {"0": "outside", "1": "grey matter", "2": "white matter", "3": "CSF"},
+        },
+        "_probseg.nii.gz": {"Manual": False},
+    }
+    about = next((known[end] for end in known if name.endswith(end)), {})
+    return about and about | {"Sources": _sources(t1w)}
 
 
 def write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
-    """The realigned run on its own grid."""
+    """Write the realigned run on its own grid; one volume at a time is in memory.
+
+    Parameters
+    ----------
+    bold : Bold
+        Without dummy volumes, slice timing corrected if that was asked for.
+
+    Returns
+    -------
+    Path
+    """
     path = name_of(item, "desc-preproc_bold.nii.gz")
-    data = np.empty_like(bold.data)
-    for t, motion in enumerate(moved.motion):
-        data[..., t] = resample_volume(bold.data[..., t], bold.affine, motion)
-    save_image(path, Volume(data, bold.affine), item.scan["t_r"])
+    volumes = (
+        resample_volume(bold.data[..., t], bold.affine, motion)
+        for t, motion in enumerate(moved.motion)
+    )
+    scale = quantised(bold.data, moved.epi_mask)
+    save_series(path, volumes, bold.data.shape, bold.affine, item.scan["t_r"], scale)
+    _write_bold_sidecar(item, path)
     return path
+
+
+def write_template_bold(
+    item: Item, bold: Bold, transforms: ScanTransforms, boldref: Volume, mask: np.ndarray
+) -> dict[str, Path]:
+    """Write the run in template space: every volume interpolated once (cubic), from the raw data.
+
+    Parameters
+    ----------
+    bold : Bold
+        Without dummy volumes, slice timing corrected if that was asked for.
+    transforms : ScanTransforms
+    boldref : Volume (x, y, z)
+        Reference volume.
+    mask : ndarray (x, y, z) of bool
+        Brain on the grid of the reference volume.
+
+    Returns
+    -------
+    dict
+        ``bold_template``, ``bold_mask_template`` and ``boldref_template``: paths. The voxels are
+        cubes of ``preprocess.bold_resolution`` mm; outside the field of view they are 0.
+    """
+    settings = item.settings
+    brain = load_template(settings.template, settings.template_mask, settings.resolution).brain
+    shape, affine = isotropic_grid(brain.data.shape, brain.affine, settings.bold_resolution)
+    target = Series(shape, affine, transforms)
+    start = f"space-{template_space(settings.template)}_"
+    files = {
+        "bold_template": name_of(item, f"{start}desc-preproc_bold.nii.gz"),
+        "bold_mask_template": name_of(item, f"{start}desc-brain_mask.nii.gz"),
+        "boldref_template": name_of(item, f"{start}boldref.nii.gz"),
+    }
+    scale = quantised(bold.data, mask)
+    size = (*shape, bold.data.shape[3])
+    volumes = target.volumes(bold.data, bold.affine)
+    save_series(files["bold_template"], volumes, size, affine, item.scan["t_r"], scale)
+    inside = target.sample(boldref.with_data(mask.astype(np.float32)), order=1) > 0.5
+    save_image(files["bold_mask_template"], Volume(inside.astype(np.uint8), affine))
+    reference = target.sample(boldref).astype(np.float32)
+    save_image(files["boldref_template"], Volume(reference, affine))
+    reference_space = str(settings.template) if settings.template else None
+    _write_bold_sidecar(item, files["bold_template"], SpatialReference=reference_space)
+    about = {"Sources": _sources(item.scan["bold_path"]), "SpatialReference": reference_space}
+    write_sidecar(files["bold_mask_template"], {"Type": "Brain"} | about)
+    write_sidecar(files["boldref_template"], {"SkullStripped": False} | about)
+    return files
+
+
+def _write_bold_sidecar(item: Item, path: Path, **more: Any) -> None:
+    scan = item.scan
+    corrected = item.settings.slice_timing and scan["slice_timing"] is not None
+    about = {
+        "TaskName": scan["task"],
+        "RepetitionTime": scan["t_r"],
+        "SkullStripped": False,
+        "SliceTimingCorrected": corrected,
+        "Sources": _sources(scan["bold_path"], scan["t1w_path"] if more else None),
+    }
+    write_sidecar(path, about | more)

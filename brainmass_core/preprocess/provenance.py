@@ -1,0 +1,178 @@
+"""What derivatives say about themselves: who made them, from what, with which settings.
+
+The same run gives the same bytes, whoever writes them and when: no dates, no host names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from typing import Any
+
+from brainmass_core import __version__
+from brainmass_core.tables import atomic_path
+
+BIDS_VERSION = "1.10.0"
+PACKAGED_SPACE = "MNI152NLin2009aSym"  # nilearn's template is ICBM152 2009a, symmetric
+# what BIDS has no name for yet; fMRIPrep leaves out the first three as well
+IGNORED = (
+    "*_xfm.*",
+    "*_boldref.*",
+    "*_desc-confounds_timeseries.*",
+    "*_desc-anatomical.json",
+    "*_desc-qc_*",
+    "*.html",
+    "figures/",
+)
+README = """\
+Preprocessing by brainmass
+==========================
+
+Estimates for each run: masks, transforms, head motion and confounds. `dataset_description.json`
+names the raw data and holds the settings; how each file is made and what its columns mean stands
+in the JSON file beside it.
+
+Transforms that end in `mode-image_xfm` are ITK transforms, as fMRIPrep writes them: coordinates are
+LPS, and `from-A_to-B` resamples images of A onto the grid of B. Those that end in
+`mode-points_xfm` are for brainmass itself: mm, RAS, and `from-A_to-B` maps points of A to B.
+"""
+
+
+def write_description(
+    folder: Path,
+    name: str,
+    sources: dict[str, str],
+    settings: dict[str, Any],
+    *,
+    holds: str = "preprocessed",
+    does: str = "Estimation of masks, transforms, head motion and confounds",
+    ignored: tuple[str, ...] = IGNORED,
+    readme: str = README,
+) -> None:
+    """Write ``dataset_description.json``, ``.bidsignore`` and ``README`` of a derivatives folder.
+
+    Batches of one data set write the same bytes, each file at once and whole, so it does not matter
+    which is first.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the derivatives.
+    name : str
+        Of the data set.
+    sources : dict
+        Name under which sidecars refer to a data set (``bids:raw:...``) to its folder or URL.
+    settings : dict
+        Resolved section of the configuration, such as ``preprocess``; plain values.
+    holds, does : str
+        What the folder holds and what made it.
+    ignored : tuple of str
+        Patterns of files that BIDS has no name for.
+    readme : str
+    """
+    links = {k: _link(v) for k, v in sorted(sources.items())}
+    generated = {
+        "Name": "brainmass",
+        "Version": __version__,
+        "Description": does,
+    }
+    if url := _code_url():
+        generated["CodeURL"] = url
+    about = {
+        "Name": f"{name}: {holds}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generated],
+        "SourceDatasets": [{"URL": link} for link in links.values()],
+        "DatasetLinks": links,
+        "Settings": settings,
+        "SettingsHash": hash_of(settings),
+    }
+    files = {
+        "dataset_description.json": _json(about),
+        ".bidsignore": "\n".join(ignored) + "\n",
+        "README": readme,
+    }
+    for file, text in files.items():
+        _write(folder / file, text)
+
+
+def write_sidecar(image: Path, about: dict[str, Any]) -> Path:
+    """Write the JSON file of an image or a table; None stands for what is not known.
+
+    Returns
+    -------
+    Path
+    """
+    path = image.with_name(re.sub(r"(\.nii(\.gz)?|\.tsv|\.txt|\.h5)$", "", image.name) + ".json")
+    _write(path, _json({k: v for k, v in about.items() if v is not None}))
+    return path
+
+
+def bids_uri(path: str | Path, dataset: str = "") -> str:
+    """A file as BIDS URI: ``bids:<dataset>:<path from sub-... on>``.
+
+    Parameters
+    ----------
+    path : path
+    dataset : str
+        A key of ``DatasetLinks``; empty for the data set that the sidecar is part of.
+    """
+    parts = Path(path).parts
+    # the last such folder: one above the data set may be called sub-... as well
+    first = max((i for i, p in enumerate(parts[:-1]) if p.startswith("sub-")), default=-1)
+    return f"bids:{dataset}:{'/'.join(parts[first:])}"
+
+
+def template_space(template: Path | None) -> str:
+    """BIDS name of the space of a template.
+
+    Parameters
+    ----------
+    template : Path or None
+        ``preprocess.template``. A name like those of TemplateFlow (``tpl-...``) says its space.
+    """
+    if template is None:
+        return PACKAGED_SPACE
+    named = re.search(r"tpl-([A-Za-z0-9]+)", Path(template).name)
+    return named[1] if named else "MNI152"
+
+
+def hash_of(settings: dict[str, Any]) -> str:
+    """Hash (12 hexadecimal digits) of settings, whatever their order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _link(place: str) -> str:
+    """A folder as URI; a URI stays as it is."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", place):
+        return place
+    return Path(place).absolute().as_uri()
+
+
+def _code_url() -> str | None:
+    """Where the code lies, if the installed package says so."""
+    try:
+        urls = metadata("brainmass-core").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return None
+    found = dict(url.split(", ", 1) for url in urls)
+    return next((found[k] for k in ("Repository", "Source", "Homepage") if k in found), None)
+
+
+def _json(about: dict[str, Any]) -> str:
+    return json.dumps(about, indent=2) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file unless it says the same already."""
+    try:
+        if path.read_text() == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
