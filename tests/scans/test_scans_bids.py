@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 
 import bids2table
+import nibabel as nib
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -233,10 +237,36 @@ def test_a_damaged_sidecar_is_not_skipped_in_silence(bids, listed, content, plac
     assert str(path) in one(listed(bids.root)).excluded_reason
 
 
-def test_slice_timing_reaches_the_table(bids, listed):
+def test_what_the_sidecar_says_about_slices_and_lines_reaches_the_table(bids, listed):
     bids.t1w(), bids.run()
-    bids.json("bold.json", SliceTiming=[0, 1, 0.5, 1.5])
-    assert one(listed(bids.root)).slice_timing == [0, 1, 0.5, 1.5]
+    bids.json(
+        "bold.json",
+        **{"SliceTiming": [0, 1, 0.5, 1.5], "SliceEncodingDirection": "k-"},
+        **{"PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.04},
+    )
+    row = one(listed(bids.root))
+    assert row.slice_timing == [1.5, 0.5, 1, 0]
+    assert (row.slice_axis, row.phase_encoding, row.total_readout_time) == (2, "j-", 0.04)
+
+
+def test_several_echo_times_are_left_out_with_the_remedy(bids, listed):
+    bids.t1w(), bids.run()
+    bids.json("bold.json", EchoTime=[0.012, 0.03])
+    reason = one(listed(bids.root)).excluded_reason
+    for word in ("multi-echo", "[0.012, 0.03]", "tedana", "derivatives"):
+        assert word in reason
+    bids.json("bold.json", EchoTime=[0.03])
+    assert one(listed(bids.root)).excluded_reason is None
+
+
+def test_time_as_the_fifth_dimension_is_a_run(bids, listed):
+    bids.t1w()
+    path = bids.run(shape=(3, 3, 4, 1, 10), t_r=None, sidecar=None)
+    image = nib.load(path)
+    image.header["pixdim"][5] = 2.5
+    nib.Nifti1Image(image.get_fdata(), image.affine, image.header).to_filename(path)
+    row = one(listed(bids.root))
+    assert (row.excluded_reason, row.n_volumes, row.t_r) == (None, 10, 2.5)
 
 
 def test_odd_participant_folders_are_said(bids, listed, caplog):
@@ -253,3 +283,20 @@ def test_studyforrest_is_listed(shared_data, listed):
     assert row.t1w_path.endswith("sub-02/anat/sub-02_T1w.nii.gz")
     assert row.excluded_reason is None
     assert row.slice_timing is None
+
+
+@pytest.mark.shared
+def test_studyforrest_with_the_t_r_of_the_converter_is_left_out(shared_data, tmp_path, listed):
+    """dcm2niix reads 1.79355 s from these DICOM files; the sidecar knows the 2 s of the scanner."""
+    root = tmp_path / "studyforrest"
+    shutil.copytree(shared_data / "bids_studyforrest_sub02", root, copy_function=os.symlink)
+    path = next(root.rglob("*_bold.nii.gz"))
+    with gzip.open(path) as file:
+        content = bytearray(file.read(2**16))  # only the header is looked at
+    content[92:96] = np.float32(1.79355).tobytes()  # pixdim[4]
+    path.unlink()
+    path.write_bytes(gzip.compress(bytes(content)))
+    row = one(listed(root))
+    for word in (path.name, "contradictory t_r", "2 s in the sidecar", "1.79355 sec", "correct"):
+        assert word in row.excluded_reason
+    assert row.t_r is None

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.scans.image import Header, choose_t_r, header_seconds, slice_timing
+from brainmass_core.scans.image import (
+    Header,
+    choose_t_r,
+    header_seconds,
+    phase_encoding,
+    series_shape,
+    slice_timing,
+)
 
 BOLD = Path("/data/sub-01_bold.nii.gz")
 t_rs = st.floats(0.2, 10).map(lambda v: round(v, 4))
@@ -72,16 +79,66 @@ def test_uneven_volumes_are_refused():
         choose_t_r(BOLD, {"VolumeTiming": [0, 2, 5]}, header(2, "sec"), 0.001)
 
 
-def test_slice_times_follow_the_slice_index():
-    sidecar = {"SliceTiming": [0, 0.5, 1, 1.5]}
-    assert slice_timing(BOLD, sidecar, (3, 3, 4, 10), 2.0) == ([0, 0.5, 1, 1.5], "")
-    down = sidecar | {"SliceEncodingDirection": "k-"}
-    assert slice_timing(BOLD, down, (3, 3, 4, 10), 2.0) == ([1.5, 1, 0.5, 0], "")
-    times, warning = slice_timing(
-        BOLD, sidecar | {"SliceEncodingDirection": "i"}, (3, 3, 4, 10), 2.0
-    )
-    assert times is None
-    assert "not used" in warning
+@pytest.mark.parametrize(("letter", "axis"), [("i", 0), ("j", 1), ("k", 2)])
+def test_slice_times_follow_the_index_along_their_axis(letter, axis):
+    sidecar = {"SliceTiming": [0, 0.5, 1, 1.5], "SliceEncodingDirection": letter}
+    shape = [3, 3, 3, 10]
+    shape[axis] = 4
+    assert slice_timing(BOLD, sidecar, tuple(shape), 2.0) == ([0, 0.5, 1, 1.5], axis)
+    down = sidecar | {"SliceEncodingDirection": f"{letter}-"}
+    assert slice_timing(BOLD, down, tuple(shape), 2.0) == ([1.5, 1, 0.5, 0], axis)
+    with pytest.raises(ScanExcluded, match="expected 3 times"):
+        slice_timing(BOLD, sidecar, (3, 3, 3, 10), 2.0)
+
+
+def test_slices_are_along_the_third_axis_unless_something_is_said():
+    assert slice_timing(BOLD, {"SliceTiming": [0, 1, 0, 1]}, (3, 3, 4, 10), 2.0)[1] == 2
+    assert slice_timing(BOLD, {}, (3, 3, 4, 10), 2.0) == (None, None)
+
+
+@pytest.mark.parametrize("direction", ["z", "", 2, None, "k+", ["k"]])
+def test_an_unknown_slice_direction_is_refused(direction):
+    sidecar = {"SliceTiming": [0, 0.5, 1, 1.5], "SliceEncodingDirection": direction}
+    with pytest.raises(ScanExcluded, match="SliceEncodingDirection"):
+        slice_timing(BOLD, sidecar, (3, 3, 4, 10), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "expected"),
+    [
+        ({}, (None, None)),
+        ({"PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.05}, ("j-", 0.05)),
+        ({"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.0005}, ("j", 0.0395)),
+        ({"PhaseEncodingDirection": "i", "EffectiveEchoSpacing": 0.0005}, ("i", 0.0315)),
+        (
+            {"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.001, "ReconMatrixPE": 64},
+            ("j", 0.063),
+        ),
+        ({"PhaseEncodingDirection": "AP", "EffectiveEchoSpacing": 0.0005}, (None, None)),
+        ({"PhaseEncodingDirection": "j", "TotalReadoutTime": "0.05"}, ("j", None)),
+        ({"PhaseEncodingDirection": "j", "TotalReadoutTime": 0}, ("j", None)),
+    ],
+)
+def test_readout_time_is_stated_or_follows_from_the_echo_spacing(sidecar, expected):
+    found = phase_encoding(sidecar, (64, 80, 36, 200))
+    assert found[0] == expected[0]
+    assert found[1] == (None if expected[1] is None else pytest.approx(expected[1]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((3, 3, 4, 10), (3, 3, 4, 10)),
+        ((3, 3, 4, 1, 10), (3, 3, 4, 10)),
+        ((3, 3, 4, 10, 1), (3, 3, 4, 10)),
+        ((3, 3, 4, 10, 3), None),
+        ((3, 3, 4, 1, 1), None),
+        ((3, 3, 4), None),
+        ((3, 3, 4, 1), None),
+    ],
+)
+def test_only_an_empty_fifth_dimension_is_accepted(shape, expected):
+    assert series_shape(shape) == expected
 
 
 @pytest.mark.parametrize("times", [[0, 1], [0, 500, 1000, 1500], ["a"] * 4, [-1, 0, 1, 2], 3])
