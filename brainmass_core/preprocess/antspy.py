@@ -94,7 +94,7 @@ def registered(
         forward = found["fwdtransforms"]
         warps = [f for f in forward if f.endswith("Warp.nii.gz")]
         field = _read_field(warps[0]) if warps else None
-        affine = _read_affine(forward[-1])
+        affine = read_affine(forward[-1])
         yield Registered(affine, field, forward, found["invtransforms"])
 
 
@@ -126,14 +126,18 @@ def correct_bias(image: Volume, mask: np.ndarray) -> np.ndarray:
     ndarray (x, y, z) of float32
         Corrected everywhere.
     """
-    shrink = max(1, round(6.0 / float(image.voxel_size.max())))  # the field is smooth: 6 mm do
     corrected = ants.n4_bias_field_correction(
         to_ants(image),
         mask=to_ants(image.with_data(mask)),
-        shrink_factor=shrink,
+        shrink_factor=bias_shrink(image),
         convergence={"iters": [50, 30, 20, 10], "tol": 1e-7},
     )
     return corrected.numpy()
+
+
+def bias_shrink(image: Volume) -> int:
+    """Factor by which N4 may thin an image out: the field is smooth, 6 mm do."""
+    return max(1, round(6.0 / float(image.voxel_size.max())))
 
 
 def to_ants(image: Volume) -> Any:
@@ -147,8 +151,8 @@ def to_ants(image: Volume) -> Any:
     )
 
 
-def _read_affine(path: str) -> np.ndarray:
-    """ANTs' affine as RAS mm to RAS mm (4, 4)."""
+def read_affine(path: str) -> np.ndarray:
+    """ANTs' affine, fixed to moving points, as RAS mm to RAS mm (4, 4)."""
     transform = ants.read_transform(path)
     parameters = np.asarray(transform.parameters, dtype=np.float64)
     centre = np.asarray(transform.fixed_parameters, dtype=np.float64)

@@ -1,0 +1,174 @@
+"""Engines: which function does a step, which programs it calls, and which of these are missing.
+
+Every function takes arrays and our `Volume`s and gives arrays back; files live in a temporary
+folder that is gone when it returns. What is missing is found before any work begins.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from brainmass_core.config.preprocess import Engines
+
+__all__ = ["SKIP_CHECK", "engine", "missing", "programs"]
+
+SKIP_CHECK = "BRAINMASS_SKIP_ENGINE_CHECK"  # "1": look for programs in the jobs only
+
+WHERE = {
+    "fsl": "FSL 6 (https://fsl.fmrib.ox.ac.uk; its own conda channel; NeuroDebian)",
+    "afni": "AFNI (its script `@update.afni.binaries`; the container afni/afni_make_build)",
+    "ants": "ANTs 2.3 or newer (conda-forge package `ants`; the container antsx/ants)",
+    "simpleitk": "SimpleITK (`pip install 'brainmass-core[simpleitk]'`)",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One engine of one step.
+
+    Attributes
+    ----------
+    module : str
+        Of this package.
+    function : str
+    programs : tuple of str
+        Executables.
+    files : tuple of str
+        What it reads from the installation of FSL, relative to ``FSLDIR``.
+    packages : tuple of str
+        Python packages.
+    """
+
+    module: str
+    function: str
+    programs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+EXTRACTION = (  # what the script antsBrainExtraction.sh calls
+    "antsRegistration",
+    "antsApplyTransforms",
+    "N4BiasFieldCorrection",
+    "Atropos",
+    "ImageMath",
+    "ThresholdImage",
+)
+
+
+def _schedule(name: str) -> tuple[str, ...]:
+    return (f"etc/flirtsch/{name}",)
+
+
+ENTRIES: dict[tuple[str, str], Entry] = {
+    ("bias_correction", "ants"): Entry("ants", "bias_correction", ("N4BiasFieldCorrection",)),
+    ("brain_extraction", "ants"): Entry(
+        "ants",
+        "brain_extraction",
+        ("antsBrainExtraction.sh", *EXTRACTION),
+    ),
+    ("brain_extraction", "fsl"): Entry("fsl", "brain_extraction", ("bet",)),
+    ("brain_extraction", "afni"): Entry("afni", "brain_extraction", ("3dSkullStrip",)),
+    ("segmentation", "ants"): Entry("ants", "segmentation", ("Atropos",)),
+    ("segmentation", "fsl"): Entry("fsl", "segmentation", ("fast",)),
+    ("normalisation", "ants"): Entry("ants", "normalisation", ("antsRegistration",)),
+    ("normalisation", "fsl"): Entry(
+        "fsl",
+        "normalisation",
+        ("flirt", "fnirt", "convertwarp"),
+        _schedule("T1_2_MNI152_2mm.cnf"),
+    ),
+    ("despike", "afni"): Entry("afni", "despike", ("3dDespike",)),
+    ("slice_timing", "fsl"): Entry("fsl", "slice_timing", ("slicetimer",)),
+    ("slice_timing", "afni"): Entry("afni", "slice_timing", ("3dTshift",)),
+    ("motion", "ants"): Entry("inprocess", "motion_ants", packages=("ants",)),
+    ("motion", "simpleitk"): Entry("inprocess", "motion_simpleitk", packages=("SimpleITK",)),
+    ("motion", "fsl"): Entry("fsl", "motion", ("mcflirt",)),
+    ("motion", "afni"): Entry("afni", "motion", ("3dvolreg",)),
+    ("coregistration", "ants"): Entry("ants", "coregistration", ("antsRegistration",)),
+    ("coregistration", "fsl"): Entry("fsl", "coregistration", ("flirt",), _schedule("bbr.sch")),
+    ("distortion", "fsl"): Entry(
+        "distortion", "distortion", ("topup", "prelude"), _schedule("b02b0.cnf")
+    ),
+    ("unwrap", "fsl"): Entry("distortion", "unwrap", ("prelude",)),
+}
+
+
+def engine(step: str, name: str) -> Callable:
+    """The function that does a step.
+
+    Parameters
+    ----------
+    step : str
+        A field of `config.preprocess.Engines`, or ``unwrap``, which goes with ``distortion``.
+    name : str
+        ``ants``, ``fsl``, ``afni`` or ``simpleitk``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine; ``embedded`` is none: the step's own module does it.
+    """
+    found = _entry(step, name)
+    return getattr(import_module(f"{__name__}.{found.module}"), found.function)
+
+
+def programs(step: str, name: str) -> tuple[str, ...]:
+    """Executables that an engine calls; none for those that work in process.
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine.
+    """
+    return () if name == "embedded" else _entry(step, name).programs
+
+
+def missing(engines: Engines) -> list[str]:
+    """What the chosen engines need and this machine does not have.
+
+    Returns
+    -------
+    list of str
+        One line per step: knob, what was not found, what has it, where to get that; empty if
+        everything is there.
+    """
+    found = []
+    for step, name in engines.model_dump().items():
+        if name == "embedded":
+            continue
+        if absent := _absent(name, _entry(step, name)):
+            found.append(
+                f"preprocess.engines.{step} is {name}, but {'; '.join(absent)}. Install "
+                f"{WHERE[name]} and put it on PATH, or choose embedded"
+            )
+    return found
+
+
+def _entry(step: str, name: str) -> Entry:
+    if (step, name) not in ENTRIES:
+        known = sorted(n for s, n in ENTRIES if s == step)
+        raise ValueError(f"no engine {name!r} does {step!r}; expected one of {known}")
+    return ENTRIES[step, name]
+
+
+def _absent(name: str, entry: Entry) -> list[str]:
+    """What of one engine was not found, in words."""
+    absent = []
+    if programs := [p for p in entry.programs if shutil.which(p) is None]:
+        absent.append(f"{', '.join(programs)} was not found on PATH")
+    if packages := [p for p in entry.packages if find_spec(p) is None]:
+        absent.append(f"the Python package {', '.join(packages)} is not installed")
+    if name == "fsl":
+        home = os.environ.get("FSLDIR")
+        if not home:
+            absent.append("the environment variable FSLDIR, the folder of FSL, is not set")
+        elif files := [f for f in entry.files if not (Path(home) / f).is_file()]:
+            absent.append(f"FSLDIR is {home}, where {', '.join(files)} was not found")
+    return absent

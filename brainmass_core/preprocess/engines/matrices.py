@@ -1,0 +1,148 @@
+"""Transforms of other packages as ours: points in mm (RAS), from the place filled to the data.
+
+FSL counts in mm from the corner voxel, along the voxel axes, with x turned round where the voxel
+axes are right-handed; its matrices lead from the moving to the reference image. AFNI and ITK count
+in LPS; their matrices lead from the reference to the moving image already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+
+from brainmass_core.preprocess.grids import Volume
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels of an image.
+
+    Attributes
+    ----------
+    shape : tuple of int (3,)
+    affine : ndarray (4, 4)
+        Voxel to mm, RAS.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+
+    @classmethod
+    def of(cls, image: Volume) -> Grid:
+        """The grid of an image."""
+        return cls(image.data.shape[:3], image.affine)
+
+    def fsl(self) -> np.ndarray:
+        """Voxel index to FSL's mm (4, 4)."""
+        size = voxel_sizes(self.affine)
+        matrix = np.diag([*size, 1.0])
+        if np.linalg.det(self.affine[:3, :3]) > 0:
+            matrix[0] = [-size[0], 0, 0, (self.shape[0] - 1) * size[0]]
+        return matrix
+
+    def fsl_to_world(self) -> np.ndarray:
+        """FSL's mm to mm, RAS (4, 4)."""
+        return self.affine @ np.linalg.inv(self.fsl())
+
+
+def flirt_to_world(matrix: np.ndarray, moving: Grid, reference: Grid) -> np.ndarray:
+    """A matrix of FLIRT or MCFLIRT as reference to moving points.
+
+    Parameters
+    ----------
+    matrix : ndarray (4, 4)
+        As in the file: moving to reference, FSL's mm.
+    moving, reference : Grid
+        Of ``-in`` and of ``-ref`` (``-reffile``).
+
+    Returns
+    -------
+    ndarray (4, 4)
+        mm to mm, RAS.
+    """
+    back = np.linalg.inv(matrix)
+    return moving.fsl_to_world() @ back @ np.linalg.inv(reference.fsl_to_world())
+
+
+def fsl_warp_to_world(field: np.ndarray, moving: Grid, reference: Grid) -> np.ndarray:
+    """Where FNIRT's warp field puts the voxels of the reference.
+
+    Parameters
+    ----------
+    field : ndarray (x, y, z, 3)
+        Relative displacements, affine part included, as ``convertwarp --relout`` writes them:
+        from the reference's to the moving image's FSL mm.
+    moving, reference : Grid
+
+    Returns
+    -------
+    ndarray (x, y, z, 3)
+        Points of the moving image in mm, RAS.
+    """
+    voxels = np.moveaxis(np.indices(reference.shape), 0, -1)
+    return apply_affine(moving.fsl_to_world(), apply_affine(reference.fsl(), voxels) + field)
+
+
+def displacement(points: np.ndarray, affine: np.ndarray, reference: Grid) -> np.ndarray:
+    """The field that `Normalisation` keeps: ``points = affine @ (p + field(p))``.
+
+    Parameters
+    ----------
+    points : ndarray (x, y, z, 3)
+        Where the voxels of the reference lie, mm.
+    affine : ndarray (4, 4)
+        mm to mm.
+
+    Returns
+    -------
+    ndarray (x, y, z, 3) of float32
+        mm.
+    """
+    voxels = np.moveaxis(np.indices(reference.shape), 0, -1)
+    here = apply_affine(reference.affine, voxels)
+    return (apply_affine(np.linalg.inv(affine), points) - here).astype(np.float32)
+
+
+def afni_to_world(rows: np.ndarray) -> np.ndarray:
+    """Rows of a ``.aff12.1D`` file as base to input points.
+
+    Parameters
+    ----------
+    rows : ndarray (n, 12)
+        The upper three rows of each matrix, one after the other, LPS.
+
+    Returns
+    -------
+    ndarray (n, 4, 4)
+        mm to mm, RAS.
+    """
+    matrices = np.tile(np.eye(4), (len(rows), 1, 1))
+    matrices[:, :3] = rows.reshape(-1, 3, 4)
+    return LPS @ matrices @ LPS
+
+
+def itk_field_to_world(field: np.ndarray) -> np.ndarray:
+    """A displacement field of ITK (x, y, z, 1, 3), LPS, as ours (x, y, z, 3) in mm, RAS."""
+    vectors = field.reshape(*field.shape[:3], 3)
+    return (vectors * np.array([-1, -1, 1])).astype(np.float32)
+
+
+def plain(grid: Grid) -> Grid:
+    """The same voxels on a grid along the axes of the world, about its origin.
+
+    AFNI leaves out the tilt of tilted images in some places and not in others; on such a grid
+    there is none.
+    """
+    affine = np.diag([*voxel_sizes(grid.affine), 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2)
+    return Grid(grid.shape, affine)
+
+
+def moved_back(matrices: np.ndarray, grid: Grid) -> np.ndarray:
+    """Transforms (n, 4, 4) found on `plain` of a grid, for that grid itself."""
+    lead = grid.affine @ np.linalg.inv(plain(grid).affine)
+    return lead @ matrices @ np.linalg.inv(lead)
