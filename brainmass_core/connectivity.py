@@ -6,22 +6,43 @@ An FC vector is the upper triangle without the diagonal, in row-major order.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from brainmass_core.atlas import resolve_atlas
 from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import connectivity_schema, from_rows, read_table
+from brainmass_core.timeseries.derivatives import (
+    SOURCE,
+    Names,
+    names_of,
+    tsv,
+    write_dataset,
+    write_json,
+    write_text,
+)
 from brainmass_core.timeseries.table import bold_by_scan
 
 log = logging.getLogger(__name__)
 
 # A spread this far below the level of a signal is rounding, not signal.
 CONSTANT = 1e-10
+# of the time-series table, for the sidecars
+ABOUT = [
+    *("scan_id", "atlas", "space", "denoise", "order", "filter", "censor"),
+    *("n_timepoints", "residual_dof"),
+]
+MEASURES = {  # BIDS label and name
+    "pearson": ("pearsoncorrelation", "Pearson correlation"),
+    "ledoit_wolf": ("ledoitwolfcorrelation", "Correlation from the Ledoit-Wolf covariance"),
+}
 
 
 def standardise(x: np.ndarray) -> np.ndarray:
@@ -188,6 +209,30 @@ def _with_unit_diagonal(r: np.ndarray) -> np.ndarray:
     return r
 
 
+@dataclass(frozen=True)
+class Item:
+    """One scan on its way to a worker.
+
+    Attributes
+    ----------
+    row : dict
+        Its row of the time-series table, see `ABOUT`.
+    bold : ndarray (n_timepoints, n_rois)
+        NaN in parcels that are not covered.
+    names : Names or None
+        What its files are called; None: none are written.
+    parcels : list of str
+    global_signal : bool or None
+        Whether it was a regressor; None if it is not known.
+    """
+
+    row: dict[str, Any]
+    bold: np.ndarray
+    names: Names | None
+    parcels: list[str]
+    global_signal: bool | None
+
+
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     """Write the FC of one batch, of the scans that have a time series.
 
@@ -198,9 +243,27 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     BatchError
         If the disk is full or too many scans failed.
     """
-    path = Paths(config.results).batch("timeseries", dataset, batch)
-    table = read_table(path, "timeseries", columns=["scan_id", "status", "bold"])
-    items = {scan_id: (scan_id, bold) for scan_id, bold in bold_by_scan(table).items()}
+    paths = Paths(config.results)
+    table = read_table(
+        paths.batch("timeseries", dataset, batch), "timeseries", columns=[*ABOUT, "status", "bold"]
+    )
+    rows = {row["scan_id"]: row for row in table.select(ABOUT).to_pylist()}
+    root = paths.derivatives(dataset, "connectivity")
+    parcels: list[str] = []
+    if config.timeseries.derivatives:
+        atlas = resolve_atlas(config)
+        parcels = atlas.labels["name"].astype(str).tolist()
+        settings = config.connectivity.model_dump(mode="json")
+        source = paths.derivatives(dataset, "timeseries")
+        write_dataset(root, "functional connectivity", dataset, source, atlas, settings)
+
+    def item(scan_id: str, bold: np.ndarray) -> Item:
+        row = rows[scan_id]
+        names = names_of(root, dataset, scan_id, row["space"], row["atlas"]) if parcels else None
+        images = config.datasets[dataset].kind != "timeseries"
+        return Item(row, bold, names, parcels, config.timeseries.global_signal if images else None)
+
+    items = {scan_id: item(scan_id, bold) for scan_id, bold in bold_by_scan(table).items()}
     schema = connectivity_schema(table.schema.field("bold").type.value_type.list_size)
     job = Job(config, "connectivity", dataset, batch, schema, threads)
     process = partial(_process, estimator=config.connectivity.estimator)
@@ -208,17 +271,46 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     log.info("connectivity %s/%s: %d scans", dataset, batch, len(entries))
 
 
-def _process(item: tuple[str, np.ndarray], estimator: str) -> pa.Table:
+def _process(item: Item, estimator: str) -> pa.Table:
     """The row of one scan; a parcel that is not covered counts as constant."""
-    scan_id, bold = item
+    covered = np.isfinite(item.bold).all(axis=0)
     try:
-        fc = ESTIMATORS[estimator](np.where(np.isfinite(bold).all(axis=0), bold, 0.0))
+        fc = ESTIMATORS[estimator](np.where(covered, item.bold, 0.0))
     except ValueError as error:
         raise ScanFailed(str(error), "connectivity") from None
+    if item.names is not None:
+        _write_relmat(item, item.names, np.where(covered & covered[:, None], fc, np.nan), estimator)
     row = {
-        "scan_id": scan_id,
+        "scan_id": item.row["scan_id"],
         "estimator": estimator,
-        "n_timepoints": len(bold),
+        "n_timepoints": len(item.bold),
         "fc": vectorise(fc).astype(np.float32).tolist(),
     }
-    return from_rows([row], connectivity_schema(bold.shape[1]))
+    return from_rows([row], connectivity_schema(item.bold.shape[1]))
+
+
+def _write_relmat(item: Item, names: Names, fc: np.ndarray, estimator: str) -> None:
+    """FC as a matrix with its sidecar, after the draft of BEP017."""
+    path = names.of_atlas(f"stat-{MEASURES[estimator][0]}_relmat.tsv")
+    write_text(path, tsv(item.parcels, fc))
+    row = item.row
+    series = names.of_atlas("stat-mean_timeseries.tsv").relative_to(names.folder)
+    inside = "/".join(part for part in names.folder.parts[-3:] if part.startswith(("sub-", "ses-")))
+    about = {
+        "RelationshipMeasure": MEASURES[estimator][1],
+        "Weighted": True,
+        "Directed": False,
+        "ValidDiagonal": False,
+        "StorageFormat": "Full",
+        "NodeFiles": [f"bids::atlas-{names.atlas}_dseg.tsv"],
+        "Estimator": estimator,
+        "Denoise": row["denoise"],
+        "GlobalSignalRegression": item.global_signal,
+        "FilterOrder": row["order"],
+        "Filter": row["filter"],
+        "Censoring": row["censor"],
+        "NumberOfVolumes": row["n_timepoints"],
+        "EffectiveDegreesOfFreedom": round(row["residual_dof"], 3),
+        "Sources": [f"bids:{SOURCE}:{inside}/func/{series}"],
+    }
+    write_json(path.with_suffix(".json"), about)

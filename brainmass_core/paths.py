@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 FIGURES = (
     "scores",
@@ -49,9 +50,17 @@ class Paths:
         """Log of a job or a scan; below the results, so that two studies never share one."""
         return self.results.joinpath("logs", stage, *parts)
 
-    def derivatives(self, dataset: str) -> Path:
-        """Small BIDS derivatives (transforms, masks, confounds) of `preprocess`."""
-        return self.results / "preprocess" / dataset / "derivatives"
+    def derivatives(self, dataset: str, stage: str = "preprocess") -> Path:
+        """Small BIDS derivatives of a stage: of `preprocess` transforms, masks and confounds."""
+        return self.results / stage / dataset / "derivatives"
+
+    def quality(self, dataset: str, name: str = "index.html") -> Path:
+        """A file of a data set's quality page: the page itself by default."""
+        return self.results / "quality" / dataset / name
+
+    def scan_page(self, dataset: str, scan_id: str) -> Path:
+        """Quality page of a scan."""
+        return self.results / "quality" / dataset / "scans" / f"{quote(scan_id, safe='')}.html"
 
     def pretrain(self, model: str) -> Path:
         """Folder of a pre-trained model."""

@@ -19,9 +19,9 @@ class Censor(Strict):
     method: Literal["none", "spike_regression", "interpolate", "remove"] = Field(
         "none",
         description="`none`: they are counted only; `spike_regression`: one regressor each; "
-        "`interpolate`: filled in by a spline over time before regression and filter, and "
-        "removed after it (Power 2014); `remove`: left out of the regression, and of the "
-        "series after the filter.",
+        "`interpolate`: series and regressors are filled in by a spline over time before "
+        "regression and filter, and the volumes removed after it; `remove`: left out of the "
+        "regression, its residual filled in for the filter, and removed after it (Power 2014).",
     )
     fd_kind: Literal["power", "jenkinson"] = Field(
         "power", description="`framewise_displacement` (Power 2012) or `rmsd` (Jenkinson 1999)."
@@ -33,7 +33,7 @@ class Censor(Strict):
     n_before: int = Field(0, ge=0, description="Volumes censored before each of these.")
     n_after: int = Field(0, ge=0, description="Volumes censored after each of these.")
     min_contiguous: int = Field(
-        1, ge=1, description="Stretches of fewer volumes between censored ones are censored too."
+        1, ge=1, description="Stretches of fewer volumes that are left are censored too."
     )
     min_minutes: float = Field(
         0, ge=0, description="Runs of which less than this is left are excluded, minutes."
@@ -51,8 +51,9 @@ class Timeseries(Strict):
     )
     signal_expansion: bool = Field(
         False,
-        description="Also the derivatives and squares of the mean signals of white matter, CSF "
-        "and brain: with all three and 24 motion terms, the 36 parameters of Satterthwaite 2013.",
+        description="Also derivatives and squares of those of the signals `csf`, `white_matter`, "
+        "`global_signal` that are on: with all three and motion `24_derivative`, the 36 parameters "
+        "of Satterthwaite 2013.",
     )
     n_compcor: int = Field(5, ge=0, description="aCompCor components from white matter and CSF.")
     csf: bool = Field(True, description="Mean CSF signal as a regressor.")
@@ -63,7 +64,8 @@ class Timeseries(Strict):
     high_hz: float | None = Field(0.1, gt=0, description="Upper band-pass limit in Hz.")
     order: Literal["regress_then_filter", "joint"] = Field(
         "regress_then_filter",
-        description="`regress_then_filter` as in C-PAC; `joint` orthogonalises both in one model.",
+        description="`regress_then_filter` as in C-PAC: the filter brings some of the confounds "
+        "back; `joint` as in nilearn: nothing comes back, more of the data is spent.",
     )
     filter: Literal["ideal", "butterworth", "cosine"] = Field(
         "ideal",
@@ -92,7 +94,8 @@ class Timeseries(Strict):
     derivatives: bool = Field(
         True,
         description="Also write each scan's series and FC as BIDS derivatives (`_timeseries.tsv`, "
-        "`_relmat.tsv`, sidecars); false leaves them in the tables only, for large cohorts.",
+        "`_relmat.tsv`, sidecars; about 0.4 MB per scan); false leaves them in the tables only, "
+        "for large cohorts.",
     )
 
     @model_validator(mode="after")

@@ -3,12 +3,17 @@
 One row per run. When a run was written in several spaces or resolutions, the first of
 `TEMPLATES` is taken, then any other MNI152 space, then C-PAC's ``space-template``; within a space
 the file with the shortest list of other entities, then the first by name.
+
+C-PAC's ``desc-preproc`` BOLD has been through its nuisance regression, once per strategy (``reg-``,
+before 1.8.5 a number: ``desc-preproc-1``). ``desc-head``, which it writes when it regresses in
+template space, has not, and is taken first.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from brainmass_core.config import Dataset
@@ -19,10 +24,17 @@ from brainmass_core.scans.index import File, Sidecars, check_place, index_files
 
 TEMPLATES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 # what a pipeline adds to the entities of the raw run; the others say which run it is
-ADDED = ("space", "cohort", "res", "den", "desc", "label", "reg")
+ADDED = ("space", "cohort", "res", "den", "desc", "label", "reg", "filt")
+LAST = len(TEMPLATES) + 1  # largest rank of a template space, see `_preference`
 CONFOUNDS = (  # newest naming first: (suffix, desc, extension)
     ("timeseries", "confounds", ".tsv"),
     ("regressors", "confounds", ".tsv"),
+)
+# C-PAC's, by what counts first for confounds; older versions write words in place of a suffix
+CPAC = (
+    *("*_desc-confounds_timeseries.1D", "*_regressors.1D"),
+    *("*_desc-movementParameters_motion.1D", "*_movement-parameters.1D"),
+    *("*_desc-FDJenkinson_motion.1D", "*_framewise*isplacement*enkinson.1D"),
 )
 Run = tuple[tuple[str, str], ...]
 
@@ -47,7 +59,7 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
     versions = defaultdict(list)
     for file in bold:
         versions[run_of(file)].append(file)
-    chosen = [min(found, key=_preference) for _, found in sorted(versions.items())]
+    chosen = [min(_unregressed(found), key=_preference) for _, found in sorted(versions.items())]
     companions = defaultdict(list)
     for file in files:
         if file.entities.get("suffix") in ("mask", "timeseries", "regressors"):
@@ -55,7 +67,8 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
     sidecars = Sidecars(dataset.path)
 
     def one(file: File) -> Row:
-        return _row(name, dataset, file, companions[run_of(file)], sidecars)
+        run = run_of(file)
+        return _row(name, dataset, file, companions[run], sidecars, strategies_of(versions[run]))
 
     return in_threads(one, chosen)
 
@@ -67,8 +80,51 @@ def run_of(file: File) -> Run:
 
 
 def _is_preproc(file: File) -> bool:
-    # C-PAC numbers its strategies: desc-preproc-1
-    return bool(re.fullmatch(r"preproc(-\d+)?", file.entities.get("desc", "")))
+    if file.entities.get("desc") == "head":
+        return "space" in file.entities
+    return bool(re.fullmatch(r"preproc(-?\d+)?", file.entities.get("desc", "")))
+
+
+def _unregressed(files: list[File]) -> list[File]:
+    """Of the versions of a run, those that no nuisance model was applied to, if there are any."""
+    head = [f for f in files if f.entities["desc"] == "head" and _preference(f)[0] <= LAST]
+    return head or [f for f in files if f.entities["desc"] != "head"] or files
+
+
+def strategy_of(path: Path) -> str | None:
+    """C-PAC's nuisance strategy that a BOLD image has been through, by its name; None for none."""
+    named = re.search(r"_reg-([A-Za-z0-9]+)_", path.name)
+    if named:
+        return None if named[1] == "Off" else named[1]
+    numbered = re.search(r"_desc-preproc-?(\d+)_bold", path.name)
+    return numbered[1] if numbered else None
+
+
+def strategies_of(files: list[File]) -> list[str]:
+    """All strategies of a run."""
+    found = {strategy_of(f.path) for f in files if _preference(f)[0] <= LAST}
+    return sorted(s for s in found if s is not None)
+
+
+def cpac_files(path: Path) -> list[Path]:
+    """C-PAC's `.1D` files of regressors and motion of the run that a file belongs to.
+
+    Ordered by what counts first: regressors of the same strategy, of others, motion.
+    """
+    stem = _stem_of(path)
+    found = [
+        sorted(f for f in path.parent.glob(pattern) if _stem_of(f) == stem) for pattern in CPAC
+    ]
+    regressors = [f for part in found[:2] for f in part]
+    own = _strategy_of_regressors(path)
+    same = [f for f in regressors if own is not None and _strategy_of_regressors(f) == own]
+    ordered = [*same, *regressors, *(f for part in found[2:] for f in part)]
+    return list(dict.fromkeys(ordered))
+
+
+def _strategy_of_regressors(path: Path) -> str | None:
+    numbered = re.search(r"_desc-(\d+)_regressors", path.name)
+    return numbered[1] if numbered else strategy_of(path)
 
 
 def _preference(file: File) -> tuple[int, int, str]:
@@ -83,17 +139,27 @@ def _preference(file: File) -> tuple[int, int, str]:
 
 
 def _stem(file: File) -> str:
-    parts = file.path.name.split("_")[:-1]
+    return _stem_of(file.path)
+
+
+def _stem_of(path: Path) -> str:
+    parts = path.name.split("_")[:-1]
     return "_".join(p for p in parts if p.split("-")[0] not in ADDED)
 
 
 def _row(
-    name: str, dataset: Dataset, file: File, companions: list[File], sidecars: Sidecars
+    name: str,
+    dataset: Dataset,
+    file: File,
+    companions: list[File],
+    sidecars: Sidecars,
+    strategies: list[str],
 ) -> Row:
     row: dict[str, Any] = base_row(name, _stem(file), file)
     reasons = []
     for step in (
         lambda: _check_name(file, dataset),
+        lambda: _check_strategy(file, strategies),
         lambda: _describe(file, dataset, sidecars),
         lambda: {"confounds_path": _confounds(file, companions)},
         lambda: {"mask_path": _mask(file, companions)},
@@ -107,12 +173,23 @@ def _row(
 
 def _check_name(file: File, dataset: Dataset) -> Row:
     check_place(file, dataset.path)
-    if _preference(file)[0] > len(TEMPLATES) + 1:
+    if _preference(file)[0] > LAST:
         raise ScanExcluded(
             f"{file.path}: its space is {file.entities.get('space', 'native')!r}, expected a "
             f"template space ({', '.join(TEMPLATES)} or another MNI152); let the pipeline write "
             "it, with fMRIPrep: --output-spaces MNI152NLin2009cAsym",
             "space",
+        )
+    return {}
+
+
+def _check_strategy(file: File, strategies: list[str]) -> Row:
+    if strategy_of(file.path) is not None and len(strategies) > 1:
+        raise ScanExcluded(
+            f"{file.path}: found BOLD of {len(strategies)} nuisance strategies of C-PAC ("
+            f"{', '.join(strategies)}), expected one, because which was applied changes the "
+            "series; give a folder that holds (links to) the files of one of them",
+            "strategy",
         )
     return {}
 
@@ -130,9 +207,12 @@ def _confounds(file: File, companions: list[File]) -> str:
         for other in companions:
             if other.named(suffix, (extension,)) and other.entities.get("desc") == description:
                 return str(other.path)
+    if found := cpac_files(file.path):
+        return str(found[0])
     raise ScanExcluded(
         f"{file.path}: no confounds table of this run, expected {_stem(file)}_desc-confounds_"
-        "timeseries.tsv beside it; copy it from the pipeline's output",
+        "timeseries.tsv beside it, or C-PAC's _regressors.1D or _desc-movementParameters_motion.1D;"
+        " copy it from the pipeline's output",
         "confounds",
     )
 

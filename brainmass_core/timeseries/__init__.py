@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
 from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.paths import Paths
+from brainmass_core.preprocess.provenance import bids_uri
 from brainmass_core.tables import from_rows, timeseries_schema
-from brainmass_core.timeseries.denoise import NoFreedomError, clean
+from brainmass_core.timeseries.censor import censor_text, censored_volumes
+from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, clean
+from brainmass_core.timeseries.derivatives import (
+    SOURCE,
+    names_of,
+    write_dataset,
+    write_model,
+    write_scan,
+)
 from brainmass_core.timeseries.design import ConfoundsError, design_matrix
 from brainmass_core.timeseries.extract import (
     Raw,
@@ -22,7 +34,7 @@ from brainmass_core.timeseries.extract import (
     from_ready_series,
     parcel_names,
 )
-from brainmass_core.timeseries.filters import ideal_bandpass
+from brainmass_core.timeseries.filters import filter_text, ideal_bandpass
 from brainmass_core.timeseries.inputs import Item, list_items
 from brainmass_core.timeseries.parcellate import empty_rois
 
@@ -35,6 +47,22 @@ EXTRACT = {
     "derivatives": from_derivatives,
     "timeseries": from_ready_series,
 }
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is taken out of one run.
+
+    Attributes
+    ----------
+    design : DataFrame (n_timepoints rows) or None
+        None for ready series.
+    censored : ndarray (n_timepoints,) of bool or None
+        Volumes with motion; None if no displacement is known.
+    """
+
+    design: pd.DataFrame | None
+    censored: np.ndarray | None
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
@@ -51,39 +79,37 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     """
     atlas = resolve_atlas(config)
     items = list_items(config, dataset, batch, atlas)
+    if config.timeseries.derivatives:
+        write_dataset(
+            Paths(config.results).derivatives(dataset, "timeseries"),
+            *("time series", dataset, config.datasets[dataset].path, atlas),
+            config.timeseries.model_dump(mode="json"),
+        )
     job = Job(config, "timeseries", dataset, batch, timeseries_schema(atlas.n_rois), threads)
     entries = run_batch(job, items, _process)
     log.info("timeseries %s/%s: %d scans", dataset, batch, len(entries))
 
 
 def _process(item: Item) -> pa.Table:
-    """The row of one scan."""
+    """The row of one scan, and its files."""
     raw = EXTRACT[item.scan["kind"]](item)
     _refuse_short(item, raw)
-    bold, dof, n_empty = _cleaned(item, raw)
-    row: dict[str, Any] = {
+    empty = _empty(item, raw)
+    model, cleaned = _cleaned(item, raw, empty)
+    bold = np.full((len(cleaned.series), len(empty)), np.nan, dtype=np.float32)
+    bold[:, ~empty] = cleaned.series
+    row = _about(item, raw, model, cleaned) | {
         "scan_id": item.scan["scan_id"],
         "status": "ok",
-        "atlas": item.atlas.name,
-        "space": item.atlas.space,
-        "denoise": _denoise_name(item),
-        "t_r": raw.t_r,
         "n_timepoints": len(bold),
-        "n_censored": raw.n_censored,
-        "residual_dof": dof,
         "n_rois": item.atlas.n_rois,
-        "n_empty_rois": n_empty,
+        "n_empty_rois": int(empty.sum()),
         "mean_fd": raw.mean_fd,
-        "coverage": raw.coverage.tolist(),
-        "bold": bold.tolist(),
     }
+    if item.settings.derivatives:
+        _write(item, raw, model, bold, row)
+    row |= {"coverage": raw.coverage.tolist(), "bold": bold.tolist()}
     return from_rows([row], timeseries_schema(item.atlas.n_rois))
-
-
-def _denoise_name(item: Item) -> str:
-    if item.scan["kind"] != "timeseries":
-        return item.settings.denoise
-    return "band-pass" if item.filtered else "as given"
 
 
 def _refuse_short(item: Item, raw: Raw) -> None:
@@ -95,11 +121,10 @@ def _refuse_short(item: Item, raw: Raw) -> None:
         )
 
 
-def _cleaned(item: Item, raw: Raw) -> tuple[np.ndarray, float, int]:
-    """Series (n_timepoints, n_rois), NaN in parcels that are not covered; residual dof; n empty."""
+def _empty(item: Item, raw: Raw) -> np.ndarray:
+    """Parcels (n_rois,) of bool without a signal; refuses a scan with too many."""
     settings = item.settings
-    series = np.where(raw.coverage >= settings.min_coverage, raw.series, np.nan)
-    empty = empty_rois(series)
+    empty = empty_rois(np.where(raw.coverage >= settings.min_coverage, raw.series, np.nan))
     if empty.sum() > settings.max_empty_rois:
         raise ScanExcluded(
             f"{item.scan['bold_path']}: {int(empty.sum())} parcels are constant or covered by less "
@@ -107,25 +132,107 @@ def _cleaned(item: Item, raw: Raw) -> tuple[np.ndarray, float, int]:
             f"{settings.max_empty_rois}: {parcel_names(item.atlas, np.flatnonzero(empty))}",
             "coverage",
         )
-    if raw.confounds is None and not item.filtered:
-        return (
-            np.where(empty, np.nan, series).astype(np.float32),
-            len(series) - 1.0,
-            int(empty.sum()),
-        )
-    band = (settings.low_hz, settings.high_hz) if item.filtered else (None, None)
+    return empty
+
+
+def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
+    """The model and the series (n_kept, n_rois) of the parcels that are not empty."""
+    settings = item.settings
+    x = raw.series[:, ~empty]
+    band = _band(item)
     try:
-        design = None
-        if raw.confounds is not None:
-            design = design_matrix(raw.confounds, settings).to_numpy()
-        result = clean(series[:, ~empty], raw.t_r, design, *band, settings.order)
-        cleaned, dof = result.series, result.residual_dof
+        model = _model(item, raw)
+        _refuse_few_minutes(item, raw, model)
+        if model.design is None and band == (None, None):
+            kept = np.ones(len(x), dtype=bool)
+            return model, Cleaned(x, len(x) - 1.0, kept, 0)
+        cleaned = clean(
+            *(x, raw.t_r, None if model.design is None else model.design.to_numpy()),
+            *(*band, settings.order),
+            kind=settings.filter,
+            n_drift=1 if model.design is None else settings.polynomial_order + 1,
+            censored=model.censored,
+            method=settings.censor.method,
+        )
     except ConfoundsError as error:
-        raise ScanFailed(f"{item.scan['bold_path']}: {error}", "confounds") from None
+        raise ScanFailed(f"{item.scan['confounds_path']}: {error}", "confounds") from None
     except NoFreedomError as error:
         raise ScanExcluded(f"{item.scan['bold_path']}: {error}", "denoise") from None
+    except ScanFailed:
+        raise
     except ValueError as error:
         raise ScanFailed(f"{item.scan['bold_path']}: {error}", "denoise") from None
-    bold = np.full(series.shape, np.nan, dtype=np.float32)
-    bold[:, ~empty] = cleaned
-    return bold, dof, int(empty.sum())
+    return model, cleaned
+
+
+def _band(item: Item) -> tuple[float | None, float | None]:
+    return (item.settings.low_hz, item.settings.high_hz) if item.filtered else (None, None)
+
+
+def _model(item: Item, raw: Raw) -> Model:
+    if raw.confounds is None:
+        return Model(None, None)
+    design = design_matrix(raw.confounds, item.settings)
+    return Model(design, censored_volumes(raw.confounds, item.settings.censor))
+
+
+def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
+    censor, n = item.settings.censor, len(raw.series)
+    left = n
+    if model.censored is not None and censor.method != "none":
+        left -= int(model.censored.sum())
+    if left * raw.t_r / 60 < censor.min_minutes:
+        raise ScanExcluded(
+            f"{item.scan['bold_path']}: {left * raw.t_r / 60:.2f} min ({left} of {n} volumes) are "
+            f"left after censoring ({censor_text(censor)}), less than timeseries.censor.min_minutes"
+            f" {censor.min_minutes:g}",
+            "censor",
+        )
+
+
+def _about(item: Item, raw: Raw, model: Model, cleaned: Cleaned) -> dict[str, Any]:
+    """What was done to a scan: columns of the table."""
+    settings = item.settings
+    band = filter_text(settings.filter, *_band(item))
+    ready = item.scan["kind"] == "timeseries"
+    name = ("band-pass" if item.filtered else "as given") if ready else settings.denoise
+    alone = ("none" if band == "none" else "filter") if model.design is None else "regress"
+    return {
+        "atlas": item.atlas.name,
+        "space": item.atlas.space,
+        "denoise": f"{name} after {raw.cleaned_by}" if raw.cleaned_by else name,
+        "order": settings.order if alone == "regress" and band != "none" else alone,
+        "filter": band,
+        "censor": "none" if model.censored is None else censor_text(settings.censor),
+        "n_regressors": 0 if model.design is None else cleaned.n_regressors,
+        "n_censored": None if model.censored is None else int(model.censored.sum()),
+        "t_r": raw.t_r,
+        "residual_dof": cleaned.residual_dof,
+    }
+
+
+def _write(item: Item, raw: Raw, model: Model, bold: np.ndarray, row: dict[str, Any]) -> None:
+    """The scan as BIDS derivatives, if it has a BIDS name."""
+    root = Paths(item.root).derivatives(item.scan["dataset"], "timeseries")
+    scan_id = item.scan["scan_id"]
+    names = names_of(root, item.scan["dataset"], scan_id, item.atlas.space, item.atlas.name)
+    if names is None:
+        return
+    about = {
+        "SamplingFrequency": 1.0 / raw.t_r,
+        "RepetitionTime": raw.t_r,
+        "Atlas": item.atlas.name,
+        "Denoise": row["denoise"],
+        "FilterOrder": row["order"],
+        "Filter": row["filter"],
+        "Censoring": row["censor"],
+        "NumberOfVolumes": row["n_timepoints"],
+        "NumberOfCensoredVolumes": row["n_censored"],
+        "NumberOfRegressors": row["n_regressors"],
+        "EffectiveDegreesOfFreedom": round(row["residual_dof"], 3),
+        "GlobalSignalRegression": item.settings.global_signal if model.design is not None else None,
+        "Sources": [bids_uri(item.scan["bold_path"], dataset=SOURCE)],
+    }
+    write_scan(names, item.atlas, bold, raw.coverage, about)
+    if model.design is not None:
+        write_model(names, model.design, model.censored, item.settings)

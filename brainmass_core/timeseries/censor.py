@@ -65,10 +65,11 @@ def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | 
     """
     needed = [DISPLACEMENT[settings.fd_kind]]
     needed += ["std_dvars"] if settings.std_dvars_threshold is not None else []
-    columns = {
-        n: pd.to_numeric(confounds.get(n), errors="coerce") for n in needed if n in confounds
-    }
-    found = {n: np.asarray(c, dtype=float) for n, c in columns.items() if np.isfinite(c).any()}
+    found = {}
+    for name in set(needed) & set(confounds):
+        values = np.asarray(pd.to_numeric(confounds[name], errors="coerce"), dtype=float)
+        if np.isfinite(values).any():
+            found[name] = values
     missing = [n for n in needed if n not in found]
     if missing and settings.method != "none":
         raise ConfoundsError(

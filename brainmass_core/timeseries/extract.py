@@ -17,7 +17,13 @@ from brainmass_core.preprocess.functional import load_bold
 from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.scans import SeriesError, read_series
-from brainmass_core.timeseries.inputs import Item, motion_summary, read_confounds
+from brainmass_core.scans.derivatives import strategy_of
+from brainmass_core.timeseries.inputs import (
+    Item,
+    mean_displacement,
+    n_non_steady,
+    read_confounds,
+)
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError)
@@ -37,7 +43,8 @@ class Raw:
         In s.
     mean_fd : float or None
         In mm.
-    n_censored : int or None
+    cleaned_by : str
+        What has been regressed out before; empty: nothing.
     """
 
     series: np.ndarray
@@ -45,7 +52,7 @@ class Raw:
     confounds: pd.DataFrame | None
     t_r: float
     mean_fd: float | None
-    n_censored: int | None
+    cleaned_by: str = ""
 
 
 def from_ready_series(item: Item) -> Raw:
@@ -81,7 +88,7 @@ def from_ready_series(item: Item) -> Raw:
             "mend the file or remove it",
         )
     share = finite.all(axis=0).astype(float)
-    return Raw(series, share, None, scan["t_r"], scan["mean_fd"], None)
+    return Raw(series, share, None, scan["t_r"], scan["mean_fd"])
 
 
 def from_bids(item: Item) -> Raw:
@@ -120,11 +127,13 @@ def from_bids(item: Item) -> Raw:
         transforms.motion,
         item.settings.smoothing_fwhm,
     )
-    return Raw(series, share, confounds, scan["t_r"], found["mean_fd"], found["n_volumes_censored"])
+    return Raw(series, share, confounds, scan["t_r"], found["mean_fd"])
 
 
 def from_derivatives(item: Item) -> Raw:
     """Average preprocessed BOLD in template space over the atlas's parcels.
+
+    The volumes that fMRIPrep found to lie before the steady state are left out.
 
     Raises
     ------
@@ -136,13 +145,17 @@ def from_derivatives(item: Item) -> Raw:
     scan = item.scan
     bold = load_bold(scan["bold_path"])
     confounds = read_confounds(Path(scan["confounds_path"]), bold.data.shape[3])
-    mean_fd, n_censored = motion_summary(confounds, item.preprocess.fd_threshold)
+    first = n_non_steady(confounds)
+    confounds = confounds.iloc[first:].reset_index(drop=True)
+    mean_fd = mean_displacement(confounds)
     refuse_motion(mean_fd, item.preprocess.max_mean_fd)
     mask = read_mask(Path(scan["mask_path"]), bold.data.shape[:3], bold.affine)
     series, share = average_parcels(
-        bold.data, bold.affine, mask, item.atlas, item.settings.smoothing_fwhm
+        bold.data[..., first:], bold.affine, mask, item.atlas, item.settings.smoothing_fwhm
     )
-    return Raw(series, share, confounds, scan["t_r"], mean_fd, n_censored)
+    strategy = strategy_of(Path(scan["bold_path"]))
+    cleaned_by = f"C-PAC {strategy}" if strategy else ""
+    return Raw(series, share, confounds, scan["t_r"], mean_fd, cleaned_by)
 
 
 def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table
+from brainmass_core.timeseries.cpac import read_cpac
 
 # neither timings nor checksums: they differ between runs and would make finished work look old
 FROM_PREPROCESS = [
@@ -89,7 +90,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
 
 
 def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
-    """Read a confounds table.
+    """Read a confounds table: fMRIPrep's, or the `.1D` files of a C-PAC run.
 
     Returns
     -------
@@ -101,7 +102,10 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
         If it cannot be read or has another number of rows.
     """
     try:
-        confounds = pd.read_csv(path, sep="\t", na_values=["n/a"])
+        if path.suffix == ".1D":
+            confounds = read_cpac(path)
+        else:
+            confounds = pd.read_csv(path, sep="\t", na_values=["n/a"])
     except (OSError, ValueError) as error:
         raise ScanFailed(
             f"{path}: unreadable confounds table ({error})", "confounds", "copy it again"
@@ -115,14 +119,19 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
     return confounds
 
 
-def motion_summary(confounds: pd.DataFrame, threshold: float) -> tuple[float | None, int | None]:
-    """Mean framewise displacement (mm) and number of volumes above `threshold` (mm).
+def mean_displacement(confounds: pd.DataFrame) -> float | None:
+    """Mean framewise displacement, mm; None without that column.
 
-    The first volume has no displacement and is left out. None, None without that column.
+    The first volume has no displacement and is left out.
     """
     if "framewise_displacement" not in confounds:
-        return None, None
+        return None
     fd = pd.to_numeric(confounds["framewise_displacement"], errors="coerce").to_numpy()
-    if not np.isfinite(fd).any():
-        return None, None
-    return float(np.nanmean(fd)), int(np.sum(fd > threshold))
+    return float(np.nanmean(fd)) if np.isfinite(fd).any() else None
+
+
+def n_non_steady(confounds: pd.DataFrame) -> int:
+    """Number of volumes at the start that fMRIPrep marks as not yet in the steady state."""
+    columns = confounds.filter(regex="^non_steady_state_outlier").to_numpy(dtype=float)
+    marked = columns.sum(axis=1) > 0
+    return int(np.argmin(marked)) if not marked.all() else len(marked)

@@ -21,7 +21,7 @@ from brainmass_core.preprocess.transforms import (
     save_normalisation,
 )
 from brainmass_core.tables import PREPROCESS, SCANS, from_rows, read_table, write_table
-from brainmass_core.timeseries.denoise import MOTION
+from brainmass_core.timeseries.design import MOTION
 
 N, N_ROIS, T_R = 60, 8, 2.0
 TEMPLATE = np.diag([2.0, 2, 2, 1])  # of the atlas: 16 x 16 x 16 voxels in eight blocks
@@ -141,6 +141,16 @@ def test_a_transform_in_the_other_direction_is_noticed(study: Study, wrong: str)
         save_motion(study.root / "d/m.npy", np.linalg.inv(study.motion))
     _, row = study.run(min_coverage=0.0, max_empty_rois=8)
     assert not agreement(row, study.signals).min() > 0.985
+
+
+def test_the_volumes_that_preprocess_dropped_are_dropped_here(study: Study) -> None:
+    n_dummy = 4
+    save_motion(study.root / "d/m.npy", study.motion[n_dummy:])
+    confounds = study.confounds[n_dummy:]
+    confounds.to_csv(study.root / "d/confounds.tsv", sep="\t", index=False)
+    entry, row = study.run(preprocess={"n_dummy_volumes": n_dummy, "n_volumes": N - n_dummy})
+    assert entry.status == "ok", entry.reason
+    assert agreement(row, study.signals[n_dummy:]).min() > 0.985
 
 
 def test_scans_that_preprocess_refused_do_not_come_back(study: Study) -> None:

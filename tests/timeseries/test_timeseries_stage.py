@@ -16,7 +16,9 @@ from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, read_table, write_table
-from brainmass_core.timeseries.denoise import MOTION, clean, ideal_bandpass
+from brainmass_core.timeseries.denoise import clean
+from brainmass_core.timeseries.design import MOTION
+from brainmass_core.timeseries.filters import ideal_bandpass
 from brainmass_core.timeseries.table import bold_by_scan
 
 N, N_ROIS, T_R = 60, 6, 2.0
@@ -213,7 +215,8 @@ class TestDerivatives:
         table = pd.read_csv(rows[0]["confounds_path"], sep="\t")
         names = [*MOTION, *(f"a_comp_cor_{i:02d}" for i in range(5)), "csf"]
         drift = np.vander(np.linspace(-1, 1, N), 3)
-        expected, dof = clean(means, T_R, np.column_stack([table[names], drift]), 0.01, 0.1)
+        found = clean(means, T_R, np.column_stack([table[names], drift]), 0.01, 0.1)
+        expected, dof = found.series, found.residual_dof
         np.testing.assert_allclose(row["bold"], expected, atol=1e-3)
         assert row["residual_dof"] == pytest.approx(dof)
         assert row["mean_fd"] == pytest.approx(table["framewise_displacement"].mean())
