@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 N_COMPONENTS = 10
 STD_DVARS_OUTLIER = 1.5  # fMRIPrep's default
 HIGH_PASS = 128.0  # s, longest period that fMRIPrep's cosines remove
+BLOCK = 2**21  # values worked on at once, in float64
 ROBUST_SD = 1.349  # interquartile range of a normal distribution of standard deviation 1
 
 
@@ -35,19 +37,41 @@ def dvars(
     std_dvars : ndarray (n_volumes,)
         Relative to what temporally correlated noise of the same size would give.
     """
-    x = np.asarray(series, dtype=np.float64)
-    low, high = np.percentile(x, [25, 75], axis=0, method="lower")
-    spread = (high - low) / ROBUST_SD
-    x, spread = x[:, spread > 0], spread[spread > 0]
+    n = len(series)
+    spread = np.concatenate([np.empty(0), *(_interquartile(x) for _, x in blocks(series))])
+    spread /= ROBUST_SD
+    varies = spread > 0
+    if not varies.any():
+        return np.full(n, np.nan), np.full(n, np.nan)
+    squares, expected = np.zeros(n - 1), 0.0
+    for place, block in blocks(series):
+        x, own = block[:, varies[place]], spread[place][varies[place]]
+        squares += (np.diff(x, axis=0) ** 2).sum(axis=1)
+        x = x - x.mean(axis=0)
+        lag = (x[1:] * x[:-1]).sum(axis=0) / (x**2).sum(axis=0)
+        expected += float((np.sqrt(2 * (1 - lag)) * own).sum())
+    change = np.concatenate([[np.nan], np.sqrt(squares / varies.sum())])
+    standardised = change / (expected / varies.sum())
     if intensity_normalization:
-        scale = intensity_normalization / np.median(x)
-        x, spread = x * scale, spread * scale
-    centred = x - x.mean(axis=0)
-    lag = (centred[1:] * centred[:-1]).sum(axis=0) / (centred**2).sum(axis=0)
-    expected = np.mean(np.sqrt(2 * (1 - lag)) * spread)
-    change = np.sqrt(np.mean(np.diff(x, axis=0) ** 2, axis=1))
-    change = np.concatenate([[np.nan], change])
-    return change, change / expected
+        values = series[:, varies].ravel(order="K")  # the only copy: it is partly sorted in place
+        change *= intensity_normalization / np.median(values, overwrite_input=True)
+    return change, standardised
+
+
+def blocks(series: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Columns of series (n_volumes, n_voxels), some at a time, as float64 with their place.
+
+    A whole run in float64 would be the largest thing in memory.
+    """
+    step = max(1, BLOCK // max(len(series), 1))
+    for start in range(0, series.shape[1], step):
+        place = slice(start, start + step)
+        yield place, np.asarray(series[:, place], dtype=np.float64)
+
+
+def _interquartile(x: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(x, [25, 75], axis=0, method="lower")
+    return high - low
 
 
 def compcor(series: np.ndarray, n_components: int = N_COMPONENTS) -> np.ndarray:
@@ -63,15 +87,17 @@ def compcor(series: np.ndarray, n_components: int = N_COMPONENTS) -> np.ndarray:
     ndarray (n_volumes, min(n_components, what the data allow))
         Unit length, largest first; the largest absolute value of each is positive.
     """
-    x = detrended(np.asarray(series, dtype=np.float64))
-    spread = x.std(axis=0)
-    x = x[:, spread > 1e-9 * max(1.0, spread.max(initial=0))]
-    n_components = min(n_components, x.shape[1], max(0, len(x) - 2))
+    n_volumes = len(series)
+    spread = np.concatenate([np.empty(0), *(detrended(x).std(axis=0) for _, x in blocks(series))])
+    varies = spread > 1e-9 * max(1.0, spread.max(initial=0))
+    n_components = min(n_components, int(varies.sum()), max(0, n_volumes - 2))
     if n_components == 0:
-        return np.empty((len(x), 0))
-    x /= x.std(axis=0)
-    # the small side of the problem: volumes by volumes
-    values, vectors = np.linalg.eigh(x @ x.T)
+        return np.empty((n_volumes, 0))
+    products = np.zeros((n_volumes, n_volumes))  # the small side of the problem
+    for place, block in blocks(series):
+        x = detrended(block[:, varies[place]]) / spread[place][varies[place]]
+        products += x @ x.T
+    values, vectors = np.linalg.eigh(products)
     components = vectors[:, np.argsort(values)[::-1][:n_components]]
     largest = np.abs(components).argmax(axis=0)
     return components * np.sign(components[largest, np.arange(n_components)])

@@ -9,6 +9,7 @@ import pytest
 from nilearn.interfaces.fmriprep import load_confounds
 from nipype.algorithms.confounds import ACompCor
 
+from brainmass_core.preprocess import confounds as module
 from brainmass_core.preprocess.confounds import (
     MOTION,
     compcor,
@@ -54,6 +55,23 @@ def test_dvars_does_not_depend_on_the_scanner_s_scale():
     noise = np.random.default_rng(0).normal(500, 10, (60, 200))
     for a, b in zip(dvars(noise), dvars(3.7 * noise), strict=True):
         np.testing.assert_allclose(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_size_of_the_blocks_does_not_matter(monkeypatch, dtype):
+    rng = np.random.default_rng(0)
+    series = (500 + rng.normal(0, 10, (60, 203)) + rng.normal(0, 5, (60, 1))).astype(dtype)
+    series[:, [3, 40]] = 7
+    whole = (*dvars(series), compcor(series))
+    monkeypatch.setattr(module, "BLOCK", 60 * 20)
+    for found, expected in zip((*dvars(series), compcor(series)), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_voxels", [0, 3])
+def test_voxels_that_never_vary_have_no_dvars(n_voxels):
+    for found in dvars(np.ones((10, n_voxels))):
+        assert np.isnan(found).all()
 
 
 def test_white_noise_has_a_standardised_dvars_of_one():
