@@ -88,8 +88,8 @@ def _describe(column: str) -> dict[str, Any]:
         return SINGLE[column]
     if found := re.fullmatch(r"([awct])_comp_cor_(\d+)", column):
         return _component(found[1], int(found[2]))
-    if found := re.fullmatch(r"([a-z_]+?)_?\d+", column):
-        return NUMBERED.get(found[1], {"Description": column, "Units": "n/a"})
+    if found := re.fullmatch(rf"({'|'.join(NUMBERED)})_?\d+", column):
+        return NUMBERED[found[1]]
     base, expansion = _split(column)
     about = _base(base)
     if expansion:

@@ -21,9 +21,28 @@ from brainmass_core.preprocess.grids import Volume, isotropic_grid, save_image
 from brainmass_core.preprocess.head import Moved
 from brainmass_core.preprocess.itk import save_itk_affines, save_itk_field
 from brainmass_core.preprocess.motion import resample_volume
-from brainmass_core.preprocess.provenance import bids_uri, template_space, write_sidecar
+from brainmass_core.preprocess.provenance import (
+    bids_uri,
+    template_space,
+    write_description,
+    write_sidecar,
+)
 from brainmass_core.preprocess.template import load_template
 from brainmass_core.preprocess.transforms import ScanTransforms, save_affine, save_motion
+
+# sidecars that hold for all files of that name (BIDS' inheritance); `minimal` has no others
+SHARED: dict[str, dict[str, Any]] = {
+    "desc-preproc_T1w.json": {
+        "Description": "Bias-corrected, resampled to cubes, cropped around the brain",
+        "SkullStripped": False,
+        "SpatialReference": "orig",
+    },
+    "desc-brain_mask.json": {"Description": "Brain", "Type": "Brain", "SpatialReference": "orig"},
+    "desc-tissue_dseg.json": {
+        "Description": "0 outside the brain, 1 grey matter, 2 white matter, 3 CSF",
+        "SpatialReference": "orig",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,25 @@ def name_of(item: Item, suffix: str) -> Path:
     return item.derivatives.joinpath(*parts, "func", f"{stem}_{suffix}")
 
 
+def describe(folder: Path, name: str, raw: Path, settings: Preprocess) -> None:
+    """Write what the derivatives of a data set say of themselves; once per batch, at its start.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the derivatives.
+    name : str
+        Of the data set.
+    raw : Path
+        Its folder.
+    """
+    plain = settings.model_dump(mode="json")
+    write_description(folder, name, {"raw": str(raw)}, plain)
+    if settings.derivatives == "minimal":  # `full` has a sidecar for each file
+        for file, about in SHARED.items():
+            write_sidecar(folder / file, about)
+
+
 def write_derivatives(
     item: Item,
     moved: Moved,
@@ -100,14 +138,18 @@ def write_derivatives(
     save_image(files["bold_mask"], moved.boldref.with_data(mask.astype(np.uint8)))
     if item.settings.derivatives == "full":
         files["boldref"] = name_of(item, "desc-hmc_boldref.nii.gz")
-        levels = np.clip(np.rint(moved.boldref.data), -32768, 32767)
-        exact = np.abs(moved.boldref.data).max() > 100  # int16 would lose small intensities
-        reference = levels.astype(np.int16) if exact else moved.boldref.data.astype(np.float32)
-        save_image(files["boldref"], moved.boldref.with_data(reference))
+        save_image(files["boldref"], moved.boldref.with_data(_compact(moved.boldref.data)))
         write_sidecar(files["confounds"], describe_columns(map(str, confounds), columns))
         _write_itk(item, moved, found, anatomy)
         _write_sidecars(item, files, anatomy)
     return {**anatomy.files, **files}
+
+
+def _compact(data: np.ndarray) -> np.ndarray:
+    """Intensities as int16 where that loses nothing that matters, else as float32."""
+    if np.abs(data).max() > 100:
+        return np.clip(np.rint(data), -32768, 32767).astype(np.int16)
+    return data.astype(np.float32)
 
 
 def _write_itk(item: Item, moved: Moved, found: Coregistered, anatomy: Anatomy) -> None:
@@ -131,44 +173,46 @@ def _write_itk(item: Item, moved: Moved, found: Coregistered, anatomy: Anatomy) 
     write_sidecar(path, about)
 
 
-def _sources(*raw: str | None, ours: tuple[Path, ...] = ()) -> list[str]:
-    return [bids_uri(p, "raw") for p in raw if p] + [bids_uri(p) for p in ours]
+def _sources(*raw: str | None) -> list[str]:
+    return [bids_uri(p, "raw") for p in raw if p]
 
 
 def _write_sidecars(item: Item, files: dict[str, Path], anatomy: Anatomy) -> None:
     """JSON files of the images; those that the anatomical part wrote itself stay."""
-    raw = item.scan["bold_path"]
-    about_mask = {"Type": "Brain", "Sources": _sources(raw, item.scan["t1w_path"])}
+    raw, t1w = item.scan["bold_path"], item.scan["t1w_path"]
+    reference = bids_uri(files["boldref"])
+    about_mask = {
+        "Description": "Brain, where the reference volume has signal",
+        "Type": "Brain",
+        "SpatialReference": reference,
+        "Sources": [*_sources(raw, t1w), reference],
+    }
     write_sidecar(files["bold_mask"], about_mask)
     about_reference = {
         "Description": "Median of realigned volumes; head motion was estimated against it",
-        "Sources": _sources(raw),
         "SkullStripped": False,
+        "SpatialReference": "orig",
+        "Sources": _sources(raw),
     }
     write_sidecar(files["boldref"], about_reference)
     for path in anatomy.files.values():
-        about = _about_anatomical(path.name, item.scan["t1w_path"])
         sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name))
-        if about and not sidecar.exists():
-            write_sidecar(path, about)
+        if path.name.endswith((".nii", ".nii.gz")) and not sidecar.exists():
+            write_sidecar(path, _about_anatomical(path.name, t1w))
 
 
 def _about_anatomical(name: str, t1w: str | None) -> dict[str, Any]:
-    """The sidecar of an anatomical image, by the end of its name; empty for other files."""
-    known: dict[str, dict[str, Any]] = {
-        "_desc-preproc_T1w.nii.gz": {
-            "Description": "Bias-corrected, resampled to cubes, cropped around the brain",
-            "SkullStripped": False,
-        },
-        "_desc-brain_mask.nii.gz": {"Type": "Brain"},
-        "_dseg.nii.gz": {
-            "Manual": False,
-            "LabelMap": {"0": "outside", "1": "grey matter", "2": "white matter", "3": "CSF"},
-        },
-        "_probseg.nii.gz": {"Manual": False},
-    }
-    about = next((known[end] for end in known if name.endswith(end)), {})
-    return about and about | {"Sources": _sources(t1w)}
+    """The sidecar of an anatomical image, by the end of its name."""
+    own: dict[str, Any] = {}
+    if name.endswith("_T1w.nii.gz"):
+        own = SHARED["desc-preproc_T1w.json"]
+    elif name.endswith("_mask.nii.gz"):
+        own = SHARED["desc-brain_mask.json"]
+    elif name.endswith("_dseg.nii.gz"):
+        own = SHARED["desc-tissue_dseg.json"] | {"Manual": False}
+    elif label := re.search(r"_label-([A-Za-z]+)_probseg\.nii", name):
+        own = {"Description": f"Probability of {label[1]}", "SpatialReference": "orig"}
+    return own | {"Sources": _sources(t1w)}
 
 
 def write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
@@ -231,24 +275,27 @@ def write_template_bold(
     save_series(files["bold_template"], volumes, size, affine, item.scan["t_r"], scale)
     inside = target.sample(boldref.with_data(mask.astype(np.float32)), order=1) > 0.5
     save_image(files["bold_mask_template"], Volume(inside.astype(np.uint8), affine))
-    reference = target.sample(boldref).astype(np.float32)
-    save_image(files["boldref_template"], Volume(reference, affine))
-    reference_space = str(settings.template) if settings.template else None
-    _write_bold_sidecar(item, files["bold_template"], SpatialReference=reference_space)
-    about = {"Sources": _sources(item.scan["bold_path"]), "SpatialReference": reference_space}
-    write_sidecar(files["bold_mask_template"], {"Type": "Brain"} | about)
-    write_sidecar(files["boldref_template"], {"SkullStripped": False} | about)
+    save_image(files["boldref_template"], Volume(_compact(target.sample(boldref)), affine))
+    space = str(settings.template) if settings.template else None
+    sources = _sources(item.scan["bold_path"], item.scan["t1w_path"])
+    about = {"SpatialReference": space, "Sources": sources}
+    _write_bold_sidecar(item, files["bold_template"], **about)
+    what = "Brain, where the reference volume has signal"
+    write_sidecar(files["bold_mask_template"], {"Description": what, "Type": "Brain", **about})
+    what = "Reference volume of the head motion"
+    write_sidecar(files["boldref_template"], {"Description": what, "SkullStripped": False, **about})
     return files
 
 
 def _write_bold_sidecar(item: Item, path: Path, **more: Any) -> None:
     scan = item.scan
-    corrected = item.settings.slice_timing and scan["slice_timing"] is not None
     about = {
+        "Description": "Realigned, every volume interpolated once; int16 with scl_slope",
         "TaskName": scan["task"],
         "RepetitionTime": scan["t_r"],
         "SkullStripped": False,
-        "SliceTimingCorrected": corrected,
-        "Sources": _sources(scan["bold_path"], scan["t1w_path"] if more else None),
+        "SliceTimingCorrected": item.settings.slice_timing and scan["slice_timing"] is not None,
+        "SpatialReference": "orig",
+        "Sources": _sources(scan["bold_path"]),
     }
     write_sidecar(path, about | more)

@@ -107,7 +107,7 @@ def write_sidecar(image: Path, about: dict[str, Any]) -> Path:
     -------
     Path
     """
-    path = image.with_name(re.sub(r"(\.nii(\.gz)?|\.tsv|\.txt|\.h5)$", "", image.name) + ".json")
+    path = image.with_name(re.sub(r"(\.nii(\.gz)?|\.tsv|\.json)$", "", image.name) + ".json")
     _write(path, _json({k: v for k, v in about.items() if v is not None}))
     return path
 
