@@ -87,6 +87,38 @@ PREPROCESS = pa.schema(
         ("coregistration_cost", pa.float64()),
     ]
 )
+QUALITY = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        *_STATUS,
+        ("remedy", pa.string()),
+        ("stage", pa.string()),
+        ("step", pa.string()),
+        ("page", pa.string()),
+        ("flags", pa.list_(pa.string())),
+    ]
+    + [
+        (name, pa.float64())
+        for name in (
+            "mean_fd",
+            "max_fd",
+            "mean_rmsd",
+            "censored_fraction",
+            "std_dvars",
+            "tsnr",
+            "global_correlation",
+            "mask_dice",
+            "template_correlation",
+            "coregistration_cost",
+            "n_timepoints",
+            "residual_dof",
+            "min_coverage",
+            "n_empty_rois",
+            "mean_abs_fc",
+            "network_contrast",
+        )
+    ]
+)
 MANIFEST = pa.schema(
     [
         ("stage", pa.string()),

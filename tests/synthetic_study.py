@@ -17,6 +17,7 @@ from brainmass_core.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (
     HISTORY,
+    SCANS,
     connectivity_schema,
     from_rows,
     pfc_schema,
@@ -140,10 +141,7 @@ def _scans(rng, n: int, runs: int, role: str, motion_effect: float) -> pd.DataFr
                 }
             )
     scans = pd.DataFrame(rows)
-    for column in (
-        *("session", "task", "run", "bold_key", "t1w_path", "mask_path", "confounds_path"),
-        *("slice_timing", "excluded_reason"),
-    ):
+    for column in set(SCANS.names) - set(scans):
         scans[column] = None
     scans.loc[scans["participant_id"] == "s00", "excluded_reason"] = (
         "/data/s00.npy: file is truncated; fetch it again"

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brainmass_core.atlas import PUBLISHED, VORONOI, AtlasError, published_labels, resolve_atlas
+from brainmass_core.atlas import VORONOI
+from brainmass_core.atlas.parcels import network_order, parcels
 from brainmass_core.config import Config
 from brainmass_core.connectivity import unvectorise
 from brainmass_core.paths import Paths
@@ -56,9 +57,7 @@ class Connectome:
 
     def order(self) -> np.ndarray:
         """Parcels network by network; in the order of the atlas where it names no networks."""
-        names = self.labels["network"]
-        first = {n: i for i, n in enumerate(dict.fromkeys(names))}
-        return np.argsort(names.map(first).to_numpy(), kind="stable")
+        return network_order(self.labels["network"])
 
     def within_and_between(self) -> tuple[float, float] | None:
         """Mean FC of edges inside networks and of edges between them."""
@@ -151,19 +150,3 @@ def _atlas_of_batch(paths: Paths, dataset: str, batch: int) -> str:
         return ""
     names = read_table(path, "timeseries", ["atlas"])["atlas"].drop_null().unique().to_pylist()
     return str(sorted(names)[0]) if names else ""
-
-
-def parcels(config: Config, atlas: str, n_rois: int) -> pd.DataFrame:
-    """Names, networks and centroids (mm, RAS); numbers alone where the atlas is not at hand."""
-    labels = None
-    if atlas in (VORONOI, PUBLISHED):
-        labels = published_labels()
-    else:
-        try:
-            labels = resolve_atlas(config).labels
-        except AtlasError:  # the results are complete without: the page says what is missing
-            labels = None
-    if labels is None or len(labels) != n_rois:
-        names = [f"roi-{i}" for i in range(1, n_rois + 1)]
-        labels = pd.DataFrame({"name": names, "network": "", "x": np.nan, "y": np.nan, "z": np.nan})
-    return labels.reset_index(drop=True)

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.names import METHODS
 
@@ -164,23 +165,11 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     figure.colorbar(image, ax=axes, shrink=0.85, label="difference" if difference else "FC")
     axes.spines[["top", "right"]].set_visible(True)
     if connectome.has_networks:
-        _mark_networks(axes, connectome.labels["network"].to_numpy()[order])
+        mark_networks(axes, connectome.labels["network"].to_numpy()[order])
     else:
         axes.set_xlabel("Parcels in the order of the atlas, which names no networks")
         axes.set(xticks=[], yticks=[])
     return figure
-
-
-def _mark_networks(axes: mpl.axes.Axes, networks: np.ndarray) -> None:
-    starts = np.flatnonzero(np.r_[True, networks[1:] != networks[:-1]])
-    ends = np.r_[starts[1:], len(networks)]
-    for edge in starts[1:]:
-        axes.axhline(edge - 0.5, color="black", linewidth=0.8)
-        axes.axvline(edge - 0.5, color="black", linewidth=0.8)
-    centres, names = (starts + ends - 1) / 2, networks[starts]
-    axes.set_xticks(centres, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(centres, names, rotation=0)
-    axes.tick_params(length=0)
 
 
 def glass_brain(connectome: Connectome | None) -> Figure:

@@ -1,0 +1,5 @@
+"""Pages on which people judge scans and cohorts; nothing is decided here."""
+
+from brainmass_core.quality.stage import run
+
+__all__ = ["run"]

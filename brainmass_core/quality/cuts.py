@@ -1,0 +1,121 @@
+"""Cuts through a head: which points they show, and grey or coloured pictures of what lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from nibabel.affines import apply_affine
+
+from brainmass_core.preprocess.grids import Volume
+
+AXES = {"x": 0, "y": 1, "z": 2}
+# axis, and how far through the brain: four axial, two sagittal, two coronal
+PLACES = (
+    *(("z", 0.22), ("z", 0.4), ("z", 0.56), ("z", 0.74)),
+    *(("x", 0.3), ("x", 0.53), ("y", 0.35), ("y", 0.62)),
+)
+PIXEL = 0.95  # mm
+MARGIN = 10.0  # mm around the brain
+LINE = 1.1  # pixels
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One plane; left of the picture is left of the head.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``z = 12``, mm.
+    points : ndarray (height, width, 3)
+        Where each pixel lies, mm, RAS; the first row is superior or anterior.
+    """
+
+    name: str
+    points: np.ndarray
+
+
+def cuts_of(brain: Volume) -> list[Cut]:
+    """Square planes through a brain, all of one size.
+
+    Parameters
+    ----------
+    brain : Volume (x, y, z)
+        Positive inside; on any grid, however it is turned.
+
+    Raises
+    ------
+    ValueError
+        If it is empty.
+    """
+    occupied = np.argwhere(np.asarray(brain.data) > 0)
+    if not len(occupied):
+        raise ValueError("the mask is empty, expected a brain")
+    places = apply_affine(brain.affine, occupied)
+    low, high = places.min(axis=0), places.max(axis=0)
+    n = int(np.ceil((float(np.max(high - low)) + 2 * MARGIN) / PIXEL))
+    steps = (np.arange(n) - (n - 1) / 2) * PIXEL
+    middle = (low + high) / 2
+    made = []
+    for letter, share in PLACES:
+        axis = AXES[letter]
+        across, up = sorted({0, 1, 2} - {axis})
+        points = np.empty((n, n, 3))
+        points[..., axis] = low[axis] + share * (high[axis] - low[axis])
+        points[..., across] = middle[across] + steps[None, :]
+        points[..., up] = middle[up] - steps[:, None]
+        made.append(Cut(f"{letter} = {points[0, 0, axis]:.0f}", points))
+    return made
+
+
+def sample(image: Volume, cut: Cut, to_image: Transform | None = None) -> np.ndarray:
+    """Values (height, width) of an image on a cut, 0 outside it.
+
+    Parameters
+    ----------
+    to_image : callable, optional
+        Points (n, 3) of the cut's space to points of the image's, mm.
+    """
+    points = cut.points.reshape(-1, 3)
+    values = image.at(points if to_image is None else to_image(points))
+    return values.reshape(cut.points.shape[:2])
+
+
+def grey(values: np.ndarray, top: float) -> np.ndarray:
+    """Intensities (height, width) as a grey picture (height, width, 3) of bytes."""
+    shade = np.rint(255 * np.clip(values / max(top, 1e-12), 0, 1)).astype(np.uint8)
+    return np.repeat(shade[..., None], 3, axis=2)
+
+
+def coloured(values: np.ndarray, top: float, palette: str) -> np.ndarray:
+    """Values (height, width) through a Matplotlib palette; black where they are not positive."""
+    colours = mpl.colormaps[palette](np.clip(values / max(top, 1e-12), 0, 1))[..., :3]
+    return np.rint(255 * colours * (values > 0)[..., None]).astype(np.uint8)
+
+
+def outlined(picture: np.ndarray, inside: np.ndarray, colour: str) -> np.ndarray:
+    """A picture with the 0.5 contour of a map drawn over it.
+
+    Parameters
+    ----------
+    picture : ndarray (height, width, 3) of uint8
+    inside : ndarray (height, width)
+        Share of a tissue at each pixel, 0 to 1.
+    colour : str
+        As Matplotlib knows them.
+    """
+    slope = np.hypot(*np.gradient(inside))
+    # pixels from the contour; flat places are far from it whatever their value
+    away = np.abs(inside - 0.5) / np.maximum(slope, 1e-6)
+    weight = np.clip(LINE - away, 0, 1)[..., None]
+    line = 255 * np.array(mpl.colors.to_rgb(colour))
+    return np.rint((1 - weight) * picture + weight * line).astype(np.uint8)
+
+
+def bright(image: Volume, where: np.ndarray) -> float:
+    """The intensity that is shown white: the 99.5th percentile inside `where`."""
+    return float(np.percentile(np.asarray(image.data)[where], 99.5))

@@ -1,0 +1,202 @@
+"""What one page is made from: the scan's rows in the tables of the stages before, and its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from brainmass_core.atlas.parcels import parcels, same_network
+from brainmass_core.config import Config
+from brainmass_core.paths import Paths
+from brainmass_core.quality.measures import Reference, references
+from brainmass_core.tables import read_table
+from brainmass_core.timeseries.table import bold_by_scan
+
+# neither timings nor memory: they differ between runs and would make finished work look old
+VOLATILE = {"seconds", "peak_rss", "seconds_per_step", "peak_rss_per_step"}
+FATE = ["scan_id", "status", "reason", "step", "remedy", "log"]
+COPIED = (
+    *("max_fd", "mean_rmsd", "std_dvars", "tsnr", "global_correlation", "mask_dice"),
+    *("template_correlation", "coregistration_cost"),
+)
+JUDGED = ("preprocess", "timeseries", "connectivity")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One scan on its way to a worker.
+
+    Attributes
+    ----------
+    scan : dict
+        Its row of the scans table.
+    config : Config
+    results : Path
+        Results folder, absolute.
+    fate : dict
+        ``stage`` at which the scan was lost (empty if it has FC), ``status``, ``reason``,
+        ``step``, ``remedy``, ``log``.
+    preprocessed, series : dict
+        Its rows of these tables without timings and without the series; empty if there are none.
+    files : dict
+        Name of each output of `preprocess` to its absolute path.
+    bold : ndarray (n_timepoints, n_rois) or None
+        Clean parcel series.
+    fc : ndarray (n_edges,) or None
+    labels : DataFrame (n_rois rows) or None
+        name, network, x, y, z.
+    row : dict
+        Its row of `tables.QUALITY` as far as it is known before the page is drawn.
+    others : dict
+        Where the other scans of the batch lie, by measure.
+    """
+
+    scan: dict[str, Any]
+    config: Config
+    results: Path
+    fate: dict[str, Any]
+    preprocessed: dict[str, Any]
+    series: dict[str, Any]
+    files: dict[str, str]
+    bold: np.ndarray | None
+    fc: np.ndarray | None
+    labels: pd.DataFrame | None
+    row: dict[str, Any]
+    others: dict[str, Reference]
+
+
+def list_items(config: Config, dataset: str, batch: int) -> dict[str, Item]:
+    """Every scan of a batch, whatever became of it, by scan_id.
+
+    Raises
+    ------
+    TableError
+        If a table of a stage before cannot be read.
+    """
+    paths = Paths(config.results.absolute())
+    scans = {
+        r["scan_id"]: r
+        for r in read_table(paths.scans(dataset), "scans").to_pylist()
+        if r["batch"] == batch
+    }
+    judged = [s for s in JUDGED if s != "preprocess" or config.datasets[dataset].kind == "bids"]
+    fates = _fates(paths, dataset, batch, judged, scans)
+    prepared = _rows(paths, "preprocess", dataset, batch) if "preprocess" in judged else {}
+    table = read_table(paths.batch("timeseries", dataset, batch), "timeseries")
+    bold = bold_by_scan(table)
+    series = {r["scan_id"]: r for r in table.drop_columns(["bold"]).to_pylist()}
+    fc = _fc(read_table(paths.batch("connectivity", dataset, batch), "connectivity"))
+    labels = _labels(config, table)
+    rows = {
+        s: measured(scan, fates[s], prepared.get(s, {}), series.get(s, {}), fc.get(s), labels)
+        for s, scan in scans.items()
+    }
+    others = references(r for r in rows.values())
+    return {
+        s: Item(
+            scan=scan,
+            config=config,
+            results=paths.results,
+            fate=fates[s],
+            preprocessed=prepared.get(s, {}),
+            series=series.get(s, {}),
+            files=_files(paths.results, scan, prepared.get(s, {})),
+            bold=bold.get(s),
+            fc=fc.get(s),
+            labels=labels,
+            row=rows[s],
+            others=others,
+        )
+        for s, scan in scans.items()
+    }
+
+
+def measured(
+    scan: dict[str, Any],
+    fate: dict[str, Any],
+    prepared: dict[str, Any],
+    series: dict[str, Any],
+    fc: np.ndarray | None,
+    labels: pd.DataFrame | None,
+) -> dict[str, Any]:
+    """The numbers of a scan, for `tables.QUALITY`; None what nobody measured."""
+    row = {name: prepared.get(name) for name in COPIED}
+    told = (prepared.get("mean_fd"), series.get("mean_fd"), scan["mean_fd"])
+    row["mean_fd"] = next((v for v in told if v is not None), None)
+    row["censored_fraction"] = _censored(prepared, series, scan)
+    row["n_timepoints"] = series.get("n_timepoints")
+    row["residual_dof"] = series.get("residual_dof")
+    row["n_empty_rois"] = series.get("n_empty_rois")
+    coverage = series.get("coverage")
+    row["min_coverage"] = None if coverage is None else float(np.min(coverage))
+    row |= {"mean_abs_fc": None, "network_contrast": None}
+    if fc is not None:
+        row["mean_abs_fc"] = float(np.mean(np.abs(fc)))
+        same = None if labels is None else same_network(labels["network"])
+        if same is not None:
+            row["network_contrast"] = float(fc[same].mean() - fc[~same].mean())
+    told_fate = {k: fate[k] for k in ("status", "reason", "remedy", "stage", "step")}
+    return {"scan_id": scan["scan_id"], **told_fate, **row}
+
+
+def _censored(
+    prepared: dict[str, Any], series: dict[str, Any], scan: dict[str, Any]
+) -> float | None:
+    """Share of volumes above the motion threshold."""
+    count, total = prepared.get("n_volumes_censored"), prepared.get("n_volumes")
+    if count is None:
+        count, total = series.get("n_censored"), scan["n_volumes"]
+    return count / total if count is not None and total else None
+
+
+def _fates(
+    paths: Paths, dataset: str, batch: int, stages: list[str], scans: dict[str, dict]
+) -> dict[str, dict[str, Any]]:
+    """What became of each scan, from the first stage that lost it."""
+    fine = {"stage": "", "status": "ok", "reason": "", "step": "", "remedy": "", "log": ""}
+    fates = {s: dict(fine) for s in scans}
+    for scan_id, scan in scans.items():
+        if scan["excluded_reason"] is not None:
+            told = {"stage": "scans", "status": "excluded", "reason": scan["excluded_reason"]}
+            fates[scan_id] |= told
+    for stage in reversed(stages):
+        table = read_table(paths.manifest(stage, dataset, batch), "manifest", FATE)
+        for entry in table.to_pylist():
+            scan_id = entry.pop("scan_id")
+            if entry["status"] != "ok" and scan_id in scans:
+                fates[scan_id] |= entry | {"stage": stage}
+    return fates
+
+
+def _rows(paths: Paths, stage: str, dataset: str, batch: int) -> dict[str, dict[str, Any]]:
+    table = read_table(paths.batch(stage, dataset, batch), stage)
+    table = table.drop_columns([c for c in table.column_names if c in VOLATILE])
+    return {r["scan_id"]: r for r in table.to_pylist()}
+
+
+def _fc(table: pa.Table) -> dict[str, np.ndarray]:
+    if not len(table):
+        return {}
+    flat = table["fc"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    vectors = flat.reshape(len(table), -1)
+    return dict(zip(table["scan_id"].to_pylist(), vectors, strict=True))
+
+
+def _labels(config: Config, series: pa.Table) -> pd.DataFrame | None:
+    names = series["atlas"].drop_null().unique().to_pylist()
+    if not names or not len(series):
+        return None
+    n_rois = series.schema.field("coverage").type.list_size
+    return parcels(config, sorted(names)[0], n_rois)
+
+
+def _files(results: Path, scan: dict[str, Any], prepared: dict[str, Any]) -> dict[str, str]:
+    files = {k: str(results / v) for k, v in prepared.get("outputs") or []}
+    if scan["confounds_path"] is not None:  # of kind `derivatives`
+        files.setdefault("confounds", scan["confounds_path"])
+    return files

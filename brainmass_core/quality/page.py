@@ -1,0 +1,173 @@
+"""Templates to self-contained HTML files, and the tables that stand on a scan's page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from brainmass_core.config import Config
+from brainmass_core.quality.inputs import Item
+from brainmass_core.quality.measures import MEASURES, Measure, light
+from brainmass_core.quality.sections import sections_of
+
+LIGHTS = {
+    "bad": "beyond the threshold",
+    "odd": "stands out among the others",
+    "good": "fine",
+    "none": "not judged",
+}
+HEADLINE = {
+    "ok": "This scan has functional connectivity.",
+    "failed": "This scan failed",
+    "excluded": "This scan was excluded",
+}
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    """Fill a template; a name that the context lacks is an error, and text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("brainmass_core.quality"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(context)
+
+
+def scan_page(item: Item, page: Path) -> str:
+    """HTML of one scan's page.
+
+    Parameters
+    ----------
+    page : Path
+        Where it will lie; links to the derivatives are relative to it.
+    """
+    scan = item.scan
+    lights = light_rows(item)
+    synthetic = item.config.datasets[scan["dataset"]].synthetic is not None
+    context = {
+        "title": scan["scan_id"],
+        "dataset": scan["dataset"],
+        "synthetic": synthetic,
+        "fate": item.fate,
+        "headline": headline(item.fate),
+        "facts": facts(item),
+        "lights": lights,
+        "stands_out": [r["label"] for r in lights if r["light"] in ("bad", "odd")],
+        "light_names": LIGHTS,
+        "n_others": max((r.n for r in item.others.values()), default=0),
+        "outlier_z": item.config.quality.outlier_z,
+        "sections": sections_of(item),
+        "outputs": output_rows(item, page),
+    }
+    return render("scan.html.jinja", context)
+
+
+def headline(fate: dict[str, Any]) -> str:
+    """What became of the scan, in one line."""
+    if fate["status"] == "ok":
+        return HEADLINE["ok"]
+    return f"{HEADLINE[fate['status']]} in {fate['stage']}."
+
+
+def facts(item: Item) -> list[tuple[str, str]]:
+    """Who, what and how, for the header; only what is known."""
+    scan, done, series = item.scan, item.preprocessed, item.series
+    engines = ", ".join(f"{k}: {v}" for k, v in done.get("engines") or [])
+    known: list[tuple[str, Any]] = [
+        ("Participant", scan["participant_id"]),
+        ("Session", scan["session"]),
+        ("Task", scan["task"]),
+        ("Run", scan["run"]),
+        ("Site", scan["site"]),
+        ("Repetition time", _unit(scan["t_r"], "s")),
+        ("Volumes", scan["n_volumes"]),
+        ("Non-steady-state volumes dropped", done.get("n_dummy_volumes")),
+        ("Slice timing", done.get("slice_timing")),
+        ("Distortion", done.get("distortion")),
+        ("Engines", engines),
+        ("Atlas", series.get("atlas")),
+        ("Space", series.get("space")),
+        *_denoising(series),
+    ]
+    return [(k, str(v)) for k, v in known if v is not None and v != ""]
+
+
+def _denoising(series: dict[str, Any]) -> list[tuple[str, Any]]:
+    n_censored = series.get("n_censored")
+    return [
+        ("Denoising", series.get("denoise")),
+        ("Order", _spaced(series.get("order"))),
+        ("Filter", series.get("filter")),
+        ("Censoring", series.get("censor")),
+        ("Volumes censored", n_censored),
+        ("Regressors", series.get("n_regressors")),
+        ("Timepoints kept", series.get("n_timepoints")),
+        ("Residual degrees of freedom", _round(series.get("residual_dof"))),
+    ]
+
+
+def _unit(value: float | None, unit: str) -> str | None:
+    return None if value is None else f"{value:g} {unit}"
+
+
+def _spaced(text: str | None) -> str | None:
+    return None if text is None else text.replace("_", " ")
+
+
+def _round(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f}"
+
+
+def light_rows(item: Item) -> list[dict[str, str]]:
+    """One row per measure that is known: value, threshold, the others, and the light."""
+    rows = []
+    for measure in MEASURES:
+        value = item.row.get(measure.key)
+        if value is None:
+            continue
+        other = item.others.get(measure.key)
+        rows.append(
+            {
+                "light": light(measure, value, item.config, other),
+                "label": measure.label,
+                "value": measure.text(value),
+                "threshold": threshold_text(measure, item.config),
+                "knob": measure.knob,
+                "others": measure.text(other.median) if other else "–",
+                "z": f"{other.z(value):+.1f}" if other else "–",
+            }
+        )
+    return rows
+
+
+def threshold_text(measure: Measure, config: Config) -> str:
+    """Such as ``at most 0.5 mm``; a dash where the configuration sets none."""
+    limit = measure.threshold(config)
+    if limit is None:
+        return "–"
+    words = "at most" if measure.bad == "high" else "at least"
+    shown = f"{limit * measure.scale:g} {measure.unit}".rstrip()
+    return f"{words} {shown}"
+
+
+def output_rows(item: Item, page: Path) -> list[dict[str, str]]:
+    """Derivatives of the scan with checksum, and links that work from the page."""
+    sums = dict(item.preprocessed.get("sha256") or [])
+    rows = []
+    for name, relative in sorted(item.preprocessed.get("outputs") or []):
+        link = os.path.relpath(item.results / relative, page.parent)
+        rows.append(
+            {
+                "name": name,
+                "path": relative,
+                "link": quote(link),
+                "sha256": sums.get(name, ""),
+            }
+        )
+    return rows

@@ -1,0 +1,60 @@
+"""The stage: the page and the numbers of each scan of a batch. Nothing is decided here."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+
+from brainmass_core.batch import Job, run_batch
+from brainmass_core.config import Config
+from brainmass_core.paths import Paths
+from brainmass_core.quality.inputs import Item, list_items
+from brainmass_core.quality.measures import flags
+from brainmass_core.quality.page import scan_page
+from brainmass_core.tables import QUALITY, atomic_path, from_rows
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
+    """Write the pages and the quality table of one batch.
+
+    Raises
+    ------
+    TableError
+        If a table of a stage before cannot be read.
+    BatchError
+        If the disk is full or too many pages failed.
+    """
+    items = list_items(config, dataset, batch)
+    job = Job(config, "quality", dataset, batch, QUALITY, threads)
+    entries = run_batch(job, items, process)
+    log.info("quality %s/%s: %d scans", dataset, batch, len(entries))
+
+
+def process(item: Item) -> pa.Table:
+    """The row of one scan; its page is written on the way.
+
+    Returns
+    -------
+    Table
+        One row of `tables.QUALITY`.
+    """
+    found = flags(item.row, item.config, item.others)
+    path = Paths(item.results).scan_page(item.scan["dataset"], item.scan["scan_id"])
+    wanted = {
+        "all": True,
+        "flagged": bool(found) or item.fate["status"] != "ok",
+        "none": False,
+    }[item.config.quality.pages]
+    page: Path | None = path if wanted else None
+    if wanted:
+        html = scan_page(item, path)
+        with atomic_path(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)  # of an earlier configuration
+    shown = str(page.relative_to(item.results)) if page else None
+    return from_rows([item.row | {"flags": found, "page": shown}], QUALITY)
