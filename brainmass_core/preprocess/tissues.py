@@ -12,7 +12,7 @@ from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.grids import FWHM, Volume
 from brainmass_core.preprocess.segmentation import FLUID, WHITE
 from brainmass_core.preprocess.template import Template
-from brainmass_core.preprocess.transforms import ScanTransforms
+from brainmass_core.preprocess.transforms import Distortion, ScanTransforms
 
 DEEP = 3.0  # mm from other tissue: white matter that BOLD voxels do not share with the cortex
 SHARES = (0.95, 0.8, 0.5, 0.2)  # of a BOLD voxel in the tissue, the strictest that leaves enough
@@ -48,20 +48,40 @@ def epi_brain(boldref: Volume, path: str) -> np.ndarray:
 
 
 def share_in_bold(
-    t1w: Volume, region: np.ndarray, boldref: Volume, t1w_to_boldref: np.ndarray
+    t1w: Volume,
+    region: np.ndarray,
+    boldref: Volume,
+    t1w_to_boldref: np.ndarray,
+    distortion: Distortion | None = None,
 ) -> np.ndarray:
-    """Share (x, y, z) of each BOLD voxel that lies in a region of the T1w."""
+    """Share (x, y, z) of each BOLD voxel that lies in a region of the T1w.
+
+    Parameters
+    ----------
+    region : ndarray (x, y, z) of bool
+        On the grid of `t1w`.
+    t1w_to_boldref : ndarray (4, 4)
+        To the undistorted reference, if `distortion` is given.
+    """
     sigma = np.sqrt(np.maximum((boldref.voxel_size / t1w.voxel_size) ** 2 - 1, 0)) / FWHM
     smooth = gaussian_filter(region.astype(np.float32), sigma, mode="constant")
-    points = apply_affine(np.linalg.inv(t1w_to_boldref), boldref.points())
+    points = boldref.points()
+    if distortion is not None:
+        points = distortion.to_undistorted(points)
+    points = apply_affine(np.linalg.inv(t1w_to_boldref), points)
     return t1w.with_data(smooth).at(points).reshape(boldref.data.shape)
 
 
 def bold_brain(
-    epi: np.ndarray, t1w: Volume, tissue: np.ndarray, boldref: Volume, t1w_to_boldref: np.ndarray
+    epi: np.ndarray,
+    t1w: Volume,
+    tissue: np.ndarray,
+    boldref: Volume,
+    t1w_to_boldref: np.ndarray,
+    distortion: Distortion | None = None,
 ) -> np.ndarray:
     """Voxels (x, y, z) that are brain in the BOLD and in the T1w."""
-    share = share_in_bold(t1w, tissue > 0, boldref, t1w_to_boldref)
+    share = share_in_bold(t1w, tissue > 0, boldref, t1w_to_boldref, distortion)
     return epi & (share > 0.5)
 
 
@@ -72,6 +92,7 @@ def noise_regions(
     t1w_to_boldref: np.ndarray,
     brain: np.ndarray,
     path: str,
+    distortion: Distortion | None = None,
 ) -> dict[str, np.ndarray]:
     """Voxels (x, y, z) of the BOLD that hold no cortex: ``csf`` and ``white_matter``.
 
@@ -90,7 +111,8 @@ def noise_regions(
     fluid = (tissue == FLUID) & inside
     found = {}
     for name, region in (("csf", fluid), ("white_matter", deep)):
-        found[name] = _purest(share_in_bold(t1w, region, boldref, t1w_to_boldref), brain)
+        share = share_in_bold(t1w, region, boldref, t1w_to_boldref, distortion)
+        found[name] = _purest(share, brain)
         if found[name].sum() < FEWEST:
             raise ScanFailed(
                 f"{path}: found {int(found[name].sum())} voxels of {name} in the BOLD, expected at "

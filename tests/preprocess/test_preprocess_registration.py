@@ -133,7 +133,7 @@ def test_t1w_and_bold_are_brought_together(normalised, tissue, boldref):
 
 
 def test_the_boundary_cost_is_least_where_the_images_match(normalised, tissue, boldref):
-    boundary = white_boundary(normalised.t1w, tissue == WHITE)
+    boundary = white_boundary(normalised.t1w, tissue)
     best = boundary_cost(boldref, boundary, phantom.T1W_TO_BOLD_WORLD)
     for shift in [*np.eye(3) * 3, *np.eye(3) * -3]:
         away = np.eye(4)
