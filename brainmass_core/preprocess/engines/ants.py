@@ -30,6 +30,13 @@ LINEAR: dict[str, Any] = {
     "sigmas": [3.0, 2.0, 1.0, 0.0],
     "convergence": (1e-6, 10),
 }
+# volumes of a few mm; C-PAC has no such step
+RIGID: dict[str, Any] = LINEAR | {
+    "sampling": ("Regular", 0.5),
+    "iterations": [500, 250, 100],
+    "shrink": [4, 2, 1],
+    "sigmas": [2.0, 1.0, 0.0],
+}
 # of C-PAC's default pipeline, as far as `syn` goes; `syn_fast` is the embedded engine's
 SYN: dict[str, dict[str, Any]] = {
     "syn": {
@@ -244,7 +251,8 @@ def registration(fixed: Path, moving: Path, kind: str) -> programs.Registration:
     ----------
     kind : {"rigid", "affine", "syn_fast", "syn"}
     """
-    stages: list[tuple[str, tuple[float, ...], dict[str, Any]]] = [("Rigid", (0.1,), LINEAR)]
+    first = RIGID if kind == "rigid" else LINEAR
+    stages: list[tuple[str, tuple[float, ...], dict[str, Any]]] = [("Rigid", (0.1,), first)]
     if kind != "rigid":
         stages.append(("Affine", (0.1,), LINEAR))
     if kind in SYN:
@@ -268,7 +276,7 @@ def registration(fixed: Path, moving: Path, kind: str) -> programs.Registration:
         sigma_units=["vox"] * len(stages),
         convergence_threshold=[s["convergence"][0] for s in chosen],
         convergence_window_size=[s["convergence"][1] for s in chosen],
-        use_histogram_matching=True,
+        use_histogram_matching=kind != "rigid",  # BOLD and T1w have other histograms
         winsorize_lower_quantile=0.01,
         winsorize_upper_quantile=0.99,
         output_transform_prefix="found_",
