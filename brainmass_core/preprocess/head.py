@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from nibabel.affines import apply_affine
 
+from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.functional import Bold
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.motion import (
-    estimate_motion,
     framewise_displacement,
     motion_parameters,
+    motion_to_reference,
+    reference_volume,
     rms_displacement,
 )
 from brainmass_core.preprocess.tissues import epi_brain
+
+Estimate = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,29 @@ class Moved:
         return int(np.sum(self.displacement["framewise_displacement"] > threshold))
 
 
-def head_motion(bold: Bold, path: str) -> Moved:
+def head_motion(bold: Bold, path: str, estimate: Estimate = motion_to_reference) -> Moved:
     """Motion of a run, about the centre of its brain.
 
     It is estimated before slice timing is corrected, as fMRIPrep does: interpolation in time
     blurs jerks and makes the framewise displacement of restless runs a tenth too small.
+
+    Parameters
+    ----------
+    bold : Bold
+    path : str
+        Of the run, for messages.
+    estimate : callable
+        ``estimate(data, affine, boldref)`` gives the motion (n_volumes, 4, 4), reference to
+        volume t in mm; see `engines`. The reference is the same for every engine, so that a
+        change of engine changes the motion and nothing else.
+
+    Raises
+    ------
+    ScanFailed
+        If the engine finds no rigid motion for each volume.
     """
-    motion, reference = estimate_motion(bold.data, bold.affine)
+    reference = reference_volume(bold.data, bold.affine)
+    motion = checked(estimate(bold.data, bold.affine, reference), bold.data.shape[3], path)
     boldref = Volume(reference, bold.affine)
     mask = epi_brain(boldref, path)
     centre = apply_affine(bold.affine, np.argwhere(mask).mean(axis=0))
@@ -66,3 +87,28 @@ def head_motion(bold: Bold, path: str) -> Moved:
         "rmsd": rms_displacement(motion, centre),
     }
     return Moved(motion, boldref, mask, parameters, displacement)
+
+
+def checked(motion: np.ndarray, n_volumes: int, path: str) -> np.ndarray:
+    """The motion (n_volumes, 4, 4), if it is one rigid transform for each volume.
+
+    Raises
+    ------
+    ScanFailed
+        If it is not.
+    """
+    motion = np.asarray(motion, dtype=np.float64)
+    if motion.shape != (n_volumes, 4, 4):
+        found = f"transforms of shape {motion.shape}"
+    else:
+        turned = motion[:, :3, :3]
+        stretch = np.abs(np.swapaxes(turned, 1, 2) @ turned - np.eye(3)).max(axis=(1, 2))
+        bad = np.flatnonzero(~(np.isfinite(motion).all(axis=(1, 2)) & (stretch < 1e-3)))
+        if not len(bad):
+            return motion
+        found = f"no rigid transform for {len(bad)} volumes, the first is number {bad[0]}"
+    raise ScanFailed(
+        f"{path}: motion estimation gave {found}, expected {n_volumes} rigid transforms",
+        "motion",
+        "choose another engine at preprocess.engines.motion, for instance embedded",
+    )

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
-from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
+from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates, spline_filter
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.preprocess.grids import FWHM
 
 SMOOTHING = 5.0  # mm FWHM
 COARSE = 14.0  # mm FWHM, for jumps that are too large for the fine one
-N_POINTS = 15000  # voxels that take part
+N_POINTS = 30000  # voxels that take part; half of them: a third less time, 15 % more error
 N_REFERENCE = 20  # volumes in the reference
 ITERATIONS = 30
 CONVERGED = 5e-4  # mm at 50 mm from the centre
 JUMP = 1.25  # residual, relative to the usual one, above which a volume is tried again, coarsely
+MIN_SEEN = 0.5  # share of the points that must lie in the volume, else the guess is lost
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class Reference:
         mm.
     values : ndarray (n_points,)
         Smoothed intensity.
+    jacobian : ndarray (n_points, 6)
+        Change of intensity with a small rigid motion about `centre`, per mm and rad.
     solver : ndarray (6, n_points)
-        Difference of intensities to a small rigid motion about `centre`.
+        Its pseudo-inverse.
     centre : ndarray (3,)
         mm.
     sigma : ndarray (3,)
@@ -48,6 +51,7 @@ class Reference:
 
     points: np.ndarray
     values: np.ndarray
+    jacobian: np.ndarray
     solver: np.ndarray
     centre: np.ndarray
     sigma: np.ndarray
@@ -56,8 +60,6 @@ class Reference:
 
 def estimate_motion(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rigid motion of every volume, and the reference volume.
-
-    Some volumes are aligned with the middle one; their median is the reference for all.
 
     Parameters
     ----------
@@ -72,17 +74,52 @@ def estimate_motion(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
         Reference to volume t, mm.
     boldref : ndarray (x, y, z) of float32
     """
+    boldref = reference_volume(data, affine)
+    return motion_to_reference(data, affine, boldref), boldref
+
+
+def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Median (x, y, z) of float32 of some volumes, aligned with the one in the middle of the run.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+        Finite.
+    affine : ndarray (4, 4)
+        Voxel to mm.
+    """
     n_volumes = data.shape[3]
-    middle = data[..., n_volumes // 2]
     some = np.unique(np.linspace(0, n_volumes - 1, min(N_REFERENCE, n_volumes)).astype(int))
-    first = align(
-        data[..., some], make_reference(middle, affine), make_reference(middle, affine, COARSE)
-    )
-    boldref = np.median(
-        [resample_volume(data[..., t], affine, m) for t, m in zip(some, first, strict=True)], axis=0
-    ).astype(np.float32)
-    fine, coarse = make_reference(boldref, affine), make_reference(boldref, affine, COARSE)
-    return align(data, fine, coarse), boldref
+    motion = _align_to(data, affine, data[..., n_volumes // 2], some)
+    aligned = [resample_volume(data[..., t], affine, m) for t, m in zip(some, motion, strict=True)]
+    planes = [np.median([a[i] for a in aligned], axis=0) for i in range(data.shape[0])]
+    return np.array(planes, dtype=np.float32)
+
+
+def motion_to_reference(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndarray:
+    """Rigid motion of every volume from a reference volume.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+        Finite; never copied as a whole.
+    affine : ndarray (4, 4)
+        Voxel to mm, of both.
+    boldref : ndarray (x, y, z)
+
+    Returns
+    -------
+    ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm.
+    """
+    return _align_to(data, affine, boldref, np.arange(data.shape[3]))
+
+
+def _align_to(
+    data: np.ndarray, affine: np.ndarray, volume: np.ndarray, which: np.ndarray
+) -> np.ndarray:
+    fine, coarse = make_reference(volume, affine), make_reference(volume, affine, COARSE)
+    return align(data, fine, coarse, which)
 
 
 def make_reference(
@@ -100,6 +137,7 @@ def make_reference(
     return Reference(
         points=points,
         values=smooth[chosen].astype(np.float64),
+        jacobian=jacobian,
         solver=np.linalg.pinv(jacobian),
         centre=centre,
         sigma=sigma,
@@ -123,28 +161,29 @@ def _points_in_head(smooth: np.ndarray, n_points: int) -> np.ndarray:
     return chosen.reshape(smooth.shape)
 
 
-def align(data: np.ndarray, fine: Reference, coarse: Reference) -> np.ndarray:
-    """Motion (n_volumes, 4, 4) of volumes (x, y, z, n_volumes) from a reference, mm.
+def align(data: np.ndarray, fine: Reference, coarse: Reference, which: np.ndarray) -> np.ndarray:
+    """Motion (n, 4, 4) of the volumes `which` (n,) of a run (x, y, z, n_volumes), mm.
 
     Each volume starts from the one before. Those that fit worse than usual are tried again from
     several starts, first on coarser images, and the best fit is kept.
     """
-    motion = np.empty((data.shape[3], 4, 4))
-    residual = np.empty(data.shape[3])
+    motion = np.empty((len(which), 4, 4))
+    residual = np.empty(len(which))
     start = np.eye(4)
-    for t in range(data.shape[3]):
-        motion[t], residual[t] = _fit(_smoothed(data[..., t], fine), fine, start)
-        start = motion[t]
-    usual = np.median(residual)
-    for t in np.flatnonzero(residual > JUMP * usual).tolist():
-        blurred = _smoothed(data[..., t], coarse)
-        sharp = _smoothed(data[..., t], fine)
-        near = [np.eye(4), *(motion[n] for n in (t - 1, t + 1) if 0 <= n < len(motion))]
+    for i, t in enumerate(which):
+        motion[i], residual[i] = _fit(_smoothed(data[..., t], fine), fine, start)
+        start = motion[i]
+    # the lower quartile: most volumes may have been lost after a jump
+    usual = np.percentile(residual, 25)
+    for i in np.flatnonzero(~(residual <= JUMP * usual)).tolist():
+        blurred = _smoothed(data[..., which[i]], coarse)
+        sharp = _smoothed(data[..., which[i]], fine)
+        near = [np.eye(4), *(motion[n] for n in (i - 1, i + 1) if 0 <= n < len(motion))]
         for guess in near:
             rough, _ = _fit(blurred, coarse, guess)
             found, rest = _fit(sharp, fine, rough)
-            if rest < residual[t]:
-                motion[t], residual[t] = found, rest
+            if rest < residual[i]:
+                motion[i], residual[i] = found, rest
     return motion
 
 
@@ -157,25 +196,37 @@ def _smoothed(volume: np.ndarray, reference: Reference) -> np.ndarray:
 def _fit(
     coefficients: np.ndarray, reference: Reference, start: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Least-squares motion (4, 4) from `start`, and the residual relative to the intensity."""
-    motion = start
+    """Least-squares motion (4, 4) from `start`, and the residual relative to the intensity.
+
+    The residual is infinite, and the motion `start`, where the head left the volume.
+    """
+    motion, residual = start, np.inf
     limit = np.array(coefficients.shape)[:, None] - 1
     for _ in range(ITERATIONS):
         voxels = apply_affine(reference.to_voxel @ motion, reference.points).T
+        seen = ((voxels >= 0) & (voxels <= limit)).all(axis=0)
+        if seen.mean() < MIN_SEEN:
+            return start, np.inf
         values = map_coordinates(
             coefficients, voxels, order=3, prefilter=False, mode="nearest", output=np.float64
         )
-        seen = ((voxels >= 0) & (voxels <= limit)).all(axis=0)
-        target = reference.values
+        values, target = values[seen], reference.values[seen]
         # the scanner's gain is no motion
-        gain = (values[seen] @ target[seen]) / max(values[seen] @ values[seen], 1e-12)
-        difference = np.where(seen, gain * values - target, 0)
+        gain = (values @ target) / max(values @ values, 1e-12)
+        difference = gain * values - target
         residual = float(np.sqrt(np.mean(difference**2) / np.mean(target**2)))
-        step = reference.solver @ difference
+        step = _step(reference, seen, difference)
         motion = motion @ np.linalg.inv(_small_motion(step, reference.centre))
         if np.abs(step[:3]).max() + 50 * np.abs(step[3:]).max() < CONVERGED:
             break
     return motion, residual
+
+
+def _step(reference: Reference, seen: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """Small motion (6,), mm and rad, that explains differences at the points that are seen."""
+    if seen.all():
+        return reference.solver @ difference
+    return np.linalg.lstsq(reference.jacobian[seen], difference, rcond=None)[0]
 
 
 def _small_motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -187,11 +238,10 @@ def _small_motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def resample_volume(volume: np.ndarray, affine: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """A volume (x, y, z) as if it lay where the reference lies, cubic."""
-    points = apply_affine(affine, np.indices(volume.shape).reshape(3, -1).T)
-    voxels = apply_affine(np.linalg.inv(affine) @ motion, points).T
-    values = map_coordinates(np.asarray(volume, np.float32), voxels, order=3, mode="nearest")
-    return values.reshape(volume.shape)
+    """A volume (x, y, z) as if it lay where the reference lies, cubic, float32."""
+    pull = np.linalg.inv(affine) @ motion @ affine
+    data = np.asarray(volume, dtype=np.float32)
+    return affine_transform(data, pull[:3, :3], pull[:3, 3], order=3, mode="nearest")
 
 
 def realigned_series(
