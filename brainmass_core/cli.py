@@ -205,8 +205,12 @@ def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
 
 @config_app.command("check")
 def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> None:
-    """Validate a configuration and list every error at once."""
+    """Validate a configuration and list every error at once; warn of missing programs."""
+    from brainmass_core.preprocess.engines import missing
+
     settings = load_config(config)
+    for line in missing(settings.preprocess.engines):
+        typer.echo(f"warning: {line}", err=True)
     typer.echo(f"{config}: {len(settings.datasets)} data sets, {len(settings.tasks)} tasks, valid")
 
 

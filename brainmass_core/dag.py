@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
 from brainmass_core.config.load import deep_merge, read_yaml
 from brainmass_core.paths import Paths
+from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 from brainmass_core.tables import config_hash_of
 
 BATCH_STAGES = ("preprocess", "timeseries", "connectivity", "pfc")
@@ -199,13 +200,15 @@ class Study:
     # --- start and end of a run ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Check that results can be written, keep a second Snakemake out, publish the config.
+        """Check programs and results folder, keep a second Snakemake out, publish the config.
 
         Raises
         ------
         ConfigError
-            If the results folder cannot be written or another Snakemake is at work on it.
+            If a program that the configuration asks for is missing, the results folder cannot be
+            written, or another Snakemake is at work on it.
         """
+        self._require_engines()
         results = self.config.results
         try:
             results.mkdir(parents=True, exist_ok=True)
@@ -230,6 +233,17 @@ class Study:
             temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_text(text)
             temporary.replace(self.file)
+
+    def _require_engines(self) -> None:
+        """Refuse before any job runs what each job of `preprocess` would refuse."""
+        if not self.datasets("preprocess") or os.environ.get(SKIP_CHECK) == "1":
+            return
+        if lines := missing(self.config.preprocess.engines):
+            raise ConfigError(
+                "\n".join(lines)
+                + f"\nIf only the machines that run the jobs have it, set {SKIP_CHECK}=1: "
+                "each job looks for itself"
+            )
 
     def finish(self) -> None:
         """Remove the kept scans of batches that are published; those of `preprocess` stay.

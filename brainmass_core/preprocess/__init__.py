@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from brainmass_core.batch import Job, run_batch
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config, ConfigError, stage_hash
 from brainmass_core.paths import Paths
+from brainmass_core.preprocess.engines import missing
 from brainmass_core.tables import PREPROCESS, read_table
 
 __all__ = ["run"]
@@ -27,7 +28,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     Raises
     ------
     ValueError
-        If the data set is of another kind, or the template cannot be used.
+        If the data set is of another kind, an engine's program is missing, or the template cannot
+        be used.
     BatchError
         If too many scans fail.
     """
@@ -43,6 +45,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
             "run timeseries"
         )
     settings = config.preprocess
+    if lines := missing(settings.engines):
+        raise ConfigError("\n".join(lines))
     load_template(settings.template, settings.template_mask, settings.resolution)
     rows = read_table(paths.scans(dataset), "scans").to_pylist()
     key = stage_hash(config, "preprocess", dataset)
