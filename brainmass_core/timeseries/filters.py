@@ -102,7 +102,8 @@ def butterworth(
     if not limits:
         return x.copy()
     kind = "band" if len(limits) == 2 else "high" if low_hz is not None else "low"
-    sections = butter(BUTTERWORTH_ORDER, limits, kind, output="sos", fs=1.0 / t_r)
+    edges = limits if len(limits) == 2 else limits[0]
+    sections = butter(BUTTERWORTH_ORDER, edges, kind, output="sos", fs=1.0 / t_r)
     try:
         return sosfiltfilt(sections, x, axis=0)
     except ValueError as error:
@@ -134,12 +135,22 @@ def terms_outside(
     """
     if kind == "cosine":
         return slow_cosines(n, t_r, low_hz) if low_hz is not None else np.empty((n, 0))
-    f = np.fft.rfftfreq(n, t_r)
-    outside = (f < (low_hz or 0.0)) | (f > (np.inf if high_hz is None else high_hz))
+    cycles = np.arange(n // 2 + 1)  # per run
+    f = cycles / (n * t_r)
+    # the margins undo binary fractions: a frequency on a limit is inside
+    outside = np.zeros(len(f), dtype=bool)
+    if low_hz is not None:
+        outside |= f < low_hz * (1 - 1e-9)
+    if high_hz is not None:
+        outside |= f > high_hz * (1 + 1e-9)
     if outside.all():
         raise ValueError(_no_frequency(n, t_r, low_hz, high_hz))
-    phase = 2 * np.pi * np.outer(np.arange(n) * t_r, f[outside])
-    return np.column_stack([np.cos(phase), np.sin(phase)])
+    # a constant and the fastest alternation have no sine: it would be rounding, taken for a term
+    wave = (cycles > 0) & (2 * cycles < n)
+    angle = 2 * np.pi * np.arange(n)[:, None] / n
+    return np.column_stack(
+        [np.cos(angle * cycles[outside]), np.sin(angle * cycles[outside & wave])]
+    )
 
 
 # scans of a data set share length and t_r, so the matrix is made once for most of them

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from brainmass_core.scans import ScansError
+from brainmass_core.scans.derivatives import strategy_of
 
 
 def write(bids, stem="sub-01_task-rest", space="MNI152NLin2009cAsym", confounds="timeseries"):
@@ -79,3 +82,83 @@ def test_raw_bids_given_as_derivatives_is_an_error(bids, listed):
     bids.run()
     with pytest.raises(ScansError, match="correct path or kind"):
         listed(bids.root, kind="derivatives")
+
+
+class TestCpac:
+    """Folders that C-PAC 1.8 left, by its own names."""
+
+    STEM = "sub-01_ses-1_task-rest_run-1"
+
+    def write(self, bids, bold: str, *others: str):
+        """A BOLD image, its mask and other files of the run."""
+        base = f"sub-01/ses-1/func/{self.STEM}"
+        space = bold.split("_")[0]
+        bids.image(f"{base}_{space}_desc-bold_mask.nii.gz", (3, 3, 4))
+        for name in others:
+            bids.text(f"{base}_{name}", "# X\n" + "0\n" * 10)
+        return bids.image(f"{base}_{bold}_bold.nii.gz")
+
+    @pytest.mark.parametrize(
+        ("bold", "regressors"),
+        [
+            ("space-template_desc-preproc-1", "desc-1_regressors.1D"),
+            ("space-MNI152NLin6ASym_reg-default_desc-preproc", "reg-default_regressors.1D"),
+            ("space-MNI152NLin6ASym_reg-default_desc-preproc", "desc-confounds_timeseries.1D"),
+            ("space-template_desc-preproc", "desc-movementParameters_motion.1D"),
+            ("space-template_desc-preproc", "movement-parameters.1D"),
+        ],
+    )
+    def test_a_run_has_bold_mask_and_confounds(self, bids, listed, bold, regressors):
+        path = self.write(bids, bold, regressors)
+        row = listed(bids.root, kind="derivatives").iloc[0]
+        assert row.excluded_reason is None
+        assert row.bold_path == str(path)
+        assert row.mask_path.endswith("desc-bold_mask.nii.gz")
+        assert row.confounds_path.endswith(f"{self.STEM}_{regressors}")
+        assert row.name == f"d_{self.STEM}"
+
+    def test_regressors_of_the_same_strategy_count_before_motion(self, bids, listed):
+        self.write(
+            bids,
+            "space-template_reg-B_desc-preproc",
+            "reg-A_regressors.1D",
+            "reg-B_regressors.1D",
+            "desc-movementParameters_motion.1D",
+        )
+        row = listed(bids.root, kind="derivatives").iloc[0]
+        assert row.confounds_path.endswith("reg-B_regressors.1D")
+
+    def test_bold_before_regression_is_preferred(self, bids, listed):
+        for strategy in ("A", "B"):
+            self.write(bids, f"space-template_reg-{strategy}_desc-preproc")
+        head = self.write(bids, "space-template_desc-head", "reg-A_regressors.1D")
+        row = listed(bids.root, kind="derivatives")
+        assert row.bold_path.tolist() == [str(head)]
+        assert row.excluded_reason.iloc[0] is None
+
+    def test_several_strategies_are_not_chosen_from(self, bids, listed):
+        for strategy in ("default", "defaultNoGSR"):
+            self.write(
+                bids,
+                f"space-template_reg-{strategy}_desc-preproc",
+                f"reg-{strategy}_regressors.1D",
+            )
+        row = listed(bids.root, kind="derivatives").iloc[0]
+        assert "2 nuisance strategies of C-PAC (default, defaultNoGSR)" in row.excluded_reason
+
+    def test_a_run_without_regressors_and_motion_is_left_out(self, bids, listed):
+        self.write(bids, "space-template_desc-preproc")
+        reason = listed(bids.root, kind="derivatives").excluded_reason.iloc[0]
+        assert "_desc-movementParameters_motion.1D" in reason
+
+    @pytest.mark.parametrize(
+        ("name", "strategy"),
+        [
+            ("x_reg-36Parameter_desc-preproc_bold.nii.gz", "36Parameter"),
+            ("x_space-template_desc-preproc-2_bold.nii.gz", "2"),
+            ("x_reg-Off_desc-preproc_bold.nii.gz", None),
+            ("x_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz", None),
+        ],
+    )
+    def test_a_name_says_which_regression_was_applied(self, name, strategy):
+        assert strategy_of(Path(name)) == strategy

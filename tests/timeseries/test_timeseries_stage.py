@@ -9,48 +9,17 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from timeseries_study import N_ROIS, T_R, N, outcome, preprocessed_run, six, study
 
-from brainmass_core import connectivity, timeseries
-from brainmass_core.config import Config, parse_config
+from brainmass_core import connectivity
 from brainmass_core.connectivity import pearson, unvectorise
-from brainmass_core.manifest import Entry, read_manifest
+from brainmass_core.manifest import Entry
 from brainmass_core.paths import Paths
-from brainmass_core.tables import SCANS, from_rows, read_table, write_table
+from brainmass_core.tables import read_table
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import ideal_bandpass
 from brainmass_core.timeseries.table import bold_by_scan
-
-N, N_ROIS, T_R = 60, 6, 2.0
-
-
-def study(folder: Path, kind: str, rows: list[dict], **sections: Any) -> Config:
-    """A study of one data set whose scans table holds these rows."""
-    dataset = {"kind": kind, "role": "internal", "path": str(folder)}
-    dataset |= {"t_r": T_R} if kind == "timeseries" else {}
-    dataset |= sections.pop("dataset", {})
-    config = parse_config(
-        {
-            "results": str(folder / "results"),
-            "max_failed_fraction": 1.0,
-            "datasets": {"lab": dataset},
-            "atlas": {"name": "six", "n_rois": N_ROIS},
-            **sections,
-        }
-    )
-    full = [{"dataset": "lab", "kind": kind, "batch": 0, "t_r": T_R, **row} for row in rows]
-    write_table(Paths(config.results).scans("lab"), from_rows(full, SCANS), "scans")
-    return config
-
-
-def outcome(config: Config, stage: Any = timeseries) -> tuple[dict[str, Entry], dict[str, dict]]:
-    """Run a stage; its manifest and its rows by scan."""
-    stage.run(config, "lab", 0, 1)
-    name = stage.__name__.split(".")[1]
-    paths = Paths(config.results)
-    entries = read_manifest(paths.manifest(name, "lab", 0))
-    rows = read_table(paths.batch(name, "lab", 0), name).to_pylist()
-    return {e.scan_id: e for e in entries}, {r["scan_id"]: r for r in rows}
 
 
 class TestReadySeries:
@@ -75,12 +44,15 @@ class TestReadySeries:
         np.testing.assert_array_equal(row["bold"], series.astype(np.float32))
         assert (row["n_timepoints"], row["n_rois"], row["n_empty_rois"]) == (N, N_ROIS, 0)
         assert (row["t_r"], row["mean_fd"], row["denoise"]) == (T_R, 0.2, "as given")
+        assert [row[k] for k in ("order", "filter", "censor")] == ["none"] * 3
+        assert (row["n_regressors"], row["n_censored"]) == (0, None)
 
     def test_is_band_passed_on_demand(self, tmp_path: Path, series: np.ndarray) -> None:
         _, row = self.run(tmp_path, series, dataset={"band_pass": True})
         expected = ideal_bandpass(series, T_R, 0.01, 0.1)
         np.testing.assert_allclose(row["bold"], expected, atol=1e-6)
         assert row["denoise"] == "band-pass"
+        assert (row["order"], row["filter"]) == ("filter", "ideal 0.01-0.1 Hz")
         assert 15 < row["residual_dof"] < 30
 
     def test_arrays_may_be_stored_rois_first(self, tmp_path: Path, series: np.ndarray) -> None:
@@ -177,34 +149,14 @@ class TestDerivatives:
 
     @pytest.fixture
     def rows(self, tmp_path: Path) -> list[dict]:
-        rng = np.random.default_rng(1)
-        affine = np.diag([3.0, 3, 3, 1])
-        labels = np.zeros((8, 8, 8), dtype=np.int16)
-        labels[1:7, 1:7, 1:7] = np.kron(np.arange(1, 9).reshape(2, 2, 2), np.ones((3, 3, 3)))
-        labels[labels > N_ROIS] = 0
-        nib.save(nib.Nifti1Image(labels, affine), tmp_path / "six.nii.gz")
-        confounds = pd.DataFrame(rng.normal(0, 0.1, (N, 6)), columns=MOTION)
-        for name in [*(f"a_comp_cor_{i:02d}" for i in range(5)), "csf"]:
-            confounds[name] = rng.standard_normal(N)
-        confounds["framewise_displacement"] = [np.nan, *rng.uniform(0.1, 0.3, N - 1)]
-        confounds.to_csv(tmp_path / "confounds.tsv", sep="\t", na_rep="n/a", index=False)
-        bold = rng.normal(1000, 20, (8, 8, 8, N)).astype(np.float32)
-        nib.save(nib.Nifti1Image(bold, affine), tmp_path / "bold.nii.gz")
-        mask = np.ones((8, 8, 8), dtype=np.uint8)
-        nib.save(nib.Nifti1Image(mask, affine), tmp_path / "mask.nii.gz")
-        row = {
-            "scan_id": "lab_a",
-            "bold_path": str(tmp_path / "bold.nii.gz"),
-            "mask_path": str(tmp_path / "mask.nii.gz"),
-            "confounds_path": str(tmp_path / "confounds.tsv"),
-        }
-        return [row]
+        return preprocessed_run(tmp_path)
 
     def run(self, tmp_path: Path, rows: list[dict], **sections: Any) -> tuple[Entry, dict]:
         sections.setdefault("timeseries", {"motion": "6"})
-        atlas = {"name": "six", "path": str(tmp_path / "six.nii.gz")}
-        entries, found = outcome(study(tmp_path, "derivatives", rows, atlas=atlas, **sections))
-        return entries["lab_a"], found["lab_a"]
+        config = study(tmp_path, "derivatives", rows, atlas=six(tmp_path), **sections)
+        entries, found = outcome(config)
+        (scan_id,) = entries
+        return entries[scan_id], found[scan_id]
 
     def test_parcels_are_averaged_and_cleaned(self, tmp_path: Path, rows: list[dict]) -> None:
         entry, row = self.run(tmp_path, rows)
@@ -263,6 +215,63 @@ class TestDerivatives:
         entry, _ = self.run(tmp_path, rows)
         assert entry.status == "failed"
         assert "bold.nii.gz" in entry.reason
+
+
+class TestCensoring:
+    """What the stage does about volumes with motion, and what it says of it."""
+
+    def run(self, tmp_path: Path, censor: dict, **settings: Any) -> tuple[Entry, dict]:
+        rows = preprocessed_run(tmp_path, spikes=[20, 21, 40])
+        settings = {"motion": "6", "n_compcor": 2, "censor": censor, **settings}
+        config = study(tmp_path, "derivatives", rows, atlas=six(tmp_path), timeseries=settings)
+        entries, found = outcome(config)
+        return entries["lab_sub-01_task-rest"], found["lab_sub-01_task-rest"]
+
+    @pytest.mark.parametrize("method", ["none", "spike_regression", "interpolate", "remove"])
+    def test_what_was_done_stands_in_the_table(self, tmp_path: Path, method: str) -> None:
+        entry, row = self.run(tmp_path, {"method": method, "fd_threshold": 0.4, "n_after": 1})
+        assert entry.status == "ok"
+        kept = N - 5 if method in ("interpolate", "remove") else N
+        assert (row["n_censored"], row["n_timepoints"], len(row["bold"])) == (5, kept, kept)
+        assert row["censor"] == f"{method}: power FD > 0.4 mm, 0 before, 1 after"
+        assert row["order"] == "regress_then_filter"
+        assert row["filter"] == "ideal 0.01-0.1 Hz"
+        assert row["n_regressors"] == 6 + 2 + 1 + 3 + 5 * (method == "spike_regression")
+        assert row["t_r"] == T_R
+        assert 5 < row["residual_dof"] < kept
+
+    def test_the_filter_stands_in_the_table(self, tmp_path: Path) -> None:
+        settings = {"order": "joint", "filter": "cosine", "high_hz": None}
+        _, row = self.run(tmp_path, {}, **settings)
+        assert (row["order"], row["filter"]) == ("joint", "cosine above 0.01 Hz")
+        _, row = self.run(tmp_path, {}, low_hz=None, high_hz=None)
+        assert (row["order"], row["filter"]) == ("regress", "none")
+
+    def test_a_run_with_too_little_left_is_excluded_with_the_numbers(self, tmp_path: Path) -> None:
+        entry, row = self.run(tmp_path, {"method": "remove", "min_minutes": 1.95})
+        assert (entry.status, row["status"], entry.step) == ("excluded", "excluded", "censor")
+        assert "1.90 min (57 of 60 volumes) are left" in entry.reason
+        assert "min_minutes 1.95" in entry.reason
+        entry, _ = self.run(tmp_path, {"method": "remove", "min_minutes": 1.9})
+        assert entry.status == "ok"
+
+    def test_a_run_without_the_criterion_fails(self, tmp_path: Path) -> None:
+        censor = {"method": "remove", "std_dvars_threshold": 1.5}
+        entry, _ = self.run(tmp_path, censor)
+        assert (entry.status, entry.step) == ("failed", "confounds")
+        assert "['std_dvars']" in entry.reason
+
+    def test_volumes_before_the_steady_state_are_left_out(self, tmp_path: Path) -> None:
+        rows = preprocessed_run(tmp_path)
+        path = Path(rows[0]["confounds_path"])
+        table = pd.read_csv(path, sep="\t")
+        for i in range(3):
+            table[f"non_steady_state_outlier_{i:02d}"] = np.arange(N) == i
+        table.astype(float).to_csv(path, sep="\t", index=False, na_rep="n/a")
+        config = study(tmp_path, "derivatives", rows, atlas=six(tmp_path))
+        _, found = outcome(config)
+        (row,) = found.values()
+        assert row["n_timepoints"] == N - 3
 
 
 def test_tables_give_back_what_was_written(tmp_path: Path) -> None:
