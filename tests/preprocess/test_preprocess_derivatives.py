@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import ants
 import nibabel as nib
@@ -20,11 +21,10 @@ from scipy.spatial.transform import Rotation
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess import provenance
-from brainmass_core.preprocess.anatomical import NAMES, Anatomy
+from brainmass_core.preprocess.anatomical import NAMES
 from brainmass_core.preprocess.bold_series import quantised, save_series
 from brainmass_core.preprocess.confound_columns import describe_columns
 from brainmass_core.preprocess.confounds import confounds_table
-from brainmass_core.preprocess.coregistration import Coregistered
 from brainmass_core.preprocess.derivatives import (
     Item,
     describe,
@@ -34,12 +34,12 @@ from brainmass_core.preprocess.derivatives import (
 )
 from brainmass_core.preprocess.functional import Bold
 from brainmass_core.preprocess.grids import Volume, save_image
-from brainmass_core.preprocess.head import Moved
 from brainmass_core.preprocess.itk import TO_LPS, save_itk_affines, save_itk_field
 from brainmass_core.preprocess.motion import resample_volume
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     ScanTransforms,
+    load_normalisation,
     load_transforms,
     save_normalisation,
 )
@@ -83,7 +83,8 @@ def bold() -> Bold:
 
 
 @pytest.fixture(scope="module")
-def moved(bold: Bold, transforms: ScanTransforms) -> Moved:
+def moved(bold: Bold, transforms: ScanTransforms) -> SimpleNamespace:
+    """What is read of `head.Moved`."""
     boldref = Volume(np.median(bold.data, axis=3), BOLD_AFFINE)
     rng = np.random.default_rng(2)
     displacement = {
@@ -91,11 +92,17 @@ def moved(bold: Bold, transforms: ScanTransforms) -> Moved:
         for name in ("framewise_displacement", "rmsd")
     }
     parameters = rng.normal(0, 0.1, (N_VOLUMES, 6))
-    return Moved(transforms.motion, boldref, boldref.data > 400, parameters, displacement)
+    return SimpleNamespace(
+        motion=transforms.motion,
+        boldref=boldref,
+        epi_mask=boldref.data > 400,
+        parameters=parameters,
+        displacement=displacement,
+    )
 
 
 @pytest.fixture(scope="module")
-def confounds(moved: Moved) -> pd.DataFrame:
+def confounds(moved: SimpleNamespace) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     signals = {n: rng.normal(1000, 5, N_VOLUMES) for n in ("csf", "white_matter", "global_signal")}
     change = (np.r_[np.nan, rng.uniform(10, 20, N_VOLUMES - 1)], np.r_[np.nan, np.full(29, 1.6)])
@@ -109,7 +116,7 @@ def confounds(moved: Moved) -> pd.DataFrame:
 def written(
     root: Path,
     mode: str,
-    moved: Moved,
+    moved: SimpleNamespace,
     transforms: ScanTransforms,
     confounds: pd.DataFrame,
 ) -> tuple[Item, dict[str, Path]]:
@@ -136,9 +143,9 @@ def written(
         for label in ("GM", "WM", "CSF"):
             path = folder / "sub-1" / "anat" / f"sub-1_label-{label}_probseg.nii.gz"
             save_image(path, t1w)
-            files[f"probseg_{label}"] = path
-    anatomy = Anatomy(t1w, t1w, transforms.normalisation, 0.8, files)
-    found = Coregistered(transforms.t1w_to_boldref, 0.5, 0.5)
+            files[label] = path
+    anatomy = SimpleNamespace(normalisation=transforms.normalisation, files=files)
+    found = SimpleNamespace(t1w_to_boldref=transforms.t1w_to_boldref)
     describe(folder, "ds", root / "raw", settings)
     outputs = write_derivatives(item, moved, found, anatomy, confounds, moved.epi_mask)
     return item, outputs
@@ -421,3 +428,14 @@ def test_a_series_is_written_volume_by_volume_and_whole_or_not_at_all(tmp_path):
     with pytest.raises(AssertionError):
         save_series(path, (data[..., t] for t in range(6)), data.shape, affine, 1.5, 0.02)
     assert path.read_bytes() == before
+
+
+def test_a_field_is_kept_to_a_hundredth_of_a_millimetre_in_few_bytes(tmp_path, transforms):
+    kept = transforms.normalisation
+    rough = kept.field + np.random.default_rng(11).normal(0, 40, kept.field.shape)
+    for name, field in {"smooth": kept.field, "rough": rough.astype(np.float32)}.items():
+        path = tmp_path / f"{name}.npz"
+        save_normalisation(path, Normalisation(kept.affine, field, kept.field_affine))
+        np.testing.assert_allclose(load_normalisation(path).field, field, atol=0.0051)
+    as_float16 = kept.field.astype(np.float16).nbytes
+    assert (tmp_path / "smooth.npz").stat().st_size < 0.25 * as_float16
