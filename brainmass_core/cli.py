@@ -116,6 +116,7 @@ BATCH_STAGES = {
     "preprocess": "Estimate masks, transforms, motion, confounds and quality of a batch of scans.",
     "timeseries": "Make the clean parcel time series of a batch of scans.",
     "connectivity": "Compute the functional connectivity of a batch of scans.",
+    "quality": "Write the quality pages of a batch of scans, and their numbers.",
     "pfc": "Draw the pseudo-FC of a batch of scans into a Parquet shard.",
 }
 
@@ -140,6 +141,21 @@ def _add_batch_stage(stage: str, text: str) -> None:
 
 for _stage, _text in BATCH_STAGES.items():
     _add_batch_stage(_stage, _text)
+
+
+@app.command("quality-dataset")
+def quality_dataset(
+    dataset: DatasetName,
+    config: ConfigPath = DEFAULT_CONFIG,
+    log: LogPath = None,
+) -> None:
+    """Write the cohort page of a data set: distributions, outliers, groups, motion in FC."""
+    _start_log(log)
+    from brainmass_core.quality import run_dataset
+
+    settings = load_config(config)
+    _dataset(settings, dataset)
+    run_dataset(settings, dataset)
 
 
 @app.command()

@@ -20,8 +20,9 @@ from brainmass_core.paths import Paths
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 from brainmass_core.tables import config_hash_of
 
-BATCH_STAGES = ("preprocess", "timeseries", "connectivity", "pfc")
-RECOMPUTED_CHEAPLY = ("timeseries", "connectivity", "pfc")
+BATCH_STAGES = ("preprocess", "timeseries", "connectivity", "quality", "pfc")
+SHOWN = ("preprocess", "timeseries", "connectivity")  # what pages are made from
+RECOMPUTED_CHEAPLY = ("timeseries", "connectivity", "quality", "pfc")
 
 
 class Study:
@@ -129,6 +130,34 @@ class Study:
             needed.append(str(self.paths.batch("preprocess", dataset, batch)))
         return needed
 
+    def quality_inputs(self, dataset: str, batch: str) -> list[str]:
+        """Everything that was found out about the scans of a batch, and why some were lost."""
+        needed = [str(self.paths.scans(dataset))]
+        for stage in SHOWN:
+            if dataset in self.datasets(stage):
+                needed.append(str(self.paths.batch(stage, dataset, batch)))
+                needed.append(str(self.paths.manifest(stage, dataset, batch)))
+        return needed
+
+    def cohort_inputs(self, dataset: str) -> list[str]:
+        """Quality, FC and people of a data set."""
+        stages = ("quality", "connectivity", "timeseries")
+        tables = [t for stage in stages for t in self.tables(stage, [dataset])]
+        return [str(self.paths.scans(dataset)), *tables]
+
+    def quality_page(self, dataset: str, name: str = "index.html") -> str:
+        """A file of a data set's cohort page: the page itself by default."""
+        return str(self.paths.quality(dataset, name))
+
+    def quality_pages(self) -> list[str]:
+        """The cohort page of every data set."""
+        return [self.quality_page(name) for name in self.datasets("quality")]
+
+    def task_labels(self, dataset: str) -> list[str]:
+        """Labels and classes by which a cohort page groups people: not part of any hash."""
+        tasks = self.config.tasks.items()
+        return [f"{n} {t.label} {t.classes}" for n, t in tasks if dataset in t.datasets]
+
     def model(self) -> str:
         """The pre-trained weights."""
         return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
@@ -157,12 +186,12 @@ class Study:
         """Results that a page shows."""
         if page == "index":
             needed = [f for t in self.config.tasks for f in [*self.task_results(t), self.page(t)]]
+            needed += self.quality_pages()  # it links to them
             datasets = self.datasets("scans")
         else:
             needed = self.task_results(page)
             datasets = self.config.tasks[page].datasets
-        stages = [s for s in BATCH_STAGES if s != "pfc"]
-        for stage in stages:
+        for stage in SHOWN:
             here = [d for d in datasets if d in self.datasets(stage)]
             needed += self.tables(stage, here)
         return [*needed, *self.tables("pfc"), *self.scans_tables(datasets), self.model()]

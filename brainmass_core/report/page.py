@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from brainmass_core.report.scores import Cell
 
@@ -53,7 +53,9 @@ class Picture:
 def render(template: str, context: dict[str, Any]) -> str:
     """Fill a template; a name that the context lacks is an error, and text is escaped."""
     environment = Environment(
-        loader=PackageLoader("brainmass_core.report"),
+        loader=ChoiceLoader(
+            [PackageLoader("brainmass_core.report"), PackageLoader("brainmass_core.quality")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

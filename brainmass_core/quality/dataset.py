@@ -1,0 +1,189 @@
+"""The cohort page of a data set, and the table of all its scans beside it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from brainmass_core.config import Config
+from brainmass_core.paths import Paths
+from brainmass_core.quality import cohort as people
+from brainmass_core.quality import cohort_charts as charts
+from brainmass_core.quality.embed import chart, rich_chart
+from brainmass_core.quality.measures import MEASURES, Reference
+from brainmass_core.quality.motion import MotionInFc, motion_in_fc
+from brainmass_core.quality.page import LIGHTS, render, threshold_text
+from brainmass_core.tables import atomic_path
+
+log = logging.getLogger(__name__)
+MAX_ROWS = 200
+BY_KEY = {m.key: m for m in MEASURES}
+
+
+def run_dataset(config: Config, dataset: str) -> None:
+    """Write the cohort page of a data set and ``scans.csv`` beside it.
+
+    Raises
+    ------
+    TableError
+        If a table cannot be read.
+    """
+    paths = Paths(config.results)
+    cohort = people.read_cohort(config, dataset)
+    page = paths.quality(dataset)
+    with atomic_path(page) as temporary:
+        temporary.write_text(dataset_page(config, dataset, cohort), encoding="utf-8")
+    with atomic_path(paths.quality(dataset, "scans.csv")) as temporary:
+        shown = cohort.assign(flags=[" ".join(f) if f is not None else "" for f in cohort["flags"]])
+        shown.to_csv(temporary, index=False, float_format="%.6g")
+    log.info("quality: %s", page)
+
+
+def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
+    """HTML of the cohort page."""
+    found, outliers = people.judged(cohort, config)
+    lost = people.exclusions(cohort)
+    names = people.group_columns(config, dataset)
+    context = {
+        "title": f"Quality of {dataset}",
+        "dataset": dataset,
+        "synthetic": config.datasets[dataset].synthetic is not None,
+        "n_scans": len(cohort),
+        "n_people": cohort["participant_id"].nunique(),
+        "n_ok": int((cohort["status"] == "ok").sum()),
+        "n_standing_out": outliers.loc[outliers["status"] == "ok", "scan_id"].nunique(),
+        "pages": config.quality.pages,
+        "outlier_z": config.quality.outlier_z,
+        "max_rows": MAX_ROWS,
+        "light_names": LIGHTS,
+        "flow": people.flow(cohort),
+        "exclusions": [_linked(config, dataset, r) for r in lost.head(MAX_ROWS).to_dict("records")],
+        "n_exclusions": len(lost),
+        "outliers": [
+            _outlier(config, dataset, r) for r in outliers.head(MAX_ROWS).to_dict("records")
+        ],
+        "n_outliers": len(outliers),
+        "distributions": distributions(config, cohort, found),
+        "differences": difference_rows(cohort, names),
+        "groups": names,
+        **motion_context(motion_in_fc(config, dataset, cohort)),
+        "freedom": freedom(cohort),
+    }
+    return render("dataset.html.jinja", context)
+
+
+def _linked(config: Config, dataset: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the link to the scan's page, empty if it has none."""
+    page = row.get("page")
+    if not isinstance(page, str) or not page:
+        return row | {"link": ""}
+    start = Paths(config.results).quality(dataset).parent
+    return row | {"link": quote(os.path.relpath(config.results / page, start))}
+
+
+def _outlier(config: Config, dataset: str, row: dict[str, Any]) -> dict[str, Any]:
+    measure = BY_KEY[row["measure"]]
+    z = row["z"]
+    return _linked(config, dataset, row) | {
+        "label": measure.label,
+        "shown": measure.text(row["value"]),
+        "threshold": threshold_text(measure, config),
+        "z_text": f"{z:+.1f}" if np.isfinite(z) else "–",
+    }
+
+
+def distributions(
+    config: Config, cohort: pd.DataFrame, found: dict[str, Reference]
+) -> list[dict[str, str]]:
+    """One chart per measure that anybody has."""
+    kept = cohort["status"] == "ok"
+    shown = []
+    for measure in MEASURES:
+        values = cohort[measure.key].astype(float)
+        known = values.notna()
+        if not known.any():
+            continue
+        make = partial(
+            charts.distribution_chart,
+            measure,
+            values[known & kept].to_numpy(),
+            values[known & ~kept].to_numpy(),
+            measure.threshold(config),
+            found.get(measure.key),
+            config.quality.outlier_z,
+        )
+        caption = f"n = {int(known.sum())}, median {measure.text(float(values.median()))}"
+        limit = threshold_text(measure, config)
+        text = caption if limit == "–" else f"{caption}, {limit}"
+        shown.append({"uri": chart(make), "label": measure.label, "caption": text})
+    return shown
+
+
+def difference_rows(cohort: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    """The table of group differences."""
+    return [
+        {
+            "column": r["column"],
+            "measure": r["measure"].label,
+            "groups": people.difference_text(r["measure"], r["found"]),
+            "test": r["found"].test,
+            "effect": f"{r['found'].effect:+.2f}",
+            "p": _p(r["found"].p),
+            "q": _p(r["q"]),
+            "differs": r["q"] < people.ALPHA,
+        }
+        for r in people.differences(cohort, names)
+    ]
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def motion_context(result: MotionInFc | str) -> dict[str, Any]:
+    """What the page says of QC-FC."""
+    if isinstance(result, str):
+        return {"qcfc": None, "qcfc_missing": result}
+    found, distance = result.found, result.distance
+    said = {
+        "n": found.n,
+        "n_left_out": result.n_left_out,
+        "covariates": " and ".join(result.covariates),
+        "median": f"{found.median_abs_r:.3f}",
+        "expected": f"{stats.t.ppf(0.75, found.dof) / np.sqrt(found.dof):.3f}",
+        "significant": f"{100 * found.significant():.1f}",
+        "histogram": chart(partial(charts.qcfc_histogram, result)),
+        "distance": None,
+    }
+    if distance is not None:
+        said["distance"] = {
+            "rho": f"{distance.rho:+.3f}",
+            "low": f"{distance.low:+.3f}",
+            "high": f"{distance.high:+.3f}",
+            "depends": not distance.low <= 0 <= distance.high,
+            "uri": rich_chart(partial(charts.distance_chart, result)),
+        }
+    return {"qcfc": said, "qcfc_missing": ""}
+
+
+def freedom(cohort: pd.DataFrame) -> dict[str, str] | None:
+    """Residual degrees of freedom against motion; None where either is unknown."""
+    known = cohort[(cohort["status"] == "ok")].dropna(subset=["mean_fd", "residual_dof"])
+    if len(known) < 5:
+        return None
+    motion, dof = known["mean_fd"].to_numpy(float), known["residual_dof"].to_numpy(float)
+    if np.ptp(motion) == 0 or np.ptp(dof) == 0:
+        return None
+    rho = stats.spearmanr(motion, dof)
+    return {
+        "uri": chart(partial(charts.freedom_chart, motion, dof)),
+        "rho": f"{rho.statistic:+.2f}",
+        "p": _p(float(rho.pvalue)),
+    }
