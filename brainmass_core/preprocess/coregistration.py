@@ -213,6 +213,31 @@ def _by_information(
     return [np.linalg.inv(_uphill(fine.information, p, centre, 0.05)) for p in best]
 
 
+def rigid_near(
+    fixed: Volume,
+    fixed_mask: np.ndarray,
+    moving: Volume,
+    moving_mask: np.ndarray,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
+    """Fixed to moving (4, 4), mm to mm, of two images of one head, by mutual information.
+
+    Parameters
+    ----------
+    fixed_mask : ndarray (x, y, z) of bool
+        Brain of `fixed`.
+    moving_mask : ndarray (x, y, z) of bool
+        Brain or head of `moving`.
+    start : ndarray (4, 4), optional
+        Known to be near; otherwise all poses are searched.
+    """
+    if start is None:
+        return np.linalg.inv(_by_information(fixed, fixed_mask, moving, moving_mask)[0])
+    centre = apply_affine(fixed.affine, np.argwhere(fixed_mask).mean(axis=0))
+    fine = _pair(fixed, fixed_mask, moving, moving_mask, FINE)
+    return _uphill(fine.information, start, centre, 0.05)
+
+
 def _poses(choices: tuple[tuple[int, ...], ...]) -> list[np.ndarray]:
     return [np.array(c, dtype=float) for c in product(*choices)]
 

@@ -1,0 +1,149 @@
+"""Displacement along the phase-encoding axis from images: Gauss-Newton with a smooth answer.
+
+The physics is that of Andersson et al. 2003: an EPI shows at ``x + v(x)`` what lies at x, and its
+intensity there is the true one divided by ``1 + v'(x)``, since signal is moved, not made. So
+``image(x + v) * (1 + v')`` is the undistorted image, and two images of opposite polarity must
+agree in it. Everything here counts in voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.sparse.linalg import cg
+
+LEVELS = (3.0, 2.0, 1.2, 0.7)  # voxels of smoothing, coarse to fine
+ITERATIONS = 6  # per level
+CG_STEPS = 60
+LARGEST_STEP = 1.0  # voxels per iteration
+# of roughness; measured on a phantom: 0.3 leaves 0.16 of the displacement, 0.1 0.76, 3 0.23
+PENALTY = 0.3
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Finite differences on a grid.
+
+    Attributes
+    ----------
+    along : sparse (n, n)
+        Central difference along the phase-encoding axis.
+    roughness : sparse (n, n)
+        ``v @ roughness @ v`` is the sum of squared differences of neighbours, per mm².
+    """
+
+    along: Any
+    roughness: Any
+
+
+def operators(shape: tuple[int, ...], axis: int, size: np.ndarray) -> Operators:
+    """Differences on a grid with voxels of edges `size` (3,) mm."""
+    roughness: Any = 0
+    along: Any = None
+    for k, n in enumerate(shape):
+        step = sparse.diags([-1.0, 1.0], [0, 1], shape=(n - 1, n))
+        roughness = roughness + _along(step.T @ step, shape, k) / size[k] ** 2
+        if k == axis:
+            middle = sparse.diags([-0.5, 0.5], [-1, 1], shape=(n, n)).tolil()
+            middle[0, :2], middle[-1, -2:] = [-1, 1], [-1, 1]
+            along = _along(middle, shape, k)
+    return Operators(sparse.csr_matrix(along), sparse.csr_matrix(roughness))
+
+
+def _along(matrix: Any, shape: tuple[int, ...], axis: int) -> Any:
+    before, after = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
+    return sparse.kron(sparse.kron(sparse.eye(before), matrix), sparse.eye(after))
+
+
+@dataclass(frozen=True)
+class Unwarped:
+    """An image with its distortion taken out, and how it changes with the displacement.
+
+    Attributes
+    ----------
+    value : ndarray (n,)
+    slope : ndarray (n,)
+        Change per change of v.
+    stretch : ndarray (n,)
+        Change per change of v'.
+    """
+
+    value: np.ndarray
+    slope: np.ndarray
+    stretch: np.ndarray
+
+
+def unwarped(image: np.ndarray, v: np.ndarray, axis: int, factor: float = 1.0) -> Unwarped:
+    """Take a displacement of ``factor * v`` voxels along `axis` out of an image (x, y, z)."""
+    grid = list(np.indices(image.shape, dtype=np.float32))
+    grid[axis] = grid[axis] + factor * v
+    at = map_coordinates(image, grid, order=1, mode="nearest")
+    slope = map_coordinates(np.gradient(image, axis=axis), grid, order=1, mode="nearest")
+    jacobian = np.clip(1 + factor * np.gradient(v, axis=axis), 0.2, 3.0)
+    return Unwarped(
+        (at * jacobian).ravel(), (factor * slope * jacobian).ravel(), (factor * at).ravel()
+    )
+
+
+def newton_step(
+    residual: np.ndarray,
+    slope: np.ndarray,
+    stretch: np.ndarray,
+    weight: np.ndarray,
+    v: np.ndarray,
+    penalty: float,
+    by: Operators,
+) -> np.ndarray:
+    """Change of `v` (x, y, z) that least squares asks for.
+
+    Minimises ``sum(weight * (residual + J d)²) + penalty * roughness(v + d)`` with
+    ``J = diag(slope) + diag(stretch) @ along``.
+    """
+    jacobian = sparse.diags(slope) + sparse.diags(stretch) @ by.along
+    weighted = jacobian.T @ sparse.diags(weight)
+    matrix = (weighted @ jacobian + penalty * by.roughness).tocsr()
+    matrix = matrix + sparse.identity(len(slope)) * 1e-6
+    right = -(weighted @ residual) - penalty * (by.roughness @ v.ravel())
+    inverse = sparse.diags(1 / matrix.diagonal())
+    step, _ = cg(matrix, right, rtol=1e-3, maxiter=CG_STEPS, M=inverse)
+    return np.clip(step, -LARGEST_STEP, LARGEST_STEP).reshape(v.shape)
+
+
+def opposite_pair(
+    first: np.ndarray,
+    second: np.ndarray,
+    factors: tuple[float, float],
+    axis: int,
+    size: np.ndarray,
+    penalty: float = PENALTY,
+) -> np.ndarray:
+    """Displacement v (x, y, z) at which two differently distorted images become one.
+
+    Parameters
+    ----------
+    first, second : ndarray (x, y, z)
+        Distorted by ``factors[0] * v`` and ``factors[1] * v`` voxels along `axis`.
+    size : ndarray (3,)
+        Voxel edges in mm.
+    penalty : float
+        Weight of roughness; larger is smoother.
+    """
+    by = operators(first.shape, axis, size)
+    top = [np.percentile(x, 98) for x in (first, second)]
+    v = np.zeros(first.shape)
+    weight = np.ones(first.size)
+    for sigma in LEVELS:
+        a_image, b_image = (
+            gaussian_filter(x.astype(np.float64) / t, sigma)
+            for x, t in zip((first, second), top, strict=True)
+        )
+        for _ in range(ITERATIONS):
+            a = unwarped(a_image, v, axis, factors[0])
+            b = unwarped(b_image, v, axis, factors[1])
+            parts = (a.value - b.value, a.slope - b.slope, a.stretch - b.stretch)
+            v = v + newton_step(*parts, weight, v, penalty, by)
+    return v

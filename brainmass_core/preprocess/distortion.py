@@ -1,0 +1,215 @@
+"""How the EPI is distorted along its phase-encoding axis, from a fieldmap or without one.
+
+Sign, after BIDS: with `PhaseEncodingDirection` ``j``, signal at a place with a field of f Hz is
+shown f * TotalReadoutTime voxels further along the second axis of the image file; with ``j-`` as
+far in the other direction. `docs/explanation/distortion.md` has the rest. Intensities are left as
+they are: a factor per voxel changes no correlation over time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import binary_dilation, gaussian_filter
+
+from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.preprocess.antspy import register
+from brainmass_core.preprocess.b0field import field_of, head_mask
+from brainmass_core.preprocess.coregistration import Coregistered, coregister, rigid_near
+from brainmass_core.preprocess.fieldmap import Fieldmap, LoadedFieldmap
+from brainmass_core.preprocess.grids import Volume
+from brainmass_core.preprocess.segmentation import FLUID, GREY, WHITE
+from brainmass_core.preprocess.tissues import share_in_bold
+from brainmass_core.preprocess.transforms import Distortion
+
+NODES = 4.0  # mm between the nodes at which a distortion is kept, at least
+INTENSITY = {GREY: 1.0, WHITE: 0.8, FLUID: 1.25}  # of T2*-weighted images, roughly
+MARGIN = 30.0  # mm around the brain in which a displacement fades, where only the brain says it
+SYN: dict[str, Any] = {
+    "syn_metric": "mattes",
+    "syn_sampling": 32,
+    "reg_iterations": (40, 40, 20),
+    "flow_sigma": 3,
+    "total_sigma": 1,
+    "grad_step": 0.2,
+}
+
+
+def estimate_distortion(
+    boldref: Volume,
+    epi_mask: np.ndarray,
+    fieldmap: Fieldmap | None,
+    t1w: Volume,
+    tissue: np.ndarray,
+    t1w_to_boldref: np.ndarray,
+    settings: Preprocess,
+    phase_encoding: str | None,
+    total_readout_time: float | None,
+) -> tuple[Distortion | None, str]:
+    """Estimate the distortion of a run's reference volume.
+
+    Parameters
+    ----------
+    boldref : Volume (x, y, z)
+        On the run's own grid, as it lies in the file: the phase-encoding axis is one of its.
+    epi_mask : ndarray (x, y, z) of bool
+    fieldmap : Fieldmap or None
+        What `fieldmap.find_fieldmap` found.
+    t1w, tissue, t1w_to_boldref
+        As for `coregistration.coregister`, and what it found.
+    phase_encoding : str or None
+        ``i``, ``j`` or ``k``, with ``-`` for the reversed direction.
+    total_readout_time : float or None
+        In s; the fieldmap-less estimate does not need it.
+
+    Returns
+    -------
+    distortion : Distortion or None
+    done : str
+        ``fieldmap``, ``phasediff``, ``pepolar``, ``fieldmap-less``, or ``none: `` and the reason.
+
+    Raises
+    ------
+    ScanFailed
+        If a fieldmap that belongs to the run cannot be read or used.
+    """
+    wanted = settings.distortion
+    if wanted == "none":
+        return None, "none: preprocess.distortion is none"
+    if phase_encoding is None:
+        return None, "none: no PhaseEncodingDirection"
+    reason = "no fieldmap"
+    if fieldmap is not None and wanted in ("fieldmap", "any"):
+        if total_readout_time is not None:
+            bold = (boldref, phase_encoding, total_readout_time)
+            return with_fieldmap(bold, epi_mask, fieldmap.load(), settings), fieldmap.kind
+        reason = "no TotalReadoutTime"
+    if wanted == "fieldmap":
+        return None, f"none: {reason}"
+    place = (t1w, tissue, t1w_to_boldref)
+    return without_fieldmap(boldref, epi_mask, *place, phase_encoding), "fieldmap-less"
+
+
+def coregister_undistorted(
+    boldref: Volume,
+    epi_mask: np.ndarray,
+    t1w: Volume,
+    tissue: np.ndarray,
+    before: Coregistered,
+    distortion: Distortion | None,
+) -> Coregistered:
+    """Coregister again, now that the distortion is known; `before` if there is none.
+
+    The transform found leads from the T1w to the undistorted reference.
+    """
+    if distortion is None:
+        return before
+    return coregister(boldref, epi_mask, t1w, tissue, distortion, before.t1w_to_boldref)
+
+
+def with_fieldmap(
+    bold: tuple[Volume, str, float],
+    epi_mask: np.ndarray,
+    fieldmap: LoadedFieldmap,
+    settings: Preprocess,
+) -> Distortion:
+    """Distortion from a fieldmap, whose anatomy is registered to the run (rigidly).
+
+    That is done twice: the first time the reference is still distorted.
+
+    Parameters
+    ----------
+    bold : tuple of (Volume, str, float)
+        Reference volume, phase-encoding direction, total readout time in s.
+    """
+    hz, anatomy = field_of(fieldmap, settings.engines.distortion, bold)
+    mask = head_mask(anatomy)
+    to_fieldmap = rigid_near(bold[0], epi_mask, anatomy, mask)
+    found = from_hz(hz, to_fieldmap, *bold)
+    seen = undistorted(bold[0], found)
+    to_fieldmap = rigid_near(seen, epi_mask, anatomy, mask, start=to_fieldmap)
+    return from_hz(hz, to_fieldmap, *bold)
+
+
+def from_hz(
+    hz: Volume, boldref_to_hz: np.ndarray, boldref: Volume, phase_encoding: str, readout: float
+) -> Distortion:
+    """Distortion of a run from the field in Hz.
+
+    Displacement in voxels is ``hz * readout`` along the phase-encoding direction.
+
+    Parameters
+    ----------
+    hz : Volume (x, y, z)
+        Defined and smooth beyond the head; beyond its grid the border's value holds.
+    boldref_to_hz : ndarray (4, 4)
+        Undistorted reference to the field's space, mm to mm.
+    """
+    axis = "ijk".index(phase_encoding[0])
+    shape, affine = _nodes(boldref)
+    points = apply_affine(boldref_to_hz, Volume(np.empty(shape), affine).points())
+    to_voxel = np.linalg.inv(hz.affine)
+    inside = np.clip(apply_affine(to_voxel, points), 0, np.array(hz.data.shape) - 1)
+    value = hz.at(apply_affine(hz.affine, inside)).reshape(shape)
+    sign = -1.0 if phase_encoding.endswith("-") else 1.0
+    size = boldref.voxel_size[axis]
+    return Distortion(
+        displacement=(size * readout * value).astype(np.float32),
+        affine=affine,
+        direction=sign * boldref.affine[:3, axis] / size,
+    )
+
+
+def _nodes(boldref: Volume) -> tuple[tuple[int, ...], np.ndarray]:
+    """Grid of nodes over the reference volume, along its axes, at least `NODES` mm apart."""
+    step = np.maximum(NODES / boldref.voxel_size, 1.0)
+    shape = tuple(int(n) for n in np.ceil((np.array(boldref.data.shape) - 1) / step) + 1)
+    return shape, boldref.affine @ np.diag([*step, 1.0])
+
+
+def undistorted(boldref: Volume, distortion: Distortion) -> Volume:
+    """The reference volume with every point at its place, on the same grid."""
+    values = boldref.at(distortion.to_distorted(boldref.points()))
+    return boldref.with_data(values.reshape(boldref.data.shape))
+
+
+def without_fieldmap(
+    boldref: Volume,
+    epi_mask: np.ndarray,
+    t1w: Volume,
+    tissue: np.ndarray,
+    t1w_to_boldref: np.ndarray,
+    phase_encoding: str,
+) -> Distortion:
+    """Distortion from the T1w: its tissues, painted as an EPI shows them, are what is right.
+
+    SyN by mutual information with deformations along the phase-encoding axis only (Wang et al.
+    2017 and SDCFlows do alike). The polarity does not matter.
+    """
+    axis = "ijk".index(phase_encoding[0])
+    size = boldref.voxel_size
+    shares = {k: share_in_bold(t1w, tissue == k, boldref, t1w_to_boldref) for k in INTENSITY}
+    painted = sum(level * shares[k] for k, level in INTENSITY.items())
+    seen = np.where(binary_dilation(epi_mask, iterations=2), boldref.data, 0)
+    straight = np.diag([*size, 1.0])  # ANTs restricts along axes of space
+    field = register(
+        Volume(np.asarray(painted, dtype=np.float32), straight),
+        Volume((seen / np.percentile(seen[epi_mask], 98)).astype(np.float32), straight),
+        "SyNOnly",
+        initial=np.eye(4),
+        restrict_transformation=tuple(float(k == axis) for k in range(3)),
+        **SYN,
+    ).field
+    displacement = np.zeros(boldref.data.shape) if field is None else field[..., axis]
+    brain = binary_dilation(sum(shares.values()) > 0.3, iterations=1)
+    fading = np.clip(2 * gaussian_filter(brain.astype(float), MARGIN / 3 / size), 0, 1)
+    moved = Volume((displacement * np.where(brain, 1, fading)).astype(np.float32), boldref.affine)
+    shape, affine = _nodes(boldref)
+    points = Volume(np.empty(shape), affine).points()
+    inside = np.clip(
+        apply_affine(np.linalg.inv(boldref.affine), points), 0, np.array(moved.data.shape) - 1
+    )
+    values = moved.at(apply_affine(boldref.affine, inside)).reshape(shape)
+    return Distortion(values.astype(np.float32), affine, boldref.affine[:3, axis] / size[axis])
