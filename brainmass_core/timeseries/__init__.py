@@ -155,7 +155,8 @@ def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
             method=settings.censor.method,
         )
     except ConfoundsError as error:
-        raise ScanFailed(f"{item.scan['confounds_path']}: {error}", "confounds") from None
+        place = item.scan["confounds_path"] or item.scan["bold_path"]
+        raise ScanFailed(f"{place}: {error}", "confounds") from None
     except NoFreedomError as error:
         raise ScanExcluded(f"{item.scan['bold_path']}: {error}", "denoise") from None
     except ScanFailed:
