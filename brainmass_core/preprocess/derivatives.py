@@ -146,10 +146,12 @@ def write_derivatives(
 
 
 def _compact(data: np.ndarray) -> np.ndarray:
-    """Intensities as int16 where that loses nothing that matters, else as float32."""
-    if np.abs(data).max() > 100:
+    """Intensities as int16 where that loses nothing that matters, else as float32 of 12 bits."""
+    largest = float(np.abs(data).max())
+    if largest > 100:
         return np.clip(np.rint(data), -32768, 32767).astype(np.int16)
-    return data.astype(np.float32)
+    step = 2.0 ** np.floor(np.log2(largest / 4096)) if largest > 0 else 1.0
+    return (np.rint(data / step) * step).astype(np.float32)
 
 
 def _write_itk(item: Item, moved: Moved, found: Coregistered, anatomy: Anatomy) -> None:

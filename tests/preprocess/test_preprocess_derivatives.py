@@ -398,6 +398,18 @@ def test_mask_and_reference_in_template_space_belong_to_the_bold(folder, moved):
     assert np.corrcoef(mean[inside], reference.get_fdata()[inside])[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0])
+def test_the_reference_volume_keeps_its_intensities(
+    tmp_path, scale, bold, moved, transforms, confounds
+):
+    scaled = moved.boldref.with_data(scale * moved.boldref.data)
+    other = SimpleNamespace(**vars(moved) | {"boldref": scaled})
+    _, outputs = written(tmp_path, "full", other, transforms, confounds)
+    found = nib.load(outputs["boldref"])
+    np.testing.assert_allclose(found.get_fdata(), scaled.data, atol=5e-4 * scaled.data.max())
+    assert outputs["boldref"].stat().st_size < 2 * scaled.data.size
+
+
 @pytest.mark.parametrize("mode", ["full"], indirect=True)
 def test_native_bold_is_the_realigned_run(folder, bold, moved):
     _, outputs = folder
