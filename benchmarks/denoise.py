@@ -200,7 +200,7 @@ def files(run: Run, repeats: int) -> None:
         worked = 1000 * (time.process_time() - cpu) / repeats
         sizes = {p.name.split("_")[-1]: p.stat().st_size for p in names.folder.iterdir()}
     typer.echo(
-        f"files: {sum(sizes.values()) / 1e3:.0f} kB, {spent:.1f} ms ({worked:.1f} ms CPU) per scan: "
+        f"files: {sum(sizes.values()) / 1e3:.0f} kB per scan, {spent:.1f} ms, CPU {worked:.1f} ms, "
         f"{sizes}"
     )
 
