@@ -17,12 +17,14 @@ import pandas as pd
 import pytest
 from nibabel.affines import apply_affine
 from nilearn.interfaces.fmriprep import load_confounds
+from nitransforms import linear
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess import provenance
 from brainmass_core.preprocess.anatomical import NAMES
 from brainmass_core.preprocess.bold_series import quantised, save_series
+from brainmass_core.preprocess.carpet import sample_carpet
 from brainmass_core.preprocess.confound_columns import describe_columns
 from brainmass_core.preprocess.confounds import confounds_table
 from brainmass_core.preprocess.derivatives import (
@@ -146,8 +148,15 @@ def written(
             files[label] = path
     anatomy = SimpleNamespace(normalisation=transforms.normalisation, files=files)
     found = SimpleNamespace(t1w_to_boldref=transforms.t1w_to_boldref)
+    noise = SimpleNamespace(
+        confounds=confounds,
+        mask=moved.epi_mask,
+        tsnr=np.full(moved.epi_mask.shape, 50.0, np.float32),
+        carpet=sample_carpet(np.full((N_VOLUMES, 9), 100.0), np.repeat([1, 2, 3], 3)),
+    )
     describe(folder, "ds", root / "raw", settings)
-    outputs = write_derivatives(item, moved, found, anatomy, confounds, moved.epi_mask)
+    placed = SimpleNamespace(found=found, distortion=None)
+    outputs = write_derivatives(item, moved, placed, anatomy, noise)
     return item, outputs
 
 
@@ -335,7 +344,10 @@ def test_ants_reads_the_coregistration_in_both_directions(folder, transforms):
 def test_every_block_of_the_head_motion_is_one_volume(folder, transforms, tmp_path):
     _, outputs = folder
     stem = str(outputs["boldref"]).removesuffix("desc-hmc_boldref.nii.gz")
-    text = Path(f"{stem}from-orig_to-boldref_mode-image_desc-hmc_xfm.txt").read_text()
+    hmc = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
+    text = Path(f"{stem}{hmc}").read_text()
+    by_nitransforms = linear.load(Path(f"{stem}{hmc}"), fmt="itk").matrix
+    np.testing.assert_allclose(by_nitransforms, transforms.motion, atol=1e-5)
     head, *blocks = text.split("#Transform ")
     assert len(blocks) == N_VOLUMES
     points = np.random.default_rng(7).uniform(-80, 80, (20, 3))
