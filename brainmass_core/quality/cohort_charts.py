@@ -13,7 +13,7 @@ from brainmass_core.quality.motion import MotionInFc
 
 MAX_POINTS = 1500  # of a chart; what is left out is every so many-th in order of value
 GOLDEN = 0.618034
-SIZE = (4.2, 2.3)
+SIZE = (3.6, 2.0)
 
 
 def thinned(values: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:

@@ -30,6 +30,9 @@ class Measure:
         Where the threshold stands in the configuration; empty if there is none.
     scale : float
         What the value is multiplied by before it is shown, such as 100 for percent.
+    compared : bool
+        Whether a scan is held against the others. What the protocol sets, such as the length of
+        the run, comes in a few values per site, and all of a site would stand out.
     """
 
     key: str
@@ -39,6 +42,7 @@ class Measure:
     knob: str = ""
     digits: int = 3
     scale: float = 1.0
+    compared: bool = True
 
     def text(self, value: float | None) -> str:
         """The value with its unit; a dash if it is not known."""
@@ -81,8 +85,8 @@ MEASURES = (
         *("coregistration_cost", "Boundary cost of BOLD on T1w", "high", ""),
         "preprocess.max_coregistration_cost",
     ),
-    Measure("n_timepoints", "Timepoints", "low", "", "preprocess.min_volumes", 0),
-    Measure("residual_dof", "Residual degrees of freedom", "low", "", "", 1),
+    Measure("n_timepoints", "Timepoints", "low", "", "preprocess.min_volumes", 0, 1.0, False),
+    Measure("residual_dof", "Residual degrees of freedom", "low", "", "", 1, 1.0, False),
     Measure("min_coverage", "Coverage, least covered parcel", "low", "", "timeseries.min_coverage"),
     Measure("n_empty_rois", "Empty parcels", "high", "", "timeseries.max_empty_rois", 0),
     Measure("mean_abs_fc", "Mean |FC|", "high"),
@@ -127,7 +131,8 @@ def reference_of(values: Iterable[float | None]) -> Reference | None:
 def references(rows: Iterable[Mapping[str, Any]]) -> dict[str, Reference]:
     """`reference_of` each measure, over rows of `tables.QUALITY`."""
     rows = list(rows)
-    found = {m.key: reference_of(row.get(m.key) for row in rows) for m in MEASURES}
+    compared = [m for m in MEASURES if m.compared]
+    found = {m.key: reference_of(row.get(m.key) for row in rows) for m in compared}
     return {key: reference for key, reference in found.items() if reference}
 
 

@@ -118,11 +118,7 @@ class Sources:
 def sections_of(item: Item) -> list[Section]:
     """All sections, in the order of the page."""
     found = Sources(item)
-    makers: list[Callable[[Sources], Section]] = [
-        *(_outlines, _template, _coregistration, _bold_mask, _motion, _carpet, _tsnr),
-        *(_confounds, _coverage, _fc),
-    ]
-    return [make(found) for make in makers]
+    return [draw(found) for draw in SECTIONS.values()]
 
 
 def _guarded(empty: Section, fill: Callable[[], dict]) -> Section:
@@ -319,3 +315,17 @@ def _fc(found: Sources) -> Section:
         return {"uri": chart(partial(matrices.fc_chart, item.fc, item.labels))}
 
     return _guarded(empty, fill)
+
+
+SECTIONS: dict[str, Callable[[Sources], Section]] = {
+    "outlines": _outlines,
+    "template": _template,
+    "coregistration": _coregistration,
+    "bold_mask": _bold_mask,
+    "motion": _motion,
+    "carpet": _carpet,
+    "tsnr": _tsnr,
+    "confounds": _confounds,
+    "coverage": _coverage,
+    "fc": _fc,
+}
