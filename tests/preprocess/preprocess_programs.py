@@ -109,3 +109,26 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     monkeypatch.setenv("FSLOUTPUTTYPE", "NIFTI_PAIR")  # a user's setting that must not matter
     monkeypatch.setattr("tempfile.tempdir", str(folder / "tmp"))
     return Programs(folder)
+
+
+IN_PROCESS = """#!{python}
+import os, sys
+from pathlib import Path
+
+if sys.argv[1:] == ["--version"]:
+    sys.exit(print("ANTs Version: 2.5.1"))
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+from ants.internal import get_lib_fn
+
+sys.exit(get_lib_fn(Path(sys.argv[0]).name)(sys.argv[1:]) or 0)
+"""
+
+
+def install_antspyx(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ANTs' own programs, last on PATH: antspyx holds their code, command-line parser included."""
+    folder.mkdir()
+    for name in ("antsRegistration", "Atropos", "N4BiasFieldCorrection"):
+        script = folder / name
+        script.write_text(IN_PROCESS.format(python=sys.executable))
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{folder}")

@@ -1,4 +1,7 @@
-"""Engines against the embedded ones and the truth, where the real programs are installed."""
+"""Engines against the embedded ones and the truth, where the real programs are installed.
+
+antsRegistration, Atropos and N4 always are: antspyx holds the programs themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import preprocess_phantom as phantom
 import pytest
 from nibabel.affines import apply_affine
 from nilearn.masking import compute_epi_mask
+from preprocess_programs import install_antspyx
 
 from brainmass_core.preprocess import antspy
 from brainmass_core.preprocess.engines import engine, programs
@@ -19,6 +23,11 @@ from brainmass_core.preprocess.slice_timing import correct_slice_timing
 from brainmass_core.preprocess.template import load_template
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def ants_programs(tmp_path, monkeypatch) -> None:
+    install_antspyx(tmp_path / "ants", monkeypatch)
 
 
 def installed(step: str, name: str):
@@ -39,6 +48,12 @@ def mask(head) -> np.ndarray:
     """The brain of the phantom."""
     at = phantom.t1w_to_template(head.points())
     return (phantom.sample(phantom.maps().brain, at, order=1) > 0.5).reshape(head.data.shape)
+
+
+@pytest.fixture(scope="module")
+def corrected(head, mask) -> Volume:
+    """The head without receive field."""
+    return head.with_data(antspy.correct_bias(head, mask))
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +106,29 @@ def test_brain_masks_overlap_with_the_truth(name, head, mask):
     assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.85
 
 
-@pytest.mark.parametrize("name", ["fsl", "ants"])
-def test_tissues_overlap_with_the_embedded_ones(name, head, mask, priors):
+@pytest.mark.parametrize(("name", "limit"), [("fsl", 0.7), ("ants", 0.9)])
+def test_tissues_overlap_with_the_embedded_ones(name, limit, head, mask, priors):
     found = installed("segmentation", name)(head, mask, priors)
     embedded = segment(head.data, mask, priors)
     for k in (1, 2):
         ours, theirs = ((x.argmax(axis=-1) == k) & mask for x in (embedded, found))
-        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.7
+        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > limit
 
 
-def test_n4_of_the_program_is_n4_in_process(head, mask):
+def test_n4_of_the_program_is_n4_in_process(head, mask, corrected):
     theirs = installed("bias_correction", "ants")(head, mask)
-    ours = antspy.correct_bias(head, mask)
-    assert np.corrcoef(ours[mask], theirs[mask])[0, 1] > 0.999
+    # up to a linear map: the program rescales to the range of the input
+    assert np.corrcoef(corrected.data[mask], theirs[mask])[0, 1] > 0.9999
 
 
-@pytest.mark.parametrize("name", ["fsl", "ants"])
-@pytest.mark.parametrize(("kind", "limit"), [("affine", 4.5), ("syn_fast", 3.0)])
-def test_normalisation_is_near_the_truth(name, kind, limit, head, mask):
+@pytest.mark.parametrize(
+    ("name", "kind", "limit"),
+    # measured, ANTs: 1.45 and 1.09 mm; the other way round (-field): 2.7
+    [("ants", "affine", 1.8), ("ants", "syn_fast", 1.3), ("fsl", "affine", 3), ("fsl", "syn", 2)],
+)
+def test_normalisation_is_near_the_truth(name, kind, limit, corrected, mask):
     template = load_template(None, None, 3.0)
-    affine, field = installed("normalisation", name)(head, mask, template, kind)
+    affine, field = installed("normalisation", name)(corrected, mask, template, kind)
     points = template.brain.points()[template.mask.ravel()]
     moved = points if field is None else points + field[template.mask]
     back = phantom.t1w_to_template(apply_affine(affine, moved))
@@ -124,7 +142,7 @@ def test_coregistration_is_near_the_truth(name, run, head, mask, priors):
     epi_mask = compute_epi_mask(phantom.image(run[..., :3], phantom.BOLD_AFFINE)).get_fdata() > 0
     tissue = labels_of(segment(head.data, mask, priors), mask)
     found = register(boldref, epi_mask, head, tissue)
-    assert phantom.rms(found @ np.linalg.inv(phantom.T1W_TO_BOLD_WORLD)) < 2.0
+    assert phantom.rms(found @ np.linalg.inv(phantom.T1W_TO_BOLD_WORLD)) < 1.0
 
 
 def test_topup_gives_the_field_that_was_put_in():
