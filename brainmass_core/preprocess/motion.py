@@ -24,6 +24,7 @@ N_REFERENCE = 20  # volumes in the reference
 ITERATIONS = 30
 CONVERGED = 5e-4  # mm at 50 mm from the centre
 JUMP = 1.25  # residual, relative to the usual one, above which a volume is tried again, coarsely
+BORDER = 1.5  # voxels at the border of a volume that smoothing has spoilt
 MIN_SEEN = 0.5  # share of the points that must lie in the volume, else the guess is lost
 
 
@@ -79,7 +80,10 @@ def estimate_motion(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
 
 
 def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Median (x, y, z) of float32 of some volumes, aligned with the one in the middle of the run.
+    """Median (x, y, z) of float32 of some volumes, where the head lay most of the time.
+
+    They are aligned with the volume in the middle of the run; as the head may just have jumped
+    there, the median is taken at the place of the volume with the least distance to the others.
 
     Parameters
     ----------
@@ -91,9 +95,18 @@ def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
     n_volumes = data.shape[3]
     some = np.unique(np.linspace(0, n_volumes - 1, min(N_REFERENCE, n_volumes)).astype(int))
     motion = _align_to(data, affine, data[..., n_volumes // 2], some)
+    motion = motion @ np.linalg.inv(motion[_most_central(motion, affine, data.shape[:3])])
     aligned = [resample_volume(data[..., t], affine, m) for t, m in zip(some, motion, strict=True)]
     planes = [np.median([a[i] for a in aligned], axis=0) for i in range(data.shape[0])]
     return np.array(planes, dtype=np.float32)
+
+
+def _most_central(motion: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> int:
+    """Number of the transform (n, 4, 4) with the least sum of distances to all others."""
+    ends = np.array(np.meshgrid(*[(0.25 * n, 0.75 * n) for n in shape])).reshape(3, -1).T
+    places = np.array([apply_affine(m, apply_affine(affine, ends)) for m in motion])
+    distance = np.linalg.norm(places[:, None] - places[None], axis=3).mean(axis=2)
+    return int(distance.sum(axis=1).argmin())
 
 
 def motion_to_reference(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndarray:
@@ -201,10 +214,11 @@ def _fit(
     The residual is infinite, and the motion `start`, where the head left the volume.
     """
     motion, residual = start, np.inf
-    limit = np.array(coefficients.shape)[:, None] - 1
+    size = np.array(coefficients.shape)[:, None]
+    margin = np.where(size > 12, BORDER, 0)
     for _ in range(ITERATIONS):
         voxels = apply_affine(reference.to_voxel @ motion, reference.points).T
-        seen = ((voxels >= 0) & (voxels <= limit)).all(axis=0)
+        seen = ((voxels >= margin) & (voxels <= size - 1 - margin)).all(axis=0)
         if seen.mean() < MIN_SEEN:
             return start, np.inf
         values = map_coordinates(
@@ -226,7 +240,8 @@ def _step(reference: Reference, seen: np.ndarray, difference: np.ndarray) -> np.
     """Small motion (6,), mm and rad, that explains differences at the points that are seen."""
     if seen.all():
         return reference.solver @ difference
-    return np.linalg.lstsq(reference.jacobian[seen], difference, rcond=None)[0]
+    jacobian = reference.jacobian[seen]
+    return np.linalg.lstsq(jacobian.T @ jacobian, jacobian.T @ difference, rcond=None)[0]
 
 
 def _small_motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
