@@ -84,6 +84,8 @@ PREPROCESS = pa.schema(
         ("global_correlation", pa.float64()),
         ("mask_dice", pa.float64()),
         ("template_correlation", pa.float64()),
+        ("t1w_coverage", pa.float64()),
+        ("brain_volume", pa.float64()),
         ("coregistration_cost", pa.float64()),
     ]
 )

@@ -101,6 +101,13 @@ class Preprocess(Strict):
     min_template_correlation: float = Field(
         0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
     )
+    min_t1w_coverage: float = Field(
+        0.95, ge=0, le=1, description="Least share of the template's brain that the T1w shows."
+    )
+    min_brain_volume: float = Field(
+        600.0, ge=0, description="Smallest plausible brain (ml, with its fluid)."
+    )
+    max_brain_volume: float = Field(2400.0, gt=0, description="Largest plausible brain (ml).")
     max_coregistration_cost: float | None = Field(
         None,
         gt=0,

@@ -1,16 +1,15 @@
 """The anatomical part, once per T1w: later runs of the same participant find it in the derivatives.
 
-It is kept under a key made of the configuration and the T1w file; another T1w or another setting
-makes it anew. What a run uses is always read from the files, so it does not matter who made them.
+It is kept under a key made of the T1w file and of the settings that matter for it, no others;
+another T1w or another such setting makes it anew. What a run uses is always read from the files, so
+it does not matter who made them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,11 @@ from brainmass_core.preprocess.grids import (
     cropped,
     load_image,
     save_image,
-    to_isotropic,
     to_uint8,
 )
-from brainmass_core.preprocess.registration import normalise
-from brainmass_core.preprocess.segmentation import labels_of, segment
+from brainmass_core.preprocess.segmentation import labels_of
+from brainmass_core.preprocess.steps import Steps
+from brainmass_core.preprocess.structural import Structure, estimate
 from brainmass_core.preprocess.template import load_template
 from brainmass_core.preprocess.transforms import (
     Normalisation,
@@ -43,12 +42,21 @@ from brainmass_core.preprocess.transforms import (
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
+METHOD = 2  # raised whenever the same settings give other derivatives
 MARGIN = 10.0  # mm of head kept around the brain in the derivative, for coregistration and QC
 NAMES = {
     "normalisation": "from-template_to-T1w_mode-points_xfm.npz",
     "t1w_preproc": "desc-preproc_T1w.nii.gz",
     "tissue": "desc-tissue_dseg.nii.gz",
 }
+FULL = {
+    "t1w_mask": "desc-brain_mask.nii.gz",
+    "csf_probseg": "label-CSF_probseg.nii.gz",
+    "grey_probseg": "label-GM_probseg.nii.gz",
+    "white_probseg": "label-WM_probseg.nii.gz",
+}
+MEASURES = ("template_correlation", "t1w_coverage", "brain_volume")
+ENGINES = ("bias_correction", "brain_extraction", "segmentation", "normalisation")
 
 
 @dataclass(frozen=True)
@@ -64,14 +72,22 @@ class Anatomy:
     normalisation : Normalisation
         Template to T1w.
     template_correlation : float
+        Of the intensities of T1w and template inside the brain.
+    t1w_coverage : float
+        Share of the template's brain that the T1w shows.
+    brain_volume : float
+        ml.
     files : dict
-        Output name to path.
+        Output name to path; with `derivatives: full` also the brain mask and the probabilities of
+        the three tissues.
     """
 
     t1w: Volume
     tissue: Volume
     normalisation: Normalisation
     template_correlation: float
+    t1w_coverage: float
+    brain_volume: float
     files: dict[str, Path]
 
     @property
@@ -80,7 +96,9 @@ class Anatomy:
         return self.tissue.data > 0
 
 
-def anatomy_of(t1w_path: str | None, folder: Path, settings: Preprocess, key: str) -> Anatomy:
+def anatomy_of(
+    t1w_path: str | None, folder: Path, settings: Preprocess, steps: Steps | None = None
+) -> Anatomy:
     """The anatomical derivatives of a T1w, made if they are not there.
 
     Parameters
@@ -89,8 +107,10 @@ def anatomy_of(t1w_path: str | None, folder: Path, settings: Preprocess, key: st
         The image; None if the participant has none.
     folder : Path
         Derivatives of the data set.
-    key : str
-        Hash of the configuration.
+    steps : Steps, optional
+        Of the scan that needs them. It receives the seconds and the memory of ``anatomical``
+        (reading, waiting for another worker, writing) and of what had to be made, see
+        `structural.estimate`. Finished parts are kept beside its folder, for all scans of the T1w.
 
     Raises
     ------
@@ -103,17 +123,38 @@ def anatomy_of(t1w_path: str | None, folder: Path, settings: Preprocess, key: st
             "anatomical",
             "add a T1w to the data set",
         )
-    path = Path(t1w_path)
+    path, steps = Path(t1w_path), steps or Steps()
     stem = re.sub(r"(_T1w)?\.nii(\.gz)?$", "", path.name)
     place = folder.joinpath(*_place(stem), "anat")
     place.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(f"{key} {fingerprint(str(path.absolute()))}".encode()).hexdigest()[:16]
-    with FileLock(place / f".{stem}.lock"):
+    key = anatomical_key(path, settings)
+    lock = FileLock(place / f".{stem}.lock")
+    with steps.timed("anatomical"):
+        lock.acquire()
+    try:
         if _kept(place / f"{stem}_desc-anatomical.json", key) is None:
-            _make(path, place, stem, settings, key)
+            _make(path, place / stem, settings, key, steps)
         else:
             log.info("%s: anatomical derivatives of an earlier run are used", path.name)
-        return _load(place, stem)
+        with steps.timed("anatomical"):
+            return _load(place, stem)
+    finally:
+        lock.release()
+
+
+def anatomical_key(path: Path, settings: Preprocess) -> str:
+    """Hash of all that the anatomical derivatives of a T1w depend on."""
+    matter = {
+        "method": METHOD,
+        "t1w": path.absolute(),
+        "template": settings.template and settings.template.absolute(),
+        "mask": settings.template_mask and settings.template_mask.absolute(),
+        "resolution": settings.resolution,
+        "registration": settings.registration,
+        "derivatives": settings.derivatives,
+        "engines": [getattr(settings.engines, step) for step in ENGINES],
+    }
+    return fingerprint(matter)
 
 
 def _place(stem: str) -> list[str]:
@@ -140,38 +181,94 @@ def _load(place: Path, stem: str) -> Anatomy:
         t1w=load_image(files["t1w_preproc"]),
         tissue=load_image(files["tissue"]),
         normalisation=load_normalisation(files["normalisation"]),
-        template_correlation=record["template_correlation"],
         files=files,
+        **{name: record[name] for name in MEASURES},
     )
 
 
-def _make(path: Path, place: Path, stem: str, settings: Preprocess, key: str) -> None:
-    """Estimate and write; the record comes last and says that the rest is whole."""
-    start = time.perf_counter()
-    record_file = place / f"{stem}_desc-anatomical.json"
+def _make(path: Path, start: Path, settings: Preprocess, key: str, steps: Steps) -> None:
+    """Estimate and write; the record comes last and says that the rest is whole.
+
+    Parts are kept under the T1w's key, not the scan's: after a kill, another scan of the same
+    participant may be the first to come here.
+    """
+    record_file = start.with_name(f"{start.name}_desc-anatomical.json")
     record_file.unlink(missing_ok=True)
-    head = to_isotropic(read_t1w(path), settings.resolution)
-    template = load_template(settings.template, settings.template_mask, settings.resolution)
-    found = normalise(head, template, settings.registration)
+    with steps.timed("anatomical"):
+        raw = read_t1w(path)
+        template = load_template(settings.template, settings.template_mask, settings.resolution)
+    parts = Steps(steps.folder and steps.folder.parent / f"t1w-{key}")
     try:
-        tissue = labels_of(segment(found.t1w.data, found.mask, found.priors), found.mask)
-    except ValueError as error:
-        raise ScanFailed(f"{path}: {error}", "segment", "look at the T1w with a viewer") from None
+        found = estimate(raw, template, settings, parts)
+    except ScanFailed as error:
+        raise ScanFailed(f"{path}: {error.reason}", error.step, error.remedy) from None
+    steps.seconds |= parts.seconds
+    steps.peak_rss |= parts.peak_rss
+    with steps.timed("anatomical"):
+        files = _write(start, found, settings.derivatives == "full")
+        record = {
+            "key": key,
+            "t1w": path.name,
+            "files": {k: f.name for k, f in files.items()},
+            **{name: getattr(found, name) for name in MEASURES},
+        }
+        with atomic_path(record_file) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
+    parts.forget()
+
+
+def _write(start: Path, found: Structure, full: bool) -> dict[str, Path]:
+    """Write the derivatives of a T1w; name and path of each."""
+    names = NAMES | (FULL if full else {})
+    files = {k: start.with_name(f"{start.name}_{name}") for k, name in names.items()}
     box = crop_to(found.t1w, found.mask, MARGIN)
-    files = {k: place / f"{stem}_{name}" for k, name in NAMES.items()}
+
+    def save(name: str, data: np.ndarray, slope: float | None = None) -> None:
+        save_image(files[name], cropped(found.t1w.with_data(data), box), slope=slope)
+
     save_normalisation(files["normalisation"], found.normalisation)
-    grey_levels = to_uint8(found.t1w.data, found.mask)
-    save_image(files["t1w_preproc"], cropped(found.t1w.with_data(grey_levels), box))
-    save_image(files["tissue"], cropped(found.t1w.with_data(tissue), box))
-    record = {
-        "key": key,
-        "t1w": path.name,
-        "files": {k: f.name for k, f in files.items()},
-        "template_correlation": found.template_correlation,
-        "seconds": time.perf_counter() - start,
-    }
-    with atomic_path(record_file) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    save("t1w_preproc", to_uint8(found.t1w.data, found.mask))
+    save("tissue", labels_of(found.posteriors, found.mask))
+    if full:
+        save("t1w_mask", found.mask.astype(np.uint8))
+        for k, name in enumerate(("csf_probseg", "grey_probseg", "white_probseg")):
+            levels = np.rint(255 * np.clip(found.posteriors[..., k], 0, 1))
+            save(name, levels.astype(np.uint8), 1 / 255)
+    return files
+
+
+def check_anatomy(anatomy: Anatomy, settings: Preprocess, path: str | None) -> None:
+    """Raise `ScanFailed` where a T1w is no whole head, or was not brought to the template."""
+    numbers = (
+        f"it correlates with the template by {anatomy.template_correlation:.3f}, shows "
+        f"{anatomy.t1w_coverage:.1%} of the template's brain, and its brain has "
+        f"{anatomy.brain_volume:.0f} ml"
+    )
+    if not anatomy.t1w_coverage >= settings.min_t1w_coverage:
+        raise ScanFailed(
+            f"{path}: part of the brain lies outside the T1w's field of view: {numbers}; expected "
+            f"to see at least preprocess.min_t1w_coverage {settings.min_t1w_coverage:g} of it",
+            "anatomical",
+            "look at the T1w: is the whole brain in it? If only parts that you do not need are "
+            "missing, lower preprocess.min_t1w_coverage",
+        )
+    if not anatomy.template_correlation >= settings.min_template_correlation:
+        raise ScanFailed(
+            f"{path}: the T1w does not look like the template: {numbers}; expected a correlation "
+            f"of at least preprocess.min_template_correlation "
+            f"{settings.min_template_correlation:g}",
+            "anatomical",
+            "look at the T1w: is it T1-weighted, a whole head, in the right orientation?",
+        )
+    low, high = settings.min_brain_volume, settings.max_brain_volume
+    if not low <= anatomy.brain_volume <= high:
+        raise ScanFailed(
+            f"{path}: the brain has an implausible size: {numbers}; expected "
+            f"preprocess.min_brain_volume {low:g} to max_brain_volume {high:g} ml",
+            "anatomical",
+            "look at the T1w: are its voxel sizes right? For infants or animals set "
+            "these, and a template of their own",
+        )
 
 
 def read_t1w(path: Path) -> Volume:

@@ -2,14 +2,16 @@
 
 ANTs counts in LPS and hands files to and fro; both stay inside this module. Its results are
 bit-identical only with one thread and with the seed given (measured: 1.3 mm apart otherwise).
+
+antspyx 0.6.2 and later ignore ``random_seed``; they want ``ants.config.set_ants_deterministic``.
+With it 0.6.3 gives the bits of 0.6.1 with the seed, under numpy 2.4, too (measured). But its
+metadata demand numpy < 2.4, which pyproject.toml excludes: hence the pin there.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")  # read when 
 
 import ants
 import numpy as np
+from nibabel.affines import apply_affine
 
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.grids import Volume
@@ -28,7 +31,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class Registered:
-    """Outcome of a registration; alive inside `registered` only.
+    """Outcome of a registration.
 
     Attributes
     ----------
@@ -36,26 +39,21 @@ class Registered:
         Fixed to moving points, RAS mm: ``affine @ (point + field(point))``.
     field : ndarray (x, y, z, 3) or None
         Displacement in mm (RAS) at the voxels of the fixed image.
-    forward, inverse : list of str
-        ANTs' files, in ANTs' order.
     """
 
     affine: np.ndarray
     field: np.ndarray | None
-    forward: list[str]
-    inverse: list[str]
 
 
-@contextmanager
-def registered(
+def register(
     fixed: Volume,
     moving: Volume,
     kind: str,
     fixed_mask: np.ndarray | None = None,
-    initial: Registered | None = None,
+    initial: np.ndarray | None = None,
     **options: Any,
-) -> Iterator[Registered]:
-    """Register `moving` to `fixed`; ANTs' files are removed on leaving.
+) -> Registered:
+    """Register `moving` to `fixed`.
 
     Parameters
     ----------
@@ -63,8 +61,8 @@ def registered(
         ``type_of_transform`` of `ants.registration`.
     fixed_mask : ndarray (x, y, z) of bool, optional
         Where in the fixed image the metric is computed.
-    initial : Registered, optional
-        Start from its affine; default: centres of mass.
+    initial : ndarray (4, 4), optional
+        Fixed to moving points to start from; default: centres of mass.
     **options
         Passed to `ants.registration`.
 
@@ -74,8 +72,10 @@ def registered(
         If ANTs gives up.
     """
     mask = None if fixed_mask is None else to_ants(fixed.with_data(fixed_mask))
-    start = None if initial is None else initial.forward[-1]
     with tempfile.TemporaryDirectory(prefix="brainmass-ants-") as folder:
+        start = None
+        if initial is not None:
+            start = _write_affine(f"{folder}/initial.mat", initial, fixed)
         try:
             found = ants.registration(
                 *(to_ants(fixed), to_ants(moving), kind),
@@ -89,28 +89,12 @@ def registered(
             raise ScanFailed(
                 f"ANTs could not register ({error}), expected two images of a head",
                 f"registration ({kind})",
-                "look at T1w and BOLD with a viewer: are they what their names say?",
+                "look at the images with a viewer: are they what their names say?",
             ) from None
         forward = found["fwdtransforms"]
         warps = [f for f in forward if f.endswith("Warp.nii.gz")]
         field = _read_field(warps[0]) if warps else None
-        affine = read_affine(forward[-1])
-        yield Registered(affine, field, forward, found["invtransforms"])
-
-
-def pull_from_fixed(moving: Volume, image: Volume, by: Registered) -> np.ndarray:
-    """Bring an image of the fixed space onto the grid of the moving one, linearly.
-
-    Returns
-    -------
-    ndarray (x, y, z) of float32
-        On the grid of `moving`; 0 outside.
-    """
-    inverted = [f.endswith(".mat") for f in by.inverse]
-    warped = ants.apply_transforms(
-        to_ants(moving), to_ants(image), by.inverse, "linear", whichtoinvert=inverted
-    )
-    return warped.numpy()
+        return Registered(read_affine(forward[-1]), field)
 
 
 def correct_bias(image: Volume, mask: np.ndarray) -> np.ndarray:
@@ -160,6 +144,23 @@ def read_affine(path: str) -> np.ndarray:
     matrix[:3, :3] = parameters[:9].reshape(3, 3)
     matrix[:3, 3] = parameters[9:] + centre - matrix[:3, :3] @ centre
     return LPS @ matrix @ LPS
+
+
+def _write_affine(path: str, affine: np.ndarray, fixed: Volume) -> str:
+    """Write an affine of RAS points for ANTs, turning about the middle of what `fixed` shows."""
+    matrix = LPS @ affine @ LPS
+    middle = apply_affine(fixed.affine, np.argwhere(fixed.data).mean(axis=0))
+    centre = LPS[:3, :3] @ middle
+    shift = matrix[:3, 3] - centre + matrix[:3, :3] @ centre
+    transform = ants.create_ants_transform(
+        transform_type="AffineTransform",
+        dimension=3,
+        precision="double",
+        parameters=[*matrix[:3, :3].ravel(), *shift],
+        fixed_parameters=centre.tolist(),
+    )
+    ants.write_transform(transform, path)
+    return path
 
 
 def _read_field(path: str) -> np.ndarray:

@@ -110,9 +110,21 @@ def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(data / max(top, 1e-12), 0, 1) * 255).astype(np.uint8)
 
 
-def save_image(path: Path, image: Volume, t_r: float | None = None) -> None:
-    """Write NIfTI with both forms set; the same image gives the same bytes."""
+def save_image(
+    path: Path, image: Volume, t_r: float | None = None, slope: float | None = None
+) -> None:
+    """Write NIfTI with both forms set; the same image gives the same bytes.
+
+    Parameters
+    ----------
+    t_r : float, optional
+        Seconds between volumes.
+    slope : float, optional
+        What a stored 1 stands for; readers multiply by it.
+    """
     file = nib.Nifti1Image(image.data, image.affine)
+    if slope is not None:
+        file.header.set_slope_inter(slope, 0)
     file.header.set_xyzt_units("mm", "sec")
     if t_r is not None:
         file.header.set_zooms((*file.header.get_zooms()[:3], t_r))

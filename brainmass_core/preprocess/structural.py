@@ -1,0 +1,197 @@
+"""The steps from a T1w to brain, tissues and normalisation, each kept and each exchangeable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine
+
+from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.manifest import ScanFailed
+from brainmass_core.preprocess.antspy import correct_bias
+from brainmass_core.preprocess.engines import engine
+from brainmass_core.preprocess.grids import Volume, to_isotropic
+from brainmass_core.preprocess.registration import (
+    LOOSE,
+    Placed,
+    around,
+    brain_of,
+    coarse,
+    deform,
+    grown,
+    in_template,
+    place,
+    priors_of,
+    template_correlation,
+)
+from brainmass_core.preprocess.segmentation import segment
+from brainmass_core.preprocess.steps import Steps
+from brainmass_core.preprocess.template import Template
+from brainmass_core.preprocess.transforms import Normalisation
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A T1w, understood.
+
+    Attributes
+    ----------
+    t1w : Volume (x, y, z) of float32
+        Bias-corrected, with skull, without what lies far from the brain.
+    mask : ndarray (x, y, z) of bool
+        Its brain.
+    posteriors : ndarray (x, y, z, 3) of float32
+        CSF, grey and white matter; sums to 1 inside the mask.
+    normalisation : Normalisation
+    template_correlation : float
+        Correlation of intensities inside the template's mask.
+    t1w_coverage : float
+        Share of the template's brain that the T1w shows.
+    brain_volume : float
+        ml.
+    """
+
+    t1w: Volume
+    mask: np.ndarray
+    posteriors: np.ndarray
+    normalisation: Normalisation
+    template_correlation: float
+    t1w_coverage: float
+    brain_volume: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One array that a step leaves behind."""
+
+    array: np.ndarray
+
+
+def estimate(raw: Volume, template: Template, settings: Preprocess, steps: Steps) -> Structure:
+    """Find brain, tissues and normalisation of a T1w.
+
+    Parameters
+    ----------
+    raw : Volume (x, y, z)
+        Whole head, in any orientation.
+    template : Template
+        At ``settings.resolution``.
+    steps : Steps
+        Where finished steps are kept and timed: ``affine``, ``bias_correction``, ``syn`` and
+        ``segmentation``; ``brain_extraction`` and ``normalisation`` for programs that do these.
+
+    Raises
+    ------
+    ScanFailed
+        If a registration fails, or there is no brain or no contrast in it.
+    """
+    whole = to_isotropic(raw, settings.resolution)
+    extract, bend = _chosen("brain_extraction", settings), _chosen("normalisation", settings)
+    placed = None
+    if extract is None or bend is None:
+        placed = steps.kept("affine", Placed, lambda: place(whole, template))
+    head = whole if placed is None else around(whole, template, placed.affine)
+    rough = _rough_brain(head, template, placed, extract, steps)
+    near = grown(rough, head, LOOSE)
+    correct = _chosen("bias_correction", settings) or correct_bias
+    corrected = steps.kept("bias_correction", Kept, lambda: Kept(correct(head, near)))
+    t1w = head.with_data(corrected.array)
+
+    def normalise() -> Normalisation:
+        if bend is not None:
+            affine, field = bend(t1w, rough, template, settings.registration)
+        else:
+            assert placed is not None
+            affine, field = deform(t1w, near, template, settings.registration, placed.affine)
+        return coarse(affine, field, template.brain)
+
+    found = steps.kept("syn" if bend is None else "normalisation", Normalisation, normalise)
+    segmented = _tissues(t1w, template, found, rough if extract else None, settings, steps)
+    return Structure(
+        t1w=t1w,
+        mask=segmented.mask,
+        posteriors=segmented.posteriors,
+        normalisation=found,
+        template_correlation=template_correlation(t1w, template, found),
+        t1w_coverage=coverage(raw, whole, template, found),
+        brain_volume=float(segmented.mask.sum() * head.voxel_size.prod() / 1e3),
+    )
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Brain and tissues of a T1w."""
+
+    mask: np.ndarray
+    posteriors: np.ndarray
+
+
+def _rough_brain(
+    head: Volume,
+    template: Template,
+    placed: Placed | None,
+    extract: Callable | None,
+    steps: Steps,
+) -> np.ndarray:
+    """The brain (x, y, z) as it is known before the normalisation."""
+    if extract is not None:
+        return steps.kept("brain_extraction", Kept, lambda: Kept(extract(head, template))).array
+    assert placed is not None
+    straight = coarse(placed.affine, None, template.brain)
+    return brain_of(head, template, in_template(head, straight, template.brain))
+
+
+def _tissues(
+    t1w: Volume,
+    template: Template,
+    found: Normalisation,
+    mask: np.ndarray | None,
+    settings: Preprocess,
+    steps: Steps,
+) -> Segmented:
+    """Tissues inside a mask, by default the template's."""
+    chosen = _chosen("segmentation", settings) or embedded_segmentation
+
+    def make() -> Segmented:
+        where = in_template(t1w, found, template.brain)
+        brain = brain_of(t1w, template, where) if mask is None else mask
+        priors = priors_of(template, where, brain.shape)
+        return Segmented(brain, chosen(t1w, brain, priors).astype(np.float32))
+
+    return steps.kept("segmentation", Segmented, make)
+
+
+def embedded_segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarray:
+    """`segment` with the arguments that all engines of this step take.
+
+    Raises
+    ------
+    ScanFailed
+        If there is no contrast in the brain.
+    """
+    try:
+        return segment(t1w.data, mask, priors)
+    except ValueError as error:
+        raise ScanFailed(str(error), "segmentation", "look at the T1w with a viewer") from None
+
+
+def coverage(raw: Volume, whole: Volume, template: Template, found: Normalisation) -> float:
+    """Share of the template's brain that the T1w shows: inside its field of view, and not blank.
+
+    Parameters
+    ----------
+    raw, whole : Volume
+        As scanned, and on the RAS grid; voxels of exactly 0 are blank (cut off or masked).
+    """
+    points = found.template_to_t1w(template.brain.points()[template.mask.ravel()])
+    voxels = apply_affine(np.linalg.inv(raw.affine), points)
+    seen = ((voxels >= -0.5) & (voxels <= np.array(raw.data.shape) - 0.5)).all(axis=1)
+    return float((seen & (whole.at(points) != 0)).mean())
+
+
+def _chosen(step: str, settings: Preprocess) -> Callable | None:
+    """The function of another package that does a step; None for ours."""
+    name = getattr(settings.engines, step)
+    return None if name == "embedded" else engine(step, name)
