@@ -34,7 +34,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
         If too many scans fail.
     """
     # here, so that `timeseries` and the report can import this package without ANTs
-    from brainmass_core.preprocess.derivatives import Item
+    from brainmass_core.preprocess.derivatives import Item, describe
     from brainmass_core.preprocess.scan import preprocess_scan
     from brainmass_core.preprocess.template import load_template
 
@@ -66,6 +66,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
         for row in rows
         if row["batch"] == batch and row["excluded_reason"] is None
     }
+    describe(Paths(results).derivatives(dataset), dataset, section.path, settings)
     threads = min(threads, os.cpu_count() or 1)
     job = Job(config, "preprocess", dataset, batch, PREPROCESS, threads, isolate=True)
     run_batch(job, items, preprocess_scan)

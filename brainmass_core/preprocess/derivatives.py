@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess.anatomical import Anatomy
 from brainmass_core.preprocess.bold_series import Series, quantised, save_series
+from brainmass_core.preprocess.carpet import save_carpet
 from brainmass_core.preprocess.confound_columns import describe_columns
 from brainmass_core.preprocess.confounds import save_confounds
-from brainmass_core.preprocess.coregistration import Coregistered
 from brainmass_core.preprocess.functional import Bold
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, save_image
 from brainmass_core.preprocess.head import Moved
 from brainmass_core.preprocess.itk import save_itk_affines, save_itk_field
 from brainmass_core.preprocess.motion import resample_volume
+from brainmass_core.preprocess.nuisance import Nuisance
+from brainmass_core.preprocess.placement import Placement
 from brainmass_core.preprocess.provenance import (
     bids_uri,
     template_space,
@@ -28,7 +29,12 @@ from brainmass_core.preprocess.provenance import (
     write_sidecar,
 )
 from brainmass_core.preprocess.template import load_template
-from brainmass_core.preprocess.transforms import ScanTransforms, save_affine, save_motion
+from brainmass_core.preprocess.transforms import (
+    ScanTransforms,
+    save_affine,
+    save_distortion,
+    save_motion,
+)
 
 # sidecars that hold for all files of that name (BIDS' inheritance); `minimal` has no others
 SHARED: dict[str, dict[str, Any]] = {
@@ -104,18 +110,15 @@ def describe(folder: Path, name: str, raw: Path, settings: Preprocess) -> None:
 def write_derivatives(
     item: Item,
     moved: Moved,
-    found: Coregistered,
+    placed: Placement,
     anatomy: Anatomy,
-    confounds: pd.DataFrame,
-    mask: np.ndarray,
+    noise: Nuisance,
     columns: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Path]:
     """Write what was estimated, as much of it as ``preprocess.derivatives`` says.
 
     Parameters
     ----------
-    mask : ndarray (x, y, z) of bool
-        Brain, on the grid of the reference volume.
     columns : dict, optional
         What is known of single confounds beyond what they are, see `describe_columns`.
 
@@ -132,17 +135,33 @@ def write_derivatives(
         "confounds": name_of(item, "desc-confounds_timeseries.tsv"),
         "bold_mask": name_of(item, "desc-brain_mask.nii.gz"),
     }
-    save_affine(files["coregistration"], found.t1w_to_boldref)
+    save_affine(files["coregistration"], placed.found.t1w_to_boldref)
     save_motion(files["motion"], moved.motion)
-    save_confounds(files["confounds"], confounds)
-    save_image(files["bold_mask"], moved.boldref.with_data(mask.astype(np.uint8)))
+    save_confounds(files["confounds"], noise.confounds)
+    save_image(files["bold_mask"], moved.boldref.with_data(noise.mask.astype(np.uint8)))
+    if placed.distortion is not None:
+        files["distortion"] = name_of(item, "from-undistorted_to-boldref_mode-points_xfm.npz")
+        save_distortion(files["distortion"], placed.distortion)
     if item.settings.derivatives == "full":
-        files["boldref"] = name_of(item, "desc-hmc_boldref.nii.gz")
-        save_image(files["boldref"], moved.boldref.with_data(_compact(moved.boldref.data)))
-        write_sidecar(files["confounds"], describe_columns(map(str, confounds), columns))
-        _write_itk(item, moved, found, anatomy)
+        files |= _write_pictured(item, moved, noise)
+        write_sidecar(files["confounds"], describe_columns(map(str, noise.confounds), columns))
+        _write_itk(item, moved, placed.found.t1w_to_boldref, anatomy)
         _write_sidecars(item, files, anatomy)
     return {**anatomy.files, **files}
+
+
+def _write_pictured(item: Item, moved: Moved, noise: Nuisance) -> dict[str, Path]:
+    """What is looked at and nothing else is computed from."""
+    files = {
+        "boldref": name_of(item, "desc-hmc_boldref.nii.gz"),
+        "tsnr": name_of(item, "stat-tsnr_boldmap.nii.gz"),
+        "carpet": name_of(item, "desc-carpet_bold.npz"),
+    }
+    save_image(files["boldref"], moved.boldref.with_data(_compact(moved.boldref.data)))
+    tenths = np.clip(np.rint(10 * noise.tsnr), 0, 32767).astype(np.int16)
+    save_image(files["tsnr"], moved.boldref.with_data(tenths), slope=0.1)
+    save_carpet(files["carpet"], noise.carpet)
+    return files
 
 
 def _compact(data: np.ndarray) -> np.ndarray:
@@ -154,13 +173,13 @@ def _compact(data: np.ndarray) -> np.ndarray:
     return (np.rint(data / step) * step).astype(np.float32)
 
 
-def _write_itk(item: Item, moved: Moved, found: Coregistered, anatomy: Anatomy) -> None:
+def _write_itk(item: Item, moved: Moved, t1w_to_boldref: np.ndarray, anatomy: Anatomy) -> None:
     """The same transforms for other programs."""
     to_t1w = "from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
     to_bold = "from-T1w_to-boldref_mode-image_desc-coreg_xfm.txt"
     hmc = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
-    save_itk_affines(name_of(item, to_t1w), found.t1w_to_boldref[None])
-    save_itk_affines(name_of(item, to_bold), np.linalg.inv(found.t1w_to_boldref)[None])
+    save_itk_affines(name_of(item, to_t1w), t1w_to_boldref[None])
+    save_itk_affines(name_of(item, to_bold), np.linalg.inv(t1w_to_boldref)[None])
     save_itk_affines(name_of(item, hmc), moved.motion)
     space = template_space(item.settings.template)
     ours = anatomy.files["normalisation"]
@@ -197,6 +216,12 @@ def _write_sidecars(item: Item, files: dict[str, Path], anatomy: Anatomy) -> Non
         "Sources": _sources(raw),
     }
     write_sidecar(files["boldref"], about_reference)
+    about_tsnr = {
+        "Description": "Temporal signal-to-noise ratio after linear detrending, in the brain",
+        "SpatialReference": reference,
+        "Sources": _sources(raw),
+    }
+    write_sidecar(files["tsnr"], about_tsnr)
     for path in anatomy.files.values():
         sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name))
         if path.name.endswith((".nii", ".nii.gz")) and not sidecar.exists():

@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.preprocess.anatomical import Anatomy
+from brainmass_core.preprocess.carpet import sample_carpet
 from brainmass_core.preprocess.confounds import compcor, confounds_table, detrended, dvars
-from brainmass_core.preprocess.coregistration import Coregistered
 from brainmass_core.preprocess.functional import Bold
+from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.head import Moved
 from brainmass_core.preprocess.motion import realigned_series
-from brainmass_core.preprocess.tissues import bold_brain, noise_regions
+from brainmass_core.preprocess.placement import Placement
+from brainmass_core.preprocess.segmentation import FLUID, GREY, WHITE
+from brainmass_core.preprocess.tissues import bold_brain, noise_regions, share_in_bold
 
 BLOCK = 20_000  # voxels worked on at once
 
@@ -30,6 +33,8 @@ class Nuisance:
         Brain of the run, on the grid of its reference volume.
     tsnr : ndarray (x, y, z) of float32
         Temporal signal-to-noise ratio after linear detrending; 0 outside the mask.
+    carpet : dict
+        A sample of voxels, see `carpet.sample_carpet`.
     quality : dict
         ``std_dvars`` (mean), ``tsnr`` (median over the brain), ``global_correlation``.
     """
@@ -37,6 +42,7 @@ class Nuisance:
     confounds: pd.DataFrame
     mask: np.ndarray
     tsnr: np.ndarray
+    carpet: dict[str, np.ndarray]
     quality: dict[str, float]
 
 
@@ -44,7 +50,7 @@ def nuisance(
     bold: Bold,
     moved: Moved,
     anatomy: Anatomy,
-    found: Coregistered,
+    placed: Placement,
     scan: dict[str, Any],
     fd_threshold: float,
 ) -> Nuisance:
@@ -55,9 +61,10 @@ def nuisance(
     ScanFailed
         If the BOLD holds hardly any white matter or fluid.
     """
-    place = (anatomy.t1w, anatomy.tissue.data, moved.boldref, found.t1w_to_boldref)
-    mask = bold_brain(moved.epi_mask, *place)
-    regions = noise_regions(*place, mask, scan["bold_path"])
+    there = (moved.boldref, placed.found.t1w_to_boldref)
+    place = (anatomy.t1w, anatomy.tissue.data, *there)
+    mask = bold_brain(moved.epi_mask, *place, placed.distortion)
+    regions = noise_regions(*place, mask, scan["bold_path"], placed.distortion)
     series = realigned_series(bold.data, bold.affine, moved.motion, mask)
     inside = {name: region[mask] for name, region in regions.items()}
     signals = {name: series[:, chosen].mean(axis=1) for name, chosen in inside.items()}
@@ -77,7 +84,20 @@ def nuisance(
     }
     tsnr = np.zeros(mask.shape, dtype=np.float32)
     tsnr[mask] = ratio
-    return Nuisance(confounds, mask, tsnr, quality)
+    carpet = sample_carpet(series, _tissue_in_bold(anatomy, there, placed)[mask])
+    return Nuisance(confounds, mask, tsnr, carpet, quality)
+
+
+def _tissue_in_bold(
+    anatomy: Anatomy, there: tuple[Volume, np.ndarray], placed: Placement
+) -> np.ndarray:
+    """The tissue (x, y, z) that fills most of each BOLD voxel."""
+    labels = np.array([GREY, WHITE, FLUID])
+    shares = [
+        share_in_bold(anatomy.t1w, anatomy.tissue.data == label, *there, placed.distortion)
+        for label in labels
+    ]
+    return labels[np.argmax(shares, axis=0)]
 
 
 def temporal_snr(series: np.ndarray) -> tuple[np.ndarray, float]:

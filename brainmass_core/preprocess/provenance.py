@@ -23,7 +23,8 @@ IGNORED = (
     "*_boldref.*",
     "*_desc-confounds_timeseries.*",
     "*_desc-anatomical.json",
-    "*_desc-qc_*",
+    "*_stat-tsnr_boldmap.*",
+    "*_desc-carpet_bold.npz",
     "*.html",
     "figures/",
 )

@@ -6,25 +6,33 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 
 from brainmass_core.config import fingerprint
-from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.anatomical import Anatomy, anatomy_of
-from brainmass_core.preprocess.coregistration import Coregistered, coregister
+from brainmass_core.manifest import ScanFailed, measured_so_far
+from brainmass_core.preprocess.anatomical import MEASURES, Anatomy, anatomy_of, check_anatomy
+from brainmass_core.preprocess.coregistration import Coregistered, refuse_coregistration
 from brainmass_core.preprocess.criteria import refuse_motion, refuse_noise, refuse_registration
-from brainmass_core.preprocess.derivatives import Item, name_of, write_bold, write_derivatives
-from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.preprocess.derivatives import (
+    Item,
+    write_bold,
+    write_derivatives,
+    write_template_bold,
+)
+from brainmass_core.preprocess.engines import engine
+from brainmass_core.preprocess.functional import Bold, load_bold
 from brainmass_core.preprocess.head import Moved, head_motion
-from brainmass_core.preprocess.nuisance import nuisance
-from brainmass_core.preprocess.qc import Pictured, qc_figure
+from brainmass_core.preprocess.nuisance import Nuisance, nuisance
+from brainmass_core.preprocess.placement import (
+    Placement,
+    mask_dice,
+    place,
+    transforms_of,
+    undistort,
+)
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.template import Template, load_template
-from brainmass_core.preprocess.temporal import temporal
-from brainmass_core.preprocess.tissues import overlap_with_template
-from brainmass_core.preprocess.transforms import ScanTransforms
+from brainmass_core.preprocess.temporal import Timed, temporal
 from brainmass_core.tables import PREPROCESS, from_rows
 
 SPACE = "MNI152"
@@ -45,116 +53,101 @@ def preprocess_scan(item: Item) -> pa.Table:
     ScanExcluded
         If the run is too short, moves too much or is too noisy.
     """
-    scan, settings = item.scan, item.settings
-    steps = Steps(item.steps / fingerprint(scan))
-    path = scan["bold_path"]
-    with steps.timed("load"):
-        raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes, scan["t_r"])
-    moved = steps.kept("motion", Moved, lambda: head_motion(raw, path))
-    refuse_motion(moved, settings, path)
-    with steps.timed("anatomical"):
-        anatomy = anatomy_of(scan["t1w_path"], item.derivatives, settings, item.key)
-        refuse_normalisation(anatomy, settings, scan["t1w_path"])
-    found = steps.kept(
-        "coregistration",
-        Coregistered,
-        lambda: coregister(moved.boldref, moved.epi_mask, anatomy.t1w, anatomy.tissue.data),
-    )
-    dice = mask_dice(moved, anatomy, found, settings)
-    refuse_registration(dice, settings, path)
-    with steps.timed("slice_timing"):
-        timed = temporal(raw, path, settings, scan["t_r"], scan["slice_timing"], scan["slice_axis"])
-    with steps.timed("confounds"):
-        noise = nuisance(timed.bold, moved, anatomy, found, scan, settings.fd_threshold)
-    refuse_noise(noise.quality, settings, path)
-    quality = noise.quality | {
-        "n_dummy_volumes": raw.n_dummy_volumes,
-        "slice_timing": timed.slice_timing,
-        "despiked_fraction": timed.despiked_fraction,
-        "n_volumes": len(moved.motion),
-        "n_volumes_censored": moved.n_censored(settings.fd_threshold),
-        "mean_fd": moved.mean_fd,
-        "mask_dice": dice,
-        "template_correlation": anatomy.template_correlation,
-        "coregistration_cost": found.cost,
+    steps = Steps(item.steps / fingerprint(item.scan))
+    known: dict[str, Any] = {
+        "space": SPACE,
+        "t_r": item.scan["t_r"],
+        "engines": list(item.settings.engines.model_dump().items()),
     }
-    with steps.timed("write"):
-        files = write_derivatives(item, moved, found, anatomy, noise.confounds, noise.mask)
-        if settings.write_bold:
-            files["bold_preproc"] = write_bold(item, timed.bold, moved)
-    with steps.timed("qc"):
-        files["qc_figure"] = _picture(item, moved, anatomy, found, noise.confounds, quality)
-    row = _row(item, files, steps, quality)
+    try:
+        with measured_so_far(known):
+            files = _estimate(item, steps, known)
+    except ScanFailed:
+        steps.forget()  # its fate is known; only what was killed goes on where it was
+        raise
+    row = _row(item, files, steps, known)
     steps.forget()
     return row
 
 
-def mask_dice(moved: Moved, anatomy: Anatomy, found: Coregistered, settings: Preprocess) -> float:
-    """Overlap of the BOLD's brain with the template's, see `overlap_with_template`."""
-    epi = moved.boldref.with_data(moved.epi_mask)
-    transforms = ScanTransforms(anatomy.normalisation, found.t1w_to_boldref, moved.motion)
-    return overlap_with_template(epi, _template(settings), transforms)
+def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> dict[str, Path]:
+    """Take the steps; what was measured goes to `known` at once, the files are returned."""
+    scan, settings, path = item.scan, item.settings, item.scan["bold_path"]
+    with steps.timed("load"):
+        raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes, scan["t_r"])
+    known |= {"n_dummy_volumes": raw.n_dummy_volumes, "n_volumes": raw.data.shape[3]}
+    moved = steps.kept("motion", Moved, lambda: _moved(raw, item))
+    known |= _motion_measures(moved, settings.fd_threshold)
+    refuse_motion(moved, settings, path)
 
+    anatomy = anatomy_of(scan["t1w_path"], item.derivatives, settings, steps)
+    known |= {name: getattr(anatomy, name) for name in MEASURES}
+    check_anatomy(anatomy, settings, scan["t1w_path"])
 
-def _template(settings: Preprocess) -> Template:
-    return load_template(settings.template, settings.template_mask, settings.resolution)
-
-
-def _picture(
-    item: Item,
-    moved: Moved,
-    anatomy: Anatomy,
-    found: Coregistered,
-    confounds: pd.DataFrame,
-    quality: dict[str, Any],
-) -> Path:
-    path = name_of(item, "desc-qc_bold.png")
-    shown = Pictured(
-        title=(
-            f"{item.scan['scan_id']}   mean FD {quality['mean_fd']:.3f} mm   "
-            f"Dice with template {quality['mask_dice']:.3f}   "
-            f"T1w-template r {quality['template_correlation']:.3f}   "
-            f"boundary cost {quality['coregistration_cost']:.3f}"
-        ),
-        t1w=anatomy.t1w,
-        tissue=anatomy.tissue,
-        boldref=moved.boldref,
-        template=_template(item.settings),
-        transforms=ScanTransforms(anatomy.normalisation, found.t1w_to_boldref, moved.motion),
-        confounds=confounds,
-        fd_threshold=item.settings.fd_threshold,
+    found = steps.kept("coregistration", Coregistered, lambda: place(moved, anatomy, settings))
+    placed = steps.kept(
+        "distortion", Placement, lambda: undistort(moved, anatomy, found, settings, scan)
     )
-    qc_figure(path, shown)
-    return path
+    transforms = transforms_of(moved, anatomy, placed)
+    known |= {
+        "distortion": placed.done,
+        "coregistration_cost": placed.found.cost,
+        "mask_dice": mask_dice(moved, transforms, settings),
+    }
+    refuse_coregistration(placed.found, settings, path)
+    refuse_registration(known["mask_dice"], settings, path)
+
+    with steps.timed("slice_timing"):
+        slices = (scan["slice_timing"], scan["slice_axis"])
+        timed = temporal(raw, path, settings, scan["t_r"], *slices)
+    known |= {"slice_timing": timed.slice_timing, "despiked_fraction": timed.despiked_fraction}
+    with steps.timed("confounds"):
+        noise = nuisance(timed.bold, moved, anatomy, placed, scan, settings.fd_threshold)
+    known |= noise.quality
+    refuse_noise(known, settings, path)
+    with steps.timed("write"):
+        return _write(item, moved, anatomy, placed, timed, noise)
 
 
-def refuse_normalisation(anatomy: Anatomy, settings: Preprocess, path: str | None) -> None:
-    """Raise `ScanFailed` where the T1w does not look like the template."""
-    if not anatomy.template_correlation >= settings.min_template_correlation:
-        raise ScanFailed(
-            f"{path}: the T1w correlates with the template by {anatomy.template_correlation:.3f}, "
-            f"expected at least preprocess.min_template_correlation "
-            f"{settings.min_template_correlation:g}: registration went wrong",
-            "anatomical",
-            "look at the T1w: is it T1-weighted, a whole head, in the right orientation?",
-        )
+def _moved(raw: Bold, item: Item) -> Moved:
+    name = item.settings.engines.motion
+    other = {} if name == "embedded" else {"estimate": engine("motion", name)}
+    return head_motion(raw, item.scan["bold_path"], **other)
 
 
-def _row(item: Item, files: dict[str, Path], steps: Steps, row: dict[str, Any]) -> pa.Table:
+def _motion_measures(moved: Moved, fd_threshold: float) -> dict[str, Any]:
+    fd, rmsd = (moved.displacement[k] for k in ("framewise_displacement", "rmsd"))
+    return {
+        "n_volumes_censored": moved.n_censored(fd_threshold),
+        "mean_fd": moved.mean_fd,
+        "max_fd": float(np.nanmax(fd)),
+        "mean_rmsd": float(np.nanmean(rmsd)),
+    }
+
+
+def _write(
+    item: Item, moved: Moved, anatomy: Anatomy, placed: Placement, timed: Timed, noise: Nuisance
+) -> dict[str, Path]:
+    files = write_derivatives(item, moved, placed, anatomy, noise)
+    if item.settings.write_bold:
+        transforms = transforms_of(moved, anatomy, placed)
+        files["bold_preproc"] = write_bold(item, timed.bold, moved)
+        files |= write_template_bold(item, timed.bold, transforms, moved.boldref, noise.mask)
+    return files
+
+
+def _row(item: Item, files: dict[str, Path], steps: Steps, known: dict[str, Any]) -> pa.Table:
     outputs = {k: str(f.relative_to(item.results)) for k, f in sorted(files.items())}
     sha256 = {k: hashlib.sha256(f.read_bytes()).hexdigest() for k, f in sorted(files.items())}
-    row |= {
+    row = known | {
         "scan_id": item.scan["scan_id"],
         "status": "ok",
-        "step": "qc",
+        "step": "write",
         "seconds": sum(steps.seconds.values()),
         "peak_rss": max(steps.peak_rss.values()),
         "outputs": list(outputs.items()),
         "sha256": list(sha256.items()),
         "seconds_per_step": list(steps.seconds.items()),
         "peak_rss_per_step": list(steps.peak_rss.items()),
-        "engines": list(item.settings.engines.model_dump().items()),
-        "space": SPACE,
-        "t_r": item.scan["t_r"],
     }
     return from_rows([row], PREPROCESS)

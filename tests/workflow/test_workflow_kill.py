@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import study
 
@@ -22,8 +24,6 @@ def kept(results: Path, stage: str) -> dict[str, float]:
 
 def recorded(results: Path, stage: str) -> dict[str, float]:
     """Seconds of every scan in the published manifests."""
-    import pyarrow.parquet as pq
-
     found = {}
     for file in results.glob(f"manifest/{stage}/*/*.parquet"):
         table = pq.ParquetFile(file).read(columns=["scan_id", "seconds"])
@@ -95,3 +95,27 @@ def test_a_killed_run_from_raw_bids_goes_on(stage, whom, raw_study, tmp_path):
     assert study.kill_when(tmp_path, ready, whom, "connectivity"), f"ended before {stage}"
     before = {"preprocess": kept(results, "preprocess")} if stage == "preprocess" else {}
     go_on_and_compare(tmp_path, raw_study, before, "connectivity")
+
+
+def test_a_scan_killed_between_two_steps_does_not_repeat_the_first(tmp_path, raw_study):
+    study.write_config(tmp_path, study.raw_bids_config())
+    results = tmp_path / "results"
+
+    def steps() -> dict[str, float]:
+        """Seconds of the motion estimates that are kept while their scans are worked on."""
+        found = {}
+        for file in results.glob("work/preprocess/*/*/*/steps/*/*/motion.npz"):
+            with np.load(file, allow_pickle=False) as data:
+                found[file.parents[1].name] = float(data["seconds"])
+        return found
+
+    assert study.kill_when(tmp_path, lambda: len(steps()) >= 1, "all", "connectivity")
+    before = steps()
+    assert before
+    go_on_and_compare(tmp_path, raw_study, {}, "connectivity")
+    after = {}
+    for file in results.glob("preprocess/demo/*.parquet"):
+        for row in pq.ParquetFile(file).read().to_pylist():
+            after[row["scan_id"]] = dict(row["seconds_per_step"] or {}).get("motion")
+    assert {scan: after[scan] for scan in before} == before
+    assert not list(results.glob("work/preprocess/*/*/*/steps/*/*")), "kept after the end"

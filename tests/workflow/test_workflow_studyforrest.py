@@ -1,5 +1,14 @@
-"""A real head: raw BIDS with an oblique past, T1w and BOLD 40 mm apart, to Schaefer-100 FC."""
+"""A real head: raw BIDS with an oblique past, T1w and BOLD 40 mm apart, to Schaefer-100 FC.
 
+The variants are the same head otherwise written: they must come to the same end, or be refused.
+"""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -11,17 +20,47 @@ from brainmass_core.connectivity import unvectorise
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
+PRESETS = ("cpac-default", "abide-pcp-filt-noglobal", "fmriprep-like", "minimal")
+BOLD = "func/{}_task-oneback_run-1_bold.nii.gz"
+T1W = "anat/{}_T1w.nii.gz"
 
-def studyforrest_config(shared) -> dict:
+
+def write_variants(source: Path, folder: Path) -> None:
+    """The head as it is, turned and flipped, cut short, and with a header that contradicts."""
+    folder.mkdir()
+    shutil.copy(source / "dataset_description.json", folder)
+    bold = nib.load(source / "sub-02" / BOLD.format("sub-02"))
+    t1w = nib.load(source / "sub-02" / T1W.format("sub-02"))
+    head = json.loads(
+        (source / "sub-02" / BOLD.format("sub-02").replace("nii.gz", "json")).read_text()
+    )
+    write_participant(folder, "sub-02", bold, t1w, head)
+    write_participant(folder, "sub-turned", turned(bold, "PSL"), turned(t1w, "IRP"), head)
+    write_participant(folder, "sub-short", bold.slicer[..., :78], t1w, head)
+    write_participant(folder, "sub-header", bold, t1w, head | {"RepetitionTime": 1.79355})
+
+
+def turned(image: nib.Nifti1Image, axes: str) -> nib.Nifti1Image:
+    """The image stored with other axes; every voxel stays at its place in space."""
+    change = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    return image.as_reoriented(change)
+
+
+def write_participant(folder: Path, name: str, bold, t1w, sidecar: dict) -> None:
+    for image, place in ((bold, BOLD), (t1w, T1W)):
+        file = folder / name / place.format(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(gzip.compress(image.to_bytes(), 1))
+    side = (folder / name / BOLD.format(name)).with_suffix("").with_suffix(".json")
+    side.write_text(json.dumps(sidecar))
+
+
+def studyforrest_config(shared: Path, bids: Path) -> dict:
     schaefer = "Schaefer2018_100Parcels_7Networks_order_FSLMNI152_2mm.nii.gz"
     return {
-        "datasets": {
-            "forrest": {
-                "kind": "bids",
-                "role": "pretrain",
-                "path": str(shared / "bids_studyforrest_sub02"),
-            }
-        },
+        "datasets": {"forrest": {"kind": "bids", "role": "pretrain", "path": str(bids)}},
         "atlas": {"path": str(shared / "atlas_schaefer100" / schaefer), "space": "FSLMNI152"},
         "preprocess": {
             "template": str(shared / "templates_mni" / "MNI152_T1_2mm.nii.gz"),
@@ -32,16 +71,23 @@ def studyforrest_config(shared) -> dict:
 
 @pytest.fixture(scope="module")
 def forrest(shared_data, tmp_path_factory):
-    """FC matrix of the scan, its series table and the atlas."""
+    """Folder of the study, all variants preprocessed and parcellated by the default preset."""
     folder = tmp_path_factory.mktemp("forrest")
-    study.write_config(folder, studyforrest_config(shared_data))
-    done = study.snakemake(folder, "--cores", "2", "connectivity")
+    write_variants(shared_data / "bids_studyforrest_sub02", folder / "bids")
+    study.write_config(folder, studyforrest_config(shared_data, folder / "bids"))
+    run(folder)
+    return folder
+
+
+def run(folder: Path, *more: str) -> None:
+    done = study.snakemake(folder, "--cores", "2", "connectivity", *more)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    results = folder / "results"
-    series = pq.ParquetFile(results / "timeseries/forrest/0.parquet").read().to_pylist()[0]
-    fc = pq.ParquetFile(results / "connectivity/forrest/0.parquet").read()["fc"].to_pylist()[0]
-    atlas = resolve_atlas(load_config(folder / "config.yaml"), allow_approximate=False)
-    return unvectorise(np.asarray(fc)), series, atlas
+
+
+def rows(folder: Path, stage: str) -> dict[str, dict]:
+    """Rows of a stage's table, by participant."""
+    table = pq.ParquetFile(folder / f"results/{stage}/forrest/0.parquet").read().to_pylist()
+    return {row["scan_id"].split("_")[1]: row for row in table}
 
 
 def within_minus_between(fc: np.ndarray, networks: np.ndarray) -> float:
@@ -51,20 +97,60 @@ def within_minus_between(fc: np.ndarray, networks: np.ndarray) -> float:
     return float(fc[edges][same].mean() - fc[edges][~same].mean())
 
 
-def test_every_parcel_has_signal(forrest):
-    _, series, _ = forrest
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_gives_a_brain_that_looks_like_one(preset, forrest):
+    raw = load_config(forrest / "config.yaml").model_dump(mode="json", include={"results"})
+    assert raw["results"] == "results"
+    before = rows(forrest, "preprocess")["sub-02"]["sha256"]
+    run(forrest, "--config", f'presets=["timeseries/{preset}"]')
+    assert rows(forrest, "preprocess")["sub-02"]["sha256"] == before, "registered again"
+    series = rows(forrest, "timeseries")["sub-02"]
+    assert series["denoise"] == preset
     assert series["n_empty_rois"] == 0
+    assert np.asarray(series["bold"]).shape == (156 - dummies(forrest), 100)
+    assert series["residual_dof"] > 10
     coverage = np.asarray(series["coverage"])
     assert coverage.min() > 0.1, "orbitofrontal signal is lost in part, never whole"
     assert np.median(coverage) > 0.9
-    assert np.asarray(series["bold"]).shape[1] == 100
-
-
-def test_networks_stand_out_and_far_more_than_with_shuffled_parcels(forrest):
-    fc, _, atlas = forrest
+    atlas = resolve_atlas(load_config(forrest / "config.yaml"), allow_approximate=False)
     networks = atlas.labels["network"].to_numpy()
+    fc = unvectorise(np.asarray(rows(forrest, "connectivity")["sub-02"]["fc"]))
     margin = within_minus_between(fc, networks)
     rng = np.random.default_rng(0)
     shuffled = [within_minus_between(fc, rng.permutation(networks)) for _ in range(1000)]
     assert margin > 0.1
     assert margin > 5 * np.std(shuffled) + np.mean(shuffled)
+
+
+def dummies(folder: Path) -> int:
+    """Volumes that were dropped as not yet steady."""
+    return int(rows(folder, "preprocess")["sub-02"]["n_dummy_volumes"])
+
+
+def test_the_default_stays_within_three_core_minutes_of_memory_for_a_laptop(forrest):
+    row = rows(forrest, "preprocess")["sub-02"]
+    seconds, peaks = dict(row["seconds_per_step"]), dict(row["peak_rss_per_step"])
+    print({step: (round(seconds[step], 1), round(peaks[step])) for step in seconds})
+    assert max(peaks.values()) < 3 * 1024
+
+
+def test_axes_of_the_file_do_not_matter(forrest):
+    series = rows(forrest, "timeseries")
+    straight, turned_ = (np.asarray(series[s]["bold"]) for s in ("sub-02", "sub-turned"))
+    same = [np.corrcoef(straight[:, i], turned_[:, i])[0, 1] for i in range(100)]
+    assert min(same) > 0.99
+
+
+def test_half_a_run_is_enough_and_resembles_the_whole(forrest):
+    assert rows(forrest, "preprocess")["sub-short"]["n_volumes"] == 78 - dummies(forrest)
+    found = rows(forrest, "connectivity")
+    whole, half = (np.asarray(found[s]["fc"]) for s in ("sub-02", "sub-short"))
+    assert np.corrcoef(whole, half)[0, 1] > 0.5
+
+
+def test_a_header_that_contradicts_the_sidecar_is_refused(forrest):
+    scans = pq.ParquetFile(forrest / "results/scans/forrest.parquet").read().to_pylist()
+    reason = {r["participant_id"]: r["excluded_reason"] for r in scans}["sub-header"]
+    assert "contradictory t_r" in reason
+    assert "1.79355" in reason
+    assert "sub-header" not in rows(forrest, "preprocess")
