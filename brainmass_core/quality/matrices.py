@@ -93,7 +93,7 @@ def _histogram(axes: Axes, fc: np.ndarray, same: np.ndarray | None) -> None:
         label = f"{name}, mean {values.mean():.2f}"
         axes.hist(values, bins=bins, density=True, color=colour, alpha=0.6, label=label)
     axes.axvline(0, color=INK, lw=0.8)
-    axes.set(xlabel="FC", ylabel="density", xlim=(-1, 1))
+    axes.set(xlabel="FC", ylabel="density", xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1])
     axes.legend(loc="upper left", title=None if same is None else "edges of networks")
 
 

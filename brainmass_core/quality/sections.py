@@ -306,7 +306,7 @@ def _coverage(found: Sources) -> Section:
 def _fc(found: Sources) -> Section:
     item = found.item
     empty = Section(
-        "fc", "Functional connectivity", "Parcels by network, and how the values are distributed."
+        "fc", "Functional connectivity", "All pairs of parcels, and how the values are distributed."
     )
 
     def fill() -> dict:

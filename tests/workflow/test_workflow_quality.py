@@ -1,0 +1,61 @@
+"""The quality pages as part of the DAG: made by `all`, linked, and not made again for nothing."""
+
+import re
+from pathlib import Path
+
+import pytest
+import study
+from test_workflow_targets import planned
+
+pytestmark = pytest.mark.slow
+
+WHAT = ("quality_batch", "quality_dataset")
+
+
+def links(page: Path) -> list[Path]:
+    """Local files that a page links to."""
+    found = re.findall(r'<a href="([^"#:]+)"', page.read_text())
+    return [(page.parent / link).resolve() for link in found]
+
+
+def test_every_link_from_the_front_page_to_a_scan_leads_somewhere(finished_study):
+    results = (finished_study / "results").resolve()
+    front, cohort = results / "report/index.html", results / "quality/ready/index.html"
+    assert cohort in links(front)
+    assert all(page.exists() for page in links(front) + links(cohort))
+    scans = list((results / "quality/ready/scans").glob("*.html"))
+    assert len(scans) == 32, "the damaged scan has a page as well"
+    assert all(cohort in links(page) for page in scans)
+
+
+def test_a_quality_knob_draws_pages_again_and_computes_nothing_else(finished_study):
+    knob = ("--config", "quality={'outlier_z': 2.0}")
+    jobs = planned(study.snakemake(finished_study, "--dry-run", "--cores", "1", *knob))
+    assert set(WHAT) <= jobs
+    assert not {j for j in jobs if "batch" in j} - {"quality_batch"}
+    assert not jobs & {"pretrain", "finetune_task", "report_task"}
+
+
+def test_other_classes_of_a_task_make_the_cohort_page_anew_and_no_scan_page(finished_study):
+    knob = ("--config", "tasks={'diagnosis': {'classes': {'control': ['2'], 'patient': ['1']}}}")
+    jobs = planned(study.snakemake(finished_study, "--dry-run", "--cores", "1", "quality", *knob))
+    assert jobs == {"quality_dataset", "quality"}
+
+
+@pytest.mark.parametrize("whom", ["all", "job"])
+def test_a_killed_run_goes_on(whom, finished_study, ready_series, tmp_path):
+    study.write_config(tmp_path, study.ready_series_config(ready_series))
+    results = tmp_path / "results"
+
+    def ready() -> bool:
+        return len(list(results.glob("work/quality/*/*/*/*.json"))) >= 3
+
+    assert study.kill_when(tmp_path, ready, whom, "quality"), "the run ended before"
+    drawn = {p: p.stat().st_mtime_ns for p in results.glob("quality/*/scans/*.html")}
+    done = study.snakemake(tmp_path, "--cores", "2", "quality")
+    assert done.returncode == 0, done.stderr[-5000:]
+    for page in (finished_study / "results/quality").rglob("*.html"):
+        here = results / "quality" / page.relative_to(finished_study / "results/quality")
+        assert here.read_bytes() == page.read_bytes()
+    kept = [p for p, t in drawn.items() if p.stat().st_mtime_ns == t]
+    assert len(kept) >= 3, "finished pages are not drawn again"
