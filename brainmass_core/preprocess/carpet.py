@@ -1,4 +1,4 @@
-"""What the quality pages show of the voxels: a sample of their series, and their temporal SNR."""
+"""A sample of voxels, for the carpet on the quality pages."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmass_core.preprocess.confounds import detrended
 from brainmass_core.preprocess.segmentation import FLUID, GREY, WHITE
 from brainmass_core.tables import atomic_path
 
 TISSUES = (GREY, WHITE, FLUID)
 N_SHOWN = 900
 LEAST_SHARE = 9  # each tissue gets at least a ninth of the rows, or the CSF would vanish
-ROUNDING = 1e-7  # a spread this far below the mean is rounding, not noise
 LIMIT = 1000.0  # percent; float16 ends at 65504
 
 
@@ -66,43 +64,6 @@ def _evenly(members: np.ndarray, n: int) -> np.ndarray:
     if n == 0:
         return members[:0]
     return members[np.arange(n) * len(members) // n]
-
-
-def voxel_tsnr(series: np.ndarray) -> np.ndarray:
-    """Temporal signal-to-noise ratio of each voxel: mean over SD about a linear trend.
-
-    Parameters
-    ----------
-    series : ndarray (n_volumes, n_voxels)
-
-    Returns
-    -------
-    ndarray (n_voxels,) of float32
-        0 where a voxel does not vary.
-    """
-    mean, noise = series.mean(axis=0), detrended(series).std(axis=0)
-    varies = noise > ROUNDING * np.abs(mean)
-    ratio = np.where(varies, mean / np.where(varies, noise, 1), 0)
-    return ratio.astype(np.float32)
-
-
-def tsnr_map(series: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`voxel_tsnr` on the grid of the run.
-
-    Parameters
-    ----------
-    series : ndarray (n_volumes, n_voxels)
-        The voxels inside `mask`, in C order.
-    mask : ndarray (x, y, z) of bool
-
-    Returns
-    -------
-    ndarray (x, y, z) of float32
-        0 outside the mask.
-    """
-    image = np.zeros(mask.shape, dtype=np.float32)
-    image[mask] = voxel_tsnr(series)
-    return image
 
 
 def save_carpet(path: Path, carpet: dict[str, np.ndarray]) -> None:

@@ -1,7 +1,6 @@
-"""The sample of voxels and the tSNR map that the quality pages show."""
+"""The sample of voxels that the quality pages show."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,8 +8,6 @@ from brainmass_core.preprocess.carpet import (
     load_carpet,
     sample_carpet,
     save_carpet,
-    tsnr_map,
-    voxel_tsnr,
 )
 
 
@@ -61,30 +58,3 @@ def test_a_carpet_survives_the_file_byte_for_byte(tmp_path):
     again = load_carpet(tmp_path / "a.npz")
     assert (again["series"] == carpet["series"]).all()
     assert (again["tissue"] == carpet["tissue"]).all()
-
-
-def test_tsnr_knows_no_trend_and_is_that_of_the_noise():
-    rng = np.random.default_rng(1)
-    noise = rng.standard_normal((2000, 5)) * [1, 2, 5, 10, 20]
-    trend = np.linspace(-50, 50, 2000)[:, None]
-    assert voxel_tsnr(400 + noise + trend) == pytest.approx([400, 200, 80, 40, 20], rel=0.05)
-
-
-def test_tsnr_against_nipype():
-    from nipype.algorithms.confounds import regress_poly
-
-    rng = np.random.default_rng(2)
-    series = 300 + rng.standard_normal((60, 50)) + np.linspace(0, 9, 60)[:, None]
-    clean = regress_poly(1, series.T.copy(), remove_mean=False)[0]
-    oracle = clean.mean(axis=1) / clean.std(axis=1)
-    np.testing.assert_allclose(voxel_tsnr(series), oracle, rtol=1e-5)
-
-
-def test_the_map_is_zero_outside_the_mask_and_where_nothing_varies():
-    mask = np.zeros((3, 3, 3), bool)
-    mask[1, 1] = True
-    series = np.full((10, 3), 7.0)
-    series[::2, 0] = 8.0
-    image = tsnr_map(series, mask)
-    assert image[1, 1, 0] > 0
-    assert np.count_nonzero(image) == 1

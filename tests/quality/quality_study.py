@@ -13,8 +13,9 @@ from brainmass_core.config import Config, parse_config
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.manifest import Entry, write_manifest
 from brainmass_core.paths import Paths
-from brainmass_core.preprocess.carpet import sample_carpet, save_carpet, tsnr_map
+from brainmass_core.preprocess.carpet import sample_carpet, save_carpet
 from brainmass_core.preprocess.grids import Volume, save_image
+from brainmass_core.preprocess.nuisance import temporal_snr
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     save_affine,
@@ -134,7 +135,9 @@ def _write_derivatives(paths: Paths) -> dict[str, str]:
     save_image(files["tissue"], Volume(tissue, fine))
     save_image(files["boldref"], Volume((500 * mask).astype(np.int16), coarse))
     save_image(files["bold_mask"], Volume(mask.astype(np.uint8), coarse))
-    save_image(files["tsnr"], Volume(tsnr_map(series, mask), coarse))
+    ratio = np.zeros(mask.shape, np.float32)
+    ratio[mask] = temporal_snr(series)[0]
+    save_image(files["tsnr"], Volume(ratio, coarse))
     save_carpet(files["carpet"], sample_carpet(series, np.array([3, 2, 1])[labels]))
     still = np.zeros((4, 4, 4, 3), np.float32)
     save_normalisation(files["normalisation"], Normalisation(np.eye(4), still, np.eye(4)))
