@@ -29,10 +29,13 @@ class Quality(Strict):
         3.5,
         gt=0,
         description="A scan stands out where a measure lies more than this many robust standard "
-        "deviations (median absolute deviation) on the bad side of the data set's median.",
+        "deviations (median absolute deviation) on the bad side of the median: of its batch on the "
+        "page of the scan, of the data set on the page of the cohort.",
     )
     group_column: str | None = Field(
-        None, description="Phenotype column whose groups are compared, such as the diagnosis."
+        None,
+        description="Phenotype column whose groups are compared, such as the diagnosis. Default: "
+        "the classes of the tasks.",
     )
 
 
