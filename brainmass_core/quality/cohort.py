@@ -96,6 +96,13 @@ def exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
     return lost[columns].fillna("")
 
 
+def head(table: pd.DataFrame, n: int) -> list[dict[str, Any]]:
+    """The first `n` rows, as mappings."""
+    names = [str(c) for c in table]
+    rows = table.head(n).itertuples(index=False, name=None)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
 def judged(cohort: pd.DataFrame, config: Config) -> tuple[dict[str, Reference], pd.DataFrame]:
     """Where the data set lies, and the scans that stand out from it.
 
@@ -106,7 +113,9 @@ def judged(cohort: pd.DataFrame, config: Config) -> tuple[dict[str, Reference], 
     outliers : DataFrame
         scan_id, page, measure, value, z, light; the worst first.
     """
-    found = references(cohort.to_dict("records"))
+    keys = [m.key for m in MEASURES]
+    values = cohort[keys].itertuples(index=False, name=None)
+    found = references(dict(zip(keys, row, strict=True)) for row in values)
     rows = []
     for measure in MEASURES:
         reference = found.get(measure.key)

@@ -55,28 +55,33 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
         "title": f"Quality of {dataset}",
         "dataset": dataset,
         "synthetic": config.datasets[dataset].synthetic is not None,
-        "n_scans": len(cohort),
-        "n_people": cohort["participant_id"].nunique(),
-        "n_ok": int((cohort["status"] == "ok").sum()),
-        "n_standing_out": outliers.loc[outliers["status"] == "ok", "scan_id"].nunique(),
         "pages": config.quality.pages,
         "outlier_z": config.quality.outlier_z,
         "max_rows": MAX_ROWS,
         "light_names": LIGHTS,
         "flow": people.flow(cohort),
-        "exclusions": [_linked(config, dataset, r) for r in lost.head(MAX_ROWS).to_dict("records")],
-        "n_exclusions": len(lost),
-        "outliers": [
-            _outlier(config, dataset, r) for r in outliers.head(MAX_ROWS).to_dict("records")
-        ],
-        "n_outliers": len(outliers),
+        "exclusions": [_linked(config, dataset, r) for r in people.head(lost, MAX_ROWS)],
+        "outliers": [_outlier(config, dataset, r) for r in people.head(outliers, MAX_ROWS)],
         "distributions": distributions(config, cohort, found),
         "differences": difference_rows(cohort, names),
         "groups": names,
-        **motion_context(motion_in_fc(config, dataset, cohort)),
         "freedom": freedom(cohort),
+        **_numbers(cohort, lost, outliers),
+        **motion_context(motion_in_fc(config, dataset, cohort)),
     }
     return render("dataset.html.jinja", context)
+
+
+def _numbers(cohort: pd.DataFrame, lost: pd.DataFrame, outliers: pd.DataFrame) -> dict[str, int]:
+    """How many scans and people, lost ones and outliers."""
+    return {
+        "n_scans": len(cohort),
+        "n_people": cohort["participant_id"].nunique(),
+        "n_ok": int((cohort["status"] == "ok").sum()),
+        "n_standing_out": outliers.loc[outliers["status"] == "ok", "scan_id"].nunique(),
+        "n_exclusions": len(lost),
+        "n_outliers": len(outliers),
+    }
 
 
 def _linked(config: Config, dataset: str, row: dict[str, Any]) -> dict[str, Any]:

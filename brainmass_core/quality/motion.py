@@ -72,7 +72,7 @@ def motion_in_fc(config: Config, dataset: str, cohort: pd.DataFrame) -> MotionIn
     length = edge_lengths(xyz) if np.isfinite(xyz).all() else None
     distance = sums.distance_dependence(length) if length is not None else None
     left_out = len(people) - len(known)
-    return MotionInFc(sums.qc_fc(), list(table), length, distance, left_out)
+    return MotionInFc(sums.qc_fc(), [str(c) for c in table], length, distance, left_out)
 
 
 def _covariates(people: pd.DataFrame) -> pd.DataFrame:
