@@ -109,6 +109,11 @@ def test_gain_is_no_motion(run):
     assert phantom.sphere_rms(found).max() < 1e-3
 
 
+def test_noise_alone_moves_a_still_head_by_less_than_a_thirtieth_of_a_millimetre():
+    found, _ = estimate_motion(phantom.scanned(np.repeat(np.eye(4)[None], 10, 0)), phantom.AFFINE)
+    assert 0 < displacement(found).mean() < 1 / 30
+
+
 def test_peak_memory_does_not_grow_with_the_run(run):
     reference = reference_volume(run, phantom.AFFINE)
     volume = run[..., 0].nbytes
