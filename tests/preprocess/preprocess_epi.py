@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from nibabel.affines import apply_affine
 from nilearn import datasets
-from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
+from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, zoom
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.preprocess.grids import Volume
@@ -21,7 +21,9 @@ CENTRE = np.array([0.0, -18.0, 10.0])  # of the template's brain
 AIR = np.array([[0.0, 40.0, -28.0], [-46.0, -22.0, -30.0], [46.0, -22.0, -30.0]])
 STRENGTH = np.array([120.0, -60.0, -70.0])  # Hz near sinus and ears
 WIDTH = np.array([16.0, 13.0, 13.0])  # mm
+STEP = 22.0 * 14 / 74  # mm between the nodes of the bending
 EPI_SHAPE = (64, 64, 38)
+READOUT = 0.04  # s
 
 
 @lru_cache(maxsize=1)
@@ -41,6 +43,7 @@ def maps() -> dict[str, np.ndarray]:
     epi = 1.0 * grey + 0.82 * white + 1.25 * fluid + 0.15 * scalp + 0.4 * near
     gre = 0.9 * grey + 1.0 * white + 0.8 * fluid + 0.9 * scalp
     found = {"t1w": t1w, "epi": epi, "gre": gre, "brain": brain.astype(np.float32)}
+    found |= {"grey": grey, "white": white, "fluid": fluid}
     return found | {"to_voxel": np.linalg.inv(template.affine)}
 
 
@@ -51,6 +54,16 @@ def rigid(mm: tuple[float, ...], degrees: tuple[float, ...]) -> np.ndarray:
     return matrix
 
 
+@lru_cache(maxsize=8)
+def shape_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Size (3, 3) and bending (3, x, y, z) in mm of a head."""
+    rng = np.random.default_rng(seed)
+    size = np.diag(rng.uniform(0.94, 1.06, 3)) + rng.normal(0, 0.01, (3, 3))
+    nodes = gaussian_filter(rng.standard_normal((3, 15, 15, 15)), (0, 0.8, 0.8, 0.8))
+    nodes = np.stack([zoom(n, 5, order=3, mode="nearest") for n in nodes])
+    return size, nodes * (3.0 / np.sqrt(3) / nodes.std())
+
+
 @dataclass(frozen=True)
 class Head:
     """A person: the template, sized and bent by 3 mm (RMS) at random."""
@@ -58,12 +71,9 @@ class Head:
     seed: int
 
     def to_template(self, points: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng(self.seed)
-        size = np.diag(rng.uniform(0.94, 1.06, 3)) + rng.normal(0, 0.01, (3, 3))
-        nodes = gaussian_filter(rng.standard_normal((3, 15, 15, 15)), (0, 0.8, 0.8, 0.8))
-        nodes *= 3.0 / np.sqrt(3) / nodes.std()
-        lattice = ((points + 150.0) / 22.0).T
-        bent = [map_coordinates(n, lattice, order=3, mode="nearest") for n in nodes]
+        size, nodes = shape_of(self.seed)
+        lattice = ((points + 150.0) / STEP).T
+        bent = [map_coordinates(n, lattice, order=1, mode="nearest") for n in nodes]
         return points @ size.T + np.stack(bent, axis=-1) + CENTRE
 
     def value(self, name: str, points: np.ndarray) -> np.ndarray:
@@ -72,13 +82,30 @@ class Head:
 
     def t1w(self, size: float = 1.0, noise: float = 0.03) -> Volume:
         shape = tuple(int(n / size) for n in (196, 232, 196))
-        affine = np.diag([size, size, size, 1.0])
-        affine[:3, 3] = -size * (np.array(shape) - 1) / 2
+        affine = centred(size, shape)
         points = Volume(np.empty(shape), affine).points()
         rng = np.random.default_rng([self.seed, 1])
         data = self.value("t1w", points) * (1 + 0.002 * points[:, 0] + 0.001 * points[:, 1])
         data = np.hypot(data + rng.normal(0, noise, len(data)), rng.normal(0, noise, len(data)))
         return Volume((300 * data).reshape(shape).astype(np.float32), affine)
+
+    def tissue(self, grid: Volume) -> np.ndarray:
+        """True labels on the grid of a T1w."""
+        points = grid.points()
+        shares = np.stack([self.value(n, points) for n in ("grey", "white", "fluid")], axis=-1)
+        labels = np.where(shares.sum(axis=-1) > 0.5, shares.argmax(axis=-1) + 1, 0)
+        return labels.reshape(grid.data.shape).astype(np.uint8)
+
+    def brain_points(self) -> np.ndarray:
+        """Points (n, 3) of the brain, 4 mm apart."""
+        points = Volume(np.empty((49, 58, 49)), centred(4.0, (49, 58, 49))).points()
+        return points[self.value("brain", points) > 0.5]
+
+
+def centred(size: float, shape: tuple[int, ...]) -> np.ndarray:
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = -size * (np.array(shape) - 1) / 2
+    return affine
 
 
 def epi_grid(size: float = 3.5, flip: bool = True, shape: tuple = EPI_SHAPE) -> Volume:
@@ -122,7 +149,7 @@ class Session:
     def epi(
         self,
         direction: str | None = None,
-        readout: float = 0.04,
+        readout: float = READOUT,
         grid: Volume | None = None,
         noise: float = 0.01,
         seed: int = 0,
@@ -130,7 +157,7 @@ class Session:
     ) -> Volume:
         """An image, averaged over voxels; distorted if it has a phase-encoding direction."""
         grid = epi_grid() if grid is None else grid
-        inside = (np.arange(3) - 1) / 3
+        inside = (-0.25, 0.25)
         total = np.zeros(grid.data.size)
         index = np.indices(grid.data.shape).reshape(3, -1).T
         for shift in np.array(np.meshgrid(inside, inside, inside)).reshape(3, -1).T:
@@ -138,7 +165,7 @@ class Session:
             gain = np.ones(len(points))
             if direction:
                 points, gain = self.source(points, direction, readout, grid)
-            total += self.value(name, points) * gain / 27
+            total += self.value(name, points) * gain / 8
         rng = np.random.default_rng([self.head.seed, seed])
         slope = 1 + 0.001 * grid.points()[:, 1]
         total = np.hypot(total * slope + rng.normal(0, noise, total.shape), noise)
@@ -152,7 +179,24 @@ class Session:
         size = float(np.linalg.norm(axis))
         step = axis / size * (-1 if direction.endswith("-") else 1)
         found = points.copy()
-        for _ in range(40):
+        for _ in range(15):
             found = points - self.displacement(found, size, readout)[:, None] * step
         ahead, behind = (self.displacement(found + d * step, size, readout) for d in (0.5, -0.5))
         return found, 1 / np.maximum(1 + ahead - behind, 0.2)
+
+    def shown_at(
+        self, points: np.ndarray, direction: str, grid: Volume, readout: float = READOUT
+    ) -> np.ndarray:
+        """Where an EPI shows points (n, 3) of the head: truth of everything together."""
+        axis = grid.affine[:3, "ijk".index(direction[0])]
+        size = float(np.linalg.norm(axis))
+        sign = -1 if direction.endswith("-") else 1
+        there = apply_affine(self.pose, points)
+        return there + self.displacement(there, size, readout)[:, None] * axis / size * sign
+
+
+def rms(found: np.ndarray, truth: np.ndarray) -> float:
+    """RMS distance (mm) of what two transforms make of points 45 mm around the head's centre."""
+    corners = np.array(np.meshgrid(*[[-45, 45]] * 3)).reshape(3, -1).T
+    apart = apply_affine(found, corners) - apply_affine(truth, corners)
+    return float(np.sqrt((apart**2).sum(axis=1).mean()))
