@@ -89,6 +89,14 @@ def test_large_jumps_are_found_from_afar(size):
     assert found.max() < 0.05
 
 
+def test_other_starts_find_the_head_where_the_first_lost_it(monkeypatch):
+    truth = np.array([np.eye(4)] * 4 + [_jump(35.0, seed) for seed in range(2)])
+    seen = _seen_from_rest(truth)
+    assert errors(motion_to_reference(*seen), truth).max() < 0.05
+    monkeypatch.setattr("brainmass_core.preprocess.motion.JUMP", np.inf)
+    assert errors(motion_to_reference(*seen), truth).max() > 1
+
+
 def test_a_head_that_stays_away_after_a_jump_is_followed():
     truth = np.array([np.eye(4)] * 4 + [_jump(10.0, 9)] * 5)
     found, _ = estimate_motion(phantom.scanned(truth), phantom.AFFINE)
