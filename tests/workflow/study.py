@@ -85,6 +85,7 @@ def ready_series_config(folder: Path, n_rois: int = 20, **over: object) -> dict:
                 "protocol": {"n_splits": 3, "n_repeats": 2},
             }
         },
+        "quality": {"pages": "flagged"},
         "finetune": {"n_bootstrap": 200},
         "resources": {"timeseries": {"cpus_per_task": 1}, "pretrain": {"cpus_per_task": 1}},
     } | over

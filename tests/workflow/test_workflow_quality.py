@@ -24,7 +24,7 @@ def test_every_link_from_the_front_page_to_a_scan_leads_somewhere(finished_study
     assert cohort in links(front)
     assert all(page.exists() for page in links(front) + links(cohort))
     scans = list((results / "quality/ready/scans").glob("*.html"))
-    assert len(scans) == 32, "the damaged scan has a page as well"
+    assert "ready_scan001.html" in {page.name for page in scans}, "the damaged scan has a page"
     assert all(cohort in links(page) for page in scans)
 
 
@@ -42,20 +42,22 @@ def test_other_classes_of_a_task_make_the_cohort_page_anew_and_no_scan_page(fini
     assert jobs == {"quality_dataset", "quality"}
 
 
-@pytest.mark.parametrize("whom", ["all", "job"])
-def test_a_killed_run_goes_on(whom, finished_study, ready_series, tmp_path):
-    study.write_config(tmp_path, study.ready_series_config(ready_series))
+def test_a_killed_run_goes_on(finished_study, ready_series, tmp_path):
+    pages = {"quality": {"pages": "all"}}
+    study.write_config(tmp_path, study.ready_series_config(ready_series, **pages))
     results = tmp_path / "results"
 
     def ready() -> bool:
         return len(list(results.glob("work/quality/*/*/*/*.json"))) >= 3
 
-    assert study.kill_when(tmp_path, ready, whom, "quality"), "the run ended before"
+    assert study.kill_when(tmp_path, ready, "all", "quality"), "the run ended before"
     drawn = {p: p.stat().st_mtime_ns for p in results.glob("quality/*/scans/*.html")}
     done = study.snakemake(tmp_path, "--cores", "2", "quality")
     assert done.returncode == 0, done.stderr[-5000:]
-    for page in (finished_study / "results/quality").rglob("*.html"):
-        here = results / "quality" / page.relative_to(finished_study / "results/quality")
-        assert here.read_bytes() == page.read_bytes()
     kept = [p for p, t in drawn.items() if p.stat().st_mtime_ns == t]
     assert len(kept) >= 3, "finished pages are not drawn again"
+    assert len(list(results.glob("quality/ready/scans/*.html"))) == 32
+    for batch in range(2):
+        name = f"quality/ready/{batch}.parquet"
+        ours, theirs = (study.contents(f / "results")[name] for f in (tmp_path, finished_study))
+        assert ours.drop_columns(["page"]) == theirs.drop_columns(["page"])
