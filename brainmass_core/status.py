@@ -17,7 +17,7 @@ from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.tables import config_hash_of, read_table
 
-FLOW = ("preprocess", "timeseries", "connectivity", "pfc")
+FLOW = ("preprocess", "timeseries", "connectivity", "quality", "pfc")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def standings(config: Config) -> list[Standing]:
 def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standing]:
     columns = ["scan_id", "split", "excluded_reason"]
     rows = read_table(paths.scans(dataset), "scans", columns).to_pylist()
+    everybody = {row["scan_id"] for row in rows}
     alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
     yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
     seen = {row["scan_id"] for row in rows if row["split"] != "test"}
@@ -68,7 +69,8 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
             continue
         if stage == "pfc" and config.datasets[dataset].role == "external":
             continue
-        entered = alive & seen if stage == "pfc" else alive
+        # lost scans have a quality page as well, and the page loses none
+        entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)
         entries, current = _entries(config, paths, stage, dataset)
         entries = [e for e in entries if e.scan_id in entered]
         failed = {e.scan_id for e in entries if e.status == "failed"}
@@ -83,7 +85,7 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
             seconds=sum(e.seconds for e in entries),
             current=current,
         )
-        if stage != "pfc":
+        if stage not in ("pfc", "quality"):
             alive = alive - failed - excluded
 
 

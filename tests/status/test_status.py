@@ -46,6 +46,7 @@ def test_entered_is_done_plus_failed_plus_excluded_plus_left(tmp_path):
 def test_a_scan_that_fell_out_does_not_enter_the_next_stage(tmp_path):
     rows = {s.stage: s for s in standings(example(tmp_path))}
     assert rows["timeseries"].entered == 2
+    assert rows["quality"].entered == 5, "a lost scan has a page that says why"
     assert rows["pfc"].entered == 1, "the test participant stays out of the shards"
 
 
