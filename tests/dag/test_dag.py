@@ -83,3 +83,19 @@ def test_without_a_configfile_config_yaml_is_read_and_overridden(tmp_path, monke
     )
     config = Study.load({"pfc": {"drop_rate": 0.1}}, []).config
     assert (config.seed, config.pfc.n_views, config.pfc.drop_rate) == (1, 4, 0.1)
+
+
+def test_a_batch_of_quality_reads_what_judged_it_and_no_other_batch(tmp_path):
+    inputs = study(tmp_path).quality_inputs("raw", "1")
+    stages = ("preprocess", "timeseries", "connectivity")
+    assert all(any(f"/results/{s}/raw/1.parquet" in f for f in inputs) for s in stages)
+    assert all(any(f"/manifest/{s}/raw/1.parquet" in f for f in inputs) for s in stages)
+    assert not any(f.endswith(("/0.parquet", "/2.parquet")) for f in inputs)
+    assert not any("/preprocess/" in f for f in study(tmp_path).quality_inputs("ready", "0"))
+
+
+def test_the_front_page_waits_for_the_cohort_page_of_every_data_set(tmp_path):
+    pages = study(tmp_path).quality_pages()
+    assert len(pages) == 3
+    assert set(pages) <= set(study(tmp_path).report_inputs("index"))
+    assert not set(pages) & set(study(tmp_path).report_inputs("dx"))
