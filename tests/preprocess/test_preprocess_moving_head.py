@@ -90,7 +90,7 @@ def test_large_jumps_are_found_from_afar(size):
 
 
 def test_other_starts_find_the_head_where_the_first_lost_it(monkeypatch):
-    truth = np.array([np.eye(4)] * 4 + [_jump(35.0, seed) for seed in range(2)])
+    truth = np.array([np.eye(4)] * 4 + [_jump(35.0, seed) for seed in (4, 5)])
     seen = _seen_from_rest(truth)
     assert errors(motion_to_reference(*seen), truth).max() < 0.05
     monkeypatch.setattr("brainmass_core.preprocess.motion.JUMP", np.inf)
