@@ -27,6 +27,7 @@ from brainmass_core.quality.inputs import Item
 from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import design_matrix
+from brainmass_core.timeseries.inputs import read_confounds
 
 CARPET_QUALITY = 40  # of WebP: noise is dear, and nobody reads single voxels
 # what a file that is absent, cut off or of another kind raises
@@ -94,7 +95,8 @@ class Sources:
     @cached_property
     def confounds(self) -> pd.DataFrame:
         """Confounds of the run."""
-        return pd.read_csv(self.path("confounds"), sep="\t", na_values=["n/a"])
+        n_volumes = self.item.preprocessed.get("n_volumes") or self.item.scan["n_volumes"]
+        return read_confounds(self.path("confounds"), n_volumes)
 
     @cached_property
     def timeline(self) -> traces.Timeline:
