@@ -15,42 +15,29 @@ from itertools import product
 
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+from scipy.ndimage import binary_dilation, map_coordinates
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanFailed
+from brainmass_core.preprocess.boundary import (
+    FARTHEST,
+    Boundary,
+    boundary_cost,
+    moved_about,
+    refine,
+    white_boundary,
+)
 from brainmass_core.preprocess.grids import Volume, to_isotropic
-from brainmass_core.preprocess.segmentation import GREY, WHITE
 from brainmass_core.preprocess.transforms import Distortion
 
-N_POINTS = 12000  # of the boundary
-FEWEST_POINTS = 1000  # of the boundary inside the BOLD's field of view, else it decides nothing
-REACH = 2.0  # mm to either side of the boundary at which the BOLD is read
-SLOPE = 0.05  # of the cost, per percent of contrast
-FARTHEST = 5.0  # mm from the first estimate
-RADIUS = 50.0  # mm, turns rotations into distances
-COARSE, FINE = 6.0, 3.0  # mm between the points at which mutual information is read
+COARSE, FINE = 8.0, 4.0  # mm between the points at which mutual information is read
 N_BINS = 32
 TILTS = (-30, -15, 0, 15, 30), (-15, 0, 15), (-15, 0, 15)  # degrees about x, y, z
 SHIFTS = (0,), (-15, 0, 15), (-30, -15, 0, 15, 30)  # mm; slabs are cut along z, mostly
 N_STARTS = 4
 DISTINCT = 8.0  # mm between starts
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """Points on the white-matter surface.
-
-    Attributes
-    ----------
-    inner, outer : ndarray (n_points, 3)
-        `REACH` mm inside and outside the surface, T1w mm.
-    """
-
-    inner: np.ndarray
-    outer: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -111,6 +98,8 @@ def _decided(
     boldref: Volume, boundary: Boundary, start: np.ndarray, distortion: Distortion | None
 ) -> Coregistered:
     """The boundary's answer near `start`, if it is one."""
+    if not len(boundary.inner):
+        return Coregistered(start, 1.0, "mutual information")
     before = boundary_cost(boldref, boundary, start, distortion)
     refined = refine(boldref, boundary, start, distortion)
     after = boundary_cost(boldref, boundary, refined, distortion)
@@ -271,104 +260,9 @@ def _uphill(
 ) -> np.ndarray:
     """Follow a score from a pose to its maximum (Powell, six parameters)."""
     found = minimize(
-        lambda p: -score(start @ _moved(p, centre)),
+        lambda p: -score(start @ moved_about(p, centre)),
         np.zeros(6),
         method="Powell",
         options={"xtol": tolerance, "ftol": 1e-5, "maxiter": 10, "direc": 4 * np.eye(6)},
     )
-    return start @ _moved(found.x, centre)
-
-
-def _moved(parameters: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Rigid transform (4, 4) of three shifts in mm and three turns in mm at `RADIUS`."""
-    change = np.eye(4)
-    change[:3, :3] = Rotation.from_rotvec(parameters[3:] / RADIUS).as_matrix()
-    change[:3, 3] = parameters[:3] + centre - change[:3, :3] @ centre
-    return change
-
-
-# The white-matter boundary
-
-
-def white_boundary(t1w: Volume, tissue: np.ndarray) -> Boundary:
-    """Points on the surface of the white matter, with the directions across it.
-
-    The labels say where the surface is to be looked for; it lies where the intensity is half-way
-    between grey and white, which is finer than the labels' voxels (0.12 mm instead of 0.24 mm of
-    error on a phantom).
-
-    Parameters
-    ----------
-    tissue : ndarray (x, y, z) of int
-        On the grid of `t1w`.
-    """
-    levels = [t1w.data[tissue == k].mean() if (tissue == k).any() else 0.0 for k in (GREY, WHITE)]
-    span = levels[1] - levels[0] or 1.0
-    share = np.clip((t1w.data.astype(np.float32) - levels[0]) / span, -0.2, 1.2)
-    share = gaussian_filter(share, 0.5)
-    gradient = np.stack(np.gradient(share), axis=-1)
-    steep = np.linalg.norm(gradient, axis=-1)
-    edge = np.abs(gaussian_filter((tissue == WHITE).astype(np.float32), 0.7) - 0.5) < 0.25
-    voxels = np.argwhere(edge & (steep > 0.1) & (np.abs(share - 0.5) < 0.3))
-    if len(voxels) > N_POINTS:
-        keep = np.random.default_rng(0).choice(len(voxels), N_POINTS, replace=False)
-        voxels = voxels[np.sort(keep)]
-    at = tuple(voxels.T)
-    # one Newton step puts the point onto the surface
-    surface = voxels + gradient[at] * ((0.5 - share[at]) / steep[at] ** 2)[:, None]
-    normal = -gradient[at] @ np.linalg.inv(t1w.affine[:3, :3])
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)  # from white matter outwards
-    points = apply_affine(t1w.affine, surface)
-    return Boundary(points - REACH * normal, points + REACH * normal)
-
-
-def boundary_cost(
-    boldref: Volume,
-    boundary: Boundary,
-    t1w_to_boldref: np.ndarray,
-    distortion: Distortion | None = None,
-) -> float:
-    """Mean over the boundary of ``1 - tanh(slope * contrast)``, 1 where nothing is seen.
-
-    Contrast is 100 (outer - inner) / mean of both: in T2*-weighted images grey matter is brighter.
-    Only points inside the field of view count, so that costs of slabs and of whole heads compare;
-    where there is no signal, there is no contrast.
-    """
-    values = []
-    for points in (boundary.inner, boundary.outer):
-        there = apply_affine(t1w_to_boldref, points)
-        values.append(
-            _read(boldref, there if distortion is None else distortion.to_distorted(there))
-        )
-    (inner, seen_inner), (outer, seen_outer) = values
-    seen = seen_inner & seen_outer
-    if seen.sum() < FEWEST_POINTS:
-        return 1.0
-    middle = (inner + outer) / 2
-    bright = seen & (middle > 0.1 * np.percentile(boldref.data, 98))
-    contrast = np.where(bright, 100 * (outer - inner) / np.maximum(middle, 1e-6), 0)
-    return float(np.mean(1 - np.tanh(SLOPE * contrast[seen])))
-
-
-def _read(image: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    voxels = apply_affine(np.linalg.inv(image.affine), points).T
-    limit = np.array(image.data.shape)[:, None] - 1
-    seen = ((voxels >= 0) & (voxels <= limit)).all(axis=0)
-    return map_coordinates(image.data, voxels, order=1, mode="nearest"), seen
-
-
-def refine(
-    boldref: Volume, boundary: Boundary, start: np.ndarray, distortion: Distortion | None = None
-) -> np.ndarray:
-    """Move `start` (4, 4) to the smallest boundary cost nearby (Powell, six parameters)."""
-    if not len(boundary.inner):
-        return start
-    centre = apply_affine(start, (boundary.inner + boundary.outer).mean(axis=0) / 2)
-    found = minimize(
-        lambda p: boundary_cost(boldref, boundary, _moved(p, centre) @ start, distortion),
-        np.zeros(6),
-        method="Powell",
-        bounds=[(-FARTHEST, FARTHEST)] * 6,
-        options={"xtol": 0.01, "ftol": 1e-6, "maxiter": 12},
-    )
-    return _moved(found.x, centre) @ start
+    return start @ moved_about(found.x, centre)

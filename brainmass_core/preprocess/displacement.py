@@ -83,10 +83,8 @@ class Unwarped:
 
 def unwarped(image: np.ndarray, v: np.ndarray, axis: int, factor: float = 1.0) -> Unwarped:
     """Take a displacement of ``factor * v`` voxels along `axis` out of an image (x, y, z)."""
-    grid = list(np.indices(image.shape, dtype=np.float32))
-    grid[axis] = grid[axis] + factor * v
-    at = map_coordinates(image, grid, order=1, mode="nearest")
-    slope = map_coordinates(np.gradient(image, axis=axis), grid, order=1, mode="nearest")
+    at = _moved(image, factor * v, axis)
+    slope = _moved(np.gradient(image, axis=axis), factor * v, axis)
     jacobian = np.clip(1 + factor * np.gradient(v, axis=axis), 0.2, 3.0)
     return Unwarped(
         (at * jacobian).ravel(), (factor * slope * jacobian).ravel(), (factor * at).ravel()
@@ -200,12 +198,14 @@ def towards_image(
             shared = np.maximum(mean(now * right) - middle * level, 0)
             residual = (now - middle - shared / spread * (right - level)) / np.sqrt(variance)
             weight = trust * shared**2 / (variance * spread) / (1 + (residual / OUTLYING) ** 2)
-            parts = (residual, change / np.sqrt(variance), np.zeros(v.shape), weight)
-            v = v + newton_step(*(x.ravel() for x in parts), v, penalty, by)
+            steepness = (change / np.sqrt(variance)).ravel()
+            flat = (residual.ravel(), steepness, np.zeros(v.size), weight.ravel())
+            v = v + newton_step(*flat, v, penalty, by)
     return v
 
 
 def _moved(image: np.ndarray, v: np.ndarray, axis: int) -> np.ndarray:
-    grid = list(np.indices(image.shape, dtype=np.float32))
-    grid[axis] = grid[axis] + v
+    """The image (x, y, z) read `v` voxels further along `axis`."""
+    grid = np.indices(image.shape, dtype=np.float32)
+    grid[axis] += v
     return map_coordinates(image, grid, order=1, mode="nearest")

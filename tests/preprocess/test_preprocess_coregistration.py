@@ -11,14 +11,12 @@ from nibabel.affines import apply_affine
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanFailed
+from brainmass_core.preprocess.boundary import boundary_cost, refine, white_boundary
 from brainmass_core.preprocess.coregistration import (
     Coregistered,
-    boundary_cost,
     coregister,
-    refine,
     refuse_coregistration,
     rigid_near,
-    white_boundary,
 )
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.segmentation import labels_of
@@ -88,14 +86,15 @@ def test_coregistration_from_estimated_tissues_errs_by_less_than_a_quarter_of_a_
 def test_the_boundary_cost_tells_wrong_registrations_from_right_ones():
     boundary = white_boundary(*anatomy(1))
     limit = Preprocess().max_coregistration_cost
-    assert boundary_cost(boldref(), boundary, POSE) < limit - 0.15
+    right = boundary_cost(boldref(), boundary, POSE)
+    assert right < limit - 0.2
     rng = np.random.default_rng(0)
-    for _ in range(6):
+    for _ in range(3):
         mm, degrees = (x / np.linalg.norm(x) for x in rng.normal(size=(2, 3)))
         wrong = phantom.rigid(tuple(15 * mm), tuple(10 * degrees)) @ POSE
         assert boundary_cost(boldref(), boundary, wrong) > limit
-        again = refine(boldref(), boundary, wrong)  # nor is the truth within its reach
-        assert boundary_cost(boldref(), boundary, again) > limit - 0.05
+        again = refine(boldref(), boundary, wrong)  # the truth is out of its reach
+        assert boundary_cost(boldref(), boundary, again) > right + 0.2
 
 
 def test_what_the_cost_refuses_fails_with_its_numbers():
