@@ -11,7 +11,7 @@ import numpy as np
 from brainmass_core.config import Config
 
 MAD_TO_SD = 1.4826  # of a normal distribution
-LEAST_REFERENCE = 10  # scans below which a median and a spread say nothing
+LEAST_REFERENCE = 20  # scans below which a median and a spread say nothing
 LEAST_SPREAD = 1e-9
 Light = Literal["bad", "odd", "good", "none"]
 

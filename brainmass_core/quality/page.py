@@ -78,7 +78,6 @@ def headline(fate: dict[str, Any]) -> str:
 def facts(item: Item) -> list[tuple[str, str]]:
     """Who, what and how, for the header; only what is known."""
     scan, done, series = item.scan, item.preprocessed, item.series
-    engines = ", ".join(f"{k}: {v}" for k, v in done.get("engines") or [])
     known: list[tuple[str, Any]] = [
         ("Participant", scan["participant_id"]),
         ("Session", scan["session"]),
@@ -90,12 +89,24 @@ def facts(item: Item) -> list[tuple[str, str]]:
         ("Non-steady-state volumes dropped", done.get("n_dummy_volumes")),
         ("Slice timing", done.get("slice_timing")),
         ("Distortion", done.get("distortion")),
-        ("Engines", engines),
+        ("Engines", engines_text(done.get("engines") or [])),
         ("Atlas", series.get("atlas")),
         ("Space", series.get("space")),
         *_denoising(series),
     ]
     return [(k, str(v)) for k, v in known if v is not None and v != ""]
+
+
+def engines_text(engines: list[tuple[str, str]]) -> str:
+    """The programs that did the steps: the most common one, and the steps of the others."""
+    names = [program for _, program in engines]
+    if not names:
+        return ""
+    common = max(dict.fromkeys(names), key=names.count)
+    others = [
+        f"{step.replace('_', ' ')}: {program}" for step, program in engines if program != common
+    ]
+    return "; ".join([common, *others])
 
 
 def _denoising(series: dict[str, Any]) -> list[tuple[str, Any]]:

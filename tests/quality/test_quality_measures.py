@@ -57,7 +57,7 @@ def test_a_light_goes_by_the_threshold_first_and_by_the_bad_side_only(
     assert light(measure, value, config, reference) == expected
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=10, max_size=50))
+@given(st.lists(st.floats(-1e6, 1e6), min_size=20, max_size=60))
 def test_the_robust_spread_is_scipys(values):
     found = reference_of(values)
     spread = stats.median_abs_deviation(values, scale=1.0) * 1.4826
@@ -69,7 +69,8 @@ def test_the_robust_spread_is_scipys(values):
 
 
 def test_few_scans_or_equal_ones_are_no_reference():
-    assert reference_of([1.0, 2.0, 3.0]) is None
+    assert reference_of([0.1 * i for i in range(19)]) is None
+    assert reference_of([0.1 * i for i in range(20)]) is not None
     assert reference_of([2.0] * 50) is None
     assert reference_of([None, float("nan")] * 50) is None
 

@@ -9,6 +9,7 @@ from quality_study import BROKEN, LISTED, MOVED, N_VOLUMES, OK, write_raw_study
 from brainmass_core.paths import Paths
 from brainmass_core.quality import run, stage
 from brainmass_core.quality.inputs import list_items
+from brainmass_core.quality.page import engines_text
 from brainmass_core.quality.sections import SECTIONS, Sources, cleaned
 from brainmass_core.tables import TableError, read_table
 from brainmass_core.timeseries.denoise import clean
@@ -51,6 +52,12 @@ def test_a_lost_scan_says_why_what_to_do_and_what_was_measured(scan_pages):
     assert "0.900 mm" in scan_pages[MOVED]
     assert not sections(scan_pages[MOVED]) & PICTURES
     assert scan_pages[MOVED].count("did not get far enough") == 8
+
+
+def test_engines_are_named_once_and_the_odd_ones_by_step():
+    steps = [("motion", "embedded"), ("brain_extraction", "fsl"), ("normalisation", "embedded")]
+    assert engines_text(steps) == "embedded; brain extraction: fsl"
+    assert engines_text([]) == ""
 
 
 def test_text_from_elsewhere_is_escaped(scan_pages):
