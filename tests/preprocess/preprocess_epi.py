@@ -179,7 +179,7 @@ class Session:
         size = float(np.linalg.norm(axis))
         step = axis / size * (-1 if direction.endswith("-") else 1)
         found = points.copy()
-        for _ in range(15):
+        for _ in range(9):  # an error shrinks to 0.45 of itself
             found = points - self.displacement(found, size, readout)[:, None] * step
         ahead, behind = (self.displacement(found + d * step, size, readout) for d in (0.5, -0.5))
         return found, 1 / np.maximum(1 + ahead - behind, 0.2)

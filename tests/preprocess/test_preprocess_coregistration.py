@@ -60,11 +60,14 @@ def test_sessions_60_mm_and_15_degrees_apart_are_brought_together():
     assert found.cost < 0.7
 
 
-@pytest.mark.parametrize(("first", "last"), [(11, 38), (4, 26)], ids=["top", "bottom"])
-def test_a_slab_of_the_brain_is_enough(first, last):
+@pytest.mark.parametrize("side", ["top", "bottom"])
+def test_sixty_percent_of_the_brain_are_enough(side):
     brain = epi_brain(boldref(), "run")
+    below = np.cumsum(brain.sum(axis=(0, 1))) / brain.sum()
+    cut = int(np.searchsorted(below, 0.4 if side == "top" else 0.6))
+    first, last = (cut, brain.shape[2]) if side == "top" else (0, cut)
     bold, mask = slab(boldref(), first, last), brain[:, :, first:last]
-    assert mask.sum() < 0.85 * brain.sum()
+    assert 0.5 < mask.sum() / brain.sum() < 0.65
     found = coregister(bold, mask, *anatomy(1))
     assert phantom.rms(found.t1w_to_boldref, POSE) < 0.5
     assert found.cost < 0.75  # costs of slabs compare with those of whole heads
@@ -121,7 +124,7 @@ def test_without_contrast_at_the_boundary_mutual_information_stays():
     flat = np.where(tissue > 0, 200, t1w.data).astype(np.float32)
     found = coregister(bold, epi_brain(bold, "run"), Volume(flat, t1w.affine), tissue)
     assert found.method == "mutual information"
-    assert found.cost == 1.0
+    assert found.cost > 0.95
     assert phantom.rms(found.t1w_to_boldref, POSE) < 4.0  # the brain's outline alone
 
 
