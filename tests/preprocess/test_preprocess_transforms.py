@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine
@@ -9,10 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.transforms import (
+    Distortion,
     Normalisation,
     ScanTransforms,
     load_transforms,
     save_affine,
+    save_distortion,
     save_motion,
     save_normalisation,
 )
@@ -100,3 +104,31 @@ def test_damaged_transforms_fail_the_scan_and_say_what_to_run(tmp_path, transfor
     with pytest.raises(ScanFailed) as caught:
         load_transforms(tmp_path, OUTPUTS)
     assert "preprocess" in caught.value.remedy
+
+
+@pytest.fixture
+def with_distortion(tmp_path, transforms) -> ScanTransforms:
+    shift = 5 * np.cos(np.indices((20, 24, 16)).sum(axis=0) / 8).astype(np.float32)
+    affine = np.diag([6.0, 6, 6, 1])
+    affine[:3, 3] = [-57, -69, -45]
+    distortion = Distortion(shift, affine, np.array([0.0, 1.0, 0.0]))
+    write(tmp_path, transforms)
+    save_distortion(tmp_path / "a/d.npz", distortion)
+    return replace(transforms, distortion=distortion)
+
+
+def test_a_distortion_is_read_where_the_table_names_one(tmp_path, with_distortion, points):
+    found = load_transforms(tmp_path, OUTPUTS | {"distortion": "a/d.npz"})
+    expected = with_distortion.template_to_boldref(points)
+    np.testing.assert_allclose(found.template_to_boldref(points), expected, atol=0.03)
+    without = load_transforms(tmp_path, OUTPUTS)
+    assert without.distortion is None
+    moved = expected - without.template_to_boldref(points)
+    assert np.abs(moved[:, 1]).max() > 2
+    np.testing.assert_allclose(moved[:, [0, 2]], 0, atol=0.02)
+
+
+def test_a_missing_distortion_fails_the_scan(tmp_path, with_distortion):
+    (tmp_path / "a/d.npz").unlink()
+    with pytest.raises(ScanFailed, match=r"d\.npz"):
+        load_transforms(tmp_path, OUTPUTS | {"distortion": "a/d.npz"})
