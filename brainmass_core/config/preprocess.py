@@ -102,7 +102,11 @@ class Preprocess(Strict):
         0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
     )
     min_t1w_coverage: float = Field(
-        0.95, ge=0, le=1, description="Least share of the template's brain that the T1w shows."
+        0.97,
+        ge=0,
+        le=1,
+        description="Least share of the template's brain that lies 4 mm or more inside the T1w's "
+        "field of view; less means that the brain is cut off.",
     )
     min_brain_volume: float = Field(
         600.0, ge=0, description="Smallest plausible brain (ml, with its fluid)."

@@ -44,6 +44,7 @@ from brainmass_core.tables import atomic_path
 log = logging.getLogger(__name__)
 METHOD = 2  # raised whenever the same settings give other derivatives
 MARGIN = 10.0  # mm of head kept around the brain in the derivative, for coregistration and QC
+LEVEL = float(np.nextafter(np.float32(1 / 255), np.float32(0)))  # so that 255 levels are <= 1
 NAMES = {
     "normalisation": "from-template_to-T1w_mode-points_xfm.npz",
     "t1w_preproc": "desc-preproc_T1w.nii.gz",
@@ -74,7 +75,7 @@ class Anatomy:
     template_correlation : float
         Of the intensities of T1w and template inside the brain.
     t1w_coverage : float
-        Share of the template's brain that the T1w shows.
+        Share of the template's brain well inside the T1w's field of view.
     brain_volume : float
         ml.
     files : dict
@@ -233,7 +234,7 @@ def _write(start: Path, found: Structure, full: bool) -> dict[str, Path]:
         save("t1w_mask", found.mask.astype(np.uint8))
         for k, name in enumerate(("csf_probseg", "grey_probseg", "white_probseg")):
             levels = np.rint(255 * np.clip(found.posteriors[..., k], 0, 1))
-            save(name, levels.astype(np.uint8), 1 / 255)
+            save(name, levels.astype(np.uint8), LEVEL)
     return files
 
 
@@ -246,8 +247,8 @@ def check_anatomy(anatomy: Anatomy, settings: Preprocess, path: str | None) -> N
     )
     if not anatomy.t1w_coverage >= settings.min_t1w_coverage:
         raise ScanFailed(
-            f"{path}: part of the brain lies outside the T1w's field of view: {numbers}; expected "
-            f"to see at least preprocess.min_t1w_coverage {settings.min_t1w_coverage:g} of it",
+            f"{path}: the brain is cut off where the T1w ends: {numbers}; expected a share of at "
+            f"least preprocess.min_t1w_coverage {settings.min_t1w_coverage:g}",
             "anatomical",
             "look at the T1w: is the whole brain in it? If only parts that you do not need are "
             "missing, lower preprocess.min_t1w_coverage",

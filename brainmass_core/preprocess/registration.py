@@ -37,7 +37,7 @@ LOOSE = 6.0  # mm around the affine mask: what is kept of the head before SyN
 LEAST_BRAIN = 1e5  # mm³, a tenth of a small brain
 SYN: dict[str, dict[str, Any]] = {
     "syn_fast": {"reg_iterations": (40, 20, 0)},
-    "syn": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 70, 20, 0)},
+    "syn": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 70, 20, 3)},
 }
 MOST_STEPS, CLOSE = 30, 0.02  # of the inversion, and mm at which it is good enough
 

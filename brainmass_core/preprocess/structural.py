@@ -31,6 +31,8 @@ from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.template import Template
 from brainmass_core.preprocess.transforms import Normalisation
 
+WITHIN = 4.0  # mm from the end of the image that do not count: skin and bone are thicker
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -48,7 +50,7 @@ class Structure:
     template_correlation : float
         Correlation of intensities inside the template's mask.
     t1w_coverage : float
-        Share of the template's brain that the T1w shows.
+        Share of the template's brain well inside the T1w's field of view.
     brain_volume : float
         ml.
     """
@@ -115,7 +117,7 @@ def estimate(raw: Volume, template: Template, settings: Preprocess, steps: Steps
         posteriors=segmented.posteriors,
         normalisation=found,
         template_correlation=template_correlation(t1w, template, found),
-        t1w_coverage=coverage(raw, whole, template, found),
+        t1w_coverage=coverage(raw, template, found),
         brain_volume=float(segmented.mask.sum() * head.voxel_size.prod() / 1e3),
     )
 
@@ -177,18 +179,25 @@ def embedded_segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> 
         raise ScanFailed(str(error), "segmentation", "look at the T1w with a viewer") from None
 
 
-def coverage(raw: Volume, whole: Volume, template: Template, found: Normalisation) -> float:
-    """Share of the template's brain that the T1w shows: inside its field of view, and not blank.
+def coverage(raw: Volume, template: Template, found: Normalisation) -> float:
+    """Share of the template's brain that lies well inside the T1w's field of view.
+
+    A registration squeezes the template's brain into what there is of a brain that was cut off.
+    But then that brain ends where the image does, while a whole one has bone and skin around it:
+    hence the margin. Blank slices at the ends of an image do not count as seen.
 
     Parameters
     ----------
-    raw, whole : Volume
-        As scanned, and on the RAS grid; voxels of exactly 0 are blank (cut off or masked).
+    raw : Volume (x, y, z)
+        The T1w as it was scanned.
     """
     points = found.template_to_t1w(template.brain.points()[template.mask.ravel()])
     voxels = apply_affine(np.linalg.inv(raw.affine), points)
-    seen = ((voxels >= -0.5) & (voxels <= np.array(raw.data.shape) - 0.5)).all(axis=1)
-    return float((seen & (whole.at(points) != 0)).mean())
+    shown = [np.flatnonzero((raw.data != 0).any(axis=a)) for a in ((1, 2), (0, 2), (0, 1))]
+    low, high = (np.array([axis[end] for axis in shown]) for end in (0, -1))
+    margin = WITHIN / raw.voxel_size
+    inside = (voxels >= low - 0.5 + margin) & (voxels <= high + 0.5 - margin)
+    return float(inside.all(axis=1).mean())
 
 
 def _chosen(step: str, settings: Preprocess) -> Callable | None:
