@@ -25,8 +25,6 @@ from brainmass_core.tables import atomic_path
 FIELD_STEP = 4.0  # mm; SyN fields are smooth, so 4 mm nodes and cubic splines lose < 0.05 mm
 FIELD_LEVEL = 0.01  # mm, to which displacements are rounded in files
 INVERSION_STEPS = 30  # an error shrinks to 0.4 of itself, to 0.8 where the field is steep
-    30  # an error shrinks to 0.4 of itself where the field is flat, 0.8 at steep places
-)
 
 
 @dataclass(frozen=True)
