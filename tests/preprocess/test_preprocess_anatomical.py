@@ -333,7 +333,7 @@ def defaced(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("harm", ["none", "defaced", "stripped"])
+@pytest.mark.parametrize("harm", ["defaced", "stripped"])
 def test_a_defaced_or_skull_stripped_head_is_found_like_a_whole_one(harm, tmp_path, monkeypatch):
     data, affine = head()
     if harm == "defaced":
@@ -370,13 +370,12 @@ def test_what_does_not_look_like_a_t1w_is_refused(harm, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("move", ["tilt", "shift", "shear", "oblique and permuted"])
+@pytest.mark.parametrize("move", ["tilt and shift", "shear", "oblique and permuted"])
 def test_the_pose_of_the_head_does_not_matter(move, tmp_path, monkeypatch):
     data, affine = head()
     world = np.eye(4)
-    if move == "tilt":
+    if move == "tilt and shift":
         world[:3, :3] = Rotation.from_euler("x", 25, degrees=True).as_matrix()
-    elif move == "shift":
         world[:3, 3] = [60, -60, 60]
     elif move == "shear":
         world[0, 2] = 0.15
