@@ -20,10 +20,10 @@ LEVELS = (3.0, 2.0, 1.2, 0.7)  # voxels of smoothing, coarse to fine
 ITERATIONS = 6  # per level
 CG_STEPS = 60
 LARGEST_STEP = 1.0  # voxels per iteration
-# of roughness; measured on a phantom: 0.3 leaves 0.16 of the displacement, 0.1 0.76, 3 0.23
+# of roughness; chosen on one phantom head: 0.3 leaves 0.16 of the displacement, 0.1 0.76, 3 0.23
 PENALTY = 0.3
-# without a fieldmap; on a phantom 3, 6 and 10 leave 0.67, 0.65 and 0.66 of the displacement; on a
-# real head 6 moves the brain by 0.8 mm, 3 by 1.1 mm, with patches where no air is near
+# without a fieldmap; chosen on one phantom head, where 3, 6 and 10 leave 0.67, 0.65 and 0.66 of the
+# error; on a real head 6 moves the brain by 0.8 mm, 3 by 1.1 mm, with patches where no air is near
 MODEL_PENALTY = 6.0
 WINDOW = 5.0  # mm, standard deviation of the neighbourhood in which contrast is fitted
 OUTLYING = 3.0  # standard deviations of that neighbourhood
