@@ -87,6 +87,7 @@ PREPROCESS = pa.schema(
         ("t1w_coverage", pa.float64()),
         ("brain_volume", pa.float64()),
         ("coregistration_cost", pa.float64()),
+        ("coregistration_sharpness", pa.float64()),
     ]
 )
 QUALITY = pa.schema(
@@ -112,6 +113,7 @@ QUALITY = pa.schema(
             "mask_dice",
             "template_correlation",
             "coregistration_cost",
+            "coregistration_sharpness",
             "n_timepoints",
             "residual_dof",
             "min_coverage",

@@ -121,6 +121,15 @@ class Preprocess(Strict):
         "15 mm off at 1.0 and more, a real BOLD with T1w of others at 0.93 and more; phantoms of "
         "two persons, which share their folds, at 0.80 and more, so not all of them are caught.",
     )
+    min_coregistration_sharpness: float | None = Field(
+        0.1,
+        ge=0,
+        description="Runs fail where the boundary cost rises by less than this, on average, when "
+        "the T1w is shifted by 4 mm: nothing holds it where it is. It tells a T1w of somebody "
+        "else: measured at 0.17 to 0.27 with one's own, at 0.04 to 0.07 with another's (demo heads "
+        "and one real BOLD); at 0.21 and at most 0.14 on phantoms of the tests. BOLD voxels of 6 mm "
+        "reach 0.08 only: lower it, or leave it empty, for voxels above 4 mm.",
+    )
     derivatives: Literal["full", "minimal"] = Field(
         "full",
         description="`full`: BIDS derivatives with sidecars, tissue maps and pictures; `minimal`: "

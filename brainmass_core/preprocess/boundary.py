@@ -23,6 +23,7 @@ FEWEST_POINTS = 1000  # inside the BOLD's field of view, else the boundary decid
 REACH = 2.0  # mm to either side of the boundary at which the BOLD is read
 SLOPE = 0.05  # of the cost, per percent of contrast
 FARTHEST = 5.0  # mm from the first estimate
+SHIFT = 4.0  # mm, about the thickness of the cortex and more
 LOCAL = 12.0  # mm, standard deviation of the neighbourhood that says how bright a tissue is
 RADIUS = 50.0  # mm, turns rotations into distances
 
@@ -113,6 +114,27 @@ def boundary_cost(
     bright = seen & (middle > 0.1 * np.percentile(boldref.data, 98))
     contrast = np.where(bright, 100 * (outer - inner) / np.maximum(middle, 1e-6), 0)
     return float(np.mean(1 - np.tanh(SLOPE * contrast[seen])))
+
+
+def sharpness(
+    boldref: Volume,
+    boundary: Boundary,
+    t1w_to_boldref: np.ndarray,
+    distortion: Distortion | None = None,
+) -> float:
+    """Mean rise of the boundary cost when the boundary is shifted by `SHIFT` mm along each axis.
+
+    A T1w of another head finds some minimum of the cost, but a shallow one.
+    """
+    here = boundary_cost(boldref, boundary, t1w_to_boldref, distortion)
+    rises = []
+    for axis in range(3):
+        for shift in (-SHIFT, SHIFT):
+            moved = np.eye(4)
+            moved[axis, 3] = shift
+            there = boundary_cost(boldref, boundary, moved @ t1w_to_boldref, distortion)
+            rises.append(there - here)
+    return float(np.mean(rises))
 
 
 def _read(image: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

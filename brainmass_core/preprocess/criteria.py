@@ -72,3 +72,16 @@ def refuse_registration(dice: float, settings: Preprocess, path: str) -> None:
             "coregistration",
             "look at T1w and BOLD: the same person, the whole head, the right orientation?",
         )
+
+
+def refuse_stranger(sharpness: float, settings: Preprocess, path: str) -> None:
+    """Raise `ScanFailed` where nothing holds the T1w in its place: it may be somebody else's."""
+    least = settings.min_coregistration_sharpness
+    if least is not None and not sharpness >= least:
+        raise ScanFailed(
+            f"{path}: the coregistration with the T1w is not sharp: the boundary cost rises by "
+            f"{sharpness:.3f} when the T1w is shifted, expected at least "
+            f"preprocess.min_coregistration_sharpness {least:g}",
+            "coregistration",
+            "look at T1w and BOLD: are they of the same person, and both in focus?",
+        )

@@ -8,12 +8,8 @@ import numpy as np
 
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess.anatomical import Anatomy
-from brainmass_core.preprocess.coregistration import (
-    Coregistered,
-    boundary_cost,
-    coregister,
-    white_boundary,
-)
+from brainmass_core.preprocess.boundary import boundary_cost, sharpness, white_boundary
+from brainmass_core.preprocess.coregistration import Coregistered, coregister
 from brainmass_core.preprocess.distortion import coregister_undistorted, estimate_distortion
 from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.fieldmap import find_fieldmap
@@ -34,11 +30,14 @@ class Placement:
     distortion : Distortion or None
     done : str
         What was done about the distortion, in words.
+    sharpness : float
+        How firmly the boundary holds the T1w in its place, see `boundary.sharpness`.
     """
 
     found: Coregistered
     distortion: Distortion | None
     done: str
+    sharpness: float
 
 
 def place(moved: Moved, anatomy: Anatomy, settings: Preprocess) -> Coregistered:
@@ -83,7 +82,10 @@ def undistort(
         scan["total_readout_time"],
     )
     images = (moved.boldref, moved.epi_mask, anatomy.t1w, anatomy.tissue.data)
-    return Placement(coregister_undistorted(*images, found, distortion), distortion, done)
+    last = coregister_undistorted(*images, found, distortion)
+    boundary = white_boundary(anatomy.t1w, anatomy.tissue.data)
+    held = sharpness(moved.boldref, boundary, last.t1w_to_boldref, distortion)
+    return Placement(last, distortion, done, held)
 
 
 def transforms_of(moved: Moved, anatomy: Anatomy, placed: Placement) -> ScanTransforms:

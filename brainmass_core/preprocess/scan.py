@@ -13,7 +13,12 @@ from brainmass_core.config import fingerprint
 from brainmass_core.manifest import ScanFailed, measured_so_far
 from brainmass_core.preprocess.anatomical import MEASURES, Anatomy, anatomy_of, check_anatomy
 from brainmass_core.preprocess.coregistration import Coregistered, refuse_coregistration
-from brainmass_core.preprocess.criteria import refuse_motion, refuse_noise, refuse_registration
+from brainmass_core.preprocess.criteria import (
+    refuse_motion,
+    refuse_noise,
+    refuse_registration,
+    refuse_stranger,
+)
 from brainmass_core.preprocess.derivatives import (
     Item,
     write_bold,
@@ -92,9 +97,11 @@ def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> dict[str, Path
     known |= {
         "distortion": placed.done,
         "coregistration_cost": placed.found.cost,
+        "coregistration_sharpness": placed.sharpness,
         "mask_dice": mask_dice(moved, transforms, settings),
     }
     refuse_coregistration(placed.found, settings, path)
+    refuse_stranger(placed.sharpness, settings, path)
     refuse_registration(known["mask_dice"], settings, path)
 
     with steps.timed("slice_timing"):

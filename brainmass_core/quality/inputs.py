@@ -22,7 +22,7 @@ VOLATILE = {"seconds", "peak_rss", "seconds_per_step", "peak_rss_per_step"}
 FATE = ["scan_id", "status", "reason", "step", "remedy", "log"]
 COPIED = (
     *("max_fd", "mean_rmsd", "std_dvars", "tsnr", "global_correlation", "mask_dice"),
-    *("template_correlation", "coregistration_cost"),
+    *("template_correlation", "coregistration_cost", "coregistration_sharpness"),
 )
 JUDGED = ("preprocess", "timeseries", "connectivity")
 

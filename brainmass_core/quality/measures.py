@@ -85,6 +85,10 @@ MEASURES = (
         *("coregistration_cost", "Boundary cost of BOLD on T1w", "high", ""),
         "preprocess.max_coregistration_cost",
     ),
+    Measure(
+        *("coregistration_sharpness", "Sharpness of that boundary", "low", ""),
+        "preprocess.min_coregistration_sharpness",
+    ),
     Measure("n_timepoints", "Timepoints", "low", "", "preprocess.min_volumes", 0, 1.0, False),
     Measure("residual_dof", "Residual degrees of freedom", "low", "", "", 1, 1.0, False),
     Measure("min_coverage", "Coverage, least covered parcel", "low", "", "timeseries.min_coverage"),

@@ -60,6 +60,7 @@ QUALITY = {
     "mask_dice": "Dice of brain mask and template",
     "template_correlation": "Correlation of T1w and template",
     "coregistration_cost": "Coregistration cost",
+    "coregistration_sharpness": "Coregistration sharpness",
     "n_timepoints": "Timepoints",
     "residual_dof": "Residual degrees of freedom",
     "n_empty_rois": "Empty parcels",

@@ -103,7 +103,12 @@ def raw_bids_config() -> dict:
                 "evaluation_fraction": 0.5,
             }
         },
-        "preprocess": {"registration": "syn_fast", "resolution": 3, "max_mean_fd": None},
+        "preprocess": {
+            "registration": "syn_fast",
+            "resolution": 3,
+            "max_mean_fd": None,
+            "min_coregistration_sharpness": None,  # voxels of 6 mm blur every boundary
+        },
         "resources": {"preprocess": {"cpus_per_task": 1}},
     }
 
