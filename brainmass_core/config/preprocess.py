@@ -127,8 +127,8 @@ class Preprocess(Strict):
         description="Runs fail where the boundary cost rises by less than this, on average, when "
         "the T1w is shifted by 4 mm: nothing holds it where it is. It tells a T1w of somebody "
         "else: measured at 0.17 to 0.27 with one's own, at 0.04 to 0.07 with another's (demo heads "
-        "and one real BOLD); at 0.21 and at most 0.14 on phantoms of the tests. BOLD voxels of 6 mm "
-        "reach 0.08 only: lower it, or leave it empty, for voxels above 4 mm.",
+        "and one real BOLD); at 0.21 and at most 0.14 on phantoms of the tests. BOLD voxels of "
+        "6 mm reach 0.08 only: lower it, or leave it empty, for voxels above 4 mm.",
     )
     derivatives: Literal["full", "minimal"] = Field(
         "full",
