@@ -1,11 +1,16 @@
 """What makes a run unfit: each function raises with the numbers, the knob and the remedy.
 
+Refusals are collected by a `Verdict`, so that a run that is refused is processed to its pictures
+all the same: its page shows why.
+
 A run is *excluded* where it is sound but does not meet a criterion of the configuration; it has
 *failed* where something went wrong that a person should look at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,48 @@ import numpy as np
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.head import Moved
+
+# what steps raise on images that make no sense; not a full disk, not a lack of memory
+BROKEN = (ValueError, RuntimeError, ArithmeticError)
+
+
+class Verdict:
+    """The first refusal of a run, kept until its derivatives are written.
+
+    Attributes
+    ----------
+    refusal : ScanFailed or None
+    """
+
+    def __init__(self) -> None:
+        self.refusal: ScanFailed | None = None
+
+    def hear(self, check: Callable[..., None], *about: Any) -> None:
+        """Call a check and keep what it raises, unless something was refused before."""
+        try:
+            check(*about)
+        except ScanFailed as refusal:
+            self.refusal = self.refusal or refusal
+
+    @contextmanager
+    def explains(self) -> Iterator[None]:
+        """A step that breaks on a run already refused: the refusal is the reason.
+
+        Raises
+        ------
+        ScanFailed
+            The refusal, in place of what the step raised.
+        """
+        try:
+            yield
+        except BROKEN:
+            self.speak()
+            raise
+
+    def speak(self) -> None:
+        """Raise the refusal, if there is one."""
+        if self.refusal is not None:
+            raise self.refusal from None
 
 
 def refuse_motion(moved: Moved, settings: Preprocess, path: str) -> None:

@@ -317,7 +317,7 @@ def write_template_bold(
 def _write_bold_sidecar(item: Item, path: Path, **more: Any) -> None:
     scan = item.scan
     about = {
-        "Description": "Realigned, every volume interpolated once; int16 with scl_slope",
+        "Description": "Realigned, RAS order, every volume interpolated once; int16 with scl_slope",
         "TaskName": scan["task"],
         "RepetitionTime": scan["t_r"],
         "SkullStripped": False,

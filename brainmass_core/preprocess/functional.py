@@ -7,7 +7,7 @@ read forwards, some at a time, into the one array that holds the run.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,13 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.preprocess.orientation import (
+    RAS,
+    affine_in_ras,
+    in_ras,
+    orientation_of,
+    shape_in_ras,
+)
 from brainmass_core.preprocess.steady_state import global_signal, non_steady_volumes
 from brainmass_core.scans.image import series_shape
 
@@ -39,11 +46,14 @@ class Bold:
         Voxel to mm, RAS.
     n_dummy_volumes : int
         How many were dropped at the start.
+    orientation : ndarray (3, 2)
+        How the axes of the file lay; the data are in RAS order.
     """
 
     data: np.ndarray
     affine: np.ndarray
     n_dummy_volumes: int = 0
+    orientation: np.ndarray = field(default_factory=lambda: RAS)
 
     @property
     def voxel_size(self) -> np.ndarray:
@@ -57,7 +67,7 @@ def load_bold(
     min_volumes: int = 1,
     t_r: float | None = None,
 ) -> Bold:
-    """Read and check a BOLD run and drop its dummy volumes.
+    """Read and check a BOLD run, turn it to RAS order and drop its dummy volumes.
 
     Parameters
     ----------
@@ -88,13 +98,14 @@ def load_bold(
         )
     n_dummy = 0 if n_dummy_volumes == "auto" else n_dummy_volumes
     _refuse_short(path, shape[3], n_dummy, min_volumes)
-    affine = check_affine(path, image.affine)
+    stored = check_affine(path, image.affine)
     data, low, high = read_data(path, image, shape)
     check_volumes(path, data, low, high, n_dummy)
     if n_dummy_volumes == "auto":
         n_dummy = non_steady_volumes(global_signal(data), t_r, str(path))
         _refuse_short(path, shape[3], n_dummy, min_volumes)
-    return Bold(data[..., n_dummy:], affine, n_dummy)
+    affine = affine_in_ras(stored, shape)
+    return Bold(data[..., n_dummy:], affine, n_dummy, orientation_of(stored))
 
 
 def _refuse_short(path: Path, n_volumes: int, n_dummy: int, min_volumes: int) -> None:
@@ -135,12 +146,12 @@ def read_data(
     ----------
     image : nibabel image
     shape : tuple of int
-        (x, y, z, n_volumes), without dimensions of length 1.
+        (x, y, z, n_volumes) in the file, without dimensions of length 1.
 
     Returns
     -------
     data : ndarray (x, y, z, n_volumes)
-        In Fortran order, as in the file.
+        In RAS and Fortran order.
     low, high : ndarray (n_volumes,)
         Smallest and largest value of each volume; not a number, if any voxel is.
 
@@ -156,7 +167,8 @@ def read_data(
             STEP,
             "convert the run anew, as magnitude",
         )
-    data = np.empty(shape, dtype=np.float32, order="F")
+    orientation = orientation_of(image.affine)
+    data = np.empty(shape_in_ras(shape, orientation), dtype=np.float32, order="F")
     low, high = np.empty(shape[3], np.float32), np.empty(shape[3], np.float32)
     volume = int(np.prod(shape[:3])) * max(stored.dtype.itemsize, 4)
     step = max(1, SLAB // volume)
@@ -167,7 +179,7 @@ def read_data(
             proxy = ArrayProxy(file, spec, mmap=False)
             for start in range(0, shape[3], step):
                 slab = data[..., start : start + step]
-                slab[...] = proxy[..., start : start + step]
+                slab[...] = in_ras(proxy[..., start : start + step], orientation)
                 low[start : start + step] = slab.min(axis=(0, 1, 2))
                 high[start : start + step] = slab.max(axis=(0, 1, 2))
             file.read(1)  # at the end .gz compares its checksum

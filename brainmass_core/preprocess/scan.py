@@ -14,6 +14,7 @@ from brainmass_core.manifest import ScanFailed, measured_so_far
 from brainmass_core.preprocess.anatomical import MEASURES, Anatomy, anatomy_of, check_anatomy
 from brainmass_core.preprocess.coregistration import Coregistered, refuse_coregistration
 from brainmass_core.preprocess.criteria import (
+    Verdict,
     refuse_motion,
     refuse_noise,
     refuse_registration,
@@ -29,6 +30,7 @@ from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.functional import Bold, load_bold
 from brainmass_core.preprocess.head import Moved, head_motion
 from brainmass_core.preprocess.nuisance import Nuisance, nuisance
+from brainmass_core.preprocess.orientation import scan_in_ras
 from brainmass_core.preprocess.placement import (
     Placement,
     mask_dice,
@@ -66,28 +68,44 @@ def preprocess_scan(item: Item) -> pa.Table:
     }
     try:
         with measured_so_far(known):
-            files = _estimate(item, steps, known)
+            _estimate(item, steps, known)
     except ScanFailed:
         steps.forget()  # its fate is known; only what was killed goes on where it was
         raise
-    row = _row(item, files, steps, known)
+    row = _row(item, steps, known)
     steps.forget()
     return row
 
 
-def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> dict[str, Path]:
-    """Take the steps; what was measured goes to `known` at once, the files are returned."""
+def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> None:
+    """Take the steps; what was measured goes to `known` at once, also of a run that is refused."""
+    verdict = Verdict()
+    with verdict.explains():
+        made = _steps(item, steps, known, verdict)
+    with steps.timed("write"):
+        files = write_derivatives(item, *made[:-1])
+        if item.settings.write_bold and verdict.refusal is None:
+            files |= _write_series(item, *made)
+    known |= _published(item, files)
+    verdict.speak()
+
+
+def _steps(
+    item: Item, steps: Steps, known: dict[str, Any], verdict: Verdict
+) -> tuple[Moved, Placement, Anatomy, Nuisance, Timed]:
+    """All steps but the writing."""
     scan, settings, path = item.scan, item.settings, item.scan["bold_path"]
     with steps.timed("load"):
         raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes, scan["t_r"])
+    scan = scan_in_ras(scan, raw.orientation)
     known |= {"n_dummy_volumes": raw.n_dummy_volumes, "n_volumes": raw.data.shape[3]}
     moved = steps.kept("motion", Moved, lambda: _moved(raw, item))
     known |= _motion_measures(moved, settings.fd_threshold)
-    refuse_motion(moved, settings, path)
+    verdict.hear(refuse_motion, moved, settings, path)
 
     anatomy = anatomy_of(scan["t1w_path"], item.derivatives, settings, steps)
     known |= {name: getattr(anatomy, name) for name in MEASURES}
-    check_anatomy(anatomy, settings, scan["t1w_path"])
+    verdict.hear(check_anatomy, anatomy, settings, scan["t1w_path"])
 
     found = steps.kept("coregistration", Coregistered, lambda: place(moved, anatomy, settings))
     placed = steps.kept(
@@ -100,9 +118,9 @@ def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> dict[str, Path
         "coregistration_sharpness": placed.sharpness,
         "mask_dice": mask_dice(moved, transforms, settings),
     }
-    refuse_coregistration(placed.found, settings, path)
-    refuse_stranger(placed.sharpness, settings, path)
-    refuse_registration(known["mask_dice"], settings, path)
+    verdict.hear(refuse_coregistration, placed.found, settings, path)
+    verdict.hear(refuse_stranger, placed.sharpness, settings, path)
+    verdict.hear(refuse_registration, known["mask_dice"], settings, path)
 
     with steps.timed("slice_timing"):
         slices = (scan["slice_timing"], scan["slice_axis"])
@@ -111,9 +129,8 @@ def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> dict[str, Path
     with steps.timed("confounds"):
         noise = nuisance(timed.bold, moved, anatomy, placed, scan, settings.fd_threshold)
     known |= noise.quality
-    refuse_noise(known, settings, path)
-    with steps.timed("write"):
-        return _write(item, moved, anatomy, placed, timed, noise)
+    verdict.hear(refuse_noise, known, settings, path)
+    return moved, placed, anatomy, noise, timed
 
 
 def _moved(raw: Bold, item: Item) -> Moved:
@@ -132,28 +149,28 @@ def _motion_measures(moved: Moved, fd_threshold: float) -> dict[str, Any]:
     }
 
 
-def _write(
-    item: Item, moved: Moved, anatomy: Anatomy, placed: Placement, timed: Timed, noise: Nuisance
+def _write_series(
+    item: Item, moved: Moved, placed: Placement, anatomy: Anatomy, noise: Nuisance, timed: Timed
 ) -> dict[str, Path]:
-    files = write_derivatives(item, moved, placed, anatomy, noise)
-    if item.settings.write_bold:
-        transforms = transforms_of(moved, anatomy, placed)
-        files["bold_preproc"] = write_bold(item, timed.bold, moved)
-        files |= write_template_bold(item, timed.bold, transforms, moved.boldref, noise.mask)
-    return files
+    transforms = transforms_of(moved, anatomy, placed)
+    native = {"bold_preproc": write_bold(item, timed.bold, moved)}
+    return native | write_template_bold(item, timed.bold, transforms, moved.boldref, noise.mask)
 
 
-def _row(item: Item, files: dict[str, Path], steps: Steps, known: dict[str, Any]) -> pa.Table:
-    outputs = {k: str(f.relative_to(item.results)) for k, f in sorted(files.items())}
-    sha256 = {k: hashlib.sha256(f.read_bytes()).hexdigest() for k, f in sorted(files.items())}
+def _published(item: Item, files: dict[str, Path]) -> dict[str, list[tuple[str, str]]]:
+    """Columns that name the files of the run, with their checksums."""
+    outputs = [(k, str(f.relative_to(item.results))) for k, f in sorted(files.items())]
+    sha256 = [(k, hashlib.sha256(f.read_bytes()).hexdigest()) for k, f in sorted(files.items())]
+    return {"outputs": outputs, "sha256": sha256}
+
+
+def _row(item: Item, steps: Steps, known: dict[str, Any]) -> pa.Table:
     row = known | {
         "scan_id": item.scan["scan_id"],
         "status": "ok",
         "step": "write",
         "seconds": sum(steps.seconds.values()),
         "peak_rss": max(steps.peak_rss.values()),
-        "outputs": list(outputs.items()),
-        "sha256": list(sha256.items()),
         "seconds_per_step": list(steps.seconds.items()),
         "peak_rss_per_step": list(steps.peak_rss.items()),
     }

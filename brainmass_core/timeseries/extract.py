@@ -14,6 +14,7 @@ import pandas as pd
 from brainmass_core.atlas import Atlas
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.preprocess.orientation import scan_in_ras
 from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.scans import SeriesError, read_series
@@ -102,9 +103,10 @@ def from_bids(item: Item) -> Raw:
     scan, found = item.scan, item.preprocessed
     outputs = found["outputs"]
     raw = load_bold(scan["bold_path"], found["n_dummy_volumes"] or 0)
+    turned = scan_in_ras(scan, raw.orientation)
     bold = temporal(
         *(raw, scan["bold_path"], item.preprocess, scan["t_r"]),
-        *(scan["slice_timing"], scan["slice_axis"]),
+        *(turned["slice_timing"], turned["slice_axis"]),
     ).bold
     n_volumes = bold.data.shape[3]
     transforms = load_transforms(item.root, outputs)
@@ -159,7 +161,7 @@ def from_derivatives(item: Item) -> Raw:
 
 
 def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Read a brain mask (x, y, z) of bool on the grid of a run.
+    """Read a brain mask (x, y, z) of bool, in RAS order, on the grid of a run.
 
     Raises
     ------
@@ -167,7 +169,7 @@ def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndar
         If it cannot be read or has another grid.
     """
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
+        image = nib.as_closest_canonical(cast(nib.Nifti1Image, nib.load(path)))
         mask = np.asarray(image.dataobj) > 0
     except UNREADABLE as error:
         raise ScanFailed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -17,9 +18,11 @@ from nibabel.affines import apply_affine
 
 from brainmass_core import preprocess, scans
 from brainmass_core.config import Config, load_config, stage_hash
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanExcluded, ScanFailed, read_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.preprocess import anatomical
+from brainmass_core.preprocess.criteria import Verdict, refuse_registration
 from brainmass_core.preprocess.derivatives import Item
 from brainmass_core.preprocess.scan import preprocess_scan
 from brainmass_core.preprocess.transforms import load_transforms
@@ -190,7 +193,30 @@ def test_a_restless_run_is_excluded_with_the_numbers(item):
     with pytest.raises(ScanExcluded, match=r"mean framewise displacement 0\.\d+ mm") as caught:
         preprocess_scan(harmed(item, {"max_mean_fd": 0.01}))
     assert "24 volumes above" in caught.value.reason
-    assert not list(item.derivatives.rglob("func"))
+
+
+def test_a_refused_run_has_its_pictures_and_the_first_reason(item):
+    refusing = {"max_mean_fd": 0.01, "min_mask_dice": 0.999, "write_bold": True}
+    with pytest.raises(ScanExcluded, match="mean framewise displacement") as caught:
+        preprocess_scan(harmed(item, refusing))
+    outputs, sha256 = (dict(caught.value.measured[k]) for k in ("outputs", "sha256"))
+    assert outputs.keys() == sha256.keys() == KEYS  # no series of a run that nobody may use
+    assert all((item.results / file).is_file() for file in outputs.values())
+    assert caught.value.measured["mask_dice"] > 0.9
+
+
+def test_a_step_that_breaks_on_a_refused_run_does_not_hide_the_reason(item):
+    with pytest.raises(ScanExcluded, match="mean framewise displacement"):
+        preprocess_scan(harmed(item, {"max_mean_fd": 0.01}, t1w_path=None))
+
+
+def test_a_full_disk_is_no_property_of_a_refused_run():
+    verdict = Verdict()
+    verdict.hear(refuse_registration, 0.1, Preprocess(), "bold.nii.gz")
+    with pytest.raises(OSError, match="No space left"), verdict.explains():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ScanFailed, match="Dice"), verdict.explains():
+        raise np.linalg.LinAlgError("singular")
 
 
 def test_a_registration_gone_wrong_is_caught(item):

@@ -134,15 +134,11 @@ def test_the_default_stays_within_three_core_minutes_of_memory_for_a_laptop(forr
     assert max(peaks.values()) < 3 * 1024
 
 
-def test_axes_of_the_file_hardly_matter(forrest):
+def test_axes_of_the_file_do_not_matter(forrest):
     series = rows(forrest, "timeseries")
     straight, turned_ = (np.asarray(series[s]["bold"]) for s in ("sub-02", "sub-turned"))
     same = np.array([np.corrcoef(straight[:, i], turned_[:, i])[0, 1] for i in range(100)])
-    assert np.median(same) > 0.995
-    # motion is estimated from other voxels when the axes are stored otherwise; what is left of
-    # that, 0.01 mm, shows where a parcel has lost most of its signal
-    whole = np.asarray(series["sub-02"]["coverage"]) > 0.6
-    assert same[whole].min() > 0.98
+    assert same.min() > 0.99
 
 
 def test_half_a_run_is_enough_and_resembles_the_whole(forrest):

@@ -1,0 +1,69 @@
+"""A run in RAS order, whatever the order and direction of the axes in its file.
+
+Every step then sees the same voxels in the same order, so that results do not depend on how a
+converter stored them (C-PAC reorients its inputs as well).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+RAS = np.array([[0, 1], [1, 1], [2, 1]])  # nibabel's orientation of axes that lie as wanted
+
+
+def orientation_of(affine: np.ndarray) -> np.ndarray:
+    """Where each axis of a file goes, and its sign there.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        Voxel to mm, RAS.
+
+    Returns
+    -------
+    ndarray (3, 2)
+        nibabel's orientation: axis in RAS order; 1, or -1 where it is turned round.
+    """
+    return np.asarray(io_orientation(affine))
+
+
+def in_ras(data: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+    """A view of data (x, y, z, ...) with its first three axes in RAS order."""
+    return np.asarray(apply_orientation(data, orientation))
+
+
+def affine_in_ras(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The affine (4, 4) of an image of `shape` (x, y, z, ...) in its file once in RAS order."""
+    return np.asarray(affine @ inv_ornt_aff(orientation_of(affine), shape[:3]))
+
+
+def shape_in_ras(shape: tuple[int, ...], orientation: np.ndarray) -> tuple[int, ...]:
+    """The shape (x, y, z, ...) once in RAS order."""
+    order = np.argsort(orientation[:, 0])
+    return (*(shape[i] for i in order), *shape[3:])
+
+
+def scan_in_ras(scan: dict[str, Any], orientation: np.ndarray) -> dict[str, Any]:
+    """A row of the scans table whose directions are those of the run in RAS order.
+
+    Parameters
+    ----------
+    scan : dict
+        With ``slice_axis``, ``slice_timing`` and ``phase_encoding``, which count along the axes
+        of the file.
+    orientation : ndarray (3, 2)
+        See `orientation_of`.
+    """
+    axis = 2 if scan["slice_axis"] is None else scan["slice_axis"]
+    times, direction = scan["slice_timing"], scan.get("phase_encoding")
+    to, sign = orientation[axis]
+    if times is not None and sign < 0:
+        times = times[::-1]
+    if direction:
+        along, turned = orientation["ijk".index(direction[0])]
+        backwards = bool(direction.endswith("-") != (turned < 0))
+        direction = "ijk"[int(along)] + "-" * backwards
+    return scan | {"slice_axis": int(to), "slice_timing": times, "phase_encoding": direction}
