@@ -74,6 +74,11 @@ class Pretrain(Strict):
     lambda_reconstruction: float = Field(2.0, ge=0, description="Weight of MRM reconstruction.")
     n_masked_classification: int = Field(10, ge=2, description="ROIs masked for classification.")
     n_masked_reconstruction: int = Field(5, ge=1, description="ROIs masked for reconstruction.")
+    masking: Literal["rows", "rows_and_columns"] = Field(
+        "rows",
+        description="What is hidden of a masked ROI: its row of the FC, as released, most of which "
+        "stands in its column as well; or both.",
+    )
     checkpoint_steps: int = Field(50, ge=1, description="Steps between checkpoints.")
     nodes: int = Field(1, ge=1, description="Machines of the torchrun launch.")
     processes_per_node: int = Field(

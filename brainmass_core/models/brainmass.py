@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +114,9 @@ class BrainMass(nn.Module):
     train_heads : bool
         False keeps the masked-ROI heads and the three tokens at their random initial values, as
         the authors' released code does.
+    masking : {"rows", "rows_and_columns"}
+        What is hidden of a masked ROI: its token alone, as in the released code, from which most
+        of it can still be read off the other tokens by symmetry; or its edges in them as well.
 
     Raises
     ------
@@ -130,9 +134,11 @@ class BrainMass(nn.Module):
         heads: int | None = None,
         dropout: float = 0.1,
         train_heads: bool = True,
+        masking: str = "rows",
     ) -> None:
         super().__init__()
         shape = SIZES[size]
+        self.masking = masking
         self.size, self.n_rois, self.heads = size, n_rois, heads_for(size, n_rois, heads)
         self.online = Encoder(n_rois, self.heads, shape, dropout)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -223,31 +229,38 @@ class BrainMass(nn.Module):
         with torch.no_grad():
             k_1, k_2 = (self.target.projector(e) for e in self.target.embed(views).chunk(2))
 
-        hidden = self._masked_tokens(first, masked_for_class)  # (B, m, n)
+        masked = (masked_for_class, masked_for_values)
+        for_class, for_values = self._masked_tokens(first, masked)  # (B, n_masked, n) each
         original = _rows(first, masked_for_class)
-        reconstructed = self.reconstruction_head(self._masked_tokens(first, masked_for_values))
+        reconstructed = self.reconstruction_head(for_values)
         return {
             "alignment": alignment_loss(q_1, k_2) + alignment_loss(q_2, k_1),
-            "classification": classification_loss(original, self.classification_head(hidden)),
+            "classification": classification_loss(original, self.classification_head(for_class)),
             "reconstruction": functional.mse_loss(
                 reconstructed.float(), _rows(first, masked_for_values)
             ),
             "embedding": embedding_1.detach(),
         }
 
-    def _masked_tokens(self, fc: Tensor, masked: Tensor) -> Tensor:
-        """Encode with the masked rows hidden; return the masked ROIs' tokens (B, m, n_rois).
+    def _masked_tokens(self, fc: Tensor, masked: Sequence[Tensor]) -> list[Tensor]:
+        """Encode with ROIs hidden; return the tokens (B, m, n_rois) of each set of masked ROIs.
 
-        Columns stay as they are, as in the released code: most of a hidden row can still be read
-        off the other tokens by symmetry.
+        All sets (B, m) go through the encoder in one batch: no layer of it looks at other samples.
         """
-        batch = len(fc)
+        x = torch.cat([self._hidden(fc, rois) for rois in masked])  # (k B, n, n)
+        special = [t.expand(len(x), -1, -1) for t in (self.cls_token, self.dist_token)]
+        x = torch.cat([*special, x], dim=1) + self.positions  # (k B, n + 2, n)
+        tokens = self.online.tokens(x).split(len(fc))
+        return [_rows(t, rois + len(special)) for t, rois in zip(tokens, masked, strict=True)]
+
+    def _hidden(self, fc: Tensor, masked: Tensor) -> Tensor:
+        """FC (B, n, n) with the mask token in place of the masked rows, and of their columns."""
         hidden = torch.zeros(fc.shape[:2], dtype=torch.bool, device=fc.device)
         hidden = hidden.scatter(1, masked, True)
-        x = torch.where(hidden[..., None], self.mask_token, fc)
-        special = [t.expand(batch, -1, -1) for t in (self.cls_token, self.dist_token)]
-        x = torch.cat([*special, x], dim=1) + self.positions  # (B, n + 2, n)
-        return _rows(self.online.tokens(x), masked + len(special))
+        if self.masking == "rows_and_columns":
+            # the matrix stays symmetric: what stands for FC[j, i] stands for FC[i, j]
+            fc = torch.where(hidden[:, None, :], self.mask_token.transpose(1, 2), fc)
+        return torch.where(hidden[..., None], self.mask_token, fc)
 
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
@@ -255,8 +268,10 @@ class BrainMass(nn.Module):
 
         Buffers stay: the target's batch norm keeps statistics of its own.
         """
-        for target, online in zip(self.target.parameters(), self.online.parameters(), strict=True):
-            target.mul_(decay).add_(online, alpha=1 - decay)
+        target: list[Tensor] = list(self.target.parameters())
+        online: list[Tensor] = list(self.online.parameters())
+        torch._foreach_mul_(target, decay)  # one launch for all tensors, as in torch.optim
+        torch._foreach_add_(target, online, alpha=1 - decay)
 
 
 def alignment_loss(query: Tensor, key: Tensor) -> Tensor:
@@ -318,11 +333,12 @@ def build(
     heads: int | None = None,
     dropout: float = 0.1,
     train_heads: bool = True,
+    masking: str = "rows",
 ) -> BrainMass:
     """A model with initial weights drawn from `seed`; leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BrainMass(size, n_rois, heads, dropout, train_heads)
+        return BrainMass(size, n_rois, heads, dropout, train_heads, masking)
 
 
 def _mlp(width: int, hidden: int, out: int) -> nn.Sequential:

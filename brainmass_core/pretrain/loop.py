@@ -39,7 +39,7 @@ class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to sto
 def build_model(config: Config, n_rois: int) -> BrainMass:
     """The model as configured, with its initial weights."""
     s = config.pretrain
-    return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads)
+    return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads, s.masking)
 
 
 def make_stream(config: Config, index: Index, rank: int, n_ranks: int) -> Stream:

@@ -46,10 +46,14 @@ def learning_rate(epoch: int, peak: float, warmup_epochs: int) -> float:
 
 
 def make_optimiser(model: nn.Module, settings: Pretrain) -> torch.optim.AdamW:
-    """AdamW over everything that is trained; weight decay on all tensors, as released."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """Fused AdamW over everything that is trained; weight decay on all tensors, as released."""
     return torch.optim.AdamW(
-        trained, lr=settings.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=settings.weight_decay
+        [p for p in model.parameters() if p.requires_grad],
+        lr=settings.lr,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
 
 

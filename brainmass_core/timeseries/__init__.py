@@ -13,7 +13,7 @@ import pyarrow as pa
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
-from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.manifest import ScanExcluded, ScanFailed, measured_so_far
 from brainmass_core.paths import Paths
 from brainmass_core.preprocess.provenance import bids_uri
 from brainmass_core.tables import from_rows, timeseries_schema
@@ -93,22 +93,34 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
 def _process(item: Item) -> pa.Table:
     """The row of one scan, and its files."""
     raw = EXTRACT[item.scan["kind"]](item)
+    known = {
+        "atlas": item.atlas.name,
+        "space": item.atlas.space,
+        "t_r": raw.t_r,
+        "n_rois": item.atlas.n_rois,
+        "mean_fd": raw.mean_fd,
+        "coverage": raw.coverage.tolist(),
+    }
+    with measured_so_far(known):
+        return _denoised(item, raw, known)
+
+
+def _denoised(item: Item, raw: Raw, known: dict[str, Any]) -> pa.Table:
     _refuse_short(item, raw)
     empty = _empty(item, raw)
     model, cleaned = _cleaned(item, raw, empty)
     bold = np.full((len(cleaned.series), len(empty)), np.nan, dtype=np.float32)
     bold[:, ~empty] = cleaned.series
-    row = _about(item, raw, model, cleaned) | {
+    row = known | _about(item, raw.cleaned_by, model, cleaned)
+    row |= {
         "scan_id": item.scan["scan_id"],
         "status": "ok",
         "n_timepoints": len(bold),
-        "n_rois": item.atlas.n_rois,
         "n_empty_rois": int(empty.sum()),
-        "mean_fd": raw.mean_fd,
     }
     if item.settings.derivatives:
         _write(item, raw, model, bold, row)
-    row |= {"coverage": raw.coverage.tolist(), "bold": bold.tolist()}
+    row["bold"] = bold.tolist()
     return from_rows([row], timeseries_schema(item.atlas.n_rois))
 
 
@@ -191,7 +203,7 @@ def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
         )
 
 
-def _about(item: Item, raw: Raw, model: Model, cleaned: Cleaned) -> dict[str, Any]:
+def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[str, Any]:
     """What was done to a scan: columns of the table."""
     settings = item.settings
     band = filter_text(settings.filter, *_band(item))
@@ -199,15 +211,12 @@ def _about(item: Item, raw: Raw, model: Model, cleaned: Cleaned) -> dict[str, An
     name = ("band-pass" if item.filtered else "as given") if ready else settings.denoise
     alone = ("none" if band == "none" else "filter") if model.design is None else "regress"
     return {
-        "atlas": item.atlas.name,
-        "space": item.atlas.space,
-        "denoise": f"{name} after {raw.cleaned_by}" if raw.cleaned_by else name,
+        "denoise": f"{name} after {cleaned_by}" if cleaned_by else name,
         "order": settings.order if alone == "regress" and band != "none" else alone,
         "filter": band,
         "censor": "none" if model.censored is None else censor_text(settings.censor),
         "n_regressors": 0 if model.design is None else cleaned.n_regressors,
         "n_censored": None if model.censored is None else int(model.censored.sum()),
-        "t_r": raw.t_r,
         "residual_dof": cleaned.residual_dof,
     }
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainmass_core.timeseries.censor import fill_matrix
-from brainmass_core.timeseries.filters import filter_matrix, terms_outside
+from brainmass_core.timeseries.filters import filter_matrix, ideal_bandpass, terms_outside
+
+__all__ = ["Cleaned", "NoFreedomError", "clean", "ideal_bandpass"]
 
 # squares of millimetre motion and offsets of thousands meet in one design, so rank needs a margin
 RANK_TOLERANCE = 1e-9

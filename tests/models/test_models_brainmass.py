@@ -214,6 +214,37 @@ def test_target_parameters_follow_slowly_and_its_buffers_by_batch_statistics():
     assert (norm.running_mean != 0).any()
 
 
+@pytest.mark.parametrize(("masking", "leaks"), [("rows", True), ("rows_and_columns", False)])
+def test_only_row_masking_lets_a_hidden_roi_be_read_off_the_others(masking, leaks):
+    model = build("tiny", 20, seed=0, masking=masking).eval()
+    fc, *_ = small_batch(20)
+    fc = (fc + fc.transpose(1, 2)) / 2
+    masked = torch.tensor([[1, 7, 12]] * len(fc))
+    other = fc.clone()
+    other[:, 7, :] = other[:, :, 7] = 0.3  # another connectivity of a hidden ROI
+    seen, seen_other = (model._masked_tokens(x, [masked])[0] for x in (fc, other))
+    assert (not torch.equal(seen, seen_other)) == leaks
+
+
+def test_what_hides_rows_and_columns_is_symmetric():
+    model = build("tiny", 20, seed=0, masking="rows_and_columns")
+    fc, *_ = small_batch(20)
+    hidden = model._hidden((fc + fc.transpose(1, 2)) / 2, torch.tensor([[3, 4]] * len(fc)))
+    apart = [i for i in range(20) if i not in (3, 4)]
+    assert torch.equal(hidden[:, 3, apart], hidden[:, apart, 3])
+    assert torch.equal(hidden[:, 3], hidden[:, 4])
+    assert torch.equal(hidden[:, apart][:, :, apart], hidden[:, apart][:, :, apart].mT)
+
+
+def test_sets_of_masked_rois_encoded_together_are_those_encoded_apart():
+    model = build("tiny", 20, seed=0).eval()
+    fc, *_ = small_batch(20)
+    sets = [torch.arange(5).expand(len(fc), -1), torch.arange(9, 12).expand(len(fc), -1)]
+    together = model._masked_tokens(fc, sets)
+    for tokens, rois in zip(together, sets, strict=True):
+        torch.testing.assert_close(tokens, model._masked_tokens(fc, [rois])[0])
+
+
 @pytest.mark.parametrize("train_heads", [True, False])
 def test_heads_and_tokens_learn_by_default_and_stay_in_the_official_mode(train_heads):
     model = build("tiny", 20, seed=0, train_heads=train_heads)

@@ -166,6 +166,8 @@ def test_parcels_outside_the_mask_exclude_by_name(study: Study) -> None:
     assert entry.status == "excluded"
     assert "roi-" in entry.reason
     assert row["bold"] is None
+    assert min(row["coverage"]) < 0.6  # what its page draws
+    assert row["mean_fd"] is not None
 
 
 def test_confounds_are_regressed_out(study: Study) -> None:

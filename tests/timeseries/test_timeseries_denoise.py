@@ -15,7 +15,6 @@ from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.timeseries.censor import fill_matrix
 from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, clean
 from brainmass_core.timeseries.design import design_matrix
-from brainmass_core.timeseries.filters import ideal_bandpass
 
 T_R, N = 2.0, 200
 ORDERS = ("regress_then_filter", "joint")
