@@ -13,7 +13,7 @@ from nilearn import signal
 from brainmass_core.config import list_presets, parse_config
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.timeseries.censor import fill_matrix
-from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, clean
+from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, clean, ideal_bandpass
 from brainmass_core.timeseries.design import design_matrix
 
 T_R, N = 2.0, 200
