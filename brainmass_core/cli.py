@@ -16,6 +16,7 @@ from rich.console import Console
 from brainmass_core import __version__
 from brainmass_core.batch import BatchError
 from brainmass_core.config import Config, ConfigError, list_presets, load_config
+from brainmass_core.config.inputs import Atlas
 from brainmass_core.paths import Paths
 
 app = typer.Typer(
@@ -165,6 +166,37 @@ def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
     from brainmass_core.pretrain import run
 
     run(load_config(config), config)
+
+
+@app.command("import-official")
+def import_official(
+    checkpoint: Annotated[Path, typer.Argument(help="File of the authors' code, such as .pth.")],
+    folder: Annotated[Path, typer.Argument(help="New folder of the model.")],
+    heads: Annotated[
+        int | None, typer.Option(help="Attention heads. Default: that of the size.", min=1)
+    ] = None,
+    atlas: Annotated[str, typer.Option(help="Atlas of the FC it was trained on.")] = Atlas().name,
+    estimator: Annotated[str, typer.Option(help="Estimator of that FC.")] = "ledoit_wolf",
+) -> None:
+    """Bring a checkpoint of the authors' released BrainMass code into this product's form."""
+    _start_log(None)
+    from brainmass_core.pretrain.official import import_official
+
+    model = import_official(checkpoint, folder, atlas, estimator, heads)
+    typer.echo(f"{folder}: {model.size}, {model.n_rois} ROIs, {model.heads} heads")
+
+
+@app.command("export-official")
+def export_official(
+    folder: Annotated[Path, typer.Argument(help="Folder of a pre-trained model.")],
+    checkpoint: Annotated[Path, typer.Argument(help="File to write, .pth.")],
+) -> None:
+    """Write a model as a checkpoint that the authors' released BrainMass code loads."""
+    _start_log(None)
+    from brainmass_core.pretrain.official import export_official
+
+    export_official(folder, checkpoint)
+    typer.echo(str(checkpoint))
 
 
 @app.command()

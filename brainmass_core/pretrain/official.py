@@ -1,0 +1,239 @@
+"""Checkpoints of the authors' released BrainMass code, read and written.
+
+Their file is a pickled dictionary: ``model`` holds all tensors, two more entries repeat those of
+the online and of the target network. Reading it runs no code that a pickle may hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from brainmass_core import __version__
+from brainmass_core.models.brainmass import SIZES, BrainMass, Size, parameter_counts
+from brainmass_core.pretrain.artefacts import SETTINGS, WEIGHTS, ModelError, load_pretrained
+from brainmass_core.tables import atomic_path
+
+log = logging.getLogger(__name__)
+
+NAMES = {  # beginning of a name: ours, theirs
+    "online.layers.": "online_network.attention_list.",
+    "online.readout.": "online_network.dim_reduction.",
+    "online.projector.": "online_network.g.net.",
+    "target.layers.": "target_network.attention_list.",
+    "target.readout.": "target_network.dim_reduction.",
+    "target.projector.": "target_network.g.net.",
+    "predictor.": "predictor.net.",
+    "classification_head.": "cpred.",
+    "reconstruction_head.": "gpred.",
+    "mask_token": "mask_embed",
+    "cls_token": "cls_token",
+    "dist_token": "dist_token",
+}
+UNUSED = ("norm.weight", "norm.bias")  # a layer norm that their forward pass never calls
+REMEDY = "give a file written by the released code's save_model (best_model.pth, last_model.pth)"
+
+CARD = """# BrainMass, imported
+
+Weights of `{source}` (SHA-256 `{sha256}`), a checkpoint of the authors' released code: size {size},
+{n_rois} ROIs, {heads} attention heads. What it was trained on is not known to this file.
+
+| parameters | |
+| --- | --- |
+| encoder and readout, used for embeddings | {deployed:,} |
+| as the paper counts them | {paper:,} |
+
+FC expected: {estimator}, atlas {atlas}. Imported by brainmass {version}.
+"""
+
+
+def official_name(name: str) -> str:
+    """Name in the released code of one of our tensors."""
+    for ours, theirs in NAMES.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    raise KeyError(name)
+
+
+def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> BrainMass:
+    """A model of the tensors of a released checkpoint.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Their names; a leading ``module.`` of data-parallel training is dropped.
+    heads : int, optional
+        Attention heads, which no tensor shows. Default: that of the size.
+
+    Raises
+    ------
+    ModelError
+        If tensors are missing, too many, or of shapes that no size has.
+    """
+    found = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    size, n_rois = size_of(found)
+    try:
+        model = BrainMass(size, n_rois, heads)
+    except ValueError as error:
+        raise ModelError(str(error).replace("set pretrain.heads", "set --heads")) from None
+    wanted = {official_name(name): name for name in model.state_dict()}
+    _refuse_other_names(set(found), set(wanted))
+    ours = {name: found[theirs] for theirs, name in wanted.items()}
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    wrong = [
+        f"{official_name(n)} has the shape {tuple(t.shape)}, expected {shapes[n]}"
+        for n, t in ours.items()
+        if tuple(t.shape) != shapes[n]
+    ]
+    if wrong:
+        raise ModelError(f"{'; '.join(wrong[:5])}: {REMEDY}")
+    model.load_state_dict(ours)
+    return model.eval().requires_grad_(False)
+
+
+def to_official(model: BrainMass) -> dict[str, Tensor]:
+    """All tensors under the names of the released code, its unused layer norm included."""
+    tensors = {official_name(n): t.detach().cpu() for n, t in model.state_dict().items()}
+    n = model.n_rois
+    return tensors | {"norm.weight": torch.ones(n), "norm.bias": torch.zeros(n)}
+
+
+def size_of(tensors: Mapping[str, Tensor]) -> tuple[str, int]:
+    """Size and number of ROIs that the shapes of the tensors show.
+
+    Raises
+    ------
+    ModelError
+        If they belong to no known size.
+    """
+    layer = re.compile(r"online_network\.attention_list\.(\d+)\.")
+    depth = len({m.group(1) for name in tensors if (m := layer.match(name))})
+    try:
+        feedforward, n_rois = tensors["online_network.attention_list.0.linear1.weight"].shape
+        feature_dim = tensors["online_network.g.net.3.weight"].shape[0]
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"found no tensors of a released BrainMass ({error}); {REMEDY}") from None
+    for name, size in SIZES.items():
+        if (size.depth, size.feedforward, size.feature_dim) == (depth, feedforward, feature_dim):
+            return name, n_rois
+    found = Size(depth, 0, feedforward, feature_dim)
+    known = ", ".join(f"{k} {v.depth}/{v.feedforward}/{v.feature_dim}" for k, v in SIZES.items())
+    raise ModelError(
+        f"found a model of depth {found.depth}, feed-forward width {found.feedforward} and feature "
+        f"width {found.feature_dim}, expected one of: {known}"
+    )
+
+
+def _refuse_other_names(found: set[str], wanted: set[str]) -> None:
+    missing, more = sorted(wanted - found), sorted(found - wanted - set(UNUSED))
+    if missing or more:
+        parts = [
+            f"{what} {len(names)} tensors, such as {', '.join(names[:3])}"
+            for what, names in (("without", missing), ("with unknown", more))
+            if names
+        ]
+        raise ModelError(f"found a checkpoint {' and '.join(parts)}; {REMEDY}")
+
+
+def read_official(path: Path) -> dict[str, Tensor]:
+    """The tensors of a released checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or holds anything but tensors.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such checkpoint") from None
+    except OSError:
+        raise
+    except Exception as error:  # the restricted unpickler fails in many ways on other files
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{path}: no checkpoint that can be read safely ({first}); {REMEDY}"
+        ) from None
+    tensors = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise ModelError(f"{path}: found {type(tensors).__name__}, expected tensors; {REMEDY}")
+    return tensors
+
+
+def import_official(
+    path: Path, folder: Path, atlas: str, estimator: str, heads: int | None = None
+) -> BrainMass:
+    """Write a released checkpoint as a folder that `load_pretrained` reads.
+
+    Parameters
+    ----------
+    atlas, estimator : str
+        What the FC it was trained on was made with; tasks with other FC are refused.
+
+    Raises
+    ------
+    ModelError
+        If the file is no released checkpoint, or the folder holds a model already.
+    """
+    if (folder / WEIGHTS).exists():
+        raise ModelError(f"{folder}: holds a model already; give another folder, or remove it")
+    tensors = read_official(path)
+    try:
+        model = from_official(tensors, heads)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    if any((tensors[n] != t).any() for n, t in _unused(model).items() if n in tensors):
+        log.warning("%s: its layer norm, which the released code never uses, is left out", path)
+    about = {
+        "model": "brainmass",
+        "size": model.size,
+        "n_rois": model.n_rois,
+        "heads": model.heads,
+        "embedding_dim": model.embedding_dim,
+        "atlas": atlas,
+        "estimator": estimator,
+        "source": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "version": __version__,
+    }
+    with atomic_path(folder / "README.md") as file:
+        file.write_text(CARD.format(**about, **parameter_counts(model)))
+    with atomic_path(folder / SETTINGS) as file:
+        file.write_text(json.dumps(about, indent=2) + "\n")
+    with atomic_path(folder / WEIGHTS) as file:
+        save_file({n: t.contiguous() for n, t in model.state_dict().items()}, file)
+    return model
+
+
+def _unused(model: BrainMass) -> dict[str, Tensor]:
+    return {name: to_official(model)[name] for name in UNUSED}
+
+
+def export_official(folder: Path, path: Path) -> None:
+    """Write a model's folder as a checkpoint that the released code loads.
+
+    That code is written for 100 ROIs; models of other atlases keep their shapes.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds no usable model.
+    """
+    tensors = to_official(load_pretrained(folder))
+    parts = {
+        f"{name}_state_dict": {
+            k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")
+        }
+        for name in ("online_network", "target_network")
+    }
+    with atomic_path(path) as file:
+        torch.save({"model": tensors, **parts}, file)

@@ -1,0 +1,192 @@
+"""Checkpoints of the released code: built here from plain torch modules under its names."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from brainmass_core.models.brainmass import SIZES, build
+from brainmass_core.pretrain.artefacts import ModelError, load_pretrained
+from brainmass_core.pretrain.official import (
+    export_official,
+    from_official,
+    import_official,
+    read_official,
+    to_official,
+)
+
+
+def mlp(width: int, hidden: int, out: int) -> nn.Module:
+    head = nn.Module()
+    head.net = nn.Sequential(
+        nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out)
+    )
+    return head
+
+
+class Network(nn.Module):
+    """The encoder as the specification describes it, under the released names."""
+
+    def __init__(self, size: str, n_rois: int, heads: int) -> None:
+        super().__init__()
+        shape = SIZES[size]
+        self.attention_list = nn.ModuleList(
+            nn.TransformerEncoderLayer(n_rois, heads, shape.feedforward, batch_first=True)
+            for _ in range(shape.depth)
+        )
+        self.dim_reduction = nn.Sequential(nn.Linear(n_rois, 8), nn.LeakyReLU())
+        self.g = mlp(8 * n_rois, 16 * n_rois, shape.feature_dim)
+
+    def embed(self, fc: torch.Tensor) -> torch.Tensor:
+        for layer in self.attention_list:
+            fc = layer(fc)
+        return self.dim_reduction(fc).flatten(1)
+
+
+class Released(nn.Module):
+    """All that a released checkpoint holds."""
+
+    def __init__(self, size: str, n_rois: int, heads: int) -> None:
+        super().__init__()
+        feedforward, dim = SIZES[size].feedforward, SIZES[size].feature_dim
+        self.online_network = Network(size, n_rois, heads)
+        self.target_network = Network(size, n_rois, heads)
+        self.predictor = mlp(dim, 2 * dim, dim)
+        for name in ("mask_embed", "cls_token", "dist_token"):
+            self.register_parameter(name, nn.Parameter(torch.randn(1, 1, n_rois)))
+        self.norm = nn.LayerNorm(n_rois)
+        for name in ("cpred", "gpred"):
+            layers = (nn.Linear(n_rois, feedforward), nn.LeakyReLU())
+            self.add_module(name, nn.Sequential(*layers, nn.Linear(feedforward, n_rois)))
+
+    def save(self, path: Path, prefix: str = "") -> Path:
+        tensors = {prefix + k: v for k, v in self.state_dict().items()}
+        parts = {
+            "online_network_state_dict": self.online_network.state_dict(),
+            "target_network_state_dict": self.target_network.state_dict(),
+        }
+        torch.save({"model": tensors, **parts}, path)
+        return path
+
+
+def released(size: str, n_rois: int = 100, heads: int | None = None) -> Released:
+    torch.manual_seed(0)
+    return Released(size, n_rois, heads or SIZES[size].heads).eval().requires_grad_(False)
+
+
+def fc(n_rois: int) -> torch.Tensor:
+    series = np.random.default_rng(0).standard_normal((3, n_rois, 120))
+    return torch.from_numpy(np.stack([np.corrcoef(s) for s in series])).float()
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base", "large"])
+def test_an_imported_checkpoint_embeds_as_the_released_modules(size, tmp_path):
+    theirs = released(size)
+    import_official(theirs.save(tmp_path / "c.pth"), tmp_path / "model", "atlas", "ledoit_wolf")
+    model = load_pretrained(tmp_path / "model")
+    assert (model.size, model.n_rois, model.heads) == (size, 100, SIZES[size].heads)
+    x = fc(100)
+    torch.testing.assert_close(model.encode(x), theirs.online_network.embed(x), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_from_official_to_ours_and_back_every_tensor_is_identical(size, tmp_path):
+    first = released(size).save(tmp_path / "first.pth")
+    import_official(first, tmp_path / "model", "atlas", "ledoit_wolf")
+    export_official(tmp_path / "model", tmp_path / "second.pth")
+    a, b = (torch.load(tmp_path / f"{n}.pth", weights_only=True) for n in ("first", "second"))
+    assert a.keys() == b.keys()
+    for part in a:
+        assert a[part].keys() == b[part].keys()
+        assert all(torch.equal(a[part][k], b[part][k]) for k in a[part])
+    released(size).load_state_dict(b["model"])  # their own, strict way of loading
+
+
+def test_the_embeddings_of_the_specification_come_out_of_a_checkpoint_file(tmp_path):
+    theirs = released("base")
+    for name, p in theirs.named_parameters():
+        key = name.removeprefix("online_network.").removeprefix("target_network.")
+        draw = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(tuple(p.shape))
+        if p.ndim == 2:
+            p.copy_(torch.from_numpy(draw / math.sqrt(p.shape[1])))
+        elif p.ndim == 1:
+            p.fill_(1.0 if key.endswith("weight") else 0.0)
+    model = from_official(read_official(theirs.save(tmp_path / "c.pth")))
+    normal = [np.random.RandomState(s).standard_normal for s in (7, 8, 9)]
+    series = normal[0]((4, 100, 8)) @ normal[1]((4, 8, 160)) + 2 * normal[2]((4, 100, 160))
+    x = torch.from_numpy(np.stack([np.corrcoef(s) for s in series[..., :128]])).float()
+    norms = model.encode(x).norm(dim=1).tolist()
+    assert norms == pytest.approx([26.4878, 28.6950, 32.5951, 28.5905], rel=1e-5)
+
+
+def test_names_of_data_parallel_training_and_other_atlases_are_read(tmp_path):
+    path = released("small", 116, heads=4).save(tmp_path / "c.pth", prefix="module.")
+    model = from_official(read_official(path), heads=4)
+    assert (model.size, model.n_rois, model.heads) == ("small", 116, 4)
+    with pytest.raises(ModelError, match=r"do not divide 116 ROIs; set --heads to 4 or 29"):
+        from_official(read_official(path))
+
+
+def test_a_model_of_ours_is_exported_whole():
+    model = build("tiny", 20, seed=0)
+    assert to_official(model).keys() == released("tiny", 20).state_dict().keys()
+
+
+class Harmful:
+    def __reduce__(self):
+        return Path.touch, (Path("harmed"),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Harmful()}, "torch.pth")
+    Path("plain.pth").write_bytes(pickle.dumps({"model": Harmful()}))
+    for name in ("torch.pth", "plain.pth"):
+        with pytest.raises(ModelError, match=rf"{name}: no checkpoint that can be read safely"):
+            read_official(Path(name))
+    assert not Path("harmed").exists()
+
+
+def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
+    path = tmp_path / "c.pth"
+    whole = released("tiny", 20).state_dict()
+
+    def message(content: object) -> str:
+        torch.save(content, path)
+        with pytest.raises(ModelError) as caught:
+            import_official(path, tmp_path / "model", "atlas", "pearson")
+        assert not (tmp_path / "model").exists()
+        return str(caught.value)
+
+    without = {k: v for k, v in whole.items() if not k.startswith("predictor.net.0")}
+    assert "without 2 tensors, such as predictor.net.0.bias" in message({"model": without})
+    assert "with unknown 1 tensors" in message({"model": whole | {"extra": torch.ones(1)}})
+    bent = whole | {"cls_token": torch.ones(1, 1, 21)}
+    assert "cls_token has the shape (1, 1, 21), expected (1, 1, 20)" in message({"model": bent})
+    assert "no tensors of a released BrainMass" in message({"model": {"a": torch.ones(1)}})
+    assert "found int" in message({"model": 3})
+    shallow = {k: v for k, v in whole.items() if ".attention_list.1." not in k}
+    assert "depth 1" in message({"model": shallow})
+    path.write_bytes(b"text")
+    with pytest.raises(ModelError, match=r"c\.pth: no checkpoint"):
+        read_official(path)
+    with pytest.raises(ModelError, match="no such checkpoint"):
+        read_official(tmp_path / "absent.pth")
+
+
+def test_a_folder_with_a_model_is_not_overwritten(tmp_path):
+    path = released("tiny", 20).save(tmp_path / "c.pth")
+    import_official(path, tmp_path / "model", "mine", "pearson")
+    about = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (about["atlas"], about["estimator"], about["source"]) == ("mine", "pearson", "c.pth")
+    with pytest.raises(ModelError, match="holds a model already"):
+        import_official(path, tmp_path / "model", "mine", "pearson")
