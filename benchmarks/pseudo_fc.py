@@ -1,75 +1,125 @@
-"""Pairs of pseudo-FC views per CPU-second: ours against nilearn's ConnectivityMeasure per view.
+"""Pairs of pseudo-FC views per CPU-second: ours, nilearn's per view, and the authors' code by path.
 
-Both sides get the same scans and run interleaved in this process on one thread; the ratio is of
-their medians. Run: ``OMP_NUM_THREADS=1 python benchmarks/pseudo_fc.py``
+All sides get the same series and run interleaved in this process on one thread; rates are those of
+the medians. Ours makes as many views of a scan as the `pfc` stage does by default. The bound is the
+matrix products that ours needs (``2 n² d T`` operations a view and ``2 n² T`` a scan) at the rate
+of a large single-precision product, measured in the same run.
+
+Run on an idle machine: ``OMP_NUM_THREADS=1 python benchmarks/pseudo_fc.py [--official FOLDER]``,
+where FOLDER holds the ``network_dataset.py`` of the authors' release.
 """
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import typer
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from brainmass_core.connectivity import vectorise
-from brainmass_core.pfc import draw_kept, pseudo_fc, view_generators
+from brainmass_core.pfc import Dropping, kept_timepoints, pseudo_fc, scan_seed
+
+RATE = 0.2
 
 
 def series(n_timepoints: int, n_rois: int) -> np.ndarray:
     """Structured series (n_timepoints, n_rois): eight shared factors and noise."""
     rng = np.random.default_rng(0)
     shared = rng.standard_normal((n_timepoints, 8)) @ rng.standard_normal((8, n_rois))
-    return shared + 2 * rng.standard_normal((n_timepoints, n_rois))
+    return (shared + 2 * rng.standard_normal((n_timepoints, n_rois))).astype(np.float32)
 
 
-def ours(bold: np.ndarray, estimator: str) -> np.ndarray:
-    """Two views as the `pfc` stage makes them."""
-    return pseudo_fc(bold, view_generators(0, "scan", 2), 0.2, estimator)
-
-
-def nilearns(bold: np.ndarray, estimator: str) -> np.ndarray:
-    """Two views of the same timepoints through nilearn, one by one."""
+def nilearns(bold: np.ndarray, estimator: str, n_views: int) -> np.ndarray:
+    """The views of `pseudo_fc` through nilearn, one by one."""
     covariance = LedoitWolf() if estimator == "ledoit_wolf" else EmpiricalCovariance()
     measure = ConnectivityMeasure(cov_estimator=covariance, kind="correlation")
-    kept = [draw_kept(len(bold), 0.2, rng) for rng in view_generators(0, "scan", 2)]
+    rng = np.random.default_rng(scan_seed(0, "scan"))
+    kept = kept_timepoints(Dropping(RATE).dropped(len(bold), n_views, rng), len(bold))
     return vectorise(np.concatenate([measure.fit_transform([bold[rows]]) for rows in kept]))
 
 
-def seconds(make: Callable[[np.ndarray, str], np.ndarray], bold: np.ndarray, kind: str) -> float:
-    """CPU time of one pair."""
+def authors(folder: Path, bold: np.ndarray, where: Path) -> Callable[[], object]:
+    """One pair of the authors' data set, which reads its file each time."""
+    sys.path.insert(0, str(folder))
+    np.save(where / "scan.npy", bold.T)
+    pd.DataFrame({"file": ["scan.npy"]}).to_csv(where / "scans.csv")
+    data = import_module("network_dataset").Task1Data(
+        root=str(where), csv=str(where / "scans.csv"), mask_way="mask_per", mask_len=20
+    )
+    return lambda: data[0]
+
+
+def matmul_rate(n: int = 2048) -> float:
+    """Operations per second of a large product in single precision."""
+    a = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
+    times = [cpu_seconds(lambda: a @ a) for _ in range(5)]
+    return 2 * n**3 / min(times)
+
+
+def cpu_seconds(make: Callable[[], object]) -> float:
+    """CPU time of one call."""
     start = time.process_time()
-    make(bold, kind)
+    make()
     return time.process_time() - start
 
 
 def main(
     n_timepoints: Annotated[int, typer.Option()] = 200,
     n_rois: Annotated[int, typer.Option()] = 100,
-    repeats: Annotated[int, typer.Option()] = 100,
+    n_views: Annotated[int, typer.Option()] = 8,
+    repeats: Annotated[int, typer.Option()] = 200,
+    official: Annotated[Path | None, typer.Option(help="Folder of the authors' code.")] = None,
 ) -> None:
-    """Print pairs per CPU-second and the ratio, for both estimators."""
+    """Print pairs per CPU-second and ratios, for both estimators."""
     warnings.filterwarnings("ignore")
     bold = series(n_timepoints, n_rois)
-    typer.echo(f"{n_timepoints} timepoints, {n_rois} ROIs, {repeats} interleaved repeats")
-    for estimator in ("pearson", "ledoit_wolf"):
-        theirs = nilearns(bold, estimator)
-        difference = np.abs(ours(bold, estimator) - theirs).max()
-        times = np.array(
-            [
-                (seconds(ours, bold, estimator), seconds(nilearns, bold, estimator))
-                for _ in range(repeats)
-            ]
-        )
-        mine, other = np.median(times, axis=0)
-        typer.echo(
-            f"{estimator}: ours {1 / mine:.0f}, nilearn {1 / other:.0f} pairs per CPU-second, "
-            f"ratio {other / mine:.1f}; largest difference {difference:.1e}"
-        )
+    print(f"{n_timepoints} timepoints, {n_rois} ROIs, {n_views} views; {repeats} repeats")
+    flops = 2 * n_rois**2 * n_timepoints * (RATE * n_views + 1) / n_views * 2  # of a pair
+    bound = matmul_rate() / flops
+    with tempfile.TemporaryDirectory() as folder:
+        for estimator in ("pearson", "ledoit_wolf"):
+            _compare(bold, estimator, n_views, repeats, official, Path(folder), bound)
+
+
+def _compare(
+    bold: np.ndarray,
+    estimator: str,
+    n_views: int,
+    repeats: int,
+    official: Path | None,
+    folder: Path,
+    bound: float,
+) -> None:
+    sides: dict[str, tuple[Callable[[], object], float]] = {
+        "ours": (
+            lambda: pseudo_fc(bold, n_views, RATE, scan_seed(0, "scan"), estimator),
+            n_views / 2,
+        ),
+        "nilearn": (lambda: nilearns(bold, estimator, 2), 1),
+    }
+    if official is not None and estimator == "ledoit_wolf":  # the only one that they have
+        sides["authors"] = (authors(official, bold, folder), 1)
+    ours = pseudo_fc(bold, 2, RATE, scan_seed(0, "scan"), estimator)
+    difference = np.abs(ours - nilearns(bold, estimator, 2)).max()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, (make, _n) in sides.items():
+            seconds[name].append(cpu_seconds(make))
+    rate = {name: pairs / np.median(seconds[name]) for name, (_, pairs) in sides.items()}
+    print(f"{estimator}: " + ", ".join(f"{k} {v:.0f}" for k, v in rate.items()) + " pairs/CPU-s")
+    ratios = ", ".join(f"{rate['ours'] / v:.1f} x {k}" for k, v in rate.items() if k != "ours")
+    print(f"  {ratios}; {rate['ours'] / bound:.0%} of the bound of {bound:.0f} pairs/s by its")
+    print(f"  matrix products; largest difference from nilearn {difference:.1e}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ together (Yang et al., IEEE TMI 2024, doi:10.1109/TMI.2024.3414476).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config, stable_hash
-from brainmass_core.connectivity import ESTIMATORS, vectorise
+from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
+from brainmass_core.pfc_kernel import correlations, z_scores
 from brainmass_core.tables import pfc_schema, read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
@@ -28,54 +29,104 @@ SCANS_PER_ROW_GROUP = 64
 MIN_KEPT = 3  # with two timepoints left every correlation is +1 or -1
 
 
-def n_kept(n_timepoints: int, drop_rate: float) -> int:
-    """Timepoints that stay: ``n_timepoints - floor(drop_rate * n_timepoints)``."""
-    # the small addend undoes binary fractions such as 0.29 * 100 = 28.999999999999996
-    return n_timepoints - int(drop_rate * n_timepoints + 1e-9)
+@dataclass(frozen=True)
+class Dropping:
+    """How the timepoints of a view are chosen; the last that is set counts.
 
-
-def draw_kept(n_timepoints: int, drop_rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Indices of the timepoints that stay, drawn uniformly without replacement, in order.
-
-    Parameters
+    Attributes
     ----------
-    n_timepoints : int
-    drop_rate : float
-        Share of timepoints to drop, in [0, 1).
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray (n_kept,)
-        Ascending.
+    rate : float
+        Share of the timepoints that go, in [0, 1).
+    count : int, optional
+        Number of timepoints that go.
+    window : int, optional
+        Number of timepoints that stay, one after the other.
     """
-    return np.sort(rng.permutation(n_timepoints)[: n_kept(n_timepoints, drop_rate)])
+
+    rate: float = 0.2
+    count: int | None = None
+    window: int | None = None
+
+    def n_kept(self, n_timepoints: int) -> int:
+        """Timepoints that stay; by rate ``n_timepoints - floor(rate * n_timepoints)``."""
+        if self.window is not None:
+            return min(self.window, n_timepoints)
+        if self.count is not None:
+            return n_timepoints - self.count
+        # the small addend undoes binary fractions such as 0.29 * 100 = 28.999999999999996
+        return n_timepoints - int(self.rate * n_timepoints + 1e-9)
+
+    def dropped(self, n_timepoints: int, n_views: int, rng: np.random.Generator) -> np.ndarray:
+        """Timepoints that each view drops, uniformly; the first are the same for any `n_views`.
+
+        Returns
+        -------
+        ndarray (n_views, n_dropped)
+            In no order.
+        """
+        n_dropped = n_timepoints - self.n_kept(n_timepoints)
+        if self.window is None:
+            keys = rng.random((n_views, n_timepoints))
+            return np.argpartition(keys, n_dropped, axis=1)[:, :n_dropped]
+        start = (rng.random(n_views) * (n_dropped + 1)).astype(np.int64)[:, None]
+        others = np.arange(n_dropped)
+        return np.where(others < start, others, others + self.window)
+
+    def check(self, n_timepoints: int) -> None:
+        """Refuse a series of which too little stays, or all of it.
+
+        Raises
+        ------
+        ValueError
+            With the knob that says so.
+        """
+        stay, knob = self.n_kept(n_timepoints), f"drop_rate {self.rate:g}"
+        if self.count is not None:
+            knob = f"drop_count {self.count}"
+        if self.window is not None:
+            knob = f"window {self.window}"
+            if stay == n_timepoints:
+                raise ValueError(
+                    f"found {n_timepoints} timepoints, expected more than pfc.{knob}: all views "
+                    "would be alike; exclude the scan or shorten the window"
+                )
+        if stay < MIN_KEPT:
+            raise ValueError(
+                f"found {n_timepoints} timepoints, of which {max(stay, 0)} stay at pfc.{knob}; "
+                f"expected at least {MIN_KEPT}: exclude the scan or lower it"
+            )
 
 
-def view_generators(seed: int, scan_id: str, n_views: int) -> list[np.random.Generator]:
-    """One generator per view: the same whatever the batch, the worker or the machine."""
-    key = stable_hash(scan_id)
-    return [
-        np.random.default_rng(np.random.SeedSequence([seed, key, view])) for view in range(n_views)
-    ]
+def scan_seed(seed: int, scan_id: str) -> np.random.SeedSequence:
+    """Seed of a scan's views: the same whatever the batch, the worker or the machine."""
+    return np.random.SeedSequence([seed, stable_hash(scan_id)])
+
+
+def kept_timepoints(dropped: np.ndarray, n_timepoints: int) -> np.ndarray:
+    """Timepoints (n_views, n_kept) that stay, ascending, of those that go (n_views, n_dropped)."""
+    stays = np.ones((len(dropped), n_timepoints), dtype=bool)
+    np.put_along_axis(stays, dropped, False, axis=1)
+    return np.nonzero(stays)[1].reshape(len(dropped), -1)
 
 
 def pseudo_fc(
     bold: np.ndarray,
-    rngs: Sequence[np.random.Generator],
-    drop_rate: float = 0.2,
+    n_views: int,
+    drop_rate: float | Dropping = 0.2,
+    seed: int | np.random.SeedSequence = 0,
     estimator: str = "pearson",
 ) -> np.ndarray:
-    """Pseudo-FC of one scan, one view per generator.
+    """Pseudo-FC of one scan.
 
     Parameters
     ----------
     bold : ndarray (n_timepoints, n_rois)
         Parcel series. A ROI with a value that is not finite counts as empty.
-    rngs : sequence of numpy.random.Generator
-        One per view; see `view_generators`.
-    drop_rate : float
-        Share of timepoints dropped in each view.
+    n_views : int
+    drop_rate : float or Dropping
+        Share of timepoints dropped in each view, in [0, 1); or another way to choose them.
+    seed : int or numpy.random.SeedSequence
+        See `scan_seed`.
     estimator : {"pearson", "ledoit_wolf"}
 
     Returns
@@ -86,20 +137,23 @@ def pseudo_fc(
     Raises
     ------
     ValueError
-        If fewer than three timepoints stay.
+        If fewer than three timepoints stay, or a window leaves no choice.
     """
-    n_timepoints = len(bold)
-    if n_kept(n_timepoints, drop_rate) < MIN_KEPT:
-        raise ValueError(
-            f"found {n_timepoints} timepoints, of which {n_kept(n_timepoints, drop_rate)} stay at "
-            f"pfc.drop_rate {drop_rate}; expected at least {MIN_KEPT}: exclude the scan or lower "
-            "the rate"
-        )
-    usable = np.isfinite(bold).all(axis=0)
-    series = np.where(usable, bold, 0.0)
-    kept = np.stack([draw_kept(n_timepoints, drop_rate, rng) for rng in rngs])
-    fc = ESTIMATORS[estimator](series[kept])  # series[kept]: (n_views, n_kept, n_rois)
-    return vectorise(fc).astype(np.float32)
+    n_timepoints, n_rois = bold.shape
+    dropping = drop_rate if isinstance(drop_rate, Dropping) else Dropping(drop_rate)
+    dropping.check(n_timepoints)
+    dropped = dropping.dropped(n_timepoints, n_views, np.random.default_rng(seed))
+    by_dropped = 2 * dropped.shape[1] <= n_timepoints
+    rows = dropped if by_dropped else kept_timepoints(dropped, n_timepoints)
+    z = z_scores(np.ascontiguousarray(bold), CONSTANT)
+    views = np.empty((n_views, n_rois * (n_rois - 1) // 2), np.float32)
+    lost = np.empty(n_views, dtype=bool)
+    correlations(z, z.T @ z, rows, by_dropped, estimator == "ledoit_wolf", views, lost)
+    if lost.any():  # a ROI of which next to nothing stays, such as one with a spike that goes
+        series = np.where(np.isfinite(bold).all(axis=0), bold, 0.0)
+        kept = kept_timepoints(dropped[lost], n_timepoints)
+        views[lost] = vectorise(ESTIMATORS[estimator](series[kept]))
+    return views
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
@@ -146,16 +200,15 @@ def _process(item: tuple[str, np.ndarray], seed: int, pfc: dict[str, Any], n_roi
     """The rows of one scan, all views contiguous."""
     scan_id, bold = item
     views = pfc["n_views"]
+    dropping = Dropping(pfc["drop_rate"], pfc["drop_count"], pfc["window"])
     try:
-        fc = pseudo_fc(
-            bold, view_generators(seed, scan_id, views), pfc["drop_rate"], pfc["estimator"]
-        )
+        fc = pseudo_fc(bold, views, dropping, scan_seed(seed, scan_id), pfc["estimator"])
     except ValueError as error:
         raise ScanFailed(str(error), step="pseudo_fc") from None
     rows = {
         "scan_id": [scan_id] * views,
         "view": range(views),
-        "n_kept": [n_kept(len(bold), pfc["drop_rate"])] * views,
+        "n_kept": [dropping.n_kept(len(bold))] * views,
         "seed": [seed] * views,
         "fc": [row.tobytes() for row in fc.astype("<f2")],
     }

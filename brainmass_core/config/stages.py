@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
 
@@ -44,9 +44,35 @@ class Pfc(Strict):
 
     n_views: int = Field(8, ge=2, description="Views stored per scan.")
     drop_rate: float = Field(0.2, gt=0, lt=1, description="Share of timepoints dropped per view.")
+    drop_count: int | None = Field(
+        None, ge=1, description="Number of timepoints dropped per view, in place of `drop_rate`."
+    )
+    window: int | None = Field(
+        None,
+        ge=3,
+        description="A view is a window of so many timepoints at a random place, in place of "
+        "`drop_rate`.",
+    )
     estimator: Literal["pearson", "ledoit_wolf"] = Field(
         "pearson", description="FC estimator of a view."
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Pfc:
+        if self.drop_count is not None and self.window is not None:
+            raise ValueError(
+                f"found drop_count {self.drop_count} and window {self.window}: set one of them"
+            )
+        return self
+
+    @property
+    def dropping(self) -> str:
+        """What a view is, in words."""
+        if self.window is not None:
+            return f"a window of {self.window} timepoints"
+        if self.drop_count is not None:
+            return f"what is left after dropping {self.drop_count} timepoints"
+        return f"what is left after dropping {self.drop_rate:.0%} of the timepoints"
 
 
 class Pretrain(Strict):

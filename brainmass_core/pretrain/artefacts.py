@@ -99,7 +99,7 @@ def describe(config: Config, index: Index, state: State, model: BrainMass) -> di
         "embedding_dim": model.embedding_dim,
         "atlas": config.atlas.name,
         "estimator": config.pfc.estimator,
-        "drop_rate": config.pfc.drop_rate,
+        "pfc": config.pfc.dropping,
         "steps": state.step,
         "batch_size": state.batch_size,
         "seed": config.seed,

@@ -24,8 +24,7 @@ Self-supervised encoder of functional connectivity (FC), after Yang et al., IEEE
 {sources}
 
 Participants kept for evaluation took no part; the shards are checked for them at every start.
-Each scan enters as pseudo-FC: {estimator} correlation after dropping {drop_rate:.0%} of the
-timepoints.
+Each scan enters as pseudo-FC: {estimator} correlation of {dropping}.
 
 ## Training
 
@@ -79,7 +78,8 @@ def model_card(
     own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
     own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}
     return SECTIONS.format(
-        **{**settings, "drop_rate": config.pfc.drop_rate},
+        **settings,
+        dropping=config.pfc.dropping,
         **parameter_counts(model),
         sources=_sources(index),
         settings=_table(("setting", "value"), own.items()),
