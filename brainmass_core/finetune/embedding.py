@@ -11,8 +11,9 @@ import torch
 from brainmass_core.config import Config
 from brainmass_core.finetune.dataset import TaskData, TaskError
 from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.models.pretrained import SETTINGS
 from brainmass_core.paths import Paths
-from brainmass_core.pretrain.artefacts import SETTINGS, load_pretrained, untrained
+from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 
 BATCH = 64
 

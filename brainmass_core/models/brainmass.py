@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainmass_core.models.pretrained import Pretrained
+
 READOUT = 8  # features per ROI; the embedding is their concatenation
 
 
@@ -99,7 +101,7 @@ class Encoder(nn.Module):
         return self.readout(self.tokens(fc)).flatten(1)
 
 
-class BrainMass(nn.Module):
+class BrainMass(Pretrained):
     """Encoder with everything that its pre-training needs.
 
     Parameters
@@ -124,6 +126,7 @@ class BrainMass(nn.Module):
         If the heads do not divide `n_rois`.
     """
 
+    ARGUMENTS = ("size", "n_rois", "heads")
     roi_pairs: Tensor
     positions: Tensor
 

@@ -5,7 +5,6 @@ Everything is the same, byte by byte, when the same run is made again: no times,
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ import pyarrow as pa
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from brainmass_core import __version__
 from brainmass_core.config import Config, stage_hash
@@ -26,42 +23,10 @@ from brainmass_core.pretrain.checkpoint import State
 from brainmass_core.pretrain.data import Index
 from brainmass_core.tables import HISTORY, atomic_path, write_table
 
-WEIGHTS, SETTINGS = "model.safetensors", "config.json"
-
-
-class ModelError(ValueError):
-    """A folder that holds no usable pre-trained model."""
-
 
 def load_pretrained(folder: Path) -> BrainMass:
-    """A pre-trained model in evaluation mode, on the CPU.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``model.safetensors`` and ``config.json``; see `Paths.pretrain`.
-
-    Returns
-    -------
-    BrainMass
-        Use its `encode`, which takes FC matrices or edge vectors.
-
-    Raises
-    ------
-    ModelError
-        If a file is missing, damaged, or does not belong to the other.
-    """
-    remedy = "remove the folder and run: snakemake --cores all pretrain"
-    try:
-        settings = json.loads((folder / SETTINGS).read_text())
-        weights = load_file(folder / WEIGHTS)
-        model = BrainMass(settings["size"], settings["n_rois"], settings["heads"])
-        model.load_state_dict(weights)
-    except FileNotFoundError as error:
-        raise ModelError(f"{error.filename or folder}: no such file; {remedy}") from None
-    except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{folder}: not a usable model ({error}); {remedy}") from None
-    return model.eval().requires_grad_(False)
+    """A pre-trained model in evaluation mode, on the CPU; see `BrainMass.from_pretrained`."""
+    return BrainMass.from_pretrained(folder)
 
 
 def untrained(n_rois: int, size: str, seed: int, heads: int | None = None) -> BrainMass:
@@ -75,12 +40,7 @@ def publish(config: Config, index: Index, state: State) -> None:
     model = BrainMass(config.pretrain.size, index.n_rois, config.pretrain.heads)
     model.load_state_dict(state.model)
     settings = describe(config, index, state, model)
-    with atomic_path(folder / WEIGHTS) as path:
-        # one entry only: several would come in random order
-        tensors = {name: t.contiguous() for name, t in model.state_dict().items()}
-        save_file(tensors, path, metadata={"format": "pt"})
-    with atomic_path(folder / SETTINGS) as path:
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+    model.save_pretrained(folder, settings)
     history = history_table(state.history)
     write_table(folder / "history.parquet", history, "history", settings["config_hash"])
     with atomic_path(folder / "loss.png") as path:

@@ -56,10 +56,9 @@ The last total loss is {loss:.4f}. `history.parquet` holds every step, `loss.png
 ## Use
 
 ```python
-from pathlib import Path
-from brainmass_core.pretrain import load_pretrained
+from brainmass_core.models.brainmass import BrainMass
 
-model = load_pretrained(Path("."))   # weights and config.json of this folder
+model = BrainMass.from_pretrained(".")   # weights and config.json of this folder
 embedding = model.encode(fc)         # fc: (n, {n_rois}, {n_rois}) or (n, {n_edges})
 ```
 

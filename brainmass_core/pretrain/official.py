@@ -7,7 +7,6 @@ the online and of the target network. Reading it runs no code that a pickle may 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -15,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from brainmass_core import __version__
 from brainmass_core.models.brainmass import SIZES, BrainMass, Size, parameter_counts
-from brainmass_core.pretrain.artefacts import SETTINGS, WEIGHTS, ModelError, load_pretrained
+from brainmass_core.models.pretrained import WEIGHTS, ModelError
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
@@ -172,7 +170,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
 def import_official(
     path: Path, folder: Path, atlas: str, estimator: str, heads: int | None = None
 ) -> BrainMass:
-    """Write a released checkpoint as a folder that `load_pretrained` reads.
+    """Write a released checkpoint as a folder that `BrainMass.from_pretrained` reads.
 
     Parameters
     ----------
@@ -207,10 +205,7 @@ def import_official(
     }
     with atomic_path(folder / "README.md") as file:
         file.write_text(CARD.format(**about, **parameter_counts(model)))
-    with atomic_path(folder / SETTINGS) as file:
-        file.write_text(json.dumps(about, indent=2) + "\n")
-    with atomic_path(folder / WEIGHTS) as file:
-        save_file({n: t.contiguous() for n, t in model.state_dict().items()}, file)
+    model.save_pretrained(folder, about)
     return model
 
 
@@ -228,7 +223,7 @@ def export_official(folder: Path, path: Path) -> None:
     ModelError
         If the folder holds no usable model.
     """
-    tensors = to_official(load_pretrained(folder))
+    tensors = to_official(BrainMass.from_pretrained(folder))
     parts = {
         f"{name}_state_dict": {
             k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")

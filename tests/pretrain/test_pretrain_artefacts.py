@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.models.pretrained import ModelError
 from brainmass_core.pretrain import load_pretrained, untrained
-from brainmass_core.pretrain.artefacts import ModelError, publish
+from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.card import flops_per_sample
 from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards

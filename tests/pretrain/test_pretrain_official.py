@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from brainmass_core.models.brainmass import SIZES, build
-from brainmass_core.pretrain.artefacts import ModelError, load_pretrained
+from brainmass_core.models.pretrained import ModelError
+from brainmass_core.pretrain.artefacts import load_pretrained
 from brainmass_core.pretrain.official import (
     export_official,
     from_official,
