@@ -41,10 +41,17 @@ def main(
         write_demo(folder / "bids", Synthetic(n_participants=participants))
         walls = {n: _process(folder, n) for n in (1, workers)}
     slow, fast = walls[1][0], walls[workers][0]
+    busy = {n: inside / (n * wall) for n, (wall, inside, _) in walls.items()}
     print(f"1 worker {slow:.0f} s, {workers} workers {fast:.0f} s, ratio {slow / fast:.2f}")
     print(f"the machine itself: {_of_machine(workers):.2f}")
+    apart = walls[workers][1] / walls[1][1]
+    print(f"a scan takes {apart:.2f} times as long beside others; workers are busy with scans")
+    print(
+        f"{busy[1]:.0%} and {busy[workers]:.0%} of the time; the rest is their start and the end,"
+    )
+    print("when some have nothing left to do")
     print(f"\n{'step':22s} {'seconds':>8s} {'peak MB':>8s}   (median over scans, 1 worker)")
-    for step, (seconds, peak) in walls[1][1].items():
+    for step, (seconds, peak) in walls[1][2].items():
         print(f"{step:22s} {seconds:8.2f} {peak:8.0f}")
 
 
@@ -66,8 +73,8 @@ def _smooth(times: int) -> None:
         gaussian_filter(volume, 2.0)
 
 
-def _process(folder: Path, workers: int) -> tuple[float, dict[str, tuple[float, float]]]:
-    """Wall seconds of the stage, and median seconds and memory of each step."""
+def _process(folder: Path, workers: int) -> tuple[float, float, dict[str, tuple[float, float]]]:
+    """Seconds of the stage, seconds inside scans, and median seconds and memory of each step."""
     raw: dict[str, Any] = {
         "results": str(folder / f"results-{workers}"),
         "datasets": {
@@ -86,12 +93,20 @@ def _process(folder: Path, workers: int) -> tuple[float, dict[str, tuple[float, 
     preprocess.run(config, "demo", 0, workers)
     wall = time.perf_counter() - start
     table = read_table(Paths(config.results).batch("preprocess", "demo", 0), "preprocess")
+    inside = sum(table["seconds"].to_pylist())
     rows = [r for r in table.to_pylist() if r["status"] == "ok"]
     steps = list(dict(rows[0]["seconds_per_step"]))
-    return wall, {
-        step: (_median(rows, "seconds_per_step", step), _median(rows, "peak_rss_per_step", step))
-        for step in steps
-    }
+    return (
+        wall,
+        inside,
+        {
+            step: (
+                _median(rows, "seconds_per_step", step),
+                _median(rows, "peak_rss_per_step", step),
+            )
+            for step in steps
+        },
+    )
 
 
 def _median(rows: list[dict[str, Any]], column: str, step: str) -> float:

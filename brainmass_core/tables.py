@@ -204,6 +204,8 @@ HISTORY = pa.schema(
             "loss_reconstruction",
             "embedding_std",
             "effective_rank",
+            "view_distance",
+            "uniformity",
         )
     ]
 )

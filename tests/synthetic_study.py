@@ -224,6 +224,8 @@ def _write_history(paths: Paths) -> None:
             "loss_reconstruction": 0.5 * np.exp(-s / 30),
             "embedding_std": 0.5,
             "effective_rank": 12.0 if s % 10 == 0 else None,
+            "view_distance": 0.2 if s % 10 == 0 else None,
+            "uniformity": -2.0 if s % 10 == 0 else None,
         }
         for s in steps
     ]

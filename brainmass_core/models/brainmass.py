@@ -220,8 +220,8 @@ class BrainMass(Pretrained):
         -------
         dict of Tensor
             Scalars ``alignment`` in [0, 8], ``classification`` (ln n_masked by chance),
-            ``reconstruction`` (FC units squared), and the detached ``embedding`` of the first
-            view (B, 8 * n_rois).
+            ``reconstruction`` (FC units squared), and the detached ``embedding`` of both views
+            (2, B, 8 * n_rois).
         """
         first, second = self.matrices(view_1), self.matrices(view_2)
         views = torch.cat([first, second])  # (2B, n, n)
@@ -242,7 +242,7 @@ class BrainMass(Pretrained):
             "reconstruction": functional.mse_loss(
                 reconstructed.float(), _rows(first, masked_for_values)
             ),
-            "embedding": embedding_1.detach(),
+            "embedding": torch.stack([embedding_1, embedding_2]).detach(),
         }
 
     def _masked_tokens(self, fc: Tensor, masked: Sequence[Tensor]) -> list[Tensor]:

@@ -101,7 +101,7 @@ def train(
             result = train_step(module, model, optimiser, batch, settings, ranks, stop_asked())
         except NonFiniteLoss as error:
             raise _with_place(error, epoch, step, batch.scan_ids) from None
-        measures = (math.nan, math.nan)
+        measures = (math.nan,) * 4
         if step % COLLAPSE_STEPS == 0 or step == total_steps - 1:
             measures = collapse_measures(result.embedding, ranks)
         history.append([step, epoch, lr, *result.losses, *measures])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.brainmass import BrainMass
@@ -29,8 +30,8 @@ class StepResult:
     ----------
     losses : list of float
         Total, alignment, classification, reconstruction: means over the global batch.
-    embedding : Tensor (n, embedding_dim)
-        Of this rank's first views.
+    embedding : Tensor (2, n, embedding_dim)
+        Of this rank's two views.
     stop : bool
         Whether any rank was asked to stop.
     """
@@ -119,13 +120,14 @@ def train_step(
     return StepResult(losses, parts["embedding"], stop)
 
 
-def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float]:
-    """Whether the embedding still tells scans apart.
+def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, float, float]:
+    """Whether the embedding still tells scans apart, and views of one scan not.
 
     Parameters
     ----------
-    embedding : Tensor (B, d)
-        This rank's slice of the global batch.
+    embedding : Tensor (2, B, d)
+        Two views of this rank's slice of the global batch. The first two numbers are of the first
+        view; the last two are on the unit sphere.
 
     Returns
     -------
@@ -134,11 +136,20 @@ def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float]:
     effective_rank : float
         Exponential of the entropy of the normalised singular values of the centred embedding (Roy
         & Vetterli 2007); 1 when one direction is left.
+    view_distance : float
+        Mean squared distance between the views of a scan, in [0, 4] (Wang & Isola 2020,
+        arXiv:2005.10242: alignment).
+    uniformity : float
+        Log of the mean of ``exp(-2 distance²)`` over pairs of scans: 0 when collapsed, lower the
+        further apart (the same).
     """
-    x = gather(embedding.float(), ranks).double()
-    x = x - x.mean(0)
+    views = [gather(view.float(), ranks).double() for view in embedding]
+    x = views[0] - views[0].mean(0)
     std = x.std(0, correction=0).mean().item()
     squares = torch.linalg.eigvalsh(x @ x.T).clamp_min(0)
     share = squares.sqrt() / squares.sqrt().sum().clamp_min(1e-12)
     entropy = -torch.special.xlogy(share, share).sum()
-    return std, entropy.exp().item()
+    first, second = (functional.normalize(view, dim=1) for view in views)
+    distance = (first - second).square().sum(1).mean().item()
+    apart = torch.pdist(first).square().mul(-2).exp().mean().log().item()
+    return std, entropy.exp().item(), distance, apart

@@ -184,13 +184,14 @@ def test_a_twice_killed_run_started_again_gives_the_same_bytes(make_study):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_the_state_at_the_step_it_came(make_study):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])  # preemption; time limit
+def test_a_request_to_stop_saves_the_state_at_the_step_it_came(make_study, number):
     study = make_study(epochs=2000, checkpoint_steps=5)
     process = start(study)
     wait_for_checkpoint(study, process)
-    process.terminate()
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, output
+    assert process.returncode == 128 + number, output
     assert "the state is saved" in output
     before = checkpoints_of(study).latest()
     assert f"stopped after step {before.step} of 4000" in output

@@ -180,7 +180,7 @@ def test_effective_rank_counts_directions_and_a_collapse_shows():
     scores = np.linalg.qr(rng.standard_normal((64, 5)))[0]
     scores = np.linalg.qr(scores - scores.mean(0))[0]  # equal spread along five directions
     x = scores @ basis.T
-    std, rank = collapse_measures(torch.from_numpy(x), ALONE)
+    std, rank, *_ = collapse_measures(torch.from_numpy(x).expand(2, -1, -1), ALONE)
     assert rank == pytest.approx(5, rel=1e-3)
     assert std == pytest.approx(x.std(0).mean(), rel=1e-5)
 
@@ -188,5 +188,18 @@ def test_effective_rank_counts_directions_and_a_collapse_shows():
     share = PCA().fit(y).singular_values_
     share = share / share.sum()
     expected = np.exp(-(share * np.log(share)).sum())
-    assert collapse_measures(torch.from_numpy(y), ALONE)[1] == pytest.approx(expected, rel=1e-3)
-    assert collapse_measures(torch.ones(8, 12), ALONE) == (0.0, 1.0)
+    both = torch.from_numpy(y).expand(2, -1, -1)
+    assert collapse_measures(both, ALONE)[1] == pytest.approx(expected, rel=1e-3)
+    assert collapse_measures(torch.ones(2, 8, 12), ALONE) == (0.0, 1.0, 0.0, 0.0)
+
+
+def test_view_distance_and_uniformity_are_those_of_their_definition():
+    views = np.random.default_rng(0).standard_normal((2, 6, 4)) + 1
+    a, b = views / np.linalg.norm(views, axis=2, keepdims=True)
+    pairs = [np.exp(-2 * np.sum((a[i] - a[j]) ** 2)) for i in range(6) for j in range(i)]
+    *_, distance, uniformity = collapse_measures(torch.from_numpy(views), ALONE)
+    assert distance == pytest.approx(np.mean(np.sum((a - b) ** 2, axis=1)), rel=1e-6)
+    assert uniformity == pytest.approx(np.log(np.mean(pairs)), rel=1e-5)
+    # scans at opposite places, views of each at the same: as good as it gets
+    best = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).expand(2, -1, -1)
+    assert collapse_measures(best, ALONE)[2:] == pytest.approx((0.0, -8.0))
