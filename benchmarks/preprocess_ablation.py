@@ -40,6 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no slice timing": {"preprocess": {"slice_timing": False}},
     "despiked": {"preprocess": {"despike": True}},
     "affine only": {"preprocess": {"registration": "affine"}},
+    "syn_fast": {"preprocess": {"registration": "syn_fast"}},
+    "syn, 3 mm": {"preprocess": {"resolution": 3}},
     "syn_fast, 3 mm": {"preprocess": {"registration": "syn_fast", "resolution": 3}},
     "no nuisance but the mean": {
         "timeseries": {"motion": "none", "n_compcor": 0, "csf": False, "polynomial_order": 0}

@@ -81,7 +81,10 @@ class Preprocess(Strict):
     )
     min_volumes: int = Field(40, ge=10, description="Shorter runs are excluded.")
     max_mean_fd: float | None = Field(
-        0.5, gt=0, description="Runs with a larger mean framewise displacement (mm) are excluded."
+        0.5,
+        gt=0,
+        description="Runs with a larger mean framewise displacement (mm) are excluded; ready series "
+        "are taken as they are.",
     )
     fd_threshold: float = Field(
         0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
