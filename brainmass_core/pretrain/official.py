@@ -77,7 +77,7 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     ModelError
         If tensors are missing, too many, or of shapes that no size has.
     """
-    found = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    found = without_prefix(tensors)
     size, n_rois = size_of(found)
     try:
         model = BrainMass(size, n_rois, heads)
@@ -96,6 +96,11 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
         raise ModelError(f"{'; '.join(wrong[:5])}: {REMEDY}")
     model.load_state_dict(ours)
     return model.eval().requires_grad_(False)
+
+
+def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under their names without the ``module.`` of data-parallel training."""
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def to_official(model: BrainMass) -> dict[str, Tensor]:
@@ -162,8 +167,11 @@ def read_official(path: Path) -> dict[str, Tensor]:
             f"{path}: no checkpoint that can be read safely ({first}); {REMEDY}"
         ) from None
     tensors = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    if not isinstance(tensors, dict):
         raise ModelError(f"{path}: found {type(tensors).__name__}, expected tensors; {REMEDY}")
+    other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
+    if other:
+        raise ModelError(f"{path}: found {', '.join(other[:5])}, expected tensors; {REMEDY}")
     return tensors
 
 
@@ -189,7 +197,8 @@ def import_official(
         model = from_official(tensors, heads)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    if any((tensors[n] != t).any() for n, t in _unused(model).items() if n in tensors):
+    found = without_prefix(tensors)
+    if any(not torch.equal(found[n], t) for n, t in _unused(model).items() if n in found):
         log.warning("%s: its layer norm, which the released code never uses, is left out", path)
     about = {
         "model": "brainmass",

@@ -8,20 +8,25 @@ import pickle
 import zlib
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import nn
 
-from brainmass_core.models.brainmass import SIZES, build
+from brainmass_core.models.brainmass import SIZES, BrainMass, build
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.pretrain.artefacts import load_pretrained
 from brainmass_core.pretrain.official import (
     export_official,
     from_official,
     import_official,
+    official_name,
     read_official,
+    size_of,
     to_official,
+    without_prefix,
 )
 
 
@@ -136,6 +141,33 @@ def test_names_of_data_parallel_training_and_other_atlases_are_read(tmp_path):
         from_official(read_official(path))
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("width", [20, 50])
+def test_a_layer_norm_that_is_left_out_is_mentioned(prefix, width, tmp_path, caplog):
+    theirs = released("tiny", 20)
+    theirs.norm = nn.LayerNorm(width).requires_grad_(False)
+    theirs.norm.weight.fill_(2.0)
+    path = theirs.save(tmp_path / "c.pth", prefix)
+    import_official(path, tmp_path / "model", "atlas", "pearson")
+    assert "layer norm" in caplog.text
+
+
+@hypothesis.given(
+    size=st.sampled_from(["tiny", "small", "base", "large"]),
+    n_rois=st.integers(1, 40).map(lambda k: 20 * k),
+    order=st.randoms(use_true_random=False),
+    prefix=st.sampled_from(["", "module."]),
+)
+@hypothesis.settings(max_examples=10)
+def test_the_size_is_read_from_shapes_in_any_order(size, n_rois, order, prefix):
+    with torch.device("meta"):
+        ours = list(BrainMass(size, n_rois).state_dict().items())
+    order.shuffle(ours)
+    tensors = {prefix + official_name(name): tensor for name, tensor in ours}
+    assert len(tensors) == len(ours)
+    assert size_of(without_prefix(tensors)) == (size, n_rois)
+
+
 def test_a_model_of_ours_is_exported_whole():
     model = build("tiny", 20, seed=0)
     assert to_official(model).keys() == released("tiny", 20).state_dict().keys()
@@ -175,6 +207,9 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
     assert "cls_token has the shape (1, 1, 21), expected (1, 1, 20)" in message({"model": bent})
     assert "no tensors of a released BrainMass" in message({"model": {"a": torch.ones(1)}})
     assert "found int" in message({"model": 3})
+    halves = {"online_network_state_dict": {}, "target_network_state_dict": {}}
+    assert "found online_network_state_dict (dict)" in message(halves)
+    assert "found cls_token (list)" in message({"model": whole | {"cls_token": [1.0]}})
     shallow = {k: v for k, v in whole.items() if ".attention_list.1." not in k}
     assert "depth 1" in message({"model": shallow})
     path.write_bytes(b"text")
