@@ -24,6 +24,8 @@ from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.loop import build_model, make_stream
 
 log = logging.getLogger(__name__)
+# Slurm's --signal reaches every process; torchrun would die of SIGUSR1 and leave its workers
+UNMOVED = ("sh", "-c", 'trap "" USR1; exec "$@"', "sh")
 LAST_LINES = 25
 ERROR_MARK = "error: "  # begins a worker's own message among the lines of torchrun
 
@@ -92,7 +94,7 @@ def torchrun_command(
         Of the Slurm job when its nodes are to be used; without it, all processes start here.
     """
     nodes, each = config.pretrain.nodes, processes_per_node(config)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
+    torchrun = [*UNMOVED, sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
     worker = ["-m", "brainmass_core.pretrain.worker", "--config", str(config_path.absolute())]
     worker += ["--fingerprint", fingerprint]
     if head is None:

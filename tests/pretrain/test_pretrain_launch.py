@@ -74,7 +74,8 @@ def wait_for_checkpoint(study, process: subprocess.Popen) -> Path:
 def test_one_machine_is_torchrun_standalone_with_all_processes(make_study):
     study = make_study().changed(nodes=2, processes_per_node=3)
     command = torchrun_command(study.config, Path("c.yaml"), "abc")
-    assert command[:4] == [sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
+    assert command[4:8] == torchrun
     assert {"--standalone", "--nproc-per-node=6"} <= set(command)
     worker = command[command.index("brainmass_core.pretrain.worker") - 1 :]
     assert worker[0] == "-m"
@@ -89,7 +90,7 @@ def test_slurm_nodes_get_one_torchrun_each_that_meet_at_the_head(make_study):
     inner = command.index(sys.executable)
     assert command[:inner] == [
         *("srun", "-N", "2", "-n", "2", "--ntasks-per-node=1", "-c", "1"),
-        *("--overlap", "--kill-on-bad-exit=1"),
+        *("--overlap", "--kill-on-bad-exit=1", *launch.UNMOVED),
     ]
     assert {
         "--nnodes=2",
@@ -196,6 +197,17 @@ def test_a_request_to_stop_saves_the_state_at_the_step_it_came(make_study, numbe
     before = checkpoints_of(study).latest()
     assert f"stopped after step {before.step} of 4000" in output
     assert len(before.history) == before.step
+
+
+@pytest.mark.slow
+def test_a_signal_to_every_process_saves_the_state(make_study):
+    study = make_study(epochs=2000, checkpoint_steps=5)
+    process = start(study)
+    wait_for_checkpoint(study, process)
+    os.killpg(process.pid, signal.SIGUSR1)  # as `sbatch --signal` does; torchrun gets it too
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGUSR1, output
+    assert f"stopped after step {checkpoints_of(study).latest().step} of 4000" in output
 
 
 def test_a_finished_run_is_only_published(make_study, monkeypatch):
