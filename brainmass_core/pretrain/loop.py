@@ -89,7 +89,7 @@ def train(
             weights, moments = model.state_dict(), optimiser.state_dict()
             checkpoints.save(State(step, total_steps, stream.batch_size, weights, moments, rows))
 
-    progress = Progress(checkpoints, ranks, start, total_steps)
+    progress = Progress(checkpoints, ranks, start, total_steps, stream.batch_size)
     for step in range(start, total_steps):
         epoch, within = divmod(step, stream.steps_per_epoch)
         batch = stream.batch(epoch, within)
@@ -161,8 +161,9 @@ class Progress:
     """TensorBoard events and one line of log every few seconds, from the first rank."""
 
     def __init__(
-        self, checkpoints: Checkpoints, ranks: Ranks, start: int, total_steps: int
+        self, checkpoints: Checkpoints, ranks: Ranks, start: int, total_steps: int, batch_size: int
     ) -> None:
+        self.batch_size = batch_size
         self.start, self.total_steps, self.clock = start, total_steps, time.monotonic()
         self.last_line = -math.inf
         self.writer = None
@@ -184,13 +185,14 @@ class Progress:
             return
         self.last_line = now
         rate = (step + 1 - self.start) / max(now - self.clock, 1e-9)
+        self.writer.add_scalar("samples_per_second", rate * self.batch_size, step)
         left = (self.total_steps - step - 1) / rate
         log.info(
             "step %d/%d epoch %d loss %.4f (alignment %.4f, classification %.4f, "
-            "reconstruction %.4f), %.2f steps/s, %.0f s left",
+            "reconstruction %.4f), %.2f steps/s, %.1f samples/s, %.0f s left",
             *(step + 1, self.total_steps, values["epoch"], values["loss"]),
             *(values["loss_alignment"], values["loss_classification"]),
-            *(values["loss_reconstruction"], rate, left),
+            *(values["loss_reconstruction"], rate, rate * self.batch_size, left),
         )
         if step + 1 == self.total_steps:
             self.writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import resource
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from brainmass_core.pretrain import loop, step
 from brainmass_core.pretrain.checkpoint import CheckpointError, Checkpoints
@@ -203,3 +205,16 @@ def test_view_distance_and_uniformity_are_those_of_their_definition():
     # scans at opposite places, views of each at the same: as good as it gets
     best = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).expand(2, -1, -1)
     assert collapse_measures(best, ALONE)[2:] == pytest.approx((0.0, -8.0))
+
+
+def test_tensorboard_shows_samples_per_second(make_study, monkeypatch):
+    study = make_study()
+    times = itertools.count(0.0, 0.5)  # seconds: one reading before the first step, one per step
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(loop, "LOG_SECONDS", 0)
+    checkpoints = Checkpoints(study.config, "x")
+    train(study.config, index_shards(study.config), checkpoints, ALONE, never)
+    events = EventAccumulator(str(checkpoints.folder / "tensorboard")).Reload()
+    shown = [event.value for event in events.Scalars("samples_per_second")]
+    assert len(shown) == 6
+    assert all(rate == pytest.approx(8 / 0.5) for rate in shown)
