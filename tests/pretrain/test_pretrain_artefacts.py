@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.models.brainmass import SIZES, BrainMass, build
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.pretrain import load_pretrained, untrained
 from brainmass_core.pretrain.artefacts import publish
@@ -110,3 +110,22 @@ def test_untrained_weights_are_those_that_training_starts_from(trained):
         untrained(20, "tiny", study.config.seed).parameters(), start.parameters(), strict=True
     ):
         assert torch.equal(a, b)
+
+
+def test_operations_of_tiny_equal_those_counted_by_hand(make_study):
+    study = make_study().changed(n_masked_classification=10, n_masked_reconstruction=5)
+    d, depth, f, dim = 100, *(SIZES["tiny"].depth, SIZES["tiny"].feedforward), 128
+
+    def encoder(tokens: int) -> int:
+        return depth * (8 * tokens * d**2 + 4 * tokens**2 * d + 4 * tokens * d * f)
+
+    linear = 2 * (d * d * 8 + 800 * 1600 + 1600 * dim)  # readout and projector
+    predictor = 2 * (dim * 2 * dim + 2 * dim * dim)
+    masked = sum(encoder(102) + 4 * m * d * f for m in (10, 5))
+    # backward costs twice the forward, and the target has none
+    passes = 2 * (4 * (encoder(100) + linear) + 3 * predictor) + 3 * masked
+    scores = 2 * (2 * 10 * 10 * d)  # of classification, which pass a gradient to one side only
+    no_gradient_of_fc = 2 * (2 * 100 * d * 3 * d)  # first projection to queries, keys and values
+    with torch.device("meta"):
+        model = BrainMass("tiny", 100)
+    assert flops_per_sample(model, study.config) == passes + scores - no_gradient_of_fc
