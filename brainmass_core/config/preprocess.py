@@ -83,8 +83,8 @@ class Preprocess(Strict):
     max_mean_fd: float | None = Field(
         0.5,
         gt=0,
-        description="Runs with a larger mean framewise displacement (mm) are excluded; ready series "
-        "are taken as they are.",
+        description="Runs with a larger mean framewise displacement (mm) are excluded; ready "
+        "series are taken as they are.",
     )
     fd_threshold: float = Field(
         0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
