@@ -79,6 +79,11 @@ class Pretrain(Strict):
     """Pre-training of the foundation model."""
 
     model: Literal["brainmass"] = Field("brainmass", description="Which foundation model.")
+    source: Literal["pfc", "timeseries"] = Field(
+        "pfc",
+        description="Where views come from: `pfc` reads the stored ones, `timeseries` draws new "
+        "ones at each step, on the device; the stage `pfc` is then not run.",
+    )
     size: Literal["tiny", "small", "base", "large"] = Field("tiny", description="Model size.")
     heads: int | None = Field(
         None, ge=1, description="Attention heads, a divisor of n_rois. Default: that of the size."

@@ -1,240 +1,65 @@
-"""Stream pFC shards: an index of row groups, and global batches that any rank can cut its slice of.
+"""Stream global batches of which every rank can cut its slice: of stored pFC, or of time series.
 
-What a batch holds follows from (seed, epoch, step) alone, so a run resumes anywhere without saved
-reader state, and the same global batch is made by one process or by a hundred.
+What a batch holds follows from (seed, step) alone, so a run resumes anywhere without saved reader
+state, and the same global batch is made by one process or by a hundred.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
-from brainmass_core.config import Config, stage_hash
-from brainmass_core.paths import Paths
-from brainmass_core.scans import check_unique
-from brainmass_core.tables import VERSION, n_edges, read_table
+from brainmass_core.config import Config, stable_hash
+from brainmass_core.pfc import Dropping
+from brainmass_core.pfc_draw import kept_masks, seeds_of
+from brainmass_core.pfc_torch import by_length, pseudo_fc_of
+from brainmass_core.pretrain.index import (
+    Group,
+    Index,
+    ShardError,
+    Source,
+    dropping_of,
+    index_shards,
+    scans_seen,
+)
+from brainmass_core.pretrain.order import (
+    Sequence,
+    draw,
+    epoch_order,
+    generator,
+    global_batch_size,
+)
+from brainmass_core.tables import n_edges
+from brainmass_core.timeseries.table import bold_by_scan
 
-# Scans are shuffled among this many; a rank holds at most two such buffers in memory:
-# 2 x 512 scans x 8 views x 9.9 kB (100 ROIs) = 81 MB, and 326 MB at 200 ROIs.
-BUFFER_SCANS = 512
-ORDER, STEP = 1, 2  # keep the random streams of epoch order and batch content apart
-
-
-class ShardError(ValueError):
-    """pFC shards that pre-training must not or cannot use."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """One row group of one shard: whole scans, all views of a scan contiguous."""
-
-    file: Path
-    row_group: int
-    scan_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What one data set contributes."""
-
-    dataset: str
-    role: str
-    n_scans: int
-    n_participants: int
-
-
-@dataclass(frozen=True)
-class Index:
-    """Everything known about the shards without reading a pFC.
-
-    Attributes
-    ----------
-    fingerprint : str
-        SHA-256 over the bytes of all shards: a checkpoint of other data must not be resumed.
-    """
-
-    groups: list[Group]
-    n_rois: int
-    n_views: int
-    sources: list[Source]
-    fingerprint: str
-
-    @property
-    def n_scans(self) -> int:
-        """Scans in all groups."""
-        return sum(len(g.scan_ids) for g in self.groups)
-
-
-def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
-    """Find the shards of all data sets that may be pre-trained on, and check them.
-
-    Raises
-    ------
-    ShardError
-        If a shard is missing, damaged, from another configuration or schema version, has another
-        number of ROIs or views, or holds a scan kept for evaluation.
-    TableError
-        If a scans table cannot be read.
-    ScansError
-        If two data sets have a scan id in common.
-    """
-    paths = Paths(config.results)
-    groups: list[Group] = []
-    sources, shapes, digest = [], {}, hashlib.sha256()
-    used = {name: d for name, d in config.datasets.items() if d.role != "external"}
-    columns = ["scan_id", "bold_path"]
-    check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
-    for name, dataset in used.items():
-        participants = _allowed_participants(paths.scans(name))
-        found: list[Group] = []
-        for batch in range(dataset.batches):
-            file = paths.batch("pfc", name, batch)
-            shape, in_file = _index_file(file, stage_hash(config, "pfc", name), config.pfc.n_views)
-            shapes[file] = shape
-            found += in_file
-            if with_fingerprint:
-                with open(file, "rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-        ids = [s for g in found for s in g.scan_ids]
-        _refuse_evaluation_scans(name, ids, participants)
-        sources.append(Source(name, dataset.role, len(ids), len({participants[s] for s in ids})))
-        groups += found
-    if len(set(shapes.values())) > 1:
-        lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
-        raise ShardError(f"the pFC shards differ in their number of ROIs:\n{lines}")
-    fingerprint = digest.hexdigest() if with_fingerprint else ""
-    return Index(groups, next(iter(shapes.values())), config.pfc.n_views, sources, fingerprint)
-
-
-def _allowed_participants(path: Path) -> dict[str, str]:
-    """scan_id to participant, of the participants of whom no scan is kept for evaluation."""
-    columns = ["scan_id", "participant_id", "split"]
-    rows = read_table(path, "scans", columns=columns).to_pylist()
-    kept_back = {r["participant_id"] for r in rows if r["split"] == "test"}
-    return {
-        r["scan_id"]: r["participant_id"]
-        for r in rows
-        if r["split"] in ("pretrain", "train") and r["participant_id"] not in kept_back
-    }
-
-
-def _refuse_evaluation_scans(dataset: str, ids: list[str], allowed: dict[str, str]) -> None:
-    """Leakage is the one mistake that no later check would show."""
-    wrong = sorted(set(ids) - set(allowed))
-    if wrong:
-        raise ShardError(
-            f"pFC of {dataset}: {len(wrong)} scans are not free for pre-training (kept for "
-            f"evaluation, or not in the scans table): {', '.join(wrong[:5])}; remove "
-            f"results/pfc/{dataset} and run: snakemake --cores all pfc"
-        )
-    if len(ids) != len(set(ids)):
-        raise ShardError(f"pFC of {dataset}: a scan stands in two shards; remove them and rerun")
-
-
-def _index_file(path: Path, config_hash: str, n_views: int) -> tuple[int, list[Group]]:
-    """Number of ROIs and row groups of one shard."""
-    remedy = "remove it and run: snakemake --cores all pfc"
-    if not path.exists():
-        raise ShardError(f"{path}: no such pFC shard; run: snakemake --cores all pfc")
-    try:
-        with open(path, "rb") as stream:
-            file = pq.ParquetFile(stream)
-            meta = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
-            names = [
-                file.read_row_group(i, columns=["scan_id", "view"])
-                for i in range(file.num_row_groups)
-            ]
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
-    expected = {
-        "brainmass_table": "pfc",
-        "brainmass_version": str(VERSION),
-        "brainmass_config_hash": config_hash,
-        "dtype": "<f2",
-    }
-    for key, value in expected.items():
-        if meta.get(key) != value:
-            raise ShardError(f"{path}: found {key} {meta.get(key)!r}, expected {value!r}; {remedy}")
-    groups = []
-    for i, table in enumerate(names):
-        ids = _whole_scans(table, n_views)
-        if ids is None:
-            raise ShardError(
-                f"{path}: row group {i} does not hold whole scans of {n_views} views; {remedy}"
-            )
-        if ids:
-            groups.append(Group(path, i, ids))
-    return int(meta["n_rois"]), groups
-
-
-def _whole_scans(table: pa.Table, n_views: int) -> tuple[str, ...] | None:
-    """The scans of a row group, or None if their views are not complete and contiguous."""
-    ids, views = table["scan_id"].to_pylist(), table["view"].to_numpy()
-    scans = ids[::n_views]
-    complete = len(ids) == len(scans) * n_views
-    if not complete or ids != [s for s in scans for _ in range(n_views)]:
-        return None
-    return tuple(scans) if (views == np.tile(np.arange(n_views), len(scans))).all() else None
-
-
-def epoch_order(group_sizes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """The order of all scans in one epoch: row groups shuffled, scans shuffled in a buffer.
-
-    Parameters
-    ----------
-    group_sizes : ndarray (n_groups,)
-        Scans per row group.
-
-    Returns
-    -------
-    ndarray (n_scans, 2)
-        Group and position in it; each scan once.
-    """
-    rng = np.random.default_rng(np.random.SeedSequence([seed, ORDER, epoch]))
-    groups = rng.permutation(len(group_sizes))
-    sizes = group_sizes[groups]
-    buffer = (np.cumsum(sizes) - sizes) // BUFFER_SCANS
-    order = []
-    for number in np.unique(buffer):
-        members = groups[buffer == number]
-        scans = [
-            np.stack([np.full(n, g), np.arange(n)], 1)
-            for g, n in zip(members, group_sizes[members], strict=True)
-        ]
-        order.append(rng.permutation(np.concatenate(scans)))
-    return np.concatenate(order)
-
-
-def global_batch_size(wanted: int, n_scans: int, n_ranks: int) -> int:
-    """Scans per step over all ranks: as configured, or all scans if there are fewer.
-
-    Raises
-    ------
-    ShardError
-        If a rank would have fewer than two scans, which batch norm needs, or unequal shares.
-    """
-    if wanted % n_ranks:
-        raise ShardError(
-            f"pretrain.batch_size {wanted} cannot be split over {n_ranks} processes; choose a "
-            f"multiple, such as {max(2, wanted // n_ranks) * n_ranks}"
-        )
-    size = min(wanted, n_scans // n_ranks * n_ranks)
-    if size < 2 * n_ranks:
-        raise ShardError(
-            f"found {n_scans} scans to pre-train on and batch_size {wanted}, expected at least 2 "
-            f"scans for each of {n_ranks} processes; add data or use fewer processes"
-        )
-    return size
+__all__ = [
+    "Batch",
+    "Fresh",
+    "FreshBatch",
+    "Group",
+    "Index",
+    "ShardError",
+    "Source",
+    "Stream",
+    "epoch_order",
+    "fresh_of",
+    "global_batch_size",
+    "index_shards",
+    "scans_seen",
+]
+F4, F2 = 4, 2  # bytes of a value of a series and of a pFC
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's slice of a global batch.
+    """One rank's slice of a global batch of stored views.
 
     Attributes
     ----------
@@ -250,14 +75,65 @@ class Batch:
     masked_for_values: np.ndarray
     scan_ids: list[str]
 
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the model's forward takes, on a device."""
+        arrays = (self.view_1, self.view_2, self.masked_for_class, self.masked_for_values)
+        one, two, for_class, for_values = (torch.from_numpy(a).to(device) for a in arrays)
+        return one, two, for_class, for_values
+
+
+@dataclass(frozen=True)
+class FreshBatch:
+    """One rank's slice of a global batch of series, whose views are computed on the device.
+
+    Attributes
+    ----------
+    chunks : list of tuple of ndarray
+        Of `pfc_torch.by_length`: series, timepoints that stay, places in the slice.
+    masked_for_class, masked_for_values, scan_ids
+        As in `Batch`.
+    """
+
+    chunks: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    estimator: str
+    masked_for_class: np.ndarray
+    masked_for_values: np.ndarray
+    scan_ids: list[str]
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the model's forward takes, on a device; the views are computed there."""
+        views = pseudo_fc_of(self.chunks, self.estimator, device)  # (n, 2, n_edges)
+        masks = (torch.from_numpy(m) for m in (self.masked_for_class, self.masked_for_values))
+        for_class, for_values = (m.to(device) for m in masks)
+        return views[:, 0].contiguous(), views[:, 1].contiguous(), for_class, for_values
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """How views are drawn at each step."""
+
+    dropping: Dropping
+    estimator: str
+
+
+def fresh_of(config: Config) -> Fresh | None:
+    """How views are drawn, or None where stored ones are read."""
+    if config.pretrain.source == "pfc":
+        return None
+    return Fresh(dropping_of(config), config.pfc.estimator)
+
 
 class Stream:
-    """Batches of an index; holds at most two shuffle buffers of pFC.
+    """Batches of an index; holds two shuffle buffers, and more up to a limit.
 
     Parameters
     ----------
     n_masked : tuple of int
         ROIs masked for classification and for reconstruction.
+    fresh : Fresh, optional
+        How views are drawn, if the index is one of time series.
+    memory : int
+        Bytes of data that may be held from one epoch to the next, beyond the shuffle buffers.
     """
 
     def __init__(
@@ -268,59 +144,109 @@ class Stream:
         n_masked: tuple[int, int],
         rank: int = 0,
         n_ranks: int = 1,
+        fresh: Fresh | None = None,
+        memory: int = 0,
     ) -> None:
         if max(n_masked) > index.n_rois:
             raise ShardError(f"found {n_masked} ROIs to mask, but there are only {index.n_rois}")
-        self.index, self.seed, self.n_masked = index, seed, n_masked
+        self.index, self.seed, self.n_masked, self.fresh = index, seed, n_masked, fresh
         self.batch_size, self.rank, self.n_ranks = batch_size, rank, n_ranks
-        self.steps_per_epoch = index.n_scans // batch_size
-        self._sizes = np.array([len(g.scan_ids) for g in index.groups])
-        self._epoch = -1
-        self._order = np.empty((0, 2), dtype=int)
-        self._held: dict[int, np.ndarray] = {}
+        sizes = np.array([len(g.scan_ids) for g in index.groups])
+        self.sequence = Sequence(sizes, seed, batch_size)
+        self._hashes = (
+            [seeds_of(map(stable_hash, g.scan_ids)) for g in index.groups] if fresh else []
+        )
+        held = np.cumsum([self._bytes(g) for g in index.groups])
+        self._stay = set(np.flatnonzero(held <= memory).tolist())
+        self._held: dict[int, Any] = {}
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """This rank's slice of step `step` (from 0) of an epoch; any order of calls is valid."""
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self._sizes, self.seed, epoch)
-        start = step * self.batch_size
-        members = self._order[start : start + self.batch_size]
-        self._release(start)
-        n, rois = self.batch_size, self.index.n_rois
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, STEP, epoch, step]))
-        views = _draw(rng, n, self.index.n_views, 2)
-        masks = [_draw(rng, n, rois, m) for m in self.n_masked]
+    def n_steps(self, epochs: int) -> int:
+        """Steps of a training of so many epochs."""
+        return self.sequence.n_steps(epochs)
+
+    def epoch_of(self, step: int) -> int:
+        """Epoch to which a step belongs: that of its first scan."""
+        return self.sequence.epoch_of(step)
+
+    def batch(self, step: int) -> Batch | FreshBatch:
+        """This rank's slice of a step, counted from the start of training; in any order."""
+        slots = self.sequence.batch(step)
+        keep = self.sequence.needed(step) | self._stay
+        self._held = {g: a for g, a in self._held.items() if g in keep}
+        n, rng = self.batch_size, generator(self.seed, step)
         share = n // self.n_ranks
         mine = slice(self.rank * share, (self.rank + 1) * share)
-        pairs = np.stack(
-            [self._group(g)[i, v] for (g, i), v in zip(members[mine], views[mine], strict=True)]
-        )  # (share, 2, n_edges)
-        return Batch(
-            *(pairs[:, 0], pairs[:, 1], masks[0][mine], masks[1][mine]),
-            scan_ids=[self.index.groups[g].scan_ids[i] for g, i in members],
-        )
+        views = None if self.fresh else draw(rng, n, self.index.n_views, 2)[mine]
+        masks = [draw(rng, n, self.index.n_rois, m)[mine] for m in self.n_masked]
+        groups = self.index.groups
+        ids = [groups[g].scan_ids[i] for g, i in slots[:, 1:].tolist()]
+        if views is None:
+            return self._fresh(slots[mine], masks, ids)
+        return Batch(*self._stored(slots[mine], views), *masks, scan_ids=ids)
 
-    def _group(self, number: int) -> np.ndarray:
-        """pFC of a row group, (n_scans, n_views, n_edges) float16."""
+    def _stored(self, slots: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two stored views of each scan, (n, n_edges) each."""
+        shape = (len(slots), n_edges(self.index.n_rois))
+        pair = (np.empty(shape, "<f2"), np.empty(shape, "<f2"))
+        rows = slots[:, 2] * self.index.n_views
+        for group, part in _stretches(slots[:, 1]):
+            stored = self._group(group)
+            for out, view in zip(pair, views.T, strict=True):
+                # "clip" writes to `out` at once; the indices are in range
+                np.take(stored, rows[part] + view[part], 0, out[part], mode="clip")
+        return pair
+
+    def _fresh(self, slots: np.ndarray, masks: list[np.ndarray], ids: list[str]) -> FreshBatch:
+        """Series of each scan, and which timepoints each of two views keeps."""
+        assert self.fresh is not None
+        series, hashes = [], np.empty(len(slots), np.uint64)
+        for group, part in _stretches(slots[:, 1]):
+            held = self._group(group)
+            series += [held[i] for i in slots[part, 2].tolist()]
+            hashes[part] = self._hashes[group][slots[part, 2]]
+        lengths = np.array([len(s) for s in series])
+        seeds = seeds_of([self.seed], slots[:, 0], hashes)
+        kept = kept_masks(self.fresh.dropping, lengths, seeds, 2)
+        return FreshBatch(by_length(series, kept), self.fresh.estimator, *masks, scan_ids=ids)
+
+    def _bytes(self, group: Group) -> int:
+        """Memory that a group takes."""
+        if self.fresh:
+            return sum(group.lengths) * self.index.n_rois * F4
+        return len(group.scan_ids) * self.index.n_views * n_edges(self.index.n_rois) * F2
+
+    def _group(self, number: int) -> Any:
+        """Data of a row group: pFC (n_scans * n_views, n_edges), or a list of series."""
         if number not in self._held:
             group = self.index.groups[number]
-            with open(group.file, "rb") as stream:
-                table = pq.ParquetFile(stream).read_row_group(group.row_group, columns=["fc"])
-            column = table["fc"].combine_chunks()
-            edges = n_edges(self.index.n_rois)
-            data = np.frombuffer(column.buffers()[1], dtype="<f2")
-            data = data[column.offset * edges : (column.offset + len(column)) * edges]
-            self._held[number] = data.reshape(-1, self.index.n_views, edges)
+            try:
+                self._held[number] = _read_series(group) if self.fresh else self._read_pfc(group)
+            except (pa.ArrowException, OSError) as error:
+                raise ShardError(f"{group.file}: row group {group.row_group}: {error}") from None
         return self._held[number]
 
-    def _release(self, start: int) -> None:
-        """Drop the groups that this epoch no longer needs; a small study stays in memory."""
-        if self.index.n_scans > 2 * BUFFER_SCANS:
-            ahead = max(2 * BUFFER_SCANS, self.batch_size)
-            needed = set(self._order[start : start + ahead, 0])
-            self._held = {g: a for g, a in self._held.items() if g in needed}
+    def _read_pfc(self, group: Group) -> np.ndarray:
+        edges = n_edges(self.index.n_rois)
+        column = _row_group(group, ["fc"])["fc"].combine_chunks()
+        data = np.frombuffer(column.buffers()[1], dtype="<f2")
+        data = data[column.offset * edges : (column.offset + len(column)) * edges]
+        return data.reshape(-1, edges)
 
 
-def _draw(rng: np.random.Generator, n: int, choices: int, k: int) -> np.ndarray:
-    """(n, k) distinct numbers below `choices` in each row."""
-    return rng.random((n, choices)).argsort(axis=1)[:, :k]
+def _read_series(group: Group) -> list[np.ndarray]:
+    """Series (n_timepoints, n_rois) of the group's scans; those of others are not kept."""
+    series = bold_by_scan(_row_group(group, ["scan_id", "status", "bold"]))
+    return [np.array(series[scan_id], np.float32) for scan_id in group.scan_ids]
+
+
+def _row_group(group: Group, columns: list[str]) -> pa.Table:
+    path: Path = group.file
+    with open(path, "rb") as stream:
+        return pq.ParquetFile(stream).read_row_group(group.row_group, columns=columns)
+
+
+def _stretches(groups: np.ndarray) -> list[tuple[int, slice]]:
+    """Each run of equal group numbers, and where it lies."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    stops = [*starts[1:].tolist(), len(groups)]
+    return [(int(groups[a]), slice(a, b)) for a, b in zip(starts.tolist(), stops, strict=True)]

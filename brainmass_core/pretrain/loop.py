@@ -15,8 +15,15 @@ from torch.utils.tensorboard import SummaryWriter
 from brainmass_core.config import Config
 from brainmass_core.models.brainmass import BrainMass, build
 from brainmass_core.pretrain.checkpoint import Checkpoints, State
-from brainmass_core.pretrain.data import Index, ShardError, Stream, global_batch_size
+from brainmass_core.pretrain.data import (
+    Index,
+    ShardError,
+    Stream,
+    fresh_of,
+    global_batch_size,
+)
 from brainmass_core.pretrain.distributed import Ranks, share_batch_norm
+from brainmass_core.pretrain.prefetch import prefetched
 from brainmass_core.pretrain.step import (
     COLLAPSE_STEPS,
     NonFiniteLoss,
@@ -47,7 +54,10 @@ def make_stream(config: Config, index: Index, rank: int, n_ranks: int) -> Stream
     s = config.pretrain
     batch_size = global_batch_size(s.batch_size, index.n_scans, n_ranks)
     masked = (s.n_masked_classification, s.n_masked_reconstruction)
-    return Stream(index, config.seed, batch_size, masked, rank, n_ranks)
+    # a quarter of the job's memory, shared by the processes of a machine, may hold data
+    memory = config.stage_resources("pretrain").mem_mb * 10**6 // 4 * s.nodes // n_ranks
+    fresh = fresh_of(config)
+    return Stream(index, config.seed, batch_size, masked, rank, n_ranks, fresh, memory)
 
 
 def train(
@@ -75,7 +85,7 @@ def train(
     """
     settings = config.pretrain
     stream = make_stream(config, index, ranks.rank, ranks.n_ranks)
-    total_steps = settings.epochs * stream.steps_per_epoch
+    total_steps = stream.n_steps(settings.epochs)
     model = build_model(config, index.n_rois).to(ranks.device).train()
     share_batch_norm(model, ranks)
     optimiser = make_optimiser(model, settings)
@@ -90,9 +100,9 @@ def train(
             checkpoints.save(State(step, total_steps, stream.batch_size, weights, moments, rows))
 
     progress = Progress(checkpoints, ranks, start, total_steps, stream.batch_size)
+    batches = prefetched(stream.batch, range(start, total_steps))
     for step in range(start, total_steps):
-        epoch, within = divmod(step, stream.steps_per_epoch)
-        batch = stream.batch(epoch, within)
+        epoch, batch = stream.epoch_of(step), next(batches)
         lr = learning_rate(epoch, settings.lr, settings.warmup_epochs)
         for group in optimiser.param_groups:
             group["lr"] = lr

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.brainmass import BrainMass
-from brainmass_core.pretrain.data import Batch
+from brainmass_core.pretrain.data import Batch, FreshBatch
 from brainmass_core.pretrain.distributed import Ranks, average, gather
 
 DROPOUT = 3  # random stream of dropout; those of the data are in `data`
@@ -65,11 +65,10 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 
 
 def losses_of(
-    module: nn.Module, batch: Batch, settings: Pretrain, ranks: Ranks
+    module: nn.Module, batch: Batch | FreshBatch, settings: Pretrain, ranks: Ranks
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss of a rank's slice and its parts; see `BrainMass.forward`."""
-    arrays = (batch.view_1, batch.view_2, batch.masked_for_class, batch.masked_for_values)
-    tensors = [torch.from_numpy(a).to(ranks.device) for a in arrays]
+    tensors = batch.tensors(ranks.device)
     lower = settings.precision == "bfloat16"
     with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=lower):
         parts = module(*tensors)
@@ -85,7 +84,7 @@ def train_step(
     module: nn.Module,
     model: BrainMass,
     optimiser: torch.optim.Optimizer,
-    batch: Batch,
+    batch: Batch | FreshBatch,
     settings: Pretrain,
     ranks: Ranks,
     stop_asked: bool,

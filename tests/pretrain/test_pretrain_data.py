@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
-from brainmass_core.pretrain import data
+from brainmass_core.pretrain import data, order
 from brainmass_core.pretrain.data import (
     ShardError,
     Stream,
@@ -17,6 +18,7 @@ from brainmass_core.pretrain.data import (
     global_batch_size,
     index_shards,
 )
+from brainmass_core.pretrain.order import Sequence, draw
 from brainmass_core.scans import ScansError
 from brainmass_core.tables import SCANS, config_hash_of, from_rows, read_table, write_table
 
@@ -42,23 +44,68 @@ def test_a_group_is_read_once_per_epoch_and_memory_is_bounded(make_study, monkey
     index = index_shards(make_study(n_a=200).config)
     split = [data.Group(g.file, g.row_group, g.scan_ids) for g in index.groups for _ in range(20)]
     index = data.Index(split, index.n_rois, index.n_views, index.sources, "")
-    monkeypatch.setattr(data, "BUFFER_SCANS", 200)
+    monkeypatch.setattr(order, "BUFFER_SCANS", 200)
     stream = Stream(index, 0, 32, (5, 3))
     largest, reads = 0, 0
-    for step in range(stream.steps_per_epoch):
+    for step in range(stream.n_steps(2)):
         before = set(stream._held)
-        stream.batch(0, step)
+        stream.batch(step)
         reads += len(set(stream._held) - before)
-        largest = max(largest, sum(len(a) for a in stream._held.values()))
-    assert reads <= len(split)
+        largest = max(largest, sum(len(a) // index.n_views for a in stream._held.values()))
+    assert reads <= 2 * len(split)
     assert largest <= 2 * 200 + 2 * 64
+
+
+def test_what_may_be_held_is_read_once_and_changes_nothing(make_study, monkeypatch):
+    index = index_shards(make_study(n_a=60, n_b=20).config)
+    monkeypatch.setattr(order, "BUFFER_SCANS", 4)
+    reads = []
+    whole = Stream._read_pfc
+    monkeypatch.setattr(Stream, "_read_pfc", lambda s, g: (reads.append(g), whole(s, g))[1])
+    bounded, holding = (Stream(index, 0, 4, (5, 3), memory=m) for m in (0, 10**9))
+    for step in range(bounded.n_steps(3)):
+        one = bounded.batch(step)
+        n = len(reads)
+        two = holding.batch(step)
+        assert step < bounded.n_steps(1) or len(reads) == n
+        np.testing.assert_array_equal(one.view_1, two.view_1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 80), min_size=1, max_size=20), st.integers(1, 5), st.integers(2, 100)
+)
+def test_batches_run_over_the_end_of_an_epoch_and_lose_no_scan(sizes, epochs, batch_size):
+    n = sum(sizes)
+    batch_size = min(batch_size, n)
+    sequence = Sequence(np.array(sizes), 1, batch_size)
+    steps = [sequence.batch(s) for s in range(sequence.n_steps(epochs))]
+    assert {len(s) for s in steps} == {batch_size}
+    assert 0 <= epochs * n - len(steps) * batch_size < batch_size
+    rows = np.concatenate(steps)
+    for epoch in range(epochs):
+        seen = rows[rows[:, 0] == epoch, 1:].tolist()
+        expected = [[g, i] for g, m in enumerate(sizes) for i in range(m)]
+        if epoch < epochs - 1:
+            assert sorted(seen) == expected
+        assert len(seen) == len(set(map(tuple, seen)))
+    first = [slots[:, 0].min() for slots in steps]
+    assert [sequence.epoch_of(s) for s in range(len(steps))] == first
+
+
+def test_drawn_numbers_are_distinct_and_every_order_is_as_likely():
+    rows = draw(order.generator(0, 0), 24_000, 4, 3)
+    assert (np.sort(rows, 1)[:, 1:] != np.sort(rows, 1)[:, :-1]).all()
+    _, counts = np.unique(rows, axis=0, return_counts=True)
+    assert len(counts) == 24
+    assert chisquare(counts).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("n_ranks", [2, 4])
 def test_slices_of_the_ranks_make_up_the_batch_of_one_process(make_study, n_ranks):
     index = index_shards(make_study().config)
-    whole = Stream(index, 3, 8, (5, 3)).batch(1, 0)
-    parts = [Stream(index, 3, 8, (5, 3), rank, n_ranks).batch(1, 0) for rank in range(n_ranks)]
+    whole = Stream(index, 3, 8, (5, 3)).batch(3)
+    parts = [Stream(index, 3, 8, (5, 3), rank, n_ranks).batch(3) for rank in range(n_ranks)]
     for name in ("view_1", "view_2", "masked_for_class", "masked_for_values"):
         joined = np.concatenate([getattr(p, name) for p in parts])
         np.testing.assert_array_equal(joined, getattr(whole, name))
@@ -74,8 +121,8 @@ def test_a_batch_holds_two_different_views_of_each_of_its_scans(make_study):
             stored.setdefault(row["scan_id"], []).append(row["fc"])
     stream = Stream(index, 0, 8, (5, 3))
     seen = set()
-    for epoch in range(6):
-        batch = stream.batch(epoch, 1)
+    for step in range(1, 13, 2):
+        batch = stream.batch(step)
         for scan, one, two in zip(batch.scan_ids, batch.view_1, batch.view_2, strict=True):
             pair = (stored[scan].index(one.tobytes()), stored[scan].index(two.tobytes()))
             assert pair[0] != pair[1]
@@ -87,8 +134,8 @@ def test_a_batch_holds_two_different_views_of_each_of_its_scans(make_study):
 def test_a_step_can_be_made_without_those_before(make_study):
     index = index_shards(make_study().config)
     stream = Stream(index, 0, 4, (5, 3))
-    walked = [stream.batch(e, s) for e in range(2) for s in range(stream.steps_per_epoch)]
-    alone = Stream(index, 0, 4, (5, 3)).batch(1, stream.steps_per_epoch - 1)
+    walked = [stream.batch(s) for s in range(stream.n_steps(3))]
+    alone = Stream(index, 0, 4, (5, 3)).batch(len(walked) - 1)
     np.testing.assert_array_equal(alone.view_1, walked[-1].view_1)
     assert alone.scan_ids == walked[-1].scan_ids
 
@@ -165,10 +212,16 @@ def test_the_fingerprint_changes_with_a_single_value(make_study):
 
 @pytest.mark.parametrize(
     ("wanted", "n_scans", "n_ranks", "size"),
-    [(256, 1000, 4, 256), (32, 7, 1, 7), (32, 7, 2, 6), (2, 2, 1, 2)],
+    [(256, 1000, 4, 256), (32, 7, 1, 6), (32, 7, 2, 6), (2, 2, 1, 2), (30, 17, 3, 15)],
 )
-def test_batch_size_is_as_configured_or_all_scans(wanted, n_scans, n_ranks, size):
+def test_batch_size_is_as_configured_or_nearly_all_scans(wanted, n_scans, n_ranks, size):
     assert global_batch_size(wanted, n_scans, n_ranks) == size
+
+
+@given(st.integers(2, 600), st.sampled_from([1, 2, 4, 8]))
+def test_the_batch_is_the_same_for_one_two_four_and_eight_processes(n_scans, n_ranks):
+    if n_scans >= 2 * n_ranks:
+        assert global_batch_size(256, n_scans, n_ranks) == global_batch_size(256, n_scans, 1)
 
 
 def test_batches_that_batch_norm_or_equal_shares_do_not_allow_are_refused():

@@ -109,9 +109,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_scans(make_s
     write_table(path, table, "pfc", config_hash_of(path), compression="none")
     index = index_shards(study.config)
     stream = make_stream(study.config, index, 0, 1)
-    hit = next(
-        s for s in range(6) if "b002" in stream.batch(*divmod(s, stream.steps_per_epoch)).scan_ids
-    )
+    hit = next(s for s in range(6) if "b002" in stream.batch(s).scan_ids)
     checkpoints = Checkpoints(study.config, "x")
     with pytest.raises(NonFiniteLoss, match=rf"step {hit}: .*nan.*b002"):
         train(study.config, index, checkpoints, ALONE, never)
@@ -169,7 +167,7 @@ def test_bfloat16_gives_nearly_the_same_losses(make_study):
     losses = []
     for config in (study.config, lower.config):
         model = build_model(config, index.n_rois).train()
-        batch = make_stream(config, index, 0, 1).batch(0, 0)
+        batch = make_stream(config, index, 0, 1).batch(0)
         total, _ = step.losses_of(model, batch, config.pretrain, ALONE)
         losses.append(total.item())
     assert losses[0] != losses[1]

@@ -1,0 +1,93 @@
+"""Timepoints of many scans' views at once, each from a number of its own.
+
+One generator object per scan would cost more than the draw. The numbers are SplitMix64 (Steele,
+Lea & Flood 2014, doi:10.1145/2660193.2660195), started for each scan and view from a hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import register_jitable
+
+from brainmass_core.pfc import Dropping
+
+STEP = np.uint64(0x9E3779B97F4A7C15)
+FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def seeds_of(*parts: Iterable[int] | np.ndarray) -> np.ndarray:
+    """Mix non-negative numbers to seeds; arrays of one length, or of length one.
+
+    Returns
+    -------
+    ndarray (n,), uint64
+    """
+    mixed = np.zeros(1, np.uint64)
+    for part in parts:
+        values = part if isinstance(part, np.ndarray) else np.array(list(part), np.uint64)
+        mixed = _scrambled(_scrambled(mixed + STEP) ^ values.astype(np.uint64))
+    return mixed
+
+
+def kept_masks(
+    dropping: Dropping, lengths: np.ndarray, seeds: np.ndarray, n_views: int
+) -> np.ndarray:
+    """Which timepoints each view of each scan keeps.
+
+    Parameters
+    ----------
+    lengths : ndarray (n_scans,), int
+        Timepoints of each scan.
+    seeds : ndarray (n_scans,), uint64
+
+    Returns
+    -------
+    ndarray (n_scans, n_views, max(lengths)), bool
+        False beyond a scan's own length.
+    """
+    n_kept = np.array([dropping.n_kept(int(n)) for n in lengths], np.int64)
+    stays = np.zeros((len(lengths), n_views, max(lengths, default=0)), np.bool_)
+    _draw_kept(lengths.astype(np.int64), n_kept, seeds, dropping.window is not None, stays)
+    return stays
+
+
+@register_jitable
+def _scrambled(x: Any) -> Any:
+    """The output function of SplitMix64, one to one; of a number or an array."""
+    x = (x ^ (x >> np.uint64(30))) * FIRST
+    x = (x ^ (x >> np.uint64(27))) * SECOND
+    return x ^ (x >> np.uint64(31))
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_kept(
+    lengths: np.ndarray, n_kept: np.ndarray, seeds: np.ndarray, window: bool, stays: np.ndarray
+) -> None:
+    """Set the timepoints that stay in `stays` (n_scans, n_views, n)."""
+    cards = np.empty(stays.shape[2], np.int64)
+    for scan in range(len(lengths)):
+        n, k = lengths[scan], n_kept[scan]
+        for view in range(stays.shape[1]):
+            state = _scrambled(seeds[scan] + np.uint64(view) * STEP)
+            if window:
+                start = _below(state, n - k + 1)
+                stays[scan, view, start : start + k] = True
+                continue
+            stays[scan, view, :n] = True
+            for t in range(n):
+                cards[t] = t
+            for place in range(n - k):  # the first cards of a shuffle are those that go
+                state += STEP
+                other = place + _below(state, n - place)
+                stays[scan, view, cards[other]] = False
+                cards[other] = cards[place]
+
+
+@register_jitable
+def _below(state: np.uint64, n: int) -> int:
+    """A number below n from the upper 53 bits."""
+    return int(float(_scrambled(state) >> np.uint64(11)) * 2.0**-53 * n)

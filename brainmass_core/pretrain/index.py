@@ -1,0 +1,284 @@
+"""What may be pre-trained on: an index of the row groups of pFC shards or of time-series tables.
+
+Everything that could spoil a run is looked for here, before training: tables of other
+configurations, damaged pages, scans that are kept for evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.paths import Paths
+from brainmass_core.pfc import Dropping
+from brainmass_core.scans import check_unique
+from brainmass_core.tables import VERSION, read_table
+
+log = logging.getLogger(__name__)
+STAGES = {"pfc": "pfc", "timeseries": "timeseries"}  # the stage whose tables a source reads
+
+
+class ShardError(ValueError):
+    """pFC shards or time series that pre-training must not or cannot use."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scans of one row group of one table.
+
+    Attributes
+    ----------
+    lengths : tuple of int
+        Timepoints of each scan; empty for pFC.
+    """
+
+    file: Path
+    row_group: int
+    scan_ids: tuple[str, ...]
+    lengths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one data set contributes."""
+
+    dataset: str
+    role: str
+    n_scans: int
+    n_participants: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """Everything known about the data without reading a pFC or a series.
+
+    Attributes
+    ----------
+    n_views : int
+        Stored views of a scan; 0 where they are drawn at each step.
+    fingerprint : str
+        SHA-256 over the bytes of all tables: a checkpoint of other data must not be resumed.
+    """
+
+    groups: list[Group]
+    n_rois: int
+    n_views: int
+    sources: list[Source]
+    fingerprint: str
+
+    @property
+    def n_scans(self) -> int:
+        """Scans in all groups."""
+        return sum(len(g.scan_ids) for g in self.groups)
+
+
+def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
+    """Find the tables of all data sets that may be pre-trained on, and check them.
+
+    Parameters
+    ----------
+    with_fingerprint : bool
+        Read all bytes, for the fingerprint and to find damage; the launcher does, workers do not.
+
+    Raises
+    ------
+    ShardError
+        If a table is missing, damaged, from another configuration or schema version, has another
+        number of ROIs or views, or holds a scan kept for evaluation.
+    TableError
+        If a scans table cannot be read.
+    ScansError
+        If two data sets have a scan id in common.
+    """
+    paths, stage = Paths(config.results), STAGES[config.pretrain.source]
+    groups: list[Group] = []
+    sources, shapes, digest = [], {}, hashlib.sha256()
+    used = {name: d for name, d in config.datasets.items() if d.role != "external"}
+    columns = ["scan_id", "bold_path"]
+    check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
+    for name, dataset in used.items():
+        splits, participants = _splits(paths.scans(name)), _allowed(paths.scans(name))
+        found: list[Group] = []
+        for batch in range(dataset.batches):
+            file = paths.batch(stage, name, batch)
+            shape, in_file = _index_file(file, stage, stage_hash(config, stage, name), config)
+            if stage == "timeseries":
+                in_file = [_usable(g, splits, config) for g in in_file]
+            shapes[file] = shape
+            found += [g for g in in_file if g.scan_ids]
+            if with_fingerprint:
+                _read_all(file, stage, digest)
+        ids = [s for g in found for s in g.scan_ids]
+        _refuse_evaluation_scans(stage, name, ids, participants)
+        if with_fingerprint:
+            digest.update("\n".join(ids).encode())
+        sources.append(Source(name, dataset.role, len(ids), len({participants[s] for s in ids})))
+        groups += found
+    if len(set(shapes.values())) > 1:
+        lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
+        raise ShardError(f"the {stage} tables differ in their number of ROIs:\n{lines}")
+    fingerprint = digest.hexdigest() if with_fingerprint else ""
+    n_views = config.pfc.n_views if stage == "pfc" else 0
+    return Index(groups, next(iter(shapes.values())), n_views, sources, fingerprint)
+
+
+def dropping_of(config: Config) -> Dropping:
+    """How the timepoints of a view are chosen."""
+    return Dropping(config.pfc.drop_rate, config.pfc.drop_count, config.pfc.window)
+
+
+def scans_seen(config: Config, dataset: str) -> set[str]:
+    """scan_id of all scans of a data set that pre-training is given, read off the tables.
+
+    Raises
+    ------
+    TableError
+        If a table cannot be read.
+    """
+    paths, source = Paths(config.results), config.pretrain.source
+    seen: set[str] = set()
+    if config.datasets[dataset].role == "external":
+        return seen
+    splits = _splits(paths.scans(dataset))
+    for batch in range(config.datasets[dataset].batches):
+        path = paths.batch(STAGES[source], dataset, batch)
+        if source == "pfc":
+            seen.update(read_table(path, "pfc", ["scan_id"])["scan_id"].to_pylist())
+            continue
+        rows = read_table(path, "timeseries", ["scan_id", "status"]).to_pylist()
+        series = {r["scan_id"] for r in rows if r["status"] == "ok"}
+        seen |= {s for s in series if splits.get(s) != "test"}
+    return seen
+
+
+def _splits(path: Path) -> dict[str, str]:
+    table = read_table(path, "scans", columns=["scan_id", "split"]).to_pydict()
+    return dict(zip(table["scan_id"], table["split"], strict=True))
+
+
+def _allowed(path: Path) -> dict[str, str]:
+    """scan_id to participant, of the participants of whom no scan is kept for evaluation."""
+    columns = ["scan_id", "participant_id", "split"]
+    rows = read_table(path, "scans", columns=columns).to_pylist()
+    kept_back = {r["participant_id"] for r in rows if r["split"] == "test"}
+    return {
+        r["scan_id"]: r["participant_id"]
+        for r in rows
+        if r["split"] in ("pretrain", "train") and r["participant_id"] not in kept_back
+    }
+
+
+def _refuse_evaluation_scans(
+    stage: str, dataset: str, ids: list[str], allowed: dict[str, str]
+) -> None:
+    """Leakage is the one mistake that no later check would show."""
+    what = {"pfc": "pFC", "timeseries": "time series"}[stage]
+    wrong = sorted(set(ids) - set(allowed))
+    if wrong:
+        raise ShardError(
+            f"{what} of {dataset}: {len(wrong)} scans are not free for pre-training (kept for "
+            f"evaluation, or not in the scans table): {', '.join(wrong[:5])}; remove "
+            f"results/{stage}/{dataset} and run: snakemake --cores all {stage}"
+        )
+    if len(ids) != len(set(ids)):
+        raise ShardError(f"{what} of {dataset}: a scan stands in two shards; remove them and rerun")
+
+
+def _usable(group: Group, splits: dict[str, str], config: Config) -> Group:
+    """Without scans kept for evaluation, and without series of which too little stays."""
+    dropping, kept, short = dropping_of(config), [], []
+    for scan_id, n in zip(group.scan_ids, group.lengths, strict=True):
+        if splits.get(scan_id) == "test":
+            continue
+        try:
+            dropping.check(n)
+        except ValueError as error:
+            short.append(f"{scan_id}: {error}")
+            continue
+        kept.append((scan_id, n))
+    if short:
+        log.warning("%s: left out of pre-training: %s", group.file, "; ".join(short))
+    ids, lengths = zip(*kept, strict=True) if kept else ((), ())
+    return Group(group.file, group.row_group, ids, lengths)
+
+
+def _index_file(
+    path: Path, stage: str, config_hash: str, config: Config
+) -> tuple[int, list[Group]]:
+    """Number of ROIs and row groups of one table."""
+    remedy = f"remove it and run: snakemake --cores all {stage}"
+    if not path.exists():
+        what = "pFC shard" if stage == "pfc" else "time-series table"
+        raise ShardError(f"{path}: no such {what}; run: snakemake --cores all {stage}")
+    columns = ["scan_id", "view"] if stage == "pfc" else ["scan_id", "status", "n_timepoints"]
+    try:
+        with open(path, "rb") as stream:
+            file = pq.ParquetFile(stream)
+            schema = file.schema_arrow
+            names = [file.read_row_group(i, columns=columns) for i in range(file.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
+    meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+    expected = {
+        "brainmass_table": stage,
+        "brainmass_version": str(VERSION),
+        "brainmass_config_hash": config_hash,
+    } | ({"dtype": "<f2"} if stage == "pfc" else {})
+    for key, value in expected.items():
+        if meta.get(key) != value:
+            raise ShardError(f"{path}: found {key} {meta.get(key)!r}, expected {value!r}; {remedy}")
+    if stage == "timeseries":
+        n_rois = schema.field("bold").type.value_type.list_size
+        return n_rois, [_with_series(path, i, table) for i, table in enumerate(names)]
+    n_views = config.pfc.n_views
+    groups = []
+    for i, table in enumerate(names):
+        ids = _whole_scans(table, n_views)
+        if ids is None:
+            raise ShardError(
+                f"{path}: row group {i} does not hold whole scans of {n_views} views; {remedy}"
+            )
+        groups.append(Group(path, i, ids))
+    return int(meta["n_rois"]), groups
+
+
+def _with_series(path: Path, number: int, table: pa.Table) -> Group:
+    """The scans of a row group that have a series."""
+    rows = [r for r in table.to_pylist() if r["status"] == "ok"]
+    ids, lengths = ([r[key] for r in rows] for key in ("scan_id", "n_timepoints"))
+    return Group(path, number, tuple(ids), tuple(lengths))
+
+
+def _whole_scans(table: pa.Table, n_views: int) -> tuple[str, ...] | None:
+    """The scans of a row group, or None if their views are not complete and contiguous."""
+    ids, views = table["scan_id"].to_pylist(), table["view"].to_numpy()
+    scans = ids[::n_views]
+    complete = len(ids) == len(scans) * n_views
+    if not complete or ids != [s for s in scans for _ in range(n_views)]:
+        return None
+    return tuple(scans) if (views == np.tile(np.arange(n_views), len(scans))).all() else None
+
+
+def _read_all(path: Path, stage: str, digest: hashlib._Hash) -> None:
+    """Add all bytes to the digest, and read all pages against their checksums."""
+    reading: Callable[..., pq.ParquetFile] = pq.ParquetFile
+    try:
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            stream.seek(0)
+            file = reading(stream, page_checksum_verification=True)
+            for i in range(file.num_row_groups):
+                file.read_row_group(i)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(
+            f"{path}: damaged Parquet file ({error}); remove it and run: snakemake --cores all "
+            f"{stage}"
+        ) from None
