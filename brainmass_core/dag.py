@@ -158,6 +158,14 @@ class Study:
         tasks = self.config.tasks.items()
         return [f"{n} {t.label} {t.classes}" for n, t in tasks if dataset in t.datasets]
 
+    def pretrain_tables(self) -> list[str]:
+        """What the model is trained on: pFC shards, or the time series of the same data sets."""
+        return self.tables(self.config.pretrain.source, self.datasets("pfc"))
+
+    def pretrain_inputs(self) -> list[str]:
+        """What the model is trained on, and the scans tables that say who may take part."""
+        return [*self.pretrain_tables(), *self.scans_tables(self.datasets("pfc"))]
+
     def model(self) -> str:
         """The pre-trained weights."""
         return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
@@ -170,7 +178,7 @@ class Study:
         """FC and scans of the task's data sets, the model, and the shards it was trained on."""
         names = self.config.tasks[task].datasets
         sources = self.tables("connectivity", names) + self.scans_tables(names)
-        return [*sources, *self.tables("pfc"), self.model()]
+        return [*sources, *self.pretrain_tables(), self.model()]
 
     def task_results(self, task: str) -> list[str]:
         """Tables of a task."""
@@ -194,7 +202,7 @@ class Study:
         for stage in SHOWN:
             here = [d for d in datasets if d in self.datasets(stage)]
             needed += self.tables(stage, here)
-        return [*needed, *self.tables("pfc"), *self.scans_tables(datasets), self.model()]
+        return [*needed, *self.pretrain_tables(), *self.scans_tables(datasets), self.model()]
 
     # --- what each job needs ---------------------------------------------------------------------
 

@@ -19,13 +19,12 @@ from torch import Tensor
 
 from brainmass_core.connectivity import CONSTANT
 
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 CHUNK = 64  # scans of similar length computed together on a GPU
 CHUNK_CPU = 8  # so many stay in the caches
 
 
-def by_length(
-    series: list[np.ndarray], kept: np.ndarray, chunk: int = CHUNK
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def by_length(series: list[np.ndarray], kept: np.ndarray, chunk: int = CHUNK) -> list[Chunk]:
     """Scans of similar length together, padded to the longest of each chunk.
 
     Parameters
@@ -53,27 +52,20 @@ def by_length(
     return chunks
 
 
-def pseudo_fc_of(
-    chunks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], estimator: str, device: torch.device
-) -> Tensor:
+def pseudo_fc_of(chunks: list[Chunk], estimator: str, device: torch.device) -> Tensor:
     """Views of the chunks of `by_length`, (n_scans, n_views, n_edges), in the order before it."""
-    if device.type == "cuda":
-        chunks = [(pinned(a), pinned(b), places) for a, b, places in chunks]
     views = [
-        pseudo_fc_batch(
-            torch.as_tensor(bold).to(device, non_blocking=True),
-            torch.as_tensor(kept).to(device, non_blocking=True),
-            estimator,
-        )
-        for bold, kept, _ in chunks
+        pseudo_fc_batch(_on(bold, device), _on(kept, device), estimator) for bold, kept, _ in chunks
     ]
     order = np.argsort(np.concatenate([places for _, _, places in chunks]))
     return torch.cat(views)[torch.from_numpy(order).to(device)]
 
 
-def pinned(array: np.ndarray) -> Tensor:
-    """A copy from which the device can read by itself."""
-    return torch.from_numpy(array).pin_memory()
+def _on(array: np.ndarray, device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":  # from pinned memory, the copy runs beside the kernels
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @torch.no_grad()

@@ -67,7 +67,8 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
     for stage in FLOW:
         if stage == "preprocess" and config.datasets[dataset].kind != "bids":
             continue
-        if stage == "pfc" and config.datasets[dataset].role == "external":
+        stored = config.pretrain.source == "pfc" and config.datasets[dataset].role != "external"
+        if stage == "pfc" and not stored:
             continue
         # lost scans have a quality page as well, and the page loses none
         entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)

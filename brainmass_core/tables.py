@@ -319,6 +319,7 @@ def write_table(
         b"brainmass_config_hash": config_hash.encode(),
     }
     options.setdefault("compression", "zstd")
+    options.setdefault("write_page_checksum", True)
     with atomic_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, **options)
 
@@ -339,7 +340,8 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
     try:
         # not a path but an open file: pyarrow would read folder names as partition columns
         with open(path, "rb") as file:
-            table = pq.ParquetFile(file).read(columns=columns)
+            reader = pq.ParquetFile(file, page_checksum_verification=True)
+            table = reader.read(columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
     metadata = table.schema.metadata or {}

@@ -1,7 +1,6 @@
 rule pretrain:
     input:
-        study.tables("pfc"),
-        study.scans_tables(study.datasets("pfc")),
+        study.pretrain_inputs(),
     output:
         model=study.model(),
         config=study.model_file("config.json"),

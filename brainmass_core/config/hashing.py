@@ -127,12 +127,9 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         sources = [n for n, d in config.datasets.items() if d.role != "external"]
         own = part("pretrain", exclude={"checkpoint_steps", "nodes", "processes_per_node"})
         if config.pretrain.source == "timeseries":
-            views = part("pfc", exclude={"n_views"}) | {"seed": config.seed}
-            return {
-                "before": [before("timeseries", n) for n in sources],
-                "views": views,
-                "pretrain": own,
-            }
+            views = {"pfc": part("pfc", exclude={"n_views"}), "seed": config.seed}
+            before_it = [before("timeseries", n) for n in sources]
+            return {"before": before_it, "views": views, "pretrain": own}
         return {"before": [before("pfc", n) for n in sources], "pretrain": own}
     if stage == "finetune":
         task = config.tasks[str(name)]

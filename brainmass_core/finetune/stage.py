@@ -23,13 +23,13 @@ from brainmass_core.finetune.metrics import (
     summarise,
 )
 from brainmass_core.paths import Paths
+from brainmass_core.pretrain.data import scans_seen
 from brainmass_core.tables import (
     COHORT,
     METRICS,
     PREDICTIONS,
     ROC,
     from_rows,
-    read_table,
     write_table,
 )
 
@@ -69,15 +69,7 @@ def task_seed(config: Config, task: str) -> int:
 
 def scans_in_shards(config: Config, task: str) -> set[str]:
     """scan_id of all scans of the task's data sets that pre-training was given."""
-    paths = Paths(config.results)
-    seen: set[str] = set()
-    for dataset in config.tasks[task].datasets:
-        if config.datasets[dataset].role == "external":
-            continue
-        for batch in range(config.datasets[dataset].batches):
-            table = read_table(paths.batch("pfc", dataset, batch), "pfc", ["scan_id"])
-            seen.update(table["scan_id"].unique().to_pylist())
-    return seen
+    return set().union(*(scans_seen(config, name) for name in config.tasks[task].datasets))
 
 
 def features_of(config: Config, method: str, data: TaskData) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor
 from brainmass_core.config import Config, stable_hash
 from brainmass_core.pfc import Dropping
 from brainmass_core.pfc_draw import kept_masks, seeds_of
-from brainmass_core.pfc_torch import by_length, pseudo_fc_of
+from brainmass_core.pfc_torch import Chunk, by_length, pseudo_fc_of
 from brainmass_core.pretrain.index import (
     Group,
     Index,
@@ -94,7 +94,7 @@ class FreshBatch:
         As in `Batch`.
     """
 
-    chunks: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    chunks: list[Chunk]
     estimator: str
     masked_for_class: np.ndarray
     masked_for_values: np.ndarray
@@ -177,12 +177,13 @@ class Stream:
         share = n // self.n_ranks
         mine = slice(self.rank * share, (self.rank + 1) * share)
         views = None if self.fresh else draw(rng, n, self.index.n_views, 2)[mine]
-        masks = [draw(rng, n, self.index.n_rois, m)[mine] for m in self.n_masked]
+        for_class, for_values = (draw(rng, n, self.index.n_rois, m)[mine] for m in self.n_masked)
         groups = self.index.groups
         ids = [groups[g].scan_ids[i] for g, i in slots[:, 1:].tolist()]
         if views is None:
-            return self._fresh(slots[mine], masks, ids)
-        return Batch(*self._stored(slots[mine], views), *masks, scan_ids=ids)
+            chunks, estimator = self._fresh(slots[mine])
+            return FreshBatch(chunks, estimator, for_class, for_values, ids)
+        return Batch(*self._stored(slots[mine], views), for_class, for_values, ids)
 
     def _stored(self, slots: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two stored views of each scan, (n, n_edges) each."""
@@ -196,7 +197,7 @@ class Stream:
                 np.take(stored, rows[part] + view[part], 0, out[part], mode="clip")
         return pair
 
-    def _fresh(self, slots: np.ndarray, masks: list[np.ndarray], ids: list[str]) -> FreshBatch:
+    def _fresh(self, slots: np.ndarray) -> tuple[list[Chunk], str]:
         """Series of each scan, and which timepoints each of two views keeps."""
         assert self.fresh is not None
         series, hashes = [], np.empty(len(slots), np.uint64)
@@ -207,7 +208,7 @@ class Stream:
         lengths = np.array([len(s) for s in series])
         seeds = seeds_of([self.seed], slots[:, 0], hashes)
         kept = kept_masks(self.fresh.dropping, lengths, seeds, 2)
-        return FreshBatch(by_length(series, kept), self.fresh.estimator, *masks, scan_ids=ids)
+        return by_length(series, kept), self.fresh.estimator
 
     def _bytes(self, group: Group) -> int:
         """Memory that a group takes."""

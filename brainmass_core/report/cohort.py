@@ -87,8 +87,9 @@ def stage_flow(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
         rows.append(_flow(name, "scans", len(scans), len(alive), 0, len(scans) - len(alive)))
         seen = set(scans.loc[scans["split"] != "test", "scan_id"])
         for stage in STAGES:
+            stored = config.pretrain.source == "pfc" and dataset.role != "external"
             if (stage == "preprocess" and dataset.kind != "bids") or (
-                stage == "pfc" and dataset.role == "external"
+                stage == "pfc" and not stored
             ):
                 continue
             here = entries[(entries["dataset"] == name) & (entries["stage"] == stage)]
