@@ -189,6 +189,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
             "compression": "none",
             "use_dictionary": ["scan_id"],
             "write_statistics": False,
+            "write_page_checksum": True,
         },
     )
     process = partial(_process, seed=config.seed, pfc=config.pfc.model_dump(), n_rois=n_rois)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from brainmass_core import pfc
-from brainmass_core.config import Config, load_config
+from brainmass_core.config import Config, load_config, stage_hash
 from brainmass_core.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
@@ -59,13 +59,15 @@ def write_series(study: Study, name: str, splits: dict[str, str]) -> None:
                 "scan_id": s,
                 "status": "ok",
                 "coverage": [1.0] * N_ROIS,
+                "n_timepoints": 50 + k % 7,
                 "bold": series(50 + k % 7, seed=k),
             }
             for k, s in enumerate(splits)
             if k % batches == batch
         ]
         table = from_rows(rows, timeseries_schema(N_ROIS))
-        write_table(study.paths.batch("timeseries", name, batch), table, "timeseries")
+        path = study.paths.batch("timeseries", name, batch)
+        write_table(path, table, "timeseries", stage_hash(study.config, "timeseries", name))
 
 
 @pytest.fixture

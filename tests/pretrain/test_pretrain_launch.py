@@ -20,7 +20,7 @@ from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.distributed import Ranks
 from brainmass_core.pretrain.launch import Head, LaunchError, run, slurm_head, torchrun_command
-from brainmass_core.pretrain.loop import train
+from brainmass_core.pretrain.loop import Interrupted, train
 
 FILES = ("model.safetensors", "config.json", "history.parquet", "loss.png", "README.md")
 PRETRAIN = (
@@ -156,6 +156,27 @@ def test_two_ranks_train_as_one_does_up_to_rounding(make_study):
     assert not torch.equal(
         state.history[:, 3], alone.history[:, 3]
     )  # two sums, so not the same bits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["pfc", "timeseries"])
+def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(make_study, source):
+    study = make_study(dropout=0.0, epochs=4, source=source)
+    run(study.config, study.path)
+    expected = checkpoints_of(study).latest()
+    shutil.rmtree(checkpoints_of(study).work)
+    calls = iter(range(4))
+    with pytest.raises(Interrupted):
+        train(
+            *(study.config, index_shards(study.config), checkpoints_of(study)),
+            *(Ranks(0, 1, 1, torch.device("cpu")), lambda: next(calls, None) is None),
+        )
+    assert 0 < checkpoints_of(study).latest().step < expected.step
+    two = study.changed(processes_per_node=2)
+    run(two.config, two.path)
+    found = checkpoints_of(two).latest().history
+    torch.testing.assert_close(found, expected.history, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert not torch.equal(found[:, 3], expected.history[:, 3])  # two sums
 
 
 @pytest.mark.slow

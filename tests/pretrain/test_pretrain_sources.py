@@ -37,19 +37,8 @@ CPU = torch.device("cpu")
 def study(make_study):
     """A study that trains on its series and has no pFC."""
     made = make_study(source="timeseries")
-    hash_series(made)
     shutil.rmtree(made.config.results / "pfc")
     return made
-
-
-def hash_series(study) -> None:
-    """Give the time-series tables the hash that their stage would."""
-    for name, batch in (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
-        path = study.paths.batch("timeseries", name, batch)
-        table = pq.ParquetFile(path).read()
-        rows = [{**r, "n_timepoints": len(r["bold"])} for r in table.to_pylist()]
-        table = from_rows(rows, timeseries_schema(20))
-        write_table(path, table, "timeseries", stage_hash(study.config, "timeseries", name))
 
 
 def with_pfc(config: Config, **knobs) -> Config:
@@ -161,7 +150,6 @@ def test_slices_of_the_ranks_make_up_the_batch_of_one_process(study, n_ranks):
 
 def test_held_series_are_bounded(make_study, monkeypatch):
     study = make_study(n_a=120, n_b=20, source="timeseries")
-    hash_series(study)
     from brainmass_core.pretrain import order
 
     monkeypatch.setattr(order, "BUFFER_SCANS", 16)
