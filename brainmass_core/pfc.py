@@ -19,7 +19,7 @@ from brainmass_core.config import Config, stable_hash
 from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
-from brainmass_core.pfc_kernel import correlations, z_scores
+from brainmass_core.pfc_kernel import correlations, distinct, z_scores
 from brainmass_core.tables import pfc_schema, read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
@@ -66,8 +66,7 @@ class Dropping:
         """
         n_dropped = n_timepoints - self.n_kept(n_timepoints)
         if self.window is None:
-            keys = rng.random((n_views, n_timepoints))
-            return np.argpartition(keys, n_dropped, axis=1)[:, :n_dropped]
+            return distinct(rng.random((n_views, n_dropped)), n_timepoints)
         start = (rng.random(n_views) * (n_dropped + 1)).astype(np.int64)[:, None]
         others = np.arange(n_dropped)
         return np.where(others < start, others, others + self.window)

@@ -17,6 +17,32 @@ import numpy as np
 LEAST_VARIANCE = 0.02
 
 
+@numba.njit(cache=True, nogil=True)
+def distinct(uniform: np.ndarray, choices: int) -> np.ndarray:
+    """Distinct numbers below `choices` in each row: the first places of a shuffle (Fisher-Yates).
+
+    Parameters
+    ----------
+    uniform : ndarray (n, k)
+        Random numbers in [0, 1).
+
+    Returns
+    -------
+    ndarray (n, k), int64
+        A row depends on those before it, and not on those behind.
+    """
+    n, k = uniform.shape
+    drawn = np.empty((n, k), np.int64)
+    cards = np.arange(choices)
+    for row in range(n):
+        for place in range(k):
+            other = place + int(uniform[row, place] * (choices - place))
+            cards[place], cards[other] = cards[other], cards[place]
+            drawn[row, place] = cards[place]
+        # whatever order the cards are in, the next row is as random
+    return drawn
+
+
 @numba.njit(cache=True)
 def z_scores(x: np.ndarray, constant: float) -> np.ndarray:
     """Z-scores (n_timepoints, n_rois) of float32, 0 for ROIs without a signal.
@@ -66,36 +92,53 @@ def _moments(z: np.ndarray, rows: np.ndarray, sums: np.ndarray, squares: np.ndar
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _triangle(
-    gram: np.ndarray, mean: np.ndarray, n_kept: int, scale: np.ndarray, out: np.ndarray
+    gram: np.ndarray,
+    less: np.ndarray,
+    mean: np.ndarray,
+    n_kept: int,
+    scale: np.ndarray,
+    out: np.ndarray,
 ) -> None:
-    """Correlations (n_edges,) of one view from the Gram matrix of the timepoints that stay."""
+    """Correlations (n_edges,) of one view from the Gram matrix of the timepoints that stay.
+
+    That is `gram` less the matrix `less`.
+    """
     n = len(gram)
     place = 0
     for i in range(n - 1):
         m = n - 1 - i
         # slices, not offsets: only then does the compiler see that nothing overlaps
-        row, products = out[place : place + m], gram[i, i + 1 :]
+        row, products, gone = out[place : place + m], gram[i, i + 1 :], less[i, i + 1 :]
         means, scales = mean[i + 1 :], scale[i + 1 :]
         level, s = np.float32(n_kept) * mean[i], scale[i]
         for j in range(m):
-            r = (products[j] - level * means[j]) * s * scales[j]
+            r = (products[j] - gone[j] - level * means[j]) * s * scales[j]
             row[j] = min(max(r, np.float32(-1)), np.float32(1))
         place += m
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _fourth_powers(
-    z: np.ndarray, kept: np.ndarray, mean: np.ndarray, scale: np.ndarray, n_kept: int
-) -> float:
-    """Sum over the kept timepoints of ``||z_t||⁴``, z-scored within the view."""
-    total = 0.0
-    for t in range(len(z)):
-        if kept[t]:
-            norm = np.float32(0)
-            for j in range(z.shape[1]):
-                value = (z[t, j] - mean[j]) * scale[j]
-                norm += value * value
-            total += (np.float64(norm) * n_kept) ** 2
+    z: np.ndarray, kept: np.ndarray, means: np.ndarray, scales: np.ndarray, n_kept: int
+) -> np.ndarray:
+    """Sum over the timepoints that a view keeps of ``||z_t||⁴``, z-scored within it; (n_views,).
+
+    Parameters
+    ----------
+    kept : ndarray (n_views, n_timepoints) of bool
+    means, scales : ndarray (n_views, n_rois) of float32
+        Of `_scales`.
+    """
+    weights = scales * scales
+    tilted = np.float32(-2) * means * weights
+    offsets = np.sum(means * means * weights, axis=1)
+    # ||(z - m) s||² of all timepoints and views, by two products: (n_timepoints, n_views)
+    norms = np.dot(z * z, weights.T) + np.dot(z, tilted.T)
+    total = np.zeros(len(kept))
+    for view in range(len(kept)):
+        for t in range(len(z)):
+            if kept[view, t]:
+                total[view] += ((norms[t, view] + offsets[view]) * np.float64(n_kept)) ** 2
     return total
 
 
@@ -133,29 +176,37 @@ def correlations(
     whole, power = np.empty(n), np.empty(n)
     _moments(z, np.arange(n_timepoints), whole, power)
     sums, squares = np.empty(n), np.empty(n)
-    mean, scale = np.empty(n, np.float32), np.empty(n, np.float32)
+    means, scales = np.zeros((len(rows), n), np.float32), np.zeros((len(rows), n), np.float32)
     picked, products = np.empty((k, n), np.float32), np.empty((n, n), np.float32)
-    kept = np.empty(n_timepoints, np.bool_)
+    nothing = np.zeros((n, n), np.float32)
     n_signals = int(np.sum(power > 0))
     for view in range(len(rows)):
         _moments(z, rows[view], sums, squares)
         if dropped:
             sums[:] = whole - sums
             squares[:] = power - squares
+        mean, scale = means[view], scales[view]
         lost[view] = not _scales(sums, squares, power, n_kept, mean, scale)
         if lost[view]:
             continue
         for t in range(k):
-            picked[t] = z[rows[view, t]]
+            row = z[rows[view, t]]
+            for j in range(n):
+                picked[t, j] = row[j]
         np.dot(picked.T, picked, products)
         if dropped:
-            products[:] = gram - products
-        _triangle(products, mean, n_kept, scale, out[view])
-        if shrink:
-            kept[:] = dropped
-            kept[rows[view]] = not dropped
-            fourth = _fourth_powers(z, kept, mean, scale, n_kept)
-            out[view] *= _unshrunk(out[view], fourth, n_signals, n_kept, n)
+            _triangle(gram, products, mean, n_kept, scale, out[view])
+        else:
+            _triangle(products, nothing, mean, n_kept, scale, out[view])
+    if not shrink:
+        return
+    kept = np.full((len(rows), n_timepoints), dropped)
+    for view in range(len(rows)):
+        kept[view][rows[view]] = not dropped
+    fourth = _fourth_powers(z, kept, means, scales, n_kept)
+    for view in range(len(rows)):
+        if not lost[view]:
+            out[view] *= _unshrunk(out[view], fourth[view], n_signals, n_kept, n)
 
 
 @numba.njit(cache=True)
@@ -179,7 +230,7 @@ def _scales(
     return True
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _unshrunk(r: np.ndarray, fourth: float, n_signals: int, n_kept: int, n: int) -> np.float32:
     """What is left of the correlations `r` after Ledoit-Wolf's shrinkage, as a factor."""
     norm = float(n_signals)

@@ -6,9 +6,9 @@ the steps before have a say.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from brainmass_core.pfc_kernel import distinct
 from brainmass_core.pretrain.index import ShardError
 
 # Scans are shuffled among this many: 512 scans x 8 views x 9.9 kB (100 ROIs) = 41 MB
@@ -129,19 +129,4 @@ def generator(seed: int, step: int) -> np.random.Generator:
 
 def draw(rng: np.random.Generator, n: int, choices: int, k: int) -> np.ndarray:
     """(n, k) distinct numbers below `choices` in each row, int64, all orders equally likely."""
-    return _distinct(rng.random((n, k)), choices)
-
-
-@numba.njit(cache=True, nogil=True)
-def _distinct(uniform: np.ndarray, choices: int) -> np.ndarray:
-    """The first k places of a shuffle (Fisher-Yates) per row, from (n, k) numbers in [0, 1)."""
-    n, k = uniform.shape
-    drawn = np.empty((n, k), np.int64)
-    cards = np.arange(choices)
-    for row in range(n):
-        for place in range(k):
-            other = place + int(uniform[row, place] * (choices - place))
-            cards[place], cards[other] = cards[other], cards[place]
-            drawn[row, place] = cards[place]
-        # whatever order the cards are in, the next row is as random
-    return drawn
+    return distinct(rng.random((n, k)), choices)
