@@ -230,12 +230,10 @@ def _scales(
     return True
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+@numba.njit(cache=True)
 def _unshrunk(r: np.ndarray, fourth: float, n_signals: int, n_kept: int, n: int) -> np.float32:
     """What is left of the correlations `r` after Ledoit-Wolf's shrinkage, as a factor."""
-    norm = float(n_signals)
-    for value in r:
-        norm += 2.0 * np.float64(value) ** 2
+    norm = n_signals + 2.0 * np.dot(r, r)
     level = n_signals / n  # mean variance: that of a ROI without a signal is 0
     delta = norm / n - level * level
     if delta <= 0:

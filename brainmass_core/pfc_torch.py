@@ -100,15 +100,15 @@ def _views(bold: Tensor, kept: Tensor, shrink: bool) -> Tensor:
     b, n_views, t = kept.shape
     n = bold.shape[2]
     x = bold.double()
-    empty = ~x.isfinite().all(1, keepdim=True)  # (b, 1, n)
+    empty = ~x.sum(1, keepdim=True).isfinite()  # (b, 1, n); no sum of finite floats overflows
     x = x.masked_fill(empty, 0.0)
     mask = kept.double()
     n_kept = mask.sum(2, keepdim=True)  # (b, n_views, 1)
     mean = mask @ x / n_kept  # (b, n_views, n)
     centred = (x[:, None] - mean[:, :, None]) * mask[..., None]  # (b, n_views, t, n)
-    power = centred.square().sum(2)
-    signal = (power / n_kept).sqrt() > CONSTANT * mean.abs()
-    scale = torch.where(signal, power.rsqrt(), 0.0)
+    norm = torch.linalg.vector_norm(centred, dim=2)
+    signal = norm / n_kept.sqrt() > CONSTANT * mean.abs()
+    scale = torch.where(signal, 1 / norm, 0.0)
     unit = (centred * scale[:, :, None]).float().view(b * n_views, t, n)
     r = (unit.mT @ unit).view(b, n_views, n * n)
     edges = r[..., _triangle(n, bold.device)].clamp(-1.0, 1.0)
