@@ -125,7 +125,8 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         return {"before": before("timeseries"), "pfc": part("pfc"), "seed": config.seed}
     if stage == "pretrain":
         sources = [n for n, d in config.datasets.items() if d.role != "external"]
-        own = part("pretrain", exclude={"checkpoint_steps", "nodes", "processes_per_node"})
+        how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
+        own = part("pretrain", exclude=how)
         if config.pretrain.source == "timeseries":
             views = {"pfc": part("pfc", exclude={"n_views"}), "seed": config.seed}
             before_it = [before("timeseries", n) for n in sources]

@@ -98,6 +98,16 @@ class Pretrain(Strict):
     batch_size: int = Field(32, ge=2, description="Scans per step, over all ranks.")
     lr: float = Field(3e-4, gt=0, description="Learning rate after warm-up.")
     warmup_epochs: int = Field(10, ge=1, description="Epochs of linear warm-up.")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant",
+        description="Learning rate after warm-up, by epoch: constant as released, or falling to "
+        "`lr_end` in the last epoch.",
+    )
+    lr_end: float = Field(
+        1e-6,
+        ge=0,
+        description="Learning rate of the last epoch of the schedules `cosine` and `linear`.",
+    )
     weight_decay: float = Field(5e-5, ge=0, description="AdamW weight decay.")
     clip_value: float = Field(1.0, gt=0, description="Gradients are clipped to this value.")
     ema_decay: float = Field(0.996, ge=0, lt=1, description="Decay of the target network.")
@@ -116,6 +126,25 @@ class Pretrain(Strict):
         0, ge=0, description="Processes per machine; 0: one per GPU, or one on the CPU."
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Autocast type.")
+    compile: bool | Literal["auto"] = Field(
+        False,
+        description="Compile the model by torch.compile: true, false, or auto, which is on GPUs "
+        "only. Weights and checkpoints have the same names either way.",
+    )
+
+    @model_validator(mode="after")
+    def _room_to_fall(self) -> Pretrain:
+        if self.schedule == "constant":
+            return self
+        if self.epochs <= self.warmup_epochs:
+            raise ValueError(
+                f"found schedule {self.schedule} with epochs {self.epochs} and warmup_epochs "
+                f"{self.warmup_epochs}: nothing is left after warm-up; raise epochs or lower "
+                "warmup_epochs"
+            )
+        if self.lr_end > self.lr:
+            raise ValueError(f"found lr_end {self.lr_end} above lr {self.lr}; lower lr_end")
+        return self
 
 
 class Protocol(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,11 @@ class Checkpoints:
             with atomic_path(self.folder / f"step-{state.step:09d}.pt") as path:
                 torch.save(content, path)
         except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+            room = shutil.disk_usage(self.folder).free / 1e6 if self.folder.is_dir() else 0
             raise CheckpointError(
-                f"{self.folder}: cannot write the checkpoint of step {state.step} ({error}); free "
-                "space or mend the permissions, then the same command goes on from the last one"
+                f"{self.folder}: cannot write the checkpoint of step {state.step} ({error}), "
+                f"{room:.1f} MB are free there; free space or mend the permissions, then the same "
+                "command goes on from the last one"
             ) from None
         for old in self._files()[:-KEPT]:
             old.unlink(missing_ok=True)
@@ -109,6 +112,15 @@ class Checkpoints:
                 content["history"] = content["history"].cpu()
                 return State(**content)
         return None
+
+    def newest(self) -> Path | None:
+        """The file of the newest checkpoint, unread."""
+        return next(reversed(self._files()), None)
+
+    @staticmethod
+    def step_of(path: Path) -> int:
+        """Steps done when the checkpoint of this name was written."""
+        return int(path.stem.removeprefix("step-"))
 
     def _files(self) -> list[Path]:
         """Oldest first; temporary files of a killed writer do not match."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 import warnings
 from collections.abc import Callable
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.tensorboard import SummaryWriter
 
 from brainmass_core.config import Config
 from brainmass_core.models.brainmass import BrainMass, build
@@ -24,19 +22,20 @@ from brainmass_core.pretrain.data import (
 )
 from brainmass_core.pretrain.distributed import Ranks, share_batch_norm
 from brainmass_core.pretrain.prefetch import prefetched
+from brainmass_core.pretrain.progress import Progress, share_of_peak
 from brainmass_core.pretrain.step import (
     COLLAPSE_STEPS,
     NonFiniteLoss,
+    check_finite,
     collapse_measures,
     learning_rate,
     make_optimiser,
     seed_dropout,
     train_step,
 )
-from brainmass_core.tables import HISTORY
 
 log = logging.getLogger(__name__)
-LOG_SECONDS = 10
+COMPILER = "inductor"
 
 
 class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to stop and saved itself
@@ -79,7 +78,8 @@ def train(
     Interrupted
         If any rank was asked to stop; the state is saved.
     NonFiniteLoss
-        If the loss is NaN or infinite; names epoch, step and scans.
+        If the loss or a weight is NaN or infinite; names epoch, step, scans and the last
+        checkpoint, which holds finite weights.
     ShardError
         If the batches cannot be formed, or differ from those of the checkpoint.
     """
@@ -92,6 +92,8 @@ def train(
     history: list[list[float]] = []
     start = _resume(checkpoints, stream, total_steps, model, optimiser, history, ranks)
     module = _data_parallel(model, ranks)
+    if compiles(settings.compile, ranks.device):
+        model.compile(backend=COMPILER)  # in place: the names of the weights stay
 
     def save(step: int) -> None:
         if ranks.rank == 0:
@@ -99,24 +101,29 @@ def train(
             weights, moments = model.state_dict(), optimiser.state_dict()
             checkpoints.save(State(step, total_steps, stream.batch_size, weights, moments, rows))
 
-    progress = Progress(checkpoints, ranks, start, total_steps, stream.batch_size)
+    share = share_of_peak(model, config, stream.batch_size, ranks)
+    folder = checkpoints.folder / "tensorboard"
+    progress = Progress(folder, ranks, start, total_steps, stream.batch_size, share)
     batches = prefetched(stream.batch, range(start, total_steps))
     for step in range(start, total_steps):
         epoch, batch = stream.epoch_of(step), next(batches)
-        lr = learning_rate(epoch, settings.lr, settings.warmup_epochs)
+        lr = learning_rate(epoch, settings)
         for group in optimiser.param_groups:
             group["lr"] = lr
         seed_dropout(config.seed, step, ranks.rank)
         try:
             result = train_step(module, model, optimiser, batch, settings, ranks, stop_asked())
+            due = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == total_steps
+            if due := due or result.stop:
+                check_finite(model)  # on all ranks alike: none of them waits for another
         except NonFiniteLoss as error:
-            raise _with_place(error, epoch, step, batch.scan_ids) from None
+            raise _with_place(error, epoch, step, batch.scan_ids, checkpoints) from None
         measures = (math.nan,) * 4
         if step % COLLAPSE_STEPS == 0 or step == total_steps - 1:
             measures = collapse_measures(result.embedding, ranks)
         history.append([step, epoch, lr, *result.losses, *measures])
         progress.show(history[-1])
-        if result.stop or (step + 1) % settings.checkpoint_steps == 0 or step + 1 == total_steps:
+        if due:
             save(step + 1)
         if result.stop and step + 1 < total_steps:
             raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
@@ -159,50 +166,21 @@ def _data_parallel(model: BrainMass, ranks: Ranks) -> torch.nn.Module:
         return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
 
-def _with_place(error: NonFiniteLoss, epoch: int, step: int, scan_ids: list[str]) -> NonFiniteLoss:
+def compiles(setting: bool | str, device: torch.device) -> bool:
+    """Whether the model is compiled on this device; `auto` is on GPUs only.
+
+    On the CPU it costs minutes at the start of each run and gains nothing that was measured.
+    """
+    return device.type == "cuda" if setting == "auto" else bool(setting)
+
+
+def _with_place(
+    error: NonFiniteLoss, epoch: int, step: int, scan_ids: list[str], checkpoints: Checkpoints
+) -> NonFiniteLoss:
+    last = checkpoints.newest()
+    kept = f"{last} (after step {checkpoints.step_of(last)})" if last else "none was written yet"
     return NonFiniteLoss(
-        f"the loss is not finite in epoch {epoch}, step {step}: {error}; scans of this batch: "
-        f"{', '.join(scan_ids)}. Look at their pFC, or lower pretrain.lr; the last checkpoint is "
-        "kept"
+        f"training broke in epoch {epoch}, step {step}: {error}; scans of this batch: "
+        f"{', '.join(scan_ids)}. Look at their pFC, or lower pretrain.lr. Last good checkpoint: "
+        f"{kept}"
     )
-
-
-class Progress:
-    """TensorBoard events and one line of log every few seconds, from the first rank."""
-
-    def __init__(
-        self, checkpoints: Checkpoints, ranks: Ranks, start: int, total_steps: int, batch_size: int
-    ) -> None:
-        self.batch_size = batch_size
-        self.start, self.total_steps, self.clock = start, total_steps, time.monotonic()
-        self.last_line = -math.inf
-        self.writer = None
-        if ranks.rank == 0:
-            folder = str(checkpoints.folder / "tensorboard")
-            self.writer = SummaryWriter(folder, purge_step=start)
-
-    def show(self, row: list[float]) -> None:
-        """Show one row of the history."""
-        if self.writer is None:
-            return
-        values = dict(zip(HISTORY.names, row, strict=True))
-        step = int(values.pop("step"))
-        for name, value in values.items():
-            if math.isfinite(value):
-                self.writer.add_scalar(name, value, step)
-        now = time.monotonic()
-        if now - self.last_line < LOG_SECONDS and step + 1 < self.total_steps:
-            return
-        self.last_line = now
-        rate = (step + 1 - self.start) / max(now - self.clock, 1e-9)
-        self.writer.add_scalar("samples_per_second", rate * self.batch_size, step)
-        left = (self.total_steps - step - 1) / rate
-        log.info(
-            "step %d/%d epoch %d loss %.4f (alignment %.4f, classification %.4f, "
-            "reconstruction %.4f), %.2f steps/s, %.1f samples/s, %.0f s left",
-            *(step + 1, self.total_steps, values["epoch"], values["loss"]),
-            *(values["loss_alignment"], values["loss_classification"]),
-            *(values["loss_reconstruction"], rate, rate * self.batch_size, left),
-        )
-        if step + 1 == self.total_steps:
-            self.writer.close()

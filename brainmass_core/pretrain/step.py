@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +42,21 @@ class StepResult:
     stop: bool
 
 
-def learning_rate(epoch: int, peak: float, warmup_epochs: int) -> float:
-    """Linear warm-up by epoch from ``peak / warmup_epochs``, then constant."""
-    return peak * min(1.0, (epoch + 1) / warmup_epochs)
+def learning_rate(epoch: int, settings: Pretrain) -> float:
+    """Learning rate of an epoch: it follows from its number alone, so a resume needs no state.
+
+    Warm-up is linear from ``lr / warmup_epochs`` to ``lr``, as released. Then constant, or falling
+    to ``lr_end`` in the last epoch, linearly or along half a cosine (Loshchilov & Hutter 2017,
+    arXiv:1608.03983, without restarts).
+    """
+    peak, warmup = settings.lr, settings.warmup_epochs
+    if epoch < warmup:
+        return peak * (epoch + 1) / warmup
+    if settings.schedule == "constant":
+        return peak
+    done = (epoch + 1 - warmup) / (settings.epochs - warmup)
+    left = 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return settings.lr_end + (peak - settings.lr_end) * left
 
 
 def make_optimiser(model: nn.Module, settings: Pretrain) -> torch.optim.AdamW:
@@ -109,7 +122,8 @@ def train_step(
     values = average(torch.stack([total, *(parts[n] for n in names), asked]), ranks).tolist()
     losses, stop = values[:-1], values[-1] > 0
     if not np.isfinite(losses).all():
-        raise NonFiniteLoss(", ".join(f"{n} {v}" for n, v in zip(names, losses[1:], strict=True)))
+        found = ", ".join(f"{n} {v}" for n, v in zip(names, losses[1:], strict=True))
+        raise NonFiniteLoss(f"the loss is not finite: {found}")
 
     optimiser.zero_grad(set_to_none=True)
     total.backward()
@@ -117,6 +131,25 @@ def train_step(
     optimiser.step()
     model.update_target(settings.ema_decay)
     return StepResult(losses, parts["embedding"], stop)
+
+
+@torch.no_grad()
+def check_finite(model: nn.Module) -> None:
+    """Refuse weights that must not become a checkpoint.
+
+    A finite loss may have a gradient that is not, which breaks the weights a step before any loss
+    tells.
+
+    Raises
+    ------
+    NonFiniteLoss
+        If a tensor holds a NaN or an infinity; names up to three.
+    """
+    tensors = {n: t for n, t in model.state_dict().items() if t.is_floating_point()}
+    largest = torch.stack(torch._foreach_norm(list(tensors.values()), math.inf))
+    bad = [n for n, ok in zip(tensors, largest.isfinite().tolist(), strict=True) if not ok]
+    if bad:
+        raise NonFiniteLoss(f"the update made {', '.join(bad[:3])} NaN or infinite")
 
 
 def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, float, float]:

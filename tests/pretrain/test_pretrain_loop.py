@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import re
 import resource
+import subprocess
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from brainmass_core.pretrain import loop, step
+from brainmass_core.pretrain import loop
+from brainmass_core.pretrain import step as steps
 from brainmass_core.pretrain.checkpoint import CheckpointError, Checkpoints
 from brainmass_core.pretrain.data import ShardError, index_shards
 from brainmass_core.pretrain.distributed import Ranks
 from brainmass_core.pretrain.loop import Interrupted, build_model, make_stream, train
-from brainmass_core.pretrain.step import NonFiniteLoss, collapse_measures, learning_rate
+from brainmass_core.pretrain.step import NonFiniteLoss, collapse_measures
 from brainmass_core.tables import config_hash_of, write_table
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
-def deterministic():
+def deterministic(monkeypatch):
+    monkeypatch.setattr(loop, "share_of_peak", lambda *_: math.nan)  # seconds at each start
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -43,34 +47,81 @@ def never() -> bool:
     return False
 
 
-def test_the_learning_rate_warms_up_by_epoch_and_stays():
-    rates = [learning_rate(e, 3e-4, 10) for e in range(30)]
-    assert rates[0] == pytest.approx(3e-5)
-    assert rates[9:] == pytest.approx([3e-4] * 21)
-    assert np.diff(rates[:10]) == pytest.approx(3e-5)
+def assert_same(found, expected) -> None:
+    """Loss curve, weights and moments, to the bit."""
+    assert found.history.numpy().tobytes() == expected.history.numpy().tobytes()
+    assert all(torch.equal(found.model[k], v) for k, v in expected.model.items())
+    for moments, others in zip(
+        found.optimiser["state"].values(), expected.optimiser["state"].values(), strict=True
+    ):
+        assert all(torch.equal(moments[k], others[k]) for k in others)
 
 
-@pytest.mark.parametrize("interruptions", [[1], [3], [1, 1]])
-def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(
-    make_study, interruptions
+class Crash(Exception):  # noqa: N818 - no error of ours
+    """Something that no code of ours handles."""
+
+
+def crash_after(n: int):
+    calls = itertools.count()
+
+    def ask() -> bool:
+        if next(calls) == n:
+            raise Crash
+        return False
+
+    return ask
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_to_the_bit(
+    make_study, schedule
+):
+    study = make_study(schedule=schedule, checkpoint_steps=4)
+    index = index_shards(study.config)
+    whole = Checkpoints(study.config, "whole")
+    train(study.config, index, whole, ALONE, never)
+    expected = whole.latest()
+    assert (expected.step, expected.finished) == (6, True)
+    epochs = expected.history[:, 1].diff()
+    assert 0 in epochs  # so some interruptions lie within an epoch
+    assert 1 in epochs  # and some between two
+    for step in range(1, 6):
+        broken = Checkpoints(study.config, f"stopped-{step}")
+        with pytest.raises(Interrupted, match=f"stopped after step {step} of 6"):
+            train(study.config, index, broken, ALONE, stop_after(step - 1))
+        assert broken.latest().step == step
+        torch.rand(3)  # the global generator must not matter
+        train(study.config, index, broken, ALONE, never)
+        assert_same(broken.latest(), expected)
+
+
+def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_same_bits(
+    make_study,
 ):
     study = make_study()
     index = index_shards(study.config)
     whole = Checkpoints(study.config, "whole")
     train(study.config, index, whole, ALONE, never)
-    expected = whole.latest()
-    assert expected.finished
-    assert expected.step == 6
+    for step in range(6):
+        broken = Checkpoints(study.config, f"crashed-{step}")
+        with pytest.raises(Crash):
+            train(study.config, index, broken, ALONE, crash_after(step))
+        left = broken.latest()
+        assert (left.step if left else 0) == step // 2 * 2
+        train(study.config, index, broken, ALONE, never)
+        assert_same(broken.latest(), whole.latest())
 
-    broken = Checkpoints(study.config, "broken")
-    for n in interruptions:
+
+def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bit(make_study):
+    study = make_study()
+    index = index_shards(study.config)
+    whole, broken = (Checkpoints(study.config, name) for name in ("whole", "broken"))
+    train(study.config, index, whole, ALONE, never)
+    for _ in range(5):
         with pytest.raises(Interrupted):
-            train(study.config, index, broken, ALONE, stop_after(n))
-        torch.rand(3)  # the global generator must not matter
+            train(study.config, index, broken, ALONE, stop_after(0))
     train(study.config, index, broken, ALONE, never)
-    found = broken.latest()
-    assert found.history.numpy().tobytes() == expected.history.numpy().tobytes()
-    assert all(torch.equal(found.model[k], v) for k, v in expected.model.items())
+    assert_same(broken.latest(), whole.latest())
 
 
 def test_training_lowers_the_loss_and_keeps_the_embedding_spread(make_study):
@@ -111,10 +162,54 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_scans(make_s
     stream = make_stream(study.config, index, 0, 1)
     hit = next(s for s in range(6) if "b002" in stream.batch(s).scan_ids)
     checkpoints = Checkpoints(study.config, "x")
-    with pytest.raises(NonFiniteLoss, match=rf"step {hit}: .*nan.*b002"):
+    with pytest.raises(NonFiniteLoss, match=rf"step {hit}: .*nan.*b002") as caught:
         train(study.config, index, checkpoints, ALONE, never)
     kept = checkpoints.latest()
     assert kept is None or all(v.isfinite().all() for v in kept.model.values())
+    last = f"{checkpoints.newest()} (after step {hit // 2 * 2})" if hit > 1 else "none was written"
+    assert f"Last good checkpoint: {last}" in str(caught.value)
+
+
+def test_the_message_names_the_last_checkpoint_and_its_step(make_study, monkeypatch):
+    study = make_study()
+    checkpoints = Checkpoints(study.config, "x")
+    with pytest.raises(Interrupted):
+        train(study.config, index_shards(study.config), checkpoints, ALONE, stop_after(2))
+
+    def broken(*_):
+        raise NonFiniteLoss("the loss is not finite: alignment nan")
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    path = checkpoints.folder / "step-000000003.pt"
+    pattern = rf"epoch 1, step 3: .*Last good checkpoint: {re.escape(str(path))} \(after step 3\)"
+    with pytest.raises(NonFiniteLoss, match=pattern):
+        train(study.config, index_shards(study.config), checkpoints, ALONE, never)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_weights_that_a_gradient_broke_do_not_become_a_checkpoint(make_study, monkeypatch, step):
+    """The loss of the step is finite; the next one would tell, after the checkpoint."""
+    study = make_study()
+    index = index_shards(study.config)
+    build, calls = loop.build_model, itertools.count()
+
+    def built(*arguments):
+        model = build(*arguments)
+        weight = model.online.readout[0].weight
+        weight.register_hook(lambda g: g * math.nan if next(calls) == step else g)
+        return model
+
+    monkeypatch.setattr(loop, "build_model", built)
+    checkpoints = Checkpoints(study.config, "x")
+    with pytest.raises(NonFiniteLoss, match=r"Last good checkpoint: (none|.*after step [24])"):
+        train(study.config, index, checkpoints, ALONE, never)
+    kept = checkpoints.latest()
+    assert (kept.step if kept else 0) == step // 2 * 2
+    assert kept is None or all(v.isfinite().all() for v in kept.model.values())
+    monkeypatch.undo()
+    train(study.config, index, checkpoints, ALONE, never)
+    assert checkpoints.latest().finished
 
 
 def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeypatch):
@@ -168,7 +263,7 @@ def test_bfloat16_gives_nearly_the_same_losses(make_study):
     for config in (study.config, lower.config):
         model = build_model(config, index.n_rois).train()
         batch = make_stream(config, index, 0, 1).batch(0)
-        total, _ = step.losses_of(model, batch, config.pretrain, ALONE)
+        total, _ = steps.losses_of(model, batch, config.pretrain, ALONE)
         losses.append(total.item())
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
@@ -205,14 +300,75 @@ def test_view_distance_and_uniformity_are_those_of_their_definition():
     assert collapse_measures(best, ALONE)[2:] == pytest.approx((0.0, -8.0))
 
 
-def test_tensorboard_shows_samples_per_second(make_study, monkeypatch):
+def only_the_second_step_checkpoint(checkpoints: Checkpoints) -> bool:
+    """Whole, and with no leftover of the failed one."""
+    files = [f.name for f in checkpoints.folder.iterdir() if f.suffix == ".pt" or f.name[0] == "."]
+    return files == ["step-000000002.pt"] and checkpoints.latest().step == 2
+
+
+def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study):
+    """ENOSPC from the kernel, on a file system of its own."""
     study = make_study()
-    times = itertools.count(0.0, 0.5)  # seconds: one reading before the first step, one per step
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(times))
-    monkeypatch.setattr(loop, "LOG_SECONDS", 0)
+    index = index_shards(study.config)
     checkpoints = Checkpoints(study.config, "x")
-    train(study.config, index_shards(study.config), checkpoints, ALONE, never)
-    events = EventAccumulator(str(checkpoints.folder / "tensorboard")).Reload()
-    shown = [event.value for event in events.Scalars("samples_per_second")]
-    assert len(shown) == 6
-    assert all(rate == pytest.approx(8 / 0.5) for rate in shown)
+    checkpoints.folder.mkdir(parents=True)
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(checkpoints.folder)]
+    if os.geteuid() != 0 or subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        with pytest.raises(Interrupted):
+            train(study.config, index, checkpoints, ALONE, stop_after(1))
+        filling = checkpoints.folder / "filling"
+        room = os.statvfs(checkpoints.folder)
+        filling.write_bytes(bytes(room.f_bavail * room.f_bsize - 100_000))
+        with pytest.raises(CheckpointError, match=r"of step 4 .*, 0\.1 MB are free there"):
+            train(study.config, index, checkpoints, ALONE, never)
+        assert only_the_second_step_checkpoint(checkpoints)
+        filling.unlink()
+        subprocess.run(["mount", "-o", "remount,size=50m", checkpoints.folder], check=True)
+        train(study.config, index, checkpoints, ALONE, never)
+        assert checkpoints.latest().finished
+    finally:
+        subprocess.run(["umount", "--lazy", checkpoints.folder], check=True)
+
+
+@pytest.mark.parametrize("compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_and_eager_training_agree_to_rounding_and_in_names(
+    make_study, monkeypatch, compiler
+):
+    monkeypatch.setattr(loop, "COMPILER", compiler)
+    eager = make_study(dropout=0.0, epochs=2, warmup_epochs=1)
+    index = index_shards(eager.config)
+    states = []
+    for study in (eager, eager.changed(compile=True)):
+        checkpoints = Checkpoints(study.config, f"compile {study.config.pretrain.compile}")
+        train(study.config, index, checkpoints, ALONE, never)
+        states.append(checkpoints.latest())
+    plain, compiled = states
+    assert list(plain.model) == list(compiled.model)
+    torch.testing.assert_close(
+        compiled.history[:, 3:7], plain.history[:, 3:7], rtol=1e-4, atol=1e-5
+    )
+    # the same folder: a run may go on with the other setting
+    assert Checkpoints(study.config, "x").folder == Checkpoints(eager.config, "x").folder
+
+
+def test_the_model_is_compiled_where_it_was_asked_for():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert [loop.compiles(s, cpu) for s in (False, True, "auto")] == [False, True, False]
+    assert [loop.compiles(s, gpu) for s in (False, True, "auto")] == [False, True, True]
+
+
+@pytest.mark.slow
+def test_a_compiled_run_interrupted_and_resumed_equals_an_uninterrupted_one_to_the_bit(
+    make_study, monkeypatch
+):
+    monkeypatch.setattr(loop, "COMPILER", "aot_eager")
+    study = make_study(compile=True)
+    index = index_shards(study.config)
+    whole, broken = (Checkpoints(study.config, name) for name in ("whole", "broken"))
+    train(study.config, index, whole, ALONE, never)
+    with pytest.raises(Interrupted):
+        train(study.config, index, broken, ALONE, stop_after(2))
+    train(study.config, index, broken, ALONE, never)
+    assert_same(broken.latest(), whole.latest())

@@ -1,0 +1,121 @@
+"""What a run shows while it trains: TensorBoard events and a line of log every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from brainmass_core.config import Config
+from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.pretrain.card import flops_per_sample
+from brainmass_core.pretrain.distributed import Ranks
+from brainmass_core.tables import HISTORY
+
+log = logging.getLogger(__name__)
+LOG_SECONDS = 10
+PEAK_SECONDS = 0.3  # spent on measuring the peak, once per run
+PEAK_WIDTH = {"cuda": 8192, "cpu": 1024}  # a product that fills the device
+
+
+class Progress:
+    """Events and log lines of the first rank; other ranks show nothing.
+
+    Rates are those since the last line. Nothing of it goes into the history, whose bytes must not
+    depend on time.
+
+    Parameters
+    ----------
+    folder : Path
+        For the events.
+    start, total_steps : int
+        Steps done before, and to be done in all.
+    batch_size : int
+        Scans per step over all ranks.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ranks: Ranks,
+        start: int,
+        total_steps: int,
+        batch_size: int,
+        step_share: float = math.nan,
+    ) -> None:
+        self.batch_size, self.total_steps, self.step_share = batch_size, total_steps, step_share
+        self.last_line, self.done, self.clock = -math.inf, start, time.monotonic()
+        self.writer = SummaryWriter(str(folder), purge_step=start) if ranks.rank == 0 else None
+
+    def show(self, row: list[float]) -> None:
+        """Show one row of the history."""
+        if self.writer is None:
+            return
+        values = dict(zip(HISTORY.names, row, strict=True))
+        step = int(values.pop("step"))
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.writer.add_scalar(name, value, step)
+        now = time.monotonic()
+        if now - self.last_line < LOG_SECONDS and step + 1 < self.total_steps:
+            return
+        rate = (step + 1 - self.done) / max(now - self.clock, 1e-9)  # steps per second
+        self.last_line, self.done, self.clock = now, step + 1, now
+        self.writer.add_scalar("samples_per_second", rate * self.batch_size, step)
+        share = rate * self.step_share
+        if math.isfinite(share):
+            self.writer.add_scalar("share_of_peak", share, step)
+        log.info(
+            "step %d/%d epoch %d lr %.2g loss %.4f (alignment %.4f, classification %.4f, "
+            "reconstruction %.4f), %.2f steps/s, %.1f samples/s, %.1f %% of the peak, %.0f s left",
+            *(step + 1, self.total_steps, values["epoch"], values["lr"], values["loss"]),
+            *(values["loss_alignment"], values["loss_classification"]),
+            *(values["loss_reconstruction"], rate, rate * self.batch_size, 100 * share),
+            (self.total_steps - step - 1) / rate,
+        )
+        if step + 1 == self.total_steps:
+            self.writer.close()
+
+
+def share_of_peak(model: BrainMass, config: Config, batch_size: int, ranks: Ranks) -> float:
+    """Share of the peak at one step per second; measures the peak and says it.
+
+    The operations are those of the matrix products of a step (`card.flops_per_sample`); the peak is
+    that of this rank's device times the number of ranks.
+    """
+    if ranks.rank:
+        return math.nan
+    precision = config.pretrain.precision
+    peak = peak_flops(precision, ranks.device)
+    operations = flops_per_sample(model, config) * batch_size
+    log.info(
+        "peak of %s in %s: %.4g GFLOP/s per process, by a matrix product; a step is %.4g GFLOP",
+        *(ranks.device.type, precision, peak / 1e9, operations / 1e9),
+    )
+    return operations / (peak * ranks.n_ranks)
+
+
+def peak_flops(precision: str, device: torch.device) -> float:
+    """Operations per second of a square matrix product: the fastest of those in `PEAK_SECONDS`."""
+    n = PEAK_WIDTH[device.type]
+    generator = torch.Generator(device).manual_seed(0)  # leaves that of dropout alone
+    a = torch.rand(n, n, generator=generator, device=device).to(getattr(torch, precision))
+    best, spent = math.inf, 0.0
+    a @ a  # the first one loads libraries
+    while best == math.inf or spent < PEAK_SECONDS:
+        _wait(device)
+        begin = time.perf_counter()
+        a @ a
+        _wait(device)
+        seconds = time.perf_counter() - begin
+        best, spent = min(best, seconds), spent + seconds
+    return 2 * n**3 / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
