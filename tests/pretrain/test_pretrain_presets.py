@@ -9,7 +9,14 @@ from brainmass_core.config.load import PRESETS_DIR, read_yaml
 from brainmass_core.config.stages import Pretrain
 
 # how a run is carried out, not what it computes; `lr_end` is that of schedules not in use
-LEFT_TO_THE_USER = {"checkpoint_steps", "nodes", "processes_per_node", "compile", "lr_end"}
+LEFT_TO_THE_USER = {
+    "checkpoint_steps",
+    "nodes",
+    "processes_per_node",
+    "compile",
+    "lr_end",
+    "source",
+}
 BOTH = {
     "dropout": 0.1,
     "masking": "rows",
