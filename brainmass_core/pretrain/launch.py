@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 UNMOVED = ("sh", "-c", 'trap "" USR1; exec "$@"', "sh")
 LAST_LINES = 25
 ERROR_MARK = "error: "  # begins a worker's own message among the lines of torchrun
+# torchrun's report of a process that ended badly: these two lines, among others
+RANK_LINE = re.compile(r"\brank\s*: (\d+) \(local_rank: ")
+SIGNAL_LINE = re.compile(r"\bexitcode\s*: -(\d+) \(pid: ")
 
 
 class LaunchError(ValueError):
@@ -173,7 +176,7 @@ def _launch(command: list[str]) -> None:
     log.info("%s", " ".join(command))
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
     lines: deque[str] = deque(maxlen=LAST_LINES)
-    errors: list[str] = []
+    reasons: list[str] = []
     with (
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -181,16 +184,29 @@ def _launch(command: list[str]) -> None:
         _forwarded_signals(process) as received,
     ):
         assert process.stdout is not None
+        rank = "?"
         for line in process.stdout:
             print(line, end="", file=sys.stderr, flush=True)
             lines.append(line.rstrip())
-            if ERROR_MARK in line:  # srun and torchrun may put a prefix before it
-                errors.append(line.split(ERROR_MARK, 1)[1].rstrip())
+            if found := RANK_LINE.search(line):
+                rank = found.group(1)
+            elif found := SIGNAL_LINE.search(line):
+                reasons.append(_killed(rank, int(found.group(1))))
+            elif ERROR_MARK in line:  # srun and torchrun may put a prefix before it
+                reasons.append(line.split(ERROR_MARK, 1)[1].rstrip())
     if received:
         raise SystemExit(128 + received[0])
     if process.returncode != 0:
-        reason = "\n".join(dict.fromkeys(errors)) or "\n".join(lines)
+        reason = "\n".join(dict.fromkeys(reasons)) or "\n".join(lines)
         raise LaunchError(f"training failed with status {process.returncode}:\n{reason}")
+
+
+def _killed(rank: str, number: int) -> str:
+    memory = "out of memory? Then raise resources.pretrain.mem_mb; " if number == 9 else ""
+    return (
+        f"rank {rank} was killed by signal {number} ({signal.strsignal(number)}): {memory}the same "
+        "command goes on from the last checkpoint"
+    )
 
 
 @contextmanager

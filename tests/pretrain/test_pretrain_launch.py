@@ -142,20 +142,23 @@ def test_a_failing_worker_is_reported_with_its_own_message(make_study, tmp_path)
 
 
 @pytest.mark.slow
-def test_two_ranks_train_as_one_does_up_to_rounding(make_study):
-    one = make_study(dropout=0.0, epochs=4)
+def test_two_ranks_train_as_one_does_up_to_rounding_over_20_steps(make_study):
+    one = make_study(dropout=0.0, epochs=10)
     run(one.config, one.path)
     alone, encoded = checkpoints_of(one).latest(), encode(one)
+    assert alone.step >= 20
     shutil.rmtree(checkpoints_of(one).work)
     two = one.changed(processes_per_node=2)
     run(two.config, two.path)
     state = checkpoints_of(two).latest()
-    torch.testing.assert_close(state.history, alone.history, rtol=1e-4, atol=1e-5, equal_nan=True)
+    losses, expected = state.history[:, 3:7], alone.history[:, 3:7]
+    print("largest relative difference of a loss:", ((losses - expected) / expected).abs().max())
+    torch.testing.assert_close(losses[0], expected[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(state.history, alone.history, rtol=1e-3, atol=1e-5, equal_nan=True)
     # not the weights: batch norm and softmax cancel some biases, whose rounding Adam scales up
-    torch.testing.assert_close(encode(two), encoded, rtol=1e-3, atol=1e-4)
-    assert not torch.equal(
-        state.history[:, 3], alone.history[:, 3]
-    )  # two sums, so not the same bits
+    torch.testing.assert_close(encode(two), encoded, rtol=1e-3, atol=1e-3)
+    assert not torch.equal(losses[:, 0], expected[:, 0])  # two sums, so not the same bits
 
 
 @pytest.mark.slow
@@ -206,9 +209,12 @@ def test_a_twice_killed_run_started_again_gives_the_same_bytes(make_study):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])  # preemption; time limit
-def test_a_request_to_stop_saves_the_state_at_the_step_it_came(make_study, number):
-    study = make_study(epochs=2000, checkpoint_steps=5)
+@pytest.mark.parametrize(
+    ("number", "n_ranks"),
+    [(signal.SIGTERM, 1), (signal.SIGUSR1, 1), (signal.SIGTERM, 2)],  # preemption; time limit
+)
+def test_a_request_to_stop_saves_the_state_at_the_step_it_came(make_study, number, n_ranks):
+    study = make_study(epochs=2000, checkpoint_steps=5, processes_per_node=n_ranks)
     process = start(study)
     wait_for_checkpoint(study, process)
     process.send_signal(number)
@@ -253,3 +259,51 @@ def test_a_run_waits_for_one_that_outlived_its_launcher(make_study, monkeypatch)
     monkeypatch.setattr(launch.log, "warning", lambda *a: (waited.append(a), lock.release()))
     launch._wait_for_orphan(checkpoints)
     assert waited
+
+
+def worker_of(study, rank: int) -> int:
+    """Process id of a rank of this study."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # ended in the meantime
+        ours = {b"brainmass_core.pretrain.worker", str(study.path).encode()} <= set(words)
+        if ours and f"RANK={rank}".encode() in environment:
+            return int(entry.name)
+    raise AssertionError(f"no rank {rank} of {study.path}")
+
+
+def test_a_killed_rank_is_found_in_the_report_of_torchrun():
+    report = """
+[0]:
+  time      : 2026-01-01_00:00:00
+  rank      : 3 (local_rank: 1)
+  exitcode  : -9 (pid: 17)
+  traceback : Signal 9 (SIGKILL) received by PID 17"""
+    code = f"print({report!r}); raise SystemExit(1)"
+    with pytest.raises(LaunchError, match=r"status 1:\nrank 3 was killed by signal 9 \(Killed\)"):
+        launch._launch([sys.executable, "-c", code])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_is_killed_is_named_and_the_same_command_goes_on_to_the_same_bytes(
+    make_study, rank
+):
+    study = make_study(epochs=25, checkpoint_steps=3, processes_per_node=2)
+    run(study.config, study.path)
+    expected = published(study)
+    shutil.rmtree(study.config.results / "pretrain")
+    shutil.rmtree(checkpoints_of(study).work)
+
+    process = start(study)
+    wait_for_checkpoint(study, process)
+    os.kill(worker_of(study, rank), signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)  # ends by itself
+    assert process.returncode == 1, output
+    assert f"rank {rank} was killed by signal 9" in output
+    assert 0 < checkpoints_of(study).latest().step < 50
+    run(study.config, study.path)
+    assert published(study) == expected
