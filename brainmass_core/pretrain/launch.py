@@ -191,7 +191,7 @@ def _launch(command: list[str]) -> None:
             if found := RANK_LINE.search(line):
                 rank = found.group(1)
             elif found := SIGNAL_LINE.search(line):
-                reasons.append(_killed(rank, int(found.group(1))))
+                reasons += _killed(rank, int(found.group(1)))
             elif ERROR_MARK in line:  # srun and torchrun may put a prefix before it
                 reasons.append(line.split(ERROR_MARK, 1)[1].rstrip())
     if received:
@@ -201,12 +201,15 @@ def _launch(command: list[str]) -> None:
         raise LaunchError(f"training failed with status {process.returncode}:\n{reason}")
 
 
-def _killed(rank: str, number: int) -> str:
+def _killed(rank: str, number: int) -> list[str]:
+    """What to say of a killed rank; nothing of those that torchrun stopped because of it."""
+    if number == signal.SIGTERM:
+        return []
     memory = "out of memory? Then raise resources.pretrain.mem_mb; " if number == 9 else ""
-    return (
+    return [
         f"rank {rank} was killed by signal {number} ({signal.strsignal(number)}): {memory}the same "
         "command goes on from the last checkpoint"
-    )
+    ]
 
 
 @contextmanager

@@ -277,10 +277,13 @@ def worker_of(study, rank: int) -> int:
 
 def test_a_killed_rank_is_found_in_the_report_of_torchrun():
     report = """
+[1]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 16)  (SIGTERM)
+Root Cause (first observed failure):
 [0]:
-  time      : 2026-01-01_00:00:00
   rank      : 3 (local_rank: 1)
-  exitcode  : -9 (pid: 17)
+  exitcode  : -9 (pid: 17)  (SIGKILL)
   traceback : Signal 9 (SIGKILL) received by PID 17"""
     code = f"print({report!r}); raise SystemExit(1)"
     with pytest.raises(LaunchError, match=r"status 1:\nrank 3 was killed by signal 9 \(Killed\)"):
