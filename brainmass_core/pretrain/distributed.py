@@ -62,6 +62,12 @@ def average(values: Tensor, ranks: Ranks) -> Tensor:
     return values.cpu()
 
 
+def wait_for_all(ranks: Ranks) -> None:
+    """Return when every rank has come here."""
+    if ranks.n_ranks > 1:
+        dist.barrier()
+
+
 def gather(x: Tensor, ranks: Ranks) -> Tensor:
     """Rows of all ranks in rank order, on the CPU."""
     if ranks.n_ranks == 1:

@@ -24,8 +24,16 @@ from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.loop import build_model, make_stream
 
 log = logging.getLogger(__name__)
-# Slurm's --signal reaches every process; torchrun would die of SIGUSR1 and leave its workers
-UNMOVED = ("sh", "-c", 'trap "" USR1; exec "$@"', "sh")
+# Around torchrun: SIGUSR1 becomes the SIGTERM on which it stops its workers. torchrun itself would
+# die of SIGUSR1; and srun, asked by SIGTERM, kills what has not ended within seconds, while it
+# passes SIGUSR1 on. A signal ends `wait` before torchrun has ended.
+STOPPABLE = """trap "" USR1
+"$@" &
+torchrun=$!
+trap 'kill -TERM $torchrun 2>/dev/null' USR1 TERM INT
+until wait $torchrun; status=$?; ! kill -0 $torchrun 2>/dev/null; do :; done
+exit $status"""
+WRAPPER = ("sh", "-c", STOPPABLE, "sh")
 LAST_LINES = 25
 ERROR_MARK = "error: "  # begins a worker's own message among the lines of torchrun
 # torchrun's report of a process that ended badly: these two lines, among others
@@ -97,7 +105,7 @@ def torchrun_command(
         Of the Slurm job when its nodes are to be used; without it, all processes start here.
     """
     nodes, each = config.pretrain.nodes, processes_per_node(config)
-    torchrun = [*UNMOVED, sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
+    torchrun = [*WRAPPER, sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
     worker = ["-m", "brainmass_core.pretrain.worker", "--config", str(config_path.absolute())]
     worker += ["--fingerprint", fingerprint]
     if head is None:
@@ -173,7 +181,7 @@ def _launch(command: list[str]) -> None:
     SystemExit
         If this process was asked to stop.
     """
-    log.info("%s", " ".join(command))
+    log.info("%s", " ".join(word for word in command if word not in WRAPPER))
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
     lines: deque[str] = deque(maxlen=LAST_LINES)
     reasons: list[str] = []
@@ -214,12 +222,12 @@ def _killed(rank: str, number: int) -> list[str]:
 
 @contextmanager
 def _forwarded_signals(process: subprocess.Popen) -> Iterator[list[int]]:
-    """Turn every request to stop into SIGTERM, on which the workers save their state."""
+    """Pass every request to stop on as the one that `STOPPABLE` and srun understand."""
     received: list[int] = []
 
     def forward(number: int, _: object) -> None:
         received.append(number)
-        process.terminate()
+        process.send_signal(signal.SIGUSR1)
 
     numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     before = {n: signal.signal(n, forward) for n in numbers}

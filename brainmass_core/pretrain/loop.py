@@ -20,7 +20,7 @@ from brainmass_core.pretrain.data import (
     fresh_of,
     global_batch_size,
 )
-from brainmass_core.pretrain.distributed import Ranks, share_batch_norm
+from brainmass_core.pretrain.distributed import Ranks, share_batch_norm, wait_for_all
 from brainmass_core.pretrain.prefetch import prefetched
 from brainmass_core.pretrain.progress import Progress, share_of_peak
 from brainmass_core.pretrain.step import (
@@ -126,6 +126,9 @@ def train(
         if due:
             save(step + 1)
         if result.stop and step + 1 < total_steps:
+            wait_for_all(
+                ranks
+            )  # the launcher kills a rank that still writes when another has ended
             raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
 
 

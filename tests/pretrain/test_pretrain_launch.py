@@ -90,7 +90,7 @@ def test_slurm_nodes_get_one_torchrun_each_that_meet_at_the_head(make_study):
     inner = command.index(sys.executable)
     assert command[:inner] == [
         *("srun", "-N", "2", "-n", "2", "--ntasks-per-node=1", "-c", "1"),
-        *("--overlap", "--kill-on-bad-exit=1", *launch.UNMOVED),
+        *("--overlap", "--kill-on-bad-exit=1", *launch.WRAPPER),
     ]
     assert {
         "--nnodes=2",
