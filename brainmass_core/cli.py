@@ -216,6 +216,22 @@ def finetune(
 
 
 @app.command()
+def interpret(
+    task: Annotated[str, typer.Option("--task", help="Name of the task.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    log: LogPath = None,
+) -> None:
+    """Find the regions that carry a task's decision, and how stable they are."""
+    _start_log(log)
+    from brainmass_core.interpret import run
+
+    settings = load_config(config)
+    if task not in settings.tasks:
+        raise ConfigError(f"--task {task}: expected one of {sorted(settings.tasks)}")
+    run(settings, task)
+
+
+@app.command()
 def report(
     page: Annotated[str, typer.Option("--page", help="Name of a task, or index.")],
     config: ConfigPath = DEFAULT_CONFIG,

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
 from brainmass_core.config.load import deep_merge, read_yaml
-from brainmass_core.paths import Paths
+from brainmass_core.paths import MAPS, Paths
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 from brainmass_core.tables import config_hash_of
 
@@ -186,6 +186,19 @@ class Study:
         names = ("cohort", "roc", "predictions", "metrics")
         return [str(folder / f"{name}.parquet") for name in names]
 
+    def interpret_inputs(self, task: str) -> list[str]:
+        """What the task itself reads, and its predictions."""
+        return [*self.task_inputs(task), *self.task_results(task)]
+
+    def interpret_results(self, task: str) -> list[str]:
+        """Tables of a task's regions and maps."""
+        names = ("attention", "networks", "stability", "maps", "regions")
+        return [str(self.paths.interpret(task, f"{name}.parquet")) for name in names]
+
+    def interpret_figure(self, task: str, name: str) -> str:
+        """A figure of a task's regions; `name` is one of `paths.MAPS`."""
+        return str(self.paths.interpret(task, f"{name}.png"))
+
     def page(self, name: str) -> str:
         """A page of the report."""
         return str(self.paths.report(name))
@@ -197,7 +210,8 @@ class Study:
             needed += self.quality_pages()  # it links to them
             datasets = self.datasets("scans")
         else:
-            needed = self.task_results(page)
+            needed = [*self.task_results(page), *self.interpret_results(page)]
+            needed += [self.interpret_figure(page, name) for name in MAPS]
             datasets = self.config.tasks[page].datasets
         for stage in SHOWN:
             here = [d for d in datasets if d in self.datasets(stage)]

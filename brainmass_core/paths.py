@@ -17,6 +17,8 @@ FIGURES = (
     "loss",
 )
 
+MAPS = ("attention", "regions", "glass_brain", "surface")  # figures of `interpret`
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -69,6 +71,10 @@ class Paths:
     def finetune(self, task: str) -> Path:
         """Folder of a task's predictions and metrics."""
         return self.results / "finetune" / task
+
+    def interpret(self, task: str, name: str = "") -> Path:
+        """Folder of a task's maps and regions, or a file in it."""
+        return self.results / "interpret" / task / name
 
     def report(self, page: str) -> Path:
         """A page of the report: a task's name, or ``index``."""

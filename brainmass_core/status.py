@@ -149,6 +149,8 @@ def _later_stages(config: Config) -> Iterator[str]:
         page = paths.report(task)
         where = f", report {page}" if page.exists() else ""
         yield f"finetune {task}: {'done' if scored else 'not finished'}{where}"
+        mapped = paths.interpret(task, "regions.parquet").exists()
+        yield f"interpret {task}: {'done' if mapped else 'not finished'}"
 
 
 def forget_failures(paths: Paths) -> list[Path]:

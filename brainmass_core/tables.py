@@ -22,6 +22,7 @@ VERSION = 1
 MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
     ("cohort", "predictions", "roc", "metrics"), "finetune"
 )
+MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps"), "interpret")
 
 _F32 = pa.float32()
 _STATUS = [("status", pa.string()), ("reason", pa.string())]
@@ -209,6 +210,69 @@ HISTORY = pa.schema(
         )
     ]
 )
+_TASK_METHOD = [("task", pa.string()), ("method", pa.string())]
+REGIONS = pa.schema(
+    [
+        *_TASK_METHOD,
+        ("roi", pa.int64()),
+        ("name", pa.string()),
+        ("network", pa.string()),
+        ("importance", pa.float64()),
+        ("importance_low", pa.float64()),
+        ("importance_high", pa.float64()),
+        ("evidence", pa.float64()),
+        ("p", pa.float64()),
+        ("p_corrected", pa.float64()),
+        ("rank", pa.int64()),
+        ("frequency", pa.float64()),
+        ("stable", pa.bool_()),
+        ("reason", pa.string()),
+    ]
+)
+NETWORKS = pa.schema(
+    [
+        *_TASK_METHOD,
+        ("network", pa.string()),
+        ("source", pa.string()),
+        ("n_rois", pa.int64()),
+        ("importance", pa.float64()),
+        ("n_top", pa.int64()),
+        ("p", pa.float64()),
+        ("p_corrected", pa.float64()),
+    ]
+)
+STABILITY = pa.schema(
+    _TASK_METHOD
+    + [(n, pa.int64()) for n in ("n_folds", "n_scans", "n_participants", "top_k")]
+    + [
+        (f"{measure}{suffix}", pa.float64())
+        for measure in ("kuncheva", "jaccard", "spearman", "auc")
+        for suffix in ("", "_low", "_high")
+    ]
+    + [
+        ("agreement_with_scored", pa.float64()),
+        ("rank_correlation_with_permutation", pa.float64()),
+        ("completeness_error", pa.float64()),
+        ("stable", pa.bool_()),
+        ("reason", pa.string()),
+    ]
+)
+MAPS = pa.schema([("name", pa.string()), ("caption", pa.string()), ("missing", pa.string())])
+
+
+def attention_schema(n_rois: int) -> pa.Schema:
+    """Schema of attention maps: `map` is (n_rois, n_rois), row-major; a row is who attends."""
+    element = pa.field("element", _F32, nullable=False)
+    return pa.schema(
+        [
+            ("task", pa.string()),
+            ("layers", pa.string()),
+            ("group", pa.string()),
+            ("n_scans", pa.int64()),
+            ("n_participants", pa.int64()),
+            ("map", pa.list_(element, n_rois * n_rois)),
+        ]
+    )
 
 
 def timeseries_schema(n_rois: int) -> pa.Schema:

@@ -26,6 +26,7 @@ SCHEMAS = {
     "timeseries": tables.timeseries_schema(100),
     "connectivity": tables.connectivity_schema(100),
     "pfc": tables.pfc_schema(100),
+    "attention": tables.attention_schema(100),
 }
 
 

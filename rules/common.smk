@@ -2,7 +2,7 @@ from snakemake.exceptions import WorkflowError
 
 from brainmass_core.config import ConfigError
 from brainmass_core.dag import Study
-from brainmass_core.paths import FIGURES
+from brainmass_core.paths import FIGURES, MAPS
 
 try:
     study = Study.load(config, workflow.overwrite_configfiles)

@@ -18,6 +18,7 @@ STAGES = (
     "pfc",
     "pretrain",
     "finetune",
+    "interpret",
     "report",
 )
 Stage = Literal[
@@ -29,6 +30,7 @@ Stage = Literal[
     "pfc",
     "pretrain",
     "finetune",
+    "interpret",
     "report",
 ]
 NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"

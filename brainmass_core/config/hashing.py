@@ -81,7 +81,7 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     stage : str
         One of `STAGES`.
     name : str, optional
-        The data set (up to `pfc`) or the task (`finetune`, `report`).
+        The data set (up to `pfc`) or the task (`finetune`, `interpret`, `report`).
 
     Returns
     -------
@@ -142,9 +142,11 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             "finetune": part("finetune"),
             "seed": config.seed,
         }
+    if stage == "interpret":
+        return {"before": before("finetune"), "interpret": part("interpret")}
     tasks = [name] if name else list(config.tasks)
     return {
-        "before": [before("finetune", t) for t in tasks],
+        "before": [before("interpret", t) for t in tasks],
         "pretrain": stage_hash(config, "pretrain"),
         "report": part("report"),
     }

@@ -19,6 +19,7 @@ from brainmass_core.config.stages import (
     DEFAULT_RESOURCES,
     Connectivity,
     Finetune,
+    Interpret,
     Pfc,
     Pretrain,
     Quality,
@@ -50,6 +51,7 @@ class Config(Strict):
     pretrain: Pretrain = Pretrain()
     tasks: dict[Name, Task] = Field(default_factory=dict, description="Tasks by name.")
     finetune: Finetune = Finetune()
+    interpret: Interpret = Interpret()
     report: Report = Report()
     resources: dict[Stage, Resources] = Field(
         default_factory=dict, description="Per stage; what is not given keeps its default."

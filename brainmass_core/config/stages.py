@@ -199,6 +199,33 @@ class Finetune(Strict):
     )
 
 
+class Interpret(Strict):
+    """Which regions carry a task's decision, by several methods, with their stability."""
+
+    methods: list[Literal["attention", "gradient", "permutation", "fc_pattern"]] = Field(
+        ["attention", "gradient", "permutation", "fc_pattern"],
+        description="What is computed: attention maps of the encoder; integrated gradients of a "
+        "linear probe on its embedding; what that probe loses when a region is exchanged between "
+        "participants; the pattern behind a linear model of FC. An empty list switches it off.",
+    )
+    top_k: int = Field(10, ge=1, description="Most important regions whose stability is measured.")
+    n_repeats: int = Field(
+        2, ge=1, description="Repeats of the task's protocol that are explained, the first ones."
+    )
+    max_scans: int = Field(
+        32,
+        ge=2,
+        description="Test scans explained per fold, the classes in turn; not of attention.",
+    )
+    n_steps: int = Field(16, ge=2, description="Points on the path of the integrated gradients.")
+    n_permutations: int = Field(
+        1, ge=1, description="Exchanges per region and fold of the permutation importance."
+    )
+    n_null: int = Field(
+        5000, ge=100, description="Shuffles of the network labels over the regions."
+    )
+
+
 class Report(Strict):
     """Appearance of the report."""
 
@@ -224,5 +251,6 @@ DEFAULT_RESOURCES = {
     "pfc": Resources(),
     "pretrain": Resources(cpus_per_task=2, mem_mb=8000, runtime=2880),
     "finetune": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
+    "interpret": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
     "report": Resources(mem_mb=4000),
 }

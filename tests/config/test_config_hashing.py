@@ -35,7 +35,9 @@ RAW = {
 EVERYTHING = {
     (stage, name)
     for stage in STAGES
-    for name in (("asd", "mdd") if stage in ("finetune", "report") else tuple(RAW["datasets"]))
+    for name in (
+        ("asd", "mdd") if stage in ("finetune", "interpret", "report") else tuple(RAW["datasets"])
+    )
     if stage != "pretrain" and (stage, name) not in {("preprocess", "ready"), ("pfc", "ready")}
 } | {("pretrain", None), ("report", None)}
 EVERYTHING -= {("preprocess", "corpus")}
@@ -71,6 +73,7 @@ def stages(of: set[tuple[str, str | None]]) -> set[str]:
         ("pfc__drop_rate", 0.5, "pfc"),
         ("pretrain__lr", 0.1, "pretrain"),
         ("finetune__n_bootstrap", 500, "finetune"),
+        ("interpret__n_steps", 8, "interpret"),
         ("report__title", "another", "report"),
     ],
 )
@@ -115,7 +118,7 @@ def test_an_external_data_set_does_not_touch_the_model() -> None:
 
 def test_a_task_touches_only_itself_and_the_index() -> None:
     touched = changed(tasks__asd__label="other")
-    assert touched == {("finetune", "asd"), ("report", "asd"), ("report", None)}
+    assert touched == {(s, "asd") for s in ("finetune", "interpret", "report")} | {("report", None)}
 
 
 def test_the_seed_touches_everything() -> None:

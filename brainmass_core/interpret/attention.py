@@ -1,0 +1,143 @@
+"""Attention maps of the encoder, computed from its parameters.
+
+The layers may run a fused kernel that never forms the attention matrix, so nothing of them is
+called: the forward pass is done again here from the tensors of the state dictionary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from brainmass_core.models.brainmass import BrainMass
+
+LAYERS = ("mean", "first", "last")
+MAX_WEIGHTS = 2**25  # attention weights of one layer in memory at once, 128 MB
+EPSILON = 1e-5  # of the layer norms, torch's default
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Head-averaged attention over a set of scans.
+
+    Attributes
+    ----------
+    maps : dict of (layers, group) to ndarray (n_rois, n_rois)
+        Row i is how region i spreads its attention, summing to 1.
+    received : ndarray (n_scans, n_rois)
+        Mean over layers and rows, times n_rois: 1 where attention is uniform.
+    n_scans, n_participants : dict of group to int
+    """
+
+    maps: dict[tuple[str, str], np.ndarray]
+    received: np.ndarray
+    n_scans: dict[str, int]
+    n_participants: dict[str, int]
+
+
+def layer_attention(weights: Mapping[str, Tensor], heads: int, x: Tensor) -> Iterator[Tensor]:
+    """Attention of every layer of a post-norm transformer in evaluation mode.
+
+    With ``softmax(q k' / sqrt(d))`` per head (Vaswani et al. 2017) and
+    ``y = norm1(x + attention(x)); x = norm2(y + linear2(relu(linear1(y))))``.
+
+    Parameters
+    ----------
+    weights : mapping
+        Parameters named ``layers.<i>.self_attn.in_proj_weight`` and so on, as
+        `torch.nn.TransformerEncoderLayer` names them.
+    x : Tensor (B, n, d)
+        Tokens.
+
+    Yields
+    ------
+    Tensor (B, n, n)
+        Averaged over heads; rows sum to 1.
+    """
+    depth = len({name.split(".")[1] for name in weights if name.startswith("layers.")})
+    for i in range(depth):
+        p = {k.removeprefix(f"layers.{i}."): v for k, v in weights.items() if f"layers.{i}." in k}
+        attention, mixed = _attend(p, heads, x)
+        yield attention
+        x = functional.layer_norm(
+            x + mixed, x.shape[-1:], p["norm1.weight"], p["norm1.bias"], EPSILON
+        )
+        hidden = functional.linear(x, p["linear1.weight"], p["linear1.bias"]).relu()
+        x = x + functional.linear(hidden, p["linear2.weight"], p["linear2.bias"])
+        x = functional.layer_norm(x, x.shape[-1:], p["norm2.weight"], p["norm2.bias"], EPSILON)
+
+
+def _attend(p: Mapping[str, Tensor], heads: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Head-averaged attention (B, n, n) and the layer's attention output (B, n, d)."""
+    batch, n, width = x.shape
+    projected = functional.linear(x, p["self_attn.in_proj_weight"], p["self_attn.in_proj_bias"])
+    # (3, B, heads, n, d / heads)
+    q, k, v = projected.view(batch, n, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    attention = (q @ k.transpose(-1, -2) / math.sqrt(width // heads)).softmax(-1)
+    mixed = (attention @ v).transpose(1, 2).reshape(batch, n, width)
+    out = functional.linear(mixed, p["self_attn.out_proj.weight"], p["self_attn.out_proj.bias"])
+    return attention.mean(1), out
+
+
+def attention_maps(
+    model: BrainMass, fc: np.ndarray, group: np.ndarray, participant: np.ndarray
+) -> AttentionMaps:
+    """Mean attention of each group of scans; one batch in memory at a time.
+
+    Parameters
+    ----------
+    fc : ndarray (n_scans, n_edges)
+    group : ndarray (n_scans,)
+        Name of the class of each scan.
+    participant : ndarray (n_scans,)
+        A participant counts once in the maps, whatever the number of scans.
+    """
+    n = model.n_rois
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.eval().to(device)
+    weights = dict(model.online.state_dict())
+    groups = list(dict.fromkeys(group.tolist()))
+    shares = np.stack([_shares(group == g, participant) for g in groups])  # (n_groups, n_scans)
+    sums = {layers: torch.zeros(len(groups), n, n, device=device) for layers in LAYERS}
+    received = np.empty((len(fc), n), np.float32)
+    step = max(1, MAX_WEIGHTS // (model.heads * n * n))
+    with torch.inference_mode():
+        for i in range(0, len(fc), step):
+            batch = torch.from_numpy(np.ascontiguousarray(fc[i : i + step])).to(device)
+            found = _layer_summaries(weights, model.heads, model.matrices(batch))
+            share = torch.from_numpy(shares[:, i : i + step]).to(device, torch.float32)
+            for layers in LAYERS:
+                sums[layers] += torch.einsum("gb,bij->gij", share, found[layers])
+            received[i : i + step] = n * found["mean"].mean(1).cpu().numpy()
+    maps = {
+        (layers, g): sums[layers][k].cpu().numpy()
+        for layers in LAYERS
+        for k, g in enumerate(groups)
+    }
+    people = {g: len(set(participant[group == g].tolist())) for g in groups}
+    return AttentionMaps(maps, received, {g: int((group == g).sum()) for g in groups}, people)
+
+
+def _layer_summaries(weights: Mapping[str, Tensor], heads: int, x: Tensor) -> dict[str, Tensor]:
+    """Mean over layers, first and last (B, n, n), without holding all layers at once."""
+    total, first, last, depth = None, None, None, 0
+    for attention in layer_attention(weights, heads, x):
+        first = attention if first is None else first
+        total = attention.clone() if total is None else total.add_(attention)
+        last, depth = attention, depth + 1
+    assert total is not None and first is not None and last is not None
+    return {"mean": total / depth, "first": first, "last": last}
+
+
+def _shares(mine: np.ndarray, participant: np.ndarray) -> np.ndarray:
+    """Weight of each scan in the group's mean: equal over participants, summing to 1."""
+    shares = np.zeros(len(mine))
+    _, place, counts = np.unique(participant[mine], return_inverse=True, return_counts=True)
+    shares[mine] = 1 / (counts[place] * len(counts))
+    return shares

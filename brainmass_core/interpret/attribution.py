@@ -1,0 +1,185 @@
+"""What each region contributes to the separation of the classes by a model's score.
+
+Importance is a slope over test scans: of a region's contribution on the label, which for two
+classes is the difference of its mean contributions. Contributions that do not tell the classes
+apart cancel, so a region without any bearing has importance 0 on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import linear_kernel
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from brainmass_core.connectivity import n_rois_of
+from brainmass_core.interpret.probe import Probe
+from brainmass_core.models.brainmass import BrainMass
+
+BATCH = 32  # scans times steps whose gradients are in memory at once
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Regions of one fold.
+
+    Attributes
+    ----------
+    importance : ndarray (n_rois,)
+        What regions are ranked by.
+    evidence : ndarray (n_rois,)
+        0 on average for a region without any bearing on the label of test scans.
+    error : float
+        For integrated gradients: what the contributions miss of the change of the score, as a
+        share of it.
+    """
+
+    importance: np.ndarray
+    evidence: np.ndarray
+    error: float = float("nan")
+
+
+def edges_of(n_rois: int) -> np.ndarray:
+    """Positions (n_rois, n_rois - 1) of each region's edges in an FC vector."""
+    rows, columns = np.triu_indices(n_rois, 1)
+    index = np.zeros((n_rois, n_rois), dtype=np.int64)
+    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    return index[~np.eye(n_rois, dtype=bool)].reshape(n_rois, n_rois - 1)
+
+
+def slope(values: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Slope of `values` (n_scans, ...) on `y` (n_scans,): for 0 and 1 the difference of means."""
+    centred = y - y.mean()
+    return np.tensordot(centred, values, axes=(0, 0)) / (centred @ centred)
+
+
+def integrated_gradients(
+    model: BrainMass,
+    probe: Probe,
+    fc: np.ndarray,
+    y: np.ndarray,
+    reference: np.ndarray,
+    n_steps: int,
+) -> Explained:
+    """Integrated gradients (Sundararajan et al. 2017) of the probe's score, from edges to regions.
+
+    Each edge gives half of its contribution to either region, so that the contributions of all
+    regions add up to the score's distance from that of the reference.
+
+    Parameters
+    ----------
+    fc : ndarray (n_scans, n_edges)
+        Test scans.
+    reference : ndarray (n_edges,)
+        Where the path starts: the mean FC of the training scans.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.eval().to(device)
+    score = probe.on(model.encode)
+    inputs = torch.from_numpy(np.ascontiguousarray(fc, dtype=np.float32)).to(device)
+    start = torch.from_numpy(reference.astype(np.float32))[None].to(device)
+    parts, wrong, change = [], 0.0, 0.0
+    for one in inputs.split(BATCH):
+        edges, delta = IntegratedGradients(score).attribute(
+            one,
+            start.expand_as(one),
+            n_steps=n_steps,
+            internal_batch_size=BATCH,
+            return_convergence_delta=True,
+        )
+        with torch.no_grad():
+            change += float((score(one) - score(start)).abs().sum())
+        wrong += float(delta.abs().sum())
+        parts.append(edges.double().cpu().numpy())
+    contributions = np.concatenate(parts)  # (n_scans, n_edges)
+    of_roi = 0.5 * contributions[:, edges_of(n_rois_of(fc.shape[1]))].sum(-1)
+    value = slope(of_roi, y)
+    return Explained(value, value, wrong / change if change else 0.0)
+
+
+def permutation_importance(
+    score: Callable[[np.ndarray], np.ndarray],
+    fc: np.ndarray,
+    y: np.ndarray,
+    participant: np.ndarray,
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> Explained:
+    """How much of the classes' separation goes when a region is taken from somebody else.
+
+    The region's row and column, one set of edges, are exchanged between test participants; all
+    other edges stay.
+
+    Parameters
+    ----------
+    score : callable
+        FC (n_scans, n_edges) to scores (n_scans,).
+    participant : ndarray (n_scans,)
+        Donor and receiver are different participants wherever none has more than half the scans.
+    """
+    whole = slope(score(fc), y)
+    value = np.zeros(n_rois_of(fc.shape[1]))
+    for roi, edges in enumerate(edges_of(len(value))):
+        for _ in range(n_permutations):
+            changed = fc.copy()
+            changed[:, edges] = fc[donors(participant, rng)][:, edges]
+            value[roi] += (whole - slope(score(changed), y)) / n_permutations
+    return Explained(value, value)
+
+
+def donors(participant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each scan the scan (n_scans,) that it is given a region of: a permutation.
+
+    Scans stand in a circle, participant by participant in random order, and each takes from the
+    one that is as many places on as the largest number of scans of anyone.
+    """
+    _, who, counts = np.unique(participant, return_inverse=True, return_counts=True)
+    place = rng.permutation(len(counts))[who]
+    order = np.argsort(place, kind="stable")
+    partner = np.empty(len(participant), dtype=np.int64)
+    partner[order] = np.roll(order, -int(counts.max()))
+    return partner
+
+
+def linear_pattern(
+    train: np.ndarray, y_train: np.ndarray, test: np.ndarray, y_test: np.ndarray
+) -> tuple[Explained, np.ndarray]:
+    """The pattern behind a linear SVM of FC (Haufe et al. 2014), and its scores of test scans.
+
+    Weights of a linear model also cancel noise and say little about where the signal is; the
+    pattern ``cov(x, s) / var(s)`` of features x and scores s over the training scans does. A
+    region's importance is the mean of its edges' absolute patterns. Its evidence is the mean of
+    pattern times class difference in the test scans, which is 0 on average without a difference.
+
+    Parameters
+    ----------
+    train, test : ndarray (n_scans, n_edges)
+
+    Returns
+    -------
+    Explained
+    ndarray (n_test,)
+        Scores.
+    """
+    scaler = StandardScaler().fit(train)
+    x, held_out = scaler.transform(train), scaler.transform(test)
+    # the linear SVM that `fc_svm` is scored with
+    model = SVC(C=1.0, kernel=linear_kernel).fit(x, y_train)
+    s = model.decision_function(x)
+    s = s - s.mean()
+    pattern = (s @ x) / max(float(s @ s), 1e-12)
+    edges = edges_of(n_rois_of(train.shape[1]))
+    importance = np.abs(pattern)[edges].mean(-1)
+    evidence = (pattern * slope(held_out, y_test))[edges].mean(-1)
+    return Explained(importance, evidence), model.decision_function(held_out)
+
+
+def auc_of(y: np.ndarray, score: np.ndarray) -> float:
+    """Area under the ROC curve; scores are rounded, so that ties do not hang on the last digit."""
+    return float(roc_auc_score(y, np.round(score, 9)))

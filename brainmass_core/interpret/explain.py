@@ -1,0 +1,174 @@
+"""Regions of every fold: everything fitted is fitted on its training scans, its test scans explained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.config.stages import Interpret
+from brainmass_core.finetune.dataset import TaskData
+from brainmass_core.finetune.embedding import embed
+from brainmass_core.finetune.folds import Fold
+from brainmass_core.interpret.attention import AttentionMaps
+from brainmass_core.interpret.attribution import (
+    Explained,
+    auc_of,
+    integrated_gradients,
+    linear_pattern,
+    permutation_importance,
+    slope,
+)
+from brainmass_core.interpret.probe import Probe, fit_probe
+from brainmass_core.models.brainmass import BrainMass
+
+log = logging.getLogger(__name__)
+OF_ENCODER = ("attention", "gradient", "permutation")
+SCORED = {"fc_pattern": "fc_svm"} | dict.fromkeys(OF_ENCODER, "brainmass_svm")
+
+
+@dataclass
+class MethodFolds:
+    """What a method found, fold by fold.
+
+    Attributes
+    ----------
+    importance, evidence : list of ndarray (n_rois,)
+    auc : list of float
+        Of the explained model on the test scans of each fold.
+    scores : list of DataFrame
+        repeat, fold, row and the explained model's score of the test scans.
+    error : list of float
+        Of integrated gradients, see `Explained`.
+    rows : set of int
+        Scans that were explained.
+    """
+
+    signed: bool = False
+    importance: list[np.ndarray] = field(default_factory=list)
+    evidence: list[np.ndarray] = field(default_factory=list)
+    auc: list[float] = field(default_factory=list)
+    scores: list[pd.DataFrame] = field(default_factory=list)
+    error: list[float] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)
+    n_train: list[int] = field(default_factory=list)
+    n_test: list[int] = field(default_factory=list)
+
+    def add(
+        self, found: Explained, fold: Fold, rows: np.ndarray, y: np.ndarray, score: np.ndarray
+    ) -> None:
+        """Keep a fold; `rows` were explained, `score` is that of all test scans."""
+        self.importance.append(found.importance)
+        self.evidence.append(found.evidence)
+        self.error.append(found.error)
+        self.rows.update(rows.tolist())
+        self.auc.append(auc_of(y[fold.test], score))
+        self.n_train.append(len(fold.train))
+        self.n_test.append(len(rows))
+        place = {"repeat": fold.repeat, "fold": fold.fold, "row": fold.test}
+        self.scores.append(pd.DataFrame({**place, "score": score}))
+
+    def ranking(self) -> np.ndarray:
+        """What each fold's regions are ranked by (n_folds, n_rois)."""
+        values = np.stack(self.importance)
+        return np.abs(values) if self.signed else values
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The pre-trained model and the embedding of every scan of the task."""
+
+    model: BrainMass
+    embedding: np.ndarray
+
+
+def explain_folds(
+    data: TaskData,
+    folds: Sequence[Fold],
+    settings: Interpret,
+    encoder: Encoder | None,
+    attention: AttentionMaps | None,
+    seed: int,
+) -> dict[str, MethodFolds]:
+    """Every enabled method on every fold.
+
+    Parameters
+    ----------
+    encoder : Encoder, optional
+        Needed by all methods but ``fc_pattern``.
+    attention : AttentionMaps, optional
+        `received` has a row for each scan of the task; needed by ``attention``.
+    """
+    y = data.scans["y"].to_numpy()
+    people = data.scans["participant"].to_numpy()
+    found = {m: MethodFolds(signed=m == "attention") for m in settings.methods}
+    for fold in folds:
+        rng = np.random.default_rng([seed, fold.repeat, fold.fold])
+        rows = choose(fold.test, y, people, settings.max_scans, rng)
+        if "fc_pattern" in found:
+            train, test = data.fc[fold.train], data.fc[fold.test]
+            pattern, score = linear_pattern(train, y[fold.train], test, y[fold.test])
+            found["fc_pattern"].add(pattern, fold, fold.test, y, score)
+        if encoder is None:
+            continue
+        probe = fit_probe(encoder.embedding[fold.train], y[fold.train])
+        score = probe.score(encoder.embedding[fold.test])
+        if "attention" in found and attention is not None:
+            difference = slope(attention.received[fold.test].astype(np.float64), y[fold.test])
+            both = Explained(difference, difference)
+            found["attention"].add(both, fold, fold.test, y, score)
+        for method in ("gradient", "permutation"):
+            if method in found:
+                explained = _explain(method, data, fold, rows, settings, encoder, probe, rng)
+                found[method].add(explained, fold, rows, y, score)
+        log.info("repeat %d, fold %d: %d scans explained", fold.repeat, fold.fold, len(rows))
+    return found
+
+
+def _explain(
+    method: str,
+    data: TaskData,
+    fold: Fold,
+    rows: np.ndarray,
+    settings: Interpret,
+    encoder: Encoder,
+    probe: Probe,
+    rng: np.random.Generator,
+) -> Explained:
+    fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
+    if method == "gradient":
+        reference = data.fc[fold.train].mean(0, dtype=np.float64)
+        return integrated_gradients(encoder.model, probe, fc, y, reference, settings.n_steps)
+    people = data.scans["participant"].to_numpy()[rows]
+    return permutation_importance(
+        lambda x: probe.score(embed(encoder.model, x)), fc, y, people, settings.n_permutations, rng
+    )
+
+
+def choose(
+    rows: np.ndarray, y: np.ndarray, participant: np.ndarray, n: int, rng: np.random.Generator
+) -> np.ndarray:
+    """At most `n` of the rows: classes in turn, every participant before anyone's second scan.
+
+    Returns
+    -------
+    ndarray of int
+        In increasing order.
+    """
+    mixed = rng.permutation(rows)
+    table = pd.DataFrame({"row": mixed, "y": y[mixed], "who": participant[mixed]})
+    table["visit"] = table.groupby("who").cumcount()
+    table = table.sort_values("visit", kind="stable")
+    table["turn"] = table.groupby("y").cumcount()
+    return np.sort(table.sort_values("turn", kind="stable")["row"].to_numpy()[:n])
+
+
+def both_classes(folds: Sequence[Fold], y: np.ndarray) -> list[Fold]:
+    """Folds whose test scans are of both classes; one class has no separation to explain."""
+    kept = [f for f in folds if len(np.unique(y[f.test])) == 2]
+    if len(kept) < len(folds):
+        log.warning("%d folds test one class only and are not explained", len(folds) - len(kept))
+    return kept

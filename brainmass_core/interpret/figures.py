@@ -1,0 +1,236 @@
+"""The figures of a task's regions: rows of tables in, PNG bytes out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from brainmass_core.atlas.parcels import network_order
+from brainmass_core.config import Config
+from brainmass_core.interpret.networks import SOURCES, networks_of
+from brainmass_core.interpret.surface import MissingError, surface
+from brainmass_core.paths import MAPS
+from brainmass_core.quality.matrices import mark_networks
+
+DPI = 150
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",
+}
+NAMES = {
+    "attention": "Attention received, difference of the classes",
+    "gradient": "Encoder: integrated gradients",
+    "permutation": "Encoder: permutation",
+    "fc_pattern": "FC: pattern of the linear SVM",
+}
+UNITS = {
+    "attention": "difference (1: uniform attention)",
+    "gradient": "class separation, SD of the score",
+    "permutation": "lost class separation, SD of the score",
+    "fc_pattern": "mean absolute pattern",
+}
+Tables = dict[str, list[dict[str, Any]]]
+
+
+def draw_all(
+    config: Config, tables: Tables, labels: pd.DataFrame, classes: list[str]
+) -> dict[str, tuple[bytes, str, str]]:
+    """PNG, caption and why it is missing (empty if it is not) of every figure of `paths.MAPS`.
+
+    Parameters
+    ----------
+    tables : dict
+        Rows of ``attention``, ``regions`` and ``stability``.
+    labels : DataFrame (n_rois rows)
+        name, network, x, y, z.
+    """
+    regions = pd.DataFrame(tables["regions"])
+    top_k = max([row["top_k"] for row in tables["stability"]], default=0)
+    makers: dict[str, Callable[[], Figure]] = {
+        "attention": partial(attention, tables["attention"], labels, classes),
+        "regions": partial(top_regions, regions, top_k),
+        "glass_brain": partial(glass_brain, regions, labels, top_k),
+        "surface": partial(surface, config, regions, NAMES),
+    }
+    captions = _captions(labels, classes, top_k)
+    drawn = {name: draw(makers[name]) for name in MAPS}
+    return {name: (png, captions[name], missing) for name, (png, missing) in drawn.items()}
+
+
+def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
+    """PNG of a figure, or of the reason why there is none; the same input gives the same bytes."""
+    missing = ""
+    with mpl.rc_context():
+        mpl.rcdefaults()  # nobody's matplotlibrc changes a result
+        mpl.rcParams.update(STYLE)
+        try:
+            figure = make()
+        except MissingError as error:
+            missing = str(error)
+            figure = _figure(5.2, 1.4)
+            figure.text(0.5, 0.5, missing, ha="center", va="center", wrap=True, color="#555555")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue(), missing
+
+
+def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[str]) -> Figure:
+    """Attention maps, layers down and classes with their difference across, by network."""
+    if not rows:
+        raise MissingError("Attention is not among interpret.methods.")
+    networks, _ = networks_of(labels)
+    order = network_order(pd.Series(networks))
+    n = len(order)
+    maps = {(r["layers"], r["group"]): np.reshape(r["map"], (n, n)) * n for r in rows}
+    layers = list(dict.fromkeys(layer for layer, _ in maps))
+    figure = _figure(10.5, 9.6)
+    panels = figure.subplots(len(layers), 3)
+    for line, layer in zip(panels, layers, strict=True):
+        shown = np.concatenate([maps[layer, c].ravel() for c in classes])
+        low, high = (float(q) for q in np.quantile(shown, [0.005, 0.995]))
+        apart = max(float(np.quantile(np.abs(maps[layer, "difference"]), 0.995)), 1e-6)
+        for axes, group in zip(line, [*classes, "difference"], strict=True):
+            signed = group == "difference"
+            limits = (-apart, apart) if signed else (low, high)
+            image = axes.imshow(
+                maps[layer, group][np.ix_(order, order)],
+                cmap="RdBu_r" if signed else "viridis",
+                vmin=limits[0],
+                vmax=limits[1],
+                interpolation="nearest",
+            )
+            figure.colorbar(image, ax=axes, shrink=0.8)
+            title = f"{classes[1]} minus {classes[0]}" if signed else group
+            axes.set_title(title, fontsize=10)
+            _mark(axes, networks[order])
+        line[0].set_ylabel(f"{layer} layer" if layer != "mean" else "mean of layers")
+    figure.supxlabel("attended region (1: uniform attention)", fontsize=10)
+    figure.supylabel("attending region", fontsize=10)
+    return figure
+
+
+def _mark(axes: Any, networks: np.ndarray) -> None:
+    if (networks == "").all():
+        axes.set(xticks=[], yticks=[])
+        return
+    mark_networks(axes, networks)
+    axes.tick_params(labelsize=6.5)
+
+
+def top_regions(regions: pd.DataFrame, k: int) -> Figure:
+    """The most important regions of every method with 95 % intervals; hollow where not stable."""
+    if regions.empty:
+        raise MissingError("No region was explained: interpret.methods is empty.")
+    methods = list(dict.fromkeys(regions["method"]))
+    colours = palette(regions["network"])
+    lines = (len(methods) + 1) // 2
+    figure = _figure(10.5, lines * (0.9 + 0.27 * k))
+    panels = figure.subplots(lines, 2, squeeze=False)
+    for axes, method in zip(panels.flat, methods, strict=False):
+        rows = regions[regions["method"] == method].nsmallest(k, "rank")
+        places = np.arange(len(rows))[::-1]
+        axes.axvline(0, color="#bbbbbb", linewidth=1)
+        for y, row in zip(places, rows.to_dict("records"), strict=True):
+            colour = colours[row["network"]]
+            axes.plot([row["importance_low"], row["importance_high"]], [y, y], color=colour, lw=2)
+            face = colour if row["stable"] else "white"
+            axes.plot(row["importance"], y, "o", color=colour, markerfacecolor=face, markersize=7)
+        names = [f"{n}  {f:.0%}" for n, f in zip(rows["name"], rows["frequency"], strict=True)]
+        axes.set_yticks(places, names, fontsize=7.5)
+        axes.set_title(NAMES[method], fontsize=10, loc="left")
+        axes.set_xlabel(UNITS[method], fontsize=9)
+        axes.tick_params(axis="x", labelsize=8)
+    for axes in panels.flat[len(methods) :]:
+        axes.set_visible(False)
+    if not (regions["network"] == "").all():
+        figure.legend(
+            handles=_keys(colours), loc="outside lower center", ncols=min(8, len(colours))
+        )
+    return figure
+
+
+def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
+    """The most important regions of every method at their centroids, larger the more important."""
+    from nilearn.plotting import plot_markers
+
+    if regions.empty:
+        raise MissingError("No region was explained: interpret.methods is empty.")
+    xyz = labels[["x", "y", "z"]].to_numpy(float)
+    if not np.isfinite(xyz).all():
+        raise MissingError(
+            "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."
+        )
+    methods = list(dict.fromkeys(regions["method"]))
+    colours = palette(regions["network"])
+    figure = _figure(7.6, 2.5 * len(methods) + 0.4, layout=None)
+    share = 1 / (len(methods) + 0.16)
+    for i, method in enumerate(methods):
+        rows = regions[regions["method"] == method].nsmallest(k, "rank")
+        size = rows["importance"].abs().to_numpy()
+        size = 30 + 120 * size / max(size.max(), 1e-12)
+        code = [list(colours).index(n) for n in rows["network"]]
+        bottom = 1 - (i + 1) * share
+        plot_markers(
+            np.array(code, dtype=float),
+            xyz[rows["roi"].to_numpy() - 1],
+            node_size=size,
+            node_cmap=mpl.colors.ListedColormap(list(colours.values())),
+            node_vmin=-0.5,
+            node_vmax=len(colours) - 0.5,
+            display_mode="lzr",
+            figure=figure,
+            axes=(0, bottom, 1, share * 0.86),
+            colorbar=False,
+        )
+        figure.text(0.01, bottom + share * 0.98, NAMES[method], fontsize=10, va="top")
+    if not (regions["network"] == "").all():
+        figure.legend(handles=_keys(colours), loc="lower center", ncols=min(8, len(colours)))
+    return figure
+
+
+def palette(networks: pd.Series) -> dict[str, tuple]:
+    """A colour for each network, in alphabetical order."""
+    names = sorted(set(networks))
+    colours = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"]
+    return {n: colours(i % colours.N) for i, n in enumerate(names)}
+
+
+def _keys(colours: dict[str, tuple]) -> list[Any]:
+    line = partial(mpl.lines.Line2D, [], [], marker="o", linestyle="")
+    return [line(color=c, label=n) for n, c in colours.items()]
+
+
+def _captions(labels: pd.DataFrame, classes: list[str], k: int) -> dict[str, str]:
+    _, source = networks_of(labels)
+    networks = SOURCES[source][:1].upper() + SOURCES[source][1:] + "."
+    return {
+        "attention": "Head-averaged attention of the pre-trained encoder over the test participants: "
+        f"{classes[0]}, {classes[1]} and their difference; mean of all layers, first and last. A "
+        "row is how a region spreads its attention, times the number of regions. Attention is where "
+        f"the encoder looks, not why it decides. {networks}",
+        "regions": f"The {k} most important regions by each method: mean over folds with its "
+        "corrected 95 % interval, and in how many folds the region is among the first "
+        f"{k}. Hollow: not stable, see the table.",
+        "glass_brain": f"The same {k} regions at their centroids, seen from left, above and right; "
+        "larger is more important.",
+        "surface": "Importance of all regions, as a share of the largest, on the fsaverage5 surface: "
+        "parcels of the atlas's image where the surface passes through them. The surface is not in "
+        "the atlas's space exactly, so borders are off by millimetres.",
+    }

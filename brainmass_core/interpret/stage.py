@@ -1,0 +1,171 @@
+"""The stage: the folds of `finetune` again, every method on them, tables and figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from brainmass_core.atlas.parcels import parcels
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.finetune.dataset import TaskData, assemble
+from brainmass_core.finetune.embedding import embed, refuse_misfit
+from brainmass_core.finetune.folds import make_folds, permute_labels, refuse_leaks
+from brainmass_core.finetune.stage import scans_in_shards, task_seed
+from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
+from brainmass_core.interpret.explain import (
+    OF_ENCODER,
+    Encoder,
+    MethodFolds,
+    both_classes,
+    explain_folds,
+)
+from brainmass_core.interpret.figures import draw_all
+from brainmass_core.interpret.summary import network_rows, region_rows, stability_rows
+from brainmass_core.models.pretrained import SETTINGS
+from brainmass_core.paths import Paths
+from brainmass_core.pretrain.artefacts import load_pretrained
+from brainmass_core.tables import (
+    MAPS,
+    NETWORKS,
+    REGIONS,
+    STABILITY,
+    atomic_path,
+    attention_schema,
+    from_rows,
+    read_table,
+    write_table,
+)
+
+log = logging.getLogger(__name__)
+DIFFERENCE = "difference"
+
+
+def run(config: Config, task: str) -> None:
+    """Explain a task's decision and write regions, networks, stability, maps and figures.
+
+    Raises
+    ------
+    TaskError
+        If the label, the classes, the number of participants or the model do not allow it.
+    LeakError
+        If training or pre-training has seen a test participant.
+    """
+    settings, protocol = config.interpret, config.tasks[task].protocol
+    data, seed = assemble(config, task), task_seed(config, task)
+    if config.finetune.permute_labels:
+        log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
+        data.scans["y"] = permute_labels(data.scans, seed)
+    folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
+    refuse_leaks(data.scans, folds, scans_in_shards(config, task))
+    folds = both_classes(
+        [f for f in folds if f.repeat < settings.n_repeats], data.scans["y"].to_numpy()
+    )
+    encoder = load_encoder(config, data) if set(settings.methods) & set(OF_ENCODER) else None
+    attention = None
+    if encoder and "attention" in settings.methods:
+        tested = np.unique(np.concatenate([f.test for f in folds]))
+        attention = attend(encoder, data, tested, list(config.tasks[task].classes))
+    found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
+    _publish(config, task, data, found, attention, seed)
+
+
+def load_encoder(config: Config, data: TaskData) -> Encoder:
+    """The pre-trained model, refused if it was trained on other FC, and all embeddings."""
+    folder = Paths(config.results).pretrain(config.pretrain.model)
+    model = load_pretrained(folder)
+    refuse_misfit(folder, json.loads((folder / SETTINGS).read_text()), config, data)
+    return Encoder(model, embed(model, data.fc))
+
+
+def attend(
+    encoder: Encoder, data: TaskData, tested: np.ndarray, classes: list[str]
+) -> AttentionMaps:
+    """Attention of the tested scans; `received` has a row for every scan, NaN if it is no test."""
+    scans = data.scans.iloc[tested]
+    group = np.array(classes, dtype=object)[scans["y"].to_numpy()]
+    maps = attention_maps(encoder.model, data.fc[tested], group, scans["participant"].to_numpy())
+    received = np.full((len(data.scans), data.n_rois), np.nan, np.float32)
+    received[tested] = maps.received
+    return AttentionMaps(maps.maps, received, maps.n_scans, maps.n_participants)
+
+
+def attention_rows(attention: AttentionMaps, classes: list[str]) -> list[dict[str, Any]]:
+    """Rows of the attention table: each class, and the second minus the first."""
+    rows = []
+    for layers in LAYERS:
+        maps = {c: attention.maps[layers, c] for c in classes}
+        maps[DIFFERENCE] = maps[classes[1]] - maps[classes[0]]
+        for group, matrix in maps.items():
+            rows.append(
+                {
+                    "layers": layers,
+                    "group": group,
+                    "n_scans": attention.n_scans.get(group, sum(attention.n_scans.values())),
+                    "n_participants": attention.n_participants.get(
+                        group, sum(attention.n_participants.values())
+                    ),
+                    "map": matrix.ravel().tolist(),
+                }
+            )
+    return rows
+
+
+def _publish(
+    config: Config,
+    task: str,
+    data: TaskData,
+    found: dict[str, MethodFolds],
+    attention: AttentionMaps | None,
+    seed: int,
+) -> None:
+    """Write figures first and the tables after them, that of the regions last."""
+    paths, settings = Paths(config.results), config.interpret
+    labels = parcels(config, _atlas_name(config, data), data.n_rois)
+    predictions = paths.finetune(task) / "predictions.parquet"
+    scored = read_table(predictions, "predictions").to_pandas()
+    stability = stability_rows(found, data, settings, scored)
+    rows = {
+        "attention": attention_rows(attention, list(config.tasks[task].classes))
+        if attention
+        else [],
+        "networks": network_rows(found, labels, settings, seed),
+        "stability": stability,
+        "regions": region_rows(found, labels, stability, settings),
+    }
+    pictures = draw_all(config, rows, labels, list(config.tasks[task].classes))
+    for name, (png, _, _) in pictures.items():
+        with atomic_path(paths.interpret(task, f"{name}.png")) as path:
+            path.write_bytes(png)
+    rows["maps"] = [{"name": n, "caption": c, "missing": m} for n, (_, c, m) in pictures.items()]
+    schemas = {
+        "attention": attention_schema(data.n_rois),
+        "networks": NETWORKS,
+        "stability": STABILITY,
+        "maps": MAPS,
+        "regions": REGIONS,
+    }
+    made_by = stage_hash(config, "interpret", task)
+    for name, schema in schemas.items():
+        table = from_rows(_of_task(rows[name], task, schema), schema)
+        write_table(paths.interpret(task, f"{name}.parquet"), table, name, made_by)
+    for row in stability:
+        log.info("%s: %s: %s", task, row["method"], row["reason"] or "stable")
+
+
+def _of_task(rows: list[dict[str, Any]], task: str, schema: pa.Schema) -> list[dict[str, Any]]:
+    return [{"task": task, **row} if "task" in schema.names else row for row in rows]
+
+
+def _atlas_name(config: Config, data: TaskData) -> str:
+    """The atlas that the time series carry, which may be the approximation for synthetic data."""
+    first: pd.Series = data.scans.iloc[0]
+    path = Paths(config.results).batch("timeseries", first["dataset"], int(first["batch"]))
+    if not path.exists():
+        return config.atlas.name
+    names = read_table(path, "timeseries", ["atlas"])["atlas"].drop_null().unique().to_pylist()
+    return str(sorted(names)[0]) if names else config.atlas.name

@@ -1,0 +1,126 @@
+"""Regions on the cortical surface: the atlas's image projected on nilearn's packaged fsaverage5."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import matplotlib as mpl
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from brainmass_core.atlas import AtlasError, resolve_atlas
+from brainmass_core.config import Config
+
+SHOWN = 2  # methods: one of the encoder, the baseline
+VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
+SIGNED = ("attention", "gradient", "permutation")
+
+
+class MissingError(ValueError):
+    """A figure that the results do not allow; the message says why and is shown in its place."""
+
+
+def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Figure:
+    """Importance of all regions on both hemispheres, lateral and medial.
+
+    Raises
+    ------
+    MissingError
+        If the atlas has no label image, or another number of parcels.
+    """
+    if regions.empty:
+        raise MissingError("No region was explained: interpret.methods is empty.")
+    try:
+        atlas = resolve_atlas(config)
+        image, index = atlas.load(), atlas.labels["index"].to_numpy()
+    except AtlasError as error:
+        raise MissingError(f"No surface: {error}.") from None
+    if len(index) != regions["roi"].max():
+        raise MissingError(
+            f"No surface: the atlas image has {len(index)} parcels, the results "
+            f"{regions['roi'].max()}."
+        )
+    methods = [
+        m
+        for m in ("gradient", "permutation", "fc_pattern", "attention")
+        if m in set(regions["method"])
+    ]
+    order = ["gradient", "fc_pattern", *methods]
+    methods = [m for m in dict.fromkeys(order) if m in methods][:SHOWN]
+    vertices = {side: vertex_parcels(image, side, index) for side in ("left", "right")}
+    figure = Figure(figsize=(10, 2.6 * len(methods)))
+    FigureCanvasAgg(figure)
+    for line, method in enumerate(methods):
+        values = regions[regions["method"] == method].sort_values("roi")["importance"].to_numpy()
+        _draw_line(figure, line, len(methods), method, values, vertices)
+        top = 1 - line / len(methods)
+        figure.text(0.01, top - 0.01, names[method], fontsize=10, va="top")
+    return figure
+
+
+def vertex_parcels(image: nib.Nifti1Image, side: str, index: np.ndarray) -> np.ndarray:
+    """Parcel (n_vertices,) of every vertex as a position in `index`; -1 outside all parcels.
+
+    The most frequent label between the white and the pial surface.
+    """
+    from nilearn.surface import vol_to_surf
+
+    mesh = _meshes()
+    labels = vol_to_surf(
+        image,
+        mesh[f"pial_{side}"],
+        inner_mesh=mesh[f"white_{side}"],
+        interpolation="nearest_most_frequent",
+    )
+    labels = np.nan_to_num(labels).round().astype(int)
+    place = np.searchsorted(index, labels).clip(0, len(index) - 1)
+    return np.where(index[place] == labels, place, -1)
+
+
+@lru_cache(maxsize=1)
+def _meshes() -> Any:
+    from nilearn.datasets import fetch_surf_fsaverage
+
+    return fetch_surf_fsaverage("fsaverage5")  # lies in the package: nothing is fetched
+
+
+def _draw_line(
+    figure: Figure,
+    line: int,
+    n_lines: int,
+    method: str,
+    values: np.ndarray,
+    vertices: dict[str, np.ndarray],
+) -> None:
+    from nilearn.plotting import plot_surf_stat_map
+
+    share = values / max(float(np.abs(values).max()), 1e-12)
+    signed = method in SIGNED
+    cmap = "RdBu_r" if signed else "YlOrRd"
+    low = -1.0 if signed else float(share.min())
+    for column, (side, view) in enumerate(VIEWS):
+        box = (0.225 * column, 1 - (line + 0.97) / n_lines, 0.225, 0.87 / n_lines)
+        axes = figure.add_axes(box, projection="3d")
+        parcel = vertices[side]
+        plot_surf_stat_map(
+            _meshes()[f"infl_{side}"],
+            np.where(parcel >= 0, share[parcel], np.nan),
+            bg_map=_meshes()[f"sulc_{side}"],
+            hemi=side,
+            view=view,
+            cmap=cmap,
+            vmin=low,
+            vmax=1.0,
+            symmetric_cbar=signed,
+            colorbar=False,
+            axes=axes,
+            figure=figure,
+        )
+        axes.set_title(f"{side}, {view}", fontsize=8, y=0.02)
+    bar = figure.add_axes((0.92, 1 - (line + 0.85) / n_lines, 0.012, 0.6 / n_lines))
+    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(low, 1), cmap)
+    figure.colorbar(colours, cax=bar, label="share of the largest")
