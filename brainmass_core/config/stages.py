@@ -215,7 +215,7 @@ class Interpret(Strict):
     max_scans: int = Field(
         32,
         ge=2,
-        description="Test scans explained per fold, the classes in turn; not of attention.",
+        description="Test scans explained per fold, the classes in turn; attention takes all.",
     )
     n_steps: int = Field(16, ge=2, description="Points on the path of the integrated gradients.")
     n_permutations: int = Field(
