@@ -115,23 +115,19 @@ def attention_maps(
             for layers in LAYERS:
                 sums[layers] += torch.einsum("gb,bij->gij", share, found[layers])
             received[i : i + step] = n * found["mean"].mean(1).cpu().numpy()
-    maps = {
-        (layers, g): sums[layers][k].cpu().numpy()
-        for layers in LAYERS
-        for k, g in enumerate(groups)
-    }
+    means = {layers: total.cpu().numpy() for layers, total in sums.items()}
+    maps = {(layers, g): means[layers][k] for layers in LAYERS for k, g in enumerate(groups)}
     people = {g: len(set(participant[group == g].tolist())) for g in groups}
     return AttentionMaps(maps, received, {g: int((group == g).sum()) for g in groups}, people)
 
 
 def _layer_summaries(weights: Mapping[str, Tensor], heads: int, x: Tensor) -> dict[str, Tensor]:
     """Mean over layers, first and last (B, n, n), without holding all layers at once."""
-    total, first, last, depth = None, None, None, 0
-    for attention in layer_attention(weights, heads, x):
-        first = attention if first is None else first
-        total = attention.clone() if total is None else total.add_(attention)
-        last, depth = attention, depth + 1
-    assert total is not None and first is not None and last is not None
+    layers = layer_attention(weights, heads, x)
+    first = last = next(layers)
+    total, depth = first.clone(), 1
+    for last in layers:
+        total, depth = total.add_(last), depth + 1
     return {"mean": total / depth, "first": first, "last": last}
 
 

@@ -1,4 +1,4 @@
-"""Regions of every fold: everything fitted is fitted on its training scans, its test scans explained."""
+"""Regions of every fold: models are fitted on its training scans, its test scans are explained."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def explain_folds(
     """
     y = data.scans["y"].to_numpy()
     people = data.scans["participant"].to_numpy()
-    found = {m: MethodFolds(signed=m == "attention") for m in settings.methods}
+    found: dict[str, MethodFolds] = {
+        m: MethodFolds(signed=m == "attention") for m in settings.methods
+    }
     for fold in folds:
         rng = np.random.default_rng([seed, fold.repeat, fold.fold])
         rows = choose(fold.test, y, people, settings.max_scans, rng)

@@ -100,7 +100,7 @@ def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[st
     n = len(order)
     maps = {(r["layers"], r["group"]): np.reshape(r["map"], (n, n)) * n for r in rows}
     layers = list(dict.fromkeys(layer for layer, _ in maps))
-    figure = _figure(10.5, 9.6)
+    figure = _figure(10.5, 9.0)
     panels = figure.subplots(len(layers), 3)
     for line, layer in zip(panels, layers, strict=True):
         shown = np.concatenate([maps[layer, c].ravel() for c in classes])
@@ -121,8 +121,7 @@ def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[st
             axes.set_title(title, fontsize=10)
             _mark(axes, networks[order])
         line[0].set_ylabel(f"{layer} layer" if layer != "mean" else "mean of layers")
-    figure.supxlabel("attended region (1: uniform attention)", fontsize=10)
-    figure.supylabel("attending region", fontsize=10)
+    figure.supxlabel("Rows attend, columns are attended to; 1: uniform attention", fontsize=10)
     return figure
 
 
@@ -221,16 +220,16 @@ def _captions(labels: pd.DataFrame, classes: list[str], k: int) -> dict[str, str
     _, source = networks_of(labels)
     networks = SOURCES[source][:1].upper() + SOURCES[source][1:] + "."
     return {
-        "attention": "Head-averaged attention of the pre-trained encoder over the test participants: "
-        f"{classes[0]}, {classes[1]} and their difference; mean of all layers, first and last. A "
-        "row is how a region spreads its attention, times the number of regions. Attention is where "
+        "attention": "Head-averaged attention of the pre-trained encoder over the test "
+        f"participants: {classes[0]}, {classes[1]} and their difference; mean of all layers, first "
+        "and last. A row is how one region spreads its attention; 1 is uniform. Attention is where "
         f"the encoder looks, not why it decides. {networks}",
         "regions": f"The {k} most important regions by each method: mean over folds with its "
         "corrected 95 % interval, and in how many folds the region is among the first "
         f"{k}. Hollow: not stable, see the table.",
-        "glass_brain": f"The same {k} regions at their centroids, seen from left, above and right; "
-        "larger is more important.",
-        "surface": "Importance of all regions, as a share of the largest, on the fsaverage5 surface: "
-        "parcels of the atlas's image where the surface passes through them. The surface is not in "
-        "the atlas's space exactly, so borders are off by millimetres.",
+        "glass_brain": f"The same {k} regions at their centroids, seen from left, above and "
+        "right; larger is more important.",
+        "surface": "Importance of all regions as a share of the largest, on the fsaverage5 "
+        "surface: parcels of the atlas's image where the surface passes through them. The surface "
+        "is not in the atlas's space exactly, so borders are off by millimetres.",
     }

@@ -1,8 +1,8 @@
 """How far the regions of one fold are those of another, and how far a value is from 0.
 
 Training sets of folds overlap and repeats re-use all scans, so folds are no independent samples:
-similarities are flattered by it and their intervals too narrow. Means over folds have the correction
-of Nadeau and Bengio (2003, doi:10.1023/A:1024068626366).
+similarities are flattered by it and their intervals too narrow. Means over folds have the
+correction of Nadeau and Bengio (2003, doi:10.1023/A:1024068626366).
 """
 
 from __future__ import annotations

@@ -100,9 +100,7 @@ def _warnings(row: Row, tested: pd.DataFrame) -> str:
     people = tested.drop_duplicates("participant")["y"].value_counts()
     fewest = int(people.reindex([0, 1], fill_value=0).min())
     if fewest < MIN_PER_CLASS:
-        said.append(
-            f"{fewest} participants tested in the smaller class, fewer than {MIN_PER_CLASS}"
-        )
+        said.append(f"{fewest} participants explained in a class, fewer than {MIN_PER_CLASS}")
     if not row["auc_low"] > 0.5:  # NaN is no evidence either
         said.append(
             f"the model behind it scores no better than chance (AUC {row['auc']:.2f}, "

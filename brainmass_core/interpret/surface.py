@@ -17,6 +17,7 @@ from brainmass_core.config import Config
 
 SHOWN = 2  # methods: one of the encoder, the baseline
 VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
+PREFERRED = ("gradient", "fc_pattern", "permutation", "attention")
 SIGNED = ("attention", "gradient", "permutation")
 
 
@@ -44,13 +45,8 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
             f"No surface: the atlas image has {len(index)} parcels, the results "
             f"{regions['roi'].max()}."
         )
-    methods = [
-        m
-        for m in ("gradient", "permutation", "fc_pattern", "attention")
-        if m in set(regions["method"])
-    ]
-    order = ["gradient", "fc_pattern", *methods]
-    methods = [m for m in dict.fromkeys(order) if m in methods][:SHOWN]
+    explained = set(regions["method"])
+    methods = [m for m in PREFERRED if m in explained][:SHOWN]
     vertices = {side: vertex_parcels(image, side, index) for side in ("left", "right")}
     figure = Figure(figsize=(10, 2.6 * len(methods)))
     FigureCanvasAgg(figure)
