@@ -194,7 +194,7 @@ def _write_batch(paths: Paths, scans: pd.DataFrame, batch: int, bold: dict) -> N
         write_manifest(paths.manifest(stage, "demo", batch), entries, "hash")
     write_fc(paths, batch, {s: vectorise(pearson(bold[s])) for s in kept["scan_id"]})
     rows = [
-        {"scan_id": s, "view": 0, "n_kept": 64, "seed": 1, "fc": bytes(2 * 190)}
+        {"scan_id": s, "view": 0, "n_kept": 64, "seed": 1, "fc": bytes(N_ROIS * (N_ROIS - 1))}
         for s in kept.loc[kept["split"] != "test", "scan_id"]
     ]
     write_table(
