@@ -22,6 +22,7 @@ from brainmass_core.connectivity import n_rois_of
 from brainmass_core.interpret.probe import Probe
 from brainmass_core.models.brainmass import BrainMass
 
+ROWS = 512  # scans with an exchanged region that are scored at once
 BATCH = 32  # scans times steps whose gradients are in memory at once
 
 
@@ -124,13 +125,25 @@ def permutation_importance(
         Donor and receiver are different participants wherever none has more than half the scans.
     """
     whole = slope(score(fc), y)
-    value = np.zeros(n_rois_of(fc.shape[1]))
-    for roi, edges in enumerate(edges_of(len(value))):
-        for _ in range(n_permutations):
-            changed = fc.copy()
-            changed[:, edges] = fc[donors(participant, rng)][:, edges]
-            value[roi] += (whole - slope(score(changed), y)) / n_permutations
+    edges = edges_of(n_rois_of(fc.shape[1]))
+    value = np.zeros(len(edges))
+    together = max(1, ROWS // len(fc))
+    for _ in range(n_permutations):
+        for first in range(0, len(edges), together):
+            rois = range(first, min(first + together, len(edges)))
+            changed = np.concatenate(
+                [_exchanged(fc, edges[r], donors(participant, rng)) for r in rois]
+            )
+            left = slope(score(changed).reshape(len(rois), len(fc)).T, y)
+            value[first : first + together] += (whole - left) / n_permutations
     return Explained(value, value)
+
+
+def _exchanged(fc: np.ndarray, edges: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    """FC (n_scans, n_edges) with some edges taken from each scan's partner."""
+    changed = fc.copy()
+    changed[:, edges] = fc[partner][:, edges]
+    return changed
 
 
 def donors(participant: np.ndarray, rng: np.random.Generator) -> np.ndarray:

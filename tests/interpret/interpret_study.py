@@ -1,17 +1,62 @@
 """A cohort with a difference planted in five known regions of forty."""
 
+from __future__ import annotations
+
 import numpy as np
-import synthetic_study
+import pandas as pd
+
+from brainmass_core.config.stages import Interpret
+from brainmass_core.connectivity import pearson, vectorise
+from brainmass_core.finetune.dataset import TaskData
+from brainmass_core.finetune.embedding import embed
+from brainmass_core.finetune.folds import make_folds
+from brainmass_core.interpret.explain import Encoder, explain_folds
+from brainmass_core.interpret.stage import attend
+from brainmass_core.interpret.summary import region_rows, stability_rows
+from brainmass_core.models.brainmass import build
 
 N_ROIS = 40
+N_TIMEPOINTS = 80
 PLANTED = (3, 11, 17, 26, 38)
+CLASSES = ["control", "patient"]
+NO_PREDICTIONS = pd.DataFrame({"method": []})
+SMALL = Interpret(n_steps=8, max_scans=20)
 
 
-def planted_series(rng, patient: bool, effect: float) -> np.ndarray:
-    """(n_timepoints, n_rois): four networks; in patients five regions share a signal more."""
-    n = synthetic_study.N_TIMEPOINTS
-    slow = rng.standard_normal((n, 4))
-    series = slow[:, np.arange(N_ROIS) % 4] + 1.2 * rng.standard_normal((n, N_ROIS))
-    if patient:
-        series[:, PLANTED] += effect * rng.standard_normal((n, 1))
-    return series.astype(np.float32)
+def cohort(effect: float, seed: int = 0, n: int = 120) -> TaskData:
+    """Two classes of `n` participants in all; in patients five regions share a signal more."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    series = []
+    for patient in y:
+        slow = rng.standard_normal((N_TIMEPOINTS, 4))
+        one = slow[:, np.arange(N_ROIS) % 4] + 1.2 * rng.standard_normal((N_TIMEPOINTS, N_ROIS))
+        one[:, PLANTED] += effect * patient * rng.standard_normal((N_TIMEPOINTS, 1))
+        series.append(one)
+    scans = pd.DataFrame({"scan_id": [f"s{i:03d}" for i in range(n)], "y": y, "site": "here"})
+    scans["participant"], scans["split"] = scans["scan_id"], "test"
+    scans["class_name"] = np.array(CLASSES)[y]
+    fc = np.stack([vectorise(pearson(s)) for s in series]).astype(np.float32)
+    return TaskData(scans, fc, scans, "pearson")
+
+
+def labels() -> pd.DataFrame:
+    """Names and networks, no places."""
+    names = [f"roi-{i}" for i in range(N_ROIS)]
+    network = ["Vis", "SomMot", "Limbic", "Default"] * (N_ROIS // 4)
+    return pd.DataFrame({"name": names, "network": network, "x": np.nan, "y": np.nan, "z": np.nan})
+
+
+def regions_of(
+    data: TaskData, settings: Interpret = SMALL, encoder: bool = True
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Regions and stability over five folds; the encoder has random weights, no pre-training."""
+    folds = make_folds(data.scans, n_splits=5, n_repeats=1, seed=1)
+    model, attention = None, None
+    if encoder:
+        network = build("tiny", N_ROIS, seed=3).eval().requires_grad_(False)
+        model = Encoder(network, embed(network, data.fc))
+        attention = attend(model, data, np.arange(len(data.scans)), CLASSES)
+    found = explain_folds(data, folds, settings, model, attention, seed=5)
+    stability = stability_rows(found, data, settings, NO_PREDICTIONS)
+    return pd.DataFrame(region_rows(found, labels(), stability, settings)), pd.DataFrame(stability)

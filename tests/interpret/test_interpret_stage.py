@@ -1,46 +1,142 @@
 import numpy as np
 import pandas as pd
 import pytest
-from interpret_study import N_ROIS, PLANTED
-from synthetic_study import write_model, write_study
+from synthetic_study import N_ROIS, write_model, write_study
 
+from brainmass_core.atlas import voronoi_atlas
 from brainmass_core.config import stage_hash
 from brainmass_core.finetune import LeakError, TaskError
 from brainmass_core.finetune import run as finetune
 from brainmass_core.interpret import run
+from brainmass_core.interpret.surface import vertex_parcels
 from brainmass_core.paths import MAPS
-from brainmass_core.tables import (
-    config_hash_of,
-    n_edges,
-    pfc_schema,
-    read_table,
-    write_table,
-)
+from brainmass_core.tables import config_hash_of, pfc_schema, read_table, write_table
 
 TABLES = ("attention", "networks", "stability", "maps", "regions")
+FAST = {"n_repeats": 1, "n_steps": 4, "max_scans": 8}
 
 
-def explained(study, **settings) -> dict[str, pd.DataFrame]:
-    """Run both stages and read every table."""
-    interpret = study.config.interpret.model_copy(update=settings)
-    config = study.config.model_copy(update={"interpret": interpret})
+def configured(study, **settings):
+    interpret = study.config.interpret.model_copy(update=FAST | settings)
+    return study.config.model_copy(update={"interpret": interpret})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study after both stages, and its configuration."""
+    study = write_study(tmp_path_factory.mktemp("study"), methods=("fc_svm", "brainmass_svm"))
+    write_model(study)
+    config = configured(study)
     finetune(config, "demo_task")
     run(config, "demo_task")
-    paths = study.paths
-    return {t: read_table(paths.interpret("demo_task", f"{t}.parquet"), t).to_pandas() for t in TABLES}
+    return study, config
 
 
-def top(regions: pd.DataFrame, method: str) -> set[int]:
-    rows = regions[(regions["method"] == method) & (regions["rank"] <= 10)]
-    return set(rows["roi"] - 1)
+def table(study, name: str) -> pd.DataFrame:
+    return read_table(study.paths.interpret("demo_task", f"{name}.parquet"), name).to_pandas()
 
 
-def test_five_planted_regions_are_among_the_ten_first(planted):
-    found = explained(planted(effect=1.2))
-    regions, stability = found["regions"], found["stability"].set_index("method")
-    for method in ("gradient", "permutation", "fc_pattern"):
-        assert top(regions, method) >= set(PLANTED), method
-        assert stability.loc[method, "auc_low"] > 0.5
-        planted_rows = regions[(regions["method"] == method) & (regions["roi"] - 1).isin(PLANTED)]
-        assert (planted_rows["p_corrected"] < 0.05).mean() >= 0.6
-    print(stability.T)
+def test_every_table_carries_the_hash_of_the_configuration_that_made_it(finished):
+    study, config = finished
+    for name in TABLES:
+        path = study.paths.interpret("demo_task", f"{name}.parquet")
+        assert config_hash_of(path) == stage_hash(config, "interpret", "demo_task"), name
+
+
+def test_attention_is_there_for_each_class_and_their_difference(finished):
+    attention = table(finished[0], "attention")
+    assert len(attention) == 9
+    maps = {(r.layers, r.group): r.map for r in attention.itertuples()}
+    for layers in ("mean", "first", "last"):
+        apart = maps[layers, "patient"] - maps[layers, "control"]
+        np.testing.assert_allclose(maps[layers, "difference"], apart, atol=1e-7)
+        assert maps[layers, "patient"].reshape(N_ROIS, N_ROIS).sum(1) == pytest.approx(1, rel=1e-5)
+    tested = attention.set_index("group")["n_participants"]
+    assert (tested["difference"] == 33).all()
+
+
+def test_regions_name_a_reason_wherever_they_are_not_stable(finished):
+    regions = table(finished[0], "regions")
+    assert (regions["stable"] == (regions["reason"] == "")).all()
+    assert (regions.groupby("method")["rank"].apply(sorted).map(len) == N_ROIS).all()
+    frequency = regions.groupby("method")["frequency"].sum()
+    assert frequency.to_numpy() == pytest.approx(10)  # ten regions of every fold
+
+
+def test_few_people_are_warned_of(finished):
+    stability = table(finished[0], "stability").set_index("method")
+    assert "explained in a class, fewer than 10" not in stability.loc["fc_pattern", "reason"]
+    assert stability.loc["gradient", "n_participants"] == 24
+    assert stability.loc["fc_pattern", "n_participants"] == 33
+
+
+def test_the_linear_model_is_the_one_that_was_scored(finished):
+    stability = table(finished[0], "stability").set_index("method")
+    assert stability.loc["fc_pattern", "agreement_with_scored"] == pytest.approx(1)
+    assert stability.loc["gradient", "agreement_with_scored"] > 0.3
+
+
+def test_networks_are_summed_up_and_the_surface_says_what_it_lacks(finished):
+    study, _ = finished
+    networks = table(study, "networks")
+    assert set(networks["network"]) == {"Vis", "SomMot", "Limbic", "Default"}
+    assert (networks["source"] == "atlas").all()
+    assert (networks.groupby("method")["n_top"].sum() == 10).all()
+    maps = table(study, "maps").set_index("name")
+    assert list(maps.index) == list(MAPS)
+    assert "no label image" in maps.loc["surface", "missing"]
+    assert (maps.loc[["attention", "regions", "glass_brain"], "missing"] == "").all()
+    for name in MAPS:
+        png = study.paths.interpret("demo_task", f"{name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert b"Software" not in png
+
+
+@pytest.mark.slow
+def test_the_same_run_writes_the_same_bytes(finished):
+    study, config = finished
+    folder = study.paths.interpret("demo_task")
+    before = {f.name: f.read_bytes() for f in folder.iterdir()}
+    run(config, "demo_task")
+    assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
+    assert len(before) == len(TABLES) + len(MAPS)
+
+
+def test_switched_off_it_writes_empty_tables_and_needs_no_model(tmp_path):
+    study = write_study(tmp_path)
+    config = configured(study, methods=[])
+    finetune(config, "demo_task")
+    run(config, "demo_task")
+    assert table(study, "regions").empty
+    assert (table(study, "maps")["missing"] != "").all()
+
+
+def test_an_evaluation_scan_in_a_shard_stops_the_stage(tmp_path):
+    study = write_study(tmp_path)
+    test = study.scans.loc[study.scans["split"] == "test", "scan_id"].iloc[5]
+    path = study.paths.batch("pfc", "demo", 0)
+    shard = read_table(path, "pfc")
+    row = {"scan_id": test, "view": 0, "n_kept": 64, "seed": 1, "fc": bytes(2 * 190)}
+    leaked = shard.from_pylist([*shard.to_pylist(), row], pfc_schema(N_ROIS))
+    write_table(path, leaked, "pfc")
+    with pytest.raises(LeakError, match=test):
+        run(configured(study), "demo_task")
+
+
+def test_a_model_of_other_fc_is_refused(tmp_path):
+    study = write_study(tmp_path)
+    write_model(study, atlas="other")
+    with pytest.raises(TaskError, match="atlas: the model has 'other'"):
+        run(configured(study), "demo_task")
+
+
+def test_every_parcel_meets_the_surface_of_its_own_hemisphere():
+    atlas = voronoi_atlas()
+    left, right = (vertex_parcels(atlas.load(), s, np.arange(1, 101)) for s in ("left", "right"))
+    names = atlas.labels["name"].to_numpy()
+    of_left = {names[i] for i in set(left.tolist()) - {-1}}
+    of_right = {names[i] for i in set(right.tolist()) - {-1}}
+    assert sum("_LH_" in n for n in of_left) >= 48
+    assert sum("_RH_" in n for n in of_right) >= 48
+    assert np.mean(["_LH_" in names[i] for i in left if i >= 0]) > 0.99
+    assert np.mean(["_RH_" in names[i] for i in right if i >= 0]) > 0.99
