@@ -40,6 +40,7 @@ UNITS = {
     "permutation": "lost class separation, SD of the score",
     "fc_pattern": "mean absolute pattern",
 }
+NOTHING = "No region was explained: interpret.methods is empty, or the task has not two classes."
 Tables = dict[str, list[dict[str, Any]]]
 
 
@@ -94,7 +95,9 @@ def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
 def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[str]) -> Figure:
     """Attention maps, layers down and classes with their difference across, by network."""
     if not rows:
-        raise MissingError("Attention is not among interpret.methods.")
+        raise MissingError(
+            "No attention: it is not among interpret.methods, or the task has not two classes."
+        )
     networks, _ = networks_of(labels)
     order = network_order(pd.Series(networks))
     n = len(order)
@@ -136,7 +139,7 @@ def _mark(axes: Any, networks: np.ndarray) -> None:
 def top_regions(regions: pd.DataFrame, k: int) -> Figure:
     """The most important regions of every method with 95 % intervals; hollow where not stable."""
     if regions.empty:
-        raise MissingError("No region was explained: interpret.methods is empty.")
+        raise MissingError(NOTHING)
     methods = list(dict.fromkeys(regions["method"]))
     colours = palette(regions["network"])
     lines = (len(methods) + 1) // 2
@@ -170,7 +173,7 @@ def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
     from nilearn.plotting import plot_markers
 
     if regions.empty:
-        raise MissingError("No region was explained: interpret.methods is empty.")
+        raise MissingError(NOTHING)
     xyz = labels[["x", "y", "z"]].to_numpy(float)
     if not np.isfinite(xyz).all():
         raise MissingError(

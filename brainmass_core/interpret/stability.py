@@ -130,7 +130,9 @@ def p_values(evidence: np.ndarray, n_train: float, n_test: float, two_sided: boo
     mean, error = over_folds(evidence, n_train, n_test)
     if len(evidence) < 2:
         return np.full_like(mean, NAN)
-    t = np.divide(mean, error, out=np.zeros_like(mean), where=error > 0)
+    # the same value in every fold: no doubt at all, unless it is 0
+    certain = np.where(mean == 0, 0.0, np.copysign(np.inf, mean))
+    t = np.divide(mean, error, out=certain, where=error > 0)
     one = stats.t.sf(np.abs(t) if two_sided else t, len(evidence) - 1)
     return np.minimum(2 * one, 1.0) if two_sided else one
 

@@ -60,6 +60,12 @@ def run(config: Config, task: str) -> None:
     if config.finetune.permute_labels:
         log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
         data.scans["y"] = permute_labels(data.scans, seed)
+    if not two_classes(data):
+        log.warning("%s: not two classes: no region is explained", task)
+        off = config.interpret.model_copy(update={"methods": []})
+        config = config.model_copy(update={"interpret": off})
+        _publish(config, task, data, {}, None, seed)
+        return
     folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
     refuse_leaks(data.scans, folds, scans_in_shards(config, task))
     folds = both_classes(
@@ -72,6 +78,11 @@ def run(config: Config, task: str) -> None:
         attention = attend(encoder, data, tested, list(config.tasks[task].classes))
     found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
     _publish(config, task, data, found, attention, seed)
+
+
+def two_classes(data: TaskData) -> bool:
+    """Whether the label is 0 or 1, the one kind of task that is explained."""
+    return set(np.unique(data.scans["y"]).tolist()) <= {0, 1}
 
 
 def load_encoder(config: Config, data: TaskData) -> Encoder:

@@ -153,6 +153,9 @@ def region_rows(
         p = p_values(evidence, *sizes, two_sided=folds.signed)
         ranks = ranks_of(overall(folds))
         frequency = top_of(folds.ranking(), top_size(settings, len(mean))).mean(0)
+        # a region cannot be surer than that the model behind it tells the classes apart at all
+        above = np.array(folds.auc)[:, None] - 0.5
+        model_p = p_values(above, sizes[0], _mean_tested(folds), two_sided=False)
         table = pd.DataFrame(
             {
                 "method": method,
@@ -164,7 +167,7 @@ def region_rows(
                 "importance_high": high,
                 "evidence": evidence.mean(0),
                 "p": p,
-                "p_corrected": holm(p),
+                "p_corrected": np.maximum(holm(p), model_p),
                 "rank": ranks,
                 "frequency": frequency,
                 "reason": [_region_reason(verdicts[method], f) for f in frequency],

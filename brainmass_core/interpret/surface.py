@@ -34,7 +34,7 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
         If the atlas has no label image, or another number of parcels.
     """
     if regions.empty:
-        raise MissingError("No region was explained: interpret.methods is empty.")
+        raise MissingError("No region was explained, so there is no surface.")
     try:
         atlas = resolve_atlas(config)
         image, index = atlas.load(), atlas.labels["index"].to_numpy()

@@ -12,6 +12,7 @@ from brainmass_core.config import Config, dump_config, stage_hash
 from brainmass_core.paths import Paths
 from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
+from brainmass_core.report.interpretation import read_interpretation
 from brainmass_core.report.names import METHODS
 from brainmass_core.report.page import render, software
 from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
@@ -71,6 +72,7 @@ def task_page(config: Config, name: str) -> str:
         "unmatched": people.unmatched_ids(config, datasets),
         "quality": people.quality(config, cohort, classes),
         "pictures": pictures,
+        "interpretation": read_interpretation(config, name),
         "atlas": connectome.atlas if connectome else config.atlas.name,
         "n_rois": len(connectome.mean) if connectome else None,
         "n_tested": int(metrics["n_participants"].iloc[0]),

@@ -37,7 +37,7 @@ def test_the_five_are_stable_and_significant_by_fc_and_a_score_is_behind_every_m
 def test_gradients_agree_with_the_permutation(planted):
     row = planted[1].set_index("method").loc["gradient"]
     assert row["rank_correlation_with_permutation"] > 0.4
-    assert row["completeness_error"] < 0.05
+    assert row["completeness_error"] < 0.1  # eight steps
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -74,6 +74,12 @@ def test_without_overlap_the_corrected_test_is_student_s(rng):
     np.testing.assert_allclose([low, high], [*two.confidence_interval()], rtol=1e-5)
 
 
+def test_the_same_value_in_every_fold_leaves_no_doubt_unless_it_is_0():
+    values = np.tile([0.5, 0.0, -0.5], (5, 1))
+    np.testing.assert_allclose(p_values(values, 4, 1, two_sided=False), [0, 0.5, 1])
+    np.testing.assert_allclose(p_values(values, 4, 1, two_sided=True), [0, 1, 0])
+
+
 def test_overlapping_training_sets_widen_the_interval(rng):
     values = rng.standard_normal((10, 1))
     apart, nadeau = mean_interval(values, 1e12, 1), mean_interval(values, 4, 1)

@@ -1,0 +1,142 @@
+"""The regions of a task on its page: figures, tables and warnings, all from `results/interpret`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.config import Config
+from brainmass_core.paths import MAPS, Paths
+from brainmass_core.report.page import Picture
+from brainmass_core.report.scores import Cell
+from brainmass_core.tables import read_table
+
+METHODS = {
+    "attention": "Attention received (difference of the classes)",
+    "gradient": "Encoder, integrated gradients",
+    "permutation": "Encoder, permutation",
+    "fc_pattern": "FC, pattern of the linear SVM",
+}
+TITLES = {
+    "attention": "Attention maps",
+    "regions": "Most important regions",
+    "glass_brain": "Where they lie",
+    "surface": "All regions on the surface",
+}
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What the page shows of a task's regions.
+
+    Attributes
+    ----------
+    stability, regions, networks : list of dict
+        Rows of the tables, columns as they are headed.
+    warnings : list of str
+        Why the regions of a method are not to be relied on.
+    """
+
+    pictures: list[Picture]
+    stability: Rows
+    regions: Rows
+    networks: Rows
+    warnings: list[str]
+
+
+def read_interpretation(config: Config, task: str) -> Interpretation | None:
+    """Everything of `results/interpret/<task>`; None if the stage has not run.
+
+    Raises
+    ------
+    TableError
+        If a table is damaged or of another version.
+    """
+    paths = Paths(config.results)
+    if not paths.interpret(task, "regions.parquet").exists():
+        return None
+    read = {
+        name: read_table(paths.interpret(task, f"{name}.parquet"), name).to_pandas()
+        for name in ("stability", "regions", "networks", "maps")
+    }
+    stability = read["stability"]
+    warned = stability[stability["reason"] != ""]
+    top_k = int(stability["top_k"].max()) if len(stability) else 0
+    return Interpretation(
+        [_picture(paths, task, row) for row in read["maps"].to_dict("records")],
+        [_stability(row) for row in stability.to_dict("records")],
+        [_region(row) for row in read["regions"].to_dict("records") if row["rank"] <= top_k],
+        [_network(row) for row in read["networks"].to_dict("records")],
+        [f"{METHODS[m]}: not stable: {r}." for m, r in warned[["method", "reason"]].to_numpy()],
+    )
+
+
+def _picture(paths: Paths, task: str, row: dict[Any, Any]) -> Picture:
+    name = row["name"]
+    assert name in MAPS
+    png = paths.interpret(task, f"{name}.png").read_bytes()
+    wide = name != "glass_brain"
+    return Picture(f"interpret_{name}", TITLES[name], row["caption"], png, row["missing"], wide)
+
+
+def _cell(row: dict[Any, Any], column: str, digits: int = 2) -> Cell:
+    value, low, high = (row[column + end] for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        return Cell("", "", float("-inf"))
+    interval = "" if pd.isna(low) else f"{low:.{digits}f} to {high:.{digits}f}"
+    return Cell(f"{value:.{digits}f}", interval, round(float(value), 6))
+
+
+def _number(value: Any, digits: int = 2) -> Cell:
+    if value is None or np.isnan(value):
+        return Cell("", "", float("-inf"))
+    return Cell(f"{value:.{digits}f}", "", round(float(value), 6))
+
+
+def _p(value: Any) -> Cell:
+    if value is None or np.isnan(value):
+        return Cell("", "", float("inf"))
+    return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", "", round(float(value), 9))
+
+
+def _stability(row: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        "Method": METHODS[row["method"]],
+        "Stable": "yes" if row["stable"] else "no",
+        "Folds": row["n_folds"],
+        "Scans explained": row["n_scans"],
+        f"Agreement of the first {row['top_k']} (Kuncheva)": _cell(row, "kuncheva"),
+        "Jaccard": _cell(row, "jaccard"),
+        "Rank correlation between folds": _cell(row, "spearman"),
+        "AUC of the explained model": _cell(row, "auc"),
+        "Agreement with the scored model": _number(row["agreement_with_scored"]),
+        "Agreement with the permutation": _number(row["rank_correlation_with_permutation"]),
+    }
+
+
+def _region(row: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        "Method": METHODS[row["method"]],
+        "Rank": row["rank"],
+        "Region": row["name"],
+        "Network": row["network"],
+        "Importance": _cell(row, "importance", 3),
+        "Among the first in": Cell(f"{row['frequency']:.0%}", "", float(row["frequency"])),
+        "p, corrected": _p(row["p_corrected"]),
+        "Stable": "yes" if row["stable"] else "no",
+    }
+
+
+def _network(row: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        "Method": METHODS[row["method"]],
+        "Network": row["network"],
+        "Regions": row["n_rois"],
+        "of them among the first": row["n_top"],
+        "Mean importance": _number(row["importance"], 3),
+        "p of shuffled labels, corrected": _p(row["p_corrected"]),
+    }
