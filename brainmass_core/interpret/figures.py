@@ -154,7 +154,8 @@ def top_regions(regions: pd.DataFrame, k: int) -> Figure:
             axes.plot([row["importance_low"], row["importance_high"]], [y, y], color=colour, lw=2)
             face = colour if row["stable"] else "white"
             axes.plot(row["importance"], y, "o", color=colour, markerfacecolor=face, markersize=7)
-        names = [f"{n}  {f:.0%}" for n, f in zip(rows["name"], rows["frequency"], strict=True)]
+        short = [n.removeprefix("7Networks_").removeprefix("17Networks_") for n in rows["name"]]
+        names = [f"{n}  {f:.0%}" for n, f in zip(short, rows["frequency"], strict=True)]
         axes.set_yticks(places, names, fontsize=7.5)
         axes.set_title(NAMES[method], fontsize=10, loc="left")
         axes.set_xlabel(UNITS[method], fontsize=9)
@@ -233,6 +234,6 @@ def _captions(labels: pd.DataFrame, classes: list[str], k: int) -> dict[str, str
         "glass_brain": f"The same {k} regions at their centroids, seen from left, above and "
         "right; larger is more important.",
         "surface": "Importance of all regions as a share of the largest, on the fsaverage5 "
-        "surface: parcels of the atlas's image where the surface passes through them. The surface "
-        "is not in the atlas's space exactly, so borders are off by millimetres.",
+        "surface: parcels of the atlas's image where the surface passes through them, grey where "
+        "it meets none. The surface is not in the atlas's space exactly, so borders are off by millimetres.",
     }

@@ -18,6 +18,7 @@ from brainmass_core.config import Config
 SHOWN = 2  # methods: one of the encoder, the baseline
 VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
 PREFERRED = ("gradient", "fc_pattern", "permutation", "attention")
+ZOOM = 1.45  # of the brains in their panels
 SIGNED = ("attention", "gradient", "permutation")
 
 
@@ -116,7 +117,8 @@ def _draw_line(
             axes=axes,
             figure=figure,
         )
-        axes.set_title(f"{side}, {view}", fontsize=8, y=0.02)
+        axes.set_box_aspect(None, zoom=ZOOM)
+        axes.set_title(f"{side}, {view}", fontsize=8, y=-0.02)
     bar = figure.add_axes((0.92, 1 - (line + 0.85) / n_lines, 0.012, 0.6 / n_lines))
     colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(low, 1), cmap)
     figure.colorbar(colours, cax=bar, label="share of the largest")
