@@ -213,7 +213,7 @@ class Interpret(Strict):
         2, ge=1, description="Repeats of the task's protocol that are explained, the first ones."
     )
     max_scans: int = Field(
-        32,
+        16,
         ge=2,
         description="Test scans explained per fold, the classes in turn; attention takes all.",
     )

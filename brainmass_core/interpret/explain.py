@@ -107,6 +107,7 @@ def explain_folds(
     found: dict[str, MethodFolds] = {
         m: MethodFolds(signed=m == "attention") for m in settings.methods
     }
+    _say_passes(folds, settings, data.n_rois, encoder is not None)
     for fold in folds:
         rng = np.random.default_rng([seed, fold.repeat, fold.fold])
         rows = choose(fold.test, y, people, settings.max_scans, rng)
@@ -128,6 +129,15 @@ def explain_folds(
                 found[method].add(explained, fold, rows, y, score)
         log.info("repeat %d, fold %d: %d scans explained", fold.repeat, fold.fold, len(rows))
     return found
+
+
+def _say_passes(folds: Sequence[Fold], settings: Interpret, n_rois: int, encoder: bool) -> None:
+    """Say how much work of the encoder lies ahead; a backward pass counts as two forward ones."""
+    each = 3 * settings.n_steps * ("gradient" in settings.methods)
+    each += n_rois * settings.n_permutations * ("permutation" in settings.methods)
+    scans = sum(min(settings.max_scans, len(f.test)) for f in folds)
+    if encoder and each:
+        log.info("about %d passes of the encoder (interpret.max_scans, n_repeats)", scans * each)
 
 
 def _explain(

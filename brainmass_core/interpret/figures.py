@@ -235,5 +235,6 @@ def _captions(labels: pd.DataFrame, classes: list[str], k: int) -> dict[str, str
         "right; larger is more important.",
         "surface": "Importance of all regions as a share of the largest, on the fsaverage5 "
         "surface: parcels of the atlas's image where the surface passes through them, grey where "
-        "it meets none. The surface is not in the atlas's space exactly, so borders are off by millimetres.",
+        "it meets none. The surface is not in the atlas's space exactly: borders are off by "
+        "millimetres.",
     }

@@ -36,6 +36,8 @@ def abide_config(shared) -> dict:
         },
         "atlas": {"name": "CC200", "path": str(shared / "atlas_pcp_abide" / "CC200.nii.gz")},
         "pretrain": {"size": "small", "epochs": 1, "batch_size": 32},
+        # 200 regions exchanged in 160 scans would be 32,000 passes of the encoder
+        "interpret": {"methods": ["attention", "gradient", "fc_pattern"], "n_repeats": 1},
         "tasks": {
             "abide1": {
                 "datasets": ["abide"],
