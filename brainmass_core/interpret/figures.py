@@ -163,9 +163,7 @@ def top_regions(regions: pd.DataFrame, k: int) -> Figure:
     for axes in panels.flat[len(methods) :]:
         axes.set_visible(False)
     if not (regions["network"] == "").all():
-        figure.legend(
-            handles=_keys(colours), loc="outside lower center", ncols=min(8, len(colours))
-        )
+        _legend(figure, colours, "outside lower center")
     return figure
 
 
@@ -204,7 +202,7 @@ def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
         )
         figure.text(0.01, bottom + share * 0.98, NAMES[method], fontsize=10, va="top")
     if not (regions["network"] == "").all():
-        figure.legend(handles=_keys(colours), loc="lower center", ncols=min(8, len(colours)))
+        _legend(figure, colours, "lower center")
     return figure
 
 
@@ -215,9 +213,16 @@ def palette(networks: pd.Series) -> dict[str, tuple]:
     return {n: colours(i % colours.N) for i, n in enumerate(names)}
 
 
-def _keys(colours: dict[str, tuple]) -> list[Any]:
+def _legend(figure: Any, colours: dict[str, tuple], place: str) -> None:
     line = partial(mpl.lines.Line2D, [], [], marker="o", linestyle="")
-    return [line(color=c, label=n) for n, c in colours.items()]
+    figure.legend(
+        handles=[line(color=c, label=n) for n, c in colours.items()],
+        loc=place,
+        ncols=min(9, len(colours)),
+        fontsize=8.5,
+        handletextpad=0.1,
+        columnspacing=1.0,
+    )
 
 
 def _captions(labels: pd.DataFrame, classes: list[str], k: int) -> dict[str, str]:

@@ -101,7 +101,7 @@ def _draw_line(
     low = -1.0 if signed else float(share.min())
     for column, (side, view) in enumerate(VIEWS):
         box = (0.225 * column, 1 - (line + 0.97) / n_lines, 0.225, 0.87 / n_lines)
-        axes = figure.add_axes(box, projection="3d")
+        axes: Any = figure.add_axes(box, projection="3d")
         parcel = vertices[side]
         plot_surf_stat_map(
             _meshes()[f"infl_{side}"],
