@@ -64,7 +64,7 @@ def draw_all(
         "glass_brain": partial(glass_brain, regions, labels, top_k),
         "surface": partial(surface, config, regions, NAMES),
     }
-    captions = _captions(labels, classes, top_k)
+    captions = _captions(labels, [*classes, "", ""], top_k)
     drawn = {name: draw(makers[name]) for name in MAPS}
     return {name: (png, captions[name], missing) for name, (png, missing) in drawn.items()}
 

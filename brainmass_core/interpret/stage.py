@@ -14,7 +14,7 @@ from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.finetune.dataset import TaskData, assemble
 from brainmass_core.finetune.embedding import embed, refuse_misfit
-from brainmass_core.finetune.folds import make_folds, permute_labels, refuse_leaks
+from brainmass_core.finetune.folds import Fold, make_folds, permute_labels, refuse_leaks
 from brainmass_core.finetune.stage import scans_in_shards, task_seed
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
@@ -55,7 +55,7 @@ def run(config: Config, task: str) -> None:
     LeakError
         If training or pre-training has seen a test participant.
     """
-    settings, protocol = config.interpret, config.tasks[task].protocol
+    settings = config.interpret
     data, seed = assemble(config, task), task_seed(config, task)
     if config.finetune.permute_labels:
         log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
@@ -66,7 +66,7 @@ def run(config: Config, task: str) -> None:
         config = config.model_copy(update={"interpret": off})
         _publish(config, task, data, {}, None, seed)
         return
-    folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
+    folds = folds_of(config, task, data, seed)
     refuse_leaks(data.scans, folds, scans_in_shards(config, task))
     folds = both_classes(
         [f for f in folds if f.repeat < settings.n_repeats], data.scans["y"].to_numpy()
@@ -78,6 +78,12 @@ def run(config: Config, task: str) -> None:
         attention = attend(encoder, data, tested, list(config.tasks[task].classes))
     found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
     _publish(config, task, data, found, attention, seed)
+
+
+def folds_of(config: Config, task: str, data: TaskData, seed: int) -> list[Fold]:
+    """The very folds that `finetune` scores."""
+    protocol = config.tasks[task].protocol
+    return make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
 
 
 def two_classes(data: TaskData) -> bool:

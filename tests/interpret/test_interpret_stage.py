@@ -7,6 +7,7 @@ from brainmass_core.atlas import voronoi_atlas
 from brainmass_core.config import stage_hash
 from brainmass_core.finetune import LeakError, TaskError
 from brainmass_core.finetune import run as finetune
+from brainmass_core.finetune.dataset import assemble
 from brainmass_core.interpret import run
 from brainmass_core.interpret.surface import vertex_parcels
 from brainmass_core.paths import MAPS
@@ -109,6 +110,18 @@ def test_switched_off_it_writes_empty_tables_and_needs_no_model(tmp_path):
     run(config, "demo_task")
     assert table(study, "regions").empty
     assert (table(study, "maps")["missing"] != "").all()
+
+
+def test_a_task_of_three_classes_is_left_unexplained_with_the_reason(tmp_path, monkeypatch):
+    study = write_study(tmp_path)
+    finetune(study.config, "demo_task")
+    data = assemble(study.config, "demo_task")
+    data.scans["y"] = np.arange(len(data.scans)) % 3
+    monkeypatch.setattr("brainmass_core.interpret.stage.assemble", lambda *_: data)
+    run(configured(study), "demo_task")
+    assert table(study, "regions").empty
+    maps = table(study, "maps").set_index("name")
+    assert "has not two classes" in maps.loc["regions", "missing"]
 
 
 def test_an_evaluation_scan_in_a_shard_stops_the_stage(tmp_path):
