@@ -62,8 +62,9 @@ def test_history_has_one_row_per_step_and_the_hash_of_the_configuration(trained)
     history = read_table(folder / "history.parquet", "history")
     assert history.schema.equals(HISTORY)
     assert history["step"].to_pylist() == list(range(6))
-    assert history["epoch"].to_pylist() == [0, 0, 1, 1, 2, 2]
-    assert history["lr"].to_pylist() == pytest.approx([1.5e-4] * 2 + [3e-4] * 4)
+    # of 18 scans 8 a step: the third step begins in the first epoch and ends in the second
+    assert history["epoch"].to_pylist() == [0, 0, 0, 1, 1, 2]
+    assert history["lr"].to_pylist() == pytest.approx([1.5e-4] * 3 + [3e-4] * 3)
     assert history["effective_rank"].to_pylist()[1:5] == [None] * 4
     settings = json.loads((folder / "config.json").read_text())
     assert config_hash_of(folder / "history.parquet") == settings["config_hash"]
