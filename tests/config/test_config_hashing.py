@@ -97,6 +97,7 @@ def test_connectivity_and_pfc_do_not_depend_on_each_other() -> None:
         ("pretrain__nodes", 8),
         ("pretrain__processes_per_node", 4),
         ("pretrain__checkpoint_steps", 7),
+        ("pretrain__compile", True),
     ],
 )
 def test_where_and_how_it_runs_changes_no_result(knob: str, value: object) -> None:
