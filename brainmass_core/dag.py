@@ -183,7 +183,7 @@ class Study:
     def task_results(self, task: str) -> list[str]:
         """Tables of a task."""
         folder = self.paths.finetune(task)
-        names = ("cohort", "roc", "predictions", "metrics")
+        names = ("cohort", "roc", "predictions", "metrics", "calibration")
         return [str(folder / f"{name}.parquet") for name in names]
 
     def interpret_inputs(self, task: str) -> list[str]:

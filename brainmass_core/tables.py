@@ -20,7 +20,7 @@ VERSION = 1
 
 # targets that make the tables which are not called like their stage
 MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
-    ("cohort", "predictions", "roc", "metrics"), "finetune"
+    ("cohort", "predictions", "roc", "metrics", "calibration"), "finetune"
 )
 MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps"), "interpret")
 
@@ -147,9 +147,11 @@ PREDICTIONS = pa.schema(
         ("scan_id", pa.string()),
         ("dataset", pa.string()),
         ("participant_id", pa.string()),
-        ("y_true", pa.int64()),
+        ("y_true", pa.float64()),
         ("y_score", pa.float64()),
-        ("y_pred", pa.int64()),
+        ("y_pred", pa.float64()),
+        ("class_scores", pa.list_(pa.float64())),
+        ("probability", pa.list_(pa.float64())),
         ("site", pa.string()),
         ("n_train", pa.int64()),
     ]
@@ -166,10 +168,32 @@ METRICS = pa.schema(
             "specificity",
             "balanced_accuracy",
             "f1",
+            "brier",
+            "r2",
+            "mse",
+            "mae",
+            "pearson_r",
             "auc_minus_fc_svm",
+            "minus_best",
         )
         for suffix in ("", "_low", "_high")
     ]
+    + [("kind", pa.string()), ("leading", pa.string()), ("best_baseline", pa.string())]
+    + [
+        (name, pa.float64())
+        for name in (
+            "target_variance",
+            "corrected_low",
+            "corrected_high",
+            "p_minus_best",
+            "p_permutation",
+        )
+    ]
+)
+CALIBRATION = pa.schema(
+    [("task", pa.string()), ("method", pa.string())]
+    + [(n, pa.int64()) for n in ("class_number", "bin", "n")]
+    + [(n, pa.float64()) for n in ("predicted", "observed")]
 )
 COHORT = pa.schema(
     [

@@ -11,7 +11,7 @@ from brainmass_core.config.load import (
     parse_config,
 )
 from brainmass_core.config.model import Config
-from brainmass_core.config.stages import Task
+from brainmass_core.config.tasks import Task
 
 __all__ = [
     "STAGES",

@@ -18,15 +18,14 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.stages import (
     DEFAULT_RESOURCES,
     Connectivity,
-    Finetune,
     Interpret,
     Pfc,
     Pretrain,
     Quality,
     Report,
     Resources,
-    Task,
 )
+from brainmass_core.config.tasks import Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from brainmass_core.config.base import Name, Strict
+from brainmass_core.config.base import Strict
 
 
 class Connectivity(Strict):
@@ -145,58 +145,6 @@ class Pretrain(Strict):
         if self.lr_end > self.lr:
             raise ValueError(f"found lr_end {self.lr_end} above lr {self.lr}; lower lr_end")
         return self
-
-
-class Protocol(Strict):
-    """How a task is evaluated: repeated stratified k-fold over the evaluation participants."""
-
-    n_splits: int = Field(5, ge=2, description="Folds.")
-    n_repeats: int = Field(5, ge=1, description="Repetitions with other folds.")
-
-
-class Task(Strict):
-    """One diagnosis task; its name is a Snakemake target."""
-
-    datasets: list[Name] = Field(min_length=1, description="Data sets whose scans take part.")
-    label: str = Field(description="Phenotype column of the diagnosis.")
-    classes: dict[str, list[str]] = Field(
-        min_length=2,
-        max_length=2,
-        description="Class name to values of the label column; the second class is the positive.",
-    )
-    exclude: str | None = Field(
-        None, description="Scans that fulfil this pandas query over the scans table are excluded."
-    )
-    protocol: Protocol = Protocol()
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _as_text(cls, classes: Any) -> Any:
-        if not isinstance(classes, dict):
-            return classes
-        # YAML reads a bare yes, no, on, off as true or false: the column's text would be lost
-        values = [v for vs in classes.values() for v in (vs if isinstance(vs, list) else [vs])]
-        if any(isinstance(v, bool) for v in [*classes, *values]):
-            raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
-        return {
-            str(k): [str(x) for x in (v if isinstance(v, list) else [v])]
-            for k, v in classes.items()
-        }
-
-
-class Finetune(Strict):
-    """Adaptation to the tasks and its baselines."""
-
-    methods: list[
-        Literal["chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"]
-    ] = Field(
-        ["chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
-        description="What is scored, all on the same folds.",
-    )
-    n_bootstrap: int = Field(2000, ge=100, description="Bootstrap draws over participants.")
-    permute_labels: bool = Field(
-        False, description="Shuffle labels between participants: every score must fall to chance."
-    )
 
 
 class Interpret(Strict):

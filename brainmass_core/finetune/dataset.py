@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from brainmass_core.config import Config
 from brainmass_core.config.base import near_miss
-from brainmass_core.config.stages import Task
+from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
@@ -37,7 +37,8 @@ class TaskData:
     ----------
     scans : DataFrame (n_scans rows)
         scan_id, dataset, participant_id, participant (unique over data sets), site, age, sex,
-        mean_fd, split, class_name and y (1 for the second, positive class).
+        mean_fd, split, class_name and y: the number of the class (1 for the second, positive one),
+        or the target of a regression, which also has stratum, its fifth.
     fc : ndarray (n_scans, n_edges), float32
         FC of the full series, upper triangle in row-major order.
     cohort : DataFrame
@@ -67,7 +68,7 @@ def assemble(config: Config, name: str) -> TaskData:
     """
     paths, task = Paths(config.results), config.tasks[name]
     cohort = _with_fates(config, name)
-    cohort = judge_labels(cohort, task, name)
+    cohort = (judge_numbers if task.kind == "regression" else judge_labels)(cohort, task, name)
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
     cohort = _drop(
         cohort,
@@ -86,9 +87,13 @@ def assemble(config: Config, name: str) -> TaskData:
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
-    positive = list(task.classes)[1]
-    scans["y"] = (scans["class_name"] == positive).astype(int)
     refuse_empty_class(cohort, task, name)
+    if task.kind == "regression":
+        scans["y"] = scans["label"].astype("float64")
+        scans["stratum"] = fifths(scans)
+    else:
+        numbers = {class_name: i for i, class_name in enumerate(task.classes)}
+        scans["y"] = scans["class_name"].map(numbers).astype(int)
     _say(cohort, task, name, paths)
     return TaskData(scans, fc[order.astype(int)], cohort, estimator)
 
@@ -113,14 +118,14 @@ def class_of(task: Task, name: str) -> dict[str, str]:
     Raises
     ------
     TaskError
-        If a value stands in both classes.
+        If a value stands in two classes.
     """
     found: dict[str, str] = {}
     for class_name, values in task.classes.items():
         for value in map(canonical, values):
             if found.setdefault(value, class_name) != class_name:
                 raise TaskError(
-                    f"tasks.{name}.classes: the value {value!r} stands in both classes "
+                    f"tasks.{name}.classes: the value {value!r} stands in two classes "
                     f"{list(task.classes)}; remove it from one"
                 )
     return found
@@ -144,13 +149,7 @@ def judge_labels(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     TaskError
         If no data set has the column, or the query cannot be evaluated.
     """
-    column = PHENO + task.label
-    if column not in cohort:
-        known = [c.removeprefix(PHENO) for c in map(str, cohort) if c.startswith(PHENO)]
-        raise TaskError(
-            f"tasks.{name}.label: no phenotype column {task.label!r} in the scans of "
-            f"{', '.join(task.datasets)}{near_miss(task.label, known)}"
-        )
+    column = _label_column(cohort, task, name)
     classes = class_of(task, name)
     caught = _query(cohort, task, name)
     cohort = cohort.assign(label=cohort[column])
@@ -163,8 +162,53 @@ def judge_labels(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     return _drop(cohort, caught, "finetune", f"excluded by the task's query: {task.exclude}")
 
 
+def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
+    """Give every scan the target of a regression, and drop scans without one.
+
+    Returns
+    -------
+    DataFrame
+        With `label` (as found) and `class_name` (missing) added.
+
+    Raises
+    ------
+    TaskError
+        If no data set has the column, or the query cannot be evaluated.
+    """
+    column = _label_column(cohort, task, name)
+    caught = _query(cohort, task, name)
+    cohort = cohort.assign(label=cohort[column], class_name=None)
+    missing = cohort["label"].isna()
+    cohort = _drop(cohort, missing, "finetune", f"no value in column {task.label!r}")
+    number = pd.to_numeric(cohort["label"], errors="coerce").astype("float64")
+    values = "label " + cohort["label"].astype(str) + " is not a number"
+    cohort = _drop(cohort, ~np.isfinite(number) & ~missing, "finetune", values)
+    if task.transform.startswith("log1p"):
+        values = "label " + cohort["label"].astype(str) + " has no log(1 + x)"
+        cohort = _drop(cohort, number <= -1, "finetune", values)
+    return _drop(cohort, caught, "finetune", f"excluded by the task's query: {task.exclude}")
+
+
+def fifths(scans: pd.DataFrame) -> pd.Series:
+    """The fifth of the target, 0 to 4, that each participant's first scan is in."""
+    first = scans.drop_duplicates("participant").set_index("participant")["y"]
+    ranks = first.rank(method="first") - 1
+    return scans["participant"].map((5 * ranks / len(first)).astype(int))
+
+
+def _label_column(cohort: pd.DataFrame, task: Task, name: str) -> str:
+    column = PHENO + task.label
+    if column not in cohort:
+        known = [c.removeprefix(PHENO) for c in map(str, cohort) if c.startswith(PHENO)]
+        raise TaskError(
+            f"tasks.{name}.label: no phenotype column {task.label!r} in the scans of "
+            f"{', '.join(task.datasets)}{near_miss(task.label, known)}"
+        )
+    return column
+
+
 def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
-    """Refuse a task in which a class has no scan.
+    """Refuse a task in which a class, or a regression, has no scan.
 
     Raises
     ------
@@ -172,6 +216,11 @@ def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
         Naming column, the values found and those expected.
     """
     used = cohort[cohort["used"]]
+    if task.kind == "regression" and len(used) == 0:
+        raise TaskError(
+            f"task {name}: no scan with a number in column {task.label!r} is usable; see the "
+            "exclusions: brainmass status"
+        )
     empty = [c for c in task.classes if not (used["class_name"] == c).any()]
     if not empty:
         return
@@ -275,6 +324,7 @@ def _read_fc(config: Config, task: Task, wanted: set[str]) -> tuple[np.ndarray, 
 def _say(cohort: pd.DataFrame, task: Task, name: str, paths: Paths) -> None:
     used = cohort[cohort["used"]]
     sizes = ", ".join(f"{c} {int((used['class_name'] == c).sum())}" for c in task.classes)
+    sizes = sizes or f"{task.label} {pd.to_numeric(used['label']).mean():.3g} on average"
     log.info("%s: %d of %d scans take part (%s)", name, len(used), len(cohort), sizes)
     dropped = cohort.loc[~cohort["used"], ["stage", "reason"]].value_counts().reset_index()
     for stage, reason, n in dropped.head(50).itertuples(index=False):

@@ -58,7 +58,7 @@ def make_folds(
     people = scans.drop_duplicates("participant")
     people = people[people["split"] == "test"].reset_index(drop=True)
     _refuse_too_few(people, n_splits, name)
-    strata = make_strata(people["y"], people["site"].fillna(UNKNOWN), n_splits)
+    strata = make_strata(stratum_of(people), people["site"].fillna(UNKNOWN), n_splits)
     folds = []
     for repeat in range(n_repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
@@ -70,6 +70,15 @@ def make_folds(
             tested = scans["participant"].isin(people["participant"].iloc[test]).to_numpy()
             folds.append(Fold(repeat, fold, np.flatnonzero(~tested), np.flatnonzero(tested)))
     return folds
+
+
+def stratum_of(people: pd.DataFrame) -> pd.Series:
+    """What folds are stratified by beside the site: the class, for a regression a fifth.
+
+    Fifths of the target are those of `TaskData.scans`, column stratum; they look at test labels
+    only to spread them evenly, as stratifying by class does.
+    """
+    return people["stratum"] if "stratum" in people else people["y"]
 
 
 def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
@@ -140,23 +149,32 @@ def permute_labels(scans: pd.DataFrame, seed: int) -> pd.Series:
 
     Returns
     -------
-    Series of int
+    Series
         The new y on the index of `scans`; the numbers of participants per class stay.
     """
     people = scans.drop_duplicates("participant").set_index("participant")["y"]
     shuffled = np.random.default_rng(seed).permutation(people.to_numpy())
-    return scans["participant"].map(pd.Series(shuffled, index=people.index)).astype(int)
+    new = scans["participant"].map(pd.Series(shuffled, index=people.index))
+    return new.astype(people.dtype)
 
 
 def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str) -> None:
-    counts = {c: int((people["y"] == c).sum()) for c in (0, 1)}
-    if min(counts.values()) >= n_splits:
+    if pd.api.types.is_integer_dtype(people["y"]):
+        counts = people["y"].value_counts().sort_index()
+        counts = counts.reindex(range(max(2, len(counts))), fill_value=0)
+    else:
+        counts = pd.Series([len(people)])
+    possible = int(counts.min())
+    if possible >= n_splits:
         return
-    possible = min(counts.values())
+    words = ("first", "second", "third", "fourth", "fifth", "sixth")
+    found = " and ".join(
+        f"{n} of the {words[i] if i < len(words) else i + 1} class" for i, n in enumerate(counts)
+    )
+    found = found if len(counts) > 1 else str(possible)
     lower = f"set tasks.{name}.protocol.n_splits to {possible}, " if possible >= 2 else ""
     raise TaskError(
-        f"task {name}: {counts[0]} participants of the first and {counts[1]} of the second class "
-        f"are kept for evaluation, expected at least {n_splits} of each (protocol.n_splits); "
-        f"{lower}raise evaluation_fraction of the data sets, set stratify_by to the label column, "
-        "or add participants"
+        f"task {name}: kept for evaluation are {found}, expected at least {n_splits} of each "
+        f"(protocol.n_splits); {lower}raise evaluation_fraction of the data sets, set stratify_by "
+        "to the label column, or add participants"
     )

@@ -1,112 +1,237 @@
-"""What is compared: the same classifier on chance, confounds, FC and embeddings, same folds.
+"""What is compared, and how a method is fitted: the same folds for all.
 
-Every transformation is fitted on the training scans of a fold. `y_score` grows with the evidence
-for the positive class: the SVM's signed distance from its boundary, for chance the drawn class.
-`y_pred` is the class on the positive side of that boundary; no threshold is moved afterwards.
+The seam
+--------
+A `Method` is an entry of `METHODS`: which features it sees (a key of `features.MAKERS`, made once
+for all scans: ndarray (n_scans, n_features) or DataFrame), how its unfitted estimator is made
+(``make(setting)``, any scikit-learn estimator), for which kinds of task it is fit, whether the task's
+confound handling applies to it, and what is fitted to the features before that (`before`, such as
+the tangent space). `predict_folds` makes a new estimator in every fold and fits it to the training
+scans alone. An estimator whose ``fit`` takes ``groups`` is given the participant of each training
+scan: searches over hyper-parameters and early stopping split by participant within the fold.
+
+To add one: a name in `config.tasks.MethodName`, and a `Method` here (or `register` from another
+module, imported by `finetune.stage`); new features are a function in `features.MAKERS`.
+
+``y_score`` grows with the evidence for the second of two classes: the decision function, else its
+probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.compose import make_column_transformer
-from sklearn.dummy import DummyClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.metrics.pairwise import linear_kernel
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from sklearn.svm import SVC
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from brainmass_core.finetune.dataset import UNKNOWN
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune import estimators
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.estimators import BOTH, CLASSES, Setting
 from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.tangent import TangentSpace
 
-CONFOUNDS_TEXT = ["site", "sex"]
-CONFOUNDS_NUMBER = ["age", "mean_fd"]
-CLIP_SD = 5.0
+__all__ = ["METHODS", "Method", "Setting", "confounds_of", "predict_folds", "register"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to predict.
+
+    Attributes
+    ----------
+    features : str
+        Key of `features.MAKERS`.
+    make : callable
+        `Setting` to an unfitted estimator.
+    kinds : tuple of str
+        Kinds of task: ``classification``, ``regression``.
+    adjusted : bool
+        Whether ``confounds: regress`` and ``combat`` change its features. ``match`` holds for all.
+    before : callable, optional
+        Makes a transformer that is fitted to the training features first.
+    baseline : bool
+        Whether it is one of those that a pre-trained model is compared with.
+    """
+
+    name: str
+    features: str
+    make: Callable[[Setting], BaseEstimator]
+    kinds: tuple[str, ...] = BOTH
+    adjusted: bool = True
+    before: Callable[[], BaseEstimator] | None = None
+    baseline: bool = True
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> None:
+    """Make a method known.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if method.name in METHODS:
+        raise ValueError(f"there is a method {method.name!r} already")
+    METHODS[method.name] = method
+
+
+register(Method("chance", "nothing", estimators.chance, adjusted=False))
+register(Method("confounds_svm", "confounds", estimators.confounds_svm, adjusted=False))
+register(Method("confounds_ridge", "confounds", estimators.confounds_ridge, adjusted=False))
+register(Method("fc_svm", "fc", estimators.linear_svm))
+register(Method("fc_logistic", "fc", estimators.logistic, CLASSES))
+register(Method("fc_ridge", "fc", estimators.ridge))
+register(Method("fc_knn", "fc", estimators.knn))
+register(Method("tangent_svm", "fc", estimators.linear_svm, before=TangentSpace))
+register(Method("tangent_logistic", "fc", estimators.logistic, CLASSES, before=TangentSpace))
+register(Method("tangent_ridge", "fc", estimators.ridge, before=TangentSpace))
+for _features, _baseline in (("untrained", True), ("brainmass", False)):
+    register(Method(f"{_features}_svm", _features, estimators.radial_svm, baseline=_baseline))
+    register(
+        Method(f"{_features}_logistic", _features, estimators.logistic, CLASSES, baseline=_baseline)
+    )
+    register(Method(f"{_features}_ridge", _features, estimators.ridge, baseline=_baseline))
+    register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
+
+
+@dataclass(frozen=True)
+class Design:
+    """What every method of a task is given beside its features.
+
+    Attributes
+    ----------
+    y : ndarray (n_scans,)
+        Class number, or the target in its own unit.
+    groups : ndarray (n_scans,)
+        Participant of each scan.
+    confounds : DataFrame (n_scans rows)
+        site, sex, age, mean_fd.
+    """
+
+    y: np.ndarray
+    groups: np.ndarray | None = None
+    confounds: pd.DataFrame | None = None
+    kind: str = "classification"
+    handling: str = "none"
+    columns: list[str] = field(default_factory=lambda: ["site", "sex", "age", "mean_fd"])
+    transform: str = "none"
+    inner_splits: int = 3
+
+    @classmethod
+    def of(cls, task: Task, scans: pd.DataFrame, inner_splits: int = 3) -> Design:
+        """The design of a task's scans (`TaskData.scans`)."""
+        return cls(
+            y=scans["y"].to_numpy(),
+            groups=scans["participant"].to_numpy(),
+            confounds=confounds_of(scans),
+            kind=task.kind,
+            handling=task.confounds,
+            columns=list(task.confound_columns),
+            transform=task.transform,
+            inner_splits=inner_splits,
+        )
 
 
 def predict_folds(
-    method: str, features: Any, y: np.ndarray, folds: list[Fold], seed: int
+    method: str, features: Any, design: Design | np.ndarray, folds: list[Fold], seed: int
 ) -> pd.DataFrame:
     """Fit on the training scans of each fold and score its test scans.
 
     Parameters
     ----------
     features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
-    y : ndarray (n_scans,)
-        0 or 1.
+    design : Design, or ndarray (n_scans,) of class numbers
 
     Returns
     -------
     DataFrame
-        repeat, fold, row (position of the scan), y_score, y_pred, n_train.
+        repeat, fold, row (position of the scan), y_score, y_pred, probability (a list, one number
+        per class, or None), n_train (scans).
     """
-    parts = []
+    design = design if isinstance(design, Design) else Design(design)
     with threadpool_limits(limits=1):  # sums in another order would change the last digits
-        for f in folds:
-            model = make_classifier(method, seed + 1000 * f.repeat + f.fold)
-            model.fit(_take(features, f.train), y[f.train])
-            tested = _take(features, f.test)
-            columns = {
-                "repeat": f.repeat,
-                "fold": f.fold,
-                "row": f.test,
-                "y_score": _score(model, tested),
-                "y_pred": model.predict(tested).astype(int),
-                "n_train": len(f.train),
-            }
-            parts.append(pd.DataFrame(columns))
+        parts = [_predict(METHODS[method], features, design, f, seed) for f in folds]
     return pd.concat(parts, ignore_index=True)
 
 
-def make_classifier(method: str, seed: int) -> Any:
-    """The unfitted pipeline of a method.
-
-    All SVMs have C = 1, as in the paper. Embeddings and confounds use its radial kernel with
-    ``gamma="scale"``. FC, with many more edges than scans, uses the linear kernel: what the field
-    takes as the strong baseline (Dadi et al. 2019, doi:10.1016/j.neuroimage.2019.02.062), and not
-    tuned here on anything.
-
-    Unlike in the paper, standardised embeddings are clipped at 5 SD. A readout unit that stays on
-    the flat side of its leaky ReLU in every training scan varies by a hundredth; the first test
-    scan on the other side lies 90 SD away, its radial kernel is 0 with every training scan, and
-    its score is the bare intercept.
-    """
-    if method == "chance":
-        return DummyClassifier(strategy="stratified", random_state=seed)
-    if method == "confounds_svm":
-        return make_pipeline(_confounds(), SVC(C=1.0))
-    if method == "fc_svm":
-        # a callable kernel is one matrix product, ten times faster than libsvm's own loop
-        return make_pipeline(StandardScaler(), SVC(C=1.0, kernel=linear_kernel))
-    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP_SD, "a_max": CLIP_SD})
-    return make_pipeline(StandardScaler(), clip, SVC(C=1.0))
+def _predict(method: Method, features: Any, design: Design, f: Fold, seed: int) -> pd.DataFrame:
+    state = seed + 1000 * f.repeat + f.fold
+    train = f.train
+    if design.handling == "match" and design.confounds is not None:
+        train = match(train, design.y, design.groups, design.confounds, state)
+    shown, tested = _take(features, train), _take(features, f.test)
+    if method.before:
+        before = method.before().fit(shown)
+        shown, tested = before.transform(shown), before.transform(tested)
+    if method.adjusted and design.confounds is not None:
+        at_training, at_test = (design.confounds.iloc[rows] for rows in (train, f.test))
+        adjust = adjuster(design.handling, design.columns).fit(shown, at_training)
+        shown, tested = adjust.transform(shown, at_training), adjust.transform(tested, at_test)
+    n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
+    setting = Setting(design.kind, n_classes, state, design.inner_splits)
+    groups = None if design.groups is None else design.groups[train]
+    model = fit(_with_target(method.make(setting), design), shown, design.y[train], groups)
+    found = score(model, tested, design.kind)
+    shared = {"repeat": f.repeat, "fold": f.fold, "row": f.test, "n_train": len(train)}
+    return pd.DataFrame(shared | found)
 
 
-def _confounds() -> BaseEstimator:
-    """Site and sex one-hot, age and motion with the training median where missing."""
-    number = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
+    """Fit, with the participants where the estimator can use them."""
+    if "groups" in inspect.signature(model.fit).parameters or hasattr(model, "param_grid"):
+        return model.fit(features, y, groups=np.arange(len(y)) if groups is None else groups)
+    return model.fit(features, y)
+
+
+def score(model: Any, features: Any, kind: str) -> dict[str, Any]:
+    """Scores, decisions and probabilities of tested scans."""
+    predicted = np.asarray(model.predict(features), dtype=float)
+    if kind == "regression":
+        return {"y_score": predicted, "y_pred": predicted, "probability": None}
+    has_probability = hasattr(model, "predict_proba")
+    probability = model.predict_proba(features) if has_probability else None
+    values = (
+        model.decision_function(features) if hasattr(model, "decision_function") else probability
     )
-    text = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    return make_column_transformer((text, CONFOUNDS_TEXT), (number, CONFOUNDS_NUMBER))
+    assert values is not None
+    if len(model.classes_) == 2:
+        evidence = values if values.ndim == 1 else values[:, 1]
+        per_class = np.stack([-evidence, evidence], axis=1)
+    else:
+        evidence, per_class = np.full(len(predicted), np.nan), values
+    return {
+        "y_score": evidence,
+        "y_pred": predicted,
+        "class_scores": list(np.asarray(per_class, dtype=float)),
+        "probability": list(probability) if probability is not None else None,
+    }
 
 
-def _score(model: Any, features: Any) -> np.ndarray:
-    if hasattr(model, "decision_function"):
-        return model.decision_function(features)
-    return model.predict_proba(features)[:, 1]
+def _with_target(model: Any, design: Design) -> Any:
+    """A regression on the transformed target; constants are those of the training scans."""
+    log1p = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
+    transformers: dict[str, Any] = {
+        "zscore": StandardScaler(),
+        "minmax": MinMaxScaler(),
+        "max": MaxAbsScaler(),
+        "log1p": log1p,
+        "log1p_max": make_pipeline(log1p, MaxAbsScaler()),
+    }
+    if design.transform == "none":
+        return model
+    return estimators.TransformedTarget(model, transformers[design.transform])
 
 
 def _take(features: Any, rows: np.ndarray) -> Any:
     return features.iloc[rows] if isinstance(features, pd.DataFrame) else features[rows]
-
-
-def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
-    """Site, sex, age (years), mean framewise displacement (mm); a missing text is `UNKNOWN`."""
-    text = scans[CONFOUNDS_TEXT].astype(object).fillna(UNKNOWN).astype(str)
-    return pd.concat([text, scans[CONFOUNDS_NUMBER].astype("float64")], axis=1)

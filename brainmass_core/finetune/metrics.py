@@ -9,18 +9,24 @@ An interval spans the 2.5 % to 97.5 % quantiles over bootstrap draws. A draw tak
 with replacement, within each class (case numbers are a choice of the study), with all their scans
 and repeats. It reflects which participants were tested, not which were trained on. Where every
 prediction is right (or wrong), resampling shows no spread, and Wilson's bound for n of n is given.
+
+Of more than two classes, AUC, sensitivity, specificity and F1 are means over the classes of each
+against the rest; balanced accuracy is the mean sensitivity. The Brier score is the mean squared
+distance of the probabilities from the truth, over both classes halved, and is missing for methods
+without probabilities (support vector machines: their distances are not turned into probabilities).
+A regression is scored by `regression.weighted_scores`. A scan may be untested in some repeat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-METRICS = ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "f1")
+METRICS = ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "f1", "brier")
 LEVELS = (0.025, 0.975)
 GRID = np.linspace(0, 1, 101)
 ROC_DRAWS = 1000
@@ -34,10 +40,12 @@ class Predictions:
     Attributes
     ----------
     y : ndarray (n_scans,)
-        0 or 1.
+        Number of the class.
     who : ndarray (n_scans,) of int
         Participant of each scan, 0 to n_participants - 1.
     score, pred, fold : ndarray (n_repeats, n_scans)
+        fold is -1 where a scan is not tested.
+    class_scores, probability : ndarray (n_repeats, n_scans, n_classes), optional
     """
 
     y: np.ndarray
@@ -45,30 +53,70 @@ class Predictions:
     score: np.ndarray
     pred: np.ndarray
     fold: np.ndarray
+    class_scores: np.ndarray | None = None
+    probability: np.ndarray | None = None
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame) -> Predictions:
-        """From rows of `tables.PREDICTIONS` of one method; every scan once per repeat.
+    def from_table(cls, table: pd.DataFrame, complete: bool = True) -> Predictions:
+        """From rows of `tables.PREDICTIONS` of one method.
+
+        Parameters
+        ----------
+        complete : bool
+            Whether every scan must be tested in every repeat.
 
         Raises
         ------
         ValueError
-            If a repeat lacks a scan.
+            If a repeat lacks a scan although it must not.
         """
         pivots = [
             table.pivot(index="repeat", columns="scan_id", values=c).sort_index(axis=1)
             for c in ("y_score", "y_pred", "fold")
         ]
-        if any(p.isna().to_numpy().any() for p in pivots):
+        if complete and pivots[-1].isna().to_numpy().any():
             raise ValueError("a repeat lacks predictions of some scans")
         scans = table.drop_duplicates("scan_id").sort_values("scan_id")
         who = pd.factorize(scans["dataset"] + "/" + scans["participant_id"])[0]
-        return cls(scans["y_true"].to_numpy(), who, *(p.to_numpy() for p in pivots))
+        score, pred, fold = (p.to_numpy() for p in pivots)
+        tested = ~np.isnan(fold)
+        fold = np.where(tested, fold, -1).astype(int)
+        score, pred = np.where(tested, score, 0.0), np.where(tested, pred, 0.0)
+        lists = [_stack(table, c, tested) for c in ("class_scores", "probability")]
+        return cls(scans["y_true"].to_numpy(), who, score, pred, fold, *lists)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return 2 if self.class_scores is None else self.class_scores.shape[2]
+
+    def against_rest(self, k: int) -> Predictions:
+        """One class against the others, as two classes."""
+        assert self.class_scores is not None
+        return replace(
+            self,
+            y=(self.y == k).astype(int),
+            pred=(self.pred == k).astype(int),
+            score=self.class_scores[:, :, k],
+            class_scores=None,
+            probability=None,
+        )
 
     @property
     def label_of(self) -> np.ndarray:
         """(n_participants,) label of the first scan, the stratum of the bootstrap."""
         return self.y[np.unique(self.who, return_index=True)[1]]
+
+
+def _stack(table: pd.DataFrame, column: str, tested: np.ndarray) -> np.ndarray | None:
+    """(n_repeats, n_scans, n_classes) of a column of lists, None where the method has none."""
+    if column not in table or table[column].isna().any():
+        return None
+    ordered = table.sort_values(["repeat", "scan_id"])[column]
+    values = np.stack([np.asarray(v, dtype=float) for v in ordered])
+    full = np.zeros((*tested.shape, values.shape[1]))
+    full[tested] = values
+    return full
 
 
 def draw_weights(label: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
@@ -100,13 +148,29 @@ def weighted_scores(p: Predictions, weights: np.ndarray) -> dict[str, np.ndarray
         Means over the repeats.
     """
     w = weights.astype(np.float64)[:, p.who]  # (n_draws, n_scans)
-    positive, hit = w * p.y, p.pred.T.astype(float)  # (n_draws, n_scans), (n_scans, n_repeats)
+    if p.n_classes == 2:
+        scores = _two_classes(p, w)
+    else:
+        parts = [_two_classes(p.against_rest(k), w) for k in range(p.n_classes)]
+        scores = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+        tested = (p.fold >= 0).T.astype(float)
+        right = ((p.pred == p.y) & (p.fold >= 0)).T.astype(float)
+        scores["accuracy"] = _ratio(w @ right, w @ tested)
+        scores["balanced_accuracy"] = scores["sensitivity"]
+    scores["brier"] = _brier(p, w)
+    return {name: values.mean(axis=1) for name, values in scores.items()}
+
+
+def _two_classes(p: Predictions, w: np.ndarray) -> dict[str, np.ndarray]:
+    """(n_draws, n_repeats) of every metric but the Brier score."""
+    tested = (p.fold >= 0).T.astype(float)  # (n_scans, n_repeats)
+    positive, hit = w * p.y, p.pred.T.astype(float) * tested
     tp = positive @ hit  # (n_draws, n_repeats)
-    fn = positive.sum(1, keepdims=True) - tp
+    fn = positive @ tested - tp
     fp = (w - positive) @ hit
-    tn = (w - positive).sum(1, keepdims=True) - fp
+    tn = (w - positive) @ tested - fp
     sensitivity, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
-    scores = {
+    return {
         "accuracy": _ratio(tp + tn, tp + tn + fp + fn),
         "auc": np.stack([_auc(p, r, w) for r in range(len(p.score))], axis=1),
         "sensitivity": sensitivity,
@@ -114,7 +178,17 @@ def weighted_scores(p: Predictions, weights: np.ndarray) -> dict[str, np.ndarray
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
     }
-    return {name: values.mean(axis=1) for name, values in scores.items()}
+
+
+def _brier(p: Predictions, w: np.ndarray) -> np.ndarray:
+    """(n_draws, n_repeats); NaN without probabilities."""
+    if p.probability is None:
+        return np.full((len(w), len(p.fold)), np.nan)
+    tested = (p.fold >= 0).T.astype(float)
+    truth = p.y[:, None] == np.arange(p.probability.shape[2])
+    squared = ((p.probability - truth) ** 2).sum(2).T * tested
+    halved = squared / 2 if p.probability.shape[2] == 2 else squared
+    return _ratio(w @ halved, w @ tested)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -137,7 +211,7 @@ def _fold_masses(
     p: Predictions, repeat: int, w: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Per fold, the weight of positives and of negatives at each distinct score, ascending."""
-    for fold in np.unique(p.fold[repeat]):
+    for fold in np.unique(p.fold[repeat][p.fold[repeat] >= 0]):
         rows = np.flatnonzero(p.fold[repeat] == fold)
         rows = rows[np.argsort(p.score[repeat, rows], kind="stable")]
         starts = np.flatnonzero(np.diff(p.score[repeat, rows], prepend=np.nan) != 0)
@@ -164,9 +238,9 @@ def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
     for metric in METRICS:
         value = float(point[metric][0])
         low, high = (float(q) for q in np.quantile(draws[metric], LEVELS))
-        if value == 1:
+        if value == 1 and metric != "brier":
             low = min(low, wilson_lower(sizes.get(metric, min(sizes.values()))))
-        if value == 0:
+        if value == 0 and metric != "brier":
             high = max(high, 1 - wilson_lower(sizes.get(metric, min(sizes.values()))))
         row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
     return row
@@ -191,6 +265,11 @@ def wilson_lower(n: int) -> float:
 
 def _sizes(p: Predictions) -> dict[str, int]:
     """Participants that a proportion is over; other metrics take the smallest."""
+    if p.n_classes > 2:
+        return {
+            "accuracy": len(p.label_of),
+            "all": int(np.unique(p.label_of, return_counts=True)[1].min()),
+        }
     positive = int(p.label_of.sum())
     negative = len(p.label_of) - positive
     return {"accuracy": positive + negative, "sensitivity": positive, "specificity": negative}

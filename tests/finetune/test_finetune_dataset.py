@@ -86,7 +86,7 @@ def test_label_with_one_class_names_column_found_and_expected(tmp_path):
 
 def test_classes_that_share_a_value_in_another_spelling_are_refused(tmp_path):
     study = write_study(tmp_path, classes={"control": ["1"], "patient": ["1.0"]})
-    with pytest.raises(TaskError, match="both classes"):
+    with pytest.raises(TaskError, match="two classes"):
         assemble(study.config, "demo_task")
 
 

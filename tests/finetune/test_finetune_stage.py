@@ -73,7 +73,7 @@ def test_the_same_run_writes_the_same_bytes(tmp_path):
         run(study.config, "demo_task")
         folder = study.paths.finetune("demo_task")
         written.append({f.name: f.read_bytes() for f in sorted(folder.glob("*"))})
-    assert len(written[0]) == 4
+    assert len(written[0]) == 5
     assert written[0] == written[1]
 
 
