@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
 
@@ -101,6 +101,7 @@ class Task(Strict):
     label: str = Field(description="Phenotype column of the diagnosis, or of the number.")
     classes: dict[str, list[str]] = Field(
         default_factory=dict,
+        validate_default=True,
         description="Class name to values of the label column; of two classes the second is the "
         "positive.",
     )
@@ -141,12 +142,17 @@ class Task(Strict):
             for k, v in classes.items()
         }
 
+    @field_validator("classes")
+    @classmethod
+    def _enough(cls, classes: dict, info: ValidationInfo) -> dict:
+        if info.data.get("kind") == "classification" and len(classes) < 2:
+            raise ValueError(
+                f"{len(classes)} classes, expected two or more (or set kind: regression)"
+            )
+        return classes
+
     @model_validator(mode="after")
     def _fits_kind(self) -> Task:
-        if self.kind == "classification" and len(self.classes) < 2:
-            raise ValueError(
-                f"found {len(self.classes)} classes, expected two or more (or kind: regression)"
-            )
         if self.kind == "classification" and self.transform != "none":
             raise ValueError(f"transform {self.transform} is for kind: regression")
         if self.kind == "regression" and self.classes:

@@ -182,7 +182,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     cohort = _drop(cohort, missing, "finetune", f"no value in column {task.label!r}")
     number = pd.to_numeric(cohort["label"], errors="coerce").astype("float64")
     values = "label " + cohort["label"].astype(str) + " is not a number"
-    cohort = _drop(cohort, ~np.isfinite(number) & ~missing, "finetune", values)
+    cohort = _drop(cohort, ~number.map(math.isfinite) & ~missing, "finetune", values)
     if task.transform.startswith("log1p"):
         values = "label " + cohort["label"].astype(str) + " has no log(1 + x)"
         cohort = _drop(cohort, number <= -1, "finetune", values)

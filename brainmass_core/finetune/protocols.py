@@ -55,7 +55,8 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
     home = scans["participant"].map(first["place"])
     tested_ones = first[first["split"] == "test"]
     is_class = _classes(scans)
-    folds, left_out = [], []
+    folds: list[Fold] = []
+    left_out = []
     for site in sorted(place.dropna().unique()):
         people = tested_ones[tested_ones["place"] == site]
         sizes = [(people["y"] == c).sum() for c in is_class] if is_class else [len(people)]
@@ -113,7 +114,7 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
     """Trained on some data sets, tested on each of the others: one fold per tested data set."""
     source = scans["dataset"].isin(train_datasets)
     _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
-    folds = []
+    folds: list[Fold] = []
     for dataset in sorted(scans.loc[~source, "dataset"].unique()):
         test = np.flatnonzero((scans["dataset"] == dataset) & (scans["split"] == "test"))
         _refuse_one_class(scans, test, name, f"the evaluation participants of {dataset}")

@@ -69,7 +69,7 @@ def methods_of(config: Config, task: str) -> list[str]:
         If none can.
     """
     kind = config.tasks[task].kind
-    names = [m for m in config.finetune.methods if kind in KNOWN[m].kinds]
+    names: list[str] = [m for m in config.finetune.methods if kind in KNOWN[m].kinds]
     if not names:
         raise TaskError(
             f"task {task}: none of finetune.methods {list(config.finetune.methods)} can do a "

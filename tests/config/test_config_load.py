@@ -187,7 +187,8 @@ def test_a_preset_cannot_name_a_file_outside_the_package() -> None:
     assert "there is no preset '../config/x'" in message(minimal(presets=["../config/x"]))
 
 
-@pytest.mark.parametrize("name", list_presets())
+# a task's preset lacks the path of the data: tests/finetune/test_finetune_catalogue.py
+@pytest.mark.parametrize("name", [n for n in list_presets() if not n.startswith("tasks/")])
 def test_every_shipped_preset_is_valid(name: str) -> None:
     parse_config(minimal(presets=[name]))
 
