@@ -183,7 +183,7 @@ def match(
     classes, rng = np.unique(people["y"]), np.random.default_rng(seed)
     kept: list[Any] = []
     for _, cell in people.groupby(["site", "sex"], sort=True):
-        members = [cell.loc[cell["y"] == c, "who"].to_numpy() for c in classes]
+        members = [cell.loc[cell["y"] == c, "who"].to_numpy(copy=True) for c in classes]
         size = min(map(len, members))
         for names in members:
             kept += list(rng.permutation(names)[:size])

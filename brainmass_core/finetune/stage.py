@@ -127,6 +127,7 @@ def _publish(
 
 
 def _write(folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str) -> None:
-    frame = frame.reindex(columns=schema.names)
+    absent = {c: pd.Series(None, frame.index, dtype=object) for c in schema.names if c not in frame}
+    frame = frame.assign(**absent)[schema.names]
     table = pa.Table.from_pandas(frame, schema, preserve_index=False)
     write_table(folder / f"{name}.parquet", table, name, made_by)

@@ -1,0 +1,165 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainmass_core.finetune.confounds import ComBat, Regress, match
+from brainmass_core.finetune.dataset import TaskError
+from brainmass_core.finetune.tangent import TangentSpace
+
+
+def people(n, seed=0, sites="abc"):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "site": np.array(list(sites))[np.arange(n) % len(sites)],
+            "sex": np.where(rng.random(n) < 0.5, "F", "M"),
+            "age": rng.uniform(10, 60, n),
+            "mean_fd": rng.exponential(0.2, n),
+        }
+    )
+
+
+def scanners(n, n_features=200, seed=0, n_sites=3):
+    """Features with a shift and a scale per site and feature, and what lies below."""
+    rng = np.random.default_rng(seed)
+    table = people(n, seed, "abcdefgh"[:n_sites])
+    clean = rng.standard_normal((n, n_features)) + rng.standard_normal(n_features)
+    site = table["site"].map(dict(zip("abcdefgh", range(8), strict=True))).to_numpy()
+    shift = 1.5 * rng.standard_normal((8, n_features)) + np.arange(8)[:, None]
+    scale = rng.uniform(0.5, 2, (8, n_features))
+    return clean * scale[site] + shift[site], clean, table
+
+
+def test_regression_leaves_no_linear_trace_in_the_training_scans():
+    rng = np.random.default_rng(1)
+    table = people(200)
+    X = (
+        rng.standard_normal((200, 5))
+        + table[["age"]].to_numpy()
+        + (table[["site"]] == "a").to_numpy()
+    )
+    out = Regress(["site", "sex", "age", "mean_fd"]).fit(X, table).transform(X, table)
+    for column in ("age", "mean_fd"):
+        assert np.abs(np.corrcoef(out.T, table[column])[-1, :-1]).max() < 1e-10
+    for column in ("site", "sex"):
+        means = pd.DataFrame(out).groupby(table[column].to_numpy()).mean()
+        assert np.ptp(means.to_numpy(), axis=0).max() < 1e-10
+    assert out.mean(0) == pytest.approx(X.mean(0)), "the features' own means stay"
+
+
+def test_regression_equals_a_fit_by_least_squares_on_the_training_scans():
+    rng = np.random.default_rng(2)
+    table, X = people(80), rng.standard_normal((80, 3))
+    train, test = np.arange(50), np.arange(50, 80)
+    out = Regress(["age", "mean_fd"]).fit(X[train], table.iloc[train])
+    found = out.transform(X[test], table.iloc[test])
+    numbers = table[["age", "mean_fd"]].to_numpy()
+    centred = numbers - numbers[train].mean(0)
+    design = np.column_stack([np.ones(50), centred[train]])
+    beta = np.linalg.lstsq(design, X[train], rcond=None)[0]
+    assert found == pytest.approx(X[test] - centred[test] @ beta[1:])
+
+
+def test_combat_takes_the_scanner_out_of_scans_it_has_not_seen():
+    X, clean, table = scanners(600)
+    train, test = np.arange(300), np.arange(300, 600)
+    combat = ComBat().fit(X[train], table.iloc[train])
+    out = combat.transform(X[test], table.iloc[test])
+    site = table["site"].iloc[test].to_numpy()
+    means = np.stack([out[site == s].mean(0) for s in "abc"])
+    spreads = np.stack([out[site == s].std(0) for s in "abc"])
+    before = np.stack([X[test][site == s].mean(0) for s in "abc"])
+    assert np.ptp(means, axis=0).mean() < 0.15 * np.ptp(before, axis=0).mean()
+    assert np.abs(spreads / spreads.mean(0) - 1).mean() < 0.1
+    follow = [np.corrcoef(out[:, j], clean[test, j])[0, 1] for j in range(200)]
+    assert min(follow) > 0.9, "what lies below the scanner stays"
+
+
+def test_combat_with_many_scans_is_standardising_each_site():
+    # shrinkage fades as n grows: the posterior is the site's own mean and variance
+    X, _, table = scanners(30_000, n_features=20)
+    out = ComBat().fit(X, table).transform(X, table)
+    site = table["site"].to_numpy()
+    grand = X.mean(0)
+    pooled = np.sqrt(sum(((X[site == s] - X[site == s].mean(0)) ** 2).sum(0) for s in "abc") / 3e4)
+    for s in "abc":
+        own = X[site == s]
+        expected = (own - own.mean(0)) / own.std(0, ddof=1) * pooled + grand
+        assert out[site == s] == pytest.approx(expected, abs=0.02)
+
+
+def test_combat_shrinks_the_shift_of_a_small_site_towards_the_sites_other_features():
+    rng = np.random.default_rng(3)
+    table = people(43, sites="a")
+    table.loc[40:, "site"] = "b"
+    X = rng.standard_normal((43, 500))
+    X[40:] += 1.0  # one shift for all features, known from 500 of them
+    shift, _ = ComBat().fit(X, table).effects_["b"]
+    own = X[40:].mean(0) - X.mean(0)
+    assert shift.std() < 0.7 * own.std()
+
+
+def test_an_unseen_site_and_one_of_two_scans_are_left_as_they_are():
+    X, _, table = scanners(60)
+    table.loc[:1, "site"] = "rare"
+    new = table.assign(site=["rare"] * 20 + ["never"] * 20 + ["unknown"] * 20)
+    combat = ComBat().fit(X, table)
+    assert (combat.transform(X, new) == X).all()
+    assert combat.unseen(new) == 60
+    assert combat.unseen(table) == 2
+    one = ComBat().fit(X, table.assign(site="a"))
+    assert (one.transform(X, table.assign(site="a")) == X).all()
+
+
+def test_matched_classes_are_equally_large_at_each_site_and_sex():
+    table, rng = people(400), np.random.default_rng(4)
+    y = (rng.random(400) < np.where(table["site"] == "a", 0.8, 0.3)).astype(int)
+    groups = np.arange(400) // 2
+    y, table = y[groups * 2], table.iloc[groups * 2].reset_index(drop=True)
+    train = np.arange(300)
+    kept = match(train, y, groups, table, seed=1)
+    assert set(kept) <= set(train)
+    cells = table.iloc[kept].assign(y=y[kept]).groupby(["site", "sex"])["y"].mean()
+    assert (cells == 0.5).all()
+    assert len(kept) == 2 * len(set(groups[kept])), "both scans of who is kept"
+    assert len(kept) > 100
+
+
+def test_matching_without_a_common_cell_is_refused():
+    table = people(20).assign(sex="F", site=["a"] * 10 + ["b"] * 10)
+    with pytest.raises(TaskError, match="leaves nobody"):
+        match(np.arange(20), np.repeat([0, 1], 10), None, table, seed=0)
+
+
+def test_the_geometric_mean_is_the_origin_of_the_tangent_space():
+    rng = np.random.default_rng(6)
+    series = rng.standard_normal((30, 20, 8)) + rng.standard_normal((30, 20, 1))
+    fc = np.stack([np.corrcoef(s.T)[np.triu_indices(8, 1)] for s in series])
+    space = TangentSpace().fit(fc)
+    assert np.abs(space.transform(fc).mean(0)).max() < 1e-5
+    assert space.transform(fc).shape == (30, 36)
+
+
+def test_the_tangent_of_one_scan_at_another_is_the_matrix_logarithm():
+    from scipy.linalg import fractional_matrix_power, logm
+
+    rng = np.random.default_rng(7)
+    matrices = [np.corrcoef(rng.standard_normal((5, 12))) for _ in range(2)]
+    upper = np.triu_indices(5, 1)
+    space = TangentSpace().fit(np.stack([matrices[0][upper]] * 3))
+    found = space.transform(matrices[1][upper][None])[0]
+    g, r = (0.9 * m + 0.1 * np.eye(5) for m in matrices)
+    white = fractional_matrix_power(g, -0.5)
+    expected = logm(white @ r @ white)
+    assert found[0] == pytest.approx(expected[0, 0] / np.sqrt(2), abs=1e-5)
+    full = np.zeros((5, 5))
+    full[np.tril_indices(5)] = found
+    assert full[np.tril_indices(5, -1)] == pytest.approx(expected[np.tril_indices(5, -1)], abs=1e-5)
+
+
+def test_series_shorter_than_parcels_still_have_a_tangent():
+    rng = np.random.default_rng(8)
+    fc = np.stack(
+        [np.corrcoef(rng.standard_normal((8, 5)))[np.triu_indices(8, 1)] for _ in range(6)]
+    )
+    assert np.isfinite(TangentSpace().fit(fc).transform(fc)).all()

@@ -1,0 +1,153 @@
+"""A planted leak changes the scores of a tested scan; the pipeline's own fits do not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from brainmass_core.finetune import methods
+from brainmass_core.finetune.confounds import ComBat
+from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.methods import METHODS, Design, Method, predict_folds
+
+N, N_ROIS = 60, 8
+FOLD = Fold(0, 0, np.arange(40), np.arange(40, N))
+FC_METHODS = sorted(m for m, v in METHODS.items() if v.features in ("fc", "brainmass"))
+
+
+def scans(seed=0, kind="classification"):
+    """FC of 60 scans of 30 participants at three sites, and their design but for its handling."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(N) // 2 % 2
+    series = rng.standard_normal((N, 60, N_ROIS)) + 0.8 * rng.standard_normal((N, 60, 1))
+    fc = np.stack([np.corrcoef(s.T)[np.triu_indices(N_ROIS, 1)] for s in series])
+    confounds = pd.DataFrame(
+        {
+            "site": np.array(["a", "b", "c"])[rng.integers(0, 3, N)],
+            "sex": np.where(rng.random(N) < 0.5, "F", "M"),
+            "age": rng.uniform(10, 60, N),
+            "mean_fd": rng.exponential(0.2, N),
+        }
+    )
+    target = y + rng.normal(0, 0.1, N) + 2 if kind == "regression" else y
+    return fc, {"y": target, "groups": np.arange(N) // 2, "confounds": confounds, "kind": kind}
+
+
+def first_score(method, fc, **design):
+    found = predict_folds(method, fc, Design(**design), [FOLD], seed=1)
+    return found["y_score"].to_numpy()
+
+
+def differs_when_the_other_tested_scans_change(method, handling, kind, **more) -> bool:
+    """Whether the score of the first tested scan moves with features, sites and labels of others."""
+    fc, design = scans(kind=kind)
+    before = first_score(method, fc, **design, handling=handling, **more)
+    changed, other = fc.copy(), design["confounds"].copy()
+    changed[41:] = 0.5 * fc[41:][::-1]  # still correlation matrices
+    other.loc[41:, ["age", "mean_fd"]] = 1000.0
+    other.loc[41:, "site"] = "a"
+    y = design["y"].copy()
+    y[41:] = y[41:][::-1]
+    design |= {"y": y, "confounds": other}
+    after = first_score(method, changed, **design, handling=handling, **more)
+    if method != "chance":
+        assert not np.allclose(before[1:], after[1:]), "the change must matter"
+    return not np.isclose(before[0], after[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("handling", ["none", "regress", "combat", "match"])
+@pytest.mark.parametrize("method", FC_METHODS)
+def test_nothing_of_a_classification_is_fitted_to_tested_scans(method, handling):
+    assert not differs_when_the_other_tested_scans_change(method, handling, "classification")
+
+
+@pytest.mark.parametrize("transform", ["none", "zscore", "minmax", "max", "log1p", "log1p_max"])
+@pytest.mark.parametrize("method", ["fc_svm", "fc_ridge"])
+def test_nothing_of_a_regression_is_fitted_to_tested_scans(method, transform):
+    assert not differs_when_the_other_tested_scans_change(
+        method, "regress", "regression", transform=transform
+    )
+
+
+def plant(monkeypatch, make=None, before=None):
+    maker = make or METHODS["fc_logistic"].make
+    monkeypatch.setitem(METHODS, "leaky", Method("leaky", "fc", maker, before=before))
+
+
+class OutsideTheFold:
+    """A transformer fitted to all scans, whatever it is given to fit."""
+
+    seen: np.ndarray
+    labels: np.ndarray
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def fit(self, X, y=None):
+        self.inner.fit(self.seen, self.labels)
+        return self
+
+    def transform(self, X):
+        return self.inner.transform(X)
+
+
+@pytest.mark.parametrize(
+    "inner", [StandardScaler, lambda: SelectKBest(f_classif, k=5)], ids=["scaler", "selection"]
+)
+def test_what_is_fitted_outside_the_fold_is_found(monkeypatch, inner):
+    plant(
+        monkeypatch,
+        make=lambda s: LogisticRegression(C=0.01),
+        before=lambda: OutsideTheFold(inner()),
+    )
+    original = methods.predict_folds
+
+    def remember(method, features, design, folds, seed):
+        OutsideTheFold.seen, OutsideTheFold.labels = features, design.y
+        return original(method, features, design, folds, seed)
+
+    monkeypatch.setitem(globals(), "predict_folds", remember)
+    assert differs_when_the_other_tested_scans_change("leaky", "none", "classification")
+
+
+def test_a_harmoniser_that_saw_the_tested_scans_is_found(monkeypatch):
+    fit = ComBat.fit
+    everything = {}
+
+    def leaky(self, X, confounds):
+        return fit(self, everything["fc"], everything["confounds"])
+
+    monkeypatch.setattr(ComBat, "fit", leaky)
+    original = methods.predict_folds
+
+    def remember(method, features, design, folds, seed):
+        everything.update(fc=features, confounds=design.confounds)
+        return original(method, features, design, folds, seed)
+
+    monkeypatch.setitem(globals(), "predict_folds", remember)
+    assert differs_when_the_other_tested_scans_change("fc_logistic", "combat", "classification")
+
+
+def test_a_search_keeps_participants_together_within_the_training_set(monkeypatch):
+    seen = []
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    split = StratifiedGroupKFold.split
+
+    def spy(self, X, y=None, groups=None):
+        for train, test in split(self, X, y, groups):
+            seen.append(set(groups[train]) & set(groups[test]))
+            yield train, test
+
+    monkeypatch.setattr(StratifiedGroupKFold, "split", spy)
+    fc, design = scans()
+    first_score("fc_logistic", fc, **design)
+    assert seen == [set()] * 3
+
+
+def test_a_pipeline_that_scales_inside_is_no_leak(monkeypatch):
+    plant(monkeypatch, make=lambda s: make_pipeline(StandardScaler(), LogisticRegression()))
+    assert not differs_when_the_other_tested_scans_change("leaky", "none", "classification")
