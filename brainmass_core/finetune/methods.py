@@ -6,9 +6,10 @@ A `Method` is an entry of `METHODS`: which features it sees (a key of `features.
 for all scans: ndarray (n_scans, n_features) or DataFrame), how its unfitted estimator is made
 (``make(setting)``, any scikit-learn estimator), for which kinds of task it is fit, whether the
 task's confound handling applies to it, and what is fitted to the features before that (`before`,
-such as the tangent space). `predict_folds` makes a new estimator in every fold and fits it to the training
-scans alone. An estimator whose ``fit`` takes ``groups`` is given the participant of each training
-scan: searches over hyper-parameters and early stopping split by participant within the fold.
+such as the tangent space). `predict_folds` makes a new estimator in every fold and fits it to the
+training scans alone. An estimator whose ``fit`` takes ``groups`` is given the participant of each
+training scan: searches over hyper-parameters and early stopping split by participant within the
+fold.
 
 To add one: a name in `config.tasks.MethodName`, and a `Method` here (or `register` from another
 module, imported by `finetune.stage`); new features are a function in `features.MAKERS`.

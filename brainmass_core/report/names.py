@@ -43,6 +43,25 @@ METHODS = {
         "radial kernel, C = 1.",
     ),
 }
+_FEATURES = {
+    "confounds": ("Confounds", "Site, age, sex and mean framewise displacement alone"),
+    "fc": ("FC", "All edges of the FC matrix"),
+    "tangent": ("Tangent FC", "FC in the tangent space at the training scans' geometric mean"),
+    "untrained": ("Untrained encoder", "Embedding of the encoder with random weights"),
+    "brainmass": ("BrainMass", "Embedding of the frozen pre-trained encoder"),
+}
+_ESTIMATORS = {
+    "svm": ("SVM", "SVM, C = 1"),
+    "logistic": ("logistic", "logistic regression, its penalty chosen within the training set"),
+    "ridge": ("ridge", "ridge regression, its penalty chosen within the training set"),
+    "knn": ("k-NN", "nearest neighbours, their number chosen within the training set"),
+}
+METHODS |= {
+    f"{features}_{estimator}": Name(f"{short}, {how}", f"{what}, standardised; {fitted}.")
+    for features, (short, what) in _FEATURES.items()
+    for estimator, (how, fitted) in _ESTIMATORS.items()
+    if f"{features}_{estimator}" not in METHODS
+}
 METRICS = {
     "auc": "AUC",
     "accuracy": "Accuracy",

@@ -42,7 +42,7 @@ def first_score(method, fc, **design):
 
 
 def differs_when_the_other_tested_scans_change(method, handling, kind, **more) -> bool:
-    """Whether the score of the first tested scan moves with features, sites and labels of others."""
+    """Whether the first tested score moves with features, sites and labels of the others."""
     fc, design = scans(kind=kind)
     before = first_score(method, fc, **design, handling=handling, **more)
     changed, other = fc.copy(), design["confounds"].copy()
