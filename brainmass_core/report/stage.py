@@ -14,6 +14,7 @@ from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
 from brainmass_core.report.interpretation import read_interpretation
 from brainmass_core.report.names import METHODS
+from brainmass_core.report.other import is_other, other_context, other_scores
 from brainmass_core.report.page import render, software
 from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
 from brainmass_core.report.scores import score_table, verdict, warnings_of
@@ -47,6 +48,10 @@ def task_page(config: Config, name: str) -> str:
     task, datasets = config.tasks[name], config.tasks[name].datasets
     tables = {t: _read(config, name, t) for t in ("cohort", "metrics", "roc")}
     cohort, metrics = tables["cohort"], tables["metrics"]
+    if is_other(config, name):
+        other = other_context(config, name, cohort, metrics)
+        banners = {"banners": _banners(config, datasets, False)}
+        return render("other.html.jinja", _common(config, name) | banners | other)
     classes = list(task.classes)
     connectome = read_connectome(config, cohort)
     pictures = draw_task(config, name, tables, connectome)
@@ -108,15 +113,19 @@ def _summary(
 ) -> dict[str, Any]:
     """What the front page says of a task."""
     keep = ("Method", "AUC", "Balanced accuracy", "AUC minus FC's")
+    other = is_other(config, name)
     return {
         "name": name,
         "classes": list(config.tasks[name].classes),
+        "label": config.tasks[name].label,
         "datasets": ", ".join(config.tasks[name].datasets),
         "n_used": int(cohort["used"].sum()),
         "n_tested": int(metrics["n_participants"].iloc[0]),
-        "warnings": warnings_of(metrics, config.finetune.permute_labels),
-        "verdict": verdict(metrics),
-        "scores": [{k: row[k] for k in keep} for row in score_table(metrics)],
+        "warnings": [] if other else warnings_of(metrics, config.finetune.permute_labels),
+        "verdict": [] if other else verdict(metrics),
+        "scores": other_scores(metrics)
+        if other
+        else [{k: row[k] for k in keep} for row in score_table(metrics)],
     }
 
 
