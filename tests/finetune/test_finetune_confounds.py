@@ -97,6 +97,7 @@ def test_combat_shrinks_the_shift_of_a_small_site_towards_the_sites_other_featur
     shift, _ = ComBat().fit(X, table).effects_["b"]
     own = X[40:].mean(0) - X.mean(0)
     assert shift.std() < 0.7 * own.std()
+    assert shift.mean() == pytest.approx((own / X.std(0)).mean(), rel=0.1)
 
 
 def test_an_unseen_site_and_one_of_two_scans_are_left_as_they_are():
