@@ -1,0 +1,216 @@
+"""Few-shot learning curves: how many labelled participants each kind of feature needs.
+
+Per fold and draw, k participants of each class are drawn from the fold's training part; what is
+fitted to their scans is tested on all test scans of the fold. The draws of larger k hold those of
+smaller k, and every method sees the same ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from brainmass_core.config.adaptation import FewShot
+from brainmass_core.finetune.folds import Fold, LeakError
+from brainmass_core.finetune.influence import (
+    auc_influence,
+    balanced_accuracy_influence,
+    interval,
+    standard_error,
+)
+from brainmass_core.finetune.shots import classify, coordinates, gram
+
+log = logging.getLogger(__name__)
+SCORES = {"auc": 0, "balanced_accuracy": 1}
+DRAW_LEVELS = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Training scans of one draw.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        All scans of the drawn participants.
+    """
+
+    number: int
+    k: int
+    rows: np.ndarray
+
+
+@dataclass
+class _Curve:
+    """What is kept of one method at one k."""
+
+    influence: np.ndarray  # (2, n_scans), summed over draws and repeats
+    times: np.ndarray  # (n_scans,) how often a scan was tested
+    by_draw: dict[int, list[tuple[float, float, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # per draw: AUC, balanced accuracy, number of test scans of each fold
+
+
+def draw_shots(
+    y: np.ndarray, who: np.ndarray, train: np.ndarray, shots: list[int], n_draws: int, seed: int
+) -> Iterator[Draw]:
+    """Draws of k participants per class from the training part of a fold.
+
+    Parameters
+    ----------
+    y, who : ndarray (n_scans,)
+        Class and participant of all scans; a participant's class is that of the first scan.
+    train : ndarray of int
+        Rows of the fold's training part.
+    shots : list of int
+        Values of k; one that a class has too few participants for is left out.
+    """
+    first = pd.DataFrame({"row": train, "who": who[train], "y": y[train]}).drop_duplicates("who")
+    pools = [people["who"].to_numpy() for _, people in first.groupby("y")]
+    possible = [k for k in shots if k <= min(map(len, pools))]
+    for number in range(n_draws):
+        rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
+        orders = [rng.permutation(pool) for pool in pools]
+        for k in possible:
+            chosen = np.concatenate([order[:k] for order in orders])
+            yield Draw(number, k, train[np.isin(who[train], chosen)])
+
+
+def learning_curves(
+    features: dict[str, np.ndarray], scans: pd.DataFrame, folds: list[Fold], s: FewShot, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every draw, and summarise per method and k.
+
+    Parameters
+    ----------
+    features : dict of ndarray (n_scans, n_features)
+        By name.
+    scans : DataFrame (n_scans rows)
+        participant and y.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `tables.FEW_SHOT` but the task: one row per method, k, draw and fold.
+    DataFrame
+        Columns of `tables.LEARNING_CURVE` but the task, see `_summary`.
+
+    Raises
+    ------
+    LeakError
+        If a drawn participant is among those tested.
+    """
+    y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
+    folds = [f for f in folds if f.repeat < s.n_repeats]
+    rows: list[dict[str, Any]] = []
+    curves: dict[tuple[str, int], _Curve] = {}
+    with threadpool_limits(limits=1):  # sums in another order would change the last digits
+        for name, values in features.items():
+            products = gram(values)
+            for f in folds:
+                state = np.random.SeedSequence([seed, f.repeat, f.fold]).generate_state(1)[0]
+                for d in draw_shots(y, who, f.train, s.shots, s.n_draws, int(state)):
+                    refuse_tested(d, who, f)
+                    inside, outside = coordinates(products, d.rows, f.test)
+                    for classifier in s.classifiers:
+                        method = f"{name}_{classifier}"
+                        curve = curves.setdefault((method, d.k), _empty(len(y)))
+                        scored = classify(classifier, inside, y[d.rows], outside)
+                        row = _record(curve, f, d, y, *scored)
+                        n_train = {"n_train_participants": len(set(who[d.rows]))}
+                        rows.append({"method": method} | row | n_train)
+    _say_left_out(s, {k for _, k in curves})
+    summary = [_summary(m, k, c, who) for (m, k), c in curves.items()]
+    order = ["method", "k", "draw", "repeat", "fold"]
+    return (
+        pd.DataFrame(rows).sort_values(order, ignore_index=True),
+        pd.DataFrame(summary).sort_values(["method", "k"], ignore_index=True),
+    )
+
+
+def refuse_tested(draw: Draw, who: np.ndarray, fold: Fold) -> None:
+    """Refuse a draw that holds a participant of the test part."""
+    both = sorted(set(who[draw.rows]) & set(who[fold.test]))
+    if both:
+        raise LeakError(
+            f"few-shot, repeat {fold.repeat}, fold {fold.fold}, draw {draw.number}: participants "
+            f"{both[:10]} are drawn and tested; this is a fault of the folds, please report it"
+        )
+
+
+def _record(
+    curve: _Curve, f: Fold, d: Draw, y: np.ndarray, score: np.ndarray, predicted: np.ndarray
+) -> dict[str, Any]:
+    """Add a draw's scores to the curve, and return its row."""
+    auc, psi_auc = auc_influence(y[f.test], score)
+    balanced, psi_balanced = balanced_accuracy_influence(y[f.test], predicted)
+    curve.influence[:, f.test] += np.stack([psi_auc, psi_balanced])
+    curve.times[f.test] += 1
+    curve.by_draw[d.number].append((auc, balanced, len(f.test)))
+    return {
+        "k": d.k,
+        "draw": d.number,
+        "repeat": f.repeat,
+        "fold": f.fold,
+        "auc": auc,
+        "balanced_accuracy": balanced,
+        "n_train_scans": len(d.rows),
+        "n_test_scans": len(f.test),
+    }
+
+
+def _summary(method: str, k: int, curve: _Curve, who: np.ndarray) -> dict[str, Any]:
+    """Mean over draws and folds, with two intervals.
+
+    ``auc_low`` to ``auc_high`` holds the mean over draws with 95 % confidence: it reflects which
+    participants were tested, and how many draws were made. ``auc_draw_low`` to ``auc_draw_high``
+    holds 95 % of the draws (each the mean over folds): what one may get with one choice of k
+    participants per class. Neither reflects another training cohort.
+    """
+    draws = list(curve.by_draw.values())
+    means = np.array([_over_folds(d) for d in draws])  # (n_draws, 2)
+    tested = np.flatnonzero(curve.times)
+    row: dict[str, Any] = {
+        "method": method,
+        "k": k,
+        "n_draws": len(draws),
+        "n_folds": len(draws[0]),
+    }
+    for metric, i in SCORES.items():
+        psi = curve.influence[i, tested] / curve.times[tested]
+        of_draws = means[:, i].std(ddof=1) / np.sqrt(len(draws))
+        error = np.hypot(standard_error(psi, who[tested]), of_draws)
+        value = float(means[:, i].mean())
+        low, high = interval(value, float(error))
+        draw_low, draw_high = (float(q) for q in np.quantile(means[:, i], DRAW_LEVELS))
+        row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+        row |= {f"{metric}_draw_low": draw_low, f"{metric}_draw_high": draw_high}
+    return row
+
+
+def _over_folds(scores: list[tuple[float, float, int]]) -> list[float]:
+    """Both scores over the folds of a draw, weighted by test scans; NaN where all are."""
+    table = np.ma.masked_invalid(np.array(scores))
+    means = [np.ma.average(table[:, i], weights=table[:, 2]) for i in SCORES.values()]
+    return [float(np.ma.filled(m, np.nan)) for m in means]
+
+
+def _empty(n_scans: int) -> _Curve:
+    return _Curve(np.zeros((len(SCORES), n_scans)), np.zeros(n_scans, int))
+
+
+def _say_left_out(s: FewShot, done: set[int]) -> None:
+    left_out = sorted(set(s.shots) - done)
+    if left_out:
+        log.warning(
+            "few_shot.shots %s: the training part of no fold has so many participants of each "
+            "class; left out",
+            left_out,
+        )
