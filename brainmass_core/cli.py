@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +35,14 @@ BatchNumber = Annotated[int, typer.Option("--batch", help="Number of the batch."
 Threads = Annotated[int, typer.Option("--threads", help="Scans worked on at once.", min=1)]
 LogPath = Annotated[Path | None, typer.Option("--log", help="Also write the log to this file.")]
 DEFAULT_CONFIG = Path("config.yaml")
+
+
+class TaskPart(StrEnum):
+    """What is made of a task."""
+
+    SCORES = "scores"
+    FEW_SHOT = "few-shot"
+    ZERO_SHOT = "zero-shot"
 
 
 def main() -> None:
@@ -204,15 +213,23 @@ def finetune(
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
+    part: Annotated[
+        TaskPart, typer.Option("--part", help="The scores, few-shot curves, or zero-shot transfer.")
+    ] = TaskPart.SCORES,
 ) -> None:
     """Adapt and evaluate the model on one task, with the baselines on the same folds."""
     _start_log(log)
-    from brainmass_core.finetune import run
+    from brainmass_core.finetune import run, run_few_shot, run_zero_shot
 
     settings = load_config(config)
     if task not in settings.tasks:
         raise ConfigError(f"--task {task}: expected one of {sorted(settings.tasks)}")
-    run(settings, task)
+    parts = {
+        TaskPart.SCORES: run,
+        TaskPart.FEW_SHOT: run_few_shot,
+        TaskPart.ZERO_SHOT: run_zero_shot,
+    }
+    parts[part](settings, task)
 
 
 @app.command()

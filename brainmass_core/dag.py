@@ -186,6 +186,33 @@ class Study:
         names = ("cohort", "roc", "predictions", "metrics", "calibration")
         return [str(folder / f"{name}.parquet") for name in names]
 
+    def few_shot_results(self, task: str) -> list[str]:
+        """Tables of a task's few-shot curves, whether asked for or not."""
+        folder = self.paths.finetune(task)
+        return [str(folder / f"{name}.parquet") for name in ("few_shot", "learning_curve")]
+
+    def zero_shot_results(self, task: str) -> list[str]:
+        """Tables of a task's zero-shot transfer, whether asked for or not."""
+        folder = self.paths.finetune(task)
+        return [str(folder / f"{n}.parquet") for n in ("zero_shot", "zero_shot_predictions")]
+
+    def zero_shot_inputs(self, task: str) -> list[str]:
+        """What the task and its source are made from, and who was pre-trained on."""
+        source = self.config.tasks[task].zero_shot_from or []
+        names = self.config.tasks[source].datasets if isinstance(source, str) else source
+        shown = [n for n, d in self.config.datasets.items() if d.role != "external"]
+        needed = [*self.tables("connectivity", names), *self.scans_tables([*names, *shown])]
+        return list(dict.fromkeys([*self.task_inputs(task), *needed]))
+
+    def all_task_results(self, task: str) -> list[str]:
+        """Tables of a task that the configuration asks for."""
+        asked = self.task_results(task)
+        if self.config.few_shot.shots:
+            asked += self.few_shot_results(task)
+        if self.config.tasks[task].zero_shot_from:
+            asked += self.zero_shot_results(task)
+        return asked
+
     def interpret_inputs(self, task: str) -> list[str]:
         """What the task itself reads, and its predictions."""
         return [*self.task_inputs(task), *self.task_results(task)]
@@ -206,11 +233,13 @@ class Study:
     def report_inputs(self, page: str) -> list[str]:
         """Results that a page shows."""
         if page == "index":
-            needed = [f for t in self.config.tasks for f in [*self.task_results(t), self.page(t)]]
+            needed = [
+                f for t in self.config.tasks for f in [*self.all_task_results(t), self.page(t)]
+            ]
             needed += self.quality_pages()  # it links to them
             datasets = self.datasets("scans")
         else:
-            needed = [*self.task_results(page), *self.interpret_results(page)]
+            needed = [*self.all_task_results(page), *self.interpret_results(page)]
             needed += [self.interpret_figure(page, name) for name in MAPS]
             datasets = self.config.tasks[page].datasets
         for stage in SHOWN:

@@ -23,6 +23,9 @@ MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
     ("cohort", "predictions", "roc", "metrics", "calibration"), "finetune"
 )
 MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps"), "interpret")
+MADE_BY |= dict.fromkeys(
+    ("few_shot", "learning_curve", "zero_shot", "zero_shot_predictions"), "finetune"
+)
 
 _F32 = pa.float32()
 _STATUS = [("status", pa.string()), ("reason", pa.string())]
@@ -194,6 +197,40 @@ CALIBRATION = pa.schema(
     [("task", pa.string()), ("method", pa.string())]
     + [(n, pa.int64()) for n in ("class_number", "bin", "n")]
     + [(n, pa.float64()) for n in ("predicted", "observed")]
+)
+_N_TRAINED = [(n, pa.int64()) for n in ("n_train_participants", "n_train_scans")]
+FEW_SHOT = pa.schema(
+    [("task", pa.string()), ("method", pa.string())]
+    + [(n, pa.int64()) for n in ("k", "draw", "repeat", "fold")]
+    + [("auc", pa.float64()), ("balanced_accuracy", pa.float64())]
+    + [*_N_TRAINED, ("n_test_scans", pa.int64())]
+)
+LEARNING_CURVE = pa.schema(
+    [("task", pa.string()), ("method", pa.string())]
+    + [(n, pa.int64()) for n in ("k", "n_draws", "n_folds")]
+    + [
+        (f"{metric}{suffix}", pa.float64())
+        for metric in ("auc", "balanced_accuracy")
+        for suffix in ("", "_low", "_high", "_draw_low", "_draw_high")
+    ]
+)
+ZERO_SHOT = pa.schema(
+    [(n, pa.string()) for n in ("task", "source", "method", "harmonise")]
+    + [*_N_TRAINED, ("n_test_participants", pa.int64()), ("n_test_scans", pa.int64())]
+    + [
+        (f"{metric}{suffix}", pa.float64())
+        for metric in ("auc", "balanced_accuracy")
+        for suffix in ("", "_low", "_high")
+    ]
+)
+ZERO_SHOT_PREDICTIONS = pa.schema(
+    [
+        *((n, pa.string()) for n in ("task", "method", "scan_id", "dataset", "participant_id")),
+        ("site", pa.string()),
+        ("y_true", pa.int64()),
+        ("y_pred", pa.int64()),
+        ("y_scores", pa.list_(pa.float64())),
+    ]
 )
 COHORT = pa.schema(
     [

@@ -1,6 +1,6 @@
 rule finetune:
     input:
-        [study.task_results(task) for task in study.config.tasks],
+        [study.all_task_results(task) for task in study.config.tasks],
 
 
 rule finetune_task:
@@ -22,3 +22,47 @@ rule finetune_task:
         config_hash=lambda wildcards: study.hash("finetune", wildcards.task),
     shell:
         "brainmass finetune --config {params.config} --task {wildcards.task} --log {log}"
+
+
+rule finetune_few_shot:
+    input:
+        lambda wildcards: study.task_inputs(wildcards.task),
+    output:
+        study.few_shot_results("{task}"),
+    log:
+        study.log("finetune", "{task}_few_shot.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("finetune")
+    resources:
+        cpus_per_task=study.cpus("finetune"),
+        mem_mb=study.mem_mb("finetune"),
+        runtime=study.runtime("finetune"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("few_shot", wildcards.task),
+    shell:
+        "brainmass finetune --config {params.config} --task {wildcards.task} --part few-shot"
+        " --log {log}"
+
+
+rule finetune_zero_shot:
+    input:
+        lambda wildcards: study.zero_shot_inputs(wildcards.task),
+    output:
+        study.zero_shot_results("{task}"),
+    log:
+        study.log("finetune", "{task}_zero_shot.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("finetune")
+    resources:
+        cpus_per_task=study.cpus("finetune"),
+        mem_mb=study.mem_mb("finetune"),
+        runtime=study.runtime("finetune"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("zero_shot", wildcards.task),
+    shell:
+        "brainmass finetune --config {params.config} --task {wildcards.task} --part zero-shot"
+        " --log {log}"

@@ -79,7 +79,8 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     Parameters
     ----------
     stage : str
-        One of `STAGES`.
+        One of `STAGES`, or ``few_shot`` and ``zero_shot``, the parts of `finetune` that are asked
+        for apart.
     name : str, optional
         The data set (up to `pfc`) or the task (`finetune`, `interpret`, `report`).
 
@@ -133,15 +134,18 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             return {"before": before_it, "views": views, "pretrain": own}
         return {"before": [before("pfc", n) for n in sources], "pretrain": own}
     if stage == "finetune":
-        task = config.tasks[str(name)]
-        return {
-            "before": [before("connectivity", n) for n in task.datasets],
-            "pretrain": stage_hash(config, "pretrain"),
-            "task": task.model_dump(mode="json"),
-            "class_order": list(task.classes),  # the last one is the positive class
-            "finetune": part("finetune"),
-            "seed": config.seed,
-        }
+        own = {"finetune": part("finetune"), "neural": part("neural")}
+        return _task_part(config, str(name)) | own
+    if stage == "few_shot":
+        return _task_part(config, str(name)) | {"few_shot": part("few_shot")}
+    if stage == "zero_shot":
+        source = config.tasks[str(name)].zero_shot_from
+        if isinstance(source, str):
+            trained_on: Any = _task_part(config, source)
+        else:
+            trained_on = [before("connectivity", n) for n in source or []]
+        own = {"trained_on": trained_on, "zero_shot": part("zero_shot")}
+        return _task_part(config, str(name)) | own
     if stage == "interpret":
         return {"before": before("finetune"), "interpret": part("interpret")}
     tasks = [name] if name else list(config.tasks)
@@ -149,4 +153,17 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         "before": [before("interpret", t) for t in tasks],
         "pretrain": stage_hash(config, "pretrain"),
         "report": part("report"),
+    }
+
+
+def _task_part(config: Config, name: str) -> dict:
+    """What everything that is made of a task depends on."""
+    task = config.tasks[name]
+    return {
+        "before": [stage_hash(config, "connectivity", n) for n in task.datasets],
+        "pretrain": stage_hash(config, "pretrain"),
+        "task": task.model_dump(mode="json", exclude={"zero_shot_from"}),
+        "class_order": list(task.classes),  # the last one is the positive class
+        "permuted": config.finetune.permute_labels,
+        "seed": config.seed,
     }

@@ -12,6 +12,7 @@ from typing import cast
 
 from pydantic import Field, model_validator
 
+from brainmass_core.config.adaptation import FewShot, Neural, ZeroShot
 from brainmass_core.config.base import STAGES, Name, Stage, Strict, near_miss
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
@@ -50,6 +51,9 @@ class Config(Strict):
     pretrain: Pretrain = Pretrain()
     tasks: dict[Name, Task] = Field(default_factory=dict, description="Tasks by name.")
     finetune: Finetune = Finetune()
+    neural: Neural = Neural()
+    few_shot: FewShot = FewShot()
+    zero_shot: ZeroShot = ZeroShot()
     interpret: Interpret = Interpret()
     report: Report = Report()
     resources: dict[Stage, Resources] = Field(
@@ -87,8 +91,36 @@ def _cross_check(config: Config) -> Iterator[str]:
         values = [v for vs in task.classes.values() for v in vs]
         if len(values) != len(set(values)):
             yield f"tasks.{name}.classes: a label value stands in two classes: {task.classes}"
+    yield from _check_transfer(config)
     if not any(d.role != "external" for d in config.datasets.values()):
         yield "datasets: all are external, so nothing is left to pre-train on"
     names = [n.lower() for n in config.datasets]
     if len(names) != len(set(names)):
         yield "datasets: two names differ only in case, which not every file system keeps apart"
+
+
+def _check_transfer(config: Config) -> Iterator[str]:
+    """Errors in what the tasks' classifiers are carried over from."""
+    for name, task in config.tasks.items():
+        here = f"tasks.{name}.zero_shot_from"
+        source = task.zero_shot_from
+        if isinstance(source, str):
+            if source == name:
+                yield f"{here}: a task cannot be its own source"
+            elif source not in config.tasks:
+                yield (
+                    f"{here}: there is no task {source!r}{near_miss(source, config.tasks)}; for "
+                    f"data sets write a list: [{source}]"
+                )
+            elif list(config.tasks[source].classes) != list(task.classes):
+                yield (
+                    f"{here}: {source!r} has the classes {list(config.tasks[source].classes)}, "
+                    f"expected those of the task in the same order, {list(task.classes)}"
+                )
+        for dataset in source if isinstance(source, list) else []:
+            if dataset not in config.datasets:
+                yield (
+                    f"{here}: there is no data set {dataset!r}{near_miss(dataset, config.datasets)}"
+                )
+            elif dataset in task.datasets:
+                yield f"{here}: {dataset!r} is among the task's data sets; it would not be unseen"

@@ -127,6 +127,11 @@ class Task(Strict):
         None, description="Scans that fulfil this pandas query over the scans table are excluded."
     )
     protocol: Protocol = Protocol()
+    zero_shot_from: Name | list[Name] | None = Field(
+        None,
+        description="A task, or a list of data sets with the same label column: what is learned "
+        "there is applied to this task's data sets without any of their labels.",
+    )
 
     @field_validator("classes", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from brainmass_core.finetune.dataset import TaskError
 from brainmass_core.finetune.folds import LeakError
+from brainmass_core.finetune.parts import run_few_shot, run_zero_shot
 from brainmass_core.finetune.stage import run
 
-__all__ = ["LeakError", "TaskError", "run"]
+__all__ = ["LeakError", "TaskError", "run", "run_few_shot", "run_zero_shot"]

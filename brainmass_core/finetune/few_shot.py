@@ -171,11 +171,12 @@ def _summary(method: str, k: int, curve: _Curve, who: np.ndarray) -> dict[str, A
 
     ``auc_low`` to ``auc_high`` holds the mean over draws with 95 % confidence: it reflects which
     participants were tested, and how many draws were made. ``auc_draw_low`` to ``auc_draw_high``
-    holds 95 % of the draws (each the mean over folds): what one may get with one choice of k
-    participants per class. Neither reflects another training cohort.
+    holds 95 % of the single draws, each tested on its fold: what one may get with one choice of k
+    participants per class and a test set of that size. Neither reflects another training cohort.
     """
     draws = list(curve.by_draw.values())
     means = np.array([_over_folds(d) for d in draws])  # (n_draws, 2)
+    single = np.array([fold[:2] for d in draws for fold in d])
     tested = np.flatnonzero(curve.times)
     row: dict[str, Any] = {
         "method": method,
@@ -189,7 +190,7 @@ def _summary(method: str, k: int, curve: _Curve, who: np.ndarray) -> dict[str, A
         error = np.hypot(standard_error(psi, who[tested]), of_draws)
         value = float(means[:, i].mean())
         low, high = interval(value, float(error))
-        draw_low, draw_high = (float(q) for q in np.quantile(means[:, i], DRAW_LEVELS))
+        draw_low, draw_high = (float(q) for q in np.nanquantile(single[:, i], DRAW_LEVELS))
         row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
         row |= {f"{metric}_draw_low": draw_low, f"{metric}_draw_high": draw_high}
     return row

@@ -119,7 +119,8 @@ def test_the_summary_is_the_mean_over_the_rows():
             lambda t: np.average(t["auc"], weights=t["n_test_scans"]), include_groups=False
         )
         assert r.auc == pytest.approx(by_draw.mean())
-        assert r.auc_draw_low == pytest.approx(by_draw.quantile(0.025))
+        assert r.auc_draw_low == pytest.approx(mine["auc"].quantile(0.025))
+        assert r.auc_draw_high == pytest.approx(mine["auc"].quantile(0.975))
         assert r.n_draws == 12
         assert r.n_folds == 3
 

@@ -1,0 +1,139 @@
+"""Parts of the stage that are made only if asked for: few-shot curves and zero-shot transfer."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
+from brainmass_core.finetune.embedding import pretrained_embedding, untrained_embedding
+from brainmass_core.finetune.few_shot import learning_curves
+from brainmass_core.finetune.folds import make_folds, permute_labels, refuse_leaks
+from brainmass_core.finetune.stage import scans_in_shards, task_seed
+from brainmass_core.finetune.zero_shot import FILE, refuse_seen, transfer
+from brainmass_core.paths import Paths
+from brainmass_core.scans import read_scans
+from brainmass_core.tables import (
+    FEW_SHOT,
+    LEARNING_CURVE,
+    ZERO_SHOT,
+    ZERO_SHOT_PREDICTIONS,
+    read_table,
+    write_table,
+)
+
+log = logging.getLogger(__name__)
+
+
+def run_few_shot(config: Config, task: str) -> None:
+    """Write the learning curves of a task.
+
+    Raises
+    ------
+    TaskError
+        If `few_shot.shots` is empty or larger than the cohort, or see `finetune.stage.run`.
+    LeakError
+        If training or pre-training has seen a test participant.
+    """
+    settings = config.few_shot
+    if not settings.shots:
+        raise TaskError("few_shot.shots is empty: give participants per class, such as [1, 2, 4]")
+    protocol, seed = config.tasks[task].protocol, task_seed(config, task)
+    data = _with_labels(config, task, assemble(config, task))
+    folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
+    refuse_leaks(data.scans, folds, scans_in_shards(config, task))
+    features = {name: _features(config, name, data) for name in settings.features}
+    rows, curves = learning_curves(features, data.scans, folds, settings, seed)
+    for row in curves.itertuples():
+        log.info("%s: %s with %d per class: AUC %.3f", task, row.method, row.k, row.auc)
+    folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "few_shot", task)
+    for name, frame, schema in (
+        ("few_shot", rows, FEW_SHOT),
+        ("learning_curve", curves, LEARNING_CURVE),
+    ):
+        table = pa.Table.from_pandas(
+            frame.assign(task=task)[schema.names], schema, preserve_index=False
+        )
+        write_table(folder / f"{name}.parquet", table, name, made_by)
+
+
+def run_zero_shot(config: Config, task: str) -> None:
+    """Apply to a task what is learned on its `zero_shot_from`, and write the scores.
+
+    Raises
+    ------
+    TaskError
+        If the task has no source, or source and target do not fit each other.
+    LeakError
+        If the source or pre-training has seen a scan or participant of the task.
+    """
+    settings, asked = config.zero_shot, config.tasks[task].zero_shot_from
+    if not asked:
+        raise TaskError(f"tasks.{task}.zero_shot_from: not given; name a task or data sets")
+    asking = config if isinstance(asked, str) else _with_source(config, task, asked)
+    learned_on = asked if isinstance(asked, str) else f"{task}_source"
+    source = _with_labels(asking, learned_on, assemble(asking, learned_on))
+    target = assemble(config, task)
+    if source.estimator != target.estimator:
+        raise TaskError(
+            f"tasks.{task}: FC by {target.estimator!r}, that of its source by "
+            f"{source.estimator!r}; run: snakemake connectivity"
+        )
+    refuse_seen(source.scans, target.scans, scans_shown(config))
+    features = {
+        name: (_features(config, name, source), _features(config, name, target))
+        for name in settings.features
+    }
+    rows, predictions = transfer(features, source.scans, target.scans, settings)
+    for row in rows.itertuples():
+        log.info("%s: %s from %s: AUC %.3f", task, row.method, asked, row.auc)
+    folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "zero_shot", task)
+    named = asked if isinstance(asked, str) else ", ".join(asked)
+    for name, frame, schema in (
+        ("zero_shot", rows, ZERO_SHOT),
+        ("zero_shot_predictions", predictions, ZERO_SHOT_PREDICTIONS),
+    ):
+        frame = frame.assign(task=task, source=named)[schema.names]
+        table = pa.Table.from_pandas(frame, schema, preserve_index=False)
+        write_table(folder / f"{name}.parquet", table, name, made_by)
+
+
+def scans_shown(config: Config) -> pd.DataFrame:
+    """scan_id, bold_path and bold_key of all scans that pre-training was given, of any data set."""
+    paths = Paths(config.results)
+    sources = [n for n, d in config.datasets.items() if d.role != "external"]
+    seen: list[pa.ChunkedArray] = []
+    for dataset in sources:
+        for batch in range(config.datasets[dataset].batches):
+            table = read_table(paths.batch("pfc", dataset, batch), "pfc", ["scan_id"])
+            seen.append(table["scan_id"].combine_chunks())
+    scans = read_scans(paths, sources).select(["scan_id", *FILE])
+    ids = pa.chunked_array(seen, pa.string()).unique()
+    return scans.filter(pc.is_in(scans["scan_id"], ids)).to_pandas()
+
+
+def _with_source(config: Config, task: str, datasets: list[str]) -> Config:
+    """The same with one more task: the same labels in other data sets."""
+    source = config.tasks[task].model_copy(update={"datasets": datasets, "zero_shot_from": None})
+    return config.model_copy(update={"tasks": config.tasks | {f"{task}_source": source}})
+
+
+def _with_labels(config: Config, task: str, data: TaskData) -> TaskData:
+    """The same, with labels exchanged between participants if the configuration asks for that."""
+    if config.finetune.permute_labels:
+        log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
+        data.scans["y"] = permute_labels(data.scans, task_seed(config, task))
+    return data
+
+
+def _features(config: Config, name: str, data: TaskData) -> np.ndarray:
+    """(n_scans, n_features) of `few_shot.features`."""
+    if name == "fc":
+        return data.fc
+    embedding = pretrained_embedding if name == "brainmass" else untrained_embedding
+    return embedding(config, data)

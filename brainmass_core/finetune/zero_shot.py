@@ -1,0 +1,166 @@
+"""Zero-shot: what is learned on one cohort, applied to another of which no label is used.
+
+The labels of the target score the predictions and do nothing else. Nor may pre-training have seen
+the target, or a participant stand on both sides: the tables are asked, and such a transfer is
+refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from brainmass_core.config.adaptation import ZeroShot
+from brainmass_core.finetune.dataset import UNKNOWN, TaskError
+from brainmass_core.finetune.folds import LeakError
+from brainmass_core.finetune.influence import (
+    auc_influence,
+    balanced_accuracy_influence,
+    interval,
+    standard_error,
+)
+from brainmass_core.finetune.shots import classify, coordinates, gram
+
+log = logging.getLogger(__name__)
+FILE = ["bold_path", "bold_key"]
+
+
+def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame) -> None:
+    """Refuse a target of which training or pre-training has seen anything.
+
+    Parameters
+    ----------
+    source, target : DataFrame
+        scan_id, participant, participant_id, bold_path and bold_key of each scan.
+    shards : DataFrame
+        scan_id, bold_path and bold_key of all scans that pre-training was given, of any data set.
+
+    Raises
+    ------
+    LeakError
+        Naming the participants or scans.
+    """
+    both = sorted(set(source["participant"]) & set(target["participant"]))
+    if both:
+        raise LeakError(
+            f"zero-shot: {len(both)} participants are in the source and in the target: "
+            f"{', '.join(both[:10])}; name a source without them in zero_shot_from"
+        )
+    same = sorted(target.loc[_files(target).isin(_files(source)), "scan_id"])
+    if same:
+        raise LeakError(
+            f"zero-shot: {len(same)} scans of the target are files of the source as well: "
+            f"{', '.join(same[:10])}; the same folder has two names under datasets"
+        )
+    known = target["scan_id"].isin(shards["scan_id"]) | _files(target).isin(_files(shards))
+    seen = sorted(target.loc[known, "scan_id"])
+    if seen:
+        raise LeakError(
+            f"zero-shot: {len(seen)} scans of the target are in the pre-training shards: "
+            f"{', '.join(seen[:10])}; give its data sets the role external and run again"
+        )
+    shared = sorted(set(source["participant_id"]) & set(target["participant_id"]))
+    if shared:
+        log.warning(
+            "zero-shot: %d participant ids stand in the source and in the target, such as %s; if "
+            "these are the same people, exclude them",
+            len(shared),
+            ", ".join(shared[:5]),
+        )
+
+
+def _files(scans: pd.DataFrame) -> pd.Series:
+    return scans[FILE].fillna("").agg("\x1f".join, axis=1)
+
+
+def site_centred(features: np.ndarray, scans: pd.DataFrame) -> np.ndarray:
+    """Features (n_scans, n_features) minus the mean over the scans of their site.
+
+    A site is that of one data set; scans without a site make one of their own.
+    """
+    sites = (scans["dataset"] + "/" + scans["site"].fillna(UNKNOWN)).to_numpy()
+    found = np.array(features, dtype=np.float64)
+    for site in np.unique(sites):
+        found[sites == site] -= found[sites == site].mean(axis=0)
+    return found
+
+
+def transfer(
+    features: dict[str, tuple[np.ndarray, np.ndarray]],
+    source: pd.DataFrame,
+    target: pd.DataFrame,
+    settings: ZeroShot,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit on all scans of the source and score those of the target.
+
+    Parameters
+    ----------
+    features : dict of two ndarrays (n_scans, n_features)
+        By name: of the source and of the target.
+    source, target : DataFrame
+        participant, y, dataset and site of each scan.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `tables.ZERO_SHOT` but task and source, one row per method. Intervals reflect
+        which participants of the target were tested, not which of the source were trained on.
+    DataFrame
+        Columns of `tables.ZERO_SHOT_PREDICTIONS` but the task, one row per method and scan.
+
+    Raises
+    ------
+    TaskError
+        If source and target have features of different lengths.
+    """
+    rows, predictions = [], []
+    train = np.arange(len(source))
+    test = len(source) + np.arange(len(target))
+    with threadpool_limits(limits=1):  # sums in another order would change the last digits
+        for name, pair in features.items():
+            if pair[0].shape[1] != pair[1].shape[1]:
+                raise TaskError(
+                    f"zero-shot: found {pair[0].shape[1]} features ({name}) in the source and "
+                    f"{pair[1].shape[1]} in the target; expected the same atlas for both"
+                )
+            if settings.harmonise == "site_mean":
+                pair = (site_centred(pair[0], source), site_centred(pair[1], target))
+            inside, outside = coordinates(gram(np.concatenate(pair)), train, test)
+            for classifier in settings.classifiers:
+                method = f"{name}_{classifier}"
+                score, predicted = classify(classifier, inside, source["y"].to_numpy(), outside)
+                rows.append({"method": method, **_row(source, target, score, predicted)})
+                predictions.append(_rows(target, score, predicted).assign(method=method))
+    return (
+        pd.DataFrame(rows).assign(harmonise=settings.harmonise),
+        pd.concat(predictions, ignore_index=True),
+    )
+
+
+def _row(
+    source: pd.DataFrame, target: pd.DataFrame, score: np.ndarray, predicted: np.ndarray
+) -> dict[str, Any]:
+    y, who = target["y"].to_numpy(), target["participant"].to_numpy()
+    row: dict[str, Any] = {
+        "n_train_participants": source["participant"].nunique(),
+        "n_train_scans": len(source),
+        "n_test_participants": target["participant"].nunique(),
+        "n_test_scans": len(target),
+    }
+    for metric, (value, psi) in {
+        "auc": auc_influence(y, score),
+        "balanced_accuracy": balanced_accuracy_influence(y, predicted),
+    }.items():
+        low, high = interval(value, standard_error(psi, who))
+        row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+    return row
+
+
+def _rows(target: pd.DataFrame, score: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    found = target[["scan_id", "dataset", "participant_id", "site"]].reset_index(drop=True)
+    scores = list(np.atleast_2d(score.T).T)  # one number, or one per class
+    return found.assign(y_true=target["y"].to_numpy(), y_pred=predicted, y_scores=scores)
