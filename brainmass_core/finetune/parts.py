@@ -47,7 +47,7 @@ def run_few_shot(config: Config, task: str) -> None:
     data = _with_labels(config, task, assemble(config, task))
     folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
     refuse_leaks(data.scans, folds, scans_in_shards(config, task))
-    features = {name: _features(config, name, data) for name in settings.features}
+    features = {str(name): _features(config, name, data) for name in settings.features}
     rows, curves = learning_curves(features, data.scans, folds, settings, seed)
     for row in curves.itertuples():
         log.info("%s: %s with %d per class: AUC %.3f", task, row.method, row.k, row.auc)
@@ -86,7 +86,7 @@ def run_zero_shot(config: Config, task: str) -> None:
         )
     refuse_seen(source.scans, target.scans, scans_shown(config))
     features = {
-        name: (_features(config, name, source), _features(config, name, target))
+        str(name): (_features(config, name, source), _features(config, name, target))
         for name in settings.features
     }
     rows, predictions = transfer(features, source.scans, target.scans, settings)

@@ -99,3 +99,21 @@ def test_the_front_page_waits_for_the_cohort_page_of_every_data_set(tmp_path):
     assert len(pages) == 3
     assert set(pages) <= set(study(tmp_path).report_inputs("index"))
     assert not set(pages) & set(study(tmp_path).report_inputs("dx"))
+
+
+def test_few_shot_and_zero_shot_are_made_only_if_asked_for(tmp_path):
+    plain = study(tmp_path)
+    assert plain.all_task_results("dx") == plain.task_results("dx")
+    asked = study(tmp_path, few_shot={"shots": [1, 2]})
+    names = [Path(f).name for f in asked.report_inputs("dx")]
+    assert {"few_shot.parquet", "learning_curve.parquet"} < set(names)
+    assert "zero_shot.parquet" not in names
+
+
+def test_zero_shot_reads_the_fc_of_its_source_and_the_scans_of_pre_training(tmp_path):
+    task = {"datasets": ["unseen"], "label": "dx", "classes": {"a": ["0"], "b": ["1"]}}
+    other = study(tmp_path, tasks={"dx": task | {"zero_shot_from": ["raw"]}})
+    inputs = other.zero_shot_inputs("dx")
+    assert set(other.tables("connectivity", ["raw", "unseen"])) < set(inputs)
+    assert set(other.scans_tables(["raw", "ready", "unseen"])) < set(inputs)
+    assert set(other.zero_shot_results("dx")) < set(other.all_task_results("dx"))

@@ -1,0 +1,226 @@
+"""Zero-shot: nothing of the target but its features, and none of it seen before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import BATCHES, Study, write_model, write_study
+
+from brainmass_core.config import parse_config
+from brainmass_core.config.adaptation import ZeroShot
+from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
+from brainmass_core.finetune.zero_shot import refuse_seen, site_centred, transfer
+from brainmass_core.paths import Paths
+from brainmass_core.scans.table import Unmatched, write_scans
+from brainmass_core.tables import read_table, write_table
+
+N_FEATURES = 60
+
+
+def cohort(n=80, effect=1.5, seed=0, dataset="here", shift=0.0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    features = rng.standard_normal((n, N_FEATURES)) + shift
+    features[:, :8] += effect * y[:, None]
+    scans = pd.DataFrame(
+        {
+            "scan_id": [f"{dataset}_s{i:02d}" for i in range(n)],
+            "dataset": dataset,
+            "participant_id": [f"{dataset}-{i:02d}" for i in range(n)],
+            "participant": [f"{dataset}/{dataset}-{i:02d}" for i in range(n)],
+            "bold_path": [f"/data/{dataset}/{i:02d}.npy" for i in range(n)],
+            "bold_key": None,
+            "site": np.where(np.arange(n) % 4 < 2, "north", "south"),
+            "y": y,
+        }
+    )
+    return features, scans
+
+
+def carried(effect=1.5, settings=None, shift=0.0):
+    (a, source), (b, target) = (
+        cohort(effect=effect),
+        cohort(n=120, effect=effect, seed=1, dataset="there", shift=shift),
+    )
+    return transfer({"fc": (a, b)}, source, target, settings or ZeroShot())
+
+
+def test_a_difference_that_both_cohorts_have_carries_over():
+    rows, predictions = carried()
+    assert set(rows["method"]) == {"fc_svm", "fc_logistic", "fc_prototype", "fc_knn"}
+    assert (rows["auc"] > 0.85).all()
+    assert (rows["auc_low"] > 0.5).all()
+    assert (rows["n_train_participants"] == 80).all()
+    assert (rows["n_test_participants"] == 120).all()
+    assert len(predictions) == 4 * 120
+
+
+def test_without_a_difference_nothing_carries_over():
+    rows, _ = carried(effect=0.0)
+    assert ((rows["auc_low"] <= 0.5) & (rows["auc_high"] >= 0.5)).all()
+
+
+def test_labels_of_the_target_score_and_do_nothing_else():
+    (a, source), (b, target) = cohort(), cohort(n=120, seed=1, dataset="there")
+    flipped = target.assign(y=1 - target["y"])
+    rows, predictions = transfer({"fc": (a, b)}, source, target, ZeroShot())
+    other_rows, other = transfer({"fc": (a, b)}, source, flipped, ZeroShot())
+    assert predictions["y_scores"].tolist() == other["y_scores"].tolist()
+    np.testing.assert_allclose(rows["auc"], 1 - other_rows["auc"])
+
+
+def test_scans_of_the_target_do_not_touch_each_other_unless_harmonised():
+    (a, source), (b, target) = cohort(), cohort(n=120, seed=1, dataset="there")
+    changed = b.copy()
+    changed[1:] += 3 * np.arange(N_FEATURES)
+    for harmonise, same in (("none", True), ("site_mean", False)):
+        settings = ZeroShot(harmonise=harmonise, classifiers=["svm"])
+        first, second = (
+            transfer({"fc": (a, x)}, source, target, settings)[1]["y_scores"].iloc[0][0]
+            for x in (b, changed)
+        )
+        assert bool(first == pytest.approx(second, rel=1e-6)) is same
+
+
+def test_site_means_take_away_a_shift_of_the_target():
+    plain = carried(shift=2.0)[0].set_index("method")
+    centred = carried(shift=2.0, settings=ZeroShot(harmonise="site_mean"))[0].set_index("method")
+    assert plain.loc["fc_svm", "balanced_accuracy"] < 0.7
+    assert centred.loc["fc_svm", "balanced_accuracy"] > 0.8
+    features, scans = cohort(shift=5.0)
+    means = pd.DataFrame(site_centred(features, scans)).groupby(scans["site"]).mean()
+    np.testing.assert_allclose(means, 0, atol=1e-12)
+
+
+def test_participants_on_both_sides_and_scans_that_were_pre_trained_on_are_refused():
+    _, source = cohort()
+    _, target = cohort(dataset="there")
+    none = source.iloc[:0]
+    refuse_seen(source, target, none)
+    with pytest.raises(LeakError, match="here/here-03"):
+        refuse_seen(source, pd.concat([target, source.iloc[[3]]]), none)
+    with pytest.raises(LeakError, match="1 scans of the target are in the pre-training shards"):
+        refuse_seen(source, target, target.iloc[[5]])
+    renamed = target.iloc[[5]].assign(scan_id="other_name")
+    with pytest.raises(LeakError, match="there_s05"):
+        refuse_seen(source, target, renamed)
+    with pytest.raises(LeakError, match="the same folder has two names"):
+        refuse_seen(pd.concat([source, renamed.assign(participant="x/y")]), target, none)
+
+
+def test_the_same_id_in_two_cohorts_is_said_and_no_error(caplog):
+    _, source = cohort()
+    _, target = cohort(dataset="there")
+    target.loc[4, "participant_id"] = "here-00"
+    refuse_seen(source, target, source.iloc[:0])
+    assert "1 participant ids stand in the source and in the target, such as here-00" in caplog.text
+
+
+def test_features_of_another_atlas_are_refused():
+    (a, source), (b, target) = cohort(), cohort(dataset="there")
+    with pytest.raises(TaskError, match=r"found 60 features .* in the source and 50 in the target"):
+        transfer({"fc": (a, b[:, :50])}, source, target, ZeroShot())
+
+
+# --- the stage -----------------------------------------------------------------------------------
+
+
+def study_of_two(tmp_path, zero_shot_from="demo_task") -> Study:
+    """An internal cohort, and an external one made of copies of its tables under another name."""
+    study = write_study(tmp_path / "first")
+    write_model(study)
+    other = write_study(tmp_path / "second", seed=1)
+    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    raw["datasets"]["replication"] = raw["datasets"]["demo"] | {"role": "external"}
+    task = raw["tasks"]["demo_task"]
+    raw["tasks"]["unseen"] = task | {
+        "datasets": ["replication"],
+        "zero_shot_from": zero_shot_from,
+    }
+    raw["few_shot"] = {"shots": [1, 8], "n_draws": 4, "features": ["fc"]}
+    paths, theirs = study.paths, other.paths
+    scans = other.scans.assign(
+        dataset="replication", role="external", split="test", scan_id=_renamed(other.scans)
+    )
+    scans["bold_path"] = "/replication" + scans["bold_path"]
+    write_scans(paths.scans("replication"), scans, Unmatched("participants.tsv", [], []), "hash")
+    for stage in ("timeseries", "connectivity"):
+        for batch in range(BATCHES):
+            table = read_table(theirs.batch(stage, "demo", batch), stage).to_pandas()
+            table["scan_id"] = _renamed(table)
+            source = read_table(theirs.batch(stage, "demo", batch), stage)
+            column = source.schema.get_field_index("scan_id")
+            renamed = source.set_column(column, "scan_id", [table["scan_id"].tolist()])
+            write_table(paths.batch(stage, "replication", batch), renamed, stage)
+    return Study(parse_config(raw), scans)
+
+
+def _renamed(table: pd.DataFrame) -> pd.Series:
+    return table["scan_id"].str.replace("demo_", "replication_")
+
+
+def result(study, task, name):
+    path = Paths(study.config.results).finetune(task) / f"{name}.parquet"
+    return read_table(path, name).to_pandas()
+
+
+@pytest.mark.parametrize("source", ["demo_task", ["demo"]])
+def test_the_stage_carries_a_task_or_data_sets_over(tmp_path, source):
+    study = study_of_two(tmp_path, source)
+    run_zero_shot(study.config, "unseen")
+    rows = result(study, "unseen", "zero_shot").set_index("method")
+    assert set(rows["source"]) == {source if isinstance(source, str) else "demo"}
+    assert len(rows) == 12
+    assert rows.loc["fc_svm", "auc_low"] > 0.7
+    predictions = result(study, "unseen", "zero_shot_predictions")
+    assert set(predictions["dataset"]) == {"replication"}
+
+
+def test_the_stage_writes_learning_curves_the_same_each_time(tmp_path):
+    study = write_study(tmp_path, n_participants=80, effect=0.5)
+    few = {"shots": [1, 8], "n_draws": 4, "features": ["fc"]}
+    raw = study.config.model_dump(mode="json", exclude_unset=True) | {"few_shot": few}
+    config = parse_config(raw)
+    folder, written = study.paths.finetune("demo_task"), []
+    for _ in range(2):
+        run_few_shot(config, "demo_task")
+        written.append([(folder / f"{n}.parquet").read_bytes() for n in ("few_shot",)])
+    assert written[0] == written[1]
+    curves = result(study, "demo_task", "learning_curve").set_index(["method", "k"])
+    assert curves.loc[("fc_svm", 8), "auc"] > curves.loc[("fc_svm", 1), "auc"]
+
+
+def test_a_target_in_the_shards_stops_the_stage(tmp_path):
+    study = study_of_two(tmp_path)
+    path = study.paths.batch("pfc", "demo", 0)
+    scans = read_table(study.paths.scans("demo"), "scans")
+    shown = read_table(path, "pfc", ["scan_id"])["scan_id"][0].as_py()
+    # the same file, known to pre-training under another name
+    table = scans.to_pandas()
+    table.loc[table["scan_id"] == shown, "bold_path"] = study.scans["bold_path"].iloc[9]
+    write_scans(study.paths.scans("demo"), table, Unmatched("participants.tsv", [], []), "hash")
+    with pytest.raises(LeakError, match="replication_s09"):
+        run_zero_shot(study.config, "unseen")
+
+
+def test_parts_that_were_not_asked_for_say_so(tmp_path):
+    study = write_study(tmp_path)
+    with pytest.raises(TaskError, match=r"few_shot\.shots is empty"):
+        run_few_shot(study.config, "demo_task")
+    with pytest.raises(TaskError, match="zero_shot_from: not given"):
+        run_zero_shot(study.config, "demo_task")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("unseen", "a task cannot be its own source"),
+        ("demo_tusk", "there is no task 'demo_tusk'; did you mean 'demo_task'"),
+        (["replication"], "'replication' is among the task's data sets"),
+        (["damo"], "there is no data set 'damo'; did you mean 'demo'"),
+    ],
+)
+def test_a_source_that_cannot_be_one_is_refused_before_anything_runs(tmp_path, source, message):
+    with pytest.raises(ValueError, match=message):
+        study_of_two(tmp_path, source)
