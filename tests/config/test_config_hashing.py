@@ -73,6 +73,7 @@ def stages(of: set[tuple[str, str | None]]) -> set[str]:
         ("pfc__drop_rate", 0.5, "pfc"),
         ("pretrain__lr", 0.1, "pretrain"),
         ("finetune__n_bootstrap", 500, "finetune"),
+        ("neural__max_epochs", 3, "finetune"),
         ("interpret__n_steps", 8, "interpret"),
         ("report__title", "another", "report"),
     ],
@@ -81,6 +82,23 @@ def test_a_knob_changes_its_stage_and_none_before(knob: str, value: object, firs
     touched = stages(changed(**{knob: value}))
     assert touched >= {first, "report"}
     assert not touched & set(STAGES[: STAGES.index(first)])
+
+
+def test_few_and_zero_shot_knobs_make_only_their_own_part_anew() -> None:
+    before = config()
+    for knob, part in (("few_shot__shots", "few_shot"), ("zero_shot__harmonise", "zero_shot")):
+        after = config(**{knob: [1, 2] if part == "few_shot" else "site_mean"})
+        parts = ("finetune", "few_shot", "zero_shot")
+        touched = {p for p in parts if stage_hash(before, p, "mdd") != stage_hash(after, p, "mdd")}
+        assert touched == {part}
+
+
+def test_a_task_that_is_carried_over_from_another_follows_it() -> None:
+    before = config(tasks__asd__zero_shot_from="mdd")
+    after = config(tasks__asd__zero_shot_from="mdd", tasks__mdd__label="other")
+    assert stage_hash(before, "zero_shot", "asd") != stage_hash(after, "zero_shot", "asd")
+    assert stage_hash(before, "finetune", "asd") == stage_hash(after, "finetune", "asd")
+    assert stage_hash(before, "finetune", "asd") == stage_hash(config(), "finetune", "asd")
 
 
 def test_connectivity_and_pfc_do_not_depend_on_each_other() -> None:
