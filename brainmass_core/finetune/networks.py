@@ -71,7 +71,7 @@ class BrainNetworkTransformer:
 
     n_clusters: int = 10
     lr: float = 1e-4
-    standardise: bool = True
+    standardise: bool = False
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
         """With the paper's depth, heads and widths."""
