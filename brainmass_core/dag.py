@@ -207,7 +207,8 @@ class Study:
     def all_task_results(self, task: str) -> list[str]:
         """Tables of a task that the configuration asks for."""
         asked = self.task_results(task)
-        if self.config.few_shot.shots:
+        classes = self.config.tasks[task].kind == "classification"
+        if self.config.few_shot.shots and classes:
             asked += self.few_shot_results(task)
         if self.config.tasks[task].zero_shot_from:
             asked += self.zero_shot_results(task)

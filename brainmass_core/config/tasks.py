@@ -27,6 +27,11 @@ MethodName = Literal[
     "brainmass_logistic",
     "brainmass_ridge",
     "brainmass_knn",
+    "brainnetcnn",
+    "transformer",
+    "untrained_finetune",
+    "brainmass_finetune",
+    "brainmass_lora",
 ]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]

@@ -26,6 +26,14 @@ def pretrained_embedding(config: Config, data: TaskData) -> np.ndarray:
     return embed(model, data.fc)
 
 
+def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
+    """FC (n_scans, n_edges) to fine-tune the pre-trained encoder on, if it fits."""
+    folder = Paths(config.results).pretrain(config.pretrain.model)
+    load_pretrained(folder)  # says what is missing, before any fold
+    refuse_misfit(folder, json.loads((folder / SETTINGS).read_text()), config, data)
+    return data.fc
+
+
 def untrained_embedding(config: Config, data: TaskData) -> np.ndarray:
     """Embeddings (n_scans, 8 n_rois) of the same architecture with random weights."""
     settings = config.pretrain

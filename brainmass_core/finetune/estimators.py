@@ -15,6 +15,7 @@ bare intercept.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -30,6 +31,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
+
+from brainmass_core.config import Config
 
 CONFOUNDS_TEXT = ["site", "sex"]
 CONFOUNDS_NUMBER = ["age", "mean_fd"]
@@ -53,12 +56,15 @@ class Setting:
         Of the fold.
     inner_splits : int
         Folds within the training set.
+    config : Config, optional
+        For networks, whose settings and model folder stand there.
     """
 
     kind: str
     n_classes: int
     seed: int
     inner_splits: int = 3
+    config: Config | None = None
 
 
 def chance(s: Setting) -> Any:
@@ -162,7 +168,8 @@ class TransformedTarget(RegressorMixin, BaseEstimator):
         self.transformer_ = clone(self.transformer)
         target = self.transformer_.fit_transform(np.asarray(y, float)[:, None])[:, 0]
         self.regressor_ = clone(self.regressor)
-        if hasattr(self.regressor_, "param_grid"):
+        takes_groups = "groups" in inspect.signature(self.regressor_.fit).parameters
+        if takes_groups or hasattr(self.regressor_, "param_grid"):
             self.regressor_.fit(features, target, groups=groups)
         else:
             self.regressor_.fit(features, target)

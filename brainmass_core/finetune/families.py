@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from brainmass_core.config import Config
+from brainmass_core.finetune.estimators import Setting
 from brainmass_core.finetune.networks import (
     BrainNetCNN,
     BrainNetworkTransformer,
@@ -36,21 +37,26 @@ RECIPES: dict[str, Callable[[Config], Recipe]] = {
 PRETRAINED = ("brainmass_finetune", "brainmass_lora")
 
 
-def make_network(
-    config: Config, name: str, kind: str, seed: int
-) -> NetworkClassifier | NetworkRegressor:
+def make_network(name: str, setting: Setting) -> NetworkClassifier | NetworkRegressor:
     """The unfitted estimator of a method on FC.
 
     Parameters
     ----------
     name : str
         Key of `RECIPES`.
-    kind : {"classification", "regression"}
-    seed : int
-        Of weights, inner split, order of the scans and dropout.
+    setting : Setting
+        Its seed is that of weights, inner split, order of the scans and dropout.
+
+    Raises
+    ------
+    ValueError
+        If the setting has no configuration.
     """
+    config = setting.config
+    if config is None:
+        raise ValueError(f"method {name}: expected a configuration in its setting, found none")
     s = config.neural
-    make = NetworkRegressor if kind == "regression" else NetworkClassifier
+    make = NetworkRegressor if setting.kind == "regression" else NetworkClassifier
     return make(
         RECIPES[name](config),
         max_epochs=s.max_epochs,
@@ -59,5 +65,5 @@ def make_network(
         weight_decay=s.weight_decay,
         validation_fraction=s.validation_fraction,
         n_threads=s.n_threads,
-        random_state=seed,
+        random_state=setting.seed,
     )

@@ -10,12 +10,17 @@ import numpy as np
 from brainmass_core.config import Config
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import TaskData
-from brainmass_core.finetune.embedding import pretrained_embedding, untrained_embedding
+from brainmass_core.finetune.embedding import (
+    fc_for_model,
+    pretrained_embedding,
+    untrained_embedding,
+)
 
 MAKERS: dict[str, Callable[[Config, TaskData], Any]] = {
     "nothing": lambda config, data: np.zeros((len(data.scans), 1)),
     "confounds": lambda config, data: confounds_of(data.scans),
     "fc": lambda config, data: data.fc,
+    "fc_for_model": fc_for_model,
     "untrained": untrained_embedding,
     "brainmass": pretrained_embedding,
 }

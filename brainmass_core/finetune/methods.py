@@ -23,6 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import estimators
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.estimators import BOTH, CLASSES, Setting
+from brainmass_core.finetune.families import PRETRAINED, RECIPES, make_network
 from brainmass_core.finetune.folds import Fold
 from brainmass_core.finetune.tangent import TangentSpace
 
@@ -106,6 +109,18 @@ for _features, _baseline in (("untrained", True), ("brainmass", False)):
     register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
 
 
+for _name in RECIPES:
+    _pretrained = _name in PRETRAINED
+    register(
+        Method(
+            _name,
+            "fc_for_model" if _pretrained else "fc",
+            partial(make_network, _name),
+            baseline=not _pretrained,
+        )
+    )
+
+
 @dataclass(frozen=True)
 class Design:
     """What every method of a task is given beside its features.
@@ -128,9 +143,16 @@ class Design:
     columns: list[str] = field(default_factory=lambda: ["site", "sex", "age", "mean_fd"])
     transform: str = "none"
     inner_splits: int = 3
+    config: Config | None = None
 
     @classmethod
-    def of(cls, task: Task, scans: pd.DataFrame, inner_splits: int = 3) -> Design:
+    def of(
+        cls,
+        task: Task,
+        scans: pd.DataFrame,
+        inner_splits: int = 3,
+        config: Config | None = None,
+    ) -> Design:
         """The design of a task's scans (`TaskData.scans`)."""
         return cls(
             y=scans["y"].to_numpy(),
@@ -141,6 +163,7 @@ class Design:
             columns=list(task.confound_columns),
             transform=task.transform,
             inner_splits=inner_splits,
+            config=config,
         )
 
 
@@ -180,7 +203,7 @@ def _predict(method: Method, features: Any, design: Design, f: Fold, seed: int) 
         adjust = adjuster(design.handling, design.columns).fit(shown, at_training)
         shown, tested = adjust.transform(shown, at_training), adjust.transform(tested, at_test)
     n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
-    setting = Setting(design.kind, n_classes, state, design.inner_splits)
+    setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
     groups = None if design.groups is None else design.groups[train]
     model = fit(_with_target(method.make(setting), design), shown, design.y[train], groups)
     found = score(model, tested, design.kind)

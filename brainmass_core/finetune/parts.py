@@ -13,7 +13,8 @@ from brainmass_core.config import Config, stage_hash
 from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
 from brainmass_core.finetune.embedding import pretrained_embedding, untrained_embedding
 from brainmass_core.finetune.few_shot import learning_curves
-from brainmass_core.finetune.folds import make_folds, permute_labels, refuse_leaks
+from brainmass_core.finetune.folds import permute_labels, refuse_leaks
+from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.stage import scans_in_shards, task_seed
 from brainmass_core.finetune.zero_shot import FILE, refuse_seen, transfer
 from brainmass_core.paths import Paths
@@ -43,9 +44,10 @@ def run_few_shot(config: Config, task: str) -> None:
     settings = config.few_shot
     if not settings.shots:
         raise TaskError("few_shot.shots is empty: give participants per class, such as [1, 2, 4]")
-    protocol, seed = config.tasks[task].protocol, task_seed(config, task)
+    refuse_regression(config, task)
+    seed = task_seed(config, task)
     data = _with_labels(config, task, assemble(config, task))
-    folds = make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
+    folds = protocol_folds(data.scans, config.tasks[task].protocol, seed, task)
     refuse_leaks(data.scans, folds, scans_in_shards(config, task))
     features = {str(name): _features(config, name, data) for name in settings.features}
     rows, curves = learning_curves(features, data.scans, folds, settings, seed)
@@ -75,6 +77,7 @@ def run_zero_shot(config: Config, task: str) -> None:
     settings, asked = config.zero_shot, config.tasks[task].zero_shot_from
     if not asked:
         raise TaskError(f"tasks.{task}.zero_shot_from: not given; name a task or data sets")
+    refuse_regression(config, task)
     asking = config if isinstance(asked, str) else _with_source(config, task, asked)
     learned_on = asked if isinstance(asked, str) else f"{task}_source"
     source = _with_labels(asking, learned_on, assemble(asking, learned_on))
@@ -115,6 +118,12 @@ def scans_shown(config: Config) -> pd.DataFrame:
     scans = read_scans(paths, sources).select(["scan_id", *FILE])
     ids = pa.chunked_array(seen, pa.string()).unique()
     return scans.filter(pc.is_in(scans["scan_id"], ids)).to_pandas()
+
+
+def refuse_regression(config: Config, task: str) -> None:
+    """Few-shot and zero-shot are about classes."""
+    if config.tasks[task].kind == "regression":
+        raise TaskError(f"tasks.{task}: a regression has no few-shot or zero-shot part")
 
 
 def _with_source(config: Config, task: str, datasets: list[str]) -> Config:

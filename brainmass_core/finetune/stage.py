@@ -52,7 +52,7 @@ def run(config: Config, task: str) -> None:
     folds = protocol_folds(data.scans, settings.protocol, seed, task)
     refuse_leaks(data.scans, folds, scans_in_shards(config, task))
     features = Features(config, data)
-    design = Design.of(settings, data.scans, config.finetune.inner_splits)
+    design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
     predictions = [
         _predict(task, method, features, design, data, folds, seed)
         for method in methods_of(config, task)
