@@ -14,7 +14,8 @@ from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.finetune.dataset import TaskData, assemble
 from brainmass_core.finetune.embedding import embed, refuse_misfit
-from brainmass_core.finetune.folds import Fold, make_folds, permute_labels, refuse_leaks
+from brainmass_core.finetune.folds import Fold, permute_labels, refuse_leaks
+from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.stage import scans_in_shards, task_seed
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
@@ -60,7 +61,7 @@ def run(config: Config, task: str) -> None:
     if config.finetune.permute_labels:
         log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
         data.scans["y"] = permute_labels(data.scans, seed)
-    if not two_classes(data):
+    if config.tasks[task].kind == "regression" or not two_classes(data):
         log.warning("%s: not two classes: no region is explained", task)
         off = config.interpret.model_copy(update={"methods": []})
         config = config.model_copy(update={"interpret": off})
@@ -82,8 +83,7 @@ def run(config: Config, task: str) -> None:
 
 def folds_of(config: Config, task: str, data: TaskData, seed: int) -> list[Fold]:
     """The very folds that `finetune` scores."""
-    protocol = config.tasks[task].protocol
-    return make_folds(data.scans, protocol.n_splits, protocol.n_repeats, seed, task)
+    return protocol_folds(data.scans, config.tasks[task].protocol, seed, task)
 
 
 def two_classes(data: TaskData) -> bool:
