@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from brainmass_core.config import parse_config
 from brainmass_core.finetune import methods
 from brainmass_core.finetune.confounds import ComBat
 from brainmass_core.finetune.folds import Fold
@@ -15,6 +16,9 @@ from brainmass_core.finetune.methods import METHODS, Design, Method, predict_fol
 
 N, N_ROIS = 60, 8
 FOLD = Fold(0, 0, np.arange(40), np.arange(40, N))
+NEURAL = {"max_epochs": 2, "brainnetcnn_maps": 4}  # settings of the networks
+DATASET = {"kind": "timeseries", "role": "internal", "path": "."}
+CONFIG = parse_config({"datasets": {"x": DATASET}, "neural": NEURAL}, "test")
 FC_METHODS = sorted(m for m, v in METHODS.items() if v.features in ("fc", "brainmass"))
 
 
@@ -33,7 +37,14 @@ def scans(seed=0, kind="classification"):
         }
     )
     target = y + rng.normal(0, 0.1, N) + 2 if kind == "regression" else y
-    return fc, {"y": target, "groups": np.arange(N) // 2, "confounds": confounds, "kind": kind}
+    groups = np.arange(N) // 2
+    return fc, {
+        "y": target,
+        "groups": groups,
+        "confounds": confounds,
+        "kind": kind,
+        "config": CONFIG,
+    }
 
 
 def first_score(method, fc, **design):
