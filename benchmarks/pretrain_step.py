@@ -1,22 +1,26 @@
-"""Samples per second of one pre-training step: ours in each precision, and the authors' by path.
+"""Samples per second and largest memory of one pre-training step: ours and the authors'.
 
-A step is forward, backward, clipping, AdamW and the move of the target, on the same random FC. All
-sides run interleaved in this process; rates are of the median step, per wall second and per second
-of CPU. Operations are those of the matrix products, counted by torch on our model (the authors' has
-the same); the peak is a large matrix product in the same precision, measured in the same run.
+A step is forward, backward, clipping, AdamW and the move of the target, on the same random FC.
+Every side has a fresh process of its own, whose largest memory is therefore its own, and they take
+steps in turn; rates are of the median step, per wall second and per second of CPU. Operations are
+those of the matrix products of the authors' model, 14 passes through the encoder a sample; the
+peak is a large matrix product in the same precision, timed by each side before its steps, per
+second of CPU.
 
-Run on an idle machine: ``python benchmarks/pretrain_step.py --size base --batch 32 --threads 2
-[--official FOLDER]``, where FOLDER holds the ``byol_trainer.py`` and ``utils.py`` of the authors'
-release. Largest memory needs one side per process: ``--only ours-float32``.
+``python benchmarks/pretrain_step.py --size base --batch 32 --threads 2 [--official FOLDER]``, where
+FOLDER holds the ``byol_trainer.py`` and ``utils.py`` of the authors' release. ``--profile`` prints
+where the time of our float32 step goes. On a busy machine even rates per second of CPU are rough.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -25,7 +29,6 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.brainmass import SIZES, build
@@ -84,62 +87,111 @@ def authors(folder: Path, size: str, batch: int, device: torch.device) -> Callab
     return step
 
 
-def peak(precision: str, device: torch.device, n: int = 2048) -> float:
-    """Operations per second of a large matrix product."""
-    a: Tensor = torch.rand(n, n, device=device).to(getattr(torch, precision))
-    seconds = [_seconds(lambda: a @ a, device)[0] for _ in range(6)]
-    return 2 * n**3 / min(seconds)
+def make(side: str, folder: Path | None, size: str, batch: int) -> Callable[[], object]:
+    """The step of a side: ``ours-float32``, ``ours-bfloat16`` or ``authors``."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if folder is not None and side == "authors":
+        return authors(folder, size, batch, device)
+    return ours(size, batch, side.removeprefix("ours-"), device)
 
 
-def _seconds(make: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+def peak(precision: str, n: int = 1024) -> float:
+    """Operations per second of CPU of a large matrix product."""
+    a: Tensor = torch.rand(n, n).to(getattr(torch, precision))
+    return 2 * n**3 / min(_seconds(lambda: a @ a)[1] for _ in range(6))
+
+
+def encoder_flops(size: str, n: int = N_ROIS) -> float:
+    """Operations of the encoder's matrix products, a sample and step."""
+    shape = SIZES[size]
+
+    def forward(tokens: int) -> int:
+        linear = 8 * tokens * n * n + 4 * tokens * n * shape.feedforward
+        return shape.depth * (linear + 4 * tokens**2 * n)
+
+    # two views through online (thrice: forward and backward) and target, two masked passes
+    return 2 * (3 + 1) * forward(n) + 2 * 3 * forward(n + 2)
+
+
+def serve(
+    pipe: Connection, side: str, folder: Path | None, size: str, batch: int, threads: int
+) -> None:
+    """A side's process: its peak, then a step for every message, then its largest memory."""
+    torch.set_num_threads(threads)
+    pipe.send(peak("bfloat16" if side == "ours-bfloat16" else "float32"))
+    step = make(side, folder, size, batch)
+    while pipe.recv():
+        pipe.send(_seconds(step))
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def _seconds(make: Callable[[], Any]) -> tuple[float, float]:
     """Wall and CPU seconds of one call."""
-    if device.type == "cuda":
+    cuda = torch.cuda.is_available()
+    if cuda:
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter(), time.process_time()
     make()
-    if device.type == "cuda":
+    if cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def profile(size: str, batch: int, rows: int = 25) -> None:
+    """Print the operations of our float32 step by their own CPU time."""
+    step = make("ours-float32", None, size, batch)
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        step()
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=rows))
 
 
 def main(
     size: Annotated[str, typer.Option()] = "base",
     batch: Annotated[int, typer.Option(help="Scans per step.")] = 32,
     threads: Annotated[int, typer.Option()] = 2,
-    repeats: Annotated[int, typer.Option()] = 5,
+    repeats: Annotated[int, typer.Option()] = 3,
     official: Annotated[Path | None, typer.Option(help="Folder of the authors' code.")] = None,
-    only: Annotated[str, typer.Option(help="One side alone.")] = "",
+    only: Annotated[str, typer.Option(help="Sides, separated by commas.")] = "",
+    profiled: Annotated[bool, typer.Option("--profile", help="Profile our float32 step.")] = False,
 ) -> None:
-    """Time the sides in turn and print rates, ratios, shares of the peak and memory."""
-    torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    makers: dict[str, Callable[[], Callable[[], object]]] = {
-        "ours-float32": lambda: ours(size, batch, "float32", device),
-        "ours-bfloat16": lambda: ours(size, batch, "bfloat16", device),
-    }
-    if official is not None:
-        makers["authors"] = lambda: authors(official, size, batch, device)
-    sides = {name: make() for name, make in makers.items() if only in ("", name)}
-    with FlopCounterMode(display=False) as counter:
-        next(iter(sides.values()))()
-    flops = counter.get_total_flops()
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, step in sides.items():
-            taken[name].append(_seconds(step, device))
-    medians = {name: np.median(times, axis=0) for name, times in taken.items()}
-    print(
-        f"{size}, batch {batch}, {threads} threads, {device}, {flops / batch / 1e9:.2f} GF a sample"
-    )
-    print(f"{'side':14s} {'samples/s':>10s} {'per CPU-s':>10s} {'of peak':>8s} {'ratio':>6s}")
-    for name, (wall, cpu) in medians.items():
-        share = (
-            flops / wall / peak(name.removeprefix("ours-").replace("authors", "float32"), device)
+    """Time the sides in turn and print rates, shares of the peak, memory, and ratios."""
+    if profiled:
+        torch.set_num_threads(threads)
+        return profile(size, batch)
+    sides = only.split(",") if only else ["ours-float32", "ours-bfloat16", "authors"]
+    if official is None:
+        sides = [side for side in sides if side != "authors"]
+    context = multiprocessing.get_context("spawn")
+    pipes, peaks = {}, {}
+    for side in sides:
+        pipes[side], theirs = context.Pipe()
+        context.Process(
+            target=serve, args=(theirs, side, official, size, batch, threads), daemon=True
+        ).start()
+        peaks[side] = pipes[side].recv()
+    taken: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for _ in range(repeats + 1):
+        for side, pipe in pipes.items():
+            pipe.send(True)
+            taken[side].append(pipe.recv())
+    # the first step compiles, allocates and warms up
+    medians = {side: np.median(times[1:], axis=0) for side, times in taken.items()}
+    memory = {}
+    for side, pipe in pipes.items():
+        pipe.send(False)
+        memory[side] = pipe.recv()
+    print(f"{size}, batch {batch}, {threads} threads, {encoder_flops(size) / 1e9:.2f} GF a sample")
+    print(f"{'side':14s} samples/s  per CPU-s  CPU-s   of peak    GiB  speed  memory")
+    for side, (wall, cpu) in medians.items():
+        share = encoder_flops(size) * batch / cpu / peaks[side]
+        ratios = ""
+        if "authors" in medians:
+            ratios = f"{medians['authors'][1] / cpu:6.2f} {memory[side] / memory['authors']:7.2f}"
+        print(
+            f"{side:14s} {batch / wall:9.2f} {batch / cpu:10.3f} {cpu:6.2f} "
+            f"{share:9.1%} {memory[side]:6.2f} {ratios}"
         )
-        ratio = medians["authors"][1] / cpu if "authors" in medians else float("nan")
-        print(f"{name:14s} {batch / wall:10.2f} {batch / cpu:10.2f} {share:8.1%} {ratio:6.2f}")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"largest memory of this process {memory:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainmass_core.models import fused
 from brainmass_core.models.pretrained import Pretrained
 
 READOUT = 8  # features per ROI; the embedding is their concatenation
@@ -73,6 +74,59 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
     )
 
 
+class Layer(nn.TransformerEncoderLayer):
+    """Post-norm transformer layer with torch's parameters and mathematics.
+
+    On the CPU in float32, or bfloat16 by autocast, through the functions of `fused`; elsewhere
+    through torch's.
+    """
+
+    self_attn: nn.MultiheadAttention
+
+    def __init__(self, n_rois: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__(n_rois, heads, feedforward, dropout, batch_first=True)
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Tokens (B, n_tokens, d), or of each sample those at `rows` (B, m), in their context."""
+        mine = x if rows is None else _rows(x, rows)  # (B, m, d)
+        p = self.dropout.p if self.training else 0.0
+        y = self._add_norm(mine, self._attend(x, mine, p), self.norm1, p)
+        return self._add_norm(y, self._feed_forward(y, p), self.norm2, p)
+
+    def _attend(self, x: Tensor, mine: Tensor, p: float) -> Tensor:
+        """What the tokens `mine` (B, m, d) take from all tokens x (B, n, d)."""
+        attn = self.self_attn
+        weight, bias = attn.in_proj_weight, attn.in_proj_bias  # (3 d, d), (3 d,)
+        if mine is x:
+            q, k, v = functional.linear(x, weight, bias).chunk(3, dim=-1)
+        else:
+            d = x.shape[-1]
+            q = functional.linear(mine, weight[:d], bias[:d])
+            k, v = functional.linear(x, weight[d:], bias[d:]).chunk(2, dim=-1)
+        if fused.usable(x):
+            mixed = fused.attention(q.float(), k.float(), v.float(), attn.num_heads, p)
+        else:
+            # (B, heads, n, d / heads)
+            q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+            mixed = functional.scaled_dot_product_attention(q, k, v, dropout_p=p)
+            mixed = mixed.transpose(1, 2).flatten(2)
+        return attn.out_proj(mixed)
+
+    def _feed_forward(self, y: Tensor, p: float) -> Tensor:
+        first, second = self.linear1, self.linear2
+        if fused.usable(y):
+            lower = torch.is_autocast_enabled("cpu")
+            dtype = torch.get_autocast_dtype("cpu") if lower else y.dtype
+            mixed = fused.feed_forward(y, first.weight, first.bias, second.weight, p, dtype)
+            return mixed + second.bias
+        return second(functional.dropout(functional.relu(first(y)), p))
+
+    def _add_norm(self, x: Tensor, branch: Tensor, norm: nn.LayerNorm, p: float) -> Tensor:
+        if fused.usable(x):
+            return fused.drop_add_norm(x, branch.float(), norm.weight, norm.bias, norm.eps, p)
+        return norm(x + functional.dropout(branch, p))
+
+
 class Encoder(nn.Module):
     """Transformer over ROI tokens, readout and projector: the online and the target network.
 
@@ -84,8 +138,7 @@ class Encoder(nn.Module):
         super().__init__()
         width, hidden = READOUT * n_rois, 2 * READOUT * n_rois
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(n_rois, heads, size.feedforward, dropout, batch_first=True)
-            for _ in range(size.depth)
+            Layer(n_rois, heads, size.feedforward, dropout) for _ in range(size.depth)
         )
         self.readout = nn.Sequential(nn.Linear(n_rois, READOUT), nn.LeakyReLU())
         self.projector = _mlp(width, hidden, size.feature_dim)
@@ -95,6 +148,16 @@ class Encoder(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+    def tokens_at(self, x: Tensor, rows: Sequence[Tensor]) -> list[Tensor]:
+        """As `tokens`, but only those at each of k sets of rows (B, m), for x (k B, n_tokens, d).
+
+        The last layer is worked out for them alone: no later one needs the others.
+        """
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer(x)
+        return [last(t, picked) for t, picked in zip(x.chunk(len(rows)), rows, strict=True)]
 
     def embed(self, fc: Tensor) -> Tensor:
         """(B, n_rois, n_rois) to the embedding (B, 8 n_rois), ROI by ROI."""
@@ -253,8 +316,7 @@ class BrainMass(Pretrained):
         x = torch.cat([self._hidden(fc, rois) for rois in masked])  # (k B, n, n)
         special = [t.expand(len(x), -1, -1) for t in (self.cls_token, self.dist_token)]
         x = torch.cat([*special, x], dim=1) + self.positions  # (k B, n + 2, n)
-        tokens = self.online.tokens(x).split(len(fc))
-        return [_rows(t, rois + len(special)) for t, rois in zip(tokens, masked, strict=True)]
+        return self.online.tokens_at(x, [rois + len(special) for rois in masked])
 
     def _hidden(self, fc: Tensor, masked: Tensor) -> Tensor:
         """FC (B, n, n) with the mask token in place of the masked rows, and of their columns."""

@@ -72,7 +72,7 @@ def test_each_part_has_the_parameters_of_the_released_code(size, transformer, he
 def test_shapes_are_those_of_the_paper(model, views):
     model.eval()
     seen = []
-    hook = model.online.layers[-1].register_forward_hook(lambda *a: seen.append(a[2].shape))
+    hook = model.online.layers[0].register_forward_hook(lambda *a: seen.append(a[2].shape))
     with torch.no_grad():
         embedding = model.encode(views[0])
         projection = model.online.projector(embedding)
