@@ -32,8 +32,7 @@ def over_rows(kernel: Callable[..., None], n: int, *arguments: Any) -> None:
 
 
 def over_spans(work: Callable[[int, int, int], None], n: int) -> None:
-    """Call ``work(i, start, stop)`` for `SPANS` spans of ``range(n)``, on torch's number of
-    threads.
+    """Call ``work(i, start, stop)`` for `SPANS` spans of ``range(n)``, on the threads of torch.
 
     Matrix products inside run on one thread each: threads that meet after every product wait for
     each other, long on a busy machine. The spans, and so the order of all sums, do not depend on
@@ -43,18 +42,22 @@ def over_spans(work: Callable[[int, int, int], None], n: int) -> None:
     spans = [span for span in spans if span[1] < span[2]]
     threads = min(torch.get_num_threads(), len(spans))
 
+    inference = torch.is_inference_mode_enabled()  # known to the calling thread alone
+
     def run() -> None:
-        while spans:
-            try:
-                span = spans.pop()
-            except IndexError:  # another thread was faster
-                return
-            work(*span)
+        with torch.inference_mode(inference):
+            while spans:
+                try:
+                    span = spans.pop()
+                except IndexError:  # another thread was faster
+                    return
+                work(*span)
 
     if threads <= 1:
         return run()
     if not _pool:
-        _pool.append(ThreadPoolExecutor(SPANS, "brainmass"))
+        # a product on two threads has other bits, and how many it takes is each thread's own
+        _pool.append(ThreadPoolExecutor(SPANS, "brainmass", lambda: torch.set_num_threads(1)))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

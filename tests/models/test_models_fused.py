@@ -1,5 +1,9 @@
 """The fused functions against torch's layer, and against the same formulas in double precision."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -185,6 +189,46 @@ def test_what_is_not_kept_for_a_backward_pass_is_not_missing():
     assert torch.equal(without, layer(x).detach())
     layer.requires_grad_(False)
     assert torch.autograd.grad(layer(x).sum(), [x])[0].isfinite().all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_inference_gives_what_training_mode_gives_on_any_number_of_threads(threads):
+    layer = Layer(20, 4, 48, 0.0)
+    x = numbers(8, 100, 20).detach()
+    wanted, before = layer(x).detach(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for mode in (torch.inference_mode, torch.no_grad):
+            with mode():
+                assert torch.equal(layer(x), wanted)
+    finally:
+        torch.set_num_threads(before)
+
+
+BITS = """
+import hashlib, sys
+import torch
+from brainmass_core.models.brainmass import build
+model = build("tiny", 20, 0).eval()
+found = set()
+with torch.inference_mode():
+    for n in (5, 7):  # so few tokens that a product on two threads is another one
+        fc = torch.rand(n, 190, generator=torch.Generator().manual_seed(n))
+        found |= {hashlib.sha256(model.encode(fc).numpy().tobytes()).hexdigest() for _ in range(8)}
+print(torch.get_num_threads(), sorted(found))
+"""
+
+
+def test_threads_that_the_environment_gives_do_not_change_a_bit():
+    printed = []
+    for threads in ("1", "2"):
+        environment = os.environ | {"OMP_NUM_THREADS": threads}
+        done = subprocess.run(
+            [sys.executable, "-c", BITS], capture_output=True, text=True, env=environment
+        )
+        assert done.stdout.startswith(threads), done.stderr
+        printed.append(done.stdout[1:])
+    assert printed[0] == printed[1]
 
 
 def test_tokens_asked_for_alone_are_those_of_the_whole():
