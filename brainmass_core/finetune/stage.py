@@ -123,7 +123,9 @@ def _publish(
     _write(folder, "roc", scored.roc, ROC, made_by)
     _write(folder, "calibration", scored.calibration, CALIBRATION, made_by)
     _write(folder, "predictions", table, PREDICTIONS, made_by)
-    write_table(folder / "metrics.parquet", from_rows(scored.metrics, METRICS), "metrics", made_by)
+    # what a method has not, such as the Brier score of an SVM, is null: NaN does not equal itself
+    rows = [{k: None if v != v else v for k, v in row.items()} for row in scored.metrics]
+    write_table(folder / "metrics.parquet", from_rows(rows, METRICS), "metrics", made_by)
 
 
 def _write(folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str) -> None:
