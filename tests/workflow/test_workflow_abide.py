@@ -5,7 +5,8 @@ import pytest
 import study
 import yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+# an epoch of a small model over 200 ROIs takes minutes, more beside other work
+pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(1800)]
 
 
 def abide_config(shared) -> dict:
