@@ -36,7 +36,7 @@ def abide_config(shared) -> dict:
             }
         },
         "atlas": {"name": "CC200", "path": str(shared / "atlas_pcp_abide" / "CC200.nii.gz")},
-        "pretrain": {"size": "small", "epochs": 1, "batch_size": 32},
+        "pretrain": {"size": "tiny", "epochs": 1, "batch_size": 32},
         # 200 regions exchanged in 160 scans would be 32,000 passes of the encoder
         "interpret": {"methods": ["attention", "gradient", "fc_pattern"], "n_repeats": 1},
         "tasks": {
@@ -44,7 +44,7 @@ def abide_config(shared) -> dict:
                 "datasets": ["abide"],
                 "label": "DX_GROUP",
                 "classes": {"control": ["2"], "autism": ["1"]},
-                "protocol": {"n_splits": 5, "n_repeats": 5},
+                "protocol": {"n_splits": 5, "n_repeats": 2},
             }
         },
     }

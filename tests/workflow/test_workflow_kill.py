@@ -45,8 +45,17 @@ def go_on_and_compare(
         assert again == [], f"{stage}: finished scans were done again"
 
 
-@pytest.mark.parametrize("whom", ["all", "snakemake", "job"])
-@pytest.mark.parametrize("stage", [*SERIES_STAGES, "pretrain", "finetune", "report"])
+@pytest.mark.parametrize(
+    ("stage", "whom"),
+    [
+        *((stage, "all") for stage in (*SERIES_STAGES, "pretrain", "finetune", "report")),
+        # who dies matters where much is kept, and where one job is all there is
+        ("pfc", "snakemake"),
+        ("pfc", "job"),
+        ("pretrain", "snakemake"),
+        ("pretrain", "job"),
+    ],
+)
 def test_a_killed_run_goes_on(stage, whom, finished_study, ready_series, tmp_path):
     study.write_config(tmp_path, study.ready_series_config(ready_series))
     results = tmp_path / "results"
@@ -78,8 +87,6 @@ def raw_study(tmp_path_factory):
     [
         ("demo", "all"),
         ("scans", "all"),
-        ("preprocess", "all"),
-        ("preprocess", "snakemake"),
         ("preprocess", "job"),
     ],
 )
