@@ -90,6 +90,11 @@ def share_of_peak(model: BrainMass, config: Config, batch_size: int, ranks: Rank
     if ranks.rank:
         return math.nan
     precision = config.pretrain.precision
+    if emulated(precision, ranks.device):
+        log.warning(
+            "pretrain.precision: bfloat16, and this processor has no instructions for it: torch "
+            "emulates it, tens of times slower than float32; set pretrain.precision: float32"
+        )
     peak = peak_flops(precision, ranks.device)
     operations = flops_per_sample(model, config) * batch_size
     log.info(
@@ -97,6 +102,16 @@ def share_of_peak(model: BrainMass, config: Config, batch_size: int, ranks: Rank
         *(ranks.device.type, precision, peak / 1e9, operations / 1e9),
     )
     return operations / (peak * ranks.n_ranks)
+
+
+def emulated(precision: str, device: torch.device) -> bool:
+    """Whether the processor has no matrix products of this precision (AVX-512 or AMX for bf16)."""
+    return precision == "bfloat16" and device.type == "cpu" and not _native_bfloat16()
+
+
+def _native_bfloat16() -> bool:
+    known = torch.backends.mkldnn.is_available()
+    return known and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def peak_flops(precision: str, device: torch.device) -> float:

@@ -112,12 +112,9 @@ def grey_map() -> nib.Nifti1Image:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_default_preset_finds_the_truth_within_a_millimetre(
-    seed, tmp_path, shared_data, monkeypatch
-):
+def test_the_default_preset_finds_the_truth_within_a_millimetre(tmp_path, shared_data, monkeypatch):
     monkeypatch.setattr(structural, "place", place)
-    person = heads.Head(seed)
+    person = heads.Head(0)
     path = tmp_path / "sub-1_T1w.nii.gz"
     person.t1w().to_filename(path)
     settings = Preprocess()

@@ -89,3 +89,16 @@ def test_two_ranks_have_twice_the_peak(make_study, monkeypatch):
     model = build_model(study.config, 20)
     one, two = (progress.share_of_peak(model, study.config, 8, Ranks(0, n, n, CPU)) for n in (1, 2))
     assert one == pytest.approx(2 * two)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_that_the_processor_must_emulate_is_said(make_study, monkeypatch, caplog, native):
+    monkeypatch.setattr(progress, "peak_flops", lambda *_: 1e9)
+    monkeypatch.setattr(progress, "_native_bfloat16", lambda: native)
+    study = make_study().changed(precision="bfloat16")
+    model = build_model(study.config, 20)
+    with caplog.at_level(logging.WARNING):
+        progress.share_of_peak(model, study.config, 8, ALONE)
+    assert ("set pretrain.precision: float32" in caplog.text) is not native
+    assert not progress.emulated("float32", CPU)
+    assert not progress.emulated("bfloat16", torch.device("cuda"))
