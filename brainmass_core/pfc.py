@@ -19,7 +19,9 @@ from brainmass_core.config import Config, stable_hash
 from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
-from brainmass_core.pfc_kernel import correlations, distinct, z_scores
+from brainmass_core.pfc_draw import distinct, places
+from brainmass_core.pfc_kernel import correlations, z_scores
+from brainmass_core.pfc_syrk import SSYRK
 from brainmass_core.tables import pfc_schema, read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
@@ -56,8 +58,13 @@ class Dropping:
         # the small addend undoes binary fractions such as 0.29 * 100 = 28.999999999999996
         return n_timepoints - int(self.rate * n_timepoints + 1e-9)
 
-    def dropped(self, n_timepoints: int, n_views: int, rng: np.random.Generator) -> np.ndarray:
+    def dropped(self, n_timepoints: int, n_views: int, seed: int) -> np.ndarray:
         """Timepoints that each view drops, uniformly; the first are the same for any `n_views`.
+
+        Parameters
+        ----------
+        seed : int
+            Of the scan, below 2**64; see `scan_seed`.
 
         Returns
         -------
@@ -66,8 +73,8 @@ class Dropping:
         """
         n_dropped = n_timepoints - self.n_kept(n_timepoints)
         if self.window is None:
-            return distinct(rng.random((n_views, n_dropped)), n_timepoints)
-        start = (rng.random(n_views) * (n_dropped + 1)).astype(np.int64)[:, None]
+            return distinct(seed, n_views, n_dropped, n_timepoints)
+        start = places(seed, n_views, n_dropped + 1)[:, None]
         others = np.arange(n_dropped)
         return np.where(others < start, others, others + self.window)
 
@@ -96,9 +103,9 @@ class Dropping:
             )
 
 
-def scan_seed(seed: int, scan_id: str) -> np.random.SeedSequence:
+def scan_seed(seed: int, scan_id: str) -> int:
     """Seed of a scan's views: the same whatever the batch, the worker or the machine."""
-    return np.random.SeedSequence([seed, stable_hash(scan_id)])
+    return stable_hash(str(seed), scan_id)
 
 
 def kept_timepoints(dropped: np.ndarray, n_timepoints: int) -> np.ndarray:
@@ -112,7 +119,7 @@ def pseudo_fc(
     bold: np.ndarray,
     n_views: int,
     drop_rate: float | Dropping = 0.2,
-    seed: int | np.random.SeedSequence = 0,
+    seed: int = 0,
     estimator: str = "pearson",
 ) -> np.ndarray:
     """Pseudo-FC of one scan.
@@ -124,8 +131,8 @@ def pseudo_fc(
     n_views : int
     drop_rate : float or Dropping
         Share of timepoints dropped in each view, in [0, 1); or another way to choose them.
-    seed : int or numpy.random.SeedSequence
-        See `scan_seed`.
+    seed : int
+        Below 2**64; see `scan_seed`.
     estimator : {"pearson", "ledoit_wolf"}
 
     Returns
@@ -141,13 +148,13 @@ def pseudo_fc(
     n_timepoints, n_rois = bold.shape
     dropping = drop_rate if isinstance(drop_rate, Dropping) else Dropping(drop_rate)
     dropping.check(n_timepoints)
-    dropped = dropping.dropped(n_timepoints, n_views, np.random.default_rng(seed))
+    dropped = dropping.dropped(n_timepoints, n_views, seed)
     by_dropped = 2 * dropped.shape[1] <= n_timepoints
     rows = dropped if by_dropped else kept_timepoints(dropped, n_timepoints)
     z = z_scores(np.ascontiguousarray(bold), CONSTANT)
     views = np.empty((n_views, n_rois * (n_rois - 1) // 2), np.float32)
     lost = np.empty(n_views, dtype=bool)
-    correlations(z, z.T @ z, rows, by_dropped, estimator == "ledoit_wolf", views, lost)
+    correlations(z, rows, by_dropped, estimator == "ledoit_wolf", views, lost, SSYRK)
     if lost.any():  # a ROI of which next to nothing stays, such as one with a spike that goes
         series = np.where(np.isfinite(bold).all(axis=0), bold, 0.0)
         kept = kept_timepoints(dropped[lost], n_timepoints)

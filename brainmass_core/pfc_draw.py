@@ -1,19 +1,21 @@
-"""Timepoints of many scans' views at once, each from a number of its own.
+"""Timepoints of views, each view from a number of its own.
 
 One generator object per scan would cost more than the draw. The numbers are SplitMix64 (Steele,
-Lea & Flood 2014, doi:10.1145/2660193.2660195), started for each scan and view from a hash.
+Lea & Flood 2014, doi:10.1145/2660193.2660195), started for each scan and view from a hash; distinct
+timepoints are the first cards of a shuffle (Fisher-Yates).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from brainmass_core.pfc import Dropping
+if TYPE_CHECKING:
+    from brainmass_core.pfc import Dropping
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -31,6 +33,37 @@ def seeds_of(*parts: Iterable[int] | np.ndarray) -> np.ndarray:
         values = part if isinstance(part, np.ndarray) else np.array(list(part), np.uint64)
         mixed = _scrambled(_scrambled(mixed + STEP) ^ values.astype(np.uint64))
     return mixed
+
+
+@numba.njit(cache=True, nogil=True)
+def distinct(seed: int, n_views: int, k: int, choices: int) -> np.ndarray:
+    """Distinct numbers below `choices` for each view, in no order.
+
+    Parameters
+    ----------
+    seed : int
+        Below 2**64.
+
+    Returns
+    -------
+    ndarray (n_views, k), int64
+        A view depends on the seed and its number alone.
+    """
+    drawn = np.empty((n_views, k), np.int64)
+    cards = np.empty(choices, np.int64)
+    for view in range(n_views):
+        _deal(_state(np.uint64(seed), view), cards, choices, k)
+        drawn[view] = cards[:k]
+    return drawn
+
+
+@numba.njit(cache=True, nogil=True)
+def places(seed: int, n_views: int, choices: int) -> np.ndarray:
+    """A number below `choices` for each view, (n_views,), int64."""
+    drawn = np.empty(n_views, np.int64)
+    for view in range(n_views):
+        drawn[view] = _below(_state(np.uint64(seed), view), choices)
+    return drawn
 
 
 def kept_masks(
@@ -63,6 +96,23 @@ def _scrambled(x: Any) -> Any:
     return x ^ (x >> np.uint64(31))
 
 
+@register_jitable
+def _state(seed: np.uint64, view: int) -> np.uint64:
+    """Where the numbers of a view begin."""
+    return _scrambled(seed + np.uint64(view) * STEP)
+
+
+@register_jitable
+def _deal(state: np.uint64, cards: np.ndarray, n: int, k: int) -> None:
+    """Make the first k of n cards those of a shuffle."""
+    for t in range(n):
+        cards[t] = t
+    for place in range(k):
+        state += STEP
+        other = place + _below(state, n - place)
+        cards[place], cards[other] = cards[other], cards[place]
+
+
 @numba.njit(cache=True, nogil=True)
 def _draw_kept(
     lengths: np.ndarray, n_kept: np.ndarray, seeds: np.ndarray, window: bool, stays: np.ndarray
@@ -72,19 +122,15 @@ def _draw_kept(
     for scan in range(len(lengths)):
         n, k = lengths[scan], n_kept[scan]
         for view in range(stays.shape[1]):
-            state = _scrambled(seeds[scan] + np.uint64(view) * STEP)
+            state = _state(seeds[scan], view)
             if window:
                 start = _below(state, n - k + 1)
                 stays[scan, view, start : start + k] = True
                 continue
             stays[scan, view, :n] = True
-            for t in range(n):
-                cards[t] = t
-            for place in range(n - k):  # the first cards of a shuffle are those that go
-                state += STEP
-                other = place + _below(state, n - place)
-                stays[scan, view, cards[other]] = False
-                cards[other] = cards[place]
+            _deal(state, cards, n, n - k)
+            for t in cards[: n - k]:
+                stays[scan, view, t] = False
 
 
 @register_jitable

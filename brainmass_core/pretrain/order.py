@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainmass_core.pfc_kernel import distinct
+from brainmass_core.pfc_draw import distinct
 from brainmass_core.pretrain.index import ShardError
 
 # Scans are shuffled among this many: 512 scans x 8 views x 9.9 kB (100 ROIs) = 41 MB
@@ -129,4 +129,4 @@ def generator(seed: int, step: int) -> np.random.Generator:
 
 def draw(rng: np.random.Generator, n: int, choices: int, k: int) -> np.ndarray:
     """(n, k) distinct numbers below `choices` in each row, int64, all orders equally likely."""
-    return distinct(rng.random((n, k)), choices)
+    return distinct(int(rng.integers(2**63)), n, k, choices)
