@@ -195,6 +195,25 @@ def import_official(
     typer.echo(f"{folder}: {model.size}, {model.n_rois} ROIs, {model.heads} heads")
 
 
+@app.command("import-brainlm")
+def import_brainlm(
+    source: Annotated[Path, typer.Argument(help="Folder of one published model.")],
+    folder: Annotated[Path, typer.Argument(help="New folder of the model.")],
+    mode: Annotated[
+        str | None,
+        typer.Option(help="corrected or reference. Default: corrected for 13M, else reference."),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "CC-BY-NC-ND-4.0",
+) -> None:
+    """Bring a published BrainLM checkpoint into this product's form, with its licence."""
+    _start_log(None)
+    from brainmass_core.pretrain.brainlm_official import import_brainlm
+
+    model = import_brainlm(source, folder, mode, licence)
+    n = sum(p.numel() for p in model.parameters())
+    typer.echo(f"{folder}: {model.size}, mode {model.mode}, {n:,} parameters, licence {licence}")
+
+
 @app.command("export-official")
 def export_official(
     folder: Annotated[Path, typer.Argument(help="Folder of a pre-trained model.")],

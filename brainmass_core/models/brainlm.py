@@ -1,0 +1,329 @@
+"""BrainLM with a token for each parcel and 20 timepoints (Ortega Caro et al., ICLR 2024).
+
+A masked autoencoder of time series. A token is a stretch of one parcel's series; where the parcel
+lies and when the stretch begins are added to it. Hidden tokens are predicted from the visible ones.
+The larger models that carry the name are another architecture: `brainlm_vit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainmass_core.models.brainlm_layers import EPS, PostNormLayer, initialise
+from brainmass_core.models.brainlm_series import Mask, SeriesModel, check_input, check_steps
+from brainmass_core.models.brainlm_tokens import (
+    hidden_of,
+    mask_of,
+    put_back,
+    random_visible,
+    sinusoid_1d,
+    take,
+)
+
+COORDINATE_SCALE = 60.0  # mm: a parcel's usual distance from the origin
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shape of a model.
+
+    Attributes
+    ----------
+    patch : int
+        Timepoints per token.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    feedforward: int
+    decoder_depth: int
+    decoder_heads: int
+    decoder_feedforward: int
+    patch: int = 20
+
+
+SIZES = {
+    "tiny": Size(64, 2, 2, 128, 1, 2, 128),  # for tests and the demo; not published
+    "brainlm-13m": Size(512, 4, 4, 1024, 2, 4, 1024),
+}
+
+
+class BrainLM(SeriesModel):
+    """Encoder and decoder of masked time series.
+
+    Parameters
+    ----------
+    size : {"tiny", "brainlm-13m"} or mapping
+        A name, or the fields of `Size`.
+    mode : {"corrected", "reference"}
+        Reference is the released code: visible tokens enter in random order, which the convolution
+        in a layer sees; coordinates are in millimetres; what a mask leaves is cut to a whole
+        number. Corrected: natural order, coordinates / 60, the nearest whole number.
+    dropout : float
+        Of the two branches of a layer.
+    embedding_dropout : float
+        Of the embedded tokens, in the encoder and in the decoder.
+
+    Raises
+    ------
+    ValueError
+        If size or mode are unknown.
+    """
+
+    SIZES = SIZES
+
+    def __init__(
+        self,
+        size: str | Mapping[str, int],
+        mode: str = "corrected",
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.1,
+    ) -> None:
+        super().__init__(size, mode)
+        shape: Size = self.shape
+        d, scale = shape.width, 1.0 if self.is_reference else COORDINATE_SCALE
+        self.signal = nn.Linear(shape.patch, d)
+        self.places = Places(d, scale, embedding_dropout)
+        self.cls_token = nn.Parameter(torch.empty(d))
+        self.layers = nn.ModuleList(
+            PostNormLayer(d, shape.heads, shape.feedforward, dropout) for _ in range(shape.depth)
+        )
+        self.norm = nn.LayerNorm(d, eps=EPS)
+        self.decoder = Decoder(shape, scale, dropout, embedding_dropout)
+        for part in (self.signal, self.places, self.layers):
+            initialise(part, "normal")
+        initialise(self.decoder, "xavier")
+        nn.init.normal_(self.cls_token, std=0.02)
+        nn.init.normal_(self.decoder.mask_token, std=0.02)
+
+    def patches(self, series: Tensor) -> Tensor:
+        """Series (B, n_rois, n_timepoints) cut into (B, n_rois, n_patches, patch).
+
+        Raises
+        ------
+        ValueError
+            If the timepoints are not a multiple of the patch.
+        """
+        self._n_patches(series.shape[-1])
+        return series.unflatten(2, (-1, self.shape.patch))
+
+    def random_mask(
+        self,
+        batch: int,
+        n_rois: int,
+        n_timepoints: int,
+        ratio: float,
+        generator: torch.Generator | None = None,
+    ) -> Mask:
+        """A mask that hides `ratio` of the tokens, drawn for each sample; parcel by parcel."""
+        n = n_rois * self._n_patches(n_timepoints)
+        noise = torch.rand(batch, n, generator=generator)
+        return Mask(random_visible(noise, ratio, self.is_reference))
+
+    def future_mask(self, batch: int, n_rois: int, n_timepoints: int, steps: int) -> Mask:
+        """A mask that hides the last `steps` timepoints.
+
+        Raises
+        ------
+        ValueError
+            If the steps are not a multiple of the patch, or are all there are.
+        """
+        check_steps(steps, n_timepoints)
+        n, hidden = self._n_patches(n_timepoints), self._n_patches(steps)
+        visible = torch.arange(n_rois * n).view(n_rois, n)[:, : n - hidden]
+        return Mask(visible.flatten().expand(batch, -1), steps)
+
+    def tokens(
+        self, series: Tensor, coordinates: Tensor, order: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Embedding and tokens of series of which nothing is hidden.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+        order : Tensor (B, n_tokens), optional
+            In which the tokens enter. Default: the natural one; in reference mode a random one, as
+            in the released code, so that two calls differ.
+
+        Returns
+        -------
+        cls : Tensor (B, d)
+        tokens : Tensor (B, n_tokens, d)
+            In natural order: parcel by parcel.
+        """
+        patches = self.patches(series)
+        shape = (len(patches), patches.shape[1] * patches.shape[2])
+        if order is None:
+            noise = torch.rand(shape) if self.is_reference else torch.arange(shape[1])
+            order = noise.expand(shape).argsort(dim=1).to(series.device)
+        latent = self._encode(patches, coordinates, order)
+        natural = put_back(latent[:, 1:], order, self.cls_token, shape[1])  # nothing to fill
+        return latent[:, 0], natural
+
+    def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
+        """What the CLS token takes from each parcel in the last layer, (B, n_rois).
+
+        Mean over heads, sum over a parcel's patches: with what it takes from itself, 1.
+        """
+        patches = self.patches(series)
+        grid = patches.shape[1:3]
+        order = torch.arange(grid[0] * grid[1], device=series.device).expand(len(series), -1)
+        x = self._embed(patches, coordinates, order)
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer(x)
+        first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
+        assert isinstance(last, PostNormLayer)
+        weights = last.attention.weights(x, first)  # (B, heads, 1, 1 + n)
+        return weights.mean(1)[:, 0, 1:].unflatten(1, grid).sum(2)
+
+    def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """Prediction of all tokens from the visible ones.
+
+        Returns
+        -------
+        predicted : Tensor (B, n_rois, n_patches, patch)
+        hidden : Tensor (B, n_rois, n_patches)
+            1 where a token was hidden.
+        """
+        patches = self.patches(series)
+        grid = patches.shape[1:3]
+        latent = self._encode(patches, coordinates, mask.visible)
+        predicted = self.decoder(latent, coordinates, mask.visible, grid)
+        hidden = mask_of(mask.visible, grid[0] * grid[1])
+        return predicted.unflatten(1, grid), hidden.unflatten(1, grid)
+
+    def forward(self, series: Tensor, coordinates: Tensor, mask: Mask) -> dict[str, Tensor]:
+        """The loss of one batch; only hidden tokens are predicted.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        dict of Tensor
+            ``reconstruction``, the mean squared error of the hidden values, and, detached, their
+            ``variance`` and the ``embedding`` (B, d).
+        """
+        patches = self.patches(series)
+        grid = patches.shape[1:3]
+        latent = self._encode(patches, coordinates, mask.visible)
+        rows = hidden_of(mask.visible, grid[0] * grid[1])
+        predicted = self.decoder(latent, coordinates, mask.visible, grid, rows)
+        target = take(patches.flatten(1, 2), rows).float()
+        return {
+            "reconstruction": functional.mse_loss(predicted.float(), target),
+            "variance": target.var(correction=0),
+            "embedding": latent[:, 0].detach(),
+        }
+
+    def _n_patches(self, n_timepoints: int) -> int:
+        patch = self.shape.patch
+        n = n_timepoints // patch
+        if n_timepoints != max(n, 1) * patch:
+            nearest = f"{n * patch} or {(n + 1) * patch}" if n else f"{patch}"
+            raise ValueError(
+                f"found {n_timepoints} timepoints, expected a multiple of {patch}, those of a "
+                f"token: take {nearest}"
+            )
+        return n
+
+    def _embed(self, patches: Tensor, coordinates: Tensor, visible: Tensor) -> Tensor:
+        """CLS and visible tokens (B, 1 + n_visible, d) that enter the first layer."""
+        check_input(patches[..., 0], coordinates)
+        x = self.places(self.signal(patches), coordinates).flatten(1, 2)
+        cls = self.cls_token.to(x.dtype).expand(len(x), 1, -1)
+        return torch.cat([cls, take(x, visible)], dim=1)
+
+    def _encode(self, patches: Tensor, coordinates: Tensor, visible: Tensor) -> Tensor:
+        x = self._embed(patches, coordinates, visible)
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+
+class Places(nn.Module):
+    """What is added to a token: where its parcel lies and when its stretch begins.
+
+    Parameters
+    ----------
+    scale : float
+        Coordinates are divided by it (mm).
+    """
+
+    def __init__(self, width: int, scale: float, dropout: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.xyz = nn.Linear(3, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, coordinates: Tensor) -> Tensor:
+        """Tokens (B, n_rois, n_patches, d) with coordinates (n_rois, 3) in mm to the same shape."""
+        when = sinusoid_1d(tokens.shape[2], tokens.shape[3]).to(tokens.device)
+        where = self.xyz(coordinates.to(self.xyz.weight) / self.scale)
+        return self.dropout(tokens + where[:, None] + when)
+
+
+class Decoder(nn.Module):
+    """From the visible tokens to the values of all tokens, or of those wanted."""
+
+    def __init__(self, shape: Size, scale: float, dropout: float, embedding_dropout: float) -> None:
+        super().__init__()
+        d, heads, feedforward = shape.width, shape.decoder_heads, shape.decoder_feedforward
+        self.embed = nn.Linear(d, d)
+        self.mask_token = nn.Parameter(torch.empty(d))
+        self.places = Places(d, scale, embedding_dropout)
+        self.layers = nn.ModuleList(
+            PostNormLayer(d, heads, feedforward, dropout) for _ in range(shape.decoder_depth)
+        )
+        self.norm = nn.LayerNorm(d, eps=EPS)
+        self.head = nn.Sequential(
+            nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, shape.patch)
+        )
+
+    def forward(
+        self,
+        latent: Tensor,
+        coordinates: Tensor,
+        visible: Tensor,
+        grid: torch.Size,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Encoded CLS and visible tokens (B, 1 + n_visible, d) to values (B, n_tokens, patch).
+
+        Parameters
+        ----------
+        grid : (n_rois, n_patches)
+        rows : Tensor (B, m), optional
+            The tokens whose values are wanted; the last layer works out no others.
+        """
+        x = self.embed(latent)
+        whole = put_back(x[:, 1:], visible, self.mask_token, grid[0] * grid[1])
+        whole = self.places(whole.unflatten(1, grid), coordinates).flatten(1, 2)
+        x = torch.cat([x[:, :1], whole], dim=1)
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer(x)
+        x = last(x)[:, 1:] if rows is None else last(x, rows + 1)  # the CLS token comes first
+        return self.head(self.norm(x))
+
+
+def build(
+    size: str | Mapping[str, int], seed: int, mode: str = "corrected", **settings: Any
+) -> BrainLM:
+    """A model with initial weights drawn from `seed`; leaves the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BrainLM(size, mode, **settings)

@@ -1,0 +1,134 @@
+"""What the two BrainLMs share: series and coordinates in, an embedding or a loss out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from brainmass_core.models.pretrained import Pretrained
+
+MODES = ("corrected", "reference")
+
+
+class Mask(NamedTuple):
+    """What a model may see of a batch.
+
+    Attributes
+    ----------
+    visible : Tensor (B, n_visible), int64
+        Visible tokens in the order in which they enter the encoder.
+    last : int
+        Timepoints at the end that are hidden in all parcels, whatever the tokens.
+    """
+
+    visible: Tensor
+    last: int = 0
+
+
+class SeriesModel(Pretrained):
+    """A masked autoencoder of parcel time series.
+
+    Parameters
+    ----------
+    size : str or mapping
+        A name of `SIZES`, or the fields of its dataclass.
+    mode : {"corrected", "reference"}
+
+    Raises
+    ------
+    ValueError
+        If size or mode are unknown.
+    """
+
+    ARGUMENTS = ("size", "mode")
+    SIZES: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, size: str | Mapping[str, int], mode: str) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise ValueError(f"found mode {mode!r}, expected one of {', '.join(MODES)}")
+        self.shape = self._shape(size)
+        self.size = size if isinstance(size, str) else asdict(self.shape)
+        self.mode = mode
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the released numerics are reproduced."""
+        return self.mode == "reference"
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embedding, that of a token."""
+        return self.shape.width
+
+    @abstractmethod
+    def random_mask(
+        self,
+        batch: int,
+        n_rois: int,
+        n_timepoints: int,
+        ratio: float,
+        generator: torch.Generator | None = None,
+    ) -> Mask:
+        """A mask that hides `ratio` of the tokens, drawn for each sample."""
+
+    @abstractmethod
+    def future_mask(self, batch: int, n_rois: int, n_timepoints: int, steps: int) -> Mask:
+        """A mask that hides the last `steps` timepoints."""
+
+    @abstractmethod
+    def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """CLS token (B, d) and tokens (B, n_tokens, d) of series of which nothing is hidden."""
+
+    def encode(self, series: Tensor, coordinates: Tensor) -> Tensor:
+        """The embedding that downstream tasks use: the CLS token with nothing hidden.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        Tensor (B, d)
+        """
+        return self.tokens(series, coordinates)[0]
+
+    @classmethod
+    def _shape(cls, size: str | Mapping[str, int]) -> Any:
+        if isinstance(size, str):
+            if size not in cls.SIZES:
+                raise ValueError(f"found size {size!r}, expected one of {', '.join(cls.SIZES)}")
+            return cls.SIZES[size]
+        kind = type(next(iter(cls.SIZES.values())))
+        try:
+            return kind(**size)
+        except TypeError as error:
+            raise ValueError(f"found a size {dict(size)}: {error}") from None
+
+
+def check_input(series: Tensor, coordinates: Tensor) -> None:
+    """Refuse what is not (batch, parcels, timepoints) with a triple for each parcel."""
+    if series.ndim != 3:
+        raise ValueError(
+            f"found series of shape {tuple(series.shape)}, expected (batch, parcels, timepoints)"
+        )
+    if coordinates.shape != (series.shape[1], 3):
+        raise ValueError(
+            f"found coordinates of shape {tuple(coordinates.shape)}, expected "
+            f"({series.shape[1]}, 3): one MNI triple in mm for each parcel of the series"
+        )
+
+
+def check_steps(steps: int, n_timepoints: int) -> None:
+    """Refuse a future that is empty or the whole window."""
+    if not 0 < steps < n_timepoints:
+        raise ValueError(
+            f"found {steps} timepoints to hide at the end, expected 1 to {n_timepoints - 1}"
+        )

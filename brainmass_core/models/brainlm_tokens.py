@@ -1,0 +1,157 @@
+"""Tokens of a time series, which of them are hidden, and how well hidden values are predicted.
+
+A set of visible tokens is an index (B, n_visible) into a sample's tokens, in the order in which
+they enter the encoder. What is hidden follows from it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def n_masked(n_tokens: int, ratio: float, reference: bool = False) -> int:
+    """How many of `n_tokens` a mask ratio hides.
+
+    Parameters
+    ----------
+    ratio : float
+        In [0, 1).
+    reference : bool
+        Cut ``n_tokens (1 - ratio)`` in floating point to the visible ones, as released: 423 of
+        4240 are left at 0.9. Otherwise the nearest whole number is hidden, and 424 are left.
+
+    Raises
+    ------
+    ValueError
+        If the ratio is not in [0, 1), or hides all tokens.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"found a mask ratio of {ratio}, expected one in [0, 1)")
+    hidden = n_tokens - int(n_tokens * (1 - ratio)) if reference else round(n_tokens * ratio)
+    if hidden == n_tokens:
+        raise ValueError(
+            f"a mask ratio of {ratio} hides all {n_tokens} tokens; take a smaller one, or more data"
+        )
+    return hidden
+
+
+def random_visible(noise: Tensor, ratio: float, reference: bool = False) -> Tensor:
+    """Visible tokens (B, n_visible), int64: those with the smallest noise (B, n_tokens).
+
+    In rising order; as released, `reference`, in the order of their noise.
+    """
+    n = noise.shape[1]
+    visible = noise.argsort(dim=1)[:, : n - n_masked(n, ratio, reference)]
+    return visible if reference else visible.sort(dim=1).values
+
+
+def mask_of(visible: Tensor, n_tokens: int) -> Tensor:
+    """Mask (B, n_tokens), float: 1 where a token is hidden, 0 where it is visible."""
+    mask = torch.ones(len(visible), n_tokens, device=visible.device)
+    return mask.scatter(1, visible, 0.0)
+
+
+def hidden_of(visible: Tensor, n_tokens: int) -> Tensor:
+    """Hidden tokens (B, n_tokens - n_visible) in rising order."""
+    # no nonzero: its size is known, and a GPU need not wait for it
+    order = mask_of(visible, n_tokens).argsort(dim=1, descending=True, stable=True)
+    return order[:, : n_tokens - visible.shape[1]]
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Tokens (B, m, d) of (B, n, d) at index (B, m)."""
+    rows = tokens.flatten(0, 1).index_select(0, _flat(index, tokens.shape[1]))
+    return rows.view(*index.shape, -1)
+
+
+def put_back(tokens: Tensor, visible: Tensor, filling: Tensor, n_tokens: int) -> Tensor:
+    """Visible tokens (B, n_visible, d) at their places among all, elsewhere `filling` (d,)."""
+    batch = len(tokens)
+    whole = filling.to(tokens.dtype).expand(batch * n_tokens, -1)
+    rows = whole.index_copy(0, _flat(visible, n_tokens), tokens.flatten(0, 1))
+    return rows.view(batch, n_tokens, -1)
+
+
+def _flat(index: Tensor, n: int) -> Tensor:
+    """Index (B, m) into rows of a (B, n, d), (B m,) into those of (B n, d): whole rows move."""
+    return (index + n * torch.arange(len(index), device=index.device)[:, None]).flatten()
+
+
+def sinusoid_1d(length: int, width: int) -> Tensor:
+    """Positions (length, width): sine in even, cosine in odd columns (Vaswani et al. 2017)."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(length)[:, None] * rate  # (length, width / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+def sinusoid_2d(side: int, width: int) -> Tensor:
+    """Positions (side², width) of a square grid, row by row (He et al. 2022, arXiv:2111.06377).
+
+    First half for the column, second for the row; within each, sines before cosines.
+    """
+    rate = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angle = torch.arange(side, dtype=torch.float64)[:, None] * rate
+    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, width / 2)
+    columns, rows = line.repeat(side, 1), line.repeat_interleave(side, dim=0)
+    return torch.cat([columns, rows], dim=1).float()
+
+
+def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over hidden values: ``Σ m (ŷ - x)² / Σ m``; three tensors of one shape."""
+    return ((predicted - target).square() * mask).sum() / mask.sum()
+
+
+def masked_scores(
+    predicted: Tensor, target: Tensor, mask: Tensor, clip: bool = False
+) -> dict[str, float]:
+    """R2 and Pearson correlation pooled over all hidden values.
+
+    Parameters
+    ----------
+    predicted, target, mask : Tensor
+        Of one shape; 1 is hidden.
+    clip : bool
+        Negative scores become 0, as in the released code.
+
+    Returns
+    -------
+    dict of float
+        ``r2``, about the mean of the hidden values, and ``pearson``; NaN where undefined.
+    """
+    hidden = mask.bool()
+    x, y = target[hidden].double(), predicted[hidden].double()
+    dx, dy = x - x.mean(), y - y.mean()
+    scores = {
+        "r2": (1 - (x - y).square().sum() / dx.square().sum()).item(),
+        "pearson": ((dx @ dy) / (dx.norm() * dy.norm())).item(),
+    }
+    return {name: max(s, 0.0) if clip else s for name, s in scores.items()}
+
+
+def padded(image: Tensor, side: int, value: float) -> Tensor:
+    """Matrices (B, h, w) in the middle of a square (B, side, side) of `value`."""
+    (top, bottom), (left, right) = margins(image.shape[1], side), margins(image.shape[2], side)
+    return functional.pad(image, (left, right, top, bottom), value=value)
+
+
+def margins(length: int, side: int) -> tuple[int, int]:
+    """Padding before and after; the odd one is after."""
+    total = side - length
+    return total // 2, total - total // 2
+
+
+def patches_of(image: Tensor, patch: int) -> Tensor:
+    """Square matrices (B, side, side) as patches (B, n_patches, patch²), both row by row."""
+    grid = image.unflatten(2, (-1, patch)).unflatten(1, (-1, patch))  # (B, g, p, g, p)
+    return grid.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def image_of(patches: Tensor, patch: int) -> Tensor:
+    """The inverse of `patches_of`."""
+    g = math.isqrt(patches.shape[1])
+    grid = patches.unflatten(2, (patch, patch)).unflatten(1, (g, g))  # (B, g, g, p, p)
+    return grid.transpose(2, 3).flatten(3).flatten(1, 2)
