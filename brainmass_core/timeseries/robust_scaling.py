@@ -1,0 +1,127 @@
+"""Scaling of each parcel to a robust unit, fitted once on the participants that pre-train.
+
+BrainLM's input: a recording's temporal mean is taken off each parcel, then ``(x - median) / IQR``,
+with a parcel's median and interquartile range over all recordings of the fit. The statistics are
+part of the model: other participants are scaled with them, never with their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.preprocessing import RobustScaler
+
+from brainmass_core.tables import atomic_path
+
+N_TIMEPOINTS = 200  # of each recording enter the fit, so that long ones do not outweigh the others
+VERSION = 1
+
+
+class ScalingError(ValueError):
+    """Statistics that cannot be fitted, read or used."""
+
+
+@dataclass(frozen=True)
+class RobustScaling:
+    """Statistics of each parcel, in the unit of the series.
+
+    Attributes
+    ----------
+    median, iqr : tuple of float, n_rois each
+    n_recordings : int
+        Of the fit.
+    """
+
+    median: tuple[float, ...]
+    iqr: tuple[float, ...]
+    n_recordings: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the statistics."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+
+    def apply(self, series: np.ndarray) -> np.ndarray:
+        """Scale one recording (n_timepoints, n_rois); float32.
+
+        Raises
+        ------
+        ScalingError
+            If it has other parcels.
+        """
+        if series.ndim != 2 or series.shape[1] != len(self.median):
+            raise ScalingError(
+                f"found series of shape {series.shape}, expected (timepoints, "
+                f"{len(self.median)}): the scaling was fitted on that many parcels"
+            )
+        x = series - series.mean(axis=0, dtype=np.float64)
+        return ((x - np.array(self.median)) / np.array(self.iqr)).astype(np.float32)
+
+
+def fit(recordings: Iterable[np.ndarray], n_timepoints: int = N_TIMEPOINTS) -> RobustScaling:
+    """Statistics of recordings (n_timepoints, n_rois): those of the pre-training split only.
+
+    Parameters
+    ----------
+    n_timepoints : int
+        First ones of each recording that enter. Zeros, which stand for what was not measured, do
+        not.
+
+    Raises
+    ------
+    ScalingError
+        If there are none, parcels differ in number, or a parcel does not vary.
+    """
+    parts: list[np.ndarray] = []
+    for series in recordings:
+        centred = series - series.mean(axis=0, dtype=np.float64)
+        part = np.where(series == 0, np.nan, centred)[:n_timepoints]
+        if parts and part.shape[1] != parts[0].shape[1]:
+            raise ScalingError(
+                f"found a recording of {part.shape[1]} parcels after one of {parts[0].shape[1]}"
+            )
+        parts.append(part.astype(np.float32))
+    if not parts:
+        raise ScalingError("found no recording to fit the scaling on")
+    values = np.concatenate(parts)
+    low, high = np.nanpercentile(values, (25, 75), axis=0)
+    flat = np.flatnonzero(~(high > low))
+    if len(flat):
+        named = ", ".join(map(str, flat[:5]))
+        raise ScalingError(f"{len(flat)} parcels do not vary, such as {named} (from 0)")
+    scaler = RobustScaler().fit(values)
+    median, iqr = (tuple(np.asarray(a, float).tolist()) for a in (scaler.center_, scaler.scale_))
+    return RobustScaling(median, iqr, len(parts))
+
+
+def save(scaling: RobustScaling, path: Path) -> None:
+    """Write the statistics as JSON, with a version."""
+    with atomic_path(path) as file:
+        file.write_text(json.dumps({"version": VERSION, **asdict(scaling)}) + "\n")
+
+
+def load(path: Path) -> RobustScaling:
+    """Read what `save` wrote.
+
+    Raises
+    ------
+    ScalingError
+        If the file is missing, damaged or of another version.
+    """
+    try:
+        content = json.loads(path.read_text())
+        version = content.pop("version")
+        median, iqr = tuple(content["median"]), tuple(content["iqr"])
+        n_recordings = content["n_recordings"]
+    except FileNotFoundError:
+        raise ScalingError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+        raise ScalingError(f"{path}: no scaling ({error}); fit it again") from None
+    if version != VERSION:
+        raise ScalingError(f"{path}: found version {version}, expected {VERSION}; fit it again")
+    return RobustScaling(median, iqr, n_recordings)
