@@ -133,6 +133,15 @@ def test_masks_follow_from_their_generator(model):
     assert not torch.equal(draws[0][0].sort().values, draws[0][1].sort().values)
 
 
+def test_tokens_enter_in_natural_order_unless_the_released_numerics_are_wanted():
+    visible = {
+        mode: build("tiny", 0, mode).random_mask(2, PARCELS, 200, 0.5).visible
+        for mode in ("corrected", "reference")
+    }
+    assert (visible["corrected"].diff(dim=1) > 0).all()
+    assert not (visible["reference"].diff(dim=1) > 0).all()
+
+
 def test_a_future_mask_hides_the_last_timepoints_of_every_parcel(model, series, coordinates):
     mask = model.future_mask(2, PARCELS, TIMEPOINTS, 20)
     hidden = model.reconstruct(series, coordinates, mask)[1]
@@ -357,6 +366,15 @@ def test_only_hidden_values_have_a_loss(model, series, coordinates):
     variance = target[weight.bool()].var(correction=0)
     torch.testing.assert_close(made["variance"], variance)
     assert not made["embedding"].requires_grad
+
+
+def test_half_precision_gives_the_loss_of_single_precision(model, series, coordinates):
+    mask = model.random_mask(2, PARCELS, TIMEPOINTS, 0.5)
+    single = model(series, coordinates, mask)["reconstruction"]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(series, coordinates, mask)["reconstruction"]
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, single, rtol=0.02, atol=0)
 
 
 def test_a_prediction_of_zero_on_unit_variance_costs_one():

@@ -190,6 +190,15 @@ def test_the_loss_is_that_of_hidden_data_alone(model, series, coordinates, futur
     assert made["embedding"].shape == (2, model.embedding_dim)
 
 
+def test_half_precision_gives_the_loss_of_single_precision(model, series, coordinates):
+    mask = model.random_mask(2, PARCELS, TIMEPOINTS, 0.5)
+    single = model(series, coordinates, mask)["reconstruction"]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(series, coordinates, mask)["reconstruction"]
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, single, rtol=0.02, atol=0)
+
+
 def test_embeddings_are_reproducible_and_those_of_an_unmasked_pass(model, series, coordinates):
     first, second = (model.encode(series, coordinates) for _ in range(2))
     assert torch.equal(first, second)
