@@ -43,6 +43,7 @@ class TaskPart(StrEnum):
     SCORES = "scores"
     FEW_SHOT = "few-shot"
     ZERO_SHOT = "zero-shot"
+    MODEL = "model"
 
 
 def main() -> None:
@@ -233,12 +234,17 @@ def finetune(
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
     part: Annotated[
-        TaskPart, typer.Option("--part", help="The scores, few-shot curves, or zero-shot transfer.")
+        TaskPart,
+        typer.Option(
+            "--part",
+            help="The scores, few-shot curves, zero-shot transfer, or the model for new scans.",
+        ),
     ] = TaskPart.SCORES,
 ) -> None:
     """Adapt and evaluate the model on one task, with the baselines on the same folds."""
     _start_log(log)
     from brainmass_core.finetune import run, run_few_shot, run_zero_shot
+    from brainmass_core.predict import deploy
 
     settings = load_config(config)
     if task not in settings.tasks:
@@ -247,8 +253,58 @@ def finetune(
         TaskPart.SCORES: run,
         TaskPart.FEW_SHOT: run_few_shot,
         TaskPart.ZERO_SHOT: run_zero_shot,
+        TaskPart.MODEL: deploy,
     }
     parts[part](settings, task)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a model: results/finetune/TASK/model.")],
+    given: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="Results folder, BIDS folder, derivatives, parcel series, FC tables or matrices.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Table to write: .parquet, .tsv or .csv.")] = Path(
+        "predictions.parquet"
+    ),
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Also write the embeddings, .parquet.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration of a results folder. Default: its own.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Data sets of a results folder. Default: all.")
+    ] = None,
+    phenotype: Annotated[
+        Path | None, typer.Option(help="Table of participant_id, site, sex, age, mean_fd.")
+    ] = None,
+    t_r: Annotated[float | None, typer.Option("--t-r", help="Of ready series, s.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Glob of the series in a folder, such as *.1D.")
+    ] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Label image of the model's atlas.")] = None,
+    as_trained: Annotated[
+        bool, typer.Option("--as-trained", help="Input that does not say so was made as training.")
+    ] = False,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of intermediate results. Default: temporary.")
+    ] = None,
+    threads: Threads = 1,
+    log: LogPath = None,
+) -> None:
+    """Score new scans with a task's model; input that was not made as its training is refused."""
+    _start_log(log)
+    from brainmass_core.predict import Options
+    from brainmass_core.predict import predict as score
+
+    threads = min(threads, len(os.sched_getaffinity(0)))
+    options = Options(phenotype, t_r, atlas, as_trained, pattern, threads, tuple(dataset or ()))
+    score(model, given, out, embeddings, config, options, work)
 
 
 @app.command()

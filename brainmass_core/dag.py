@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
 from brainmass_core.config.load import deep_merge, read_yaml
-from brainmass_core.paths import MAPS, Paths
+from brainmass_core.paths import MAPS, MODEL_FILES, Paths
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 from brainmass_core.tables import config_hash_of
 
@@ -196,6 +196,15 @@ class Study:
         folder = self.paths.finetune(task)
         return [str(folder / f"{n}.parquet") for n in ("zero_shot", "zero_shot_predictions")]
 
+    def deployed_inputs(self, task: str) -> list[str]:
+        """What the task itself reads, what was done to its scans, and its scores."""
+        series = self.tables("timeseries", self.config.tasks[task].datasets)
+        return [*self.task_inputs(task), *series, *self.task_results(task)]
+
+    def deployed_results(self, task: str) -> list[str]:
+        """Files of a task's model for new scans, whether asked for or not."""
+        return [str(self.paths.deployed(task, name)) for name in MODEL_FILES]
+
     def zero_shot_inputs(self, task: str) -> list[str]:
         """What the task and its source are made from, and who was pre-trained on."""
         source = self.config.tasks[task].zero_shot_from or []
@@ -213,6 +222,11 @@ class Study:
         if self.config.tasks[task].zero_shot_from:
             asked += self.zero_shot_results(task)
         return asked
+
+    def deployed(self, task: str) -> list[str]:
+        """The same, none if the configuration asks for none; no page waits for them."""
+        asked = self.config.finetune.deployed(self.config.tasks[task].kind)
+        return self.deployed_results(task) if asked else []
 
     def interpret_inputs(self, task: str) -> list[str]:
         """What the task itself reads, and its predictions."""

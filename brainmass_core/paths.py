@@ -18,6 +18,7 @@ FIGURES = (
 )
 
 MAPS = ("attention", "regions", "glass_brain", "surface")  # figures of `interpret`
+MODEL_FILES = ("contract.json", "estimator.json", "model.safetensors", "README.md")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Paths:
     def finetune(self, task: str) -> Path:
         """Folder of a task's predictions and metrics."""
         return self.results / "finetune" / task
+
+    def deployed(self, task: str, name: str = "") -> Path:
+        """Folder of a task's model for new scans, or a file in it; see `MODEL_FILES`."""
+        return self.results / "finetune" / task / "model" / name
 
     def interpret(self, task: str, name: str = "") -> Path:
         """Folder of a task's maps and regions, or a file in it."""

@@ -336,6 +336,23 @@ def attention_schema(n_rois: int) -> pa.Schema:
     )
 
 
+PREDICTED = pa.schema(
+    [
+        ("scan_id", pa.string()),
+        ("participant_id", pa.string()),
+        *_STATUS,
+        ("y_pred", pa.string()),
+        ("y_score", pa.float64()),
+    ]
+)
+
+
+def embedding_schema(n: int) -> pa.Schema:
+    """Schema of the embeddings of new scans, n numbers each."""
+    element = pa.field("element", _F32, nullable=False)
+    return pa.schema([("scan_id", pa.string()), ("embedding", pa.list_(element, n))])
+
+
 def timeseries_schema(n_rois: int) -> pa.Schema:
     """Schema of the time series of one atlas; `bold` is (n_timepoints, n_rois)."""
     return pa.schema(

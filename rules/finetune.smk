@@ -1,6 +1,7 @@
 rule finetune:
     input:
         [study.all_task_results(task) for task in study.config.tasks],
+        [study.deployed(task) for task in study.config.tasks],
 
 
 rule finetune_task:
@@ -65,4 +66,26 @@ rule finetune_zero_shot:
         config_hash=lambda wildcards: study.hash("zero_shot", wildcards.task),
     shell:
         "brainmass finetune --config {params.config} --task {wildcards.task} --part zero-shot"
+        " --log {log}"
+
+
+rule finetune_model:
+    input:
+        lambda wildcards: study.deployed_inputs(wildcards.task),
+    output:
+        study.deployed_results("{task}"),
+    log:
+        study.log("finetune", "{task}_model.log"),
+    conda:
+        "../envs/brainmass.yaml"
+    threads: study.cpus("finetune")
+    resources:
+        cpus_per_task=study.cpus("finetune"),
+        mem_mb=study.mem_mb("finetune"),
+        runtime=study.runtime("finetune"),
+    params:
+        config=str(study.file),
+        config_hash=lambda wildcards: study.hash("model", wildcards.task),
+    shell:
+        "brainmass finetune --config {params.config} --task {wildcards.task} --part model"
         " --log {log}"

@@ -69,3 +69,4 @@ for task in study.config.tasks:
             task
         input:
             study.page(task),
+            study.deployed(task),

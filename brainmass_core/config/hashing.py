@@ -79,8 +79,8 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     Parameters
     ----------
     stage : str
-        One of `STAGES`, or ``few_shot`` and ``zero_shot``, the parts of `finetune` that are asked
-        for apart.
+        One of `STAGES`, or ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune`
+        that are asked for apart.
     name : str, optional
         The data set (up to `pfc`) or the task (`finetune`, `interpret`, `report`).
 
@@ -134,8 +134,11 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             return {"before": before_it, "views": views, "pretrain": own}
         return {"before": [before("pfc", n) for n in sources], "pretrain": own}
     if stage == "finetune":
-        own = {"finetune": part("finetune"), "neural": part("neural")}
+        own = {"finetune": part("finetune", exclude={"deploy"}), "neural": part("neural")}
         return _task_part(config, str(name)) | own
+    if stage == "model":
+        deployed = config.finetune.deployed(config.tasks[str(name)].kind)
+        return {"before": before("finetune"), "deployed": deployed}
     if stage == "few_shot":
         return _task_part(config, str(name)) | {"few_shot": part("few_shot")}
     if stage == "zero_shot":

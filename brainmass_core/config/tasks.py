@@ -34,6 +34,9 @@ MethodName = Literal[
     "brainmass_lora",
 ]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+# what sees no brain is a yardstick for the others and no diagnosis
+NOT_DEPLOYED = ("chance", "confounds_svm", "confounds_ridge")
+DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NOT_DEPLOYED)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -198,3 +201,42 @@ class Finetune(Strict):
     permute_labels: bool = Field(
         False, description="Shuffle labels between participants: every score must fall to chance."
     )
+    deploy: MethodName | Literal["auto"] | None = Field(
+        "auto",
+        description="Method that is fitted to all labelled scans of each task and stored for "
+        "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained model, "
+        "else the first that sees FC, whatever the scores: to take the best after looking would "
+        "flatter it. Empty: none. None is stored where `permute_labels` is set or the method cannot "
+        "do the task.",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_deployed(self) -> Finetune:
+        if self.deploy in (None, "auto"):
+            return self
+        if self.deploy in NOT_DEPLOYED:
+            raise ValueError(
+                f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "
+                f"{', '.join(DEPLOYABLE)}"
+            )
+        if self.deploy not in self.methods:
+            raise ValueError(
+                f"deploy: {self.deploy} is not among methods {list(self.methods)}: nothing would "
+                "be known of how well it does; add it there"
+            )
+        return self
+
+    def deployed(self, kind: str) -> str | None:
+        """The method whose model is stored for tasks of a kind, None if there is none."""
+        if self.permute_labels or self.deploy is None:
+            return None
+        able = [m for m in self.methods if m in DEPLOYABLE and _can_do(m, kind)]
+        if self.deploy != "auto":
+            return self.deploy if self.deploy in able else None
+        pretrained = [m for m in able if m.startswith("brainmass_")]
+        seen = [m for m in able if not m.startswith("untrained_")]
+        return next(iter([*pretrained, *seen, *able]), None)
+
+
+def _can_do(method: str, kind: str) -> bool:
+    return kind == "classification" or not method.endswith("_logistic")

@@ -42,7 +42,16 @@ from brainmass_core.finetune.families import PRETRAINED, RECIPES, make_network
 from brainmass_core.finetune.folds import Fold
 from brainmass_core.finetune.tangent import TangentSpace
 
-__all__ = ["METHODS", "Method", "Setting", "confounds_of", "predict_folds", "register"]
+__all__ = [
+    "METHODS",
+    "Fitted",
+    "Method",
+    "Setting",
+    "confounds_of",
+    "fit_method",
+    "predict_folds",
+    "register",
+]
 
 
 @dataclass(frozen=True)
@@ -185,29 +194,75 @@ def predict_folds(
     """
     design = design if isinstance(design, Design) else Design(design)
     with threadpool_limits(limits=1):  # sums in another order would change the last digits
-        parts = [_predict(METHODS[method], features, design, f, seed) for f in folds]
+        parts = [_predict(method, features, design, f, seed) for f in folds]
     return pd.concat(parts, ignore_index=True)
 
 
-def _predict(method: Method, features: Any, design: Design, f: Fold, seed: int) -> pd.DataFrame:
-    state = seed + 1000 * f.repeat + f.fold
-    train = f.train
+@dataclass(frozen=True)
+class Fitted:
+    """A method fitted to some scans: what is applied to their features, in this order.
+
+    Attributes
+    ----------
+    kind : str
+        Of task.
+    model : estimator
+    before, adjust : optional
+        Transformer of features; what takes confounds out of them.
+    rows : ndarray of int
+        Scans that it was fitted to.
+    """
+
+    kind: str
+    model: Any
+    before: Any
+    adjust: Any
+    rows: np.ndarray
+
+    def score(self, features: Any, confounds: pd.DataFrame | None) -> dict[str, Any]:
+        """Scores, decisions and probabilities of scans, each without a look at the others."""
+        if self.before is not None:
+            features = self.before.transform(features)
+        if self.adjust is not None:
+            features = self.adjust.transform(features, confounds)
+        return score(self.model, features, self.kind)
+
+
+def fit_method(name: str, features: Any, design: Design, train: np.ndarray, state: int) -> Fitted:
+    """Fit everything of a method to the training scans alone.
+
+    Parameters
+    ----------
+    features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
+        Of all scans; rows that are not in `train` are not looked at.
+    train : ndarray of int
+    state : int
+        Seed of the fold.
+    """
+    method = METHODS[name]
     if design.handling == "match" and design.confounds is not None:
         train = match(train, design.y, design.groups, design.confounds, state)
-    shown, tested = _take(features, train), _take(features, f.test)
+    shown = _take(features, train)
+    before = adjust = None
     if method.before:
         before = method.before().fit(shown)
-        shown, tested = before.transform(shown), before.transform(tested)
+        shown = before.transform(shown)
     if method.adjusted and design.confounds is not None:
-        at_training, at_test = (design.confounds.iloc[rows] for rows in (train, f.test))
+        at_training = design.confounds.iloc[train]
         adjust = adjuster(design.handling, design.columns).fit(shown, at_training)
-        shown, tested = adjust.transform(shown, at_training), adjust.transform(tested, at_test)
+        shown = adjust.transform(shown, at_training)
     n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
     setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
     groups = None if design.groups is None else design.groups[train]
     model = fit(_with_target(method.make(setting), design), shown, design.y[train], groups)
-    found = score(model, tested, design.kind)
-    shared = {"repeat": f.repeat, "fold": f.fold, "row": f.test, "n_train": len(train)}
+    return Fitted(design.kind, model, before, adjust, train)
+
+
+def _predict(method: str, features: Any, design: Design, f: Fold, seed: int) -> pd.DataFrame:
+    fitted = fit_method(method, features, design, f.train, seed + 1000 * f.repeat + f.fold)
+    at_test = None if design.confounds is None else design.confounds.iloc[f.test]
+    found = fitted.score(_take(features, f.test), at_test)
+    shared = {"repeat": f.repeat, "fold": f.fold, "row": f.test, "n_train": len(fitted.rows)}
     return pd.DataFrame(shared | found)
 
 

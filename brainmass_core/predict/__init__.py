@@ -1,0 +1,8 @@
+"""Deployed models: stored without pickles, with a contract, applied to new scans or refusing them."""
+
+from brainmass_core.predict.contract import Contract, ContractError
+from brainmass_core.predict.deploy import deploy
+from brainmass_core.predict.model import Model
+from brainmass_core.predict.stage import Options, PredictError, predict
+
+__all__ = ["Contract", "ContractError", "Model", "Options", "PredictError", "deploy", "predict"]

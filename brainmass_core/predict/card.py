@@ -1,0 +1,141 @@
+"""The card of a deployed model: what it is, how well it did, who must not use it for what."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from brainmass_core.predict.contract import Contract
+
+TEXT = """\
+# {task}: {method}
+
+Predicts {target} of a resting-state scan from its functional connectivity (FC).
+`brainmass predict THIS_FOLDER INPUT` applies it; input that was not made as its training scans were is
+refused.
+
+## Training
+
+Fitted to **all** labelled scans of the task: {n_scans} scans of {n_participants} participants{classes}.
+{confounds}
+
+## Scores
+
+These are cross-validated (`{protocol}`), with models fitted to parts of the same scans. The stored model
+was fitted once more, to all of them, so that **it has no scores of its own**: nobody is left to test it on.
+Scans of another scanner, population or protocol can be predicted worse.
+
+{scores}
+
+{better}
+
+## Input
+
+| | |
+|---|---|
+| atlas | {atlas}, {n_rois} parcels, sha256 {atlas_hash} |
+| FC | {estimator} |
+| series | {done} |
+| kinds of data | {kinds} |
+| t_r | {t_r} |
+
+`contract.json` holds every setting.
+
+## Limits
+
+- Research only: not a medical device, not for decisions about a person.
+- Group differences in FC are small and confounded by site, motion, age and sex; look at how the methods
+  `confounds_*` did on the same folds before you believe a score.
+- A probability is that of the training scans' class frequencies, or of balanced classes, not of a clinic.
+- Participants of the training scans must not be scored to judge the model.
+{memory}
+
+## Licence
+
+The software is Apache-2.0. Weights fitted to data are under whatever terms the data were shared; those who
+hand this folder on have to say which.
+
+Configuration {config_hash}; {versions}.
+"""
+MEMORY = {
+    "scans": "- **This folder holds features of training scans** (support vectors or neighbours), "
+    "without names:\n  treat it as participants' data.",
+    "weights": "- The folder holds weights and averages, no single scan.",
+}
+HANDLED = {
+    "none": "Nothing was done about confounds.",
+    "match": "Participants were dropped until classes were equally large at each site and sex.",
+    "regress": "The linear part of {columns} was taken out of every feature; new scans need these.",
+    "combat": "Site effects were taken out by ComBat; a new scan's site must be given, and a site "
+    "without\ntraining scans is left as it is. Names of the training sites stand in the folder.",
+}
+
+
+def card(contract: Contract, node: dict[str, Any]) -> str:
+    """The card as Markdown.
+
+    Parameters
+    ----------
+    node : dict
+        The stored estimator.
+    """
+    c = contract
+    target = f"the class ({' or '.join(c.classes)})" if c.classes else f"the number `{c.label}`"
+    counts = ", ".join(f"{name} {n} scans" for name, n in c.n_per_class.items())
+    done = "; ".join(
+        ", ".join(f"{k} {v}" for k, v in d.model_dump().items() if v is not None) or "not recorded"
+        for d in c.done
+    )
+    return TEXT.format(
+        task=c.task,
+        method=c.method,
+        target=target,
+        n_scans=c.n_scans,
+        n_participants=c.n_participants,
+        classes=f" ({counts})" if counts else "",
+        confounds=HANDLED[c.confounds].format(columns=", ".join(c.confound_columns)),
+        protocol=c.protocol,
+        scores=_table(c),
+        better=_better(c),
+        atlas=c.atlas.name,
+        n_rois=c.atlas.n_rois,
+        atlas_hash=c.atlas.sha256[:16],
+        estimator=c.connectivity.estimator,
+        done=done,
+        kinds=", ".join(c.processing),
+        t_r="not known" if c.t_r is None else f"{c.t_r[0]:g} to {c.t_r[1]:g} s",
+        memory=MEMORY["scans" if _remembers(node) else "weights"],
+        config_hash=c.config_hash,
+        versions=", ".join(f"{k} {v}" for k, v in c.versions.items()),
+    )
+
+
+def _table(c: Contract) -> str:
+    columns = list(next(iter(c.scores.values()), {}))
+    lines = [["method", *columns], ["---"] * (len(columns) + 1)]
+    for method, row in c.scores.items():
+        name = f"**{method}**" if method == c.method else method
+        values = ["" if row[k] is None else f"{row[k]:.3f}" for k in columns]
+        lines.append([name, *values])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _better(c: Contract) -> str:
+    lead = "auc" if c.classes else "r2"
+    mine = c.scores.get(c.method, {}).get(lead)
+    others = {m: s[lead] for m, s in c.scores.items() if m != c.method}
+    better = [m for m, v in others.items() if v is not None and mine is not None and v > mine]
+    if not better:
+        return f"No other method of the configuration had a higher {lead}."
+    return (
+        f"{', '.join(better)} had a higher {lead}. The method was named before the scores were "
+        "seen, unless\n`finetune.deploy` says otherwise."
+    )
+
+
+def _remembers(node: dict[str, Any]) -> bool:
+    """Whether single scans are stored."""
+    text = json.dumps(node)
+    return any(f'"{name}"' in text for name in ("SVC", "SVR", "KNeighborsClassifier")) or (
+        '"KNeighborsRegressor"' in text
+    )

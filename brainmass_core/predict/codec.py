@@ -1,0 +1,271 @@
+"""Fitted estimators as JSON and arrays, and back; nothing that is read can run.
+
+An estimator is written as the name of its class and the values of its attributes. Only classes of
+`CLASSES` and functions of `FUNCTIONS` can be named, nothing is imported by name, and a value is a
+number, a text, an array of numbers, or a list or mapping of these. Whatever else a file may ask
+for is refused. So a model of somebody else is data, as pickles are not.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from nilearn.connectome import ConnectivityMeasure
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    LabelBinarizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
+from sklearn.svm import SVC, SVR
+
+from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
+from brainmass_core.finetune.estimators import TransformedTarget
+from brainmass_core.finetune.networks import BrainNetCNN, BrainNetworkTransformer, FineTune
+from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor
+from brainmass_core.finetune.tangent import TangentSpace, _Given
+from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.predict.primal import LinearClassifier, LinearRegressor, primal
+
+Arrays = dict[str, np.ndarray]
+NETWORKS = (NetworkClassifier, NetworkRegressor)
+RECIPES = (BrainNetCNN, BrainNetworkTransformer, FineTune)
+CLASSES: dict[str, type] = {
+    c.__name__: c
+    for c in (
+        *(Pipeline, StandardScaler, MinMaxScaler, MaxAbsScaler, FunctionTransformer),
+        *(SVC, SVR, LinearClassifier, LinearRegressor, LogisticRegression),
+        *(Ridge, RidgeClassifier, LabelBinarizer, KNeighborsClassifier, KNeighborsRegressor),
+        *(TransformedTarget, TransformedTargetRegressor, TangentSpace, ConnectivityMeasure, _Given),
+        *(Regress, ComBat, LinearRegression, ColumnTransformer, OneHotEncoder, SimpleImputer),
+        *NETWORKS,
+    )
+}
+FUNCTIONS: dict[str, Callable] = {"clip": np.clip, "log1p": np.log1p, "expm1": np.expm1}
+# not needed to predict: unfitted parts, who was held back, and the last training scan (`_Given`)
+LEFT_OUT = {
+    "TransformedTarget": {"regressor", "transformer"},
+    "TransformedTargetRegressor": {"regressor", "transformer"},
+    "_Given": {"covariance_"},
+    "NetworkClassifier": {"recipe", "network_", "validation_", "history_"},
+    "NetworkRegressor": {"recipe", "network_", "validation_", "history_"},
+}
+
+
+class CodecError(ValueError):
+    """A value that cannot be stored, or a stored one that is none of ours."""
+
+
+def storable(model: Any) -> Any:
+    """A fitted estimator without what predicting does not need.
+
+    A search becomes its best estimator, a linear SVM its weights, and the encoder of a pre-trained
+    folder an architecture. The estimator that is given stays as it is.
+    """
+    if isinstance(model, GridSearchCV):
+        return storable(model.best_estimator_)
+    if isinstance(model, Unchanged):
+        return None
+    if isinstance(model, SVC | SVR) and callable(model.kernel):
+        return primal(model)
+    model = copy.copy(model)
+    if isinstance(model, Pipeline):
+        model.steps = [(name, storable(step)) for name, step in model.steps]
+    elif isinstance(model, TransformedTarget | TransformedTargetRegressor):
+        model.regressor_ = storable(model.regressor_)
+    elif isinstance(model, NETWORKS):
+        model.recipe = _architecture(model.recipe)
+    return model
+
+
+def encode(value: Any, arrays: Arrays, place: str = "model") -> Any:
+    """A value as JSON; arrays go to `arrays`, named after their place.
+
+    Raises
+    ------
+    CodecError
+        If it holds something that is not allowed.
+    """
+    if value is None or isinstance(value, bool | str) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"float": str(value)}
+    if isinstance(value, np.generic) and value.dtype.kind in "fiub":
+        inner = encode(value.item(), arrays, place)
+        return {"scalar": inner, "dtype": str(value.dtype)}
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, arrays, place)
+    if isinstance(value, list | tuple):
+        items = [encode(v, arrays, f"{place}.{i}") for i, v in enumerate(value)]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        pairs = enumerate(value.items())
+        return {
+            "dict": [[encode(k, arrays), encode(v, arrays, f"{place}.{i}")] for i, (k, v) in pairs]
+        }
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        kind = "dtype" if isinstance(value, np.dtype) else "type"
+        return {kind: np.dtype(value).name}
+    for name, function in FUNCTIONS.items():
+        if value is function:
+            return {"function": name}
+    return _encode_object(value, arrays, place)
+
+
+def _encode_array(value: np.ndarray, arrays: Arrays, place: str) -> Any:
+    if value.dtype.kind in "OU":
+        if not all(isinstance(v, str) for v in value.ravel()) or value.ndim != 1:
+            raise CodecError(f"{place}: found an array of objects, expected one of numbers or text")
+        return {"texts": value.tolist(), "object": value.dtype.kind == "O"}
+    if value.dtype.kind not in "fiub":
+        raise CodecError(f"{place}: found an array of {value.dtype}, expected numbers")
+    arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
+    # products of arrays in another order of memory can differ in the last digit
+    fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+    return {"array": place, "order": "F" if fortran else "C"}
+
+
+def _encode_object(value: Any, arrays: Arrays, place: str) -> Any:
+    name = type(value).__name__
+    if CLASSES.get(name) is not type(value):
+        raise CodecError(
+            f"{place}: a {type(value).__module__}.{name} cannot be stored safely; there are "
+            f"{sorted(CLASSES)}"
+        )
+    left_out = LEFT_OUT.get(name, set())
+    state = {k: v for k, v in vars(value).items() if k not in left_out}
+    if not all(map(str.isidentifier, state)):
+        raise CodecError(f"{place}: {name} has attributes that are no names: {sorted(state)}")
+    made = {k: encode(v, arrays, f"{place}.{k}") for k, v in state.items()}
+    node: dict[str, Any] = {"class": name, "state": made}
+    if isinstance(value, NETWORKS):
+        recipe = dataclasses.asdict(value.recipe)
+        node["recipe"] = {"name": type(value.recipe).__name__, **recipe}
+        node["weights"] = f"{place}.network."
+        for key, tensor in value.network_.state_dict().items():
+            arrays[f"{place}.network.{key}"] = tensor.numpy()
+    return node
+
+
+def decode(node: Any, arrays: Arrays) -> Any:
+    """Inverse of `encode`.
+
+    Raises
+    ------
+    CodecError
+        If the node asks for a class, a function or an array that is not there.
+    """
+    if node is None or isinstance(node, bool | str | int | float):
+        return node
+    if isinstance(node, list):
+        return [decode(v, arrays) for v in node]
+    if not isinstance(node, dict):
+        raise CodecError(f"found {type(node).__name__}, expected JSON")
+    if "class" in node:
+        return _decode_object(node, arrays)
+    tag = next(iter(node), "")
+    if tag not in DECODERS:
+        raise CodecError(f"found {tag!r}, expected one of {sorted([*DECODERS, 'class'])}")
+    try:
+        return DECODERS[tag](node, arrays)
+    except CodecError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CodecError(f"a damaged {tag}: {type(error).__name__}: {error}") from None
+
+
+def _array(node: dict, arrays: Arrays) -> np.ndarray:
+    if node["array"] not in arrays:
+        raise CodecError(f"the array {node['array']!r} is missing")
+    found = arrays[node["array"]]
+    return np.asfortranarray(found) if node.get("order") == "F" else found
+
+
+def _function(node: dict, arrays: Arrays) -> Callable:
+    if node["function"] not in FUNCTIONS:
+        raise CodecError(f"the function {node['function']!r} is none of {sorted(FUNCTIONS)}")
+    return FUNCTIONS[node["function"]]
+
+
+def _number_type(name: str) -> np.dtype:
+    dtype = np.dtype(name)
+    if dtype.kind not in "fiubOU":
+        raise CodecError(f"found the type {name}, expected one of numbers or text")
+    return dtype
+
+
+DECODERS: dict[str, Callable[[dict, Arrays], Any]] = {
+    "float": lambda n, a: float(n["float"]),
+    "scalar": lambda n, a: _number_type(n["dtype"]).type(decode(n["scalar"], a)),
+    "array": _array,
+    "texts": lambda n, a: np.array(n["texts"], dtype=object if n["object"] else str),
+    "tuple": lambda n, a: tuple(decode(v, a) for v in n["tuple"]),
+    "dict": lambda n, a: {decode(k, a): decode(v, a) for k, v in n["dict"]},
+    "slice": lambda n, a: slice(*n["slice"]),
+    "dtype": lambda n, a: _number_type(n["dtype"]),
+    "type": lambda n, a: _number_type(n["type"]).type,
+    "function": _function,
+}
+
+
+def _decode_object(node: dict, arrays: Arrays) -> Any:
+    name, state = node["class"], node.get("state")
+    if name not in CLASSES:
+        raise CodecError(f"the class {name!r} is none of {sorted(CLASSES)}")
+    if not isinstance(state, dict) or not all(map(str.isidentifier, state)):
+        raise CodecError(f"{name}: its state is no mapping of attributes")
+    made = CLASSES[name].__new__(CLASSES[name])
+    vars(made).update({key: decode(value, arrays) for key, value in state.items()})
+    if isinstance(made, NETWORKS):
+        _add_network(made, node, arrays)
+    return made
+
+
+def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
+    """Build the network again, and give it its weights."""
+    recipes = {r.__name__: r for r in RECIPES}
+    settings = dict(node.get("recipe", {}))
+    recipe = recipes.get(settings.pop("name", ""))
+    if recipe is None or settings.get("folder"):
+        raise CodecError(f"a network without a known recipe; there are {sorted(recipes)}")
+    prefix = str(node.get("weights"))
+    try:
+        made.recipe = recipe(**settings)
+        with torch.random.fork_rng():
+            network = made.recipe.build(n_rois_of(made.n_features_in_), made._n_out())
+        weights = {
+            k.removeprefix(prefix): torch.from_numpy(v.copy())
+            for k, v in arrays.items()
+            if k.startswith(prefix)
+        }
+        network.load_state_dict(weights)
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CodecError(f"a network that does not fit its weights: {error}") from None
+    made.network_ = network.eval()
+
+
+def _architecture(recipe: Any) -> Any:
+    """A recipe that builds the same network without a folder; adapters are in the weights."""
+    if not isinstance(recipe, FineTune):
+        return recipe
+    if recipe.folder is None:
+        return FineTune(None, recipe.size, recipe.heads, lr=recipe.lr)
+    model = BrainMass.from_pretrained(recipe.folder)
+    return FineTune(None, model.size, model.heads, lr=recipe.lr)

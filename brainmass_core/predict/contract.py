@@ -1,0 +1,218 @@
+"""What a deployed model says of itself: what it predicts, from which input, made how.
+
+Counts of participants stand here, no participant's name, site table or phenotype.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from brainmass_core.atlas import Atlas
+from brainmass_core.config import Config, Task
+from brainmass_core.config.base import Strict
+from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.config.stages import Connectivity
+from brainmass_core.config.timeseries import Timeseries
+
+FILE = "contract.json"
+FORMAT = 1
+REMEDY = "copy the folder again, or make it anew: snakemake --cores all finetune"
+# knobs that say which scans are refused or what is written, not what becomes of those that stay
+CRITERIA = {
+    *("min_volumes", "max_mean_fd", "fd_threshold", "max_censored_fraction", "max_std_dvars"),
+    *("min_tsnr", "min_mask_dice", "min_template_correlation", "min_t1w_coverage"),
+    *("min_brain_volume", "max_brain_volume", "max_coregistration_cost"),
+    *("min_coregistration_sharpness", "derivatives", "write_bold", "bold_resolution"),
+}
+SERIES_CRITERIA = {"denoise", "derivatives", "max_empty_rois", "min_coverage"}
+
+
+class ContractError(ValueError):
+    """A model folder that cannot be used."""
+
+
+class Parcels(Strict):
+    """The atlas of a model.
+
+    Attributes
+    ----------
+    name, configured : str
+        As written to the tables, and as in the configuration.
+    sha256 : str
+        Of the label image, or of the label table where there is none.
+    table : list of dict
+        One per parcel: index, name, network, x, y, z (mm; None if unknown).
+    """
+
+    name: str
+    configured: str
+    space: str
+    sha256: str
+    approximate: bool
+    table: list[dict[str, int | str | float | None]] = Field(min_length=2)
+
+    @classmethod
+    def of(cls, atlas: Atlas, configured: str) -> Parcels:
+        """The parcels of an atlas."""
+        labels = atlas.labels.astype(object).where(atlas.labels.notna(), None)
+        return cls(
+            name=atlas.name,
+            configured=configured,
+            space=atlas.space,
+            sha256=atlas.sha256,
+            approximate=atlas.approximate,
+            table=json.loads(labels.to_json(orient="records", double_precision=10)),
+        )
+
+    @property
+    def n_rois(self) -> int:
+        """Number of parcels."""
+        return len(self.table)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parcels in order."""
+        return [str(row["name"]) for row in self.table]
+
+
+class Done(Strict):
+    """What was done to series: columns of the time-series table; None where it is not known."""
+
+    denoise: str | None = None
+    order: str | None = None
+    filter: str | None = None
+    censor: str | None = None
+
+
+class Encoder(Strict):
+    """Architecture of the frozen encoder."""
+
+    size: str
+    n_rois: int
+    heads: int
+
+
+class Contract(Strict):
+    """See the module.
+
+    Attributes
+    ----------
+    label, classes, transform
+        Column that was predicted, its classes in order (empty for a regression), and what the
+        target was fitted as.
+    processing : dict
+        Kind of data set to the settings, one entry per variant, that made its series.
+    done : list of Done
+        What the training scans' tables say was done to them.
+    t_r : (float, float) or None
+        Least and largest of the training scans, s.
+    confounds, confound_columns
+        How confounds are handled; columns that a new scan must have.
+    scores : dict
+        Method to its cross-validated scores.
+    probe : list of list of float
+        Scores of made-up input, by which a model is checked when it is loaded.
+    files : dict
+        Name of each other file to its sha256.
+    """
+
+    format: Literal[1] = 1
+    task: str
+    kind: Literal["classification", "regression"]
+    label: str
+    classes: list[str]
+    transform: str
+    method: str
+    features: Literal["fc", "fc_for_model", "brainmass", "untrained"]
+    encoder: Encoder | None
+    atlas: Parcels
+    connectivity: Connectivity
+    timeseries: Timeseries
+    preprocess: Preprocess
+    processing: dict[str, list[dict[str, Any]]] = Field(min_length=1)
+    done: list[Done] = Field(min_length=1)
+    t_r: tuple[float, float] | None
+    confounds: Literal["none", "regress", "combat", "match"]
+    confound_columns: list[str]
+    n_participants: int = Field(ge=1)
+    n_scans: int = Field(ge=1)
+    n_per_class: dict[str, int]
+    protocol: str
+    scores: dict[str, dict[str, float | None]]
+    probe: list[list[float]]
+    config_hash: str
+    versions: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges of the FC."""
+        return self.atlas.n_rois * (self.atlas.n_rois - 1) // 2
+
+    @property
+    def low_passed(self) -> bool:
+        """Whether every training series went through a low-pass of ours."""
+        variants = [v for variants in self.processing.values() for v in variants]
+        return all(v.get("high_hz") is not None for v in variants)
+
+
+def processing_of(config: Config, dataset: str) -> dict[str, Any]:
+    """Settings that decide what becomes of the series of a data set.
+
+    Returns
+    -------
+    dict
+        Knob to value; those of `preprocess` for raw BIDS alone, and no more than the filter for
+        ready series.
+    """
+    section, series = config.datasets[dataset], config.timeseries
+    if section.kind == "timeseries":
+        if not section.band_pass:
+            return {"band_pass": False}
+        return {"band_pass": True} | series.model_dump(
+            mode="json", include={"low_hz", "high_hz", "filter"}
+        )
+    found = series.model_dump(mode="json", exclude=SERIES_CRITERIA)
+    if section.kind == "bids":
+        estimated = config.preprocess.model_dump(mode="json", exclude=CRITERIA)
+        found |= {f"preprocess.{key}": value for key, value in estimated.items()}
+    return found
+
+
+def needed_columns(task: Task) -> list[str]:
+    """Confounds of a new scan without which the task's handling of them cannot be applied."""
+    return {"regress": list(task.confound_columns), "combat": ["site"]}.get(task.confounds, [])
+
+
+def read_contract(folder: Path) -> Contract:
+    """The contract of a model folder.
+
+    Raises
+    ------
+    ContractError
+        If it is missing, damaged, or of another version of the format.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise ContractError(
+            f"{path}: no such file, so {folder} is no deployed model; expected a folder such as "
+            "results/finetune/<task>/model"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+            raise ContractError(
+                f"{path}: found format {raw.get('format')!r}, expected {FORMAT}; use the version "
+                "of brainmass that made it, or make it anew"
+            )
+        return Contract.model_validate(raw, context={"check_paths": False})
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ContractError(f"{path}: cannot be read as JSON ({error}); {REMEDY}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ContractError(f"{path}: {where}: {first['msg']}; {REMEDY}") from None

@@ -1,0 +1,236 @@
+"""Fit a task's model to all its labelled scans and store it, after the evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import save_file
+from threadpoolctl import threadpool_limits
+
+from brainmass_core import __version__
+from brainmass_core.atlas import resolve_atlas
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
+from brainmass_core.finetune.features import Features
+from brainmass_core.finetune.methods import METHODS, Design, Fitted, fit_method
+from brainmass_core.finetune.stage import task_seed
+from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.paths import Paths
+from brainmass_core.predict.card import card
+from brainmass_core.predict.codec import encode, storable
+from brainmass_core.predict.contract import (
+    FILE,
+    Contract,
+    Done,
+    Encoder,
+    Parcels,
+    needed_columns,
+    processing_of,
+)
+from brainmass_core.predict.model import (
+    CARD,
+    EMBEDDING,
+    ENCODER,
+    ESTIMATOR,
+    PROJECTOR,
+    WEIGHTS,
+    Model,
+    probe,
+    sha256_of,
+)
+from brainmass_core.pretrain.artefacts import load_pretrained, untrained
+from brainmass_core.tables import atomic_path, read_table
+
+log = logging.getLogger(__name__)
+LIBRARIES = ("scikit-learn", "torch", "numpy", "nilearn")
+SCORES = {
+    "classification": ["auc", "balanced_accuracy", "sensitivity", "specificity", "f1", "brier"],
+    "regression": ["r2", "mse", "mae", "pearson_r", "target_variance"],
+}
+
+
+def deploy(config: Config, task: str) -> None:
+    """Write the folder of a task's model.
+
+    Raises
+    ------
+    TaskError
+        If the configuration asks for none, or the task has no scores yet.
+    """
+    name = config.finetune.deployed(config.tasks[task].kind)
+    if name is None:
+        raise TaskError(
+            f"task {task}: finetune.deploy is {config.finetune.deploy!r} with methods "
+            f"{list(config.finetune.methods)} and permute_labels {config.finetune.permute_labels}: "
+            "there is no model to store; set finetune.deploy to one of the methods that can do it"
+        )
+    scores = _scores(config, task)
+    data = assemble(config, task)
+    model, n_fitted = fit_all(config, task, name, data, scores)
+    folder = Paths(config.results).deployed(task)
+    write_model(folder, model)
+    log.info("%s: %s fitted to %d scans is stored in %s", task, name, n_fitted, folder)
+    _say_if_another_is_better(config, task, name, scores)
+
+
+def fit_all(
+    config: Config, task: str, name: str, data: TaskData, scores: dict[str, dict[str, Any]]
+) -> tuple[Model, int]:
+    """A method fitted to all labelled scans, and their number.
+
+    Returns
+    -------
+    Model
+        As it will be stored; `contract.files` is still empty.
+    """
+    settings, method = config.tasks[task], METHODS[name]
+    design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
+    rows, seed = np.arange(len(data.scans)), task_seed(config, task) % 2**31
+    with threadpool_limits(limits=1):
+        features = Features(config, data)[method.features]
+        found = fit_method(name, features, design, rows, seed)
+    fitted = replace(
+        found,
+        model=storable(found.model),
+        before=None if found.before is None else storable(found.before),
+        adjust=storable(found.adjust),
+    )
+    encoder = _encoder(config, method.features, n_rois_of(data.fc.shape[1]))
+    contract = _contract(config, task, name, data, found, scores, encoder)
+    model = Model(contract, fitted, encoder)
+    return replace(model, contract=contract.model_copy(update={"probe": probe(model)})), len(
+        found.rows
+    )
+
+
+def write_model(folder: Path, model: Model) -> None:
+    """Write the four files, the contract last: without it the folder is no model."""
+    arrays: dict[str, np.ndarray] = {}
+    parts = {key: getattr(model.fitted, key) for key in ("model", "before", "adjust")}
+    node = {key: encode(value, arrays, key) for key, value in parts.items()}
+    if model.encoder is not None:
+        kept = {k: v for k, v in model.encoder.online.state_dict().items()}
+        kept = {k: v for k, v in kept.items() if not k.startswith(PROJECTOR)}
+        arrays |= {ENCODER + k: v.contiguous().numpy() for k, v in kept.items()}
+    (folder / FILE).unlink(missing_ok=True)
+    with atomic_path(folder / WEIGHTS) as path:
+        save_file(arrays, path, metadata={"format": "np"})
+    _write_text(folder / ESTIMATOR, json.dumps(node, indent=1, sort_keys=True) + "\n")
+    files = {name: sha256_of(folder / name) for name in (ESTIMATOR, WEIGHTS)}
+    contract = model.contract.model_copy(update={"files": files})
+    _write_text(folder / CARD, card(contract, node))
+    _write_text(folder / FILE, contract.model_dump_json(indent=2) + "\n")
+
+
+def _write_text(place: Path, text: str) -> None:
+    with atomic_path(place) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def _encoder(config: Config, features: str, n_rois: int) -> BrainMass | None:
+    if features not in EMBEDDING:
+        return None
+    if features == "untrained":
+        return untrained(n_rois, config.pretrain.size, config.seed, config.pretrain.heads)
+    return load_pretrained(Paths(config.results).pretrain(config.pretrain.model))
+
+
+def _contract(
+    config: Config,
+    task: str,
+    name: str,
+    data: TaskData,
+    fitted: Fitted,
+    scores: dict[str, dict[str, Any]],
+    encoder: BrainMass | None,
+) -> Contract:
+    settings, scans = config.tasks[task], data.scans.iloc[fitted.rows]
+    done, t_r = _what_was_done(config, task, set(scans["scan_id"]))
+    processing: dict[str, list[dict[str, Any]]] = {}
+    for dataset in settings.datasets:
+        variants = processing.setdefault(config.datasets[dataset].kind, [])
+        if (variant := processing_of(config, dataset)) not in variants:
+            variants.append(variant)
+    counts = scans["class_name"].value_counts() if settings.classes else {}
+    return Contract(
+        task=task,
+        kind=settings.kind,
+        label=settings.label,
+        classes=list(settings.classes),
+        transform=settings.transform,
+        method=name,
+        features=METHODS[name].features,  # type: ignore[arg-type]
+        encoder=None
+        if encoder is None
+        else Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads),
+        atlas=Parcels.of(resolve_atlas(config), config.atlas.name),
+        connectivity=config.connectivity.model_copy(update={"estimator": data.estimator}),
+        timeseries=config.timeseries,
+        preprocess=config.preprocess,
+        processing=processing,
+        done=done,
+        t_r=t_r,
+        confounds=settings.confounds,
+        confound_columns=needed_columns(settings),
+        n_participants=scans["participant"].nunique(),
+        n_scans=len(scans),
+        n_per_class={c: int(counts[c]) for c in settings.classes},
+        protocol=settings.protocol.kind,
+        scores=scores,
+        probe=[],
+        config_hash=stage_hash(config, "model", task),
+        versions={"brainmass": __version__} | {name: version(name) for name in LIBRARIES},
+        files={},
+    )
+
+
+def _what_was_done(
+    config: Config, task: str, ids: set[str]
+) -> tuple[list[Done], tuple[float, float] | None]:
+    """What the time-series tables say of the scans, and their least and largest t_r."""
+    columns = ["scan_id", "t_r", *Done.model_fields]
+    parts = [
+        read_table(Paths(config.results).batch("timeseries", dataset, batch), "timeseries", columns)
+        for dataset in config.tasks[task].datasets
+        for batch in range(config.datasets[dataset].batches)
+    ]
+    table = pd.concat([part.to_pandas() for part in parts])
+    table = table[table["scan_id"].isin(ids)]
+    texts = table[list(Done.model_fields)].astype(object)
+    texts = texts.where(texts.notna(), None).drop_duplicates()
+    done = sorted((Done(**row) for row in texts.to_dict("records")), key=repr)
+    t_r = table["t_r"].dropna()
+    return done, (float(t_r.min()), float(t_r.max())) if len(t_r) else None
+
+
+def _scores(config: Config, task: str) -> dict[str, dict[str, Any]]:
+    """Cross-validated scores by method, with the intervals of the leading one."""
+    table = read_table(Paths(config.results).finetune(task) / "metrics.parquet", "metrics")
+    found = {}
+    for row in table.to_pylist():
+        lead = row["leading"]
+        wanted = [*SCORES[config.tasks[task].kind], f"{lead}_low", f"{lead}_high"]
+        found[row["method"]] = {key: row[key] for key in wanted}
+    return found
+
+
+def _say_if_another_is_better(
+    config: Config, task: str, name: str, scores: dict[str, dict[str, Any]]
+) -> None:
+    lead = SCORES[config.tasks[task].kind][0]
+    known = {m: s[lead] for m, s in scores.items() if s.get(lead) is not None}
+    best = max(known, key=lambda m: known[m], default=name)
+    if name in known and known[best] > known[name]:
+        log.warning(
+            "%s: %s is stored (%s %.3f), but %s scored %.3f; choose by finetune.deploy, and "
+            "remember that the best of several is flattered by its own score",
+            *(task, name, lead, known[name], best, known[best]),
+        )

@@ -1,0 +1,195 @@
+"""Why an input does not fit a model: file, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.atlas import AtlasError, resolve_atlas
+from brainmass_core.config import Config
+from brainmass_core.finetune.dataset import UNKNOWN
+from brainmass_core.predict.contract import Contract, Done, processing_of
+from brainmass_core.timeseries.derivatives import label_of
+
+log = logging.getLogger(__name__)
+T_R_SHARE = 0.1  # by which t_r may lie outside that of the training scans
+SAME = "make the input again with the model's settings (contract.json), or train on such input"
+UNLABELLED = (
+    "nothing says which atlas, denoising and FC estimator it was made with; if they are those of "
+    "the model, say so with --as-trained"
+)
+
+
+class PredictError(ValueError):
+    """An input or a model that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of where one scan's FC comes from; None: not known.
+
+    Attributes
+    ----------
+    where : str
+        File, for messages.
+    atlas : str
+        Name, or BIDS label.
+    parcels : list of str
+    """
+
+    where: str
+    atlas: str | None = None
+    parcels: list[str] | None = None
+    n_edges: int | None = None
+    estimator: str | None = None
+    done: Done | None = None
+    t_r: float | None = None
+
+
+def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
+    """Why a scan does not fit, None if it does.
+
+    Parameters
+    ----------
+    as_trained : bool
+        Whether what is not known is taken to be as the model wants it.
+    """
+    wrong = [*_atlas(contract, origin), *_estimator(contract, origin), *_done(contract, origin)]
+    wrong += _t_r(contract, origin)
+    if wrong:
+        return f"{origin.where}: {'; '.join(wrong)}; {SAME}"
+    unknown = None in (origin.atlas, origin.estimator, origin.done)
+    return f"{origin.where}: {UNLABELLED}" if unknown and not as_trained else None
+
+
+def _atlas(contract: Contract, origin: Origin) -> list[str]:
+    atlas = contract.atlas
+    if origin.atlas is not None and label_of(origin.atlas) != label_of(atlas.name):
+        return [f"found the atlas {origin.atlas}, the model's is {atlas.name}"]
+    if origin.n_edges is not None and origin.n_edges != contract.n_edges:
+        return [
+            f"found FC of {origin.n_edges} edges, the model's atlas {atlas.name} has "
+            f"{atlas.n_rois} parcels, {contract.n_edges} edges"
+        ]
+    if origin.parcels is not None and origin.parcels != atlas.names:
+        pairs = zip(origin.parcels, atlas.names, strict=False)
+        first = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
+        return [
+            f"found parcel {first + 1} called {origin.parcels[first]!r}, the model's is "
+            f"{atlas.names[first]!r}: the order or the atlas differs"
+        ]
+    return []
+
+
+def _estimator(contract: Contract, origin: Origin) -> list[str]:
+    expected = contract.connectivity.estimator
+    if origin.estimator in (None, expected):
+        return []
+    return [f"found FC by the estimator {origin.estimator}, the model's is {expected}"]
+
+
+def _done(contract: Contract, origin: Origin) -> list[str]:
+    if origin.done is None or origin.done in contract.done:
+        return []
+    expected = " or ".join(_text(d) for d in contract.done)
+    return [f"found series with {_text(origin.done)}, the model's have {expected}"]
+
+
+def _text(done: Done) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in done.model_dump().items())
+
+
+def _t_r(contract: Contract, origin: Origin) -> list[str]:
+    """A low-pass makes FC comparable over t_r; without one its frequencies are those of t_r."""
+    if origin.t_r is None or contract.t_r is None or contract.low_passed:
+        return []
+    low, high = contract.t_r[0] * (1 - T_R_SHARE), contract.t_r[1] * (1 + T_R_SHARE)
+    if low <= origin.t_r <= high:
+        return []
+    return [
+        f"found t_r {origin.t_r:g} s, the model's training scans have {contract.t_r[0]:g} to "
+        f"{contract.t_r[1]:g} s and no low-pass filter that would make others comparable"
+    ]
+
+
+def refuse_settings(contract: Contract, where: str, config: Config, datasets: list[str]) -> None:
+    """Refuse results that were made with other settings.
+
+    Raises
+    ------
+    PredictError
+        Listing every knob that differs.
+    """
+    wrong = []
+    if config.atlas.name != contract.atlas.configured:
+        wrong.append(_knob("atlas.name", config.atlas.name, contract.atlas.configured))
+    estimator = config.connectivity.estimator
+    if estimator != contract.connectivity.estimator:
+        expected = contract.connectivity.estimator
+        wrong.append(_knob("connectivity.estimator", estimator, expected))
+    for dataset in datasets:
+        wrong += _processing(contract, config, dataset)
+    wrong += _image(contract, config)
+    if wrong:
+        lines = "\n".join(f"  {line}" for line in dict.fromkeys(wrong))
+        raise PredictError(f"{where}: the input does not fit the model\n{lines}\n{SAME}")
+
+
+def _image(contract: Contract, config: Config) -> list[str]:
+    """Two atlases of one name: label image or table differ."""
+    if config.atlas.path is None and config.atlas.labels is None:
+        return []  # a name that is looked up, with a known checksum
+    try:
+        found = resolve_atlas(config)
+    except (AtlasError, OSError) as error:
+        log.warning("the atlas of the input is compared by its name alone: %s", error)
+        return []
+    if found.sha256 == contract.atlas.sha256:
+        return []
+    return [_knob(f"atlas {found.name}: sha256", found.sha256, contract.atlas.sha256)]
+
+
+def _processing(contract: Contract, config: Config, dataset: str) -> list[str]:
+    kind, found = config.datasets[dataset].kind, processing_of(config, dataset)
+    variants = contract.processing.get(kind)
+    if variants is None:
+        return [_knob(f"datasets.{dataset}.kind", kind, " or ".join(contract.processing))]
+    differences = [
+        [_knob(k, found.get(k), v.get(k)) for k in sorted({*found, *v}) if found.get(k) != v.get(k)]
+        for v in variants
+    ]
+    return min(differences, key=len)
+
+
+def _knob(name: str, found: Any, expected: Any) -> str:
+    return f"{name}: found {found}, the model's is {expected}"
+
+
+def refuse_unknown_confounds(contract: Contract, where: str, confounds: pd.DataFrame) -> None:
+    """Refuse scans of which no confound that the model takes out is known.
+
+    Parameters
+    ----------
+    confounds : DataFrame
+        site, sex, age, mean_fd of the scans that would be scored.
+
+    Raises
+    ------
+    PredictError
+        Naming the columns.
+    """
+    known = {
+        c: bool(np.any(confounds[c].notna() & (confounds[c].astype(object) != UNKNOWN)))
+        for c in contract.confound_columns
+    }
+    missing = [c for c, is_known in known.items() if not is_known]
+    if missing and len(confounds):
+        raise PredictError(
+            f"{where}: the model takes {', '.join(contract.confound_columns)} out of the features "
+            f"({contract.confounds}), but {', '.join(missing)} is not known of any scan; give a "
+            "table with participant_id and these columns: --phenotype TABLE"
+        )

@@ -1,0 +1,190 @@
+"""A deployed model in memory: read whole, checked, and applied to FC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
+
+from brainmass_core.connectivity import pearson, vectorise
+from brainmass_core.finetune.confounds import confounds_of
+from brainmass_core.finetune.embedding import embed
+from brainmass_core.finetune.methods import Fitted
+from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor
+from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.predict.codec import CodecError, decode
+from brainmass_core.predict.contract import REMEDY, Contract, ContractError, Encoder, read_contract
+
+ESTIMATOR, WEIGHTS, CARD = "estimator.json", "model.safetensors", "README.md"
+ENCODER, PROJECTOR = "encoder.", "projector."  # of which only pre-training has use
+EMBEDDING = ("brainmass", "untrained")
+N_PROBES = 4
+TOLERANCE = 1e-3  # relative; float32 of another machine differs by 1e-5, another model by 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """What predicts.
+
+    Attributes
+    ----------
+    contract : Contract
+    fitted : Fitted
+    encoder : BrainMass or None
+        Frozen, for methods on embeddings.
+    """
+
+    contract: Contract
+    fitted: Fitted
+    encoder: BrainMass | None
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Read a model folder; nothing in it is run.
+
+        Raises
+        ------
+        ContractError
+            If a file is missing or damaged, asks for what is not allowed, or the model does not
+            compute what it did when it was made.
+        """
+        contract = read_contract(folder)
+        _check_files(folder, contract)
+        try:
+            arrays = load_file(folder / WEIGHTS)
+            node = json.loads((folder / ESTIMATOR).read_text(encoding="utf-8"))
+            parts = {key: decode(node[key], arrays) for key in ("model", "before", "adjust")}
+            encoder = encoder_of(contract.encoder, arrays)
+        except (SafetensorError, CodecError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ContractError(f"{folder}: not a usable model ({error}); {REMEDY}") from None
+        model = cls(contract, Fitted(contract.kind, **parts, rows=np.empty(0, int)), encoder)
+        _check_probe(folder, model)
+        return model
+
+    def features(self, fc: np.ndarray) -> np.ndarray:
+        """FC (n_scans, n_edges) to what the estimator sees."""
+        return fc if self.encoder is None else embed(self.encoder, fc)
+
+    def score(self, fc: np.ndarray, confounds: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Predict.
+
+        Parameters
+        ----------
+        fc : ndarray (n_scans, n_edges), float32
+        confounds : DataFrame (n_scans rows), optional
+            site, sex, age, mean_fd.
+
+        Returns
+        -------
+        DataFrame (n_scans rows)
+            y_score, y_pred (number of the class), and lists class_scores and probability; see
+            `finetune.methods.score`.
+        """
+        if confounds is None:
+            confounds = unknown_confounds(len(fc))
+        with threadpool_limits(limits=1):  # as it was fitted
+            return pd.DataFrame(self.fitted.score(self.features(fc), confounds))
+
+    def embed(self, fc: np.ndarray) -> np.ndarray | None:
+        """Embeddings (n_scans, 8 n_rois) float32; None if the method has no encoder."""
+        if self.encoder is not None:
+            return embed(self.encoder, fc)
+        network = getattr(self.fitted.model, "regressor_", self.fitted.model)
+        if not isinstance(network, NetworkClassifier | NetworkRegressor):
+            return None
+        encoder = getattr(network.network_, "encoder", None)
+        if encoder is None:
+            return None
+        with torch.inference_mode():
+            parts = [
+                encoder.embed(network._matrices(fc[i : i + 64]).cpu()).float().numpy()
+                for i in range(0, len(fc), 64)
+            ]
+        return np.concatenate(parts)
+
+
+def encoder_of(about: Encoder | None, arrays: dict[str, np.ndarray]) -> BrainMass | None:
+    """The frozen encoder from the arrays whose names start with `ENCODER`.
+
+    Raises
+    ------
+    CodecError
+        If the arrays do not fit the architecture.
+    """
+    if about is None:
+        return None
+    found = {k: v for k, v in arrays.items() if k.startswith(ENCODER)}
+    weights = {k.removeprefix(ENCODER): torch.from_numpy(v.copy()) for k, v in found.items()}
+    try:
+        with torch.random.fork_rng():
+            model = BrainMass(about.size, about.n_rois, about.heads)
+        missing, stray = model.online.load_state_dict(weights, strict=False)
+        missing = [k for k in missing if not k.startswith(PROJECTOR)]
+        if missing or stray:
+            raise CodecError(f"the encoder lacks {missing[:3]} or has too much: {stray[:3]}")
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CodecError(f"the encoder does not fit its weights: {error}") from None
+    return model.eval().requires_grad_(False)
+
+
+def unknown_confounds(n: int) -> pd.DataFrame:
+    """Confounds (n rows) of which nothing is known."""
+    nothing: dict[str, Any] = {"site": None, "sex": None, "age": np.nan, "mean_fd": np.nan}
+    return confounds_of(pd.DataFrame(nothing, index=range(n)))
+
+
+def probe(model: Model) -> list[list[float]]:
+    """Scores of made-up FC, the same on every machine to rounding."""
+    n_rois = model.contract.atlas.n_rois
+    series = np.random.default_rng(0).standard_normal((N_PROBES, 2 * n_rois, n_rois))
+    fc = vectorise(pearson(series)).astype(np.float32)
+    found = model.score(fc)
+    if model.contract.kind == "regression":
+        return [[float(v)] for v in found["y_score"]]
+    return [[float(v) for v in row] for row in found["class_scores"]]
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_files(folder: Path, contract: Contract) -> None:
+    for name in (ESTIMATOR, WEIGHTS):
+        path = folder / name
+        if not path.exists():
+            raise ContractError(f"{path}: no such file; {REMEDY}")
+        found, expected = sha256_of(path), contract.files.get(name)
+        if found != expected:
+            raise ContractError(
+                f"{path}: found sha256 {found}, expected {expected}: damaged or changed; {REMEDY}"
+            )
+
+
+def _check_probe(folder: Path, model: Model) -> None:
+    """Refuse a model that another version of a library computes otherwise."""
+    try:
+        found = np.array(probe(model))
+    except Exception as error:  # whatever a library of another version raises
+        raise ContractError(
+            f"{folder}: the model cannot be run here ({type(error).__name__}: {error}); it was "
+            f"made with {model.contract.versions}; install these, or make it anew"
+        ) from None
+    expected = np.array(model.contract.probe)
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    if found.shape != expected.shape or not np.allclose(found, expected, atol=TOLERANCE * scale):
+        raise ContractError(
+            f"{folder}: on made-up input the model gives {found.round(4).tolist()}, expected "
+            f"{expected.round(4).tolist()}; it was made with {model.contract.versions}; install "
+            "these, or make it anew"
+        )

@@ -1,0 +1,210 @@
+"""Raw scans, derivatives and series to FC, by the package's own stages and the model's settings."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core import connectivity, preprocess, scans, timeseries
+from brainmass_core.atlas import AtlasError, resolve_atlas
+from brainmass_core.config import Config, dump_config, parse_config
+from brainmass_core.paths import Paths
+from brainmass_core.predict.contract import Contract
+from brainmass_core.predict.inputs import Found, done_by, read_results, sidecar
+from brainmass_core.predict.misfit import Origin, PredictError, misfit
+from brainmass_core.tables import read_table
+
+log = logging.getLogger(__name__)
+DATASET = "input"
+DERIVED = "**/*stat-mean_timeseries.tsv"  # as `timeseries` writes them
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user says beside model and input.
+
+    Attributes
+    ----------
+    phenotype : Path, optional
+        Table with participant_id or scan_id, and site, sex, age, mean_fd as far as the model needs
+        them. Default: ``participants.tsv`` of the input.
+    t_r : float, optional
+        Of ready series, s.
+    atlas : Path, optional
+        Label image, where the model's atlas has no name that can be looked up.
+    as_trained : bool
+        What the input does not say is taken to be as the model wants it.
+    pattern : str, optional
+        Glob of series in a folder; all files that look like series by default.
+    threads : int
+        Scans worked on at once.
+    datasets : tuple of str
+        Those of a results folder to score; all by default.
+    """
+
+    phenotype: Path | None = None
+    t_r: float | None = None
+    atlas: Path | None = None
+    as_trained: bool = False
+    pattern: str | None = None
+    threads: int = 1
+    datasets: tuple[str, ...] = ()
+
+
+def by_stages(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Found:
+    """Run scans, preprocess (raw BIDS), timeseries and connectivity, and read what they leave.
+
+    Parameters
+    ----------
+    kind : {"bids", "derivatives", "series"}
+    work : Path
+        Results folder of these stages; a second call goes on where the first was killed.
+
+    Raises
+    ------
+    PredictError
+        If the model was not trained on such data, or the atlas cannot be had.
+    """
+    series = kind == "series"
+    if not series:
+        _refuse_other_kind(kind, path, contract)
+    config = config_for(kind, path, contract, options, work)
+    if not series:
+        _check_atlas(config, contract)
+    (work / "config.yaml").write_text(dump_config(config))  # so that it is a results folder too
+    scans.run(config, DATASET)
+    if kind == "bids":
+        preprocess.run(config, DATASET, 0, options.threads)
+    timeseries.run(config, DATASET, 0, options.threads)
+    connectivity.run(config, DATASET, 0, options.threads)
+    found = read_results(config, contract, [DATASET], judge=not series)
+    return _renamed(_origins_of_series(found, config, contract, options) if series else found)
+
+
+def config_for(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Config:
+    """The configuration of these stages: the model's, with the input as its one data set."""
+    labels = work / "labels.tsv"
+    work.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(contract.atlas.table).to_csv(labels, sep="\t", index=False)
+    atlas = {"name": contract.atlas.configured, "space": contract.atlas.space}
+    if options.atlas is not None:
+        atlas["path"] = str(options.atlas)
+    if not contract.atlas.approximate:
+        atlas["labels"] = str(labels)
+    raw = {
+        "results": str(work),
+        "max_failed_fraction": 1.0,  # one bad scan, or all of them, is told scan by scan
+        "datasets": {DATASET: _dataset(kind, path, contract, options)},
+        "atlas": atlas,
+        "preprocess": contract.preprocess.model_dump(mode="json")
+        | {"derivatives": "minimal", "write_bold": False},
+        "timeseries": contract.timeseries.model_dump(mode="json") | {"derivatives": False},
+        "connectivity": contract.connectivity.model_dump(mode="json"),
+    }
+    return parse_config(raw, f"settings of the model for {path}")
+
+
+def _dataset(kind: str, path: Path, contract: Contract, options: Options) -> dict[str, Any]:
+    # a role in which nobody is evaluated: no split, no labels
+    dataset: dict[str, Any] = {"role": "pretrain", "path": str(path), "kind": kind}
+    if kind == "series":
+        dataset |= _series(path, contract, options)
+    elif kind == "bids" and _synthetic(path):
+        dataset["synthetic"] = {}  # so that the approximate atlas of the demo may stand in
+    return dataset
+
+
+def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
+    ready: dict[str, Any] = contract.processing.get("timeseries", [{}])[0]
+    filtered = bool(ready.get("band_pass"))
+    if filtered and options.t_r is None:
+        raise PredictError(
+            f"{path}: the model band-passes ready series, for which t_r is needed; give --t-r"
+        )
+    # without a filter t_r is not used; the table needs one
+    t_r = options.t_r or (contract.t_r[0] if contract.t_r else 2.0)
+    found: dict[str, Any] = {"kind": "timeseries", "t_r": t_r, "band_pass": filtered}
+    if path.is_file():
+        derived = bool(sidecar(path))
+        here = {"path": str(path.parent), "pattern": glob.escape(path.name)}
+    else:
+        derived = next(path.glob(DERIVED), None) is not None
+        here = {"pattern": options.pattern or (DERIVED if derived else "*")}
+    # what has a sidecar of ours is clean already
+    return found | here | {"band_pass": filtered and not derived}
+
+
+def _synthetic(path: Path) -> bool:
+    try:
+        about = json.loads((path / "dataset_description.json").read_text(encoding="utf-8"))
+        return any(by.get("Name") == "brainmass demo" for by in about.get("GeneratedBy", []))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _refuse_other_kind(kind: str, path: Path, contract: Contract) -> None:
+    if kind not in contract.processing:
+        raise PredictError(
+            f"{path}: found data of kind {kind}, but the model was trained on kind "
+            f"{' and '.join(contract.processing)}: their preprocessing differs; bring the scans "
+            "through the same preprocessing first, or train on data of this kind"
+        )
+
+
+def _check_atlas(config: Config, contract: Contract) -> None:
+    try:
+        atlas = resolve_atlas(config)
+    except AtlasError as error:
+        raise PredictError(f"{error}\ngive the label image of the model by --atlas") from None
+    if atlas.sha256 != contract.atlas.sha256:
+        raise PredictError(
+            f"{atlas.image or atlas.name}: found an atlas with sha256 {atlas.sha256}, the model's "
+            f"{contract.atlas.name} has {contract.atlas.sha256}; give its label image by --atlas"
+        )
+
+
+def _origins_of_series(found: Found, config: Config, contract: Contract, options: Options) -> Found:
+    """Judge ready series by their sidecars; those without one by what the user says."""
+    listed = read_table(Paths(config.results).scans(DATASET), "scans", ["scan_id", "bold_path"])
+    files = {row["scan_id"]: Path(row["bold_path"]) for row in listed.to_pylist()}
+    judged = Found()
+    for row in found.rows:
+        about = {k: v for k, v in row.items() if k not in ("status", "reason")}
+        fc = found.fc.get(row["scan_id"])
+        if fc is None:
+            judged.add(about, None, row["status"], row["reason"])
+            continue
+        try:
+            origin = _origin(files[row["scan_id"]], fc, contract, options)
+            reason = misfit(contract, origin, options.as_trained)
+        except PredictError as error:
+            reason = str(error)
+        judged.add(about, None if reason else fc, "refused" if reason else "ok", reason or "")
+    return judged
+
+
+def _origin(file: Path, fc: np.ndarray, contract: Contract, options: Options) -> Origin:
+    about = sidecar(file)
+    t_r = about.get("RepetitionTime", options.t_r)
+    return Origin(
+        where=str(file),
+        atlas=about.get("Atlas"),
+        n_edges=len(fc),
+        estimator=contract.connectivity.estimator,  # computed here
+        done=done_by(about),
+        t_r=float(t_r) if isinstance(t_r, int | float) else None,
+    )
+
+
+def _renamed(found: Found) -> Found:
+    """Scans under their own names, without that of the data set."""
+    prefix = f"{DATASET}_"
+    rows = [r | {"scan_id": r["scan_id"].removeprefix(prefix)} for r in found.rows]
+    return Found(rows, {k.removeprefix(prefix): v for k, v in found.fc.items()})

@@ -1,0 +1,37 @@
+"""How the tests of `predict` make models of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synthetic_study import Study
+
+from brainmass_core.config import dump_config, parse_config
+from brainmass_core.finetune.dataset import assemble
+from brainmass_core.predict import Model
+from brainmass_core.predict.deploy import fit_all
+from brainmass_core.predict.deploy import write_model as store
+
+TASK = "demo_task"
+
+
+def with_settings(study: Study, **sections: object) -> Study:
+    """The same study under another configuration; lists and values are replaced."""
+    raw = study.config.model_dump(mode="json")
+    for name, values in sections.items():
+        raw[name] = raw[name] | values if isinstance(raw.get(name), dict) else values
+    return Study(parse_config(raw), study.scans)
+
+
+def make(study: Study, method: str) -> Model:
+    """A method fitted to all labelled scans, in memory."""
+    scores = {method: {"auc": 0.5, "auc_low": None, "auc_high": None}}
+    return fit_all(study.config, TASK, method, assemble(study.config, TASK), scores)[0]
+
+
+def publish(study: Study, method: str = "fc_svm") -> Path:
+    """The folder of a model, and the configuration beside the results."""
+    folder = study.paths.deployed(TASK)
+    store(folder, make(study, method))
+    (study.config.results / "config.yaml").write_text(dump_config(study.config))
+    return folder

@@ -1,0 +1,489 @@
+"""New scans are scored as the model scores them, or refused with what was found and expected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from predict_study import TASK, make, publish, with_settings
+from synthetic_study import N_ROIS, write_study
+
+from brainmass_core.config import dump_config
+from brainmass_core.connectivity import pearson, unvectorise
+from brainmass_core.finetune import TaskError, run
+from brainmass_core.finetune.dataset import assemble
+from brainmass_core.predict import (
+    Contract,
+    ContractError,
+    Model,
+    Options,
+    PredictError,
+    deploy,
+    predict,
+)
+from brainmass_core.predict.deploy import write_model as store
+from brainmass_core.tables import PREDICTED, read_table
+
+TRUST = Options(as_trained=True)
+
+
+@pytest.fixture
+def truth(study, model_folder) -> pd.DataFrame:
+    """Scores of the labelled scans by the model in memory, by scan."""
+    data = assemble(study.config, TASK)
+    found = make(study, "fc_svm").score(data.fc)
+    names = np.array(["control", "patient"])
+    return found.assign(
+        scan_id=data.scans["scan_id"], name=names[found["y_pred"].astype(int)]
+    ).set_index("scan_id")
+
+
+def test_the_labelled_scans_of_a_results_folder_get_the_scores_of_the_model_in_memory(
+    study, model_folder, truth, tmp_path
+):
+    out = tmp_path / "new" / "predictions.parquet"
+    predict(model_folder, study.config.results, out)
+    table = read_table(out, "predicted")
+    assert table.schema.names == PREDICTED.names
+    found = table.to_pandas().set_index("scan_id").loc[truth.index]
+    assert set(found["status"]) == {"ok"}
+    np.testing.assert_array_equal(found["y_score"], truth["y_score"])
+    assert found["y_pred"].tolist() == truth["name"].tolist()
+
+
+def test_every_scan_stands_in_the_table_with_what_became_of_it(study, model_folder, tmp_path):
+    found = predict(model_folder, study.config.results, tmp_path / "p.tsv").set_index("scan_id")
+    assert set(found.index) == set(study.scans["scan_id"])
+    assert found.loc["demo_s00_run-0", "status"] == "excluded"
+    assert "file is truncated" in found.loc["demo_s00_run-0", "reason"]
+    assert found.loc["demo_s03_run-0", "status"] == "excluded"
+    assert found.loc["demo_s01_run-0", "status"] == "ok"  # no label is needed
+    assert found.loc[found["status"] != "ok", "y_pred"].isna().all()
+    written = pd.read_csv(tmp_path / "p.tsv", sep="\t", na_values="n/a")
+    assert list(written.columns) == list(found.reset_index().columns)
+    np.testing.assert_allclose(written.set_index("scan_id")["y_score"], found["y_score"])
+
+
+def test_probabilities_carry_the_names_of_the_classes(study, tmp_path):
+    folder = tmp_path / "model"
+    store(folder, make(study, "fc_logistic"))
+    (study.config.results / "config.yaml").write_text(dump_config(study.config))
+    found = predict(folder, study.config.results, tmp_path / "p.parquet")
+    scored = found[found["status"] == "ok"]
+    total = scored["probability_control"] + scored["probability_patient"]
+    np.testing.assert_allclose(total, 1)
+    likely = np.where(scored["probability_patient"] > 0.5, "patient", "control")
+    assert likely.tolist() == scored["y_pred"].tolist()
+
+
+def test_the_second_class_is_that_of_the_task_and_not_of_the_alphabet(study, tmp_path):
+    task = study.config.tasks[TASK].model_dump(mode="json")
+    task["classes"] = {"zz": ["1"], "aa": ["2"]}
+    turned = with_settings(study, tasks={TASK: task})
+    folder = tmp_path / "model"
+    store(folder, make(turned, "fc_svm"))
+    found = predict(folder, study.config.results, tmp_path / "p.parquet")
+    scored = found[found["status"] == "ok"]
+    assert (scored["y_pred"] == "aa").tolist() == (scored["y_score"] > 0).tolist()
+
+
+@pytest.mark.parametrize("method", ["brainmass_svm", "brainmass_finetune", "brainmass_lora"])
+def test_embeddings_are_those_of_the_encoder(study, tmp_path, method):
+    folder = tmp_path / "model"
+    store(folder, make(study, method))
+    out = tmp_path / "embeddings.parquet"
+    found = predict(folder, study.config.results, tmp_path / "p.parquet", out)
+    table = read_table(out, "embeddings").to_pandas()
+    assert table["scan_id"].tolist() == found.loc[found["status"] == "ok", "scan_id"].tolist()
+    assert np.stack(table["embedding"]).shape[1] == 8 * N_ROIS
+    if method == "brainmass_svm":
+        from brainmass_core.finetune.features import Features
+
+        data = assemble(study.config, TASK)
+        expected = Features(study.config, data)["brainmass"]
+        rows = table.set_index("scan_id").loc[data.scans["scan_id"], "embedding"]
+        np.testing.assert_allclose(np.stack(rows), expected, atol=1e-5)
+
+
+def test_a_method_without_an_encoder_has_no_embeddings(study, model_folder, tmp_path):
+    with pytest.raises(PredictError, match=r"fc_svm has no encoder.*brainmass_\*"):
+        predict(model_folder, study.config.results, tmp_path / "p.tsv", tmp_path / "e.parquet")
+
+
+# --- other kinds of input --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder_of_series(study, tmp_path) -> Path:
+    """The series of three scans as files, and a fourth that is damaged."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    table = read_table(study.paths.batch("timeseries", "demo", 0), "timeseries").to_pylist()
+    for row in table[2:5]:
+        np.save(folder / f"{row['scan_id']}.npy", np.array(row["bold"], dtype=np.float32))
+    (folder / "bad.npy").write_bytes(b"\x93NUMPY")
+    return folder
+
+
+def test_series_are_brought_to_fc_and_a_damaged_one_stops_nobody(
+    model_folder, folder_of_series, truth, tmp_path
+):
+    found = predict(model_folder, folder_of_series, tmp_path / "p.tsv", options=TRUST)
+    found = found.set_index("scan_id")
+    assert found.loc["bad", "status"] == "excluded"
+    assert "bad.npy" in found.loc["bad", "reason"]
+    good = found[found["status"] == "ok"]
+    assert len(good) == 3
+    np.testing.assert_allclose(good["y_score"], truth.loc[good.index, "y_score"], atol=1e-5)
+
+
+def test_one_file_is_enough_and_its_neighbours_are_left_alone(
+    model_folder, folder_of_series, tmp_path
+):
+    file = sorted(folder_of_series.glob("demo_*"))[0]
+    found = predict(model_folder, file, tmp_path / "p.tsv", options=TRUST)
+    assert found["scan_id"].tolist() == [file.stem]
+
+
+def test_series_that_say_nothing_are_refused_until_the_user_vouches_for_them(
+    model_folder, folder_of_series, tmp_path
+):
+    with pytest.raises(PredictError, match=r"none of 4 scans.*|--as-trained") as refused:
+        predict(model_folder, folder_of_series, tmp_path / "p.tsv")
+    written = pd.read_csv(tmp_path / "p.tsv", sep="\t")
+    assert set(written["status"]) == {"excluded", "refused"}
+    reasons = written.loc[written["status"] == "refused", "reason"]
+    assert reasons.str.contains("nothing says which atlas.*--as-trained").all()
+    assert refused
+
+
+def write_matrix(file: Path, fc: np.ndarray, names: list[str], **about: object) -> Path:
+    """FC as `connectivity` writes it."""
+    pd.DataFrame(unvectorise(fc), columns=names).to_csv(file, sep="\t", index=False)
+    known = {
+        "Estimator": "pearson",
+        "Denoise": None,
+        "FilterOrder": None,
+        "Filter": None,
+        "Censoring": None,
+    }
+    file.with_suffix(".json").write_text(json.dumps(known | about))
+    return file
+
+
+NAMES = [f"roi-{i}" for i in range(N_ROIS)]
+STEM = "sub-a_task-rest_space-MNI152_atlas-rings_stat-pearsoncorrelation_relmat.tsv"
+
+
+def test_a_matrix_is_scored_as_the_row_of_the_table(study, model_folder, truth, tmp_path):
+    data = assemble(study.config, TASK)
+    write_matrix(tmp_path / STEM, data.fc[0], NAMES)
+    found = predict(model_folder, tmp_path / STEM, tmp_path / "p.tsv").iloc[0]
+    assert (found["status"], found["participant_id"]) == ("ok", "sub-a")
+    assert found["y_score"] == pytest.approx(truth["y_score"].iloc[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "about", "reason"),
+    [
+        (STEM.replace("rings", "other"), NAMES, {}, "found the atlas other, the model's is rings"),
+        (STEM, NAMES[::-1], {}, "found parcel 1 called 'roi-19', the model's is 'roi-0'"),
+        (
+            STEM,
+            NAMES,
+            {"Estimator": "ledoit_wolf"},
+            "estimator ledoit_wolf, the model's is pearson",
+        ),
+        (STEM, NAMES, {"Denoise": "36p"}, "found series with denoise: 36p"),
+        (STEM, NAMES, {"FilterOrder": "joint"}, "order: joint, filter: None.*the model's have"),
+        (STEM, NAMES, {"Filter": "ideal 0.01-0.2 Hz"}, "filter: ideal 0.01-0.2 Hz"),
+    ],
+)
+def test_a_matrix_of_other_origin_is_refused(
+    study, model_folder, tmp_path, name, names, about, reason
+):
+    data = assemble(study.config, TASK)
+    write_matrix(tmp_path / name, data.fc[0], names, **about)
+    with pytest.raises(PredictError, match=f"{name}.*{reason}.*make the input again"):
+        predict(model_folder, tmp_path / name, tmp_path / "p.tsv", options=TRUST)
+
+
+def test_a_matrix_of_fewer_parcels_is_refused(model_folder, tmp_path):
+    rng = np.random.default_rng(0)
+    fc = pearson(rng.standard_normal((50, 10)))[np.triu_indices(10, 1)]
+    write_matrix(tmp_path / STEM, fc, NAMES[:10])
+    with pytest.raises(PredictError, match="found FC of 45 edges.*has 20 parcels, 190 edges"):
+        predict(model_folder, tmp_path / STEM, tmp_path / "p.tsv")
+
+
+def test_a_broken_matrix_is_recorded_and_its_neighbour_scored(study, model_folder, tmp_path):
+    data = assemble(study.config, TASK)
+    folder = tmp_path / "fc"
+    folder.mkdir()
+    write_matrix(folder / STEM, data.fc[0], NAMES)
+    write_matrix(folder / STEM.replace("sub-a", "sub-b"), 3 * data.fc[1], NAMES)
+    (folder / STEM.replace("sub-a", "sub-c")).write_text("roi-0\troi-1\n1\tx\n")
+    found = predict(model_folder, folder, tmp_path / "p.tsv")
+    assert found["status"].tolist() == ["ok", "failed", "failed"]
+    assert "outside -1 to 1" in found["reason"].iloc[1]
+    assert "cannot be read as a matrix" in found["reason"].iloc[2]
+
+
+def test_a_table_of_fc_alone_needs_the_users_word(study, model_folder, truth, tmp_path):
+    path = study.paths.batch("connectivity", "demo", 1)
+    with pytest.raises(PredictError, match="nothing says which atlas"):
+        predict(model_folder, path, tmp_path / "p.tsv")
+    found = predict(model_folder, path, tmp_path / "p.tsv", options=TRUST).set_index("scan_id")
+    both = found.index.intersection(truth.index)
+    np.testing.assert_array_equal(found.loc[both, "y_score"], truth.loc[both, "y_score"])
+
+
+# --- refusals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sections", "found"),
+    [
+        ({"connectivity": {"estimator": "ledoit_wolf"}}, "estimator: found ledoit_wolf"),
+        ({"atlas": {"name": "other"}}, "atlas.name: found other, the model's is rings"),
+        (
+            {"datasets": {"demo": {"kind": "derivatives", "role": "internal", "path": "."}}},
+            "datasets.demo.kind: found derivatives, the model's is timeseries",
+        ),
+        (
+            {
+                "datasets": {
+                    "demo": {
+                        "kind": "timeseries",
+                        "role": "internal",
+                        "path": ".",
+                        "batches": 2,
+                        "band_pass": True,
+                    }
+                }
+            },
+            "band_pass: found True, the model's is False",
+        ),
+    ],
+)
+def test_results_of_other_settings_are_refused(study, model_folder, tmp_path, sections, found):
+    other = tmp_path / "other.yaml"
+    other.write_text(dump_config(with_settings(study, **sections).config))
+    with pytest.raises(PredictError, match=f"(?s){study.config.results}.*{found}.*make the input"):
+        predict(model_folder, study.config.results, tmp_path / "p.tsv", config=other)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [("low_hz", 0.02), ("order", "joint"), ("filter", "butterworth"), ("global_signal", True)],
+)
+def test_another_denoising_of_images_is_refused_knob_by_knob(knob, value):
+    from brainmass_core.config import parse_config
+    from brainmass_core.predict.contract import processing_of
+    from brainmass_core.predict.misfit import _processing
+
+    def configured(**series):
+        dataset = {"kind": "bids", "role": "internal", "path": "."}
+        return parse_config({"datasets": {"x": dataset}, "timeseries": series})
+
+    contract = a_contract(processing={"bids": [processing_of(configured(), "x")]})
+    assert _processing(contract, configured(denoise="another-name"), "x") == []
+    wrong = _processing(contract, configured(**{knob: value}), "x")
+    assert len(wrong) == 1
+    assert wrong[0].startswith(f"{knob}: found {value}, the model's is ")
+
+
+def a_contract(**over) -> Contract:
+    values: dict = {
+        "task": "t",
+        "kind": "classification",
+        "label": "dx",
+        "classes": ["a", "b"],
+        "transform": "none",
+        "method": "fc_svm",
+        "features": "fc",
+        "encoder": None,
+        "atlas": {
+            "name": "rings",
+            "configured": "rings",
+            "space": "MNI152",
+            "sha256": "0",
+            "approximate": False,
+            "table": [{"index": 1, "name": "x"}, {"index": 2, "name": "y"}],
+        },
+        "connectivity": {},
+        "timeseries": {},
+        "preprocess": {},
+        "processing": {"timeseries": [{"band_pass": False}]},
+        "done": [{}],
+        "t_r": (2.0, 2.5),
+        "confounds": "none",
+        "confound_columns": [],
+        "n_participants": 3,
+        "n_scans": 3,
+        "n_per_class": {"a": 1, "b": 2},
+        "protocol": "repeated_kfold",
+        "scores": {},
+        "probe": [[0.0, 1.0]],
+        "config_hash": "x",
+        "versions": {},
+        "files": {},
+    }
+    return Contract.model_validate(values | over)
+
+
+@pytest.mark.parametrize(("t_r", "fits"), [(2.0, True), (2.6, True), (0.7, False), (3.0, False)])
+def test_another_t_r_is_refused_where_no_filter_makes_it_comparable(t_r, fits):
+    from brainmass_core.predict.contract import Done
+    from brainmass_core.predict.misfit import Origin, misfit
+
+    origin = Origin("x.npy", "rings", None, 1, "pearson", Done(), t_r)
+    reason = misfit(a_contract(), origin, as_trained=False)
+    assert (reason is None) == fits
+    if not fits:
+        assert f"x.npy: found t_r {t_r:g} s, the model's training scans have 2 to 2.5 s" in reason
+    filtered = a_contract(processing={"timeseries": [{"band_pass": True, "high_hz": 0.1}]})
+    assert misfit(filtered, origin, as_trained=False) is None
+
+
+def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, tmp_path):
+    task = study.config.tasks[TASK].model_dump(mode="json")
+    task |= {"confounds": "regress", "confound_columns": ["age", "sex"]}
+    folder = tmp_path / "model"
+    model = make(with_settings(study, tasks={TASK: task}), "fc_ridge")
+    store(folder, model)
+    data = assemble(study.config, TASK)
+    write_matrix(tmp_path / STEM, data.fc[0], NAMES)
+    with pytest.raises(PredictError, match=r"takes age, sex out.*age, sex is not known.*--pheno"):
+        predict(folder, tmp_path / STEM, tmp_path / "p.tsv")
+    table = tmp_path / "people.tsv"
+    table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\n")
+    options = Options(phenotype=table)
+    found = predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
+    known = pd.DataFrame({"site": ["unknown"], "sex": ["F"], "age": [33.0], "mean_fd": [np.nan]})
+    expected = model.score(data.fc[:1], known)["y_score"].iloc[0]
+    assert found["y_score"].iloc[0] == pytest.approx(expected, abs=1e-5)
+    table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\na\t34\tM\n")
+    with pytest.raises(PredictError, match="participant_id .* stand twice"):
+        predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
+
+
+def spoil(folder: Path, name: str) -> None:
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["estimator.json", "model.safetensors"])
+def test_a_damaged_model_is_refused(study, tmp_path, name):
+    store(tmp_path, make(study, "fc_svm"))
+    spoil(tmp_path, name)
+    with pytest.raises(ContractError, match=f"{name}: found sha256 .*, expected .*copy the folder"):
+        Model.load(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ContractError, match=f"{name}: no such file"):
+        Model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c | {"format": 2}, "found format 2, expected 1"),
+        (lambda c: c | {"kind": "oracle"}, "contract.json: kind"),
+        (lambda c: c | {"extra": 1}, "contract.json: extra"),
+        (lambda c: [], "contract.json: "),
+        (lambda c: c | {"probe": [[9.0, 9.0]] * 4}, "on made-up input the model gives"),
+    ],
+)
+def test_a_contract_that_does_not_hold_is_refused(study, tmp_path, change, message):
+    store(tmp_path, make(study, "fc_svm"))
+    path = tmp_path / "contract.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ContractError, match=message):
+        Model.load(tmp_path)
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ContractError, match="is no deployed model"):
+        Model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make_input", "message"),
+    [
+        (lambda p: p / "nowhere", "no such file or folder"),
+        (lambda p: p, "found nothing to predict from"),
+    ],
+)
+def test_an_input_of_no_known_kind_is_named(model_folder, tmp_path, make_input, message):
+    with pytest.raises(PredictError, match=message):
+        predict(model_folder, make_input(tmp_path), tmp_path / "p.tsv")
+
+
+def test_results_without_a_configuration_are_refused(study, model_folder, tmp_path):
+    with pytest.raises(PredictError, match=r"it is not known how .* was made.*--config"):
+        predict(
+            model_folder, study.config.results, tmp_path / "p.tsv", config=tmp_path / "none.yaml"
+        )
+
+
+def test_the_name_of_the_output_says_its_form(study, model_folder, tmp_path):
+    with pytest.raises(PredictError, match=r"--out .*expected a name that ends in \.parquet"):
+        predict(model_folder, study.config.results, tmp_path / "p.xlsx")
+
+
+# --- the model of a task ---------------------------------------------------------------------------
+
+
+def test_the_model_of_a_task_is_made_from_its_scores_and_names_nobody(tmp_path):
+    study = write_study(tmp_path, methods=("chance", "fc_svm"))
+    with pytest.raises(ValueError, match="metrics"):
+        deploy(study.config, TASK)
+    run(study.config, TASK)
+    deploy(study.config, TASK)
+    folder = study.paths.deployed(TASK)
+    contract = Model.load(folder).contract
+    data = assemble(study.config, TASK)
+    assert contract.n_scans == len(data.scans)
+    assert contract.n_per_class == data.scans["class_name"].value_counts().to_dict()
+    metrics = pq.ParquetFile(study.paths.finetune(TASK) / "metrics.parquet").read().to_pandas()
+    assert contract.scores["fc_svm"]["auc"] == metrics.set_index("method").loc["fc_svm", "auc"]
+    everything = b"".join(f.read_bytes() for f in folder.iterdir()).decode("latin-1")
+    for who in ("demo_s05", "s05_run", "north", "/data/s05.npy", str(tmp_path)):
+        assert who not in everything
+    text = (folder / "README.md").read_text()
+    assert "cross-validated" in text
+    assert "no scores of its own" in text
+    assert f"{len(data.scans)} scans of {data.scans['participant'].nunique()} participants" in text
+
+
+def test_a_task_without_a_model_says_why(tmp_path):
+    study = write_study(tmp_path, methods=("chance",))
+    with pytest.raises(TaskError, match=r"finetune.deploy is 'auto' with methods \['chance'\]"):
+        deploy(study.config, TASK)
+
+
+def test_the_card_warns_when_it_holds_participants_data(study, tmp_path):
+    for method, warned in (("fc_svm", False), ("fc_knn", True), ("brainmass_svm", True)):
+        store(tmp_path / method, make(study, method))
+        text = (tmp_path / method / "README.md").read_text()
+        assert ("treat it as participants' data" in text) == warned
+
+
+def test_the_command_reads_what_it_is_given(study, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from brainmass_core.cli import app
+
+    folder = publish(study)
+    out = tmp_path / "p.tsv"
+    done = CliRunner().invoke(
+        app, ["predict", str(folder), str(study.config.results), "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert len(pd.read_csv(out, sep="\t")) == len(study.scans)
