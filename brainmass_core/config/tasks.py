@@ -204,10 +204,10 @@ class Finetune(Strict):
     deploy: MethodName | Literal["auto"] | None = Field(
         "auto",
         description="Method that is fitted to all labelled scans of each task and stored for "
-        "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained model, "
-        "else the first that sees FC, whatever the scores: to take the best after looking would "
-        "flatter it. Empty: none. None is stored where `permute_labels` is set or the method cannot "
-        "do the task.",
+        "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
+        "model, else the first on FC, whatever the scores: to take the best after looking would "
+        "flatter it. Empty: none. None is stored where `permute_labels` is set or the method "
+        "cannot do the task.",
     )
 
     @model_validator(mode="after")

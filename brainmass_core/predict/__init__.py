@@ -1,4 +1,4 @@
-"""Deployed models: stored without pickles, with a contract, applied to new scans or refusing them."""
+"""Models of tasks for new scans: stored without pickles, applied to what fits their contract."""
 
 from brainmass_core.predict.contract import Contract, ContractError
 from brainmass_core.predict.deploy import deploy

@@ -11,19 +11,20 @@ TEXT = """\
 # {task}: {method}
 
 Predicts {target} of a resting-state scan from its functional connectivity (FC).
-`brainmass predict THIS_FOLDER INPUT` applies it; input that was not made as its training scans were is
-refused.
+`brainmass predict THIS_FOLDER INPUT` applies it; input that was not made as its training scans
+were is refused.
 
 ## Training
 
-Fitted to **all** labelled scans of the task: {n_scans} scans of {n_participants} participants{classes}.
+Fitted to **all** labelled scans of the task:
+{n_scans} scans of {n_participants} participants{classes}.
 {confounds}
 
 ## Scores
 
-These are cross-validated (`{protocol}`), with models fitted to parts of the same scans. The stored model
-was fitted once more, to all of them, so that **it has no scores of its own**: nobody is left to test it on.
-Scans of another scanner, population or protocol can be predicted worse.
+These are cross-validated (`{protocol}`), with models fitted to parts of the same scans. The stored
+model was fitted once more, to all of them, so that **it has no scores of its own**: nobody is left
+to test it on. Scans of another scanner, population or protocol can be predicted worse.
 
 {scores}
 
@@ -44,16 +45,17 @@ Scans of another scanner, population or protocol can be predicted worse.
 ## Limits
 
 - Research only: not a medical device, not for decisions about a person.
-- Group differences in FC are small and confounded by site, motion, age and sex; look at how the methods
-  `confounds_*` did on the same folds before you believe a score.
-- A probability is that of the training scans' class frequencies, or of balanced classes, not of a clinic.
+- Group differences in FC are small and confounded by site, motion, age and sex; look at how the
+  methods `confounds_*` did on the same folds before you believe a score.
+- A probability is one at the class frequencies of the training scans, or at equal ones, and not at
+  those of a clinic.
 - Participants of the training scans must not be scored to judge the model.
 {memory}
 
 ## Licence
 
-The software is Apache-2.0. Weights fitted to data are under whatever terms the data were shared; those who
-hand this folder on have to say which.
+The software is Apache-2.0. What is fitted to data is under the terms on which the data were shared;
+who hands this folder on has to say which.
 
 Configuration {config_hash}; {versions}.
 """

@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -57,10 +57,8 @@ CLASSES: dict[str, type] = {
     )
 }
 FUNCTIONS: dict[str, Callable] = {"clip": np.clip, "log1p": np.log1p, "expm1": np.expm1}
-# not needed to predict: unfitted parts, who was held back, and the last training scan (`_Given`)
+# not needed to predict, or built anew: who was held back, and the last training scan (`_Given`)
 LEFT_OUT = {
-    "TransformedTarget": {"regressor", "transformer"},
-    "TransformedTargetRegressor": {"regressor", "transformer"},
     "_Given": {"covariance_"},
     "NetworkClassifier": {"recipe", "network_", "validation_", "history_"},
     "NetworkRegressor": {"recipe", "network_", "validation_", "history_"},
@@ -88,6 +86,7 @@ def storable(model: Any) -> Any:
         model.steps = [(name, storable(step)) for name, step in model.steps]
     elif isinstance(model, TransformedTarget | TransformedTargetRegressor):
         model.regressor_ = storable(model.regressor_)
+        model.regressor = model.transformer = None
     elif isinstance(model, NETWORKS):
         model.recipe = _architecture(model.recipe)
     return model
@@ -107,7 +106,7 @@ def encode(value: Any, arrays: Arrays, place: str = "model") -> Any:
         return value if math.isfinite(value) else {"float": str(value)}
     if isinstance(value, np.generic) and value.dtype.kind in "fiub":
         inner = encode(value.item(), arrays, place)
-        return {"scalar": inner, "dtype": str(value.dtype)}
+        return {"scalar": inner, "of": str(value.dtype)}
     if isinstance(value, np.ndarray):
         return _encode_array(value, arrays, place)
     if isinstance(value, list | tuple):
@@ -133,7 +132,7 @@ def _encode_array(value: np.ndarray, arrays: Arrays, place: str) -> Any:
     if value.dtype.kind in "OU":
         if not all(isinstance(v, str) for v in value.ravel()) or value.ndim != 1:
             raise CodecError(f"{place}: found an array of objects, expected one of numbers or text")
-        return {"texts": value.tolist(), "object": value.dtype.kind == "O"}
+        return {"texts": value.tolist(), "as_objects": value.dtype.kind == "O"}
     if value.dtype.kind not in "fiub":
         raise CodecError(f"{place}: found an array of {value.dtype}, expected numbers")
     arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
@@ -156,7 +155,7 @@ def _encode_object(value: Any, arrays: Arrays, place: str) -> Any:
     made = {k: encode(v, arrays, f"{place}.{k}") for k, v in state.items()}
     node: dict[str, Any] = {"class": name, "state": made}
     if isinstance(value, NETWORKS):
-        recipe = dataclasses.asdict(value.recipe)
+        recipe = dataclasses.asdict(cast(Any, value.recipe))
         node["recipe"] = {"name": type(value.recipe).__name__, **recipe}
         node["weights"] = f"{place}.network."
         for key, tensor in value.network_.state_dict().items():
@@ -180,9 +179,9 @@ def decode(node: Any, arrays: Arrays) -> Any:
         raise CodecError(f"found {type(node).__name__}, expected JSON")
     if "class" in node:
         return _decode_object(node, arrays)
-    tag = next(iter(node), "")
-    if tag not in DECODERS:
-        raise CodecError(f"found {tag!r}, expected one of {sorted([*DECODERS, 'class'])}")
+    tag = next((t for t in DECODERS if t in node), None)
+    if tag is None:
+        raise CodecError(f"found {sorted(node)}, expected one of {sorted([*DECODERS, 'class'])}")
     try:
         return DECODERS[tag](node, arrays)
     except CodecError:
@@ -213,9 +212,9 @@ def _number_type(name: str) -> np.dtype:
 
 DECODERS: dict[str, Callable[[dict, Arrays], Any]] = {
     "float": lambda n, a: float(n["float"]),
-    "scalar": lambda n, a: _number_type(n["dtype"]).type(decode(n["scalar"], a)),
+    "scalar": lambda n, a: _number_type(n["of"]).type(decode(n["scalar"], a)),
     "array": _array,
-    "texts": lambda n, a: np.array(n["texts"], dtype=object if n["object"] else str),
+    "texts": lambda n, a: np.array(n["texts"], dtype=object if n["as_objects"] else str),
     "tuple": lambda n, a: tuple(decode(v, a) for v in n["tuple"]),
     "dict": lambda n, a: {decode(k, a): decode(v, a) for k, v in n["dict"]},
     "slice": lambda n, a: slice(*n["slice"]),
@@ -231,7 +230,8 @@ def _decode_object(node: dict, arrays: Arrays) -> Any:
         raise CodecError(f"the class {name!r} is none of {sorted(CLASSES)}")
     if not isinstance(state, dict) or not all(map(str.isidentifier, state)):
         raise CodecError(f"{name}: its state is no mapping of attributes")
-    made = CLASSES[name].__new__(CLASSES[name])
+    cls: Any = CLASSES[name]
+    made = cls.__new__(cls)
     vars(made).update({key: decode(value, arrays) for key, value in state.items()})
     if isinstance(made, NETWORKS):
         _add_network(made, node, arrays)

@@ -185,7 +185,9 @@ def processing_of(config: Config, dataset: str) -> dict[str, Any]:
 
 def needed_columns(task: Task) -> list[str]:
     """Confounds of a new scan without which the task's handling of them cannot be applied."""
-    return {"regress": list(task.confound_columns), "combat": ["site"]}.get(task.confounds, [])
+    if task.confounds == "regress":
+        return list(task.confound_columns)
+    return ["site"] if task.confounds == "combat" else []
 
 
 def read_contract(folder: Path) -> Contract:

@@ -74,22 +74,24 @@ def deploy(config: Config, task: str) -> None:
         )
     scores = _scores(config, task)
     data = assemble(config, task)
-    model, n_fitted = fit_all(config, task, name, data, scores)
+    model, found = fit_all(config, task, name, data, scores)
     folder = Paths(config.results).deployed(task)
     write_model(folder, model)
-    log.info("%s: %s fitted to %d scans is stored in %s", task, name, n_fitted, folder)
+    log.info("%s: %s fitted to %d scans is stored in %s", task, name, len(found.rows), folder)
     _say_if_another_is_better(config, task, name, scores)
 
 
 def fit_all(
     config: Config, task: str, name: str, data: TaskData, scores: dict[str, dict[str, Any]]
-) -> tuple[Model, int]:
-    """A method fitted to all labelled scans, and their number.
+) -> tuple[Model, Fitted]:
+    """A method fitted to all labelled scans.
 
     Returns
     -------
     Model
         As it will be stored; `contract.files` is still empty.
+    Fitted
+        As it was fitted, the training scans of a linear SVM and all searches still in it.
     """
     settings, method = config.tasks[task], METHODS[name]
     design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
@@ -106,9 +108,8 @@ def fit_all(
     encoder = _encoder(config, method.features, n_rois_of(data.fc.shape[1]))
     contract = _contract(config, task, name, data, found, scores, encoder)
     model = Model(contract, fitted, encoder)
-    return replace(model, contract=contract.model_copy(update={"probe": probe(model)})), len(
-        found.rows
-    )
+    contract = contract.model_copy(update={"probe": probe(model)})
+    return replace(model, contract=contract), found
 
 
 def write_model(folder: Path, model: Model) -> None:
@@ -117,7 +118,7 @@ def write_model(folder: Path, model: Model) -> None:
     parts = {key: getattr(model.fitted, key) for key in ("model", "before", "adjust")}
     node = {key: encode(value, arrays, key) for key, value in parts.items()}
     if model.encoder is not None:
-        kept = {k: v for k, v in model.encoder.online.state_dict().items()}
+        kept = dict(model.encoder.online.state_dict())
         kept = {k: v for k, v in kept.items() if not k.startswith(PROJECTOR)}
         arrays |= {ENCODER + k: v.contiguous().numpy() for k, v in kept.items()}
     (folder / FILE).unlink(missing_ok=True)
@@ -159,7 +160,6 @@ def _contract(
         variants = processing.setdefault(config.datasets[dataset].kind, [])
         if (variant := processing_of(config, dataset)) not in variants:
             variants.append(variant)
-    counts = scans["class_name"].value_counts() if settings.classes else {}
     return Contract(
         task=task,
         kind=settings.kind,
@@ -167,7 +167,7 @@ def _contract(
         classes=list(settings.classes),
         transform=settings.transform,
         method=name,
-        features=METHODS[name].features,  # type: ignore[arg-type]
+        features=METHODS[name].features,
         encoder=None
         if encoder is None
         else Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads),
@@ -182,7 +182,7 @@ def _contract(
         confound_columns=needed_columns(settings),
         n_participants=scans["participant"].nunique(),
         n_scans=len(scans),
-        n_per_class={c: int(counts[c]) for c in settings.classes},
+        n_per_class={c: int((scans["class_name"] == c).sum()) for c in settings.classes},
         protocol=settings.protocol.kind,
         scores=scores,
         probe=[],

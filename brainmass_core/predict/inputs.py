@@ -110,7 +110,8 @@ def read_results(
     paths, found = Paths(config.results), Found()
     scans = read_scans(paths, datasets).to_pandas()
     fates = _fates(paths, datasets)
-    series, fc = {}, {}
+    series: dict[str, dict[str, Any]] = {}
+    fc: dict[str, dict[str, Any]] = {}
     for dataset in datasets:
         for batch in range(config.datasets[dataset].batches):
             series |= _rows(paths.batch("timeseries", dataset, batch), "timeseries")

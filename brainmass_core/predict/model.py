@@ -64,7 +64,7 @@ class Model:
             node = json.loads((folder / ESTIMATOR).read_text(encoding="utf-8"))
             parts = {key: decode(node[key], arrays) for key in ("model", "before", "adjust")}
             encoder = encoder_of(contract.encoder, arrays)
-        except (SafetensorError, CodecError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (SafetensorError, CodecError, ValueError, KeyError, TypeError) as error:
             raise ContractError(f"{folder}: not a usable model ({error}); {REMEDY}") from None
         model = cls(contract, Fitted(contract.kind, **parts, rows=np.empty(0, int)), encoder)
         _check_probe(folder, model)

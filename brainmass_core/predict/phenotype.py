@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -46,8 +47,9 @@ def add_phenotype(found: Found, path: Path) -> None:
         if who not in known.index:
             continue
         for column in columns:
-            if pd.isna(row[column]) and not pd.isna(known.at[who, column]):
-                row[column] = known.at[who, column]
+            value: Any = known.at[who, column]
+            if pd.isna(row[column]) and not pd.isna(value):
+                row[column] = value
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ weights are enough to predict, take a thousandth of the space, and hand no parti
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -30,6 +30,10 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
     coef_: np.ndarray
     intercept_: np.ndarray
 
+    def fit(self, X: Any, y: Any) -> Self:
+        """Never: it is made from a fitted one. scikit-learn's pipelines ask for the method."""
+        raise TypeError("weights of a fitted SVM; fit an SVC")
+
     def decision_function(self, X: Any) -> np.ndarray:
         """(n_scans,) for two classes, else (n_scans, n_classes) as scikit-learn's ``ovr``."""
         pairs = self._pairs(X)
@@ -49,7 +53,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[votes.argmax(axis=1)]
 
     def _pairs(self, X: Any) -> np.ndarray:
-        return np.asarray(X, dtype=np.float64) @ self.coef_.T + self.intercept_
+        return _weighed(X, self.coef_) + self.intercept_
 
 
 class LinearRegressor(RegressorMixin, BaseEstimator):
@@ -64,9 +68,13 @@ class LinearRegressor(RegressorMixin, BaseEstimator):
     coef_: np.ndarray
     intercept_: np.ndarray
 
+    def fit(self, X: Any, y: Any) -> Self:
+        """Never; see `LinearClassifier`."""
+        raise TypeError("weights of a fitted SVM; fit an SVR")
+
     def predict(self, X: Any) -> np.ndarray:
         """(n_scans,)"""
-        return (np.asarray(X, dtype=np.float64) @ self.coef_.T + self.intercept_)[:, 0]
+        return (_weighed(X, self.coef_) + self.intercept_)[:, 0]
 
 
 def primal(svm: SVC | SVR) -> LinearClassifier | LinearRegressor:
@@ -80,6 +88,12 @@ def primal(svm: SVC | SVR) -> LinearClassifier | LinearRegressor:
     if isinstance(svm, SVC):
         made.classes_ = svm.classes_
     return made
+
+
+def _weighed(X: Any, coef: np.ndarray) -> np.ndarray:
+    """``X coef'`` (n_scans, n_pairs), summed row by row: no scan's digits depend on the others."""
+    x = np.ascontiguousarray(X, dtype=np.float64)
+    return np.stack([(x * weights).sum(axis=1) for weights in coef], axis=1)
 
 
 def _pairs_of(n: int) -> list[tuple[int, int]]:

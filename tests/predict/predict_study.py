@@ -8,6 +8,7 @@ from synthetic_study import Study
 
 from brainmass_core.config import dump_config, parse_config
 from brainmass_core.finetune.dataset import assemble
+from brainmass_core.finetune.methods import Fitted
 from brainmass_core.predict import Model
 from brainmass_core.predict.deploy import fit_all
 from brainmass_core.predict.deploy import write_model as store
@@ -23,10 +24,15 @@ def with_settings(study: Study, **sections: object) -> Study:
     return Study(parse_config(raw), study.scans)
 
 
-def make(study: Study, method: str) -> Model:
-    """A method fitted to all labelled scans, in memory."""
+def fit(study: Study, method: str) -> tuple[Model, Fitted]:
+    """A method fitted to all labelled scans: as it is stored, and as it was fitted."""
     scores = {method: {"auc": 0.5, "auc_low": None, "auc_high": None}}
-    return fit_all(study.config, TASK, method, assemble(study.config, TASK), scores)[0]
+    return fit_all(study.config, TASK, method, assemble(study.config, TASK), scores)
+
+
+def make(study: Study, method: str) -> Model:
+    """The same as it is stored, in memory."""
+    return fit(study, method)[0]
 
 
 def publish(study: Study, method: str = "fc_svm") -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,18 +95,22 @@ def test_raw_scans_are_scored_and_a_truncated_one_stops_nobody(demo, tmp_path):
     np.testing.assert_array_equal(model.score(fc)["y_score"], good["y_score"])
 
 
-def test_raw_scans_are_refused_by_a_model_of_ready_series(demo, model_folder, tmp_path):
-    with pytest.raises(PredictError, match="found data of kind bids, but .* kind timeseries"):
-        predict(model_folder, demo[0], tmp_path / "p.tsv", options=Options(as_trained=True))
+def not_synthetic(folder):
+    """A folder that looks like raw BIDS, of which nothing is read before it is refused."""
+    image = folder / "sub-01" / "func" / "sub-01_task-rest_bold.nii.gz"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"")
+    return folder
 
 
-def test_a_model_of_the_approximate_atlas_is_for_synthetic_heads_alone(demo, tmp_path):
-    model_of_raw_bids(tmp_path / "model", demo[0])
-    real = tmp_path / "real"
-    real.mkdir()
-    (real / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.9"}))
-    (real / "sub-01").symlink_to(demo[0] / "sub-01")
-    if not (demo[0] / "sub-01").exists():
-        pytest.fail("the demo has no sub-01")
+def test_raw_scans_are_refused_by_a_model_of_ready_series(model_folder, tmp_path):
+    raw = not_synthetic(tmp_path / "raw")
+    with pytest.raises(PredictError, match=r"found data of kind bids, but .* kind timeseries"):
+        predict(model_folder, raw, tmp_path / "p.tsv", options=Options(as_trained=True))
+
+
+def test_a_model_of_the_approximate_atlas_is_for_synthetic_heads_alone(tmp_path):
+    raw = not_synthetic(tmp_path / "raw")
+    model_of_raw_bids(tmp_path / "model", raw)
     with pytest.raises(PredictError, match="--atlas"):
-        predict(tmp_path / "model", real, tmp_path / "p.tsv")
+        predict(tmp_path / "model", raw, tmp_path / "p.tsv")

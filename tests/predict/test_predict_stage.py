@@ -114,7 +114,7 @@ def test_a_method_without_an_encoder_has_no_embeddings(study, model_folder, tmp_
         predict(model_folder, study.config.results, tmp_path / "p.tsv", tmp_path / "e.parquet")
 
 
-# --- other kinds of input --------------------------------------------------------------------------
+# --- other kinds of input
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_matrix_of_fewer_parcels_is_refused(model_folder, tmp_path):
     rng = np.random.default_rng(0)
     fc = pearson(rng.standard_normal((50, 10)))[np.triu_indices(10, 1)]
     write_matrix(tmp_path / STEM, fc, NAMES[:10])
-    with pytest.raises(PredictError, match="found FC of 45 edges.*has 20 parcels, 190 edges"):
+    with pytest.raises(PredictError, match=r"found FC of 45 edges.*has 20 parcels, 190 edges"):
         predict(model_folder, tmp_path / STEM, tmp_path / "p.tsv")
 
 
@@ -242,7 +242,7 @@ def test_a_table_of_fc_alone_needs_the_users_word(study, model_folder, truth, tm
     np.testing.assert_array_equal(found.loc[both, "y_score"], truth.loc[both, "y_score"])
 
 
-# --- refusals --------------------------------------------------------------------------------------
+# --- refusals
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, tmp_path)
     expected = model.score(data.fc[:1], known)["y_score"].iloc[0]
     assert found["y_score"].iloc[0] == pytest.approx(expected, abs=1e-5)
     table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\na\t34\tM\n")
-    with pytest.raises(PredictError, match="participant_id .* stand twice"):
+    with pytest.raises(PredictError, match=r"participant_id .* stand twice"):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
 
 
@@ -437,7 +437,7 @@ def test_the_name_of_the_output_says_its_form(study, model_folder, tmp_path):
         predict(model_folder, study.config.results, tmp_path / "p.xlsx")
 
 
-# --- the model of a task ---------------------------------------------------------------------------
+# --- the model of a task
 
 
 def test_the_model_of_a_task_is_made_from_its_scores_and_names_nobody(tmp_path):
