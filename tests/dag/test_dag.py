@@ -117,3 +117,18 @@ def test_zero_shot_reads_the_fc_of_its_source_and_the_scans_of_pre_training(tmp_
     assert set(other.tables("connectivity", ["raw", "unseen"])) < set(inputs)
     assert set(other.scans_tables(["raw", "ready", "unseen"])) < set(inputs)
     assert set(other.zero_shot_results("dx")) < set(other.all_task_results("dx"))
+
+
+def test_the_model_of_a_task_is_made_unless_it_is_not_wanted_and_no_page_waits_for_it(tmp_path):
+    asked = study(tmp_path)
+    names = [Path(f).name for f in asked.deployed("dx")]
+    assert names == ["contract.json", "estimator.json", "model.safetensors", "README.md"]
+    assert set(asked.task_results("dx")) < set(asked.deployed_inputs("dx"))
+    assert not set(asked.deployed("dx")) & set(asked.report_inputs("dx"))
+    assert study(tmp_path, finetune={"deploy": None}).deployed("dx") == []
+
+
+def test_what_is_deployed_changes_the_model_and_no_score(tmp_path):
+    one, other = study(tmp_path), study(tmp_path, finetune={"deploy": "fc_svm"})
+    assert one.hash("finetune", "dx") == other.hash("finetune", "dx")
+    assert one.hash("model", "dx") != other.hash("model", "dx")
