@@ -1,5 +1,8 @@
 """One command from data to report."""
 
+import subprocess
+
+import pandas as pd
 import pyarrow.parquet as pq
 import study
 
@@ -12,6 +15,29 @@ def test_the_run_leaves_a_model_scores_and_a_report(finished_study):
     assert auc["fc_svm"] > 0.8, "the planted difference is strong"
     assert 0.2 < auc["chance"] < 0.8
     assert (results / "report" / "diagnosis.html").exists()
+
+
+def test_the_model_of_the_task_scores_files_as_it_scores_the_finished_results(
+    finished_study, ready_series, tmp_path
+):
+    model = finished_study / "results" / "finetune" / "diagnosis" / "model"
+    inputs = {"results": [str(finished_study / "results")], "files": [str(ready_series)]}
+    inputs["files"] += ["--pattern", "*.1D", "--as-trained"]
+    found = {}
+    for name, arguments in inputs.items():
+        out = tmp_path / f"{name}.tsv"
+        command = ["brainmass", "predict", str(model), *arguments, "--out", str(out)]
+        done = subprocess.run(
+            command, env=study.environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = pd.read_csv(out, sep="\t", na_values="n/a")
+        ids = found[name]["scan_id"].str.removeprefix("ready_")
+        found[name] = found[name].assign(scan_id=ids).set_index("scan_id")
+    assert len(found["files"]) == 32
+    assert found["files"].loc["scan001", "status"] == "excluded"
+    columns = ["status", "y_pred", "y_score"]
+    pd.testing.assert_frame_equal(found["results"][columns], found["files"][columns])
 
 
 def test_a_second_run_does_nothing(finished_study):
