@@ -159,7 +159,7 @@ def _encode_object(value: Any, arrays: Arrays, place: str) -> Any:
         node["recipe"] = {"name": type(value.recipe).__name__, **recipe}
         node["weights"] = f"{place}.network."
         for key, tensor in value.network_.state_dict().items():
-            arrays[f"{place}.network.{key}"] = tensor.numpy()
+            arrays[f"{place}.network.{key}"] = tensor.cpu().numpy()
     return node
 
 

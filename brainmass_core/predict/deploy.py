@@ -120,7 +120,7 @@ def write_model(folder: Path, model: Model) -> None:
     if model.encoder is not None:
         kept = dict(model.encoder.online.state_dict())
         kept = {k: v for k, v in kept.items() if not k.startswith(PROJECTOR)}
-        arrays |= {ENCODER + k: v.contiguous().numpy() for k, v in kept.items()}
+        arrays |= {ENCODER + k: v.cpu().contiguous().numpy() for k, v in kept.items()}
     (folder / FILE).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
         save_file(arrays, path, metadata={"format": "np"})

@@ -19,7 +19,6 @@ from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.embedding import embed
 from brainmass_core.finetune.methods import Fitted
-from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.predict.codec import CodecError, decode
 from brainmass_core.predict.contract import REMEDY, Contract, ContractError, Encoder, read_contract
@@ -94,19 +93,26 @@ class Model:
         with threadpool_limits(limits=1):  # as it was fitted
             return pd.DataFrame(self.fitted.score(self.features(fc), confounds))
 
-    def embed(self, fc: np.ndarray) -> np.ndarray | None:
-        """Embeddings (n_scans, 8 n_rois) float32; None if the method has no encoder."""
+    @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder, frozen or fine-tuned."""
+        return self.encoder is not None or hasattr(self._network, "encoder")
+
+    @property
+    def _network(self) -> Any:
+        """The trained network, None if the method has none."""
+        estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
+        return getattr(estimator, "network_", None)
+
+    def embed(self, fc: np.ndarray) -> np.ndarray:
+        """Embeddings (n_scans, 8 n_rois) float32; see `encodes`."""
         if self.encoder is not None:
             return embed(self.encoder, fc)
-        network = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        if not isinstance(network, NetworkClassifier | NetworkRegressor):
-            return None
-        encoder = getattr(network.network_, "encoder", None)
-        if encoder is None:
-            return None
+        estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
+        encoder = self._network.encoder
         with torch.inference_mode():
             parts = [
-                encoder.embed(network._matrices(fc[i : i + 64]).cpu()).float().numpy()
+                encoder.embed(estimator._matrices(fc[i : i + 64]).cpu()).float().numpy()
                 for i in range(0, len(fc), 64)
             ]
         return np.concatenate(parts)

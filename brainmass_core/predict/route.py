@@ -78,7 +78,9 @@ def by_stages(kind: str, path: Path, contract: Contract, options: Options, work:
     config = config_for(kind, path, contract, options, work)
     if not series:
         _check_atlas(config, contract)
-    (work / "config.yaml").write_text(dump_config(config))  # so that it is a results folder too
+    if not series:
+        # so that it is a results folder too; for series that would vouch for what is not known
+        (work / "config.yaml").write_text(dump_config(config))
     scans.run(config, DATASET)
     if kind == "bids":
         preprocess.run(config, DATASET, 0, options.threads)

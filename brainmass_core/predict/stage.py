@@ -78,6 +78,11 @@ def predict(
     options = options or Options()
     _check_names(out, embeddings)
     model = Model.load(folder)
+    if embeddings is not None and not model.encodes:
+        raise PredictError(
+            f"--embeddings: the method {model.contract.method} has no encoder; leave it out, or "
+            "deploy one of brainmass_*"
+        )
     with ExitStack() as stack:
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainmass-")))
         found = find(given, model.contract, config, options, place)
@@ -196,11 +201,6 @@ def _write_embeddings(path: Path, model: Model, found: Found) -> None:
         log.warning("%s: no scan was scored, so there are no embeddings", path)
         return
     embedded = model.embed(np.stack([found.fc[s] for s in ids]))
-    if embedded is None:
-        raise PredictError(
-            f"--embeddings: the method {model.contract.method} has no encoder; leave it out, or "
-            "deploy one of brainmass_*"
-        )
     rows: list[dict[str, Any]] = [
         {"scan_id": s, "embedding": e.tolist()} for s, e in zip(ids, embedded, strict=True)
     ]

@@ -161,6 +161,33 @@ def test_series_that_say_nothing_are_refused_until_the_user_vouches_for_them(
     assert refused
 
 
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({}, None),
+        ({"Atlas": "other"}, "found the atlas other, the model's is rings"),
+        ({"Filter": "ideal 0.01-0.2 Hz"}, "filter: ideal 0.01-0.2 Hz"),
+        ({"RepetitionTime": 0.7}, "found t_r 0.7 s"),
+    ],
+)
+def test_series_are_judged_by_their_sidecars_whatever_the_user_says(
+    study, model_folder, truth, tmp_path, about, reason
+):
+    table = read_table(study.paths.batch("timeseries", "demo", 0), "timeseries").to_pylist()
+    file = tmp_path / "sub-a_task-rest_space-MNI152_atlas-rings_stat-mean_timeseries.tsv"
+    pd.DataFrame(table[2]["bold"], columns=NAMES).to_csv(file, sep="\t", index=False)
+    known = {"Atlas": "rings", "RepetitionTime": 2.0, "Denoise": None}
+    file.with_suffix(".json").write_text(json.dumps(known | about))
+    if reason is None:
+        found = predict(model_folder, tmp_path, tmp_path / "p.parquet").iloc[0]
+        expected = truth.loc[table[2]["scan_id"], "y_score"]
+        assert (found["status"], found["participant_id"]) == ("ok", "sub-a")
+        assert found["y_score"] == pytest.approx(expected, abs=1e-5)
+    else:
+        with pytest.raises(PredictError, match=f"{file.name}: .*{reason}.*make the input again"):
+            predict(model_folder, tmp_path, tmp_path / "p.parquet", options=TRUST)
+
+
 def write_matrix(file: Path, fc: np.ndarray, names: list[str], **about: object) -> Path:
     """FC as `connectivity` writes it."""
     pd.DataFrame(unvectorise(fc), columns=names).to_csv(file, sep="\t", index=False)
