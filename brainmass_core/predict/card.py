@@ -95,7 +95,9 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         n_scans=c.n_scans,
         n_participants=c.n_participants,
         classes=f" ({counts})" if counts else "",
-        confounds=HANDLED[c.confounds].format(columns=", ".join(c.confound_columns)),
+        confounds=HANDLED.get(c.confounds, c.confounds).format(
+            columns=", ".join(c.confound_columns)
+        ),
         protocol=c.protocol,
         scores=_table(c),
         better=_better(c),

@@ -136,7 +136,7 @@ class Contract(Strict):
     processing: dict[str, list[dict[str, Any]]] = Field(min_length=1)
     done: list[Done] = Field(min_length=1)
     t_r: tuple[float, float] | None
-    confounds: Literal["none", "regress", "combat", "match"]
+    confounds: str
     confound_columns: list[str]
     n_participants: int = Field(ge=1)
     n_scans: int = Field(ge=1)
@@ -185,9 +185,9 @@ def processing_of(config: Config, dataset: str) -> dict[str, Any]:
 
 def needed_columns(task: Task) -> list[str]:
     """Confounds of a new scan without which the task's handling of them cannot be applied."""
-    if task.confounds == "regress":
-        return list(task.confound_columns)
-    return ["site"] if task.confounds == "combat" else []
+    if task.confounds in ("none", "match"):
+        return []
+    return ["site"] if task.confounds == "combat" else list(task.confound_columns)
 
 
 def read_contract(folder: Path) -> Contract:

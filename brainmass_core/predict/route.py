@@ -94,7 +94,9 @@ def config_for(kind: str, path: Path, contract: Contract, options: Options, work
     """The configuration of these stages: the model's, with the input as its one data set."""
     labels = work / "labels.tsv"
     work.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(contract.atlas.table).to_csv(labels, sep="\t", index=False)
+    table = pd.DataFrame(contract.atlas.table)
+    # a column without any text would be read as numbers
+    table.loc[:, (table != "").any()].to_csv(labels, sep="\t", index=False)
     atlas = {"name": contract.atlas.configured, "space": contract.atlas.space}
     if options.atlas is not None:
         atlas["path"] = str(options.atlas)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from test_predict_stage import a_contract
 
-from brainmass_core.atlas import voronoi_atlas
-from brainmass_core.config import parse_config
+from brainmass_core import connectivity, scans, timeseries
+from brainmass_core.atlas import resolve_atlas, voronoi_atlas
+from brainmass_core.config import dump_config, parse_config
 from brainmass_core.config.inputs import Synthetic
 from brainmass_core.demo import write_demo
 from brainmass_core.finetune.methods import Design, fit_method
@@ -18,6 +24,7 @@ from brainmass_core.predict.contract import Done, Parcels, processing_of
 from brainmass_core.predict.deploy import write_model
 from brainmass_core.predict.model import probe
 from brainmass_core.timeseries.censor import censor_text
+from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import filter_text
 
 
@@ -45,11 +52,6 @@ def model_of_raw_bids(folder, demo, **series):
         "timeseries": series,
     }
     config = parse_config(raw)
-    rng = np.random.default_rng(0)
-    fc = np.tanh(rng.standard_normal((30, 4950))).astype(np.float32)
-    design = Design(np.arange(30) % 2)
-    fitted = fit_method("fc_svm", fc, design, np.arange(30), 0)
-    fitted = type(fitted)("classification", storable(fitted.model), None, None, fitted.rows)
     low, high = config.timeseries.low_hz, config.timeseries.high_hz
     done = Done(
         denoise=config.timeseries.denoise,
@@ -58,15 +60,25 @@ def model_of_raw_bids(folder, demo, **series):
         censor=censor_text(config.timeseries.censor),
     )
     atlas = voronoi_atlas()
-    contract = a_contract(
+    return store_linear(
+        folder,
         atlas=Parcels.of(atlas, "Schaefer2018-100-7networks").model_dump(),
         preprocess=config.preprocess.model_dump(),
         timeseries=config.timeseries.model_dump(),
         processing={"bids": [processing_of(config, "demo")]},
         done=[done.model_dump()],
     )
-    model = Model(contract, fitted, None)
-    model = Model(contract.model_copy(update={"probe": probe(model)}), fitted, None)
+
+
+def store_linear(folder, **contract) -> Model:
+    """A linear SVM on made-up FC of the contract's atlas."""
+    about = a_contract(**contract)
+    fc = np.random.default_rng(0).standard_normal((30, about.n_edges))
+    fc, design = np.tanh(fc).astype(np.float32), Design(np.arange(30) % 2)
+    fitted = fit_method("fc_svm", fc, design, np.arange(30), 0)
+    fitted = replace(fitted, model=storable(fitted.model), before=None, adjust=None)
+    model = Model(about, fitted, None)
+    model = replace(model, contract=about.model_copy(update={"probe": probe(model)}))
     write_model(folder, model)
     return model
 
@@ -114,3 +126,80 @@ def test_a_model_of_the_approximate_atlas_is_for_synthetic_heads_alone(tmp_path)
     model_of_raw_bids(tmp_path / "model", raw)
     with pytest.raises(PredictError, match="--atlas"):
         predict(tmp_path / "model", raw, tmp_path / "p.tsv")
+
+
+# --- derivatives
+
+
+N = 80
+
+
+def fmriprep(folder: Path) -> Path:
+    """Two runs as fMRIPrep leaves them, the second without its confounds; an atlas beside them."""
+    rng = np.random.default_rng(1)
+    affine = np.diag([3.0, 3, 3, 1])
+    labels = np.zeros((8, 8, 8), dtype=np.int16)
+    labels[1:7, 1:7, 1:7] = np.kron(np.arange(1, 9).reshape(2, 2, 2), np.ones((3, 3, 3)))
+    folder.mkdir()
+    nib.save(nib.Nifti1Image(labels, affine), folder.parent / "eight.nii.gz")
+    nib.save(nib.Nifti1Image(labels[::-1].copy(), affine), folder.parent / "turned.nii.gz")
+    about = {"Name": "fMRIPrep", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    (folder / "dataset_description.json").write_text(json.dumps(about))
+    for who in ("sub-01", "sub-02"):
+        stem = folder / who / "func" / f"{who}_task-rest"
+        stem.parent.mkdir(parents=True)
+        space = f"{stem}_space-MNI152NLin2009cAsym"
+        bold = nib.Nifti1Image(rng.normal(1000, 20, (8, 8, 8, N)).astype(np.float32), affine)
+        bold.header["pixdim"][4] = 2.0
+        bold.header.set_xyzt_units("mm", "sec")
+        nib.save(bold, f"{space}_desc-preproc_bold.nii.gz")
+        Path(f"{space}_desc-preproc_bold.json").write_text(json.dumps({"RepetitionTime": 2.0}))
+        mask = nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), affine)
+        nib.save(mask, f"{space}_desc-brain_mask.nii.gz")
+        if who == "sub-01":
+            confounds = pd.DataFrame(rng.normal(0, 0.1, (N, 6)), columns=MOTION)
+            confounds["framewise_displacement"] = [np.nan, *rng.uniform(0.1, 0.3, N - 1)]
+            name = f"{stem}_desc-confounds_timeseries.tsv"
+            confounds.to_csv(name, sep="\t", na_rep="n/a", index=False)
+    return folder
+
+
+def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_path):
+    folder = fmriprep(tmp_path / "derivatives")
+    raw = {
+        "results": str(tmp_path / "results"),
+        "datasets": {"a": {"kind": "derivatives", "role": "internal", "path": str(folder)}},
+        "atlas": {"name": "eight", "path": str(tmp_path / "eight.nii.gz")},
+        "timeseries": {"motion": "6", "n_compcor": 0, "csf": False},
+    }
+    config = parse_config(raw)
+    scans.run(config, "a")
+    timeseries.run(config, "a", 0)
+    connectivity.run(config, "a", 0)
+    (tmp_path / "results" / "config.yaml").write_text(dump_config(config))
+    made = config.timeseries
+    done = Done(
+        denoise=made.denoise,
+        order=made.order,
+        filter=filter_text(made.filter, made.low_hz, made.high_hz),
+        censor=censor_text(made.censor),
+    )
+    model = tmp_path / "model"
+    store_linear(
+        model,
+        atlas=Parcels.of(resolve_atlas(config), "eight").model_dump(),
+        timeseries=made.model_dump(),
+        processing={"derivatives": [processing_of(config, "a")]},
+        done=[done.model_dump()],
+    )
+    expected = predict(model, tmp_path / "results", tmp_path / "results.tsv")
+    assert expected["status"].tolist() == ["ok", "excluded"]
+    given = Options(atlas=tmp_path / "eight.nii.gz")
+    found = predict(model, folder, tmp_path / "raw.tsv", options=given)
+    assert found["status"].tolist() == ["ok", "excluded"]
+    assert found["y_score"].iloc[0] == expected["y_score"].iloc[0]
+    with pytest.raises(PredictError, match=r"no atlas.path is given.*\n.*--atlas"):
+        predict(model, folder, tmp_path / "raw.tsv")
+    turned = Options(atlas=tmp_path / "turned.nii.gz")
+    with pytest.raises(PredictError, match=r"turned.nii.gz: found an atlas with sha256 .*--atlas"):
+        predict(model, folder, tmp_path / "raw.tsv", options=turned)
