@@ -67,7 +67,7 @@ MEMORY = {
 HANDLED = {
     "none": "Nothing was done about confounds.",
     "match": "Participants were dropped until classes were equally large at each site and sex.",
-    "regress": "The linear part of {columns} was taken out of every feature; new scans need these.\n"
+    "regress": "The linear part of {columns} was taken out of every feature; new scans need them.\n"
     "Names of the training sites stand in the folder where site is one of them.",
     "combat": "Site effects were taken out by ComBat; a new scan's site must be given, and a site "
     "without\ntraining scans is left as it is. Names of the training sites stand in the folder.",
