@@ -9,6 +9,10 @@ from urllib.parse import quote
 FIGURES = (
     "scores",
     "roc",
+    "calibration",
+    "predicted",
+    "sites",
+    "few_shot",
     "motion",
     "fc_matrix",
     "fc_difference",

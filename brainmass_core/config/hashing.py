@@ -152,8 +152,12 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
     if stage == "interpret":
         return {"before": before("finetune"), "interpret": part("interpret")}
     tasks = [name] if name else list(config.tasks)
+    curves = [t for t in tasks if config.few_shot.shots and config.tasks[t].classes]
+    transfer = [t for t in tasks if config.tasks[t].zero_shot_from]
     return {
         "before": [before("interpret", t) for t in tasks],
+        "few_shot": [before("few_shot", t) for t in curves],
+        "zero_shot": [before("zero_shot", t) for t in transfer],
         "pretrain": stage_hash(config, "pretrain"),
         "report": part("report"),
     }

@@ -9,15 +9,26 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
+from brainmass_core.report.flow import reasons_of
 from brainmass_core.report.names import QUALITY
-from brainmass_core.scans import read_scans, read_unmatched
+from brainmass_core.scans import read_unmatched
 from brainmass_core.tables import read_table
 
 STAGES = ("preprocess", "timeseries", "connectivity", "pfc")
 MAX_ROWS = 300  # of a table of single scans; the rest is in the results
+MAX_REASONS = 20  # of a stage and outcome
 MAX_NAMES = 50
+ENTRY = ["stage", "dataset", "batch", "scan_id", "status", "reason", "step", "remedy"]
+LOST = {
+    "scan_id": "Scan",
+    "participant_id": "Participant",
+    "stage": "Stage",
+    "step": "Step",
+    "status": "Outcome",
+    "reason": "Why",
+    "remedy": "What to do",
+}
 
 
 def summarise_cohort(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
@@ -65,19 +76,35 @@ def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, 
 
 
 def read_entries(config: Config, datasets: Iterable[str]) -> pd.DataFrame:
-    """Manifest entries of the data sets and their present batches."""
-    entries = read_manifests(Paths(config.results)).to_pandas()
-    batches = entries["dataset"].map({d: config.datasets[d].batches for d in datasets})
-    return entries[entries["batch"] < batches]
+    """Manifest entries of the data sets and their present batches, without times and logs."""
+    root = Paths(config.results).results / "manifest"
+    stages = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
+    paths = Paths(config.results)
+    files = [
+        paths.manifest(stage, name, batch)
+        for stage in stages
+        for name in datasets
+        for batch in range(config.datasets[name].batches)
+    ]
+    parts = [read_table(f, "manifest", ENTRY).to_pandas() for f in files if f.exists()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ENTRY)
 
 
-def stage_flow(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
+def stage_flow(
+    config: Config, datasets: Iterable[str], entries: pd.DataFrame | None = None
+) -> list[dict[str, Any]]:
     """Scans that entered each stage and what became of them.
 
     A row's ``In`` is ``Ok + Failed + Excluded + Missing``; missing is 0 in a finished run.
+
+    Parameters
+    ----------
+    entries : DataFrame, optional
+        `read_entries`, if it was read already.
     """
+    datasets = list(datasets)
     paths = Paths(config.results)
-    entries = read_entries(config, datasets)
+    entries = read_entries(config, datasets) if entries is None else entries
     rows = []
     for name in datasets:
         dataset = config.datasets[name]
@@ -127,38 +154,59 @@ def _flow(
     }
 
 
-def exclusions(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
-    """Every scan that failed or was excluded before the tasks, why, and what to do."""
-    datasets = list(datasets)
-    scans = read_scans(Paths(config.results), datasets).to_pandas()
-    lost = scans.loc[
-        scans["excluded_reason"].notna(), ["scan_id", "participant_id", "excluded_reason"]
-    ]
-    rows = [
-        _exclusion(scan, who, "scans", "", "excluded", reason, "")
-        for scan, who, reason in lost.to_numpy().tolist()
-    ]
-    who = scans.set_index("scan_id")["participant_id"]
-    entries = read_entries(config, datasets)
+def exclusions(
+    config: Config, datasets: Iterable[str], entries: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Every scan that failed or was excluded before the tasks: columns `LOST`."""
+    datasets, paths = list(datasets), Paths(config.results)
+    columns = ["scan_id", "participant_id", "excluded_reason"]
+    tables = [read_table(paths.scans(name), "scans", columns).to_pandas() for name in datasets]
+    scans = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    refused = scans[scans["excluded_reason"].notna()].rename(columns={"excluded_reason": "reason"})
+    entries = read_entries(config, datasets) if entries is None else entries
     lost = entries[entries["status"] != "ok"].sort_values("scan_id")
-    for r in lost.to_dict("records"):
-        told = (r[k] for k in ("stage", "step", "status", "reason", "remedy"))
-        rows.append(_exclusion(r["scan_id"], who.get(r["scan_id"], ""), *told))
+    who = scans.drop_duplicates("scan_id").set_index("scan_id")["participant_id"]
+    lost = lost.assign(participant_id=lost["scan_id"].map(who))
+    return pd.concat([_lost(refused, stage="scans", status="excluded"), _lost(lost)])
+
+
+def task_exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
+    """Scans with FC that the task itself left out: columns `LOST`."""
+    left = cohort[cohort["stage"] == "finetune"].sort_values("scan_id")
+    columns = left[["scan_id", "participant_id", "stage", "reason"]]
+    return _lost(columns, status="excluded")
+
+
+def _lost(scans: pd.DataFrame, **given: str) -> pd.DataFrame:
+    shown = scans.assign(**given).reindex(columns=list(LOST)).astype(object).fillna("")
+    return shown.rename(columns=LOST)
+
+
+def count_reasons(lost: pd.DataFrame) -> list[dict[str, Any]]:
+    """Lost scans by stage, outcome and reason, so that none need be listed to be counted."""
+    rows = []
+    for (stage, outcome), scans in lost.groupby(["Stage", "Outcome"], sort=False):
+        for reason in reasons_of(scans["Why"], MAX_REASONS):
+            rows.append({"Stage": stage, "Outcome": outcome, "Why": reason.text, "Scans": reason.n})
     return rows
 
 
-def task_exclusions(cohort: pd.DataFrame) -> list[dict[str, Any]]:
-    """Scans with FC that the task itself left out."""
-    left = cohort[cohort["stage"] == "finetune"].sort_values("scan_id")
-    return [
-        _exclusion(scan, who, "finetune", "", "excluded", reason, "")
-        for scan, who, reason in left[["scan_id", "participant_id", "reason"]].to_numpy().tolist()
-    ]
+def lost(scans: pd.DataFrame, files: list[str]) -> dict[str, Any]:
+    """What a page shows of lost scans: all of them by reason, the first ones one by one.
 
-
-def _exclusion(*values: Any) -> dict[str, Any]:
-    names = ("Scan", "Participant", "Stage", "Step", "Outcome", "Why", "What to do")
-    return dict(zip(names, values, strict=True))
+    Parameters
+    ----------
+    scans : DataFrame
+        Columns `LOST`.
+    files : list of str
+        Where all of them stand.
+    """
+    return {
+        "n": len(scans),
+        "reasons": count_reasons(scans),
+        "rows": scans.head(MAX_ROWS).to_dict("records"),
+        "files": files,
+    }
 
 
 def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
@@ -224,7 +272,8 @@ def describe_datasets(config: Config) -> list[dict[str, Any]]:
     """One row per configured data set."""
     rows = []
     for name, dataset in config.datasets.items():
-        scans = read_table(Paths(config.results).scans(name), "scans").to_pandas()
+        columns = ["participant_id", "split", "site", "age"]
+        scans = read_table(Paths(config.results).scans(name), "scans", columns).to_pandas()
         people = scans.drop_duplicates("participant_id")
         split = people["split"].value_counts()
         rows.append(

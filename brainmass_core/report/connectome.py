@@ -7,19 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from brainmass_core.atlas import VORONOI
 from brainmass_core.atlas.parcels import network_order, parcels
 from brainmass_core.config import Config
 from brainmass_core.connectivity import unvectorise
 from brainmass_core.paths import Paths
+from brainmass_core.report.streams import stream
 from brainmass_core.tables import read_table
+
+ROWS = 2000  # scans whose FC is in memory at once
 
 
 @dataclass(frozen=True)
 class Connectome:
-    """Mean FC per class and where its parcels are.
+    """Mean FC, how two classes differ in it, and where its parcels are.
 
     Attributes
     ----------
@@ -32,6 +34,8 @@ class Connectome:
         name, network, x, y, z; networks empty and coordinates NaN where they are unknown.
     atlas : str
         Name that the series carry, which differs from the configuration's for the approximation.
+    two_classes : bool
+        Whether there is a difference to show.
     """
 
     mean: np.ndarray
@@ -39,6 +43,7 @@ class Connectome:
     n_scans: int
     labels: pd.DataFrame
     atlas: str
+    two_classes: bool = True
 
     @property
     def has_networks(self) -> bool:
@@ -79,6 +84,9 @@ def read_connectome(config: Config, cohort: pd.DataFrame) -> Connectome | None:
     """
     used = cohort[cohort["used"]]
     classes = list(config.tasks[str(cohort["task"].iloc[0])].classes)
+    two = len(classes) == 2
+    if not two:  # one group of all, and an empty one
+        used, classes = used.assign(class_name="all"), ["all", ""]
     total, count = mean_per_class(config, used, classes)
     if not sum(count):
         return None
@@ -86,7 +94,8 @@ def read_connectome(config: Config, cohort: pd.DataFrame) -> Connectome | None:
     means = [t / n if n else np.zeros_like(t) for t, n in zip(total, count, strict=True)]
     mean = unvectorise((total[0] + total[1]) / sum(count))
     difference = unvectorise(means[1] - means[0], diagonal=0.0)
-    return Connectome(mean, difference, sum(count), parcels(config, atlas, len(mean)), atlas)
+    labels = parcels(config, atlas, len(mean))
+    return Connectome(mean, difference, sum(count), labels, atlas, two)
 
 
 def dataset_connectome(config: Config, name: str) -> Connectome | None:
@@ -100,10 +109,10 @@ def dataset_connectome(config: Config, name: str) -> Connectome | None:
     paths = Paths(config.results)
     total, n_scans, atlas = np.zeros(1), 0, ""
     for batch in range(config.datasets[name].batches):
-        fc = read_table(paths.batch("connectivity", name, batch), "connectivity", ["fc"])["fc"]
-        if len(fc):
-            total = total + _rows(fc).sum(0, dtype=np.float64)
-            n_scans += len(fc)
+        path = paths.batch("connectivity", name, batch)
+        for piece in stream(path, "connectivity", ["fc"], ROWS):
+            total = total + _rows(piece["fc"]).sum(0, dtype=np.float64)
+            n_scans += len(piece)
             atlas = atlas or _atlas_of_batch(paths, name, batch)
     if not n_scans:
         return None
@@ -113,28 +122,28 @@ def dataset_connectome(config: Config, name: str) -> Connectome | None:
     return Connectome(mean, np.zeros_like(mean), n_scans, labels, atlas)
 
 
-def _rows(fc: pa.ChunkedArray) -> np.ndarray:
+def _rows(fc: pa.FixedSizeListArray) -> np.ndarray:
     """FC vectors (n_scans, n_edges) of a column."""
-    flat = fc.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(fc), -1)
+    return fc.flatten().to_numpy(zero_copy_only=False).reshape(len(fc), -1)
 
 
 def mean_per_class(
     config: Config, used: pd.DataFrame, classes: list[str]
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Sum of FC vectors and number of scans of each class."""
+    """Sum of FC vectors and number of scans of each of two classes."""
     paths = Paths(config.results)
     total = [np.zeros(1), np.zeros(1)]
     count = [0, 0]
     for (dataset, batch), scans in used.groupby(["dataset", "batch"]):
         path = paths.batch("connectivity", str(dataset), str(batch))
-        table = read_table(path, "connectivity", ["scan_id", "fc"])
-        for k, name in enumerate(classes):
-            ids = pa.array(scans.loc[scans["class_name"] == name, "scan_id"].tolist(), pa.string())
-            rows = table.filter(pc.is_in(table["scan_id"], ids))
-            if len(rows):
-                total[k] = total[k] + _rows(rows["fc"]).sum(0, dtype=np.float64)
-                count[k] += len(rows)
+        number = dict(zip(scans["scan_id"], map(classes.index, scans["class_name"]), strict=True))
+        for piece in stream(path, "connectivity", ["scan_id", "fc"], ROWS):
+            of = np.array([number.get(s, -1) for s in piece["scan_id"].to_pylist()])
+            fc = _rows(piece["fc"])
+            for k in range(2):
+                if (of == k).any():
+                    total[k] = total[k] + fc[of == k].sum(0, dtype=np.float64)
+                    count[k] += int((of == k).sum())
     return total, count
 
 

@@ -15,18 +15,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
-from brainmass_core.report.names import METHODS
+from brainmass_core.report.names import METRICS, colour_of, line_of, short_of
 
 DPI = 150
-# Okabe and Ito's palette, told apart by colour-blind readers
-COLOURS = {
-    "chance": "#999999",
-    "confounds_svm": "#E69F00",
-    "fc_svm": "#0072B2",
-    "untrained_svm": "#CC79A7",
-    "brainmass_svm": "#D55E00",
-}
-CLASS_COLOURS = ("#0072B2", "#D55E00")
+CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MAX_POINTS = 2000  # per class; above that some of them, evenly by rank
+MAX_CURVES = 8
 N_EDGES = 80
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -62,55 +56,69 @@ def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
     return buffer.getvalue(), reason
 
 
-def _figure(width: float, height: float, gap: float = 0.02) -> Figure:
+def new_figure(width: float, height: float, gap: float = 0.02) -> Figure:
+    """An empty figure, inches wide and high, that no window belongs to."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap))
     FigureCanvasAgg(figure)
     return figure
 
 
 def _placeholder(text: str) -> Figure:
-    figure = _figure(5.2, 1.4)
+    figure = new_figure(5.2, 1.4)
     figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color="#555555")
     return figure
 
 
-def scores(metrics: pd.DataFrame) -> Figure:
-    """AUC and balanced accuracy of every method with 95 % intervals."""
-    figure = _figure(5.2, 1.3 + 0.42 * len(metrics), gap=0.1)
+def scores(metrics: pd.DataFrame, kind: str = "binary") -> Figure:
+    """Two scores of every method with 95 % intervals; dashed is chance."""
+    shown = ("r2", "pearson_r") if kind == "regression" else ("auc", "balanced_accuracy")
+    chance = 0.0 if kind == "regression" else 0.5
+    figure = new_figure(5.2, 1.3 + 0.42 * len(metrics), gap=0.1)
     panels = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(metrics))[::-1]
-    for axes, metric, title in zip(
-        panels, ("auc", "balanced_accuracy"), ("AUC", "Balanced accuracy"), strict=True
-    ):
-        axes.axvline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+    for axes, metric in zip(panels, shown, strict=True):
+        if kind != "several" or metric == "auc":
+            axes.axvline(chance, color="#bbbbbb", linewidth=1, linestyle="--")
         for y, row in zip(rows, metrics.to_dict("records"), strict=True):
-            colour = COLOURS.get(row["method"], "black")
+            colour = colour_of(row["method"])
             span = [row[f"{metric}_low"], row[f"{metric}_high"]]
             axes.plot(span, [y, y], color=colour, linewidth=2.5, solid_capstyle="round")
-            axes.plot(row[metric], y, "o", color=colour, markersize=7, clip_on=False)
-        lowest = 0.25 * np.floor(4 * min(0.4, metrics[f"{metric}_low"].min()))
-        ticks = np.arange(lowest, 1.01, 0.25)
-        axes.set(title=title, xlim=(lowest, 1), ylim=(-0.6, len(metrics) - 0.4))
+            axes.plot(row[metric], y, "o", color=colour, markersize=7)
+        lowest = 0.25 * np.floor(4 * min(chance - 0.1, metrics[f"{metric}_low"].min()))
+        lowest = max(lowest, -1.0)  # an R2 has no lower end
+        ticks = np.arange(lowest, 1.01, 0.25 if lowest >= -0.25 else 0.5)
+        title = METRICS[kind][metric].split(",")[0]
+        axes.set(title=title, xlim=(lowest, 1.02), ylim=(-0.6, len(metrics) - 0.4))
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=9)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    panels[0].set_yticks(rows, [METHODS[m].short for m in metrics["method"]])
+    panels[0].set_yticks(rows, [short_of(m) for m in metrics["method"]])
     return figure
 
 
-def roc(curves: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
-    """ROC of every method but chance; bootstrap bands of the model and of the FC baseline."""
-    figure = _figure(5.2, 5.4)
+def roc(curves: pd.DataFrame, metrics: pd.DataFrame, banded: list[str]) -> Figure:
+    """ROC of the methods but chance, at most `MAX_CURVES`; bootstrap bands of those named."""
+    if curves.empty:
+        raise NotAvailableError("Drawn for tasks of two classes.")
+    figure = new_figure(5.2, 5.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
-    auc = metrics.set_index("method")["auc"]
+    auc = metrics.set_index("method")["auc"].drop("chance", errors="ignore")
+    kept = set(auc.index) if len(auc) <= MAX_CURVES else _best_of_each(auc)
     for method, curve in curves.groupby("method", sort=False):
-        if method == "chance":
+        if method not in kept:
             continue
-        colour = COLOURS.get(str(method), "black")
-        label = f"{METHODS[str(method)].short}, AUC {auc[method]:.2f}"
-        axes.plot(curve["fpr"], curve["tpr"], color=colour, linewidth=1.8, label=label)
-        if method in ("brainmass_svm", "fc_svm"):
+        colour = colour_of(str(method))
+        label = f"{short_of(str(method))}, AUC {auc[method]:.2f}"
+        axes.plot(
+            curve["fpr"],
+            curve["tpr"],
+            color=colour,
+            linestyle=line_of(str(method)),
+            linewidth=1.8,
+            label=label,
+        )
+        if method in banded:
             axes.fill_between(
                 curve["fpr"], curve["tpr_low"], curve["tpr_high"], color=colour, alpha=0.15, lw=0
             )
@@ -125,23 +133,34 @@ def roc(curves: pd.DataFrame, metrics: pd.DataFrame) -> Figure:
     return figure
 
 
+def _best_of_each(auc: pd.Series) -> set[str]:
+    """The method with the highest AUC among those that see the same."""
+    ranked = auc.sort_values(ascending=False, kind="stable")
+    return set(ranked.groupby(ranked.index.str.split("_").str[0], sort=False).head(1).index)
+
+
 def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
-    """Mean framewise displacement of the used scans of each class."""
+    """Mean framewise displacement of the used scans of each class, of all without classes."""
     used = cohort[cohort["used"]]
-    groups = [used.loc[used["class_name"] == c, "mean_fd"].dropna().to_numpy() for c in classes]
+    parts = [used[used["class_name"] == c] for c in classes] if classes else [used]
+    groups = [np.sort(part["mean_fd"].dropna().to_numpy()) for part in parts]
     if not sum(map(len, groups)):
         raise NotAvailableError("No mean framewise displacement is known for these scans.")
-    figure = _figure(5.2, 3.6)
+    figure = new_figure(5.2, 3.6)
     axes = figure.subplots()
-    names = [f"{c}\n({len(g)} scans)" for c, g in zip(classes, groups, strict=True)]
+    named = classes or ["all"]
+    names = [f"{c}\n({len(g)} scans)" for c, g in zip(named, groups, strict=True)]
     axes.boxplot(
         groups, widths=0.5, showfliers=False, tick_labels=names, medianprops={"color": "black"}
     )
-    for k, (values, colour) in enumerate(zip(groups, CLASS_COLOURS, strict=True), 1):
+    for k, values in enumerate(groups):
         # evenly spread by rank within the jitter's width: no random numbers in a figure
-        jitter = (np.argsort(np.argsort(values)) * 0.618034) % 1 - 0.5
-        size = 22 if len(values) < 100 else 8
-        axes.scatter(k + 0.4 * jitter, values, s=size, color=colour, alpha=0.6, linewidths=0)
+        places = np.unique(np.linspace(0, max(len(values) - 1, 0), MAX_POINTS).round().astype(int))
+        shown = values[places[places < len(values)]]
+        jitter = (np.arange(len(shown)) * 0.618034) % 1 - 0.5
+        size = 22 if len(shown) < 100 else 8
+        colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
+        axes.scatter(k + 1 + 0.4 * jitter, shown, s=size, color=colour, alpha=0.6, linewidths=0)
     axes.set_ylabel("Mean framewise displacement (mm)")
     axes.set_ylim(bottom=0)
     return figure
@@ -151,6 +170,8 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     """Mean FC, or the difference between the classes, ordered by network."""
     if connectome is None:
         raise NotAvailableError("No scan took part, so there is no mean FC.")
+    if difference and not connectome.two_classes:
+        raise NotAvailableError("Drawn for tasks of two classes.")
     from nilearn.plotting import plot_matrix
 
     order = connectome.order()
@@ -158,7 +179,7 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     off = matrix[~np.eye(len(matrix), dtype=bool)]
     limit = max(float(np.quantile(np.abs(off), 0.995)), 1e-6)
     np.fill_diagonal(matrix, 0)  # a diagonal of ones tells nothing
-    figure = _figure(5.2, 4.5)
+    figure = new_figure(5.2, 4.5)
     axes = figure.subplots()
     # nilearn's own colour bar falls out of the figure
     image = plot_matrix(matrix, axes=axes, colorbar=False, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -254,7 +275,7 @@ def carpet(series: list[tuple[str, np.ndarray]], order: np.ndarray) -> Figure:
             "None is shown: report.max_figures is 0, or the series are not there."
         )
     rows = (len(series) + 1) // 2
-    figure = _figure(5.6, 0.5 + 1.5 * rows)
+    figure = new_figure(5.6, 0.5 + 1.5 * rows)
     panels = figure.subplots(rows, 2, squeeze=False)
     for axes, (title, bold) in zip(panels.flat, series, strict=False):
         spread = bold.std(axis=0, keepdims=True)
@@ -275,7 +296,7 @@ def loss(history: pd.DataFrame | None) -> Figure:
     """Losses of pre-training, and the effective rank that would show a collapse."""
     if history is None or history.empty:
         raise NotAvailableError("There is no history of a pre-training.")
-    figure = _figure(5.2, 4.6)
+    figure = new_figure(5.2, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     top.plot(history["step"], history["loss"], color="black", linewidth=1.6, label="total")
     names = {

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from brainmass_core.config import Config
 from brainmass_core.paths import MAPS, Paths
+from brainmass_core.report.cells import Cell, number, p_value, score
 from brainmass_core.report.page import Picture
-from brainmass_core.report.scores import Cell
 from brainmass_core.tables import read_table
 
 METHODS = {
@@ -83,38 +80,18 @@ def _picture(paths: Paths, task: str, row: dict[Any, Any]) -> Picture:
     return Picture(f"interpret_{name}", TITLES[name], row["caption"], png, row["missing"], wide)
 
 
-def _cell(row: dict[Any, Any], column: str, digits: int = 2) -> Cell:
-    value, low, high = (row[column + end] for end in ("", "_low", "_high"))
-    if pd.isna(value):
-        return Cell("", "", float("-inf"))
-    interval = "" if pd.isna(low) else f"{low:.{digits}f} to {high:.{digits}f}"
-    return Cell(f"{value:.{digits}f}", interval, round(float(value), 6))
-
-
-def _number(value: Any, digits: int = 2) -> Cell:
-    if value is None or np.isnan(value):
-        return Cell("", "", float("-inf"))
-    return Cell(f"{value:.{digits}f}", "", round(float(value), 6))
-
-
-def _p(value: Any) -> Cell:
-    if value is None or np.isnan(value):
-        return Cell("", "", float("inf"))
-    return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", "", round(float(value), 9))
-
-
 def _stability(row: dict[Any, Any]) -> dict[str, Any]:
     return {
         "Method": METHODS[row["method"]],
         "Stable": "yes" if row["stable"] else "no",
         "Folds": row["n_folds"],
         "Scans explained": row["n_scans"],
-        f"Agreement of the first {row['top_k']} (Kuncheva)": _cell(row, "kuncheva"),
-        "Jaccard": _cell(row, "jaccard"),
-        "Rank correlation between folds": _cell(row, "spearman"),
-        "AUC of the explained model": _cell(row, "auc"),
-        "Agreement with the scored model": _number(row["agreement_with_scored"]),
-        "Agreement with the permutation": _number(row["rank_correlation_with_permutation"]),
+        f"Agreement of the first {row['top_k']} (Kuncheva)": score(row, "kuncheva"),
+        "Jaccard": score(row, "jaccard"),
+        "Rank correlation between folds": score(row, "spearman"),
+        "AUC of the explained model": score(row, "auc"),
+        "Agreement with the scored model": number(row["agreement_with_scored"]),
+        "Agreement with the permutation": number(row["rank_correlation_with_permutation"]),
     }
 
 
@@ -124,9 +101,9 @@ def _region(row: dict[Any, Any]) -> dict[str, Any]:
         "Rank": row["rank"],
         "Region": row["name"],
         "Network": row["network"],
-        "Importance": _cell(row, "importance", 3),
+        "Importance": score(row, "importance", 3),
         "Among the first in": Cell(f"{row['frequency']:.0%}", "", float(row["frequency"])),
-        "p, corrected": _p(row["p_corrected"]),
+        "p, corrected": p_value(row["p_corrected"]),
         "Stable": "yes" if row["stable"] else "no",
     }
 
@@ -137,6 +114,6 @@ def _network(row: dict[Any, Any]) -> dict[str, Any]:
         "Network": row["network"],
         "Regions": row["n_rois"],
         "of them among the first": row["n_top"],
-        "Mean importance": _number(row["importance"], 3),
-        "p of shuffled labels, corrected": _p(row["p_corrected"]),
+        "Mean importance": number(row["importance"], 3),
+        "p of shuffled labels, corrected": p_value(row["p_corrected"]),
     }

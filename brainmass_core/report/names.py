@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,51 @@ METHODS |= {
     for estimator, (how, fitted) in _ESTIMATORS.items()
     if f"{features}_{estimator}" not in METHODS
 }
-METRICS = {
+METHODS |= {
+    "brainnetcnn": Name(
+        "BrainNetCNN", "All of FC, by a convolutional network trained in every fold."
+    ),
+    "transformer": Name("BNT", "All of FC, by a Brain Network Transformer trained in every fold."),
+    "untrained_finetune": Name(
+        "Untrained, trained whole",
+        "The encoder with random weights and a head, all of it trained in every fold. What "
+        "pre-training adds to fine-tuning is the distance from here.",
+    ),
+    "brainmass_finetune": Name(
+        "BrainMass, fine-tuned",
+        "The pre-trained encoder and a head, all of it trained further in every fold.",
+    ),
+    "brainmass_lora": Name(
+        "BrainMass, LoRA",
+        "The pre-trained encoder held fixed, low-rank adapters and a head trained in every fold.",
+    ),
+}
+FEW_ESTIMATORS = {
+    "svm": "linear SVM",
+    "logistic": "logistic regression",
+    "prototype": "nearest class mean",
+    "knn": "k-NN",
+}
+FEATURES = {key: short for key, (short, _) in _FEATURES.items()}
+BINARY = {
     "auc": "AUC",
-    "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Accuracy",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "f1": "F1",
-    "auc_minus_fc_svm": "AUC minus FC's",
+    "brier": "Brier score",
 }
+SEVERAL = {
+    "auc": "AUC, one against the rest",
+    "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Accuracy",
+    "f1": "F1, mean of the classes",
+    "brier": "Brier score",
+}
+REGRESSION = {"r2": "R2", "mse": "MSE", "mae": "MAE", "pearson_r": "Pearson r"}
+METRICS = {"binary": BINARY, "several": SEVERAL, "regression": REGRESSION}
+LEADING = {"binary": "AUC", "several": "AUC", "regression": "R2"}
 QUALITY = {
     "mean_fd": "Mean framewise displacement (mm)",
     "n_volumes_censored": "Volumes above the motion threshold",
@@ -84,3 +122,46 @@ QUALITY = {
     "residual_dof": "Residual degrees of freedom",
     "n_empty_rois": "Empty parcels",
 }
+# Okabe and Ito's palette, told apart by colour-blind readers: what a method sees
+COLOURS = {
+    "chance": "#999999",
+    "confounds": "#E69F00",
+    "fc": "#0072B2",
+    "tangent": "#56B4E9",
+    "brainnetcnn": "#009E73",
+    "transformer": "#009E73",
+    "untrained": "#CC79A7",
+    "brainmass": "#D55E00",
+}
+LINES: dict[str, Any] = {
+    "svm": "-",
+    "logistic": "--",
+    "ridge": ":",
+    "knn": "-.",
+    "transformer": "--",
+    "finetune": (0, (6, 2)),
+    "lora": (0, (1, 1)),
+}
+
+
+def kind_of(classes: Sized) -> str:
+    """``binary``, ``several`` or ``regression``, by the classes of a task."""
+    return {0: "regression", 2: "binary"}.get(len(classes), "several")
+
+
+def colour_of(method: str) -> str:
+    """By what the method sees."""
+    return COLOURS.get(method.split("_")[0], "black")
+
+
+def line_of(method: str) -> Any:
+    """By how the method decides."""
+    return LINES.get(method.split("_")[-1], "-")
+
+
+def short_of(method: str) -> str:
+    """Name of a method in tables and figures, also of those of few-shot and zero-shot."""
+    if method in METHODS:
+        return METHODS[method].short
+    features, _, estimator = method.rpartition("_")
+    return f"{FEATURES[features]}, {FEW_ESTIMATORS[estimator]}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from brainmass_core.report.scores import Cell
+from brainmass_core.report.cells import Cell
 
 PACKAGES = (
     "brainmass-core",

@@ -7,48 +7,61 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
 from brainmass_core.paths import FIGURES, Paths
 from brainmass_core.report import figures
+from brainmass_core.report.calibration import draw_calibration, without_probabilities
 from brainmass_core.report.cohort import choose_scans
 from brainmass_core.report.connectome import Connectome
+from brainmass_core.report.names import short_of
 from brainmass_core.report.page import Picture
+from brainmass_core.report.predicted import draw_predicted
+from brainmass_core.report.results import Results
+from brainmass_core.report.shots import draw_curves
+from brainmass_core.report.sites import MAX_DRAWN, draw_sites
+from brainmass_core.report.streams import stream
 from brainmass_core.tables import read_table
 
 TITLES = {
     "scores": "Scores of every method",
     "roc": "ROC",
-    "motion": "Head motion by class",
+    "calibration": "Calibration",
+    "predicted": "Predicted and true",
+    "sites": "Site by site",
+    "few_shot": "Learning curves",
+    "motion": "Head motion",
     "fc_matrix": "Mean FC",
     "fc_difference": "Difference of mean FC",
     "glass_brain": "Strongest connections",
     "carpet": "Single scans",
     "loss": "Pre-training",
 }
-WIDE = ("glass_brain",)
+WIDE = ("glass_brain", "predicted", "few_shot")
 
 
-def draw_task(
-    config: Config, name: str, tables: dict[str, pd.DataFrame], connectome: Connectome | None
-) -> dict[str, Picture]:
+def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
     """Every figure of `paths.FIGURES` of a task, by name."""
-    cohort, classes = tables["cohort"], list(config.tasks[name].classes)
-    chosen = choose_scans(cohort, config.report.max_figures)
+    chosen = choose_scans(r.cohort, r.config.report.max_figures)
+    leading = r.metrics.set_index("method")["auc"].dropna().to_dict()
+    overall = {m: leading[m] for m in r.shown if r.kind == "binary" and m in leading}
+    label = r.config.tasks[r.name].label
     makers: dict[str, Callable[[], Figure]] = {
-        "scores": partial(figures.scores, tables["metrics"]),
-        "roc": partial(figures.roc, tables["roc"], tables["metrics"]),
-        "motion": partial(figures.motion, cohort, classes),
+        "scores": partial(figures.scores, r.metrics, r.kind),
+        "roc": partial(figures.roc, r.roc, r.metrics, r.shown),
+        "calibration": partial(draw_calibration, r.calibration, r.metrics, r.classes),
+        "predicted": partial(draw_predicted, r.predictions, r.metrics, label, r.shown),
+        "sites": partial(draw_sites, r.sites, r.kind, overall),
+        "few_shot": partial(draw_curves, r.curves),
+        "motion": partial(figures.motion, r.cohort, r.classes),
         "fc_matrix": partial(figures.fc_matrix, connectome),
         "fc_difference": partial(figures.fc_matrix, connectome, difference=True),
         "glass_brain": partial(figures.glass_brain, connectome),
-        "carpet": lambda: figures.carpet(read_series(config, chosen), _order(connectome)),
-        "loss": partial(figures.loss, read_history(config)),
+        "carpet": lambda: figures.carpet(read_series(r.config, chosen), _order(connectome)),
+        "loss": partial(figures.loss, read_history(r.config)),
     }
-    captions = _captions(config, classes, connectome, len(chosen))
+    captions = _score_captions(r) | _data_captions(r, connectome, len(chosen))
     pictures = {}
     for key in FIGURES:
         png, missing = figures.draw(makers[key])
@@ -88,10 +101,11 @@ def read_series(config: Config, chosen: pd.DataFrame) -> list[tuple[str, np.ndar
         path = Paths(config.results).batch("timeseries", str(dataset), str(batch))
         if not path.exists():
             continue
-        table = read_table(path, "timeseries", ["scan_id", "bold"])
-        ids = pa.array(scans["scan_id"].tolist(), pa.string())
-        for row in table.filter(pc.is_in(table["scan_id"], ids)).to_pylist():
-            found[row["scan_id"]] = np.array(row["bold"], dtype=float)
+        wanted = set(scans["scan_id"])
+        for piece in stream(path, "timeseries", ["scan_id", "bold"], 50):
+            for i, scan in enumerate(piece["scan_id"].to_pylist()):
+                if scan in wanted:
+                    found[scan] = np.array(piece["bold"][i].as_py(), dtype=float)
     shown = []
     for scan, fd in zip(chosen["scan_id"].tolist(), chosen["mean_fd"].tolist(), strict=True):
         if scan in found:
@@ -104,28 +118,56 @@ def _order(connectome: Connectome | None) -> np.ndarray:
     return connectome.order() if connectome else np.array([], dtype=int)
 
 
-def _captions(
-    config: Config, classes: list[str], connectome: Connectome | None, n_shown: int
-) -> dict[str, str]:
-    n = connectome.n_scans if connectome else 0
-    estimator = config.connectivity.estimator
+def _score_captions(r: Results) -> dict[str, str]:
+    silent = without_probabilities(r.metrics)
+    gives_none = f" No probabilities: {', '.join(silent)}." if silent else ""
+    shown = " and ".join(map(short_of, r.shown))
+    few = (
+        f" Of more than {figures.MAX_CURVES} methods the best of each kind of features is drawn."
+        if len(r.metrics) > figures.MAX_CURVES
+        else ""
+    )
     return {
         "scores": "Points are means over repeats, bars 95 % intervals from a bootstrap over "
         "participants; the dashed line is chance.",
         "roc": "Averaged over folds and repeats, so that only scores of one model are compared; "
-        "bands are pointwise 95 % bootstrap intervals.",
+        f"bands are pointwise 95 % bootstrap intervals.{few}",
+        "calibration": "How often a class is true among predictions that give it so much "
+        "probability, in ten bins of equal width; the dashed line is perfect. Larger points hold "
+        "more predictions, of all repeats, so they are not independent. The Brier score is their "
+        f"mean squared error: 0 is best, 0.25 is a coin's.{gives_none}",
+        "predicted": f"Predictions of each tested scan, mean over repeats, by {shown}. Dashed: "
+        "perfect; horizontal: the mean, which has an MSE equal to the target's variance.",
+        "sites": f"{shown}, each within single sites; bars are 95 % intervals over participants, "
+        "in brackets how many were tested"
+        + ("; dashed lines are over all sites." if r.kind == "binary" else ".")
+        + f" At most the {MAX_DRAWN} largest sites.",
+        "few_shot": "AUC of simple classifiers of k labelled participants per class, drawn from "
+        "the training part of the folds, on a logarithmic axis. Bands: 95 % intervals of the mean "
+        "over draws; dotted: where 95 % of single draws lie. FC needs no pre-training.",
+    }
+
+
+def _data_captions(r: Results, connectome: Connectome | None, n_shown: int) -> dict[str, str]:
+    n = connectome.n_scans if connectome else 0
+    estimator = r.config.connectivity.estimator
+    difference = (
+        f"Mean FC of {r.classes[1]} minus that of {r.classes[0]}, in the same order. "
+        "Descriptive: no test, no correction for confounds."
+        if r.kind == "binary"
+        else ""
+    )
+    return {
         "motion": "Mean framewise displacement of each scan that took part. Groups that move "
         "differently can be told apart without any brain signal.",
-        "fc_matrix": f"Mean of {n} scans of both classes ({estimator})."
-        + _network_sentence(connectome),
-        "fc_difference": f"Mean FC of {classes[1]} minus that of {classes[0]}, in the same order. "
-        "Descriptive: no test, no correction for confounds.",
+        "fc_matrix": f"Mean of {n} scans ({estimator})." + _network_sentence(connectome),
+        "fc_difference": difference,
         "glass_brain": f"The {figures.N_EDGES} edges of the mean FC that are largest by absolute "
         "value, at the parcels' centroids, seen from left, above and right.",
         "carpet": f"Clean parcel series of {n_shown} scans, from the least to the most motion: "
         "standardised, parcels as rows"
         + (" by network." if connectome and connectome.has_networks else "."),
-        "loss": loss_caption(config),
+        "loss": loss_caption(r.config),
     }
 
 

@@ -1,77 +1,107 @@
-"""The scores of a task as a table and as sentences."""
+"""The scores of a task as tables and as sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from brainmass_core.report.names import METHODS, METRICS
+from brainmass_core.report.cells import Cell, fixed, number, p_value, score, span, unscaled
+from brainmass_core.report.names import LEADING, METHODS, METRICS, short_of
 
 SMALL_CLASS = 50
+PRETRAINED = "brainmass"
+UNSCALED = ("mse", "mae")
+Rows = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A score with its interval.
-
-    Attributes
-    ----------
-    sort : float
-        What the column is sorted by.
-    """
-
-    text: str
-    interval: str
-    sort: float
-
-
-def score_table(metrics: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per method, one `Cell` per metric."""
+def score_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
+    """One row per method, one `Cell` per metric; the target's variance beside the MSE."""
     rows = []
     for row in metrics.to_dict("records"):
-        cells: dict[str, Any] = {"Method": METHODS[row["method"]].short}
-        for metric, name in METRICS.items():
-            cells[name] = _cell(row, metric)
+        cells: dict[str, Any] = {"Method": short_of(row["method"])}
+        for metric, name in METRICS[kind].items():
+            cells[name] = unscaled(row, metric) if metric in UNSCALED else score(row, metric)
+            if metric == "mse":
+                cells["Target variance"] = unscaled(row, "target_variance")
         rows.append(cells)
     return rows
 
 
-def _cell(row: Mapping[Any, Any], metric: str) -> Cell:
-    value, low, high = (row[metric + s] for s in ("", "_low", "_high"))
-    if pd.isna(value):
-        return Cell("", "", float("-inf"))
-    sign = "+" if metric == "auc_minus_fc_svm" else ""
-    text, low_text, high_text = (_number(v, sign) for v in (value, low, high))
-    return Cell(text, f"{low_text} to {high_text}", round(float(value), 6))
+def comparison_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
+    """What each method adds to the best baseline, and whether chance could do as well."""
+    leading = LEADING[kind]
+    rows = []
+    for row in metrics.to_dict("records"):
+        base = row.get("best_baseline")
+        cells: dict[str, Any] = {
+            "Method": short_of(row["method"]),
+            "Best baseline": short_of(base) if isinstance(base, str) else "",
+            f"{leading} minus its": score(row, "minus_best", sign="+"),
+            "p of the difference": p_value(row.get("p_minus_best")),
+            f"{leading}, other training sets": _other_training_sets(row),
+            "p, shuffled labels": p_value(row.get("p_permutation")),
+        }
+        if kind == "binary":
+            cells["AUC minus FC's"] = score(row, "auc_minus_fc_svm", sign="+")
+        rows.append(cells)
+    return rows
 
 
-def _number(value: float, sign: str) -> str:
-    """Two decimals, without a sign on zero."""
-    rounded = round(float(value), 2)
-    return f"{rounded:{sign}.2f}" if rounded else "0.00"
+def _other_training_sets(row: Mapping[Any, Any]) -> Cell:
+    """The corrected interval alone: its centre is the mean over folds, not the score beside it."""
+    low, high = row.get("corrected_low"), row.get("corrected_high")
+    shown = number(low)
+    return Cell(span(low, high), "", shown.sort)
+
+
+def summary_table(metrics: pd.DataFrame, kind: str) -> Rows:
+    """The few columns of the front page."""
+    leading = {"binary": ("auc", "balanced_accuracy"), "regression": ("r2", "pearson_r")}
+    chosen = leading.get(kind, ("auc", "balanced_accuracy"))
+    rows = []
+    for row in metrics.to_dict("records"):
+        cells: dict[str, Any] = {"Method": short_of(row["method"])}
+        cells |= {METRICS[kind][m]: score(row, m) for m in chosen}
+        cells[f"{LEADING[kind]} minus best baseline's"] = score(row, "minus_best", sign="+")
+        if kind == "regression":
+            cells["MSE"] = unscaled(row, "mse")
+            cells["Target variance"] = unscaled(row, "target_variance")
+        rows.append(cells)
+    return rows
+
+
+def highlight(metrics: pd.DataFrame) -> list[str]:
+    """The best pre-trained method and the best other one, by the leading metric.
+
+    Figures with room for few methods show these. Each is the best of several on the same scans,
+    which flatters both.
+    """
+    leading = str(metrics["leading"].iloc[0])
+    ranked = metrics.dropna(subset=[leading]).sort_values(leading, ascending=False, kind="stable")
+    ours = ranked["method"].str.startswith(PRETRAINED)
+    others = ranked[~ours & (ranked["method"] != "chance")]
+    return [*ranked.loc[ours, "method"].head(1), *others["method"].head(1)]
 
 
 def verdict(metrics: pd.DataFrame) -> list[str]:
-    """What the scores say, in sentences."""
+    """What the scores of a task with two classes say, in sentences."""
     rows = {r["method"]: r for r in metrics.to_dict("records")}
     said = []
     model, base = rows.get("brainmass_svm"), rows.get("fc_svm")
     if model and base:
         low, high = model["auc_minus_fc_svm_low"], model["auc_minus_fc_svm_high"]
-        against = (
-            "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
-        )
         said.append(
             f"The BrainMass embedding has an AUC of {_with_interval(model, 'auc')}; the FC "
             f"baseline {_with_interval(base, 'auc')}. On the same participants the model is "
-            f"{against} the baseline (difference {_with_interval(model, 'auc_minus_fc_svm', '+')})."
+            f"{_against(low, high)} the baseline "
+            f"(difference {_with_interval(model, 'auc_minus_fc_svm', '+')})."
         )
     elif model or base:
         row = model or base or {}
         said.append(f"{METHODS[row['method']].short} has an AUC of {_with_interval(row, 'auc')}.")
+    said += _against_best(rows)
     confounds = rows.get("confounds_svm")
     if confounds and confounds["auc_low"] > 0.5:
         said.append(
@@ -81,17 +111,40 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
     return said
 
 
-def warnings_of(metrics: pd.DataFrame, permuted: bool) -> list[str]:
+def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
+    """The best pre-trained method against the best baseline, unless that was said already."""
+    ours = [r for m, r in rows.items() if m.startswith(PRETRAINED) and "minus_best" in r]
+    ours = [r for r in ours if isinstance(r.get("best_baseline"), str)]
+    if not ours:
+        return []
+    best = max(ours, key=lambda r: r["auc"])
+    if (best["method"], best["best_baseline"]) == ("brainmass_svm", "fc_svm"):
+        return []
+    low, high = best["minus_best_low"], best["minus_best_high"]
+    return [
+        f"The best of the pre-trained methods ({short_of(best['method'])}) is "
+        f"{_against(low, high)} the best baseline ({short_of(best['best_baseline'])}): difference "
+        f"in AUC {_with_interval(best, 'minus_best', '+')}. Both were picked by these scores."
+    ]
+
+
+def _against(low: float, high: float) -> str:
+    return "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
+
+
+def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> list[str]:
     """What a reader must know before the scores."""
     first = metrics.iloc[0]
-    positive = int(first["n_positive"])
-    smallest = min(positive, int(first["n_participants"]) - positive)
     said = []
     if permuted:
         said.append(
             "The labels were shuffled (finetune.permute_labels): this page is a check of the "
             "procedure, every score must lie at chance."
         )
+    if kind != "binary":
+        return said
+    positive = int(first["n_positive"])
+    smallest = min(positive, int(first["n_participants"]) - positive)
     if smallest < SMALL_CLASS:
         said.append(
             f"Small sample: {int(first['n_participants'])} participants are tested, {smallest} in "
@@ -103,4 +156,4 @@ def warnings_of(metrics: pd.DataFrame, permuted: bool) -> list[str]:
 
 def _with_interval(row: Mapping[Any, Any], metric: str, sign: str = "") -> str:
     value, low, high = (row[metric + s] for s in ("", "_low", "_high"))
-    return f"{_number(value, sign)} (95 % interval {_number(low, sign)} to {_number(high, sign)})"
+    return f"{fixed(value, 2, sign)} (95 % interval {span(low, high, 2, sign)})"

@@ -1,4 +1,5 @@
-"""The stage: read results, draw, write one page. It computes no score and loads no model."""
+"""The stage: read results, draw, write one page. It loads no model and
+computes no score but those of single sites."""
 
 from __future__ import annotations
 
@@ -6,18 +7,29 @@ import logging
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from brainmass_core.atlas import VORONOI
 from brainmass_core.config import Config, dump_config, stage_hash
 from brainmass_core.paths import Paths
 from brainmass_core.report import cohort as people
+from brainmass_core.report.citations import Citations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
+from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.report.interpretation import read_interpretation
-from brainmass_core.report.names import METHODS
-from brainmass_core.report.other import is_other, other_context, other_scores
+from brainmass_core.report.names import FEW_ESTIMATORS, LEADING, METHODS, kind_of
 from brainmass_core.report.page import render, software
 from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
-from brainmass_core.report.scores import score_table, verdict, warnings_of
+from brainmass_core.report.results import Results, read_results
+from brainmass_core.report.scores import (
+    comparison_table,
+    score_table,
+    summary_table,
+    verdict,
+    warnings_of,
+)
+from brainmass_core.report.shots import curve_table, transfer_table
+from brainmass_core.report.sites import MIN_PEOPLE, MIN_PER_CLASS, site_table, small_sites
 from brainmass_core.tables import atomic_path, read_table
 
 log = logging.getLogger(__name__)
@@ -46,61 +58,93 @@ def run(config: Config, page: str) -> None:
 def task_page(config: Config, name: str) -> str:
     """HTML of a task's page; writes its figures on the way."""
     task, datasets = config.tasks[name], config.tasks[name].datasets
-    tables = {t: _read(config, name, t) for t in ("cohort", "metrics", "roc")}
-    cohort, metrics = tables["cohort"], tables["metrics"]
-    if is_other(config, name):
-        other = other_context(config, name, cohort, metrics)
-        banners = {"banners": _banners(config, datasets, False)}
-        return render("other.html.jinja", _common(config, name) | banners | other)
-    classes = list(task.classes)
-    connectome = read_connectome(config, cohort)
-    pictures = draw_task(config, name, tables, connectome)
+    r = read_results(config, name)
+    connectome = read_connectome(config, r.cohort)
+    pictures = draw_task(r, connectome)
     for picture in pictures.values():
         with atomic_path(Paths(config.results).figure(name, picture.name)) as path:
             path.write_bytes(picture.png)
-    context = _common(config, name) | {
+    entries = people.read_entries(config, datasets)
+    approximate = bool(connectome and connectome.approximate)
+    context = _common(config, name) | _scores(r) | _people(r, entries)
+    context |= {
         "name": name,
         "task": task,
-        "classes": classes,
+        "folder": str(Paths(config.results).finetune(name)),
         "kinds": {config.datasets[d].kind for d in datasets},
-        "banners": _banners(config, datasets, bool(connectome and connectome.approximate)),
-        "warnings": warnings_of(metrics, config.finetune.permute_labels),
-        "verdict": verdict(metrics),
-        "scores": score_table(metrics),
-        "methods": [
-            {"Method": METHODS[m].short, "What it sees": METHODS[m].long} for m in metrics["method"]
-        ],
-        "people": people.summarise_cohort(cohort, classes),
-        "sites": people.count_sites(cohort, classes),
-        "flow": people.stage_flow(config, datasets) + people.task_flow(cohort),
-        "exclusions": people.exclusions(config, datasets) + people.task_exclusions(cohort),
-        "unmatched": people.unmatched_ids(config, datasets),
-        "quality": people.quality(config, cohort, classes),
+        "banners": _banners(config, datasets, approximate),
         "pictures": pictures,
         "interpretation": read_interpretation(config, name),
         "atlas": connectome.atlas if connectome else config.atlas.name,
         "n_rois": len(connectome.mean) if connectome else None,
-        "n_tested": int(metrics["n_participants"].iloc[0]),
-        "n_positive": int(metrics["n_positive"].iloc[0]),
+        "cite": Citations(),
+        "few_estimators": lambda names: ", ".join(FEW_ESTIMATORS[n] for n in names),
     }
     return render("task.html.jinja", context)
 
 
+def _scores(r: Results) -> dict[str, Any]:
+    """What the page says of scores."""
+    first = r.metrics.iloc[0]
+    return {
+        "kind": r.kind,
+        "classes": r.classes,
+        "leading": LEADING[r.kind],
+        "names": r.metrics["method"].tolist(),
+        "warnings": warnings_of(r.metrics, r.config.finetune.permute_labels, r.kind),
+        "verdict": verdict(r.metrics) if r.kind == "binary" else [],
+        "scores": score_table(r.metrics, r.kind),
+        "comparison": comparison_table(r.metrics, r.kind),
+        "resampled": r.config.tasks[r.name].protocol.kind in ("repeated_kfold", "fixed_split"),
+        "methods": [
+            {"Method": METHODS[m].short, "What it sees": METHODS[m].long}
+            for m in r.metrics["method"]
+        ],
+        "site_scores": site_table(r.sites, r.kind),
+        "small": small_sites(r.sites, r.cohort),
+        "min_per_class": MIN_PER_CLASS,
+        "min_people": MIN_PEOPLE,
+        "curves": curve_table(r.curves) if r.curves is not None else [],
+        "transfer": transfer_table(r.transfer) if r.transfer is not None else [],
+        "n_tested": int(first["n_participants"]),
+        "n_positive": int(first["n_positive"]) if r.kind == "binary" else None,
+    }
+
+
+def _people(r: Results, entries: pd.DataFrame) -> dict[str, Any]:
+    """What the page says of who took part and who did not."""
+    datasets = r.config.tasks[r.name].datasets
+    broken = entries[entries["status"] == "failed"]
+    failed = set(zip(broken["stage"], broken["scan_id"], strict=True))
+    raw = any(r.config.datasets[d].kind == "bids" for d in datasets)
+    gone = [people.exclusions(r.config, datasets, entries), people.task_exclusions(r.cohort)]
+    paths = Paths(r.config.results)
+    files = [f"{paths.finetune(r.name) / 'cohort.parquet'} (stage and reason)", *_manifests(paths)]
+    return {
+        "people": people.summarise_cohort(r.cohort, r.classes),
+        "sites": people.count_sites(r.cohort, r.classes),
+        "flow": people.stage_flow(r.config, datasets, entries) + people.task_flow(r.cohort),
+        "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw),
+        "lost": people.lost(pd.concat(gone, ignore_index=True), files),
+        "unmatched": people.unmatched_ids(r.config, datasets),
+        "quality": people.quality(r.config, r.cohort, r.classes),
+    }
+
+
 def index_page(config: Config) -> str:
     """HTML of the front page."""
-    tasks = []
-    for name in config.tasks:
-        metrics, cohort = _read(config, name, "metrics"), _read(config, name, "cohort")
-        tasks.append(_summary(config, name, metrics, cohort))
     datasets = list(config.datasets)
     connectomes = {name: dataset_connectome(config, name) for name in datasets}
     approximate = any(c.approximate for c in connectomes.values() if c)
+    entries = people.read_entries(config, datasets)
+    paths = Paths(config.results)
+    files = [*(str(paths.quality(name, "scans.csv")) for name in datasets), *_manifests(paths)]
     context = _common(config, None) | {
         "banners": _banners(config, datasets, approximate),
-        "tasks": tasks,
+        "tasks": [_summary(config, name) for name in config.tasks],
         "datasets": people.describe_datasets(config),
-        "flow": people.stage_flow(config, datasets),
-        "exclusions": people.exclusions(config, datasets),
+        "flow": people.stage_flow(config, datasets, entries),
+        "lost": people.lost(people.exclusions(config, datasets, entries), files),
         "unmatched": people.unmatched_ids(config, datasets),
         "connectivity": [p for name, c in connectomes.items() for p in draw_dataset(name, c)],
         "loss": draw_loss(config),
@@ -108,25 +152,28 @@ def index_page(config: Config) -> str:
     return render("index.html.jinja", context)
 
 
-def _summary(
-    config: Config, name: str, metrics: pd.DataFrame, cohort: pd.DataFrame
-) -> dict[str, Any]:
+def _summary(config: Config, name: str) -> dict[str, Any]:
     """What the front page says of a task."""
-    keep = ("Method", "AUC", "Balanced accuracy", "AUC minus FC's")
-    other = is_other(config, name)
+    folder, classes = Paths(config.results).finetune(name), list(config.tasks[name].classes)
+    metrics = read_table(folder / "metrics.parquet", "metrics").to_pandas()
+    used = read_table(folder / "cohort.parquet", "cohort", ["used"])["used"]
+    kind = kind_of(classes)
     return {
         "name": name,
-        "classes": list(config.tasks[name].classes),
+        "kind": kind,
+        "classes": classes,
         "label": config.tasks[name].label,
         "datasets": ", ".join(config.tasks[name].datasets),
-        "n_used": int(cohort["used"].sum()),
+        "n_used": pc.sum(used).as_py() or 0,
         "n_tested": int(metrics["n_participants"].iloc[0]),
-        "warnings": [] if other else warnings_of(metrics, config.finetune.permute_labels),
-        "verdict": [] if other else verdict(metrics),
-        "scores": other_scores(metrics)
-        if other
-        else [{k: row[k] for k in keep} for row in score_table(metrics)],
+        "warnings": warnings_of(metrics, config.finetune.permute_labels, kind),
+        "verdict": verdict(metrics) if kind == "binary" else [],
+        "scores": summary_table(metrics, kind),
     }
+
+
+def _manifests(paths: Paths) -> list[str]:
+    return [str(paths.results / "manifest" / "<stage>" / "<data set>" / "<batch>.parquet")]
 
 
 def _common(config: Config, name: str | None) -> dict[str, Any]:
@@ -136,7 +183,6 @@ def _common(config: Config, name: str | None) -> dict[str, Any]:
         "config_text": dump_config(config),
         "config_hash": stage_hash(config, "report", name),
         "software": software(),
-        "max_rows": people.MAX_ROWS,
     }
 
 
@@ -156,8 +202,3 @@ def _banners(config: Config, datasets: list[str], approximate: bool) -> list[str
             "synthetic data only."
         )
     return said
-
-
-def _read(config: Config, task: str, name: str) -> pd.DataFrame:
-    folder = Paths(config.results).finetune(task)
-    return read_table(folder / f"{name}.parquet", name).to_pandas()

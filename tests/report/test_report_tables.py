@@ -10,6 +10,7 @@ from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
 from brainmass_core.report.figures import NotAvailableError, draw, glass_brain
 from brainmass_core.report.pictures import draw_task
+from brainmass_core.report.results import read_results
 from brainmass_core.report.scores import score_table, verdict, warnings_of
 from brainmass_core.tables import read_table
 
@@ -36,11 +37,12 @@ def test_every_stage_accounts_for_the_scans_that_entered_it(study):
 
 def test_every_scan_is_used_or_listed_with_its_reason(study):
     cohort = read(study, "cohort")
-    listed = people.exclusions(study.config, ["demo"]) + people.task_exclusions(cohort)
-    lost = {row["Scan"] for row in listed}
+    listed = pd.concat([people.exclusions(study.config, ["demo"]), people.task_exclusions(cohort)])
+    lost = set(listed["Scan"])
     assert lost | set(cohort.loc[cohort["used"], "scan_id"]) == set(study.scans["scan_id"])
     assert not lost & set(cohort.loc[cohort["used"], "scan_id"])
-    assert all(row["Why"] for row in listed)
+    assert (listed["Why"] != "").all()
+    assert sum(row["Scans"] for row in people.count_reasons(listed)) == len(listed)
 
 
 def test_entries_of_batches_that_are_no_longer_configured_do_not_count(study):
@@ -136,9 +138,9 @@ def test_without_an_atlas_the_page_says_so_and_every_figure_is_there(tmp_path):
     config = study.config.model_copy(update={"atlas": atlas, "report": report})
     finetune(config, "demo_task")
     (study.paths.pretrain("brainmass") / "history.parquet").unlink()
-    tables = {t: read(study, t) for t in ("cohort", "metrics", "roc")}
-    connectome = read_connectome(config, tables["cohort"])
-    pictures = draw_task(config, "demo_task", tables, connectome)
+    results = read_results(config, "demo_task")
+    connectome = read_connectome(config, results.cohort)
+    pictures = draw_task(results, connectome)
     assert tuple(pictures) == FIGURES
     assert all(p.png.startswith(b"\x89PNG") for p in pictures.values())
     assert "no coordinates" in pictures["glass_brain"].missing

@@ -1,0 +1,145 @@
+"""Flow chart of a task: from the scans that are listed to those that are tested, with reasons.
+
+Every listed scan is in the last box or in exactly one of the losses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+MAX_REASONS = 5  # of a loss; the others are counted together
+_VARIES = re.compile(r"(?:/|\b[A-Za-z]:\\)[^\s:;,]*|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why scans were lost.
+
+    Attributes
+    ----------
+    text : str
+        As recorded; where many are alike, with ``…`` for the numbers and paths that differ.
+    """
+
+    text: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A box of the chart: the scans that are left, and those lost on the way to it.
+
+    Attributes
+    ----------
+    n_people : int
+        Participants with at least one of the scans.
+    lost : int
+        Scans of the box before that are not in this one.
+    """
+
+    title: str
+    n_scans: int
+    n_people: int
+    lost: int = 0
+    reasons: list[Reason] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def reasons_of(texts: Iterable[Any], limit: int = MAX_REASONS) -> list[Reason]:
+    """Reasons and how many scans each has; those that differ in numbers and paths count as one.
+
+    Returns
+    -------
+    list of Reason
+        The most frequent first; what is beyond `limit` stands in a last entry together.
+    """
+    found = pd.Series(list(texts), dtype=object).fillna("no reason is recorded").astype(str)
+    groups = found.groupby(found.str.replace(_VARIES, "…", regex=True))
+    counted = [
+        Reason(str(group.iloc[0]) if group.nunique() == 1 else str(pattern), len(group))
+        for pattern, group in groups
+    ]
+    counted.sort(key=lambda r: (-r.n, r.text))
+    rest = counted[limit:]
+    if rest:
+        more = Reason(f"{len(rest)} other reasons", sum(r.n for r in rest))
+        return [*counted[:limit], more]
+    return counted
+
+
+def exclusion_flow(
+    cohort: pd.DataFrame,
+    failed: set[tuple[str, str]],
+    tested: set[str],
+    classes: list[str],
+    raw: bool,
+) -> list[Step]:
+    """The boxes from the first to the last.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`: every scan of the task's data sets, and the first thing that befell it.
+    failed : set of (stage, scan_id)
+        Scans that could not be processed, as against those that a criterion refused.
+    tested : set of str
+        scan_id of the scans that some fold tests.
+    classes : list of str
+        Of a regression empty.
+    raw : bool
+        Whether any data set is preprocessed here.
+    """
+    stage = cohort["stage"].fillna("").astype(str)
+    pairs = pd.Series(list(zip(stage, cohort["scan_id"], strict=True)), index=cohort.index)
+    broken, out = pairs.isin(failed), ~cohort["used"].astype(bool)
+    unprocessed = out & raw & (stage == "preprocess") & broken
+    refused = out & stage.isin(["preprocess", "timeseries"]) & ~broken
+    listed, labelled = out & (stage == "scans"), out & (stage == "finetune")
+    losses = [
+        ("Readable", listed),
+        ("Preprocessed", unprocessed),
+        ("Passed quality control", refused),
+        ("With functional connectivity", out & ~listed & ~labelled & ~unprocessed & ~refused),
+        ("Labelled, within the task's criteria", labelled),
+    ]
+    if not raw:
+        del losses[1]
+    left = pd.Series(True, index=cohort.index)
+    steps = [_step("Scans listed", cohort)]
+    for title, gone in losses:
+        left &= ~gone
+        reasons = reasons_of(cohort.loc[gone, "reason"])
+        steps.append(_step(title, cohort[left], int(gone.sum()), reasons))
+    assert (left == cohort["used"]).all(), "a scan is in no box"
+    steps.append(_last(cohort[left], tested, classes))
+    return steps
+
+
+def _step(title: str, scans: pd.DataFrame, lost: int = 0, reasons: Any = ()) -> Step:
+    return Step(title, len(scans), _people(scans), lost, list(reasons))
+
+
+def _last(used: pd.DataFrame, tested: set[str], classes: list[str]) -> Step:
+    """Those in the folds: tested, or only trained on."""
+    here = used[used["scan_id"].isin(tested)]
+    others = used[~used["scan_id"].isin(tested)]
+    notes = [f"tested: {_count(here)}"]
+    if classes:
+        sizes = [f"{c} {_people(here[here['class_name'] == c])}" for c in classes]
+        notes.append(f"participants tested: {', '.join(sizes)}")
+    if len(others):
+        notes.append(f"not tested, for training at most: {_count(others)}")
+    return Step("In the folds", len(used), _people(used), notes=notes)
+
+
+def _people(scans: pd.DataFrame) -> int:
+    return int(scans[["dataset", "participant_id"]].drop_duplicates().shape[0])
+
+
+def _count(scans: pd.DataFrame) -> str:
+    return f"{len(scans)} scans of {_people(scans)} participants"

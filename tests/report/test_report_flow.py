@@ -1,0 +1,84 @@
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainmass_core.report.flow import exclusion_flow, reasons_of
+from brainmass_core.tables import read_table
+
+STAGES = (None, "scans", "preprocess", "timeseries", "connectivity", "finetune", "unheard-of")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(STAGES), st.booleans(), st.booleans()), min_size=1),
+    st.booleans(),
+)
+def test_every_listed_scan_is_in_the_last_box_or_in_one_loss(fates, raw):
+    cohort = pd.DataFrame(
+        {
+            "scan_id": [f"s{i}" for i in range(len(fates))],
+            "dataset": "d",
+            "participant_id": [f"p{i // 2}" for i in range(len(fates))],
+            "class_name": "a",
+            "used": [stage is None for stage, _, _ in fates],
+            "stage": pd.Series([stage for stage, _, _ in fates], dtype=object),
+            "reason": [f"{stage} {i}" for i, (stage, _, _) in enumerate(fates)],
+        }
+    )
+    failed = {(s, f"s{i}") for i, (s, broken, _) in enumerate(fates) if s and broken}
+    tested = {f"s{i}" for i, (s, _, used) in enumerate(fates) if s is None and used}
+    steps = exclusion_flow(cohort, failed, tested, ["a"], raw)
+    assert steps[0].n_scans == len(fates)
+    assert steps[-1].n_scans == sum(stage is None for stage, _, _ in fates)
+    for before, step in pairwise(steps):
+        assert step.n_scans == before.n_scans - step.lost
+        assert sum(r.n for r in step.reasons) == step.lost
+    assert any(s.title == "Preprocessed" for s in steps) == raw
+
+
+def test_what_failed_and_what_was_refused_are_apart():
+    cohort = pd.DataFrame(
+        {
+            "scan_id": ["a", "b", "c"],
+            "dataset": "d",
+            "participant_id": ["a", "b", "c"],
+            "class_name": ["x", "x", "x"],
+            "used": [False, False, True],
+            "stage": ["preprocess", "preprocess", None],
+            "reason": ["no boundary", "moves too much", None],
+        }
+    )
+    flow = exclusion_flow(cohort, {("preprocess", "a")}, {"c"}, ["x"], raw=True)
+    steps = {s.title: s for s in flow}
+    assert [r.text for r in steps["Preprocessed"].reasons] == ["no boundary"]
+    assert [r.text for r in steps["Passed quality control"].reasons] == ["moves too much"]
+
+
+def test_reasons_that_differ_in_numbers_and_paths_count_as_one():
+    texts = [f"/data/{i}.nii: FD {0.5 + i / 100:.2f} mm above 0.4" for i in range(7)] + ["mute"]
+    most, other = reasons_of(texts)
+    assert (most.text, most.n) == ("…: FD … mm above …", 7)
+    assert (other.text, other.n) == ("mute", 1)
+    assert reasons_of(["7 of 20 parcels"] * 3)[0].text == "7 of 20 parcels", "all are the same"
+
+
+def test_rare_reasons_are_counted_together():
+    found = reasons_of([c * 3 for c in "abcdefgh"] + ["abc"], limit=5)
+    assert len(found) == 6
+    assert found[-1].n == 4
+    assert found[-1].text == "4 other reasons"
+
+
+def test_the_chart_of_a_study_ends_with_those_who_are_tested(study, pages):
+    folder = study.paths.finetune("demo_task")
+    predictions = read_table(folder / "predictions.parquet", "predictions").to_pandas()
+    tested = predictions["scan_id"].nunique()
+    chart = pages["demo_task"].split('<ol class="chart">')[1].split("</ol>")[0]
+    assert f"tested: {tested} scans of" in chart
+    assert (
+        f"{len(study.scans)} scans, {study.scans['participant_id'].nunique()} participants" in chart
+    )
+    assert "label 9 is in no class of the task" in chart
+    assert np.all([title in chart for title in ("Scans listed", "In the folds")])
