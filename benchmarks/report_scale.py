@@ -44,7 +44,7 @@ from brainmass_core.tables import (
     write_table,
 )
 
-N_ROIS = 100
+N_ROIS, N_TIMEPOINTS = 100, 100
 METHODS = [
     *("chance", "confounds_svm", "confounds_ridge", "fc_svm", "fc_logistic", "fc_ridge"),
     *("tangent_svm", "untrained_svm", "untrained_logistic", "brainmass_svm", "brainmass_logistic"),
@@ -149,7 +149,7 @@ def _scans(rng: np.random.Generator, n: int, batches: int) -> pd.DataFrame:
 
 def _stages(paths: Paths, scans: pd.DataFrame, rng: np.random.Generator) -> None:
     fc = rng.uniform(-1, 1, (1024, N_ROIS * (N_ROIS - 1) // 2)).astype(np.float32).round(2)
-    bold = rng.standard_normal((100, N_ROIS)).astype(np.float32).tolist()
+    bold = rng.standard_normal((N_TIMEPOINTS, N_ROIS)).astype(np.float32)
     for batch, here in scans[scans["status"] != "out"].groupby("batch"):
         number = int(batch)
         rows = [
@@ -180,9 +180,10 @@ def _stages(paths: Paths, scans: pd.DataFrame, rng: np.random.Generator) -> None
             }
             for s in ok
         ]
-        for row in rows[:20]:
-            row["bold"] = bold
-        table = from_rows(rows, timeseries_schema(N_ROIS))
+        schema = timeseries_schema(N_ROIS)
+        table = from_rows(rows, schema)
+        series = _series(bold, len(ok), schema.field("bold").type)
+        table = table.set_column(schema.get_field_index("bold"), schema.field("bold"), series)
         write_table(paths.batch("timeseries", "many", number), table, "timeseries")
         values = pa.array(fc[np.arange(len(ok)) % len(fc)].ravel())
         schema = connectivity_schema(N_ROIS)
@@ -195,6 +196,14 @@ def _stages(paths: Paths, scans: pd.DataFrame, rng: np.random.Generator) -> None
         ]
         table = pa.Table.from_arrays(columns, schema=schema)
         write_table(paths.batch("connectivity", "many", number), table, "connectivity")
+
+
+def _series(bold: np.ndarray, n: int, kind: pa.DataType) -> pa.Array:
+    """The same series (n_timepoints, n_rois) n times."""
+    values = pa.array(np.tile(bold.ravel(), n))
+    rows = pa.FixedSizeListArray.from_arrays(values, type=kind.value_type)
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * len(bold))
+    return pa.ListArray.from_arrays(offsets, rows, type=kind)
 
 
 def _manifest(paths: Paths, stage: str, batch: int, scans: pd.DataFrame) -> None:

@@ -245,6 +245,17 @@ class Study:
         """A page of the report."""
         return str(self.paths.report(name))
 
+    def compared_results(self) -> list[str]:
+        """Configurations and scores of the other results folders that the front page compares."""
+        return [
+            str(file)
+            for folder in self.config.report.compare
+            for file in (
+                folder / "config.yaml",
+                *(Paths(folder).finetune(t) / "metrics.parquet" for t in self.config.tasks),
+            )
+        ]
+
     def report_inputs(self, page: str) -> list[str]:
         """Results that a page shows."""
         if page == "index":
@@ -252,6 +263,7 @@ class Study:
                 f for t in self.config.tasks for f in [*self.all_task_results(t), self.page(t)]
             ]
             needed += self.quality_pages()  # it links to them
+            needed += self.compared_results()
             datasets = self.datasets("scans")
         else:
             needed = [*self.all_task_results(page), *self.interpret_results(page)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -179,6 +180,11 @@ class Report(Strict):
 
     title: str = Field("brainmass", description="Title of the index page.")
     max_figures: int = Field(6, ge=0, description="Scans shown one by one, at most.")
+    compare: list[Path] = Field(
+        default_factory=list,
+        description="Other results folders, each of the same tasks with another configuration: "
+        "ablations. Their scores are drawn beside this one's, by the settings that differ.",
+    )
 
 
 class Resources(Strict):

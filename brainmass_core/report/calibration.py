@@ -20,6 +20,7 @@ def draw_calibration(
 
     Of two classes only the second. The area of a point grows with the number of predictions.
     """
+    calibration = calibration[calibration["method"] != "chance"]
     if calibration.empty:
         raise NotAvailableError(
             "None of the methods gives probabilities (support vector machines do not)."

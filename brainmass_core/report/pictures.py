@@ -38,7 +38,7 @@ TITLES = {
     "carpet": "Single scans",
     "loss": "Pre-training",
 }
-WIDE = ("glass_brain", "predicted", "few_shot")
+WIDE = ("glass_brain", "few_shot")
 
 
 def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
@@ -65,7 +65,8 @@ def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
     pictures = {}
     for key in FIGURES:
         png, missing = figures.draw(makers[key])
-        pictures[key] = Picture(key, TITLES[key], captions[key], png, missing, key in WIDE)
+        wide = key in WIDE or (key == "predicted" and len(r.shown) > 1)
+        pictures[key] = Picture(key, TITLES[key], captions[key], png, missing, wide)
     return pictures
 
 
@@ -104,7 +105,7 @@ def read_series(config: Config, chosen: pd.DataFrame) -> list[tuple[str, np.ndar
         wanted = set(scans["scan_id"])
         for piece in stream(path, "timeseries", ["scan_id", "bold"], 50):
             for i, scan in enumerate(piece["scan_id"].to_pylist()):
-                if scan in wanted:
+                if scan in wanted and piece["bold"][i].is_valid:
                     found[scan] = np.array(piece["bold"][i].as_py(), dtype=float)
     shown = []
     for scan, fd in zip(chosen["scan_id"].tolist(), chosen["mean_fd"].tolist(), strict=True):

@@ -44,7 +44,7 @@ def draw_predicted(
             axes.scatter(
                 here["y_true"], here["y_pred"], s=14, alpha=0.6, color=colour_of(method), lw=0
             )
-        axes.set_title(f"{short_of(method)}\n{_numbers(rows.loc[method])}", fontsize=9)
+        axes.set_title(f"{short_of(method)}\n{_numbers(rows.loc[[method]].iloc[0])}", fontsize=9)
         axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
         axes.set_xlabel(f"{label}, true")
     panels.flat[0].set_ylabel(f"{label}, predicted")

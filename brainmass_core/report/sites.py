@@ -171,11 +171,12 @@ def small_sites(found: pd.DataFrame, cohort: pd.DataFrame) -> dict[str, list[str
         return {"small": [], "untested": []}
     few = found[~found["enough"].astype(bool)].drop_duplicates(["dataset", "site"])
     used = cohort[cohort["used"]].drop_duplicates(["dataset", "participant_id"])
-    sites = used.assign(site=used["site"].fillna(UNKNOWN)).groupby(["dataset", "site"]).size()
+    sites = used.assign(site=used["site"].fillna(UNKNOWN)).groupby(["dataset", "site"])
+    sizes = sites.size().reset_index(name="n").to_numpy().tolist()
     tested = set(zip(found["dataset"], found["site"], strict=True))
     return {
         "small": [f"{s} ({n})" for s, n in few[["site", "n_people"]].to_numpy().tolist()],
-        "untested": [f"{key[1]} ({n})" for key, n in sites.items() if key not in tested],
+        "untested": [f"{s} ({n})" for d, s, n in sizes if (d, s) not in tested],
     }
 
 

@@ -14,6 +14,7 @@ from brainmass_core.config import Config, dump_config, stage_hash
 from brainmass_core.paths import Paths
 from brainmass_core.report import cohort as people
 from brainmass_core.report.citations import Citations
+from brainmass_core.report.compare import ablations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
 from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.report.interpretation import read_interpretation
@@ -148,6 +149,7 @@ def index_page(config: Config) -> str:
         "unmatched": people.unmatched_ids(config, datasets),
         "connectivity": [p for name, c in connectomes.items() for p in draw_dataset(name, c)],
         "loss": draw_loss(config),
+        "ablations": ablations(config),
     }
     return render("index.html.jinja", context)
 

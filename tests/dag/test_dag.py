@@ -132,3 +132,10 @@ def test_what_is_deployed_changes_the_model_and_no_score(tmp_path):
     one, other = study(tmp_path), study(tmp_path, finetune={"deploy": "fc_svm"})
     assert one.hash("finetune", "dx") == other.hash("finetune", "dx")
     assert one.hash("model", "dx") != other.hash("model", "dx")
+
+
+def test_the_front_page_reads_the_scores_of_the_folders_it_compares(tmp_path):
+    other = study(tmp_path, report={"compare": [str(tmp_path / "less")]})
+    needed = {str(tmp_path / "less" / f) for f in ("config.yaml", "finetune/dx/metrics.parquet")}
+    assert needed <= set(other.report_inputs("index"))
+    assert not needed & set(other.report_inputs("dx"))

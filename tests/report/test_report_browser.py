@@ -1,0 +1,119 @@
+"""The pages in a real browser: whole, readable at both widths, and their tables sort."""
+
+import html
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from brainmass_core.paths import Paths
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
+)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom"),
+    *("--enable-logging=stderr", "--log-level=0", "--window-size=1400,2000"),
+)
+# the page reports on itself; each table is sorted by each of its columns, down and up
+PROBE = """
+<script>
+const failed = [];
+addEventListener("error", e => failed.push(e.message));
+addEventListener("load", () => {
+  const of = q => [...document.querySelectorAll(q)];
+  for (const d of of("details")) d.open = true;
+  const out = {
+    wide: document.documentElement.scrollWidth - innerWidth,
+    broken: of("img").filter(i => !i.complete || !i.naturalWidth).length,
+    pictures: of("img").length,
+    requests: performance.getEntriesByType("resource")
+      .filter(r => !r.name.startsWith("data:")).map(r => r.name),
+    small: of("td, th, p, li, figcaption, .interval").filter(e => e.innerText.trim())
+      .filter(e => parseFloat(getComputedStyle(e).fontSize) < 11.5).length,
+    outside: of("main *").filter(e => !e.closest(".scroll, pre") &&
+      e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80)),
+    boxes: of(".chart .box").length, tables: of("table.sortable").length, unsorted: [],
+  };
+  const key = (row, i) => row.cells[i].dataset.sort ?? row.cells[i].textContent.trim();
+  for (const table of of("table.sortable")) [...table.tHead.rows[0].cells].forEach((head, i) => {
+    for (const way of ["ascending", "descending"]) {
+      head.querySelector("button").click();
+      const found = [...table.tBodies[0].rows].map(r => key(r, i));
+      const numbers = found.every(v => v !== "" && !isNaN(v));
+      const given = numbers ? found.map(Number) : [];
+      if (way === "descending") given.reverse();
+      if (head.getAttribute("aria-sort") !== way ||
+          given.some((v, k) => k && v < given[k - 1])) out.unsorted.push(table.id + " " + i);
+    }
+  });
+  out.errors = failed;
+  document.title = "x";
+  document.body.innerHTML = "<pre id=probe></pre>";
+  document.getElementById("probe").textContent = JSON.stringify(out);
+});</script>
+"""
+FRAME = """<iframe id="f" width="{width}" height="1800" style="border:0" src="file://{page}"></iframe>
+<pre id="result"></pre>
+<script>setTimeout(() => {{
+  const probe = document.getElementById("f").contentDocument.getElementById("probe");
+  document.getElementById("result").textContent = "found" + probe.textContent;
+}}, 2500);</script>"""
+
+
+def probed(page, width, folder) -> dict:
+    """What the page says of itself in a frame of this width, and what the console says."""
+    copy = folder / page.name
+    copy.write_text(page.read_text().replace("<head>", "<head>" + PROBE, 1))
+    # Chromium's window is never narrower than 500 pixels; a frame can be
+    (folder / "frame.html").write_text(FRAME.format(width=width, page=copy))
+    done = subprocess.run(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"file://{folder}/frame.html"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert 'id="result">found{' in done.stdout, done.stderr[-2000:]
+    text = done.stdout.split('id="result">found')[1].split("</pre>")[0]
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(html.unescape(text)) | {"console": said}
+
+
+def check(found: dict) -> None:
+    assert found["errors"] == found["console"] == []
+    assert found["wide"] <= 0
+    assert found["outside"] == []
+    assert found["broken"] == 0
+    assert found["requests"] == []
+    assert found["small"] == 0
+    assert found["unsorted"] == []
+    assert found["tables"] > 3
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_a_task_is_whole_and_fits_its_window(width, adapted, tmp_path):
+    found = probed(Paths(adapted.results).report("demo_task"), width, tmp_path)
+    check(found)
+    assert found["pictures"] == 9
+    assert found["boxes"] == 6
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_front_page_is_whole_and_fits_its_window(width, several, tmp_path):
+    check(probed(several.paths.report("index"), width, tmp_path))
+
+
+def test_an_error_of_the_page_is_noticed(several, tmp_path):
+    page = tmp_path / "broken.html"
+    text = several.paths.report("index").read_text()
+    wide = "<script>undefined_function()</script><div style='width:2000px'>x</div></main>"
+    page.write_text(text.replace("</main>", wide))
+    (tmp_path / "probe").mkdir()
+    found = probed(page, 390, tmp_path / "probe")
+    assert found["console"] or found["errors"]
+    assert found["wide"] > 0

@@ -1,0 +1,117 @@
+"""The methods text says what is configured, and cites it."""
+
+import re
+from html import unescape
+
+import pytest
+from synthetic_study import make_config
+
+from brainmass_core.config.tasks import METHOD_NAMES
+from brainmass_core.report.citations import WORKS, Citations
+from brainmass_core.report.names import FEW_ESTIMATORS, METHODS, kind_of
+from brainmass_core.report.page import render
+
+
+def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings", **given) -> str:
+    """Methods text in plain words; `given` are the task's settings, or those of a section."""
+    sections = {k: given.pop(k) for k in ("few_shot", "pretrain", "interpret") if k in given}
+    config = make_config(folder, methods=methods, **given)
+    for name, changed in sections.items():
+        section = getattr(config, name).model_copy(update=changed)
+        config = config.model_copy(update={name: section})
+    task = config.tasks["demo_task"]
+    html = render(
+        "methods.html.jinja",
+        {
+            "config": config,
+            "task": task,
+            "kinds": set(kinds),
+            "kind": kind_of(task.classes),
+            "classes": list(task.classes),
+            "atlas": atlas,
+            "n_rois": 100,
+            "names": list(methods),
+            "methods": [{"Method": METHODS[m].short} for m in methods],
+            "curves": bool(config.few_shot.shots),
+            "transfer": bool(task.zero_shot_from),
+            "interpretation": {"stability": [1]} if "interpret" in sections else None,
+            "few_estimators": lambda names: ", ".join(FEW_ESTIMATORS[n] for n in names),
+            "software": [{"Version": "0.1.0"}],
+            "cite": Citations(),
+        },
+    )
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", "", html)))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ({"kind": "repeated_kfold", "n_splits": 4}, "4-fold cross-validation"),
+        ({"kind": "leave_one_site_out", "min_per_class": 7}, "at least 7 evaluation participants"),
+        ({"kind": "fixed_split", "test_fraction": 0.4}, "40 % of the other participants"),
+    ],
+)
+def test_the_protocol_is_the_configured_one(protocol, said, tmp_path):
+    text = text_of(tmp_path, protocol=protocol)
+    assert said in text
+    resampled = protocol["kind"] != "leave_one_site_out"
+    assert ("Nadeau" in text) == resampled
+
+
+@pytest.mark.parametrize(
+    ("confounds", "said"),
+    [
+        ("none", "Confounds are not adjusted for"),
+        ("regress", "The linear part of site, sex, age, mean_fd is regressed out"),
+        ("combat", "ComBat (Johnson et al. 2007)"),
+        ("match", "equal classes at each site and sex"),
+    ],
+)
+def test_what_is_done_about_confounds_is_said(confounds, said, tmp_path):
+    assert said in text_of(tmp_path, confounds=confounds)
+
+
+def test_each_method_that_has_a_paper_is_cited_where_it_is_used(tmp_path):
+    plain = text_of(tmp_path / "a")
+    rich = text_of(
+        tmp_path / "b", methods=("tangent_svm", "brainnetcnn", "transformer", "brainmass_lora")
+    )
+    for key in ("tangent", "brainnetcnn", "transformer", "lora"):
+        assert WORKS[key][1] in rich
+        assert WORKS[key][1] not in plain
+    assert "after 6 without a lower loss" in rich
+    assert "without a lower loss" not in plain
+
+
+def test_few_shot_zero_shot_and_regions_are_there_if_they_are_asked_for(tmp_path):
+    plain = text_of(tmp_path / "a")
+    rich = text_of(
+        tmp_path / "b",
+        few_shot={"shots": [1, 8], "classifiers": ["prototype"]},
+        interpret={"methods": ["gradient", "fc_pattern"]},
+    )
+    for word in ("Few-shot.", "1, 8 participants per class", "Snell", "Sundararajan", "Haufe"):
+        assert word in rich
+        assert word not in plain
+    assert "Zero-shot." not in rich
+
+
+def test_every_citation_has_its_reference_and_every_reference_its_citation(tmp_path):
+    text = text_of(
+        tmp_path,
+        kinds=("bids", "timeseries"),
+        methods=METHOD_NAMES,
+        atlas="Schaefer2018-100-7networks",
+        confounds="combat",
+    )
+    body, references = text.split("References")
+    for short, full in WORKS.values():
+        assert (f"({short})" in body) == (full in references)
+    assert sum(full in references for _, full in WORKS.values()) > 12
+
+
+def test_a_regression_has_a_target_and_no_classes(tmp_path):
+    text = text_of(tmp_path, kind="regression", classes={}, transform="zscore")
+    assert "Target. Column dx, fitted as zscore" in text
+    assert "fifths of the target" in text
+    assert "within class" not in text

@@ -1,0 +1,40 @@
+"""Memory, size and completeness of the report of a very large cohort."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from brainmass_core.config import load_config
+from brainmass_core.paths import Paths
+from brainmass_core.tables import read_table
+
+N_SCANS = 70_781
+
+
+@pytest.mark.slow
+def test_the_report_of_seventy_thousand_scans_is_light_and_counts_every_lost_scan(root, tmp_path):
+    script = root / "benchmarks" / "report_scale.py"
+    done = subprocess.run(
+        [sys.executable, script, "--scans", str(N_SCANS), "--folder", tmp_path, "--keep"],
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["page"] for row in rows] == ["large", "index"]
+    for row in rows:
+        assert row["peak_rss_mb"] < 4096
+        assert row["html_mb"] < 20
+    paths = Paths(load_config(tmp_path / "config.yaml").results)
+    table = read_table(paths.finetune("large") / "cohort.parquet", "cohort", ["used"])
+    lost = N_SCANS - sum(table["used"].to_pylist())
+    page = paths.report("large").read_text()
+    assert f"{N_SCANS} scans" in page
+    assert f"<p>{lost} scans, by reason" in page
+    assert f"300 of {lost} are shown" in page
+    assert "cohort.parquet (stage and reason)" in page
