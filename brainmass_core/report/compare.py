@@ -80,7 +80,7 @@ def read_variants(config: Config, task: str) -> list[Variant]:
         If a folder has no configuration, or no metrics of the task.
     """
     folders = [config.results, *config.report.compare]
-    own = yaml.safe_load(config.model_dump_json())
+    own = config.model_dump(mode="json")
     settings = [own, *(_settings(f) for f in config.report.compare)]
     return [
         Variant(folder.name or str(folder), knobs, _metrics(folder, task))

@@ -99,7 +99,7 @@ def check(found: dict) -> None:
 def test_the_page_of_a_task_is_whole_and_fits_its_window(width, adapted, tmp_path):
     found = probed(Paths(adapted.results).report("demo_task"), width, tmp_path)
     check(found)
-    assert found["pictures"] == 9
+    assert found["pictures"] == 10
     assert found["boxes"] == 6
 
 
