@@ -24,10 +24,10 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-import yaml
+from abide import prepare, task, write
+from abide import settings as abide
 
-from brainmass_core import connectivity, finetune, pfc, pretrain, scans, timeseries
-from brainmass_core.config import Config, load_config
+from brainmass_core import finetune, pfc, pretrain
 from brainmass_core.config.load import deep_merge
 from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table
@@ -62,11 +62,7 @@ def main(
         for seed in map(int, seeds.split(",")):
             base = Path(name) / f"seed-{seed}"
             settings = _settings(data, seed, epochs)
-            config = _write(base, settings)
-            scans.run(config, "abide")
-            for batch in range(config.datasets["abide"].batches):
-                timeseries.run(config, "abide", batch)
-                connectivity.run(config, "abide", batch)
+            prepare(write(base, settings))
             for variant, change in VARIANTS.items():
                 if only in variant:
                     rows = _run(base, deep_merge(settings, change))
@@ -74,57 +70,19 @@ def main(
 
 
 def _settings(data: Path, seed: int, epochs: int) -> dict[str, Any]:
-    series = data / "abide_pcp_dev"
-    return {
+    return abide(data) | {
         "seed": seed,
-        "datasets": {
-            "abide": {
-                "kind": "timeseries",
-                "role": "internal",
-                "path": str(series / "cc200_nofilt_noglobal_float32"),
-                "pattern": "*.npz",
-                "batches": 4,
-                "stratify_by": "DX_GROUP",
-                "band_pass": True,
-                "phenotype": {
-                    "path": str(series / "subjects_dev.csv"),
-                    "id_column": "SUB_ID",
-                    "scan_column": "FILE_ID",
-                    "site_column": "SITE_ID",
-                    "age_column": "AGE_AT_SCAN",
-                    "sex_column": "SEX",
-                    "t_r_column": "TR_s",
-                    "mean_fd_column": "func_mean_fd",
-                },
-            }
-        },
-        "atlas": {"name": "CC200", "path": str(data / "atlas_pcp_abide" / "CC200.nii.gz")},
         "pretrain": {"size": "tiny", "epochs": epochs, "warmup_epochs": 2, "batch_size": 32},
         "finetune": {"methods": METHODS},
         "resources": {"pretrain": {"cpus_per_task": 1}},
-        "tasks": {
-            "abide1": {
-                "datasets": ["abide"],
-                "label": "DX_GROUP",
-                "classes": {"control": ["2"], "autism": ["1"]},
-                "protocol": {"n_splits": 5, "n_repeats": 5},
-            }
-        },
+        "tasks": {"abide1": task(n_splits=5, n_repeats=5)},
     }
-
-
-def _write(folder: Path, settings: dict[str, Any]) -> Config:
-    """The configuration as a file, which the workers of the pre-training read."""
-    folder.mkdir(parents=True)
-    settings = settings | {"results": str(folder / "results")}
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return load_config(folder / "config.yaml")
 
 
 def _run(base: Path, settings: dict[str, Any]) -> pd.DataFrame:
     """Pre-train and evaluate one variant beside the upstream tables of its seed."""
     folder = base / "variant"
-    config = _write(folder, settings)
+    config = write(folder, settings)
     for stage in SHARED:
         shutil.copytree(base / "results" / stage, folder / "results" / stage)
     start = time.perf_counter()

@@ -175,9 +175,10 @@ class Study:
         return str(self.paths.pretrain(self.config.pretrain.model) / name)
 
     def task_inputs(self, task: str) -> list[str]:
-        """FC and scans of the task's data sets, the model, and the shards it was trained on."""
+        """FC and scans of the task's data sets, the model, and who it was trained on."""
         names = self.config.tasks[task].datasets
-        sources = self.tables("connectivity", names) + self.scans_tables(names)
+        scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pfc")])))
+        sources = self.tables("connectivity", names) + scans
         return [*sources, *self.pretrain_tables(), self.model()]
 
     def task_results(self, task: str) -> list[str]:

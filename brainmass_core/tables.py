@@ -190,8 +190,10 @@ METRICS = pa.schema(
             "corrected_high",
             "p_minus_best",
             "p_permutation",
+            "p_permutation_refit",
         )
     ]
+    + [("n_unadjusted", pa.int64())]
 )
 CALIBRATION = pa.schema(
     [("task", pa.string()), ("method", pa.string())]

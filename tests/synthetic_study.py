@@ -21,6 +21,7 @@ from brainmass_core.tables import (
     connectivity_schema,
     from_rows,
     pfc_schema,
+    read_table,
     timeseries_schema,
     write_table,
 )
@@ -71,8 +72,88 @@ def write_study(
     bold = {s.scan_id: _series(rng, s.pheno_dx == "2.0", effect) for s in scans.itertuples()}
     for batch in range(BATCHES):
         _write_batch(paths, scans[scans["batch"] == batch], batch, bold)
+    if role == "external":  # what there is to pre-train on, of nobody
+        write_scans(paths.scans("other"), scans.iloc[:0], unmatched, "hash")
+        write_table(paths.batch("pfc", "other", 0), pfc_schema(N_ROIS).empty_table(), "pfc")
     _write_history(paths)
     return Study(config, scans)
+
+
+def write_two_cohorts(folder: Path, zero_shot_from="demo_task", **task: object) -> Study:
+    """An internal cohort, an external one of other series, and one person to pre-train on.
+
+    Tasks: ``demo_task`` on the first, ``unseen`` carried over to the second without its labels, and
+    ``across``, trained on the first and tested on the second. `task` is laid over all of them.
+    """
+    study = write_study(folder / "first", **task)
+    write_model(study)
+    other = write_study(folder / "second", seed=1)
+    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    demo = raw["datasets"]["demo"]
+    raw["datasets"]["replication"] = demo | {"role": "external"}
+    raw["datasets"]["corpus"] = demo | {"role": "pretrain", "batches": 1}
+    task = raw["tasks"]["demo_task"]
+    raw["tasks"]["unseen"] = task | {
+        "datasets": ["replication"],
+        "zero_shot_from": zero_shot_from,
+    }
+    raw["tasks"]["across"] = task | {
+        "datasets": ["demo", "replication"],
+        "protocol": {"kind": "cross_cohort", "train_datasets": ["demo"]},
+    }
+    raw["few_shot"] = {"shots": [1, 8], "n_draws": 4, "features": ["fc"]}
+    scans = _write_replication(study.paths, other)
+    write_corpus(study.paths, "/corpus/x.npy")
+    return Study(parse_config(raw), scans)
+
+
+def _write_replication(paths: Paths, other: Study) -> pd.DataFrame:
+    """Another study's tables under another name of the data set."""
+    scans = other.scans.assign(
+        dataset="replication", role="external", split="test", scan_id=_renamed(other.scans)
+    )
+    scans["bold_path"] = "/replication" + scans["bold_path"]
+    scans["participant_id"] = "r" + scans["participant_id"]
+    write_scans(paths.scans("replication"), scans, Unmatched("participants.tsv", [], []), "hash")
+    for stage in ("timeseries", "connectivity"):
+        for batch in range(BATCHES):
+            source = read_table(other.paths.batch(stage, "demo", batch), stage)
+            column = source.schema.get_field_index("scan_id")
+            names = _renamed(source.select(["scan_id"]).to_pandas()).tolist()
+            write_table(
+                paths.batch(stage, "replication", batch),
+                source.set_column(column, "scan_id", [names]),
+                stage,
+            )
+    return scans
+
+
+def _renamed(table: pd.DataFrame) -> pd.Series:
+    return table["scan_id"].str.replace("demo_", "replication_")
+
+
+def write_corpus(paths: Paths, bold_path: str) -> None:
+    """One scan of one person that pre-training was given."""
+    row = {"scan_id": "corpus_x", "dataset": "corpus", "participant_id": "x", "kind": "timeseries"}
+    row |= {"bold_path": bold_path, "role": "pretrain", "split": "pretrain", "batch": 0}
+    scans = pd.DataFrame([dict.fromkeys(SCANS.names) | row])
+    write_scans(paths.scans("corpus"), scans, Unmatched("participants.tsv", [], []), "hash")
+    write_table(
+        paths.batch("pfc", "corpus", 0), from_rows([shard("corpus_x")], pfc_schema(N_ROIS)), "pfc"
+    )
+
+
+def shard(scan_id: str) -> dict:
+    """A row of `pfc`."""
+    fc = bytes(N_ROIS * (N_ROIS - 1))
+    return {"scan_id": scan_id, "view": 0, "n_kept": 64, "seed": 1, "fc": fc}
+
+
+def add_to_shards(study: Study, scan_id: str) -> None:
+    """Have pre-training be given a scan of the first cohort."""
+    path = study.paths.batch("pfc", "demo", 0)
+    rows = [*read_table(path, "pfc").to_pylist(), shard(scan_id)]
+    write_table(path, from_rows(rows, pfc_schema(N_ROIS)), "pfc")
 
 
 def make_config(folder: Path, *, methods=("fc_svm",), role="internal", **task) -> Config:
@@ -127,7 +208,7 @@ def _scans(rng, n: int, runs: int, role: str, motion_effect: float) -> pd.DataFr
                     "dataset": "demo",
                     "participant_id": f"s{i:02d}",
                     "kind": "timeseries",
-                    "bold_path": f"/data/s{i:02d}.npy",
+                    "bold_path": f"/data/s{i:02d}{f'_{run}' if run else ''}.npy",
                     "t_r": 2.0,
                     "n_volumes": N_TIMEPOINTS,
                     "site": "north" if (i // 2) % 2 else "south",
@@ -193,10 +274,7 @@ def _write_batch(paths: Paths, scans: pd.DataFrame, batch: int, bold: dict) -> N
         entries = [Entry(stage, "demo", batch, s, "ok") for s in ids]
         write_manifest(paths.manifest(stage, "demo", batch), entries, "hash")
     write_fc(paths, batch, {s: vectorise(pearson(bold[s])) for s in kept["scan_id"]})
-    rows = [
-        {"scan_id": s, "view": 0, "n_kept": 64, "seed": 1, "fc": bytes(N_ROIS * (N_ROIS - 1))}
-        for s in kept.loc[kept["split"] != "test", "scan_id"]
-    ]
+    rows = [shard(s) for s in kept.loc[kept["split"] != "test", "scan_id"]]
     write_table(
         paths.batch("pfc", "demo", batch), pa.Table.from_pylist(rows, pfc_schema(N_ROIS)), "pfc"
     )

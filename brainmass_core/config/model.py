@@ -92,6 +92,7 @@ def _cross_check(config: Config) -> Iterator[str]:
         if len(values) != len(set(values)):
             yield f"tasks.{name}.classes: a label value stands in two classes: {task.classes}"
     yield from _check_transfer(config)
+    yield from _check_few_shot(config)
     if not any(d.role != "external" for d in config.datasets.values()):
         yield "datasets: all are external, so nothing is left to pre-train on"
     names = [n.lower() for n in config.datasets]
@@ -104,6 +105,18 @@ def _check_transfer(config: Config) -> Iterator[str]:
     for name, task in config.tasks.items():
         here = f"tasks.{name}.zero_shot_from"
         source = task.zero_shot_from
+        if source and task.kind == "regression":
+            yield (
+                f"{here}: found kind: regression; zero-shot carries classes over. For a number use "
+                "protocol.kind: cross_cohort with train_datasets, or remove zero_shot_from"
+            )
+            continue
+        if source and task.confounds == "combat":
+            yield (
+                f"{here}: found confounds: combat, which knows no site of an unseen cohort; set "
+                f"tasks.{name}.confounds to regress or match, or to none with zero_shot.harmonise: "
+                "site_mean"
+            )
         if isinstance(source, str):
             if source == name:
                 yield f"{here}: a task cannot be its own source"
@@ -124,3 +137,14 @@ def _check_transfer(config: Config) -> Iterator[str]:
                 )
             elif dataset in task.datasets:
                 yield f"{here}: {dataset!r} is among the task's data sets; it would not be unseen"
+
+
+def _check_few_shot(config: Config) -> Iterator[str]:
+    """Learning curves that no task can have. Regressions beside classifications have none."""
+    kinds = {task.kind for task in config.tasks.values()}
+    if config.few_shot.shots and kinds == {"regression"}:
+        yield (
+            f"few_shot.shots: found {config.few_shot.shots} and no task but regressions; learning "
+            "curves draw participants of each class. Remove few_shot.shots, or declare a "
+            "classification, such as old against young"
+        )

@@ -123,8 +123,8 @@ class Task(Strict):
         "none",
         description="What is done about confounds, fitted on the training scans of each fold. "
         "`regress`: their linear part is taken out of every feature. `combat`: site effects by "
-        "ComBat; a site without training scans is left as it is. `match`: training participants "
-        "are dropped until the classes are equally large at each site and sex.",
+        "ComBat; a site without training scans is left as it is, which is logged and counted. "
+        "`match`: training participants are dropped until the classes are equally large at each site and sex.",
     )
     confound_columns: list[ConfoundName] = Field(
         ["site", "sex", "age", "mean_fd"],
@@ -194,6 +194,17 @@ class Finetune(Strict):
         ge=0,
         description="Shuffles of the tested participants' labels behind the p-value; nothing is "
         "fitted again.",
+    )
+    n_permutations_refit: int = Field(
+        0,
+        ge=0,
+        description="Shuffles of all labels within sites for a second p-value, for each of which "
+        "every fold is fitted again: as many times the cost of the method.",
+    )
+    permutation_methods: list[MethodName] = Field(
+        ["confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
+        description="Methods that `n_permutations_refit` is for; by default those whose fit takes "
+        "fractions of a second.",
     )
     inner_splits: int = Field(
         3, ge=2, description="Folds within the training set that choose a hyper-parameter."

@@ -6,6 +6,7 @@ a look at the diagnosis (`match` looks at that of the training scans).
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Self
 
 import numpy as np
@@ -17,18 +18,70 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from brainmass_core.finetune.dataset import UNKNOWN, TaskError
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.dataset import UNKNOWN, TaskError, place_of
 from brainmass_core.finetune.estimators import CONFOUNDS_NUMBER, CONFOUNDS_TEXT
+from brainmass_core.finetune.folds import Fold
 
+log = logging.getLogger(__name__)
 MIN_SCANS = 3  # of a site, to estimate its mean and variance
 TOLERANCE = 1e-6
 MAX_ITERATIONS = 1000
 
 
 def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
-    """Site, sex, age (years), mean framewise displacement (mm); a missing text is `UNKNOWN`."""
-    text = scans[CONFOUNDS_TEXT].astype(object).fillna(UNKNOWN).astype(str)
+    """Site, sex, age (years), mean framewise displacement (mm); a missing text is `UNKNOWN`.
+
+    A site is that of one data set: two of them may both call a site ``1``. A data set none of whose
+    scans has a site is one site.
+    """
+    place = place_of(scans).where(scans["site"].notna())
+    nowhere = place.isna().groupby(scans["dataset"]).transform("all")
+    sites = place.where(~nowhere, scans["dataset"]).rename("site")
+    text = pd.concat([sites, scans["sex"]], axis=1).astype(object).fillna(UNKNOWN).astype(str)
     return pd.concat([text, scans[CONFOUNDS_NUMBER].astype("float64")], axis=1)
+
+
+def known_sites(confounds: pd.DataFrame) -> list[str]:
+    """Sites whose mean and variance ComBat can estimate from these training scans, or none.
+
+    With a single one there is nothing to harmonise.
+    """
+    names, counts = np.unique(confounds["site"].to_numpy().astype(str), return_counts=True)
+    known = [n for n, c in zip(names, counts, strict=True) if c >= MIN_SCANS and n != UNKNOWN]
+    return known if len(known) > 1 else []
+
+
+def left_by_combat(task: Task, scans: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame | None:
+    """Tested scans that ComBat leaves as they are in some fold, their site not being known to it.
+
+    Returns
+    -------
+    DataFrame or None
+        Rows of `scans`; None if the task does not ask for ComBat.
+    """
+    if task.confounds != "combat":
+        return None
+    confounds, left = confounds_of(scans), np.zeros(len(scans), dtype=bool)
+    for f in folds:
+        known = known_sites(confounds.iloc[f.train])
+        left[f.test] |= ~confounds["site"].iloc[f.test].isin(known).to_numpy()
+    return scans[left]
+
+
+def say_unadjusted(name: str, left: pd.DataFrame | None) -> None:
+    """Warn of tested scans that are not harmonised, by site."""
+    if left is None or left.empty:
+        return
+    counts = place_of(left).value_counts().sort_index()
+    log.warning(
+        "%s: confounds: combat leaves %d tested scans as they are, since fewer than %d training "
+        "scans are of their site: %s",
+        name,
+        len(left),
+        MIN_SCANS,
+        ", ".join(f"{site} ({n})" for site, n in counts.items()),
+    )
 
 
 def adjuster(handling: str, columns: list[str]) -> Any:
@@ -88,7 +141,7 @@ class ComBat(BaseEstimator):
     Parametric empirical Bayes of Johnson et al. 2007 (doi:10.1093/biostatistics/kxj037), used for
     connectivity by Yu et al. 2018 (doi:10.1002/hbm.24241). No covariate is protected: the
     diagnosis of a test scan is not known. A site that has fewer than 3 training scans, an unseen
-    one included, and scans without a site are left as they are (`unseen` counts them).
+    one included, and scans without a site are left as they are (`left_by_combat` finds them).
     """
 
     def fit(self, X: np.ndarray, confounds: pd.DataFrame) -> Self:
@@ -99,10 +152,9 @@ class ComBat(BaseEstimator):
         X : ndarray (n_scans, n_features)
         """
         x, site = np.asarray(X, dtype=np.float64), confounds["site"].to_numpy()
-        names, counts = np.unique(site.astype(str), return_counts=True)
-        known = [n for n, c in zip(names, counts, strict=True) if c >= MIN_SCANS and n != UNKNOWN]
+        known = known_sites(confounds)
         self.effects_: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        if len(known) < 2:
+        if not known:
             return self
         rows = {name: x[site == name] for name in known}
         n = sum(map(len, rows.values()))
@@ -121,10 +173,6 @@ class ComBat(BaseEstimator):
             z = (x[here] - self.mean_) / self.sd_
             x[here] = (z - shift) / np.sqrt(variance) * self.sd_ + self.mean_
         return x.astype(np.asarray(X).dtype)
-
-    def unseen(self, confounds: pd.DataFrame) -> int:
-        """Number of scans that are left as they are."""
-        return int((~confounds["site"].isin(list(self.effects_))).sum())
 
 
 def _site_effect(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

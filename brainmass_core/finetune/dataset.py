@@ -98,6 +98,14 @@ def assemble(config: Config, name: str) -> TaskData:
     return TaskData(scans, fc[order.astype(int)], cohort, estimator)
 
 
+def place_of(scans: pd.DataFrame) -> pd.Series:
+    """``dataset/site`` of each scan: sites of two data sets may be called the same.
+
+    Scans without a site make one of their own in each data set.
+    """
+    return scans["dataset"] + "/" + scans["site"].astype(object).fillna(UNKNOWN)
+
+
 def canonical(value: str) -> str:
     """A label as it is compared: ``' 1.0'`` and ``'1'`` are one value.
 

@@ -18,11 +18,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from brainmass_core.config.adaptation import FewShot
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds import Fold, LeakError
 from brainmass_core.finetune.influence import (
     auc_influence,
     balanced_accuracy_influence,
     interval,
+    smallest_class,
     standard_error,
 )
 from brainmass_core.finetune.shots import classify, coordinates, gram
@@ -84,7 +87,12 @@ def draw_shots(
 
 
 def learning_curves(
-    features: dict[str, np.ndarray], scans: pd.DataFrame, folds: list[Fold], s: FewShot, seed: int
+    features: dict[str, np.ndarray],
+    scans: pd.DataFrame,
+    folds: list[Fold],
+    s: FewShot,
+    seed: int,
+    task: Task | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score every draw, and summarise per method and k.
 
@@ -93,7 +101,11 @@ def learning_curves(
     features : dict of ndarray (n_scans, n_features)
         By name.
     scans : DataFrame (n_scans rows)
-        participant and y.
+        participant and y; with confounds also dataset, site, sex, age and mean_fd.
+    task : Task, optional
+        What is done about confounds in each fold. `regress` and `combat` are fitted to the features
+        of all its training scans, whose labels they do not look at; draws are made from what
+        `match` leaves. Default: nothing.
 
     Returns
     -------
@@ -116,7 +128,10 @@ def learning_curves(
             products = gram(values)
             for f in folds:
                 state = np.random.SeedSequence([seed, f.repeat, f.fold]).generate_state(1)[0]
-                for d in draw_shots(y, who, f.train, s.shots, s.n_draws, int(state)):
+                if task and task.confounds in ("regress", "combat"):
+                    products = gram(_adjusted(values, scans, f, task))
+                pool = _pool(scans, f, task, int(state))
+                for d in draw_shots(y, who, pool, s.shots, s.n_draws, int(state)):
                     refuse_tested(d, who, f)
                     inside, outside = coordinates(products, d.rows, f.test)
                     for classifier in s.classifiers:
@@ -127,12 +142,27 @@ def learning_curves(
                         n_train = {"n_train_participants": len(set(who[d.rows]))}
                         rows.append({"method": method} | row | n_train)
     _say_left_out(s, {k for _, k in curves})
-    summary = [_summary(m, k, c, who) for (m, k), c in curves.items()]
+    summary = [_summary(m, k, c, y, who) for (m, k), c in curves.items()]
     order = ["method", "k", "draw", "repeat", "fold"]
     return (
         pd.DataFrame(rows).sort_values(order, ignore_index=True),
         pd.DataFrame(summary).sort_values(["method", "k"], ignore_index=True),
     )
+
+
+def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> np.ndarray:
+    """Features of all scans without the confounds that the training scans tell of."""
+    confounds = confounds_of(scans)
+    adjust = adjuster(task.confounds, list(task.confound_columns))
+    return adjust.fit(values[f.train], confounds.iloc[f.train]).transform(values, confounds)
+
+
+def _pool(scans: pd.DataFrame, f: Fold, task: Task | None, seed: int) -> np.ndarray:
+    """Rows that may be drawn."""
+    if task is None or task.confounds != "match":
+        return f.train
+    y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
+    return match(f.train, y, who, confounds_of(scans), seed)
 
 
 def refuse_tested(draw: Draw, who: np.ndarray, fold: Fold) -> None:
@@ -166,7 +196,7 @@ def _record(
     }
 
 
-def _summary(method: str, k: int, curve: _Curve, who: np.ndarray) -> dict[str, Any]:
+def _summary(method: str, k: int, curve: _Curve, y: np.ndarray, who: np.ndarray) -> dict[str, Any]:
     """Mean over draws and folds, with two intervals.
 
     ``auc_low`` to ``auc_high`` holds the mean over draws with 95 % confidence: it reflects which
@@ -178,6 +208,7 @@ def _summary(method: str, k: int, curve: _Curve, who: np.ndarray) -> dict[str, A
     means = np.array([_over_folds(d) for d in draws])  # (n_draws, 2)
     single = np.array([fold[:2] for d in draws for fold in d])
     tested = np.flatnonzero(curve.times)
+    smallest = smallest_class(y[tested], who[tested])
     row: dict[str, Any] = {
         "method": method,
         "k": k,
@@ -189,7 +220,7 @@ def _summary(method: str, k: int, curve: _Curve, who: np.ndarray) -> dict[str, A
         of_draws = means[:, i].std(ddof=1) / np.sqrt(len(draws))
         error = np.hypot(standard_error(psi, who[tested]), of_draws)
         value = float(means[:, i].mean())
-        low, high = interval(value, float(error))
+        low, high = interval(value, float(error), smallest)
         draw_low, draw_high = (float(q) for q in np.nanquantile(single[:, i], DRAW_LEVELS))
         row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
         row |= {f"{metric}_draw_low": draw_low, f"{metric}_draw_high": draw_high}

@@ -1,4 +1,4 @@
-"""Folds over participants, and the refusal of every leak from training to test."""
+"""Folds over participants, stratified by label and site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from brainmass_core.finetune.dataset import UNKNOWN, TaskError
+from brainmass_core.finetune.dataset import TaskError, place_of
 
 
 class LeakError(ValueError):
@@ -45,7 +45,7 @@ def make_folds(
     Parameters
     ----------
     scans : DataFrame
-        participant, y, site and split of each scan, ordered by scan_id. The stratum of a
+        participant, dataset, y, site and split of each scan, ordered by scan_id. The stratum of a
         participant is that of the first scan.
     seed : int
         Same seed, same folds.
@@ -58,7 +58,7 @@ def make_folds(
     people = scans.drop_duplicates("participant")
     people = people[people["split"] == "test"].reset_index(drop=True)
     _refuse_too_few(people, n_splits, name)
-    strata = make_strata(stratum_of(people), people["site"].fillna(UNKNOWN), n_splits)
+    strata = make_strata(stratum_of(people), place_of(people), n_splits)
     folds = []
     for repeat in range(n_repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
@@ -97,46 +97,9 @@ def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
     return strata.to_numpy(dtype=object)
 
 
-def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], seen: set[str]) -> None:
-    """Refuse folds in which a test participant was seen before.
-
-    Parameters
-    ----------
-    seen : set of str
-        scan_id of every scan in the pre-training shards.
-
-    Raises
-    ------
-    LeakError
-        Naming the participants and scans.
-    """
-    is_test = scans["split"] == "test"
-    mixed = sorted(set(scans.loc[is_test, "participant"]) & set(scans.loc[~is_test, "participant"]))
-    if mixed:
-        raise LeakError(
-            f"{len(mixed)} participants have scans both with split test and for training: "
-            f"{', '.join(mixed[:10])}; remove results/scans and run: snakemake scans"
-        )
-    who = scans["participant"].to_numpy()
-    for f in folds:
-        both = set(who[f.train]) & set(who[f.test])
-        wrong = scans.iloc[f.test]
-        wrong = wrong[wrong["split"] != "test"]
-        if both or len(wrong):
-            raise LeakError(
-                f"repeat {f.repeat}, fold {f.fold}: participants on both sides "
-                f"{sorted(both)[:10]}, tested although not kept for evaluation "
-                f"{wrong['scan_id'].tolist()[:10]}"
-            )
-    leaked = sorted(set(scans.loc[is_test, "scan_id"]) & seen)
-    if leaked:
-        raise LeakError(
-            f"{len(leaked)} evaluation scans are in the pre-training shards: "
-            f"{', '.join(leaked[:10])}; remove results/pfc and results/pretrain and run again"
-        )
-
-
-def permute_labels(scans: pd.DataFrame, seed: int) -> pd.Series:
+def permute_labels(
+    scans: pd.DataFrame, seed: int | np.random.SeedSequence, within: pd.Series | None = None
+) -> pd.Series:
     """Labels exchanged between participants, the scans of one keeping one label.
 
     Over all sites: shuffled within sites, labels stay predictable from the site wherever sites
@@ -146,16 +109,21 @@ def permute_labels(scans: pd.DataFrame, seed: int) -> pd.Series:
     ----------
     scans : DataFrame
         participant and y of each scan.
+    within : Series, optional
+        Stratum of each scan, that of a participant being that of the first: labels are exchanged
+        inside strata only.
 
     Returns
     -------
     Series
         The new y on the index of `scans`; the numbers of participants per class stay.
     """
-    people = scans.drop_duplicates("participant").set_index("participant")["y"]
-    shuffled = np.random.default_rng(seed).permutation(people.to_numpy())
-    new = scans["participant"].map(pd.Series(shuffled, index=people.index))
-    return new.astype(people.dtype)
+    strata = pd.Series(0, index=scans.index) if within is None else within
+    people = scans.assign(stratum=strata).drop_duplicates("participant").set_index("participant")
+    rng, new = np.random.default_rng(seed), people["y"].copy()
+    for _, members in people.groupby("stratum", sort=True)["y"]:
+        new[members.index] = rng.permutation(members.to_numpy())
+    return scans["participant"].map(new).astype(people["y"].dtype)
 
 
 def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str) -> None:

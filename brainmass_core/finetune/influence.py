@@ -11,7 +11,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from brainmass_core.finetune.metrics import wilson_lower
+
 LEVEL = float(norm.ppf(0.975))
+ROUNDING = 1e-12
 
 
 def auc_influence(y: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
@@ -75,9 +78,21 @@ def standard_error(psi: np.ndarray, who: np.ndarray) -> float:
     return float(np.sqrt((totals**2).sum() * n / max(n - 1, 1)) / len(psi))
 
 
-def interval(value: float, error: float) -> tuple[float, float]:
+def smallest_class(y: np.ndarray, who: np.ndarray) -> int:
+    """Participants of the smallest class; a participant's class is that of the first scan."""
+    first = np.unique(who, return_index=True)[1]
+    return int(np.unique(y[first], return_counts=True)[1].min())
+
+
+def interval(value: float, error: float, n: int) -> tuple[float, float]:
     """95 % by the normal approximation, within 0 and 1.
 
-    It has no width where each scan is right, or wrong: no scan shows any spread there.
+    Where each scan is right, or wrong, no scan shows any spread: Wilson's bound for n of n is given,
+    n being the participants of the smallest class.
     """
-    return max(value - LEVEL * error, 0.0), min(value + LEVEL * error, 1.0)
+    low, high = max(value - LEVEL * error, 0.0), min(value + LEVEL * error, 1.0)
+    if value > 1 - ROUNDING:
+        low = min(low, wilson_lower(n))
+    if value < ROUNDING:
+        high = max(high, 1 - wilson_lower(n))
+    return low, high

@@ -5,26 +5,24 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from brainmass_core.config import Config, stage_hash
+from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
 from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
 from brainmass_core.finetune.embedding import pretrained_embedding, untrained_embedding
 from brainmass_core.finetune.few_shot import learning_curves
-from brainmass_core.finetune.folds import permute_labels, refuse_leaks
+from brainmass_core.finetune.folds import permute_labels
+from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.protocols import protocol_folds
-from brainmass_core.finetune.stage import scans_in_shards, task_seed
-from brainmass_core.finetune.zero_shot import FILE, refuse_seen, transfer
+from brainmass_core.finetune.stage import task_seed
+from brainmass_core.finetune.zero_shot import refuse_seen, transfer
 from brainmass_core.paths import Paths
-from brainmass_core.scans import read_scans
 from brainmass_core.tables import (
     FEW_SHOT,
     LEARNING_CURVE,
     ZERO_SHOT,
     ZERO_SHOT_PREDICTIONS,
-    read_table,
     write_table,
 )
 
@@ -48,9 +46,10 @@ def run_few_shot(config: Config, task: str) -> None:
     seed = task_seed(config, task)
     data = _with_labels(config, task, assemble(config, task))
     folds = protocol_folds(data.scans, config.tasks[task].protocol, seed, task)
-    refuse_leaks(data.scans, folds, scans_in_shards(config, task))
+    refuse_leaks(data.scans, folds, scans_shown(config))
+    say_unadjusted(task, left_by_combat(config.tasks[task], data.scans, folds))
     features = {str(name): _features(config, name, data) for name in settings.features}
-    rows, curves = learning_curves(features, data.scans, folds, settings, seed)
+    rows, curves = learning_curves(features, data.scans, folds, settings, seed, config.tasks[task])
     for row in curves.itertuples():
         log.info("%s: %s with %d per class: AUC %.3f", task, row.method, row.k, row.auc)
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "few_shot", task)
@@ -87,12 +86,15 @@ def run_zero_shot(config: Config, task: str) -> None:
             f"tasks.{task}: FC by {target.estimator!r}, that of its source by "
             f"{source.estimator!r}; run: snakemake connectivity"
         )
+    seed = task_seed(config, task) % 2**31
     refuse_seen(source.scans, target.scans, scans_shown(config))
     features = {
         str(name): (_features(config, name, source), _features(config, name, target))
         for name in settings.features
     }
-    rows, predictions = transfer(features, source.scans, target.scans, settings)
+    rows, predictions = transfer(
+        features, source.scans, target.scans, settings, config.tasks[task], seed
+    )
     for row in rows.itertuples():
         log.info("%s: %s from %s: AUC %.3f", task, row.method, asked, row.auc)
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "zero_shot", task)
@@ -104,20 +106,6 @@ def run_zero_shot(config: Config, task: str) -> None:
         frame = frame.assign(task=task, source=named)[schema.names]
         table = pa.Table.from_pandas(frame, schema, preserve_index=False)
         write_table(folder / f"{name}.parquet", table, name, made_by)
-
-
-def scans_shown(config: Config) -> pd.DataFrame:
-    """scan_id, bold_path and bold_key of all scans that pre-training was given, of any data set."""
-    paths = Paths(config.results)
-    sources = [n for n, d in config.datasets.items() if d.role != "external"]
-    seen: list[pa.ChunkedArray] = []
-    for dataset in sources:
-        for batch in range(config.datasets[dataset].batches):
-            table = read_table(paths.batch("pfc", dataset, batch), "pfc", ["scan_id"])
-            seen.append(table["scan_id"].combine_chunks())
-    scans = read_scans(paths, sources).select(["scan_id", *FILE])
-    ids = pa.chunked_array(seen, pa.string()).unique()
-    return scans.filter(pc.is_in(scans["scan_id"], ids)).to_pandas()
 
 
 def refuse_regression(config: Config, task: str) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from brainmass_core.config.tasks import Protocol
-from brainmass_core.finetune.dataset import PHENO, UNKNOWN, TaskError, canonical
+from brainmass_core.finetune.dataset import PHENO, TaskError, canonical, place_of
 from brainmass_core.finetune.folds import Fold, make_folds, make_strata, stratum_of
 
 log = logging.getLogger(__name__)
@@ -46,11 +46,12 @@ def protocol_folds(
 def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "task") -> list[Fold]:
     """One fold per site: tested by what was learned at all others.
 
-    A site is a site of a data set. Nobody with any scan at the site is trained on. A site with
-    fewer than `min_per_class` evaluation participants of some class (regression: of all), and
+    A site is a site of a data set. Nobody with any scan at the site is trained on; scans that its
+    participants have elsewhere are not tested, since others there are trained on. A site with fewer
+    than `min_per_class` evaluation participants of some class (regression: of all), and
     scans without a site, are trained on but not tested.
     """
-    place = (scans["dataset"] + "/" + scans["site"]).where(scans["site"].notna())
+    place = place_of(scans).where(scans["site"].notna())
     first = scans.assign(place=place).drop_duplicates("participant").set_index("participant")
     home = scans["participant"].map(first["place"])
     tested_ones = first[first["split"] == "test"]
@@ -64,7 +65,7 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
             left_out.append(site)
             continue
         here = scans["participant"].isin(scans.loc[place == site, "participant"])
-        test = (home == site) & (scans["split"] == "test")
+        test = (home == site) & (place == site) & (scans["split"] == "test")
         folds.append(Fold(0, len(folds), np.flatnonzero(~here), np.flatnonzero(test)))
     if left_out:
         log.warning("%s: sites too small to be tested: %s", name, ", ".join(left_out))
@@ -94,7 +95,7 @@ def fixed_split(
     none, `train_fraction` of all, stratified.
     """
     people = scans.drop_duplicates("participant").reset_index(drop=True)
-    strata = make_strata(stratum_of(people), people["site"].fillna(UNKNOWN), 2)
+    strata = make_strata(stratum_of(people), place_of(people), 2)
     training = _training(people, strata, protocol, seed, name)
     pool = people.index[~training & (people["split"] == "test")]
     size = max(1, round(protocol.test_fraction * len(pool)))
@@ -113,6 +114,7 @@ def fixed_split(
 def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "task") -> list[Fold]:
     """Trained on some data sets, tested on each of the others: one fold per tested data set."""
     source = scans["dataset"].isin(train_datasets)
+    warn_of_shared_ids(scans[source], scans[~source], name)
     _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
     folds: list[Fold] = []
     for dataset in sorted(scans.loc[~source, "dataset"].unique()):
@@ -122,6 +124,19 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
     if not folds:
         raise TaskError(f"task {name}: no scan of the data sets to test is usable")
     return folds
+
+
+def warn_of_shared_ids(source: pd.DataFrame, target: pd.DataFrame, name: str) -> None:
+    """Say which participant ids stand in two cohorts: sites number people from 1, so no error."""
+    shared = sorted(set(source["participant_id"]) & set(target["participant_id"]))
+    if shared:
+        log.warning(
+            "%s: %d participant ids stand in the source and in the target, such as %s; if "
+            "these are the same people, exclude them",
+            name,
+            len(shared),
+            ", ".join(shared[:5]),
+        )
 
 
 def _training(

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.config import Config, stable_hash, stage_hash
+from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
 from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
 from brainmass_core.finetune.features import Features
-from brainmass_core.finetune.folds import Fold, permute_labels, refuse_leaks
+from brainmass_core.finetune.folds import Fold, permute_labels
+from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.methods import METHODS as KNOWN
 from brainmass_core.finetune.methods import Design, predict_folds
+from brainmass_core.finetune.permutation import refit_p_values
 from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.scoring import Scored, score_methods
 from brainmass_core.paths import Paths
-from brainmass_core.pretrain.data import scans_seen
 from brainmass_core.tables import (
     CALIBRATION,
     COHORT,
@@ -50,14 +53,22 @@ def run(config: Config, task: str) -> None:
         log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
         data.scans["y"] = permute_labels(data.scans, seed)
     folds = protocol_folds(data.scans, settings.protocol, seed, task)
-    refuse_leaks(data.scans, folds, scans_in_shards(config, task))
+    refuse_leaks(data.scans, folds, scans_shown(config))
+    left = left_by_combat(settings, data.scans, folds)
+    say_unadjusted(task, left)
     features = Features(config, data)
     design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
-    predictions = [
-        _predict(task, method, features, design, data, folds, seed)
-        for method in methods_of(config, task)
-    ]
-    _publish(config, task, data, predictions, seed)
+    methods = methods_of(config, task)
+    predictions = [_predict(task, m, features, design, data, folds, seed) for m in methods]
+    p_refit = refit_p_values(config, task, data, features, methods, seed)
+    more = {
+        m: {
+            "p_permutation_refit": p_refit.get(m),
+            "n_unadjusted": len(left) if left is not None and KNOWN[m].adjusted else None,
+        }
+        for m in methods
+    }
+    _publish(config, task, data, predictions, seed, more)
 
 
 def methods_of(config: Config, task: str) -> list[str]:
@@ -84,11 +95,6 @@ def task_seed(config: Config, task: str) -> int:
     return int(sequence.generate_state(1)[0] >> 1)
 
 
-def scans_in_shards(config: Config, task: str) -> set[str]:
-    """scan_id of all scans of the task's data sets that pre-training was given."""
-    return set().union(*(scans_seen(config, name) for name in config.tasks[task].datasets))
-
-
 def _predict(
     task: str,
     method: str,
@@ -109,7 +115,12 @@ def _predict(
 
 
 def _publish(
-    config: Config, task: str, data: TaskData, predictions: list[pd.DataFrame], seed: int
+    config: Config,
+    task: str,
+    data: TaskData,
+    predictions: list[pd.DataFrame],
+    seed: int,
+    more: dict[str, dict[str, Any]],
 ) -> None:
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "finetune", task)
     scored: Scored = score_methods(config, task, predictions, seed)
@@ -124,7 +135,8 @@ def _publish(
     _write(folder, "calibration", scored.calibration, CALIBRATION, made_by)
     _write(folder, "predictions", table, PREDICTIONS, made_by)
     # what a method has not, such as the Brier score of an SVM, is null: NaN does not equal itself
-    rows = [{k: None if v != v else v for k, v in row.items()} for row in scored.metrics]
+    scores = [row | more[row["method"]] for row in scored.metrics]
+    rows = [{k: None if v != v else v for k, v in row.items()} for row in scores]
     write_table(folder / "metrics.parquet", from_rows(rows, METRICS), "metrics", made_by)
 
 

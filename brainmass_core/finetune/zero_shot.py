@@ -15,18 +15,22 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from brainmass_core.config.adaptation import ZeroShot
-from brainmass_core.finetune.dataset import UNKNOWN, TaskError
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.dataset import TaskError, place_of
 from brainmass_core.finetune.folds import LeakError
 from brainmass_core.finetune.influence import (
     auc_influence,
     balanced_accuracy_influence,
     interval,
+    smallest_class,
     standard_error,
 )
+from brainmass_core.finetune.leaks import files_of, known_to_pretraining
+from brainmass_core.finetune.protocols import warn_of_shared_ids
 from brainmass_core.finetune.shots import classify, coordinates, gram
 
 log = logging.getLogger(__name__)
-FILE = ["bold_path", "bold_key"]
 
 
 def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame) -> None:
@@ -35,9 +39,9 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame
     Parameters
     ----------
     source, target : DataFrame
-        scan_id, participant, participant_id, bold_path and bold_key of each scan.
+        scan_id, dataset, participant, participant_id, bold_path and bold_key of each scan.
     shards : DataFrame
-        scan_id, bold_path and bold_key of all scans that pre-training was given, of any data set.
+        Scans that pre-training was given, of any data set, see `leaks.scans_shown`.
 
     Raises
     ------
@@ -50,31 +54,19 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame
             f"zero-shot: {len(both)} participants are in the source and in the target: "
             f"{', '.join(both[:10])}; name a source without them in zero_shot_from"
         )
-    same = sorted(target.loc[_files(target).isin(_files(source)), "scan_id"])
+    same = sorted(target.loc[files_of(target).isin(files_of(source).dropna()), "scan_id"])
     if same:
         raise LeakError(
             f"zero-shot: {len(same)} scans of the target are files of the source as well: "
             f"{', '.join(same[:10])}; the same folder has two names under datasets"
         )
-    known = target["scan_id"].isin(shards["scan_id"]) | _files(target).isin(_files(shards))
-    seen = sorted(target.loc[known, "scan_id"])
+    seen = sorted(target.loc[known_to_pretraining(target, shards), "scan_id"])
     if seen:
         raise LeakError(
-            f"zero-shot: {len(seen)} scans of the target are in the pre-training shards: "
-            f"{', '.join(seen[:10])}; give its data sets the role external and run again"
+            f"zero-shot: {len(seen)} scans of the target are in the pre-training shards, or other "
+            f"scans of their participants: {', '.join(seen[:10])}; give its data sets the role external and run again"
         )
-    shared = sorted(set(source["participant_id"]) & set(target["participant_id"]))
-    if shared:
-        log.warning(
-            "zero-shot: %d participant ids stand in the source and in the target, such as %s; if "
-            "these are the same people, exclude them",
-            len(shared),
-            ", ".join(shared[:5]),
-        )
-
-
-def _files(scans: pd.DataFrame) -> pd.Series:
-    return scans[FILE].fillna("").agg("\x1f".join, axis=1)
+    warn_of_shared_ids(source, target, "zero-shot")
 
 
 def site_centred(features: np.ndarray, scans: pd.DataFrame) -> np.ndarray:
@@ -82,7 +74,7 @@ def site_centred(features: np.ndarray, scans: pd.DataFrame) -> np.ndarray:
 
     A site is that of one data set; scans without a site make one of their own.
     """
-    sites = (scans["dataset"] + "/" + scans["site"].fillna(UNKNOWN)).to_numpy()
+    sites = place_of(scans).to_numpy()
     found = np.array(features, dtype=np.float64)
     for site in np.unique(sites):
         found[sites == site] -= found[sites == site].mean(axis=0)
@@ -94,6 +86,8 @@ def transfer(
     source: pd.DataFrame,
     target: pd.DataFrame,
     settings: ZeroShot,
+    task: Task | None = None,
+    seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fit on all scans of the source and score those of the target.
 
@@ -102,7 +96,11 @@ def transfer(
     features : dict of two ndarrays (n_scans, n_features)
         By name: of the source and of the target.
     source, target : DataFrame
-        participant, y, dataset and site of each scan.
+        participant, y, dataset and site of each scan; with confounds: sex, age and mean_fd.
+    task : Task, optional
+        What is done about confounds, fitted to the source. Default: nothing.
+    seed : int
+        Of the draw of `confounds: match`.
 
     Returns
     -------
@@ -118,8 +116,10 @@ def transfer(
         If source and target have features of different lengths.
     """
     rows, predictions = [], []
-    train = np.arange(len(source))
+    train = _training(source, task, seed)
     test = len(source) + np.arange(len(target))
+    learned = source.iloc[train]
+    y = learned["y"].to_numpy()
     with threadpool_limits(limits=1):  # sums in another order would change the last digits
         for name, pair in features.items():
             if pair[0].shape[1] != pair[1].shape[1]:
@@ -129,11 +129,13 @@ def transfer(
                 )
             if settings.harmonise == "site_mean":
                 pair = (site_centred(pair[0], source), site_centred(pair[1], target))
+            if task and task.confounds == "regress":
+                pair = _regressed(pair, source, target, list(task.confound_columns))
             inside, outside = coordinates(gram(np.concatenate(pair)), train, test)
             for classifier in settings.classifiers:
                 method = f"{name}_{classifier}"
-                score, predicted = classify(classifier, inside, source["y"].to_numpy(), outside)
-                rows.append({"method": method, **_row(source, target, score, predicted)})
+                score, predicted = classify(classifier, inside, y, outside)
+                rows.append({"method": method, **_row(learned, target, score, predicted)})
                 predictions.append(_rows(target, score, predicted).assign(method=method))
     return (
         pd.DataFrame(rows).assign(harmonise=settings.harmonise),
@@ -141,10 +143,32 @@ def transfer(
     )
 
 
+def _training(source: pd.DataFrame, task: Task | None, seed: int) -> np.ndarray:
+    """Rows of the source that are learned from: all, or matched ones."""
+    rows = np.arange(len(source))
+    if task is None or task.confounds != "match":
+        return rows
+    y, who = source["y"].to_numpy(), source["participant"].to_numpy()
+    return match(rows, y, who, confounds_of(source), seed)
+
+
+def _regressed(
+    pair: tuple[np.ndarray, np.ndarray],
+    source: pd.DataFrame,
+    target: pd.DataFrame,
+    columns: list[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both without what the source's confounds explain; no site of the target is known."""
+    at_source, at_target = confounds_of(source), confounds_of(target)
+    fitted = adjuster("regress", columns).fit(pair[0], at_source)
+    return fitted.transform(pair[0], at_source), fitted.transform(pair[1], at_target)
+
+
 def _row(
     source: pd.DataFrame, target: pd.DataFrame, score: np.ndarray, predicted: np.ndarray
 ) -> dict[str, Any]:
     y, who = target["y"].to_numpy(), target["participant"].to_numpy()
+    smallest = smallest_class(y, who)
     row: dict[str, Any] = {
         "n_train_participants": source["participant"].nunique(),
         "n_train_scans": len(source),
@@ -155,7 +179,7 @@ def _row(
         "auc": auc_influence(y, score),
         "balanced_accuracy": balanced_accuracy_influence(y, predicted),
     }.items():
-        low, high = interval(value, standard_error(psi, who))
+        low, high = interval(value, standard_error(psi, who), smallest)
         row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
     return row
 

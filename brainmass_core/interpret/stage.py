@@ -14,9 +14,10 @@ from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.finetune.dataset import TaskData, assemble
 from brainmass_core.finetune.embedding import embed, refuse_misfit
-from brainmass_core.finetune.folds import Fold, permute_labels, refuse_leaks
+from brainmass_core.finetune.folds import Fold, permute_labels
+from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.protocols import protocol_folds
-from brainmass_core.finetune.stage import scans_in_shards, task_seed
+from brainmass_core.finetune.stage import task_seed
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
     OF_ENCODER,
@@ -68,7 +69,7 @@ def run(config: Config, task: str) -> None:
         _publish(config, task, data, {}, None, seed)
         return
     folds = folds_of(config, task, data, seed)
-    refuse_leaks(data.scans, folds, scans_in_shards(config, task))
+    refuse_leaks(data.scans, folds, scans_shown(config))
     folds = both_classes(
         [f for f in folds if f.repeat < settings.n_repeats], data.scans["y"].to_numpy()
     )

@@ -11,7 +11,11 @@ def people():
             rows.append(
                 {
                     "scan_id": f"s{i:02d}_run-{run}",
+                    "dataset": "demo",
+                    "participant_id": f"s{i:02d}",
                     "participant": f"demo/s{i:02d}",
+                    "bold_path": f"/data/s{i:02d}_run-{run}.npy",
+                    "bold_key": None,
                     "y": (i // 3) % 2,
                     "site": "abc"[i % 3] if i < 50 else None,
                     "split": "test" if i % 4 else "train",

@@ -2,8 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmass_core.finetune.confounds import ComBat, Regress, match
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.confounds import (
+    ComBat,
+    Regress,
+    confounds_of,
+    known_sites,
+    left_by_combat,
+    match,
+    say_unadjusted,
+)
 from brainmass_core.finetune.dataset import TaskError
+from brainmass_core.finetune.folds import Fold
 from brainmass_core.finetune.tangent import TangentSpace
 
 
@@ -106,8 +116,7 @@ def test_an_unseen_site_and_one_of_two_scans_are_left_as_they_are():
     new = table.assign(site=["rare"] * 20 + ["never"] * 20 + ["unknown"] * 20)
     combat = ComBat().fit(X, table)
     assert (combat.transform(X, new) == X).all()
-    assert combat.unseen(new) == 60
-    assert combat.unseen(table) == 2
+    assert known_sites(table) == ["a", "b", "c"]
     one = ComBat().fit(X, table.assign(site="a"))
     assert (one.transform(X, table.assign(site="a")) == X).all()
 
@@ -164,3 +173,46 @@ def test_series_shorter_than_parcels_still_have_a_tangent():
         [np.corrcoef(rng.standard_normal((8, 5)))[np.triu_indices(8, 1)] for _ in range(6)]
     )
     assert np.isfinite(TangentSpace().fit(fc).transform(fc)).all()
+
+
+def cohorts():
+    """Two data sets that both call a site ``1``; the second has a scan without a site."""
+    table = people(12, sites="1")
+    table["dataset"] = ["a"] * 6 + ["b"] * 6
+    table.loc[11, "site"] = None
+    return table
+
+
+def test_sites_of_two_data_sets_with_one_name_are_two_sites():
+    found = confounds_of(cohorts())["site"].tolist()
+    assert found == ["a/1"] * 6 + ["b/1"] * 5 + ["unknown"]
+
+
+def test_a_data_set_without_any_site_is_one_site():
+    table = cohorts()
+    table.loc[6:, "site"] = None
+    assert confounds_of(table)["site"].tolist() == ["a/1"] * 6 + ["b"] * 6
+
+
+def test_a_new_cohort_is_not_harmonised_by_a_site_of_the_same_name():
+    X, _, table = scanners(60)
+    train = confounds_of(table.assign(dataset="old"))
+    new = confounds_of(table.assign(dataset="new"))
+    assert (ComBat().fit(X, train).transform(X, new) == X).all()
+
+
+def test_tested_scans_that_combat_leaves_are_counted_and_named(caplog):
+    task = Task(datasets=["d"], label="dx", classes={"a": ["1"], "b": ["2"]}, confounds="combat")
+    scans = people(30).assign(dataset="d")
+    scans.loc[:1, "site"] = "rare"
+    here = Fold(0, 0, np.arange(2, 20), np.r_[0, 1, 20:30])
+    assert left_by_combat(task, scans, [here]).index.tolist() == [0, 1]
+    at_c = (scans["site"] == "c").to_numpy()
+    site_out = Fold(0, 1, np.flatnonzero(~at_c), np.flatnonzero(at_c))
+    left = left_by_combat(task, scans, [here, site_out])
+    assert len(left) == 2 + at_c.sum()
+    say_unadjusted("t", left)
+    assert f"leaves {len(left)} tested scans as they are" in caplog.text
+    assert f"d/c ({at_c.sum()}), d/rare (2)" in caplog.text
+    plain = task.model_copy(update={"confounds": "regress"})
+    assert left_by_combat(plain, scans, [here]) is None

@@ -30,6 +30,7 @@ def cohort(n_people=90, runs=2, effect=1.5, seed=0, n_features=80, n_classes=2):
     scans = pd.DataFrame(
         {
             "scan_id": [f"s{i:03d}" for i in range(len(y))],
+            "dataset": "here",
             "participant": [f"p{i:03d}" for i in people],
             "y": y,
             "site": "here",

@@ -8,8 +8,8 @@ from brainmass_core.finetune.folds import (
     make_folds,
     make_strata,
     permute_labels,
-    refuse_leaks,
 )
+from brainmass_core.finetune.leaks import refuse_leaks
 
 
 def test_every_evaluation_scan_is_tested_once_per_repeat_and_no_other_ever(people):
@@ -61,18 +61,20 @@ def test_too_few_participants_of_a_class_is_an_error_with_the_remedy(people):
 
 
 def test_no_leak_passes(people):
-    refuse_leaks(people, make_folds(people, 5, 2, seed=1), seen={"s00_run-0"})
+    refuse_leaks(
+        people, make_folds(people, 5, 2, seed=1), shown=people[people["scan_id"] == "s00_run-0"]
+    )
 
 
 def test_a_participant_in_both_splits_is_refused(people):
     people.loc[people["scan_id"] == "s01_run-1", "split"] = "train"
     with pytest.raises(LeakError, match="demo/s01"):
-        refuse_leaks(people, [], set())
+        refuse_leaks(people, [], people.iloc[:0])
 
 
 def test_an_evaluation_scan_in_the_shards_is_refused(people):
     with pytest.raises(LeakError, match="s01_run-0"):
-        refuse_leaks(people, [], {"s01_run-0"})
+        refuse_leaks(people, [], people[people["scan_id"] == "s01_run-0"])
 
 
 @pytest.mark.parametrize(("train", "test"), [([2], [3]), ([4], [0])])
@@ -80,7 +82,7 @@ def test_a_fold_that_tests_what_training_saw_is_refused(people, train, test):
     # rows 2 and 3 are runs of one participant; row 0 has split train
     fold = Fold(0, 0, np.array(train), np.array(test))
     with pytest.raises(LeakError, match="fold 0"):
-        refuse_leaks(people, [fold], set())
+        refuse_leaks(people, [fold], people.iloc[:0])
 
 
 def test_permutation_keeps_class_sizes_and_one_label_per_participant(people):

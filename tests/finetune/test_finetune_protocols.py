@@ -3,7 +3,8 @@ import pytest
 
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.finetune.dataset import TaskError
-from brainmass_core.finetune.folds import LeakError, make_folds, refuse_leaks
+from brainmass_core.finetune.folds import LeakError, make_folds
+from brainmass_core.finetune.leaks import refuse_leaks
 from brainmass_core.finetune.protocols import protocol_folds
 
 
@@ -31,7 +32,7 @@ PROTOCOLS = [
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.kind)
 def test_no_protocol_leaks_or_tests_what_pretraining_saw(cohort, protocol):
     folds = protocol_folds(cohort, protocol, seed=3)
-    refuse_leaks(cohort, folds, set(cohort.loc[cohort["split"] == "train", "scan_id"]))
+    refuse_leaks(cohort, folds, cohort[cohort["split"] == "train"])
     for f in folds:
         assert len(f.test)
         assert set(cohort["y"].iloc[f.train]) == {0, 1}
@@ -125,4 +126,4 @@ def test_a_second_scan_moved_across_a_fold_is_refused(cohort):
     moved = folds[0].test[:1]
     planted = type(folds[0])(0, 0, np.append(folds[0].train, moved), folds[0].test[1:])
     with pytest.raises(LeakError, match="both sides"):
-        refuse_leaks(cohort, [planted], set())
+        refuse_leaks(cohort, [planted], cohort.iloc[:0])

@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import N_ROIS, write_model, write_study
+from synthetic_study import add_to_shards, write_model, write_study, write_two_cohorts
 
 from brainmass_core.finetune import LeakError, TaskError, run
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.folds import Fold, make_folds
 from brainmass_core.finetune.methods import confounds_of, predict_folds
-from brainmass_core.tables import METRICS, PREDICTIONS, pfc_schema, read_table, write_table
+from brainmass_core.tables import METRICS, PREDICTIONS, read_table
 
 ALL = ("chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm")
 
@@ -99,11 +99,7 @@ def test_a_test_scan_is_scored_without_a_look_at_the_others(tmp_path, method):
 def test_an_evaluation_scan_in_a_shard_stops_the_task(tmp_path):
     study = write_study(tmp_path)
     test = study.scans.loc[study.scans["split"] == "test", "scan_id"].iloc[5]
-    path = study.paths.batch("pfc", "demo", 0)
-    table = read_table(path, "pfc")
-    row = {"scan_id": test, "view": 0, "n_kept": 64, "seed": 1, "fc": bytes(2 * 190)}
-    rows = [*table.to_pylist(), row]
-    write_table(path, table.from_pylist(rows, pfc_schema(N_ROIS)), "pfc")
+    add_to_shards(study, test)
     with pytest.raises(LeakError, match=test):
         run(study.config, "demo_task")
 
@@ -144,3 +140,22 @@ def test_a_readout_unit_that_wakes_up_at_test_leaves_a_scan_its_score():
     )
     assert (plain == y[60:]).mean() > 0.9
     assert (other == y[60:]).mean() > 0.9
+
+
+def test_one_cohort_teaches_and_the_other_is_tested(tmp_path, caplog):
+    study = write_two_cohorts(tmp_path, methods=ALL, confounds="combat")
+    run(study.config, "across")
+    folder = study.paths.finetune("across")
+    table = read_table(folder / "predictions.parquet", "predictions").to_pandas()
+    cohort = read_table(folder / "cohort.parquet", "cohort").to_pandas()
+    used = cohort[cohort["used"]]
+    assert set(table["dataset"]) == {"replication"}
+    assert (table["n_train"] == (used["dataset"] == "demo").sum()).all()
+    here = used.loc[used["dataset"] == "replication", "scan_id"]
+    assert set(table["scan_id"]) == set(here)
+    metrics = read_table(folder / "metrics.parquet", "metrics").to_pandas().set_index("method")
+    assert metrics.loc["fc_svm", "auc"] > 0.8
+    assert metrics["corrected_low"].isna().all(), "one training set tells nothing of others"
+    assert (metrics.loc[["fc_svm", "brainmass_svm"], "n_unadjusted"] == len(here)).all()
+    assert metrics.loc[["chance", "confounds_svm"], "n_unadjusted"].isna().all()
+    assert f"leaves {len(here)} tested scans as they are" in caplog.text

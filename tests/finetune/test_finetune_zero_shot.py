@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import BATCHES, Study, write_model, write_study
+from synthetic_study import write_study, write_two_cohorts
 
-from brainmass_core.config import parse_config
+from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.config.adaptation import ZeroShot
+from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
 from brainmass_core.finetune.zero_shot import refuse_seen, site_centred, transfer
 from brainmass_core.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
-from brainmass_core.tables import read_table, write_table
+from brainmass_core.tables import read_table
 
 N_FEATURES = 60
 
@@ -126,40 +127,6 @@ def test_features_of_another_atlas_are_refused():
 # --- the stage -----------------------------------------------------------------------------------
 
 
-def study_of_two(tmp_path, zero_shot_from="demo_task") -> Study:
-    """An internal cohort, and an external one made of copies of its tables under another name."""
-    study = write_study(tmp_path / "first")
-    write_model(study)
-    other = write_study(tmp_path / "second", seed=1)
-    raw = study.config.model_dump(mode="json", exclude_unset=True)
-    raw["datasets"]["replication"] = raw["datasets"]["demo"] | {"role": "external"}
-    task = raw["tasks"]["demo_task"]
-    raw["tasks"]["unseen"] = task | {
-        "datasets": ["replication"],
-        "zero_shot_from": zero_shot_from,
-    }
-    raw["few_shot"] = {"shots": [1, 8], "n_draws": 4, "features": ["fc"]}
-    paths, theirs = study.paths, other.paths
-    scans = other.scans.assign(
-        dataset="replication", role="external", split="test", scan_id=_renamed(other.scans)
-    )
-    scans["bold_path"] = "/replication" + scans["bold_path"]
-    write_scans(paths.scans("replication"), scans, Unmatched("participants.tsv", [], []), "hash")
-    for stage in ("timeseries", "connectivity"):
-        for batch in range(BATCHES):
-            table = read_table(theirs.batch(stage, "demo", batch), stage).to_pandas()
-            table["scan_id"] = _renamed(table)
-            source = read_table(theirs.batch(stage, "demo", batch), stage)
-            column = source.schema.get_field_index("scan_id")
-            renamed = source.set_column(column, "scan_id", [table["scan_id"].tolist()])
-            write_table(paths.batch(stage, "replication", batch), renamed, stage)
-    return Study(parse_config(raw), scans)
-
-
-def _renamed(table: pd.DataFrame) -> pd.Series:
-    return table["scan_id"].str.replace("demo_", "replication_")
-
-
 def result(study, task, name):
     path = Paths(study.config.results).finetune(task) / f"{name}.parquet"
     return read_table(path, name).to_pandas()
@@ -167,7 +134,7 @@ def result(study, task, name):
 
 @pytest.mark.parametrize("source", ["demo_task", ["demo"]])
 def test_the_stage_carries_a_task_or_data_sets_over(tmp_path, source):
-    study = study_of_two(tmp_path, source)
+    study = write_two_cohorts(tmp_path, source)
     run_zero_shot(study.config, "unseen")
     rows = result(study, "unseen", "zero_shot").set_index("method")
     assert set(rows["source"]) == {source if isinstance(source, str) else "demo"}
@@ -192,7 +159,7 @@ def test_the_stage_writes_learning_curves_the_same_each_time(tmp_path):
 
 
 def test_a_target_in_the_shards_stops_the_stage(tmp_path):
-    study = study_of_two(tmp_path)
+    study = write_two_cohorts(tmp_path)
     path = study.paths.batch("pfc", "demo", 0)
     scans = read_table(study.paths.scans("demo"), "scans")
     shown = read_table(path, "pfc", ["scan_id"])["scan_id"][0].as_py()
@@ -223,4 +190,67 @@ def test_parts_that_were_not_asked_for_say_so(tmp_path):
 )
 def test_a_source_that_cannot_be_one_is_refused_before_anything_runs(tmp_path, source, message):
     with pytest.raises(ValueError, match=message):
-        study_of_two(tmp_path, source)
+        write_two_cohorts(tmp_path, source)
+
+
+@pytest.mark.parametrize("handling", ["regress", "match"])
+def test_confounds_are_handled_with_what_the_source_tells(tmp_path, handling):
+    study = write_two_cohorts(tmp_path, confounds=handling)
+    for runs, task in ((run_zero_shot, "unseen"), (run_few_shot, "demo_task")):
+        runs(study.config, task)
+    rows = result(study, "unseen", "zero_shot").set_index("method")
+    assert rows.loc["fc_svm", "auc_low"] > 0.6
+    assert (rows["n_train_scans"] < 57).all() == (handling == "match")
+    assert len(result(study, "demo_task", "learning_curve"))
+
+
+def test_motion_that_goes_with_the_diagnosis_in_the_source_does_not_carry_over():
+    # labels of the target follow the features; those of the source follow motion alone
+    (a, source), (b, target) = cohort(n=200, effect=0.0), cohort(n=200, effect=0.0, dataset="there")
+    rng = np.random.default_rng(5)
+    for scans in (source, target):
+        scans["sex"], scans["age"] = "F", 30.0
+        scans["mean_fd"] = rng.exponential(0.2, 200)
+    source["mean_fd"] += 0.5 * source["y"]
+    direction = rng.standard_normal(N_FEATURES)
+    a = a + 3 * source[["mean_fd"]].to_numpy() * direction
+    b = b + 3 * target[["mean_fd"]].to_numpy() * direction
+    target["y"] = (target["mean_fd"] > target["mean_fd"].median()).astype(int)
+    task = Task(datasets=["x"], label="dx", classes={"c": ["1"], "p": ["2"]}, confounds="regress")
+    plain = transfer({"fc": (a, b)}, source, target, ZeroShot())[0].set_index("method")
+    cleaned = transfer({"fc": (a, b)}, source, target, ZeroShot(), task)[0].set_index("method")
+    assert plain.loc["fc_svm", "auc"] > 0.8
+    assert abs(cleaned.loc["fc_svm", "auc"] - 0.5) < 0.15
+
+
+def test_a_perfect_transfer_still_has_an_interval():
+    rows, _ = carried(effect=30.0)
+    assert (rows["auc"] == 1).all()
+    assert rows["auc_low"].to_numpy() == pytest.approx(60 / (60 + 1.959964**2))
+    assert (rows["auc_high"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"kind": "regression", "classes": {}}, "zero-shot carries classes over.*cross_cohort"),
+        ({"confounds": "combat"}, "knows no site of an unseen cohort.*regress or match.*site_mean"),
+    ],
+)
+def test_what_zero_shot_cannot_do_is_refused_with_the_configuration(tmp_path, over, message):
+    raw = write_study(tmp_path).config.model_dump(mode="json", exclude_unset=True)
+    raw["datasets"]["far"] = raw["datasets"]["demo"] | {"role": "external"}
+    raw["tasks"]["unseen"] = raw["tasks"]["demo_task"] | over
+    raw["tasks"]["unseen"] |= {"datasets": ["far"], "zero_shot_from": ["demo"]}
+    with pytest.raises(ConfigError, match=message):
+        parse_config(raw)
+
+
+def test_learning_curves_of_regressions_alone_are_refused_with_the_configuration(tmp_path):
+    study = write_study(tmp_path, kind="regression", classes={})
+    raw = study.config.model_dump(mode="json", exclude_unset=True) | {"few_shot": {"shots": [4]}}
+    with pytest.raises(ConfigError, match=r"few_shot\.shots.*no task but regressions"):
+        parse_config(raw)
+    task = raw["tasks"]["demo_task"]
+    both = task | {"kind": "classification", "classes": {"a": ["1"], "b": ["2"]}}
+    parse_config(raw | {"tasks": raw["tasks"] | {"dx": both}})

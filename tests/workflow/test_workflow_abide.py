@@ -1,57 +1,31 @@
 """ABIDE, 460 participants with published labels: scans to report in one command."""
 
+import sys
+
 import pyarrow.parquet as pq
 import pytest
 import study
 import yaml
+
+sys.path.insert(0, str(study.ROOT / "benchmarks"))
+
+import abide as declared
 
 # an epoch of a small model over 200 ROIs takes minutes, more beside other work
 pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(1800)]
 
 
 def abide_config(shared) -> dict:
-    folder = shared / "abide_pcp_dev"
-    return {
-        "datasets": {
-            "abide": {
-                "kind": "timeseries",
-                "role": "internal",
-                "path": str(folder / "cc200_nofilt_noglobal_float32"),
-                "pattern": "*.npz",
-                "batches": 4,
-                "stratify_by": "DX_GROUP",
-                # as in C-PAC's filt strategies; chosen after unfiltered scores had been seen, which
-                # over random splits reach 0.88 (linear), above the band that is asserted below
-                "band_pass": True,
-                "phenotype": {
-                    "path": str(folder / "subjects_dev.csv"),
-                    "id_column": "SUB_ID",
-                    "scan_column": "FILE_ID",
-                    "site_column": "SITE_ID",
-                    "age_column": "AGE_AT_SCAN",
-                    "sex_column": "SEX",
-                    "t_r_column": "TR_s",
-                    "mean_fd_column": "func_mean_fd",
-                },
-            }
-        },
-        "atlas": {"name": "CC200", "path": str(shared / "atlas_pcp_abide" / "CC200.nii.gz")},
+    return declared.settings(shared) | {
         "pretrain": {"size": "tiny", "epochs": 1, "batch_size": 32},
         # 200 regions exchanged in 160 scans would be 32,000 passes of the encoder
         "interpret": {"methods": ["attention", "gradient", "fc_pattern"], "n_repeats": 1},
-        "tasks": {
-            "abide1": {
-                "datasets": ["abide"],
-                "label": "DX_GROUP",
-                "classes": {"control": ["2"], "autism": ["1"]},
-                "protocol": {"n_splits": 5, "n_repeats": 2},
-            }
-        },
+        "tasks": {"abide1": declared.task(n_splits=5, n_repeats=2)},
     }
 
 
-def metrics_of(folder) -> dict[str, dict]:
-    table = pq.ParquetFile(folder / "results/finetune/abide1/metrics.parquet").read()
+def metrics_of(folder, task="abide1") -> dict[str, dict]:
+    table = pq.ParquetFile(folder / f"results/finetune/{task}/metrics.parquet").read()
     return {row["method"]: row for row in table.to_pylist()}
 
 
@@ -83,6 +57,31 @@ def test_the_three_participants_with_constant_parcels_are_counted(abide):
     assert all("parcel" in row["reason"] for row in excluded)
     page = (abide / "results/report/abide1.html").read_text()
     assert all(row["scan_id"] in page for row in excluded)
+
+
+def test_sites_left_out_are_told_by_the_others(abide):
+    config = yaml.safe_load((abide / "config.yaml").read_text())
+    config["tasks"]["abide1_loso"] = declared.task(kind="leave_one_site_out")
+    config["finetune"] = {"methods": ["confounds_svm", "fc_svm"]}
+    (abide / "loso.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    target = "results/finetune/abide1_loso/metrics.parquet"
+    done = study.snakemake(abide, "--cores", "2", target, "--configfile", "loso.yaml")
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert "rule pretrain:" not in done.stdout + done.stderr, "what stages share is kept"
+    file = abide / "results/finetune/abide1_loso/predictions.parquet"
+    table = pq.ParquetFile(file).read().to_pandas()
+    table = table[table["method"] == "fc_svm"]
+    assert (table.groupby("fold")["site"].nunique() == 1).all()
+    assert (table.groupby("site")["fold"].nunique() == 1).all(), "a site is tested once"
+    cohort = pq.ParquetFile(file.with_name("cohort.parquet")).read().to_pandas()
+    elsewhere = cohort["used"].sum() - cohort[cohort["used"]].groupby("site").size()
+    assert (table["n_train"] == table["site"].map(elsewhere)).all(), (
+        "nobody of the site is trained on"
+    )
+    assert table["fold"].nunique() >= 4
+    row = metrics_of(abide, "abide1_loso")["fc_svm"]
+    assert row["auc_low"] > 0.5
+    assert row["auc"] > metrics_of(abide, "abide1_loso")["confounds_svm"]["auc"]
 
 
 def test_permuted_labels_score_at_chance(abide):
