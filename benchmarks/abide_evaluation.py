@@ -1,11 +1,12 @@
 """Every baseline on ABIDE: five folds and leave one site out, with what each costs.
 
-All 457 usable participants are tested, since nothing is pre-trained here. Each method runs alone in a
-process of its own, one after the other, on the same folds as all others. Printed per task and method:
-AUC with its bootstrap interval over participants, the interval over folds (Nadeau and Bengio), the
-difference from `fc_svm` with the interval over the same bootstrap draws, the permutation p (nothing
-fitted again), and of making the features and fitting all folds the wall and CPU seconds; peak RSS is
-that of the process, imports and tables included. All of it is in the CSV that `--out` names.
+All 457 usable participants are tested, since nothing is pre-trained here. Each method runs alone
+in a process of its own, one after the other, on the same folds as all others. Printed per task and
+method: AUC with its bootstrap interval over participants, the interval over folds (Nadeau and
+Bengio) in the CSV alone, the difference from `fc_svm` with the interval over the same bootstrap
+draws, and of making the features and fitting all folds the wall and CPU seconds; peak RSS is that of
+the process, imports and tables included. All of it and the permutation p (nothing fitted again) is in
+the CSV that `--out` names.
 
 Networks need minutes per fold: they are left out unless `--neural-epochs` says how many epochs they
 get. Run, with data that are not part of this repository:

@@ -124,7 +124,8 @@ class Task(Strict):
         description="What is done about confounds, fitted on the training scans of each fold. "
         "`regress`: their linear part is taken out of every feature. `combat`: site effects by "
         "ComBat; a site without training scans is left as it is, which is logged and counted. "
-        "`match`: training participants are dropped until the classes are equally large at each site and sex.",
+        "`match`: training participants are dropped until the classes are equally "
+        "large at each site and sex.",
     )
     confound_columns: list[ConfoundName] = Field(
         ["site", "sex", "age", "mean_fd"],

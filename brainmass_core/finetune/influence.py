@@ -87,8 +87,8 @@ def smallest_class(y: np.ndarray, who: np.ndarray) -> int:
 def interval(value: float, error: float, n: int) -> tuple[float, float]:
     """95 % by the normal approximation, within 0 and 1.
 
-    Where each scan is right, or wrong, no scan shows any spread: Wilson's bound for n of n is given,
-    n being the participants of the smallest class.
+    Where each scan is right, or wrong, none shows any spread: Wilson's bound for n of n is given, n
+    being the participants of the smallest class.
     """
     low, high = max(value - LEVEL * error, 0.0), min(value + LEVEL * error, 1.0)
     if value > 1 - ROUNDING:

@@ -1,7 +1,8 @@
 """The refusal of every leak from training or pre-training to those who are tested.
 
-Asked are the tables, not the code that dealt the folds: a participant on both sides of a fold, a file
-under two names, a scan or another scan of a tested participant among those that pre-training was given.
+Asked are the tables, not the code that dealt the folds: a participant on both sides of a fold, a
+file under two names, a scan or another scan of a tested participant among those that pre-training
+was given.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The permutation test that fits everything again, on labels shuffled within sites.
 
-What `inference.permutation_p` asks is whether the predictions, as they are, go with the labels. Here
-each shuffle goes through the whole of it: folds dealt by the shuffled labels, confounds, selection,
-searches and classifiers fitted to them (Ojala and Garriga 2010, JMLR 11:1833, test 1).
+What `inference.permutation_p` asks is whether the predictions, as they are, go with the labels.
+Here each shuffle goes through the whole of it: folds dealt by the shuffled labels, confounds,
+selection, searches and classifiers fitted to them (Ojala and Garriga 2010, JMLR 11:1833, test 1).
 `sklearn.model_selection.permutation_test_score` does the same for one label per row; it can neither
 move the scans of a participant together nor hand confounds to a fold.
 """
@@ -34,7 +34,8 @@ def refit_p_values(
 ) -> dict[str, float]:
     """p of the methods of a task that `finetune.permutation_methods` names, by `refit_p`."""
     n, chosen = config.finetune.n_permutations_refit, config.finetune.permutation_methods
-    settings, found = config.tasks[task], {}
+    settings = config.tasks[task]
+    found: dict[str, float] = {}
     design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
     for method in [m for m in methods if n and m in chosen]:
         shown = features[METHODS[method].features]

@@ -64,7 +64,8 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame
     if seen:
         raise LeakError(
             f"zero-shot: {len(seen)} scans of the target are in the pre-training shards, or other "
-            f"scans of their participants: {', '.join(seen[:10])}; give its data sets the role external and run again"
+            f"scans of their participants: {', '.join(seen[:10])}; give its data sets "
+            "the role external and run again"
         )
     warn_of_shared_ids(source, target, "zero-shot")
 

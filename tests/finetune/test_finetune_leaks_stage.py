@@ -50,7 +50,7 @@ def test_another_scan_of_a_tested_participant_in_the_shards_stops_the_part(tmp_p
     runs, task = PARTS[part]
     runs(study.config, task)
     add_to_shards(study, "demo_s05_run-1")
-    with pytest.raises(LeakError, match="other scans of the same participants.*demo_s05_run-0"):
+    with pytest.raises(LeakError, match=r"other scans of the same participants.*demo_s05_run-0"):
         runs(study.config, task)
 
 

@@ -200,7 +200,7 @@ def test_confounds_are_handled_with_what_the_source_tells(tmp_path, handling):
         runs(study.config, task)
     rows = result(study, "unseen", "zero_shot").set_index("method")
     assert rows.loc["fc_svm", "auc_low"] > 0.6
-    assert (rows["n_train_scans"] < 57).all() == (handling == "match")
+    assert (rows["n_train_scans"] < 56).all() == (handling == "match")
     assert len(result(study, "demo_task", "learning_curve"))
 
 
