@@ -2,11 +2,11 @@
 
 All 457 usable participants are tested, since nothing is pre-trained here. Each method runs alone
 in a process of its own, one after the other, on the same folds as all others. Printed per task and
-method: AUC with its bootstrap interval over participants, the interval over folds (Nadeau and
-Bengio) in the CSV alone, the difference from `fc_svm` with the interval over the same bootstrap
-draws, and of making the features and fitting all folds the wall and CPU seconds; peak RSS is that of
-the process, imports and tables included. All of it and the permutation p (nothing fitted again) is in
-the CSV that `--out` names.
+method: AUC with its bootstrap interval over participants, the difference from `fc_svm` with the
+interval over the same bootstrap draws, and of making the features and fitting all folds the wall
+and CPU seconds; peak RSS is that of the process, imports and tables included. The CSV that `--out`
+names holds the interval over folds (Nadeau and Bengio) and the permutation p (nothing fitted again)
+as well.
 
 Networks need minutes per fold: they are left out unless `--neural-epochs` says how many epochs they
 get. Run, with data that are not part of this repository:

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from synthetic_study import add_to_shards, write_model, write_study, write_two_cohorts
 
+from brainmass_core.config import parse_config
 from brainmass_core.finetune import LeakError, TaskError, run
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.folds import Fold, make_folds
@@ -143,8 +144,10 @@ def test_a_readout_unit_that_wakes_up_at_test_leaves_a_scan_its_score():
 
 
 def test_one_cohort_teaches_and_the_other_is_tested(tmp_path, caplog):
-    study = write_two_cohorts(tmp_path, methods=ALL, confounds="combat")
-    run(study.config, "across")
+    study = write_two_cohorts(tmp_path, methods=ALL)
+    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    raw["tasks"]["across"]["confounds"] = "combat"
+    run(parse_config(raw), "across")
     folder = study.paths.finetune("across")
     table = read_table(folder / "predictions.parquet", "predictions").to_pandas()
     cohort = read_table(folder / "cohort.parquet", "cohort").to_pandas()

@@ -35,6 +35,7 @@ def cohort(effect: float, seed: int = 0, n: int = 120) -> TaskData:
         series.append(one)
     scans = pd.DataFrame({"scan_id": [f"s{i:03d}" for i in range(n)], "y": y, "site": "here"})
     scans["participant"], scans["split"] = scans["scan_id"], "test"
+    scans["dataset"] = "planted"
     scans["class_name"] = np.array(CLASSES)[y]
     fc = np.stack([vectorise(pearson(s)) for s in series]).astype(np.float32)
     return TaskData(scans, fc, scans, "pearson")
