@@ -37,8 +37,12 @@ def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
     """
     place = place_of(scans).where(scans["site"].notna())
     nowhere = place.isna().groupby(scans["dataset"]).transform("all")
-    sites = place.where(~nowhere, scans["dataset"]).rename("site")
-    text = pd.concat([sites, scans["sex"]], axis=1).astype(object).fillna(UNKNOWN).astype(str)
+    return confound_table(scans.assign(site=place.where(~nowhere, scans["dataset"])))
+
+
+def confound_table(scans: pd.DataFrame) -> pd.DataFrame:
+    """The same of scans whose sites have names of their own already."""
+    text = scans[CONFOUNDS_TEXT].astype(object).fillna(UNKNOWN).astype(str)
     return pd.concat([text, scans[CONFOUNDS_NUMBER].astype("float64")], axis=1)
 
 

@@ -112,6 +112,8 @@ class Contract(Strict):
         Least and largest of the training scans, s.
     confounds, confound_columns
         How confounds are handled; columns that a new scan must have.
+    sites
+        Names of the training scans' sites, ``dataset/site``, where a site is one of these columns.
     scores : dict
         Method to its cross-validated scores.
     probe : list of list of float
@@ -138,6 +140,7 @@ class Contract(Strict):
     t_r: tuple[float, float] | None
     confounds: str
     confound_columns: list[str]
+    sites: list[str]
     n_participants: int = Field(ge=1)
     n_scans: int = Field(ge=1)
     n_per_class: dict[str, int]

@@ -18,7 +18,8 @@ from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.connectivity import n_rois_of
-from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
+from brainmass_core.finetune.confounds import confounds_of
+from brainmass_core.finetune.dataset import UNKNOWN, TaskData, TaskError, assemble
 from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.methods import METHODS, Design, Fitted, fit_method
 from brainmass_core.finetune.stage import task_seed
@@ -180,6 +181,9 @@ def _contract(
         t_r=t_r,
         confounds=settings.confounds,
         confound_columns=needed_columns(settings),
+        sites=sorted(set(confounds_of(scans)["site"]) - {UNKNOWN})
+        if "site" in needed_columns(settings)
+        else [],
         n_participants=scans["participant"].nunique(),
         n_scans=len(scans),
         n_per_class={c: int((scans["class_name"] == c).sum()) for c in settings.classes},

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.finetune.confounds import confounds_of
+from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.embedding import embed
 from brainmass_core.finetune.methods import Fitted
 from brainmass_core.models.brainmass import BrainMass
@@ -145,7 +145,7 @@ def encoder_of(about: Encoder | None, arrays: dict[str, np.ndarray]) -> BrainMas
 def unknown_confounds(n: int) -> pd.DataFrame:
     """Confounds (n rows) of which nothing is known."""
     nothing: dict[str, Any] = {"site": None, "sex": None, "age": np.nan, "mean_fd": np.nan}
-    return confounds_of(pd.DataFrame(nothing, index=range(n)))
+    return confound_table(pd.DataFrame(nothing, index=range(n)))
 
 
 def probe(model: Model) -> list[list[float]]:

@@ -52,6 +52,29 @@ def add_phenotype(found: Found, path: Path) -> None:
                 row[column] = value
 
 
+def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
+    """Sites under the names that the model knows.
+
+    Parameters
+    ----------
+    sites : Series of str
+        As the input calls them.
+    known : list of str
+        ``dataset/site`` of the training scans.
+
+    Returns
+    -------
+    Series of str
+        A name without a data set becomes that of the one data set that has such a site; one that
+        several have, or none, stays and so is unseen.
+    """
+    whole: dict[str, list[str]] = {}
+    for name in known:
+        whole.setdefault(name.partition("/")[2], []).append(name)
+    of = {short: names[0] for short, names in whole.items() if short and len(names) == 1}
+    return sites.map(lambda site: site if site in known else of.get(site, site))
+
+
 def _read(path: Path) -> pd.DataFrame:
     try:
         separator = "\t" if path.suffix == ".tsv" else ","

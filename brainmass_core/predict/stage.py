@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.config import Config, ConfigError, load_config
-from brainmass_core.finetune.confounds import confounds_of
+from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import (
     Found,
@@ -25,7 +25,7 @@ from brainmass_core.predict.inputs import (
 )
 from brainmass_core.predict.misfit import PredictError, refuse_settings, refuse_unknown_confounds
 from brainmass_core.predict.model import Model
-from brainmass_core.predict.phenotype import add_phenotype
+from brainmass_core.predict.phenotype import add_phenotype, as_trained
 from brainmass_core.predict.route import Options, by_stages
 from brainmass_core.tables import PREDICTED, atomic_path, embedding_schema, write_table
 
@@ -150,7 +150,8 @@ def _score(model: Model, given: Path, rows: pd.DataFrame, found: Found) -> pd.Da
     """The output table, ordered by scan."""
     rows = rows.sort_values("scan_id", ignore_index=True)
     usable = rows["status"] == "ok"
-    confounds = confounds_of(rows[usable].astype({"age": float, "mean_fd": float}))
+    confounds = confound_table(rows[usable].astype({"age": float, "mean_fd": float}))
+    confounds["site"] = as_trained(confounds["site"], model.contract.sites)
     refuse_unknown_confounds(model.contract, str(given), confounds)
     made = rows[["scan_id", "participant_id", "status", "reason"]].copy()
     made["y_pred"], made["y_score"] = pd.Series(None, rows.index, dtype=object), np.nan

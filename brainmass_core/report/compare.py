@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
@@ -81,7 +80,7 @@ def read_variants(config: Config, task: str) -> list[Variant]:
     """
     folders = [config.results, *config.report.compare]
     own = config.model_dump(mode="json")
-    settings = [own, *(_settings(f) for f in config.report.compare)]
+    settings: list[Any] = [own, *(_settings(f) for f in config.report.compare)]
     return [
         Variant(folder.name or str(folder), knobs, _metrics(folder, task))
         for folder, knobs in zip(folders, differing(settings), strict=True)

@@ -15,6 +15,7 @@ from synthetic_study import N_ROIS, write_study
 from brainmass_core.config import dump_config
 from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.finetune import TaskError, run
+from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.predict import (
     Contract,
@@ -26,6 +27,7 @@ from brainmass_core.predict import (
     predict,
 )
 from brainmass_core.predict.deploy import write_model as store
+from brainmass_core.predict.phenotype import as_trained
 from brainmass_core.tables import PREDICTED, read_table
 
 TRUST = Options(as_trained=True)
@@ -350,6 +352,7 @@ def a_contract(**over) -> Contract:
         "t_r": (2.0, 2.5),
         "confounds": "none",
         "confound_columns": [],
+        "sites": [],
         "n_participants": 3,
         "n_scans": 3,
         "n_per_class": {"a": 1, "b": 2},
@@ -397,6 +400,32 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, tmp_path)
     table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\na\t34\tM\n")
     with pytest.raises(PredictError, match=r"participant_id .* stand twice"):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
+
+
+def test_sites_are_found_under_the_names_of_training():
+    known = ["a/1", "b/1", "b/NYU", "lone"]
+    sites = pd.Series(["1", "a/1", "NYU", "b/NYU", "unknown", "lone", ""])
+    expected = ["1", "a/1", "b/NYU", "b/NYU", "unknown", "lone", ""]
+    assert as_trained(sites, known).tolist() == expected
+
+
+def test_a_site_of_training_is_harmonised_and_another_is_not(study, tmp_path):
+    task = study.config.tasks[TASK].model_dump(mode="json") | {"confounds": "combat"}
+    model = make(with_settings(study, tasks={TASK: task}), "fc_ridge")
+    store(tmp_path / "model", model)
+    data = assemble(study.config, TASK)
+    site = data.scans["site"].dropna().value_counts().index[0]
+    row = int(np.flatnonzero(data.scans["site"] == site)[0])
+    write_matrix(tmp_path / STEM, data.fc[row], NAMES)
+    scores = {}
+    for name in (site, "elsewhere"):
+        (tmp_path / "people.tsv").write_text(f"participant_id\tsite\nsub-a\t{name}\n")
+        options = Options(phenotype=tmp_path / "people.tsv")
+        found = predict(tmp_path / "model", tmp_path / STEM, tmp_path / "p.tsv", options=options)
+        scores[name] = found["y_score"].iloc[0]
+    expected = model.score(data.fc[[row]], confounds_of(data.scans.iloc[[row]]))["y_score"].iloc[0]
+    assert scores[site] == pytest.approx(expected, abs=1e-5)
+    assert scores["elsewhere"] != pytest.approx(expected, abs=1e-3)
 
 
 def spoil(folder: Path, name: str) -> None:
