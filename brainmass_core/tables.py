@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -257,22 +257,22 @@ ROC = pa.schema(
     [("task", pa.string()), ("method", pa.string())]
     + [(n, pa.float64()) for n in ("fpr", "tpr", "tpr_low", "tpr_high")]
 )
-HISTORY = pa.schema(
-    [("step", pa.int64()), ("epoch", pa.int64()), ("lr", pa.float64())]
-    + [
-        (name, pa.float64())
-        for name in (
-            "loss",
-            "loss_alignment",
-            "loss_classification",
-            "loss_reconstruction",
-            "embedding_std",
-            "effective_rank",
-            "view_distance",
-            "uniformity",
-        )
-    ]
-)
+
+
+def history_schema(parts: Sequence[str]) -> pa.Schema:
+    """Schema of a training: a step per row, with the loss and what a model's step gives beside it.
+
+    Where a model sees one view of a scan, `view_distance` is null.
+    """
+    measures = ("embedding_std", "effective_rank", "view_distance", "uniformity")
+    return pa.schema(
+        [("step", pa.int64()), ("epoch", pa.int64()), ("lr", pa.float64())]
+        + [(name, pa.float64()) for name in ("loss", *parts, *measures)]
+    )
+
+
+HISTORY = history_schema(("loss_alignment", "loss_classification", "loss_reconstruction"))
+BRAINLM_HISTORY = history_schema(("target_variance",))
 _TASK_METHOD = [("task", pa.string()), ("method", pa.string())]
 REGIONS = pa.schema(
     [

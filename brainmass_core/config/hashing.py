@@ -127,7 +127,11 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
     if stage == "pretrain":
         sources = [n for n, d in config.datasets.items() if d.role != "external"]
         how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
-        own = part("pretrain", exclude=how)
+        if config.pretrain.of_series:  # it sees no pFC, and windows and masks follow from the seed
+            own = part("pretrain", exclude=how)
+            series = [before("timeseries", n) for n in sources]
+            return {"before": series, "seed": config.seed, "pretrain": own}
+        own = part("pretrain", exclude=how | {"brainlm"})
         if config.pretrain.source == "timeseries":
             views = {"pfc": part("pfc", exclude={"n_views"}), "seed": config.seed}
             before_it = [before("timeseries", n) for n in sources]

@@ -6,7 +6,7 @@ The reference page and the JSON schema are generated from it (`brainmass_core.co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +28,15 @@ from brainmass_core.config.stages import (
 )
 from brainmass_core.config.tasks import Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
+
+ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
+OF_ENCODER = ("attention", "gradient", "permutation")  # `interpret.methods` that do
+FROM_FC = {
+    "finetune.methods": ["fc_svm"],
+    "few_shot.features": ["fc"],
+    "zero_shot.features": ["fc"],
+    "interpret.methods": ["fc_pattern"],
+}
 
 
 class Config(Strict):
@@ -93,6 +102,7 @@ def _cross_check(config: Config) -> Iterator[str]:
             yield f"tasks.{name}.classes: a label value stands in two classes: {task.classes}"
     yield from _check_transfer(config)
     yield from _check_few_shot(config)
+    yield from _check_encoder(config)
     if not any(d.role != "external" for d in config.datasets.values()):
         yield "datasets: all are external, so nothing is left to pre-train on"
     names = [n.lower() for n in config.datasets]
@@ -148,3 +158,26 @@ def _check_few_shot(config: Config) -> Iterator[str]:
             "curves draw participants of each class. Remove few_shot.shots, or declare a "
             "classification, such as old against young"
         )
+
+
+def _check_encoder(config: Config) -> Iterator[str]:
+    """What asks for the embedding of a BrainMass where a BrainLM is pre-trained."""
+    if not (config.tasks and config.pretrain.of_series):
+        return
+    transfer = any(task.zero_shot_from for task in config.tasks.values())
+    asked: dict[str, Sequence[str]] = {
+        "finetune.methods": config.finetune.methods,
+        "few_shot.features": config.few_shot.features if config.few_shot.shots else [],
+        "zero_shot.features": config.zero_shot.features if transfer else [],
+        "interpret.methods": config.interpret.methods,
+    }
+    for name, values in asked.items():
+        stray = [v for v in values if v in OF_ENCODER or v.startswith(ENCODERS)]
+        if stray:
+            left = [v for v in values if v not in stray]
+            yield (
+                f"{name}: found {', '.join(stray)} with pretrain.model {config.pretrain.model}; "
+                "these need the encoder of brainmass, and tasks on a BrainLM are not there yet. "
+                f"Set {name} to what sees FC, such as {left or FROM_FC[name]}, or pre-train "
+                "brainmass"
+            )

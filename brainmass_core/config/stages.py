@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from brainmass_core.config.base import Strict
+
+PATCH = {"brainlm-tiny": 20, "brainlm-13m": 20}  # timepoints of a token that spans no parcels
+OF_BRAINMASS = (  # knobs of `pretrain` that no BrainLM has
+    "size",
+    "heads",
+    "train_heads",
+    "ema_decay",
+    "lambda_classification",
+    "lambda_reconstruction",
+    "n_masked_classification",
+    "n_masked_reconstruction",
+    "masking",
+)
 
 
 class Connectivity(Strict):
@@ -76,14 +89,65 @@ class Pfc(Strict):
         return f"what is left after dropping {self.drop_rate:.0%} of the timepoints"
 
 
+class BrainLM(Strict):
+    """What a BrainLM is fed and what of it is hidden; `pretrain.model` says which one is trained.
+
+    Scans shorter than the window are left out. Each step hides tokens at random, or the end of the
+    window, in all its scans alike.
+    """
+
+    window: int = Field(
+        200,
+        ge=2,
+        description="Timepoints of a scan that a step sees, at a random place; of `brainlm-13m` "
+        "and `brainlm-tiny` a multiple of 20, their token.",
+    )
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of the tokens that is hidden.")
+    future_share: float = Field(
+        0.0, ge=0, le=1, description="Share of the steps that hide the last timepoints instead."
+    )
+    future_steps: int = Field(
+        20, ge=1, description="Timepoints at the end of the window that those steps hide."
+    )
+    mode: Literal["corrected", "reference"] = Field(
+        "corrected",
+        description="`reference` computes what the released code computes, peculiarities included.",
+    )
+    t_r: float | None = Field(
+        None,
+        gt=0,
+        description="Repetition time in seconds of what the model sees. Default: that of the "
+        "scans, which must then agree.",
+    )
+    other_t_r: Literal["reject", "resample"] = Field(
+        "reject",
+        description="What happens to scans of another repetition time than `t_r`: they are left "
+        "out, or interpolated in time. Scans of unknown repetition time are left out.",
+    )
+
+
 class Pretrain(Strict):
     """Pre-training of the foundation model."""
 
-    model: Literal["brainmass"] = Field("brainmass", description="Which foundation model.")
+    model: Literal[
+        "brainmass",
+        "brainlm-13m",
+        "brainlm-111m",
+        "brainlm-650m",
+        "brainlm-tiny",
+        "brainlm-vit-tiny",
+    ] = Field(
+        "brainmass",
+        description="Which foundation model: BrainMass of functional connectivity, in one of the "
+        "sizes below; or BrainLM of time series, whose size is its name. `brainlm-tiny` and "
+        "`brainlm-vit-tiny` are small ones of its two architectures, for trying out on a CPU.",
+    )
+    brainlm: BrainLM = BrainLM()
     source: Literal["pfc", "timeseries"] = Field(
         "pfc",
         description="Where views come from: `pfc` reads the stored ones, `timeseries` draws new "
-        "ones at each step, on the device; the stage `pfc` is then not run.",
+        "ones at each step, on the device; the stage `pfc` is then not run. A BrainLM always reads "
+        "`timeseries`.",
     )
     size: Literal["tiny", "small", "base", "large"] = Field("tiny", description="Model size.")
     heads: int | None = Field(
@@ -132,6 +196,53 @@ class Pretrain(Strict):
         description="Compile the model by torch.compile: true, false, or auto, which is on GPUs "
         "only. Weights and checkpoints have the same names either way.",
     )
+
+    @property
+    def of_series(self) -> bool:
+        """Whether the model is a BrainLM, which sees time series."""
+        return self.model != "brainmass"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_of_series(cls, given: Any) -> Any:
+        if isinstance(given, dict) and str(given.get("model", "")).startswith("brainlm"):
+            return {"source": "timeseries", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _fits_model(self) -> Pretrain:
+        if not self.of_series:
+            if self.brainlm != BrainLM():
+                raise ValueError(
+                    "brainlm: found settings of it and model brainmass, which has none of them; "
+                    "set model to a BrainLM or remove them"
+                )
+            return self
+        if self.source != "timeseries":
+            raise ValueError(
+                f"found source {self.source} with model {self.model}, which sees the series "
+                "themselves; remove source, or set it to timeseries"
+            )
+        fields = type(self).model_fields
+        stray = [n for n in OF_BRAINMASS if getattr(self, n) != fields[n].default]
+        if stray:
+            raise ValueError(
+                f"found {', '.join(stray)} with model {self.model}: only brainmass has them; "
+                "remove them"
+            )
+        s, patch = self.brainlm, PATCH.get(self.model, 1)
+        for name, length in (("window", s.window), ("future_steps", s.future_steps)):
+            if length % patch and (name == "window" or s.future_share):
+                raise ValueError(
+                    f"brainlm.{name}: found {length}, expected a multiple of {patch}, the "
+                    f"timepoints of a token of {self.model}"
+                )
+        if s.future_share and s.future_steps >= s.window:
+            raise ValueError(
+                f"brainlm.future_steps: found {s.future_steps}, expected less than the window of "
+                f"{s.window}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _room_to_fall(self) -> Pretrain:

@@ -21,7 +21,6 @@ from brainmass_core.models.brainlm_tokens import (
     hidden_of,
     mask_of,
     put_back,
-    random_visible,
     sinusoid_1d,
     take,
 )
@@ -114,18 +113,15 @@ class BrainLM(SeriesModel):
         self._n_patches(series.shape[-1])
         return series.unflatten(2, (-1, self.shape.patch))
 
-    def random_mask(
-        self,
-        batch: int,
-        n_rois: int,
-        n_timepoints: int,
-        ratio: float,
-        generator: torch.Generator | None = None,
-    ) -> Mask:
-        """A mask that hides `ratio` of the tokens, drawn for each sample; parcel by parcel."""
-        n = n_rois * self._n_patches(n_timepoints)
-        noise = torch.rand(batch, n, generator=generator)
-        return Mask(random_visible(noise, ratio, self.is_reference))
+    def n_tokens(self, n_rois: int, n_timepoints: int) -> int:
+        """Tokens of a sample, parcel by parcel.
+
+        Raises
+        ------
+        ValueError
+            If the timepoints are not a multiple of the patch.
+        """
+        return n_rois * self._n_patches(n_timepoints)
 
     def future_mask(self, batch: int, n_rois: int, n_timepoints: int, steps: int) -> Mask:
         """A mask that hides the last `steps` timepoints.

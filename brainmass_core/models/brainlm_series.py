@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from brainmass_core.models.brainlm_tokens import random_visible
 from brainmass_core.models.pretrained import Pretrained
 
 MODES = ("corrected", "reference")
@@ -67,6 +68,9 @@ class SeriesModel(Pretrained):
         return self.shape.width
 
     @abstractmethod
+    def n_tokens(self, n_rois: int, n_timepoints: int) -> int:
+        """Tokens of a sample."""
+
     def random_mask(
         self,
         batch: int,
@@ -76,6 +80,17 @@ class SeriesModel(Pretrained):
         generator: torch.Generator | None = None,
     ) -> Mask:
         """A mask that hides `ratio` of the tokens, drawn for each sample."""
+        noise = torch.rand(batch, self.n_tokens(n_rois, n_timepoints), generator=generator)
+        return self.noise_mask(noise, ratio)
+
+    def noise_mask(self, noise: Tensor, ratio: float) -> Mask:
+        """A mask that hides the share `ratio` of the tokens, those with the largest noise.
+
+        Parameters
+        ----------
+        noise : Tensor (B, n_tokens)
+        """
+        return Mask(random_visible(noise, ratio, self.is_reference))
 
     @abstractmethod
     def future_mask(self, batch: int, n_rois: int, n_timepoints: int, steps: int) -> Mask:

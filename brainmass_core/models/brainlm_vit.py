@@ -26,7 +26,6 @@ from brainmass_core.models.brainlm_tokens import (
     padded,
     patches_of,
     put_back,
-    random_visible,
     sinusoid_2d,
     take,
 )
@@ -123,17 +122,9 @@ class BrainLMViT(SeriesModel):
         )
         return (rows[:, None] * (side // patch) + columns).flatten()
 
-    def random_mask(
-        self,
-        batch: int,
-        n_rois: int,
-        n_timepoints: int,
-        ratio: float,
-        generator: torch.Generator | None = None,
-    ) -> Mask:
-        """A mask that hides `ratio` of the tokens, drawn for each sample."""
-        noise = torch.rand(batch, len(self.slots(n_rois, n_timepoints)), generator=generator)
-        return Mask(random_visible(noise, ratio, self.is_reference))
+    def n_tokens(self, n_rois: int, n_timepoints: int) -> int:
+        """Tokens of a sample."""
+        return len(self.slots(n_rois, n_timepoints))
 
     def future_mask(self, batch: int, n_rois: int, n_timepoints: int, steps: int) -> Mask:
         """A mask that hides the last `steps` timepoints.

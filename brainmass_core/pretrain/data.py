@@ -1,18 +1,11 @@
-"""Stream global batches of which every rank can cut its slice: of stored pFC, or of time series.
-
-What a batch holds follows from (seed, step) alone, so a run resumes anywhere without saved reader
-state, and the same global batch is made by one process or by a hundred.
-"""
+"""What BrainMass is trained on: stored pFC, or views that are computed of time series."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -25,19 +18,13 @@ from brainmass_core.pretrain.index import (
     Index,
     ShardError,
     Source,
-    dropping_of,
     index_shards,
     scans_seen,
 )
-from brainmass_core.pretrain.order import (
-    Sequence,
-    draw,
-    epoch_order,
-    generator,
-    global_batch_size,
-)
+from brainmass_core.pretrain.order import draw, epoch_order, generator, global_batch_size
+from brainmass_core.pretrain.stream import Batches, read_series, row_group, stretches
+from brainmass_core.pretrain.usable import dropping_of
 from brainmass_core.tables import n_edges
-from brainmass_core.timeseries.table import bold_by_scan
 
 __all__ = [
     "Batch",
@@ -123,8 +110,8 @@ def fresh_of(config: Config) -> Fresh | None:
     return Fresh(dropping_of(config), config.pfc.estimator)
 
 
-class Stream:
-    """Batches of an index; holds two shuffle buffers, and more up to a limit.
+class Stream(Batches):
+    """Batches of views.
 
     Parameters
     ----------
@@ -133,7 +120,7 @@ class Stream:
     fresh : Fresh, optional
         How views are drawn, if the index is one of time series.
     memory : int
-        Bytes of data that may be held from one epoch to the next, beyond the shuffle buffers.
+        See `Batches`.
     """
 
     def __init__(
@@ -149,37 +136,18 @@ class Stream:
     ) -> None:
         if max(n_masked) > index.n_rois:
             raise ShardError(f"found {n_masked} ROIs to mask, but there are only {index.n_rois}")
-        self.index, self.seed, self.n_masked, self.fresh = index, seed, n_masked, fresh
-        self.batch_size, self.rank, self.n_ranks = batch_size, rank, n_ranks
-        sizes = np.array([len(g.scan_ids) for g in index.groups])
-        self.sequence = Sequence(sizes, seed, batch_size)
+        self.n_masked, self.fresh = n_masked, fresh
+        super().__init__(index, seed, batch_size, rank, n_ranks, memory)
         self._hashes = (
             [seeds_of(map(stable_hash, g.scan_ids)) for g in index.groups] if fresh else []
         )
-        held = np.cumsum([self._bytes(g) for g in index.groups])
-        self._stay = set(np.flatnonzero(held <= memory).tolist())
-        self._held: dict[int, Any] = {}
 
-    def n_steps(self, epochs: int) -> int:
-        """Steps of a training of so many epochs."""
-        return self.sequence.n_steps(epochs)
-
-    def epoch_of(self, step: int) -> int:
-        """Epoch to which a step belongs: that of its first scan."""
-        return self.sequence.epoch_of(step)
-
-    def batch(self, step: int) -> Batch | FreshBatch:
-        """This rank's slice of a step, counted from the start of training; in any order."""
-        slots = self.sequence.batch(step)
-        keep = self.sequence.needed(step) | self._stay
-        self._held = {g: a for g, a in self._held.items() if g in keep}
+    def _batch(
+        self, step: int, slots: np.ndarray, mine: slice, ids: list[str]
+    ) -> Batch | FreshBatch:
         n, rng = self.batch_size, generator(self.seed, step)
-        share = n // self.n_ranks
-        mine = slice(self.rank * share, (self.rank + 1) * share)
         views = None if self.fresh else draw(rng, n, self.index.n_views, 2)[mine]
         for_class, for_values = (draw(rng, n, self.index.n_rois, m)[mine] for m in self.n_masked)
-        groups = self.index.groups
-        ids = [groups[g].scan_ids[i] for g, i in slots[:, 1:].tolist()]
         if views is None:
             chunks, estimator = self._fresh(slots[mine])
             return FreshBatch(chunks, estimator, for_class, for_values, ids)
@@ -190,7 +158,7 @@ class Stream:
         shape = (len(slots), n_edges(self.index.n_rois))
         pair = (np.empty(shape, "<f2"), np.empty(shape, "<f2"))
         rows = slots[:, 2] * self.index.n_views
-        for group, part in _stretches(slots[:, 1]):
+        for group, part in stretches(slots[:, 1]):
             stored = self._group(group)
             for out, view in zip(pair, views.T, strict=True):
                 # "clip" writes to `out` at once; the indices are in range
@@ -201,7 +169,7 @@ class Stream:
         """Series of each scan, and which timepoints each of two views keeps."""
         assert self.fresh is not None
         series, hashes = [], np.empty(len(slots), np.uint64)
-        for group, part in _stretches(slots[:, 1]):
+        for group, part in stretches(slots[:, 1]):
             held = self._group(group)
             series += [held[i] for i in slots[part, 2].tolist()]
             hashes[part] = self._hashes[group][slots[part, 2]]
@@ -216,40 +184,13 @@ class Stream:
             return sum(group.lengths) * self.index.n_rois * F4
         return len(group.scan_ids) * self.index.n_views * n_edges(self.index.n_rois) * F2
 
-    def _group(self, number: int) -> Any:
-        """Data of a row group: pFC (n_scans * n_views, n_edges), or a list of series."""
-        if number not in self._held:
-            group = self.index.groups[number]
-            try:
-                self._held[number] = _read_series(group) if self.fresh else self._read_pfc(group)
-            except (pa.ArrowException, OSError) as error:
-                raise ShardError(f"{group.file}: row group {group.row_group}: {error}") from None
-        return self._held[number]
+    def _read(self, group: Group) -> Any:
+        """pFC (n_scans * n_views, n_edges), or a list of series."""
+        return read_series(group) if self.fresh else self._read_pfc(group)
 
     def _read_pfc(self, group: Group) -> np.ndarray:
         edges = n_edges(self.index.n_rois)
-        column = _row_group(group, ["fc"])["fc"].combine_chunks()
+        column = row_group(group, ["fc"])["fc"].combine_chunks()
         data = np.frombuffer(column.buffers()[1], dtype="<f2")
         data = data[column.offset * edges : (column.offset + len(column)) * edges]
         return data.reshape(-1, edges)
-
-
-def _read_series(group: Group) -> list[np.ndarray]:
-    """Series (n_timepoints, n_rois) of the group's scans; those of others are not kept."""
-    series = bold_by_scan(_row_group(group, ["scan_id", "status", "bold"]))
-    return [np.array(series[scan_id], np.float32) for scan_id in group.scan_ids]
-
-
-def _row_group(group: Group, columns: list[str]) -> pa.Table:
-    path: Path = group.file
-    with open(path, "rb") as stream:
-        # one column at one place: neither a second buffer nor threads make that faster
-        file = pq.ParquetFile(stream, pre_buffer=False)
-        return file.read_row_group(group.row_group, columns=columns, use_threads=False)
-
-
-def _stretches(groups: np.ndarray) -> list[tuple[int, slice]]:
-    """Each run of equal group numbers, and where it lies."""
-    starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    stops = [*starts[1:].tolist(), len(groups)]
-    return [(int(groups[a]), slice(a, b)) for a, b in zip(starts.tolist(), stops, strict=True)]

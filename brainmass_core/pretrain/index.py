@@ -18,16 +18,18 @@ import pyarrow.parquet as pq
 
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.paths import Paths
-from brainmass_core.pfc import Dropping
+from brainmass_core.pretrain.usable import (
+    ShardError,
+    Usable,
+    agreed_t_r,
+    tell_left_out,
+    usable_by,
+)
 from brainmass_core.scans import check_unique
 from brainmass_core.tables import VERSION, read_table
 
 log = logging.getLogger(__name__)
 STAGES = {"pfc": "pfc", "timeseries": "timeseries"}  # the stage whose tables a source reads
-
-
-class ShardError(ValueError):
-    """pFC shards or time series that pre-training must not or cannot use."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,15 @@ class Group:
     ----------
     lengths : tuple of int
         Timepoints of each scan; empty for pFC.
+    t_rs : tuple of float or None
+        Repetition time of each scan in seconds, None where unknown; empty for pFC.
     """
 
     file: Path
     row_group: int
     scan_ids: tuple[str, ...]
     lengths: tuple[int, ...] = ()
+    t_rs: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Index:
         Stored views of a scan; 0 where they are drawn at each step.
     fingerprint : str
         SHA-256 over the bytes of all tables: a checkpoint of other data must not be resumed.
+    t_r : float or None
+        Repetition time that the scans agree on, in seconds; None where unknown, and for pFC.
     """
 
     groups: list[Group]
@@ -73,6 +80,7 @@ class Index:
     n_views: int
     sources: list[Source]
     fingerprint: str
+    t_r: float | None = None
 
     @property
     def n_scans(self) -> int:
@@ -92,7 +100,8 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     ------
     ShardError
         If a table is missing, damaged, from another configuration or schema version, has another
-        number of ROIs or views, or holds a scan kept for evaluation.
+        number of ROIs or views, or holds a scan kept for evaluation; if no series can be used, or
+        those of a BrainLM are of several repetition times.
     TableError
         If a scans table cannot be read.
     ScansError
@@ -100,8 +109,10 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     """
     paths, stage = Paths(config.results), STAGES[config.pretrain.source]
     groups: list[Group] = []
+    short: list[str] = []
     sources, shapes, digest = [], {}, hashlib.sha256()
     used = {name: d for name, d in config.datasets.items() if d.role != "external"}
+    usable = usable_by(config)
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
     for name, dataset in used.items():
@@ -111,7 +122,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
             file = paths.batch(stage, name, batch)
             shape, in_file = _index_file(file, stage, stage_hash(config, stage, name), config)
             if stage == "timeseries":
-                in_file = [_usable(g, splits, config) for g in in_file]
+                in_file = [_usable(g, splits, usable, short) for g in in_file]
             shapes[file] = shape
             found += [g for g in in_file if g.scan_ids]
             if with_fingerprint:
@@ -125,14 +136,15 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     if len(set(shapes.values())) > 1:
         lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
         raise ShardError(f"the {stage} tables differ in their number of ROIs:\n{lines}")
+    tell_left_out(short, sum(len(g.scan_ids) for g in groups))
     fingerprint = digest.hexdigest() if with_fingerprint else ""
     n_views = config.pfc.n_views if stage == "pfc" else 0
-    return Index(groups, next(iter(shapes.values())), n_views, sources, fingerprint)
-
-
-def dropping_of(config: Config) -> Dropping:
-    """How the timepoints of a view are chosen."""
-    return Dropping(config.pfc.drop_rate, config.pfc.drop_count, config.pfc.window)
+    t_r = (
+        agreed_t_r(config, [t for g in groups for t in g.t_rs])
+        if config.pretrain.of_series
+        else None
+    )
+    return Index(groups, next(iter(shapes.values())), n_views, sources, fingerprint, t_r)
 
 
 def scans_seen(config: Config, dataset: str) -> set[str]:
@@ -192,22 +204,23 @@ def _refuse_evaluation_scans(
         raise ShardError(f"{what} of {dataset}: a scan stands in two shards; remove them and rerun")
 
 
-def _usable(group: Group, splits: dict[str, str], config: Config) -> Group:
-    """Without scans kept for evaluation, and without series of which too little stays."""
-    dropping, kept, short = dropping_of(config), [], []
-    for scan_id, n in zip(group.scan_ids, group.lengths, strict=True):
-        if splits.get(scan_id) == "test":
+def _usable(group: Group, splits: dict[str, str], usable: Usable, left_out: list[str]) -> Group:
+    """Without scans kept for evaluation, and without series that cannot be used."""
+    kept, short = [], []
+    for scan in zip(group.scan_ids, group.lengths, group.t_rs, strict=True):
+        if splits.get(scan[0]) == "test":
             continue
         try:
-            dropping.check(n)
+            usable(*scan[1:])
         except ValueError as error:
-            short.append(f"{scan_id}: {error}")
+            short.append(f"{scan[0]}: {error}")
             continue
-        kept.append((scan_id, n))
+        kept.append(scan)
     if short:
         log.warning("%s: left out of pre-training: %s", group.file, "; ".join(short))
-    ids, lengths = zip(*kept, strict=True) if kept else ((), ())
-    return Group(group.file, group.row_group, ids, lengths)
+    left_out += short
+    ids, lengths, t_rs = zip(*kept, strict=True) if kept else ((), (), ())
+    return Group(group.file, group.row_group, ids, lengths, t_rs)
 
 
 def _index_file(
@@ -218,7 +231,9 @@ def _index_file(
     if not path.exists():
         what = "pFC shard" if stage == "pfc" else "time-series table"
         raise ShardError(f"{path}: no such {what}; run: snakemake --cores all {stage}")
-    columns = ["scan_id", "view"] if stage == "pfc" else ["scan_id", "status", "n_timepoints"]
+    columns = (
+        ["scan_id", "view"] if stage == "pfc" else ["scan_id", "status", "n_timepoints", "t_r"]
+    )
     try:
         with open(path, "rb") as stream:
             file = pq.ParquetFile(stream)
@@ -253,8 +268,8 @@ def _index_file(
 def _with_series(path: Path, number: int, table: pa.Table) -> Group:
     """The scans of a row group that have a series."""
     rows = [r for r in table.to_pylist() if r["status"] == "ok"]
-    ids, lengths = ([r[key] for r in rows] for key in ("scan_id", "n_timepoints"))
-    return Group(path, number, tuple(ids), tuple(lengths))
+    ids, lengths, t_rs = ([r[key] for r in rows] for key in ("scan_id", "n_timepoints", "t_r"))
+    return Group(path, number, tuple(ids), tuple(lengths), tuple(t_rs))
 
 
 def _whole_scans(table: pa.Table, n_views: int) -> tuple[str, ...] | None:

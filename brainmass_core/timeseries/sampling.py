@@ -1,0 +1,51 @@
+"""Series of one repetition time at another one."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.signal import butter, sosfiltfilt
+
+TOLERANCE = 1e-3  # s: repetition times that differ by less are the same
+ORDER, MARGIN = 5, 0.8  # of the low-pass before a coarser sampling: its limit, of the new Nyquist's
+
+
+def same_t_r(one: float, other: float) -> bool:
+    """Whether two repetition times (s) are the same one."""
+    return abs(one - other) <= TOLERANCE + 1e-9
+
+
+def n_resampled(n_timepoints: int, t_r: float, new_t_r: float) -> int:
+    """Timepoints that `resampled` gives: those that lie within the recording."""
+    if same_t_r(t_r, new_t_r):
+        return n_timepoints
+    return int((n_timepoints - 1) * t_r / new_t_r + 1e-6) + 1
+
+
+def resampled(series: np.ndarray, t_r: float, new_t_r: float) -> np.ndarray:
+    """Interpolate over time by a cubic spline, after a low-pass where the new steps are longer.
+
+    Parameters
+    ----------
+    series : ndarray (n_timepoints, n_rois)
+        A parcel with a NaN or an infinity becomes NaN.
+    t_r, new_t_r : float
+        In seconds. As they are if they are the same.
+
+    Returns
+    -------
+    ndarray (n_resampled, n_rois), float32
+        Its first timepoint is the first one of `series`.
+    """
+    if same_t_r(t_r, new_t_r):
+        return series.astype(np.float32, copy=False)
+    n = len(series)
+    new = np.full((n_resampled(n, t_r, new_t_r), series.shape[1]), np.nan, np.float32)
+    known = np.isfinite(series).all(axis=0)
+    x = series[:, known].astype(np.float64)
+    if new_t_r > t_r:
+        low_pass = butter(ORDER, MARGIN * t_r / new_t_r, output="sos")
+        x = sosfiltfilt(low_pass, x, axis=0, padlen=min(6 * ORDER, n - 1))
+    spline = CubicSpline(np.arange(n) * t_r, x, axis=0)
+    new[:, known] = spline(np.arange(len(new)) * new_t_r)
+    return new
