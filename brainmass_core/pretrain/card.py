@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.config import Config
 from brainmass_core.models.brainmass import BrainMass, parameter_counts
-from brainmass_core.pretrain.data import Index
+from brainmass_core.pretrain.index import Index
 
 SECTIONS = """\
 # BrainMass, size {size}, {n_rois} ROIs
@@ -80,8 +80,8 @@ def model_card(
         **settings,
         dropping=config.pfc.dropping,
         **parameter_counts(model),
-        sources=_sources(index),
-        settings=_table(("setting", "value"), own.items()),
+        sources=sources_table(index),
+        settings=table(("setting", "value"), own.items()),
         loss=history["loss"][-1].as_py(),
         flops=flops / 1e9,
         total_flops=float(flops) * settings["steps"] * settings["batch_size"],
@@ -109,12 +109,12 @@ def flops_per_sample(model: BrainMass, config: Config) -> int:
     return counter.get_total_flops() // n
 
 
-def _sources(index: Index) -> str:
+def sources_table(index: Index) -> str:
     rows = [(s.dataset, s.role, s.n_participants, s.n_scans) for s in index.sources]
     total = ("total", "", sum(r[2] for r in rows), sum(r[3] for r in rows))
-    return _table(("data set", "role", "participants", "scans"), [*rows, total])
+    return table(("data set", "role", "participants", "scans"), [*rows, total])
 
 
-def _table(header: tuple, rows: Any) -> str:
+def table(header: tuple, rows: Any) -> str:
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

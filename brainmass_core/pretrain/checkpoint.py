@@ -6,7 +6,7 @@ import logging
 import pickle
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ class State:
     model, optimiser : dict
         State dicts.
     history : Tensor (step, n_columns), float64
-        One row per step in the order of `tables.HISTORY`; NaN where not measured.
+        One row per step in the order of `Family.history`; NaN where not measured.
+    constants : dict of Tensor
+        `Family.constants`: worked out before the first step, and never again.
     """
 
     step: int
@@ -48,6 +50,7 @@ class State:
     model: dict[str, Tensor]
     optimiser: dict[str, Any]
     history: Tensor
+    constants: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -109,8 +112,10 @@ class Checkpoints:
                 self.fingerprint,
                 self.config_hash,
             ):
-                content["history"] = content["history"].cpu()
-                return State(**content)
+                state = State(**content)
+                state.history = state.history.cpu()
+                state.constants = {n: x.cpu() for n, x in state.constants.items()}
+                return state
         return None
 
     def newest(self) -> Path | None:

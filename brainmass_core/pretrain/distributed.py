@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ def average(values: Tensor, ranks: Ranks) -> Tensor:
         dist.all_reduce(values)
         values /= ranks.n_ranks
     return values.cpu()
+
+
+def from_first(make: Callable[[], T], ranks: Ranks) -> T:
+    """What ``make()`` gives on the first rank, on all of them."""
+    if ranks.n_ranks == 1:
+        return make()
+    made = [make() if ranks.rank == 0 else None]
+    dist.broadcast_object_list(made)
+    return cast(T, made[0])
 
 
 def wait_for_all(ranks: Ranks) -> None:

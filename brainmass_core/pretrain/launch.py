@@ -21,7 +21,8 @@ from brainmass_core.config import Config
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
-from brainmass_core.pretrain.loop import build_model, make_stream
+from brainmass_core.pretrain.families import family_of
+from brainmass_core.pretrain.loop import build_model
 
 log = logging.getLogger(__name__)
 # Around torchrun: SIGUSR1 becomes the SIGTERM on which it stops its workers. torchrun itself would
@@ -66,7 +67,7 @@ def run(config: Config, config_path: Path) -> None:
     Raises
     ------
     ShardError, TableError
-        If the pFC shards cannot be used.
+        If the pFC shards or time series cannot be used.
     LaunchError
         If training fails; the message holds the reason or the last lines.
     """
@@ -78,7 +79,7 @@ def run(config: Config, config_path: Path) -> None:
     if state is None or not state.finished:
         head = slurm_head(config)
         n_ranks = config.pretrain.nodes * processes_per_node(config)
-        make_stream(config, index, 0, n_ranks)
+        family_of(config.pretrain).check(config, index, n_ranks)
         command = torchrun_command(config, config_path, index.fingerprint, head)
         _launch(command)
         state = checkpoints.latest()

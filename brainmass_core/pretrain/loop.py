@@ -11,16 +11,16 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from brainmass_core.config import Config
-from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.checkpoint import Checkpoints, State
-from brainmass_core.pretrain.data import (
-    Index,
-    ShardError,
-    Stream,
-    fresh_of,
-    global_batch_size,
+from brainmass_core.pretrain.distributed import (
+    Ranks,
+    from_first,
+    share_batch_norm,
+    wait_for_all,
 )
-from brainmass_core.pretrain.distributed import Ranks, share_batch_norm, wait_for_all
+from brainmass_core.pretrain.families import family_of
+from brainmass_core.pretrain.index import Index, ShardError
 from brainmass_core.pretrain.prefetch import prefetched
 from brainmass_core.pretrain.progress import Progress, share_of_peak
 from brainmass_core.pretrain.step import (
@@ -33,6 +33,7 @@ from brainmass_core.pretrain.step import (
     seed_dropout,
     train_step,
 )
+from brainmass_core.pretrain.stream import Batches
 
 log = logging.getLogger(__name__)
 COMPILER = "inductor"
@@ -42,21 +43,23 @@ class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to sto
     """Training stopped on request; its state is saved."""
 
 
-def build_model(config: Config, n_rois: int) -> BrainMass:
+def build_model(config: Config, n_rois: int) -> Pretrained:
     """The model as configured, with its initial weights."""
-    s = config.pretrain
-    return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads, s.masking)
+    return family_of(config.pretrain).build(config, n_rois)
 
 
-def make_stream(config: Config, index: Index, rank: int, n_ranks: int) -> Stream:
-    """The batches of one rank."""
-    s = config.pretrain
-    batch_size = global_batch_size(s.batch_size, index.n_scans, n_ranks)
-    masked = (s.n_masked_classification, s.n_masked_reconstruction)
-    # a quarter of the job's memory, shared by the processes of a machine, may hold data
-    memory = config.stage_resources("pretrain").mem_mb * 10**6 // 4 * s.nodes // n_ranks
-    fresh = fresh_of(config)
-    return Stream(index, config.seed, batch_size, masked, rank, n_ranks, fresh, memory)
+def make_stream(
+    config: Config,
+    index: Index,
+    rank: int,
+    n_ranks: int,
+    constants: dict[str, torch.Tensor] | None = None,
+) -> Batches:
+    """The batches of one rank; without `Family.constants` they are worked out here."""
+    family = family_of(config.pretrain)
+    if constants is None:
+        constants = family.constants(config, index)
+    return family.stream(config, index, rank, n_ranks, constants)
 
 
 def train(
@@ -83,14 +86,26 @@ def train(
     ShardError
         If the batches cannot be formed, or differ from those of the checkpoint.
     """
-    settings = config.pretrain
-    stream = make_stream(config, index, ranks.rank, ranks.n_ranks)
+    settings, family = config.pretrain, family_of(config.pretrain)
+    state = checkpoints.latest(ranks.device)
+    constants = (
+        state.constants if state else from_first(lambda: family.constants(config, index), ranks)
+    )
+    stream = make_stream(config, index, ranks.rank, ranks.n_ranks, constants)
     total_steps = stream.n_steps(settings.epochs)
     model = build_model(config, index.n_rois).to(ranks.device).train()
     share_batch_norm(model, ranks)
     optimiser = make_optimiser(model, settings)
     history: list[list[float]] = []
-    start = _resume(checkpoints, stream, total_steps, model, optimiser, history, ranks)
+    start = 0
+    if state:
+        _refuse_other_batches(state, checkpoints, stream, total_steps)
+        model.load_state_dict(state.model)
+        optimiser.load_state_dict(state.optimiser)
+        history.extend(state.history.tolist())
+        start = state.step
+        del state  # its tensors were copied
+        log.info("resuming after step %d of %d", start, total_steps)
     module = _data_parallel(model, ranks)
     if compiles(settings.compile, ranks.device):
         model.compile(backend=COMPILER)  # in place: the names of the weights stay
@@ -99,11 +114,13 @@ def train(
         if ranks.rank == 0:
             rows = torch.tensor(history, dtype=torch.float64)
             weights, moments = model.state_dict(), optimiser.state_dict()
-            checkpoints.save(State(step, total_steps, stream.batch_size, weights, moments, rows))
+            size = stream.batch_size
+            checkpoints.save(State(step, total_steps, size, weights, moments, rows, constants))
 
-    share = share_of_peak(model, config, stream.batch_size, ranks)
+    share = share_of_peak(model, config, index.n_rois, stream.batch_size, ranks)
     folder = checkpoints.folder / "tensorboard"
-    progress = Progress(folder, ranks, start, total_steps, stream.batch_size, share)
+    columns = family.history.names
+    progress = Progress(folder, ranks, start, total_steps, stream.batch_size, columns, share)
     batches = prefetched(stream.batch, range(start, total_steps))
     for step in range(start, total_steps):
         epoch, batch = stream.epoch_of(step), next(batches)
@@ -132,33 +149,18 @@ def train(
             raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
 
 
-def _resume(
-    checkpoints: Checkpoints,
-    stream: Stream,
-    total_steps: int,
-    model: BrainMass,
-    optimiser: torch.optim.Optimizer,
-    history: list[list[float]],
-    ranks: Ranks,
-) -> int:
-    """Load the latest state into model, optimiser and history; the step to go on with."""
-    state = checkpoints.latest(ranks.device)
-    if state is None:
-        return 0
+def _refuse_other_batches(
+    state: State, checkpoints: Checkpoints, stream: Batches, total_steps: int
+) -> None:
     if (state.batch_size, state.total_steps) != (stream.batch_size, total_steps):
         raise ShardError(
             f"{checkpoints.folder}: found a checkpoint with {state.batch_size} scans per step, "
             f"expected {stream.batch_size}; use the same number of processes as before, or remove "
             "that folder to start again"
         )
-    model.load_state_dict(state.model)
-    optimiser.load_state_dict(state.optimiser)
-    history.extend(state.history.tolist())
-    log.info("resuming after step %d of %d", state.step, total_steps)
-    return state.step
 
 
-def _data_parallel(model: BrainMass, ranks: Ranks) -> torch.nn.Module:
+def _data_parallel(model: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
     if ranks.n_ranks == 1:
         return model
     devices = [ranks.device] if ranks.device.type == "cuda" else None
@@ -184,6 +186,6 @@ def _with_place(
     kept = f"{last} (after step {checkpoints.step_of(last)})" if last else "none was written yet"
     return NonFiniteLoss(
         f"training broke in epoch {epoch}, step {step}: {error}; scans of this batch: "
-        f"{', '.join(scan_ids)}. Look at their pFC, or lower pretrain.lr. Last good checkpoint: "
+        f"{', '.join(scan_ids)}. Look at their data, or lower pretrain.lr. Last good checkpoint: "
         f"{kept}"
     )

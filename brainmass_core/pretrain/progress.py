@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from brainmass_core.config import Config
-from brainmass_core.models.brainmass import BrainMass
-from brainmass_core.pretrain.card import flops_per_sample
+from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.tables import HISTORY
+from brainmass_core.pretrain.families import family_of
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 10
+MEASURES = "embedding_std"  # the first column of the history that is no loss
 PEAK_SECONDS = 0.3  # spent on measuring the peak, once per run
 PEAK_WIDTH = {"cuda": 8192, "cpu": 1024}  # a product that fills the device
 
@@ -36,6 +37,8 @@ class Progress:
         Steps done before, and to be done in all.
     batch_size : int
         Scans per step over all ranks.
+    columns : sequence of str
+        Names of a row; see `tables.history_schema`.
     """
 
     def __init__(
@@ -45,9 +48,11 @@ class Progress:
         start: int,
         total_steps: int,
         batch_size: int,
+        columns: Sequence[str],
         step_share: float = math.nan,
     ) -> None:
         self.batch_size, self.total_steps, self.step_share = batch_size, total_steps, step_share
+        self.columns = columns
         self.last_line, self.done, self.clock = -math.inf, start, time.monotonic()
         self.writer = SummaryWriter(str(folder), purge_step=start) if ranks.rank == 0 else None
 
@@ -55,7 +60,7 @@ class Progress:
         """Show one row of the history."""
         if self.writer is None:
             return
-        values = dict(zip(HISTORY.names, row, strict=True))
+        values = dict(zip(self.columns, row, strict=True))
         step = int(values.pop("step"))
         for name, value in values.items():
             if math.isfinite(value):
@@ -69,22 +74,29 @@ class Progress:
         share = rate * self.step_share
         if math.isfinite(share):
             self.writer.add_scalar("share_of_peak", share, step)
+        beside = self.columns[self.columns.index("loss") + 1 : self.columns.index(MEASURES)]
+        parts = ", ".join(f"{_said(name)} {values[name]:.4f}" for name in beside)
         log.info(
-            "step %d/%d epoch %d lr %.2g loss %.4f (alignment %.4f, classification %.4f, "
-            "reconstruction %.4f), %.2f steps/s, %.1f samples/s, %.1f %% of the peak, %.0f s left",
-            *(step + 1, self.total_steps, values["epoch"], values["lr"], values["loss"]),
-            *(values["loss_alignment"], values["loss_classification"]),
-            *(values["loss_reconstruction"], rate, rate * self.batch_size, 100 * share),
+            "step %d/%d epoch %d lr %.2g loss %.4f (%s), %.2f steps/s, %.1f samples/s, %.1f %% of "
+            "the peak, %.0f s left",
+            *(step + 1, self.total_steps, values["epoch"], values["lr"], values["loss"], parts),
+            *(rate, rate * self.batch_size, 100 * share),
             (self.total_steps - step - 1) / rate,
         )
         if step + 1 == self.total_steps:
             self.writer.close()
 
 
-def share_of_peak(model: BrainMass, config: Config, batch_size: int, ranks: Ranks) -> float:
+def _said(column: str) -> str:
+    return column.removeprefix("loss_").replace("_", " ")
+
+
+def share_of_peak(
+    model: Pretrained, config: Config, n_rois: int, batch_size: int, ranks: Ranks
+) -> float:
     """Share of the peak at one step per second; measures the peak and says it.
 
-    The operations are those of the matrix products of a step (`card.flops_per_sample`); the peak is
+    The operations are those of the matrix products of a step (`Family.operations`); the peak is
     that of this rank's device times the number of ranks.
     """
     if ranks.rank:
@@ -96,7 +108,7 @@ def share_of_peak(model: BrainMass, config: Config, batch_size: int, ranks: Rank
             "emulates it, tens of times slower than float32; set pretrain.precision: float32"
         )
     peak = peak_flops(precision, ranks.device)
-    operations = flops_per_sample(model, config) * batch_size
+    operations = family_of(config.pretrain).operations(model, config, n_rois) * batch_size
     log.info(
         "peak of %s in %s: %.4g GFLOP/s per process, by a matrix product; a step is %.4g GFLOP",
         *(ranks.device.type, precision, peak / 1e9, operations / 1e9),

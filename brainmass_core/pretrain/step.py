@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.models.brainmass import BrainMass
-from brainmass_core.pretrain.data import Batch, FreshBatch
 from brainmass_core.pretrain.distributed import Ranks, average, gather
+from brainmass_core.pretrain.families import family_of
+from brainmass_core.pretrain.stream import Batch
 
 DROPOUT = 3  # random stream of dropout; those of the data are in `data`
 COLLAPSE_STEPS = 10  # an eigendecomposition at every step would be felt
@@ -30,9 +30,9 @@ class StepResult:
     Attributes
     ----------
     losses : list of float
-        Total, alignment, classification, reconstruction: means over the global batch.
-    embedding : Tensor (2, n, embedding_dim)
-        Of this rank's two views.
+        The total and its parts, `Family.parts`: means over the global batch.
+    embedding : Tensor (n_views, n, embedding_dim)
+        Of this rank's slice.
     stop : bool
         Whether any rank was asked to stop.
     """
@@ -78,31 +78,26 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 
 
 def losses_of(
-    module: nn.Module, batch: Batch | FreshBatch, settings: Pretrain, ranks: Ranks
+    module: nn.Module, batch: Batch, settings: Pretrain, ranks: Ranks
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Total loss of a rank's slice and its parts; see `BrainMass.forward`."""
+    """Total loss of a rank's slice, and what the model's forward gave."""
     tensors = batch.tensors(ranks.device)
     lower = settings.precision == "bfloat16"
     with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=lower):
         parts = module(*tensors)
-    total = (
-        parts["alignment"]
-        + settings.lambda_classification * parts["classification"]
-        + settings.lambda_reconstruction * parts["reconstruction"]
-    )
-    return total, parts
+    return family_of(settings).total(parts, settings), parts
 
 
 def train_step(
     module: nn.Module,
-    model: BrainMass,
+    model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    batch: Batch | FreshBatch,
+    batch: Batch,
     settings: Pretrain,
     ranks: Ranks,
     stop_asked: bool,
 ) -> StepResult:
-    """Forward, backward, clip, update, move the target.
+    """Forward, backward, clip, update, and what the family does after it.
 
     Parameters
     ----------
@@ -116,21 +111,22 @@ def train_step(
     NonFiniteLoss
         On all ranks, before any weight has changed.
     """
+    family = family_of(settings)
     total, parts = losses_of(module, batch, settings, ranks)
-    names = ("alignment", "classification", "reconstruction")
+    names = ("total", *family.parts)
     asked = total.new_tensor(float(stop_asked))
-    values = average(torch.stack([total, *(parts[n] for n in names), asked]), ranks).tolist()
+    values = average(torch.stack([total, *(parts[n] for n in family.parts), asked]), ranks).tolist()
     losses, stop = values[:-1], values[-1] > 0
     if not np.isfinite(losses).all():
-        found = ", ".join(f"{n} {v}" for n, v in zip(names, losses[1:], strict=True))
+        found = ", ".join(f"{n} {v}" for n, v in zip(names, losses, strict=True))
         raise NonFiniteLoss(f"the loss is not finite: {found}")
 
     optimiser.zero_grad(set_to_none=True)
     total.backward()
     nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
     optimiser.step()
-    model.update_target(settings.ema_decay)
-    return StepResult(losses, parts["embedding"], stop)
+    family.after_step(model, settings)
+    return StepResult(losses, family.views(parts["embedding"]), stop)
 
 
 @torch.no_grad()
@@ -157,9 +153,9 @@ def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, fl
 
     Parameters
     ----------
-    embedding : Tensor (2, B, d)
-        Two views of this rank's slice of the global batch. The first two numbers are of the first
-        view; the last two are on the unit sphere.
+    embedding : Tensor (n_views, B, d)
+        One or two views of this rank's slice of the global batch. The first two numbers are of the
+        first view; the last two are on the unit sphere.
 
     Returns
     -------
@@ -170,7 +166,7 @@ def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, fl
         & Vetterli 2007); 1 when one direction is left.
     view_distance : float
         Mean squared distance between the views of a scan, in [0, 4] (Wang & Isola 2020,
-        arXiv:2005.10242: alignment).
+        arXiv:2005.10242: alignment); NaN where there is one view.
     uniformity : float
         Log of the mean of ``exp(-2 distance²)`` over pairs of scans: 0 when collapsed, lower the
         further apart (the same).
@@ -181,7 +177,7 @@ def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, fl
     squares = torch.linalg.eigvalsh(x @ x.T).clamp_min(0)
     share = squares.sqrt() / squares.sqrt().sum().clamp_min(1e-12)
     entropy = -torch.special.xlogy(share, share).sum()
-    first, second = (functional.normalize(view, dim=1) for view in views)
-    distance = (first - second).square().sum(1).mean().item()
+    first, *others = (functional.normalize(view, dim=1) for view in views)
+    distance = (first - others[0]).square().sum(1).mean().item() if others else math.nan
     apart = torch.pdist(first).square().mul(-2).exp().mean().log().item()
     return std, entropy.exp().item(), distance, apart

@@ -17,6 +17,9 @@ from brainmass_core.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
 N_ROIS = 20
+OF_BRAINMASS = {"size": "tiny", "n_masked_classification": 5, "n_masked_reconstruction": 3}
+OF_BRAINLM = {"brainlm": {"window": 40, "mask_ratio": 0.5, "future_share": 0.3}}
+MODELS = ["brainmass", "brainlm-tiny", "brainlm-vit-tiny"]
 
 
 @dataclass
@@ -59,6 +62,7 @@ def write_series(study: Study, name: str, splits: dict[str, str]) -> None:
                 "scan_id": s,
                 "status": "ok",
                 "coverage": [1.0] * N_ROIS,
+                "t_r": 2.0,
                 "n_timepoints": 50 + k % 7,
                 "bold": series(50 + k % 7, seed=k),
             }
@@ -75,16 +79,18 @@ def make_study(tmp_path) -> Callable[..., Study]:
     """Build a study of two data sets: `a` internal with 3 batches, `b` for pre-training only."""
 
     def make(n_a: int = 14, n_b: int = 6, **pretrain: Any) -> Study:
-        settings = {
-            "size": "tiny",
+        of_series = pretrain.get("model", "brainmass") != "brainmass"
+        settings = (OF_BRAINLM if of_series else OF_BRAINMASS) | {
             "epochs": 3,
             "batch_size": 8,
             "warmup_epochs": 2,
-            "n_masked_classification": 5,
-            "n_masked_reconstruction": 3,
             "checkpoint_steps": 2,
             "processes_per_node": 1,
         }
+        labels = tmp_path / "labels.tsv"
+        places = np.random.default_rng(1).integers(-60, 60, (N_ROIS, 3))
+        rows = [f"{i}\tparcel {i}\t{x}\t{y}\t{z}" for i, (x, y, z) in enumerate(places, 1)]
+        labels.write_text("\n".join(["index\tname\tx\ty\tz", *rows]) + "\n")
         raw = {
             "results": str(tmp_path / "results"),
             "datasets": {
@@ -92,7 +98,7 @@ def make_study(tmp_path) -> Callable[..., Study]:
                 "b": {"kind": "timeseries", "role": "pretrain", "path": "."},
                 "c": {"kind": "timeseries", "role": "external", "path": "."},
             },
-            "atlas": {"name": "toy", "n_rois": N_ROIS},
+            "atlas": {"name": "toy", "n_rois": N_ROIS, "labels": str(labels)},
             "pfc": {"n_views": 3},
             "pretrain": settings | pretrain,
             "resources": {"pretrain": {"cpus_per_task": 1}},
@@ -102,7 +108,7 @@ def make_study(tmp_path) -> Callable[..., Study]:
         splits = {f"a{k:03}": "test" if k % 5 == 4 else "train" for k in range(n_a)}
         write_series(study, "a", splits)
         write_series(study, "b", {f"b{k:03}": "pretrain" for k in range(n_b)})
-        for name, batch in (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
+        for name, batch in () if of_series else (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
             pfc.run(study.config, name, batch)
         return study
 

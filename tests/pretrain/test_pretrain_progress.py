@@ -18,6 +18,7 @@ from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.distributed import Ranks
 from brainmass_core.pretrain.loop import build_model, train
+from brainmass_core.tables import HISTORY
 
 CPU = torch.device("cpu")
 ALONE = Ranks(0, 1, 1, CPU)
@@ -77,9 +78,9 @@ def test_the_peak_bounds_what_a_matrix_product_reaches_and_leaves_the_generator_
 def test_other_ranks_measure_and_show_nothing(tmp_path, make_study, monkeypatch):
     monkeypatch.setattr(progress, "peak_flops", lambda *_: pytest.fail("measured"))
     study, second = make_study(), Ranks(1, 2, 2, CPU)
-    share = progress.share_of_peak(build_model(study.config, 20), study.config, 8, second)
+    share = progress.share_of_peak(build_model(study.config, 20), study.config, 20, 8, second)
     assert math.isnan(share)
-    progress.Progress(tmp_path / "events", second, 0, 3, 8, share).show([0.0] * 11)
+    progress.Progress(tmp_path / "events", second, 0, 3, 8, HISTORY.names, share).show([0.0] * 11)
     assert not (tmp_path / "events").exists()
 
 
@@ -87,7 +88,7 @@ def test_two_ranks_have_twice_the_peak(make_study, monkeypatch):
     monkeypatch.setattr(progress, "peak_flops", lambda *_: 1e9)
     study = make_study()
     model = build_model(study.config, 20)
-    one, two = (progress.share_of_peak(model, study.config, 8, Ranks(0, n, n, CPU)) for n in (1, 2))
+    one, two = (progress.share_of_peak(model, study.config, 20, 8, Ranks(0, n, n, CPU)) for n in (1, 2))
     assert one == pytest.approx(2 * two)
 
 
@@ -98,7 +99,7 @@ def test_bfloat16_that_the_processor_must_emulate_is_said(make_study, monkeypatc
     study = make_study().changed(precision="bfloat16")
     model = build_model(study.config, 20)
     with caplog.at_level(logging.WARNING):
-        progress.share_of_peak(model, study.config, 8, ALONE)
+        progress.share_of_peak(model, study.config, 20, 8, ALONE)
     assert ("set pretrain.precision: float32" in caplog.text) is not native
     assert not progress.emulated("float32", CPU)
     assert not progress.emulated("bfloat16", torch.device("cuda"))

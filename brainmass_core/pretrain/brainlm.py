@@ -1,0 +1,163 @@
+"""BrainLM as the pre-training sees it: windows of scaled series, and one loss on what is hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from brainmass_core.atlas.parcels import parcels
+from brainmass_core.config import Config
+from brainmass_core.config.stages import Pretrain
+from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.pretrain.brainlm_card import brainlm_card
+from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.pretrain.index import Index, ShardError
+from brainmass_core.pretrain.windows import WindowStream, fit_scaling, tokens_of, windows_of
+from brainmass_core.tables import BRAINLM_HISTORY
+from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
+
+OF_TOKENS = ("brainlm-tiny", "brainlm-13m")  # one parcel each; the others' are of an image
+TINY = ("brainlm-tiny", "brainlm-vit-tiny")
+
+
+class BrainLMFamily(Family):
+    """Masked values of a window, predicted from the others."""
+
+    history = BRAINLM_HISTORY
+    parts = ("variance",)
+    curves: ClassVar = {
+        "mean squared error of hidden values": {
+            "loss": "BrainLM",
+            "target_variance": "predicting their mean",
+        }
+    }
+    digest = "timeseries_sha256"
+
+    def build(self, config: Config, n_rois: int) -> SeriesModel:
+        """The model as configured, with its initial weights; `n_rois` is any number."""
+        s = config.pretrain
+        size, mode = "tiny" if s.model in TINY else s.model, s.brainlm.mode
+        if s.model in OF_TOKENS:
+            how = {"dropout": s.dropout, "embedding_dropout": s.dropout}
+            return brainlm.build(size, config.seed, mode, **how)
+        return brainlm_vit.build(size, config.seed, mode, dropout=s.dropout)
+
+    def constants(self, config: Config, index: Index) -> dict[str, Tensor]:
+        """Coordinates of the parcels, and the scaling fitted on the scans of the index."""
+        coordinates = coordinates_of(config, index.n_rois)
+        scaling = fit_scaling(index, config.seed, config.pretrain.brainlm.t_r)
+        return {
+            "coordinates": torch.from_numpy(coordinates),
+            "median": torch.tensor(scaling.median, dtype=torch.float64),
+            "iqr": torch.tensor(scaling.iqr, dtype=torch.float64),
+            "n_recordings": torch.tensor(scaling.n_recordings),
+        }
+
+    def check(self, config: Config, index: Index, n_ranks: int) -> None:
+        """Refuse batches and masks that cannot be made, and an atlas without coordinates."""
+        batching(config, index, 0, n_ranks)
+        tokens_of(ghost(config), index.n_rois, windows_of(config))
+        coordinates_of(config, index.n_rois)
+
+    def stream(
+        self, config: Config, index: Index, rank: int, n_ranks: int, constants: Constants
+    ) -> WindowStream:
+        """Windows of the scaled series."""
+        return WindowStream(
+            index,
+            windows=windows_of(config),
+            model=ghost(config),
+            coordinates=constants["coordinates"].float(),
+            scaling=scaling_of(constants),
+            **batching(config, index, rank, n_ranks),
+        )
+
+    def total(self, parts: Mapping[str, Tensor], settings: Pretrain) -> Tensor:
+        """The mean squared error of what is hidden."""
+        return parts["reconstruction"]
+
+    def views(self, embedding: Tensor) -> Tensor:
+        """The one view (1, n, d): the CLS token of what is visible."""
+        return embedding[None]
+
+    def operations(self, model: SeriesModel, config: Config, n_rois: int) -> int:
+        """Those of a step that hides tokens at random, forward and backward."""
+        windows, shadow = windows_of(config), ghost(config).train()
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            series, coordinates = torch.empty(1, n_rois, windows.length), torch.empty(n_rois, 3)
+            noise = torch.empty(1, shadow.n_tokens(n_rois, windows.length))
+            mask = shadow.noise_mask(noise, windows.ratio)
+            shadow(series, coordinates, mask)["reconstruction"].backward()
+        return counter.get_total_flops()
+
+    def describe(
+        self, model: SeriesModel, config: Config, index: Index, constants: Constants
+    ) -> dict[str, Any]:
+        """Which series it was trained on and how they are scaled."""
+        s, scaling = config.pretrain.brainlm, scaling_of(constants)
+        return {
+            "size": model.size,
+            "mode": model.mode,
+            "n_rois": index.n_rois,
+            "embedding_dim": model.embedding_dim,
+            "atlas": config.atlas.name,
+            "window": s.window,
+            "mask_ratio": s.mask_ratio,
+            "future_share": s.future_share,
+            "future_steps": s.future_steps,
+            "t_r": index.t_r,
+            "scaling": {"version": VERSION, **scaling.__dict__, "sha256": scaling.digest},
+            "coordinates": constants["coordinates"].tolist(),
+        }
+
+    def card(
+        self, model: SeriesModel, config: Config, index: Index, about: dict, history: pa.Table
+    ) -> str:
+        """The model card as Markdown."""
+        flops = self.operations(model, config, index.n_rois)
+        return brainlm_card(model, config, index, about, history, flops)
+
+
+def ghost(config: Config) -> SeriesModel:
+    """The model without numbers: its tokens, masks and operations can be asked for."""
+    with torch.device("meta"):
+        model = BrainLMFamily().build(config, 0)
+    return model
+
+
+def scaling_of(constants: Constants) -> RobustScaling:
+    """The scaling among the constants of a training."""
+    median, iqr = (tuple(constants[name].tolist()) for name in ("median", "iqr"))
+    return RobustScaling(median, iqr, int(constants["n_recordings"]))
+
+
+def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
+    """Centroids (n_rois, 3) of the parcels, MNI in mm, float64.
+
+    A model of images looks at y alone; what else is unknown is 0 there.
+
+    Raises
+    ------
+    ShardError
+        If the atlas does not say where a parcel lies.
+    """
+    name = config.atlas.name
+    table = parcels(config, name, n_rois)
+    coordinates = table[["x", "y", "z"]].to_numpy(np.float64)
+    needed = coordinates if config.pretrain.model in OF_TOKENS else coordinates[:, 1:2]
+    unknown = np.flatnonzero(~np.isfinite(needed).all(axis=1))
+    if len(unknown):
+        raise ShardError(
+            f"the atlas {name} does not say where {len(unknown)} of {n_rois} parcels lie, such as "
+            f"{table['name'][unknown[0]]}, which {config.pretrain.model} needs: give a table with "
+            "the columns index, name, x, y, z (MNI, mm) as atlas.labels, or the label image as "
+            "atlas.path"
+        )
+    return np.nan_to_num(coordinates)

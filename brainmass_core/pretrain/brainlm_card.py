@@ -1,0 +1,124 @@
+"""The model card of a BrainLM that was trained here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from brainmass_core.config import Config
+from brainmass_core.config.stages import OF_BRAINMASS
+from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.pretrain.card import sources_table, table
+from brainmass_core.pretrain.index import Index
+
+SECTIONS = """\
+# BrainLM, {model}, {n_rois} parcels
+
+Self-supervised encoder of parcel time series, a masked autoencoder after Ortega Caro et al., ICLR
+2024 (BrainLM). Input: windows of {window} timepoints ({t_r_text}) of {n_rois} parcels of {atlas},
+with their coordinates. Output: an embedding of {embedding_dim} numbers per window.
+
+Mode {mode}: {mode_text}
+
+## Data
+
+{sources}
+
+Participants kept for evaluation took no part; the tables are checked for them at every start.
+A recording's temporal mean is taken off each parcel; then (x - median) / IQR, with a parcel's
+median and interquartile range over {n_recordings} of these scans, the first 200 timepoints of each.
+`config.json` holds them under `scaling`: scale all other series with these, never with their own.
+
+## Training
+
+{settings}
+
+| of the last {n_last} steps | mean |
+|---|---|
+| squared error of the hidden values | {loss:.4f} |
+| their variance, the error of predicting their mean | {variance:.4f} |
+| share of the variance that is predicted | {explained:.1%} |
+
+These are scans of the training, with dropout. `history.parquet` holds every step, `loss.png` shows
+it.
+
+## Cost
+
+| | |
+|---|---|
+| parameters | {n_parameters:,} |
+| matrix operations per scan and step | {flops:.3f} GFLOP |
+| of the whole run | {total_flops:.4g} FLOP |
+
+## Limits
+
+- Research only: not a medical device, not for decisions about a person.
+- Scores depend on preprocessing, atlas, repetition time and scaling; use it with those named above.
+- Neighbouring timepoints and parcels of filtered series tell much of each other: part of a low
+  error is interpolation. Compare with the mean and with linear interpolation.
+- Results of different numbers of processes agree to rounding where dropout is 0. The same command
+  on the same kind of machine gives the same bits.
+
+## Use
+
+```python
+import json
+import numpy as np
+import torch
+from brainmass_core.models.{module} import {kind}
+from brainmass_core.timeseries.robust_scaling import RobustScaling
+
+model = {kind}.from_pretrained(".")   # weights and config.json of this folder
+about = json.load(open("config.json"))
+fitted = {{k: about["scaling"][k] for k in ("median", "iqr", "n_recordings")}}
+scaled = RobustScaling(**fitted).apply(series)   # (timepoints, {n_rois})
+window = torch.from_numpy(np.ascontiguousarray(scaled[:{window}].T))[None]
+embedding = model.encode(window, torch.tensor(about["coordinates"]))   # (1, {embedding_dim})
+```
+
+Configuration {config_hash}, brainmass {version}, time series sha256 {timeseries_sha256}.
+"""
+MODES = {
+    "corrected": "tokens in natural order, scaled coordinates, exact masks, no tokens of padding.",
+    "reference": "computes what the released code computes; two embeddings of one series may "
+    "differ.",
+}
+LAST = 20  # steps whose mean is shown: a single one is noise
+
+
+def brainlm_card(
+    model: SeriesModel,
+    config: Config,
+    index: Index,
+    about: dict[str, Any],
+    history: pa.Table,
+    flops: int,
+) -> str:
+    """The card as Markdown."""
+    how = {"model", "brainlm", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
+    own = config.pretrain.model_dump(exclude=how | set(OF_BRAINMASS))
+    own |= config.pretrain.brainlm.model_dump(exclude={"mode", "window", "t_r"})
+    own |= {"batch_size": about["batch_size"], "seed": config.seed, "steps": about["steps"]}
+    own |= {"presets": ", ".join(config.presets) or "none"}
+    last = (
+        history.slice(max(0, len(history) - LAST)).to_pandas()[["loss", "target_variance"]].mean()
+    )
+    t_r = about["t_r"]
+    return SECTIONS.format(
+        **about,
+        t_r_text=f"one each {t_r:g} s" if t_r else "of unknown repetition time",
+        mode_text=MODES[model.mode],
+        sources=sources_table(index),
+        n_recordings=about["scaling"]["n_recordings"],
+        settings=table(("setting", "value"), own.items()),
+        n_last=min(LAST, len(history)),
+        loss=last["loss"],
+        variance=last["target_variance"],
+        explained=1 - last["loss"] / last["target_variance"],
+        n_parameters=sum(p.numel() for p in model.parameters()),
+        flops=flops / 1e9,
+        total_flops=float(flops) * about["steps"] * about["batch_size"],
+        module=type(model).__module__.rsplit(".", 1)[-1],
+        kind=type(model).__name__,
+    )

@@ -1,0 +1,87 @@
+"""BrainMass as the pre-training sees it: two views of a scan's FC, and four numbers per step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from torch import Tensor
+
+from brainmass_core.config import Config
+from brainmass_core.config.stages import Pretrain
+from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.pretrain.card import flops_per_sample, model_card
+from brainmass_core.pretrain.data import Index, Stream, fresh_of
+from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.tables import HISTORY
+
+
+class BrainMassFamily(Family):
+    """Latent alignment of two views, and two tasks on masked ROIs."""
+
+    history = HISTORY
+    parts = ("alignment", "classification", "reconstruction")
+    curves: ClassVar = {
+        "total loss": {"loss": ""},
+        "parts, unweighted": {
+            "loss_alignment": "alignment (start about 4)",
+            "loss_classification": "masked-ROI classification",
+            "loss_reconstruction": "masked-ROI reconstruction",
+        },
+    }
+    digest = "pfc_sha256"
+
+    def build(self, config: Config, n_rois: int) -> BrainMass:
+        """The model as configured, with its initial weights."""
+        s = config.pretrain
+        return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads, s.masking)
+
+    def check(self, config: Config, index: Index, n_ranks: int) -> None:
+        """Refuse batches and masks that cannot be made."""
+        self.stream(config, index, 0, n_ranks, {})
+
+    def stream(
+        self, config: Config, index: Index, rank: int, n_ranks: int, constants: Constants
+    ) -> Stream:
+        """Stored pFC, or views that are computed of time series."""
+        s = config.pretrain
+        masked = (s.n_masked_classification, s.n_masked_reconstruction)
+        how = batching(config, index, rank, n_ranks)
+        return Stream(index, n_masked=masked, fresh=fresh_of(config), **how)
+
+    def total(self, parts: Mapping[str, Tensor], settings: Pretrain) -> Tensor:
+        """The weighted sum; see `BrainMass.forward`."""
+        return (
+            parts["alignment"]
+            + settings.lambda_classification * parts["classification"]
+            + settings.lambda_reconstruction * parts["reconstruction"]
+        )
+
+    def after_step(self, model: BrainMass, settings: Pretrain) -> None:
+        """Move the target network."""
+        model.update_target(settings.ema_decay)
+
+    def operations(self, model: BrainMass, config: Config, n_rois: int) -> int:
+        """See `card.flops_per_sample`."""
+        return flops_per_sample(model, config)
+
+    def describe(
+        self, model: BrainMass, config: Config, index: Index, constants: Constants
+    ) -> dict[str, Any]:
+        """Which FC it was trained on."""
+        return {
+            "size": model.size,
+            "n_rois": model.n_rois,
+            "heads": model.heads,
+            "embedding_dim": model.embedding_dim,
+            "atlas": config.atlas.name,
+            "estimator": config.pfc.estimator,
+            "pfc": config.pfc.dropping,
+        }
+
+    def card(
+        self, model: BrainMass, config: Config, index: Index, about: dict, history: pa.Table
+    ) -> str:
+        """The model card as Markdown."""
+        return model_card(config, index, about, history, model)
