@@ -72,7 +72,15 @@ def model_card(
     """The card as Markdown."""
     flops = flops_per_sample(model, config)
     own = config.pretrain.model_dump(
-        exclude={"model", "size", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
+        exclude={
+            "model",
+            "brainlm",
+            "size",
+            "checkpoint_steps",
+            "nodes",
+            "processes_per_node",
+            "compile",
+        }
     )
     own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
     own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}

@@ -19,6 +19,7 @@ from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_tab
 N_ROIS = 20
 OF_BRAINMASS = {"size": "tiny", "n_masked_classification": 5, "n_masked_reconstruction": 3}
 OF_BRAINLM = {"brainlm": {"window": 40, "mask_ratio": 0.5, "future_share": 0.3}}
+Make = Callable[[int, int], list]
 MODELS = ["brainmass", "brainlm-tiny", "brainlm-vit-tiny"]
 
 
@@ -51,7 +52,15 @@ def series(n_timepoints: int, seed: int) -> list:
     return (shared + rng.standard_normal((n_timepoints, N_ROIS))).astype(np.float32).tolist()
 
 
-def write_series(study: Study, name: str, splits: dict[str, str]) -> None:
+def alike(n_timepoints: int, seed: int) -> list:
+    """All parcels follow one slow signal, so that a hidden stretch shows in the others."""
+    rng = np.random.default_rng(seed)
+    slow = np.sin(np.arange(n_timepoints) / 8 + 7 * rng.random())[:, None]
+    x = 100 + 5 * slow + rng.standard_normal((n_timepoints, N_ROIS))
+    return x.astype(np.float32).tolist()
+
+
+def write_series(study: Study, name: str, splits: dict[str, str], make: Make = series) -> None:
     """Scans and time-series tables of one data set; scan k lies in batch k % batches."""
     batches = study.config.datasets[name].batches
     scans = [{"scan_id": s, "participant_id": f"p-{s}", "split": v} for s, v in splits.items()]
@@ -64,7 +73,7 @@ def write_series(study: Study, name: str, splits: dict[str, str]) -> None:
                 "coverage": [1.0] * N_ROIS,
                 "t_r": 2.0,
                 "n_timepoints": 50 + k % 7,
-                "bold": series(50 + k % 7, seed=k),
+                "bold": make(50 + k % 7, k),
             }
             for k, s in enumerate(splits)
             if k % batches == batch
@@ -75,10 +84,16 @@ def write_series(study: Study, name: str, splits: dict[str, str]) -> None:
 
 
 @pytest.fixture
+def slow_series() -> Make:
+    """Series of which a BrainLM can learn much in a few steps."""
+    return alike
+
+
+@pytest.fixture
 def make_study(tmp_path) -> Callable[..., Study]:
     """Build a study of two data sets: `a` internal with 3 batches, `b` for pre-training only."""
 
-    def make(n_a: int = 14, n_b: int = 6, **pretrain: Any) -> Study:
+    def make(n_a: int = 14, n_b: int = 6, bold: Make = series, **pretrain: Any) -> Study:
         of_series = pretrain.get("model", "brainmass") != "brainmass"
         settings = (OF_BRAINLM if of_series else OF_BRAINMASS) | {
             "epochs": 3,
@@ -106,8 +121,8 @@ def make_study(tmp_path) -> Callable[..., Study]:
         study = write_config(tmp_path / "config.yaml", raw)
         # every fifth participant of `a` is kept for evaluation and so has no pFC
         splits = {f"a{k:03}": "test" if k % 5 == 4 else "train" for k in range(n_a)}
-        write_series(study, "a", splits)
-        write_series(study, "b", {f"b{k:03}": "pretrain" for k in range(n_b)})
+        write_series(study, "a", splits, bold)
+        write_series(study, "b", {f"b{k:03}": "pretrain" for k in range(n_b)}, bold)
         for name, batch in () if of_series else (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
             pfc.run(study.config, name, batch)
         return study

@@ -59,8 +59,9 @@ def test_a_flipped_byte_stops_a_run_that_would_resume(make_study, monkeypatch):
     assert checkpoints.latest().step == step
 
 
-def test_a_flipped_byte_of_a_time_series_table_stops_the_launcher(make_study, monkeypatch):
-    study = make_study(source="timeseries")
+@pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
+def test_a_flipped_byte_of_a_time_series_table_stops_the_launcher(make_study, monkeypatch, model):
+    study = make_study(model=model, source="timeseries")
     flip(study.paths.batch("timeseries", "a", 2), "bold.list.element.list.element")
     monkeypatch.setattr(launch, "_launch", lambda _: pytest.fail("training was started"))
     with pytest.raises(ShardError, match=r"timeseries/a/2\.parquet: damaged"):

@@ -162,9 +162,12 @@ def test_two_ranks_train_as_one_does_up_to_rounding_over_20_steps(make_study):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["pfc", "timeseries"])
-def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(make_study, source):
-    study = make_study(dropout=0.0, epochs=4, source=source)
+@pytest.mark.parametrize(
+    ("model", "source"),
+    [("brainmass", "pfc"), ("brainmass", "timeseries"), ("brainlm-tiny", "timeseries")],
+)
+def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(make_study, model, source):
+    study = make_study(model=model, dropout=0.0, epochs=4, source=source)
     run(study.config, study.path)
     expected = checkpoints_of(study).latest()
     shutil.rmtree(checkpoints_of(study).work)

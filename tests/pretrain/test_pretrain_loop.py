@@ -15,7 +15,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from brainmass_core.pretrain import loop
+from brainmass_core.pretrain import family, loop
 from brainmass_core.pretrain import step as steps
 from brainmass_core.pretrain.checkpoint import CheckpointError, Checkpoints
 from brainmass_core.pretrain.data import ShardError, index_shards
@@ -72,11 +72,19 @@ def crash_after(n: int):
     return ask
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize(
+    ("model", "schedule"),
+    [
+        ("brainmass", "constant"),
+        ("brainmass", "cosine"),
+        ("brainlm-tiny", "cosine"),
+        ("brainlm-vit-tiny", "constant"),
+    ],
+)
 def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_to_the_bit(
-    make_study, schedule
+    make_study, model, schedule
 ):
-    study = make_study(schedule=schedule, checkpoint_steps=4)
+    study = make_study(model=model, schedule=schedule, checkpoint_steps=4)
     index = index_shards(study.config)
     whole = Checkpoints(study.config, "whole")
     train(study.config, index, whole, ALONE, never)
@@ -95,10 +103,11 @@ def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_t
         assert_same(broken.latest(), expected)
 
 
+@pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
 def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_same_bits(
-    make_study,
+    make_study, model
 ):
-    study = make_study()
+    study = make_study(model=model)
     index = index_shards(study.config)
     whole = Checkpoints(study.config, "whole")
     train(study.config, index, whole, ALONE, never)
@@ -218,13 +227,16 @@ def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeyp
     checkpoints = Checkpoints(study.config, "x")
     with pytest.raises(Interrupted):
         train(study.config, index, checkpoints, ALONE, stop_after(2))
-    monkeypatch.setattr(loop, "global_batch_size", lambda *_: 6)
+    monkeypatch.setattr(family, "global_batch_size", lambda *_: 6)
     with pytest.raises(ShardError, match="found a checkpoint with 8 scans per step, expected 6"):
         train(study.config, index, checkpoints, ALONE, never)
 
 
-def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(make_study):
-    study = make_study(checkpoint_steps=1)
+@pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
+def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
+    make_study, model
+):
+    study = make_study(model=model, checkpoint_steps=1)
     checkpoints = Checkpoints(study.config, "x")
     train(study.config, index_shards(study.config), checkpoints, ALONE, never)
     files = sorted(checkpoints.folder.glob("*.pt"))

@@ -88,7 +88,9 @@ def test_two_ranks_have_twice_the_peak(make_study, monkeypatch):
     monkeypatch.setattr(progress, "peak_flops", lambda *_: 1e9)
     study = make_study()
     model = build_model(study.config, 20)
-    one, two = (progress.share_of_peak(model, study.config, 20, 8, Ranks(0, n, n, CPU)) for n in (1, 2))
+    one, two = (
+        progress.share_of_peak(model, study.config, 20, 8, Ranks(0, n, n, CPU)) for n in (1, 2)
+    )
     assert one == pytest.approx(2 * two)
 
 
