@@ -57,8 +57,8 @@ it.
 - Scores depend on preprocessing, atlas, repetition time and scaling; use it with those named above.
 - Neighbouring timepoints and parcels of filtered series tell much of each other: part of a low
   error is interpolation. Compare with the mean and with linear interpolation.
-- Results of different numbers of processes agree to rounding where dropout is 0. The same command
-  on the same kind of machine gives the same bits.
+- The same command on the same kind of machine gives the same bits. Results of different numbers of
+  processes agree without dropout {agreement}.
 
 ## Use
 
@@ -83,6 +83,11 @@ MODES = {
     "corrected": "tokens in natural order, scaled coordinates, exact masks, no tokens of padding.",
     "reference": "computes what the released code computes; two embeddings of one series may "
     "differ.",
+}
+AGREEMENT = {
+    "BrainLM": "to rounding",
+    "BrainLMViT": "nearly: each takes the mean over\n  the hidden values of its own scans, whose "
+    "number padding makes differ",
 }
 LAST = 20  # steps whose mean is shown: a single one is noise
 
@@ -109,6 +114,7 @@ def brainlm_card(
         **about,
         t_r_text=f"one each {t_r:g} s" if t_r else "of unknown repetition time",
         mode_text=MODES[model.mode],
+        agreement=AGREEMENT[type(model).__name__],
         sources=sources_table(index),
         n_recordings=about["scaling"]["n_recordings"],
         settings=table(("setting", "value"), own.items()),

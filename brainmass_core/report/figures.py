@@ -303,12 +303,13 @@ def loss(history: pd.DataFrame | None) -> Figure:
         "loss_alignment": "latent alignment",
         "loss_classification": "masked-ROI classification",
         "loss_reconstruction": "masked-ROI reconstruction",
+        "target_variance": "variance of what is hidden",
     }
-    for (column, label), colour in zip(
-        names.items(), ("#0072B2", "#E69F00", "#009E73"), strict=True
-    ):
-        top.plot(history["step"], history[column], color=colour, linewidth=1.2, label=label)
-    top.set_ylabel("Loss (parts unweighted)")
+    colours = ("#0072B2", "#E69F00", "#009E73", "#0072B2")
+    for (column, label), colour in zip(names.items(), colours, strict=True):
+        if column in history:  # each model has its own
+            top.plot(history["step"], history[column], color=colour, linewidth=1.2, label=label)
+    top.set_ylabel("Loss (parts unweighted)" if "loss_alignment" in history else "Loss")
     top.set_ylim(bottom=0)
     top.legend(fontsize=8, ncols=2)
     measured = history.dropna(subset=["effective_rank"])

@@ -185,6 +185,12 @@ def _network_sentence(connectome: Connectome | None) -> str:
 def loss_caption(config: Config) -> str:
     """Caption of the loss curves."""
     p = config.pretrain
+    if p.of_series:
+        return (
+            f"Mean squared error of hidden values in the pre-training ({p.model}, {p.epochs} "
+            f"epochs, {p.brainlm.mask_ratio:.0%} hidden), and their variance, which is the error "
+            "of predicting their mean. An effective rank that falls to 1 would be a collapse."
+        )
     return (
         f"Losses of the pre-training (size {p.size}, {p.epochs} epochs); the total weighs "
         f"classification by {p.lambda_classification:g} and reconstruction by "
