@@ -171,7 +171,7 @@ def quality_dataset(
 
 @app.command()
 def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
-    """Pre-train the foundation model on the pseudo-FC shards."""
+    """Pre-train the foundation model on pseudo-FC or time series."""
     _start_log(log)
     from brainmass_core.pretrain import run
 

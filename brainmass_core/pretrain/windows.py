@@ -158,7 +158,7 @@ def tokens_of(model: SeriesModel, n_rois: int, windows: Windows) -> int:
     """
     n = model.n_tokens(n_rois, windows.length)
     try:
-        left = model.noise_mask(torch.rand(1, n), windows.ratio).visible.shape[1]
+        left = model.noise_mask(torch.arange(n)[None].float(), windows.ratio).visible.shape[1]
     except ValueError as error:
         raise ShardError(f"pretrain.brainlm.mask_ratio: {error}") from None
     if left == n:

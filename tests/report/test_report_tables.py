@@ -8,11 +8,11 @@ from brainmass_core.finetune.dataset import assemble
 from brainmass_core.paths import FIGURES
 from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
-from brainmass_core.report.figures import NotAvailableError, draw, glass_brain
-from brainmass_core.report.pictures import draw_task
+from brainmass_core.report.figures import NotAvailableError, draw, glass_brain, loss
+from brainmass_core.report.pictures import draw_task, loss_caption
 from brainmass_core.report.results import read_results
 from brainmass_core.report.scores import score_table, verdict, warnings_of
-from brainmass_core.tables import read_table
+from brainmass_core.tables import BRAINLM_HISTORY, from_rows, read_table
 
 
 def read(study, name) -> pd.DataFrame:
@@ -165,3 +165,15 @@ def test_a_figure_that_cannot_be_drawn_says_why():
     assert missing == "because"
     assert png.startswith(b"\x89PNG")
     assert "no mean FC" in draw(lambda: glass_brain(None))[1]
+
+
+def test_the_loss_of_a_brainlm_is_drawn_beside_what_it_is_compared_with(study):
+    row = dict.fromkeys(BRAINLM_HISTORY.names, 0.5)
+    history = from_rows([row | {"step": s, "epoch": 0} for s in range(3)], BRAINLM_HISTORY)
+    top, _ = loss(history.to_pandas()).axes
+    assert top.get_legend_handles_labels()[1] == ["total", "variance of what is hidden"]
+    pretrain = study.config.pretrain.model_copy(update={"model": "brainlm-13m"})
+    caption = loss_caption(study.config.model_copy(update={"pretrain": pretrain}))
+    assert "brainlm-13m" in caption
+    assert "75% hidden" in caption
+    assert "classification" not in caption
