@@ -97,6 +97,10 @@ class SeriesModel(Pretrained):
         """A mask that hides the last `steps` timepoints."""
 
     @abstractmethod
+    def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """Prediction of all values from the visible tokens, and 1 where one was hidden."""
+
+    @abstractmethod
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """CLS token (B, d) and tokens (B, n_tokens, d) of series of which nothing is hidden."""
 

@@ -1,0 +1,89 @@
+"""MSE, R2 and Pearson's r of predicted values, from sums over each participant.
+
+The sums of participants add up, so that scores of any set of them, and of draws with replacement,
+cost nothing more, and no prediction is kept. R2 is about the mean of the values that are scored,
+and is not clipped: below 0 a constant is better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainmass_core.finetune.metrics import LEVELS
+
+SUMS = ("n", "y", "yy", "p", "pp", "yp")
+SCORES = ("mse", "variance", "r2", "pearson")
+
+
+def sums_of(predicted: Tensor, target: Tensor, scored: Tensor) -> np.ndarray:
+    """Sums over parcels of what is scored.
+
+    Parameters
+    ----------
+    predicted, target : Tensor (B, n_rois, n_timepoints)
+    scored : Tensor (B, n_rois, n_timepoints), bool
+
+    Returns
+    -------
+    ndarray (B, n_timepoints, 6), float64
+        As `SUMS` names them; y is the target, p the prediction.
+    """
+    w = scored.double()
+    y, p = target.double() * w, predicted.double() * w
+    parts = [w, y, y * y, p, p * p, y * p]
+    return torch.stack([part.sum(1) for part in parts], dim=-1).cpu().numpy()
+
+
+def by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Rows (n_windows, ...) added up to (n_participants, ...), participants sorted."""
+    _, place = np.unique(who, return_inverse=True)
+    total = np.zeros((place.max() + 1, *rows.shape[1:]))
+    np.add.at(total, place, rows)
+    return total
+
+
+def scores_of(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores (...) of sums (..., 6).
+
+    Returns
+    -------
+    dict of ndarray
+        ``mse``; ``variance`` of the target, the MSE of the best constant; ``r2``; ``pearson``. NaN
+        where there is nothing to score, and where a score is not defined: R2 of constant targets,
+        r of a constant.
+    """
+    n, y, yy, p, pp, yp = np.moveaxis(np.asarray(sums, float), -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mse = np.maximum(yy - 2 * yp + pp, 0) / n
+        variance = _spread(yy, y, n) / n
+        both = np.sqrt(_spread(yy, y, n) * _spread(pp, p, n))
+        return {
+            "mse": mse,
+            "variance": variance,
+            "r2": np.where(variance > 0, 1 - mse / variance, np.nan),
+            "pearson": np.where(both > 0, (yp - y * p / n) / both, np.nan),
+        }
+
+
+def _spread(squares: np.ndarray, total: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Sum of squares about the mean; 0 where it is rounding."""
+    spread = squares - total**2 / n
+    return np.where(spread > 1e-12 * squares, spread, 0.0)
+
+
+def score_draws(sums: np.ndarray, n_draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Scores (n_draws, ...) of participants drawn with replacement from sums (n_participants, ...).
+
+    The same draws for the same seed and number, so that methods can be compared draw by draw.
+    """
+    n = len(sums)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws)
+    return scores_of(np.tensordot(weights.astype(float), sums, axes=1))
+
+
+def intervals(draws: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The 2.5 % and 97.5 % quantiles (...) of every score over its draws (n_draws, ...)."""
+    bounds = {name: np.nanquantile(values, LEVELS, axis=0) for name, values in draws.items()}
+    return {name: (low, high) for name, (low, high) in bounds.items()}

@@ -1,0 +1,61 @@
+"""Windows of series through a model, a batch at a time, in the unit and shape of the series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from brainmass_core.models.brainlm_series import Mask, SeriesModel
+
+BATCH = 32  # windows held at once
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[torch.device]:
+    """Dropout off and no gradients; yields the device of the model, and puts its mode back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield next(model.parameters()).device
+    finally:
+        model.train(was_training)
+
+
+def batches(n: int, size: int = BATCH) -> Iterator[slice]:
+    """Consecutive parts of `n` windows."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def n_tokens(model: SeriesModel, n_rois: int, n_timepoints: int) -> int:
+    """Tokens of one window."""
+    return model.random_mask(1, n_rois, n_timepoints, 0.0).visible.shape[1]
+
+
+def predict_values(
+    model: SeriesModel, series: Tensor, coordinates: Tensor, mask: Mask
+) -> tuple[Tensor, Tensor]:
+    """What the model predicts from the visible tokens.
+
+    Parameters
+    ----------
+    series : Tensor (B, n_rois, n_timepoints)
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+
+    Returns
+    -------
+    predicted : Tensor (B, n_rois, n_timepoints)
+    hidden : Tensor (B, n_rois, n_timepoints), bool
+        Of a model with a token per parcel and patch, whole patches.
+    """
+    mask = Mask(mask.visible.to(series.device), mask.last)
+    predicted, hidden = model.reconstruct(series, coordinates.to(series.device), mask)
+    if predicted.ndim == 4:  # (B, n_rois, n_patches, patch)
+        hidden = hidden[..., None].expand_as(predicted).flatten(2)
+        predicted = predicted.flatten(2)
+    return predicted.float(), hidden.bool()
