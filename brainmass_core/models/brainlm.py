@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainmass_core.models.brainlm_layers import EPS, PostNormLayer, initialise
+from brainmass_core.models.brainlm_layers import EPS, Attention, PostNormLayer, initialise
 from brainmass_core.models.brainlm_series import Mask, SeriesModel, check_input, check_steps
 from brainmass_core.models.brainlm_tokens import (
     hidden_of,
@@ -170,17 +170,25 @@ class BrainLM(SeriesModel):
 
         Mean over heads, sum over a parcel's patches: with what it takes from itself, 1.
         """
+        x, attention = self.before_last(series, coordinates)
+        first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
+        weights = attention.weights(x, first)  # (B, heads, 1, 1 + n)
+        return weights.mean(1)[:, 0, 1:].unflatten(1, (series.shape[1], -1)).sum(2)
+
+    def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Attention]:
+        """CLS and tokens (B, 1 + n_tokens, d) that enter the last layer, and its attention.
+
+        Nothing is hidden; tokens are in natural order, parcel by parcel.
+        """
         patches = self.patches(series)
-        grid = patches.shape[1:3]
-        order = torch.arange(grid[0] * grid[1], device=series.device).expand(len(series), -1)
+        n = patches.shape[1] * patches.shape[2]
+        order = torch.arange(n, device=series.device).expand(len(series), -1)
         x = self._embed(patches, coordinates, order)
         *layers, last = self.layers
         for layer in layers:
             x = layer(x)
-        first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
         assert isinstance(last, PostNormLayer)
-        weights = last.attention.weights(x, first)  # (B, heads, 1, 1 + n)
-        return weights.mean(1)[:, 0, 1:].unflatten(1, grid).sum(2)
+        return x, last.attention
 
     def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Prediction of all tokens from the visible ones.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,3 +60,11 @@ def predict_values(
         hidden = hidden[..., None].expand_as(predicted).flatten(2)
         predicted = predicted.flatten(2)
     return predicted.float(), hidden.bool()
+
+
+def mean_by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Means (n_participants, ...) of the rows (n_windows, ...) of each, participants sorted."""
+    _, place, counts = np.unique(who, return_inverse=True, return_counts=True)
+    total = np.zeros((len(counts), *rows.shape[1:]))
+    np.add.at(total, place, rows)
+    return total / counts.reshape(-1, *[1] * (rows.ndim - 1))

@@ -1,0 +1,85 @@
+"""A graph convolutional network that names the networks of parcels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DEGREE = 10  # strongest neighbours of a parcel
+
+
+class GCN(nn.Module):
+    """Two graph convolutions (Kipf and Welling 2017, arXiv:1609.02907) over a dense adjacency."""
+
+    def __init__(self, n_features: int, width: int, n_classes: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.first = nn.Linear(n_features, width)
+        self.second = nn.Linear(width, n_classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """Scores (n, n_rois, n_classes) of features (n, n_rois, f) and graphs as `adjacency_of`."""
+        x = functional.relu(adjacency @ self.first(self.dropout(x)))
+        return adjacency @ self.second(self.dropout(x))
+
+
+def adjacency_of(correlation: np.ndarray, degree: int = DEGREE) -> Tensor:
+    """Symmetrically normalised graphs of the strongest positive correlations, with self-loops.
+
+    Parameters
+    ----------
+    correlation : ndarray (n, n_rois, n_rois)
+        Of any scale that rises with the correlation, such as Fisher's z; the diagonal is not used.
+    degree : int
+        Neighbours that each parcel chooses; an edge stands where either does.
+
+    Returns
+    -------
+    Tensor (n, n_rois, n_rois)
+        ``D^-1/2 (A + I) D^-1/2``.
+    """
+    a = torch.from_numpy(np.asarray(correlation, np.float32)).clone()
+    a.diagonal(dim1=1, dim2=2).zero_()
+    a = a.clamp(min=0)
+    strongest = a.topk(min(degree, a.shape[-1] - 1), dim=-1).indices
+    kept = torch.zeros_like(a).scatter(-1, strongest, a.gather(-1, strongest))
+    a = torch.maximum(kept, kept.transpose(1, 2)) + torch.eye(a.shape[-1])
+    root = a.sum(-1).rsqrt()
+    return a * root[:, :, None] * root[:, None]
+
+
+def fit_gcn(
+    x: Tensor,
+    adjacency: Tensor,
+    labels: Tensor,
+    train: Tensor,
+    n_classes: int,
+    seed: int,
+    width: int = 32,
+    epochs: int = 100,
+) -> GCN:
+    """Fit to the labels of some parcels, classes weighted to count the same.
+
+    Parameters
+    ----------
+    x, adjacency : Tensor (n, n_rois, n_features), (n, n_rois, n_rois)
+        Of the recordings to train on; parcels without a label lend their features.
+    labels : Tensor (n_rois,), int64
+    train : Tensor (n_train,), int64
+        Parcels whose label is seen.
+    """
+    counts = torch.bincount(labels[train], minlength=n_classes)
+    weight = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
+    target = labels[train].expand(len(x), -1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = GCN(x.shape[-1], width, n_classes)
+        optimiser = torch.optim.Adam(module.parameters(), lr=1e-2, weight_decay=5e-4)
+        for _ in range(epochs):
+            optimiser.zero_grad()
+            scores = module(x, adjacency)[:, train]
+            functional.cross_entropy(scores.flatten(0, 1), target.flatten(), weight).backward()
+            optimiser.step()
+    return module.eval()
