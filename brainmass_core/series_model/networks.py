@@ -1,9 +1,8 @@
 """Parcels are told their intrinsic network by parcels whose network is known.
 
-Networks are those of `interpret.networks.networks_of`: as the atlas names them, else that of the
-nearest Schaefer centroid. They are compact in space, and so are correlations and, where the model
-is given coordinates, attention: a result says more than proximity only if it beats the coordinates
-themselves as features. Shuffling labels over parcels breaks that compactness, too.
+Networks are compact in space, and so are correlations and, where the model is given coordinates,
+attention: a result says more than proximity only if it beats the coordinates themselves as
+features. Shuffling labels over parcels breaks that compactness, too.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.neighbors import NearestNeighbors
@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.finetune.influence import balanced_accuracy_influence, interval, standard_error
 from brainmass_core.finetune.metrics import LEVELS
+from brainmass_core.interpret.networks import NO_NETWORK, SOURCES, networks_of
 from brainmass_core.series_model.graph import adjacency_of, fit_gcn
 
 SCHEMES = ("within", "across")
@@ -57,6 +58,35 @@ class Classified:
     chance_high: float
     p: float
     predicted: np.ndarray
+
+
+def known_networks(labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, str]:
+    """Which parcels have a network, and which.
+
+    Parameters
+    ----------
+    labels : DataFrame (n_rois rows)
+        Of `atlas.parcels.parcels`: network (empty where unknown), x, y, z (mm).
+
+    Returns
+    -------
+    kept : ndarray (n_kept,) of int
+        Numbers of the parcels, from 0.
+    networks : ndarray (n_kept,) of str
+        As the atlas names them, else that of the nearest Schaefer centroid within 20 mm.
+    str
+        ``atlas`` or ``nearest``.
+
+    Raises
+    ------
+    ValueError
+        If neither networks nor coordinates are known.
+    """
+    networks, source = networks_of(labels)
+    if not source:
+        raise ValueError(SOURCES[source])
+    kept = np.flatnonzero(networks != NO_NETWORK)
+    return kept, networks[kept], source
 
 
 def classify_by_neighbours(

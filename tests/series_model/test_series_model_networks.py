@@ -7,6 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+from brainmass_core.atlas import published_labels
 from brainmass_core.models import brainlm, brainlm_vit
 from brainmass_core.series_model.fitting import Fit
 from brainmass_core.series_model.graph import adjacency_of
@@ -15,6 +16,7 @@ from brainmass_core.series_model.networks import (
     _votes,
     classify_by_graph,
     classify_by_neighbours,
+    known_networks,
 )
 from brainmass_core.series_model.profiles import (
     attention_profiles,
@@ -166,6 +168,20 @@ def test_attention_profiles_are_sums_of_the_last_layers_weights(monkeypatch):
 def test_attention_of_tokens_that_mix_parcels_is_refused():
     with pytest.raises(ValueError, match="BrainLMViT, whose tokens mix 16 parcels"):
         attention_profiles(brainlm_vit.build("tiny", 0), torch.zeros(1, 6, 40), torch.zeros(6, 3))
+
+
+def test_networks_are_the_atlas_or_the_nearest_schaefer_centroids_and_far_parcels_have_none():
+    labels = published_labels()
+    kept, networks, source = known_networks(labels)
+    assert (source, len(kept), len(set(networks))) == ("atlas", 100, 7)
+    nameless = labels.assign(network="", x=labels["x"] + 1)
+    nameless.loc[4, ["x", "y", "z"]] = [0.0, -60.0, -80.0]
+    kept, found, source = known_networks(nameless)
+    assert source == "nearest"
+    assert kept.tolist() == [*range(4), *range(5, 100)]
+    assert (found == networks[kept]).all()
+    with pytest.raises(ValueError, match="coordinates"):
+        known_networks(nameless.assign(x=np.nan))
 
 
 def test_means_by_participant_count_each_window_once():

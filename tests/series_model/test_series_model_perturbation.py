@@ -19,7 +19,7 @@ from brainmass_core.series_model.perturbation import (
 )
 
 PARCELS, TIMEPOINTS, SHIFTED = 8, 40, [2, 5]
-QUICK = Search(steps=150, restarts=4, n_draws=4)
+QUICK = Search(steps=100, restarts=3, n_draws=3)
 
 
 def rest(n: int, seed: int, course: np.ndarray | float = 0.0, level: float = 0.0) -> Windows:
@@ -77,7 +77,7 @@ def test_a_planted_time_course_is_recovered_at_its_parcels_where_the_state_is_th
 
 def test_a_planted_shift_is_recovered_through_a_briefly_trained_model(trained):
     state = decoded_state(*trained)
-    settings = Search(steps=60, restarts=2, n_draws=2)
+    settings = Search(steps=50, restarts=2, n_draws=1)
     found = perturb(state, rest(12, 1), rest(12, 2, shift()), settings)
     assert set(np.argsort(-found.magnitude)[:2]) == set(SHIFTED)
     others = np.setdiff1d(np.arange(PARCELS), SHIFTED)
@@ -109,6 +109,19 @@ def test_stronger_penalties_make_it_smaller_and_smoother():
         roughness.append(np.abs(np.diff(added)).mean() / np.abs(added).mean())
     assert sizes[1] < sizes[0] / 2
     assert roughness[1] < roughness[0]
+
+
+def test_intervals_are_as_wide_as_participants_of_the_target_differ():
+    alike, unlike = rest(20, 2, shift()), rest(20, 2, shift())
+    unlike.series[:] = rest(20, 2).series + torch.from_numpy(
+        shift() * (np.arange(20) // 2 % 2 * 2)[:, None, None]
+    )
+    settings = Search(steps=60, restarts=1, n_draws=8)
+    widths = []
+    for target in (alike, unlike):
+        found = perturb(linear, rest(20, 1), target, settings)
+        widths.append((found.high - found.low)[SHIFTED].min())
+    assert widths[1] > 3 * widths[0]
 
 
 def test_what_is_added_is_one_number_per_parcel_or_loadings_times_courses():
