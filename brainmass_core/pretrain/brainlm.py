@@ -33,9 +33,9 @@ class BrainLMFamily(Family):
     history = BRAINLM_HISTORY
     parts = ("variance",)
     curves: ClassVar = {
-        "mean squared error of hidden values": {
-            "loss": "BrainLM",
-            "target_variance": "predicting their mean",
+        "error of hidden values": {
+            "loss": "mean square, BrainLM",
+            "target_variance": "mean square, predicting their mean",
         }
     }
     digest = "timeseries_sha256"
