@@ -8,8 +8,10 @@ from brainmass_core.config import parse_config
 from brainmass_core.config.load import PRESETS_DIR, read_yaml
 from brainmass_core.config.stages import Pretrain
 
-# how a run is carried out, not what it computes; `lr_end` is that of schedules not in use
+# how a run is carried out, not what it computes; `lr_end` is that of schedules not in use, `brainlm`
+# another model's
 LEFT_TO_THE_USER = {
+    "brainlm",
     "checkpoint_steps",
     "nodes",
     "processes_per_node",
