@@ -8,8 +8,8 @@ from brainmass_core.config import parse_config
 from brainmass_core.config.load import PRESETS_DIR, read_yaml
 from brainmass_core.config.stages import Pretrain
 
-# how a run is carried out, not what it computes; `lr_end` is that of schedules not in use, `brainlm`
-# another model's
+# how a run is carried out, not what it computes; `lr_end` is that of schedules not in use, and
+# `brainlm` is of other models
 LEFT_TO_THE_USER = {
     "brainlm",
     "checkpoint_steps",
