@@ -18,7 +18,6 @@ LEFT_TO_THE_USER = {
     "compile",
     "lr_end",
     "source",
-    "brainlm",  # settings of the other model
 }
 BOTH = {
     "dropout": 0.1,
