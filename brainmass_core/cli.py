@@ -323,6 +323,25 @@ def interpret(
     run(settings, task)
 
 
+@app.command("series_model")
+def series_model(
+    analysis: Annotated[str, typer.Option("--analysis", help="One of series_model.analyses.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    log: LogPath = None,
+) -> None:
+    """Analyse what a BrainLM makes of the series of participants that it has not seen."""
+    _start_log(log)
+    from brainmass_core.series_model.stage import run
+
+    settings = load_config(config)
+    if analysis not in settings.series_model.analyses:
+        raise ConfigError(
+            f"--analysis {analysis}: expected one of series_model.analyses, which are "
+            f"{settings.series_model.analyses}"
+        )
+    run(settings, analysis)
+
+
 @app.command()
 def report(
     page: Annotated[str, typer.Option("--page", help="Name of a task, or index.")],

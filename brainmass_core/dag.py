@@ -242,6 +242,20 @@ class Study:
         """A figure of a task's regions; `name` is one of `paths.MAPS`."""
         return str(self.paths.interpret(task, f"{name}.png"))
 
+    def series_model_inputs(self) -> list[str]:
+        """The model, the series of everybody, and who of them was pre-trained on."""
+        model = [self.model(), self.model_file("config.json")]
+        return [*self.tables("timeseries"), *self.scans_tables(), *model]
+
+    def series_model_file(self, name: str) -> str:
+        """A table or figure of an analysis, or a pattern of them."""
+        return str(self.paths.series_model(name))
+
+    def series_model_results(self) -> list[str]:
+        """Tables and figures of all analyses that the configuration asks for."""
+        asked = self.config.series_model.analyses
+        return [self.series_model_file(f"{a}.{end}") for a in asked for end in ("parquet", "png")]
+
     def page(self, name: str) -> str:
         """A page of the report."""
         return str(self.paths.report(name))
@@ -265,6 +279,7 @@ class Study:
             ]
             needed += self.quality_pages()  # it links to them
             needed += self.compared_results()
+            needed += self.series_model_results()
             datasets = self.datasets("scans")
         else:
             needed = [*self.all_task_results(page), *self.interpret_results(page)]

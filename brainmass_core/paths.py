@@ -85,6 +85,10 @@ class Paths:
         """Folder of a task's maps and regions, or a file in it."""
         return self.results / "interpret" / task / name
 
+    def series_model(self, name: str = "") -> Path:
+        """Folder of what a BrainLM makes of unseen participants, or a file in it."""
+        return self.results / "series_model" / name
+
     def report(self, page: str) -> Path:
         """A page of the report: a task's name, or ``index``."""
         return self.results / "report" / f"{page}.html"

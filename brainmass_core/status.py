@@ -151,6 +151,9 @@ def _later_stages(config: Config) -> Iterator[str]:
         yield f"finetune {task}: {'done' if scored else 'not finished'}{where}"
         mapped = paths.interpret(task, "regions.parquet").exists()
         yield f"interpret {task}: {'done' if mapped else 'not finished'}"
+    for analysis in config.series_model.analyses:
+        analysed = paths.series_model(f"{analysis}.parquet").exists()
+        yield f"series_model {analysis}: {'done' if analysed else 'not finished'}"
 
 
 def forget_failures(paths: Paths) -> list[Path]:

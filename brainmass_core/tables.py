@@ -26,6 +26,10 @@ MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps
 MADE_BY |= dict.fromkeys(
     ("few_shot", "learning_curve", "zero_shot", "zero_shot_predictions"), "finetune"
 )
+MADE_BY |= {
+    f"series_model_{name}": "series_model"
+    for name in ("reconstruction", "forecast", "networks", "attention", "perturbation")
+}
 
 _F32 = pa.float32()
 _STATUS = [("status", pa.string()), ("reason", pa.string())]
@@ -347,6 +351,18 @@ PREDICTED = pa.schema(
         ("y_score", pa.float64()),
     ]
 )
+
+_OF_SERIES = [
+    (score + end, pa.float64())
+    for score in ("mse", "variance", "r2", "pearson")
+    for end in ("", "_low", "_high")
+]
+_UNSEEN = [("dataset", pa.string()), ("method", pa.string()), ("n_participants", pa.int64())]
+SERIES_MODEL = {
+    "reconstruction": pa.schema(
+        [*_UNSEEN, ("n_windows", pa.int64()), ("mask_ratio", pa.float64()), *_OF_SERIES]
+    ),
+}
 
 
 def embedding_schema(n: int) -> pa.Schema:

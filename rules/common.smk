@@ -13,4 +13,5 @@ except ConfigError as error:
 wildcard_constraints:
     dataset="|".join(study.config.datasets),
     batch=r"\d+",
+    analysis="|".join(study.config.series_model.analyses) or "no-analysis",
     task="|".join(study.config.tasks) or "no-task",

@@ -19,6 +19,7 @@ STAGES = (
     "pretrain",
     "finetune",
     "interpret",
+    "series_model",
     "report",
 )
 Stage = Literal[
@@ -31,6 +32,7 @@ Stage = Literal[
     "pretrain",
     "finetune",
     "interpret",
+    "series_model",
     "report",
 ]
 NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"

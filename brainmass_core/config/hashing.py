@@ -82,7 +82,8 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
         One of `STAGES`, or ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune`
         that are asked for apart.
     name : str, optional
-        The data set (up to `pfc`) or the task (`finetune`, `interpret`, `report`).
+        The data set (up to `pfc`), the task (`finetune`, `interpret`, `report`) or the analysis
+        (`series_model`).
 
     Returns
     -------
@@ -155,14 +156,24 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         return _task_part(config, str(name)) | own
     if stage == "interpret":
         return {"before": before("finetune"), "interpret": part("interpret")}
+    if stage == "series_model":
+        return {
+            "before": [before("timeseries", n) for n in config.datasets],
+            "pretrain": before("pretrain", None),
+            "series_model": part("series_model", exclude={"analyses"}),
+            "analysis": name,
+            "seed": config.seed,
+        }
     tasks = [name] if name else list(config.tasks)
     curves = [t for t in tasks if config.few_shot.shots and config.tasks[t].classes]
     transfer = [t for t in tasks if config.tasks[t].zero_shot_from]
+    analyses = config.series_model.analyses
     return {
         "before": [before("interpret", t) for t in tasks],
         "few_shot": [before("few_shot", t) for t in curves],
         "zero_shot": [before("zero_shot", t) for t in transfer],
         "pretrain": stage_hash(config, "pretrain"),
+        "series_model": [] if name else [before("series_model", a) for a in analyses],
         "report": part("report"),
     }
 

@@ -16,6 +16,7 @@ from brainmass_core.config.adaptation import FewShot, Neural, ZeroShot
 from brainmass_core.config.base import STAGES, Name, Stage, Strict, near_miss
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.stages import (
     DEFAULT_RESOURCES,
     Connectivity,
@@ -64,6 +65,7 @@ class Config(Strict):
     few_shot: FewShot = FewShot()
     zero_shot: ZeroShot = ZeroShot()
     interpret: Interpret = Interpret()
+    series_model: SeriesModel = SeriesModel()
     report: Report = Report()
     resources: dict[Stage, Resources] = Field(
         default_factory=dict, description="Per stage; what is not given keeps its default."
@@ -103,6 +105,7 @@ def _cross_check(config: Config) -> Iterator[str]:
     yield from _check_transfer(config)
     yield from _check_few_shot(config)
     yield from _check_encoder(config)
+    yield from _check_series_model(config)
     if not any(d.role != "external" for d in config.datasets.values()):
         yield "datasets: all are external, so nothing is left to pre-train on"
     names = [n.lower() for n in config.datasets]
@@ -181,3 +184,23 @@ def _check_encoder(config: Config) -> Iterator[str]:
                 f"Set {name} to what sees FC, such as {left or FROM_FC[name]}, or pre-train "
                 "brainmass"
             )
+
+
+def _check_series_model(config: Config) -> Iterator[str]:
+    """Analyses that the configured model, tasks or data sets do not allow."""
+    s, model = config.series_model, config.pretrain.model
+    if not s.analyses:
+        return
+    if not config.pretrain.of_series:
+        yield (
+            f"series_model.analyses: found {', '.join(s.analyses)} with pretrain.model {model}, "
+            "which sees no series; set pretrain.model to a BrainLM, or series_model.analyses to []"
+        )
+        return
+    if len(s.analyses) != len(set(s.analyses)):
+        yield f"series_model.analyses: found one twice: {', '.join(s.analyses)}; remove it"
+    if all(d.role == "pretrain" for d in config.datasets.values()):
+        yield (
+            "series_model.analyses: all data sets have role pretrain, so nobody is left whom the "
+            "model has not seen; give one the role internal or external"
+        )

@@ -317,5 +317,6 @@ DEFAULT_RESOURCES = {
     "pretrain": Resources(cpus_per_task=2, mem_mb=8000, runtime=2880),
     "finetune": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
     "interpret": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
+    "series_model": Resources(cpus_per_task=2, mem_mb=8000, runtime=1440),
     "report": Resources(mem_mb=4000),
 }

@@ -29,6 +29,7 @@ from brainmass_core.report.scores import (
     verdict,
     warnings_of,
 )
+from brainmass_core.report.series_model import read_series_model
 from brainmass_core.report.shots import curve_table, transfer_table
 from brainmass_core.report.sites import MIN_PEOPLE, MIN_PER_CLASS, site_table, small_sites
 from brainmass_core.tables import atomic_path, read_table
@@ -149,6 +150,7 @@ def index_page(config: Config) -> str:
         "unmatched": people.unmatched_ids(config, datasets),
         "connectivity": [p for name, c in connectomes.items() for p in draw_dataset(name, c)],
         "loss": draw_loss(config),
+        "series_model": read_series_model(config),
         "ablations": ablations(config),
     }
     return render("index.html.jinja", context)

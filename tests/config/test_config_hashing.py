@@ -36,7 +36,11 @@ EVERYTHING = {
     (stage, name)
     for stage in STAGES
     for name in (
-        ("asd", "mdd") if stage in ("finetune", "interpret", "report") else tuple(RAW["datasets"])
+        ("asd", "mdd")
+        if stage in ("finetune", "interpret", "report")
+        else ("reconstruction",)
+        if stage == "series_model"
+        else tuple(RAW["datasets"])
     )
     if stage != "pretrain" and (stage, name) not in {("preprocess", "ready"), ("pfc", "ready")}
 } | {("pretrain", None), ("report", None)}

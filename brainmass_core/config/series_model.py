@@ -1,0 +1,46 @@
+"""What is done with a pre-trained BrainLM beyond its training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from brainmass_core.config.base import Strict
+
+Analysis = Literal["reconstruction"]
+
+
+class SeriesModel(Strict):
+    """What a BrainLM makes of the series of participants that its pre-training has not seen.
+
+    Each of them takes part with the first of their scans that is long enough.
+    """
+
+    analyses: list[Analysis] = Field(
+        default_factory=list,
+        description="What is computed, each by a job of its own. `reconstruction`: hidden parts "
+        "of the series from the others, against a parcel's mean and a straight line. Default: "
+        "nothing.",
+    )
+    max_participants: int = Field(
+        100,
+        ge=2,
+        description="Participants per data set, at most; of more, those with the smallest hash of "
+        "seed and name. The same number of those that were pre-trained on fits what needs fitting.",
+    )
+    windows: int = Field(
+        1, ge=1, description="Windows per scan, at most: one after the other from its start."
+    )
+    mask_ratio: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the tokens that `reconstruction` hides. Default: that of the "
+        "pre-training.",
+    )
+    n_draws: int = Field(
+        1000,
+        ge=100,
+        description="Draws of participants with replacement, for the 95 % intervals of scores.",
+    )

@@ -1,0 +1,76 @@
+"""What a BrainLM makes of unseen participants, on the front page: from `results/series_model`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from brainmass_core.config import Config
+from brainmass_core.paths import Paths
+from brainmass_core.report.cells import number, score
+from brainmass_core.report.page import Picture
+from brainmass_core.series_model.names import METHODS
+from brainmass_core.tables import read_table
+
+TITLES = {"reconstruction": "Hidden parts of the series"}
+CAPTIONS = {
+    "reconstruction": "Left: a recording, each part of which was hidden once and predicted from "
+    "the rest, in the parcels at the 90 %, 50 % and 10 % quantile of the correlation. Right: R2 of "
+    "hidden values, below 0 worse than their mean, with 95 % intervals over participants.",
+}
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """An analysis on the page.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Of the table, columns as they are headed.
+    """
+
+    name: str
+    picture: Picture
+    rows: Rows
+
+
+def read_series_model(config: Config) -> list[Analysed]:
+    """All analyses that the configuration asks for, in its order.
+
+    Raises
+    ------
+    TableError
+        If a table is missing, damaged or of another version.
+    """
+    return [_read(Paths(config.results), name) for name in config.series_model.analyses]
+
+
+def _read(paths: Paths, name: str) -> Analysed:
+    path = paths.series_model(f"{name}.parquet")
+    table = read_table(path, f"series_model_{name}").to_pandas()
+    png = paths.series_model(f"{name}.png").read_bytes()
+    picture = Picture(f"series_model_{name}", TITLES[name], CAPTIONS[name], png, wide=True)
+    return Analysed(name, picture, ROWS[name](table))
+
+
+def _reconstruction(table: pd.DataFrame) -> Rows:
+    return [
+        {
+            "Data set": row["dataset"],
+            "Method": METHODS[row["method"]],
+            "Participants": row["n_participants"],
+            "Hidden": number(row["mask_ratio"]),
+            "R2": score(row, "r2"),
+            "Pearson": score(row, "pearson"),
+            "MSE": score(row, "mse"),
+            "Variance": number(row["variance"]),
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+ROWS = {"reconstruction": _reconstruction}

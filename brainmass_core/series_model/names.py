@@ -1,0 +1,7 @@
+"""What methods are called in figures and on the page; the report imports it, so no torch here."""
+
+METHODS = {
+    "model": "BrainLM",
+    "parcel_mean": "mean of the parcel",
+    "interpolation": "straight line in time",
+}

@@ -1,0 +1,36 @@
+"""The stage: one analysis of a pre-trained BrainLM, its table and its figure."""
+
+from __future__ import annotations
+
+import logging
+
+from brainmass_core.config import Config, stage_hash
+from brainmass_core.interpret.figures import draw
+from brainmass_core.paths import Paths
+from brainmass_core.series_model.analyses import ANALYSES
+from brainmass_core.tables import SERIES_MODEL, atomic_path, from_rows, write_table
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, analysis: str) -> None:
+    """Compute one of ``series_model.analyses`` and write its figure, then its table.
+
+    Raises
+    ------
+    UnseenError
+        If there is nobody, or not enough of them, to evaluate.
+    LeakError
+        If pre-training was given one of the evaluated participants.
+    ModelError
+        If the model is not there, or its scaling is not.
+    """
+    paths, found = Paths(config.results), ANALYSES[analysis](config)
+    png, _ = draw(found.draw)
+    with atomic_path(paths.series_model(f"{analysis}.png")) as path:
+        path.write_bytes(png)
+    table = from_rows(found.rows, SERIES_MODEL[analysis])
+    made_by = stage_hash(config, "series_model", analysis)
+    target = paths.series_model(f"{analysis}.parquet")
+    write_table(target, table, f"series_model_{analysis}", made_by)
+    log.info("series_model: %s: %s", analysis, target)

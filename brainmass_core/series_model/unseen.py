@@ -1,0 +1,238 @@
+"""The pre-trained model, and the series of those whom it has seen and of those whom it has not."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from brainmass_core.config import Config, stable_hash
+from brainmass_core.finetune.folds import LeakError
+from brainmass_core.finetune.leaks import known_to_pretraining, scans_shown
+from brainmass_core.models.brainlm import BrainLM
+from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.brainlm_vit import BrainLMViT
+from brainmass_core.models.pretrained import SETTINGS, ModelError
+from brainmass_core.paths import Paths
+from brainmass_core.pretrain.brainlm import OF_TOKENS
+from brainmass_core.pretrain.usable import check_window
+from brainmass_core.scans import read_scans
+from brainmass_core.series_model.fitting import Windows
+from brainmass_core.tables import read_table
+from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
+from brainmass_core.timeseries.sampling import resampled
+from brainmass_core.timeseries.table import bold_by_scan
+
+log = logging.getLogger(__name__)
+
+
+class UnseenError(ValueError):
+    """There is nobody to evaluate the model on, or too few."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pre-trained model and how it is fed.
+
+    Attributes
+    ----------
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+    t_r : float or None
+        Repetition time of its series in seconds, None where unknown.
+    """
+
+    model: SeriesModel
+    coordinates: Tensor
+    scaling: RobustScaling
+    t_r: float | None
+
+    @property
+    def n_rois(self) -> int:
+        """Parcels."""
+        return len(self.coordinates)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """One scaled recording of each participant.
+
+    Attributes
+    ----------
+    scans : DataFrame (n_participants rows)
+        scan_id, dataset, participant (``dataset/participant_id``), as in the scans tables.
+    series : list of Tensor (n_rois, n_timepoints)
+    """
+
+    scans: pd.DataFrame
+    series: list[Tensor]
+
+    def cut(self, length: int, most: int) -> Windows:
+        """Windows from the start of each recording, at most so many of each."""
+        parts, who = [], []
+        for participant, one in zip(self.scans["participant"], self.series, strict=True):
+            n = min(most, one.shape[1] // length)
+            parts += [one[:, i * length : (i + 1) * length] for i in range(n)]
+            who += [participant] * n
+        return Windows(torch.stack(parts), np.array(who))
+
+    def of(self, dataset: str) -> Recordings:
+        """Those of one data set."""
+        rows = np.flatnonzero(self.scans["dataset"] == dataset)
+        return Recordings(self.scans.iloc[rows], [self.series[i] for i in rows])
+
+    @property
+    def datasets(self) -> list[str]:
+        """Data sets that someone is of."""
+        return sorted(set(self.scans["dataset"]))
+
+
+def load_trained(config: Config) -> Trained:
+    """The model that the configuration pre-trains.
+
+    Raises
+    ------
+    ModelError
+        If its folder lacks the scaling of its series, or another file.
+    """
+    folder = Paths(config.results).pretrain(config.pretrain.model)
+    kind = BrainLM if config.pretrain.model in OF_TOKENS else BrainLMViT
+    model = kind.from_pretrained(folder)
+    about = json.loads((folder / SETTINGS).read_text())
+    stored = about.get("scaling", {})
+    try:
+        scaling = RobustScaling(
+            tuple(stored["median"]), tuple(stored["iqr"]), stored["n_recordings"]
+        )
+        coordinates = torch.tensor(about["coordinates"], dtype=torch.float32)
+    except KeyError as error:
+        raise ModelError(
+            f"{folder / SETTINGS}: no {error}, without which no series can be scaled as for its "
+            "training; give a model made by: snakemake --cores all pretrain"
+        ) from None
+    if stored["version"] != VERSION or stored["sha256"] != scaling.digest:
+        raise ModelError(
+            f"{folder / SETTINGS}: the scaling has version {stored['version']}, expected "
+            f"{VERSION}, or its SHA-256 is not that of its numbers; pre-train again"
+        )
+    return Trained(model, coordinates, scaling, about["t_r"])
+
+
+def unseen(config: Config, trained: Trained, length: int) -> Recordings:
+    """Recordings of participants that pre-training has not seen, long enough for a window.
+
+    Raises
+    ------
+    UnseenError
+        If there are none.
+    LeakError
+        If pre-training was given a scan of one of them.
+    """
+    names = [n for n, d in config.datasets.items() if d.role != "pretrain"]
+    scans = _scans(config, names)
+    scans = scans[scans["split"] == "test"]
+    leaked = sorted(scans.loc[known_to_pretraining(scans, scans_shown(config)), "scan_id"])
+    if leaked:
+        raise LeakError(
+            f"pre-training was given {len(leaked)} scans, or others of the same participants or "
+            f"files, that are kept for evaluation: {', '.join(leaked[:10])}; if the same folder "
+            "has two names under datasets, remove one, and run again from the start"
+        )
+    found = _recordings(config, trained, scans, length)
+    if not found.series:
+        raise UnseenError(
+            f"found {len(scans)} scans of participants kept for evaluation and none with "
+            f"{length} timepoints that the model can be given, expected one or more: see "
+            "datasets.*.evaluation_fraction, add an external data set, or take shorter windows"
+        )
+    return found
+
+
+def seen(config: Config, trained: Trained, length: int) -> Recordings:
+    """Recordings of participants that pre-training was given, for what is fitted to them.
+
+    Raises
+    ------
+    UnseenError
+        If there are fewer than two participants.
+    """
+    names = [n for n, d in config.datasets.items() if d.role != "external"]
+    scans = _scans(config, names)
+    found = _recordings(
+        config, trained, scans[scans["scan_id"].isin(scans_shown(config)["scan_id"])], length
+    )
+    if len(found.series) < 2:
+        raise UnseenError(
+            f"found {len(found.series)} participants of the pre-training with {length} "
+            "timepoints, expected two or more to fit baselines to: take shorter windows"
+        )
+    return found
+
+
+def _scans(config: Config, names: list[str]) -> pd.DataFrame:
+    scans = read_scans(Paths(config.results), names).to_pandas()
+    return scans.assign(participant=scans["dataset"] + "/" + scans["participant_id"])
+
+
+def _recordings(config: Config, trained: Trained, scans: pd.DataFrame, length: int) -> Recordings:
+    """The first usable scan of each participant, of a bounded number of them."""
+    usable = _usable(config, trained, scans, length)
+    first = usable.sort_values("scan_id").drop_duplicates("participant")
+    order = [stable_hash(str(config.seed), p) for p in first["participant"]]
+    chosen = first.assign(order=order).sort_values(["order", "participant"])
+    chosen = chosen.groupby("dataset").head(config.series_model.max_participants)
+    chosen = chosen.drop(columns="order").sort_values("participant", ignore_index=True)
+    series = _read(config, trained, chosen)
+    return Recordings(chosen, [series[s] for s in chosen["scan_id"]])
+
+
+def _usable(config: Config, trained: Trained, scans: pd.DataFrame, length: int) -> pd.DataFrame:
+    """Scans with a series that a window can be cut from; the others are counted and logged."""
+    # the model's own repetition time: where none is configured it is that of its training scans
+    policy = config.pretrain.brainlm.model_copy(update={"window": length, "t_r": trained.t_r})
+    wanted = set(scans["scan_id"])
+    rows, refused = [], []
+    for file in _files(config, scans):
+        columns = ["scan_id", "status", "n_timepoints", "t_r"]
+        for row in read_table(file, "timeseries", columns).to_pylist():
+            if row["status"] != "ok":
+                continue
+            try:
+                check_window(policy, row["n_timepoints"], row["t_r"])
+            except ValueError as error:
+                if row["scan_id"] in wanted:
+                    refused.append(f"{row['scan_id']}: {error}")
+                continue
+            rows.append({"scan_id": row["scan_id"], "found_t_r": row["t_r"]})
+    if refused:
+        shown = "; ".join(refused[:10])
+        log.warning("%d of %d scans are left out: %s", len(refused), len(scans), shown)
+    table = pd.DataFrame(rows, columns=["scan_id", "found_t_r"])
+    return scans.merge(table, on="scan_id", how="inner")
+
+
+def _read(config: Config, trained: Trained, scans: pd.DataFrame) -> dict[str, Tensor]:
+    """Scaled series (n_rois, n_timepoints) by scan; a parcel that was not measured is 0."""
+    t_rs = dict(zip(scans["scan_id"], scans["found_t_r"], strict=True))
+    found = {}
+    for file in _files(config, scans):
+        bold = bold_by_scan(read_table(file, "timeseries", ["scan_id", "status", "bold"]))
+        for scan_id in sorted(set(bold) & set(t_rs)):
+            x, own = np.array(bold[scan_id], np.float32), t_rs[scan_id]
+            if trained.t_r is not None:
+                x = resampled(x, own, trained.t_r)
+            x = np.nan_to_num(trained.scaling.apply(x), nan=0.0)
+            found[scan_id] = torch.from_numpy(np.ascontiguousarray(x.T))
+    return found
+
+
+def _files(config: Config, scans: pd.DataFrame) -> list[Path]:
+    """Time-series tables that hold the scans."""
+    pairs = sorted(set(zip(scans["dataset"], scans["batch"], strict=True)))
+    return [Paths(config.results).batch("timeseries", d, int(b)) for d, b in pairs]
