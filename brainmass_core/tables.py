@@ -362,6 +362,15 @@ SERIES_MODEL = {
     "reconstruction": pa.schema(
         [*_UNSEEN, ("n_windows", pa.int64()), ("mask_ratio", pa.float64()), *_OF_SERIES]
     ),
+    "forecast": pa.schema(
+        [
+            *_UNSEEN,
+            ("n_windows", pa.int64()),
+            ("step", pa.int64()),
+            *_OF_SERIES,
+            *((f"r2_gain{end}", pa.float64()) for end in ("", "_low", "_high")),
+        ]
+    ),
 }
 
 

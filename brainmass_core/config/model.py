@@ -19,6 +19,7 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.stages import (
     DEFAULT_RESOURCES,
+    PATCH,
     Connectivity,
     Interpret,
     Pfc,
@@ -204,3 +205,10 @@ def _check_series_model(config: Config) -> Iterator[str]:
             "series_model.analyses: all data sets have role pretrain, so nobody is left whom the "
             "model has not seen; give one the role internal or external"
         )
+    patch = PATCH.get(model, 1)
+    for name in ("observed_steps", "predicted_steps") if "forecast" in s.analyses else ():
+        if getattr(s, name) % patch:
+            yield (
+                f"series_model.{name}: found {getattr(s, name)}, expected a multiple of {patch}, "
+                f"the timepoints of a token of {model}"
+            )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from brainmass_core.config.base import Strict
 
-Analysis = Literal["reconstruction"]
+Analysis = Literal["reconstruction", "forecast"]
 
 
 class SeriesModel(Strict):
@@ -20,8 +20,9 @@ class SeriesModel(Strict):
     analyses: list[Analysis] = Field(
         default_factory=list,
         description="What is computed, each by a job of its own. `reconstruction`: hidden parts "
-        "of the series from the others, against a parcel's mean and a straight line. Default: "
-        "nothing.",
+        "of the series from the others, against a parcel's mean and a straight line; `forecast`: "
+        "the future from what is observed, against baselines fitted to participants of the "
+        "pre-training. Default: nothing.",
     )
     max_participants: int = Field(
         100,
@@ -39,6 +40,22 @@ class SeriesModel(Strict):
         description="Share of the tokens that `reconstruction` hides. Default: that of the "
         "pre-training.",
     )
+    observed_steps: int = Field(
+        180,
+        ge=1,
+        description="Timepoints that `forecast` predicts from; of `brainlm-13m` and `brainlm-tiny` "
+        "a multiple of 20.",
+    )
+    predicted_steps: int = Field(
+        20, ge=1, description="Timepoints after them that it predicts; multiples as above."
+    )
+    epochs: int = Field(
+        50,
+        ge=1,
+        description="Passes of what is fitted to participants of the pre-training, at most: it "
+        "ends after 20 without a better loss of a fifth of them.",
+    )
+    batch_size: int = Field(8, ge=1, description="Windows per step of these fits.")
     n_draws: int = Field(
         1000,
         ge=100,

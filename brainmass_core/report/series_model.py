@@ -14,11 +14,15 @@ from brainmass_core.report.page import Picture
 from brainmass_core.series_model.names import METHODS
 from brainmass_core.tables import read_table
 
-TITLES = {"reconstruction": "Hidden parts of the series"}
+TITLES = {"reconstruction": "Hidden parts of the series", "forecast": "The future of the series"}
 CAPTIONS = {
     "reconstruction": "Left: a recording, each part of which was hidden once and predicted from "
     "the rest, in the parcels at the 90 %, 50 % and 10 % quantile of the correlation. Right: R2 of "
     "hidden values, below 0 worse than their mean, with 95 % intervals over participants.",
+    "forecast": "R2 of each predicted timepoint, below 0 worse than the mean of what was recorded "
+    "then, with 95 % intervals over participants for the model; far below, a curve leaves the "
+    "figure. Baselines are fitted to participants of the pre-training. One curve alone can follow "
+    "from how slow the series are: see the gain over the last value.",
 }
 Rows = list[dict[str, Any]]
 
@@ -73,4 +77,20 @@ def _reconstruction(table: pd.DataFrame) -> Rows:
     ]
 
 
-ROWS = {"reconstruction": _reconstruction}
+def _forecast(table: pd.DataFrame) -> Rows:
+    return [
+        {
+            "Data set": row["dataset"],
+            "Method": METHODS[row["method"]],
+            "Participants": row["n_participants"],
+            "R2, all timepoints": score(row, "r2"),
+            "Gain over the last value": score(row, "r2_gain", sign="+"),
+            "Pearson": score(row, "pearson"),
+            "MSE": score(row, "mse"),
+            "Variance": number(row["variance"]),
+        }
+        for row in table[table["step"] == 0].to_dict("records")
+    ]
+
+
+ROWS = {"reconstruction": _reconstruction, "forecast": _forecast}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from brainmass_core.series_model.names import METHODS
 
@@ -78,4 +79,39 @@ def bars(axes: Any, table: pd.DataFrame, label: str) -> None:
 def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
+    return figure
+
+
+def forecast(table: pd.DataFrame, t_r: float | None) -> Figure:
+    """R2 of each predicted timepoint by method, a panel per data set.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the table `forecast`.
+    t_r : float or None
+        In seconds.
+    """
+    table = table[table["step"] > 0]
+    datasets = list(dict.fromkeys(table["dataset"]))
+    figure = _figure(max(6.5, 4.4 * len(datasets)), 4.2)
+    panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    for axes, dataset in zip(panels, datasets, strict=True):
+        part = table[table["dataset"] == dataset]
+        for method in dict.fromkeys(part["method"]):
+            rows = part[part["method"] == method]
+            style = {"color": "black", "lw": 2, "zorder": 3} if method == "model" else {"lw": 1.2}
+            axes.plot(rows["step"], rows["r2"], marker=".", label=METHODS[method], **style)
+            if method == "model" and rows["r2_low"].notna().all():
+                low, high = rows["r2_low"].astype(float), rows["r2_high"].astype(float)
+                axes.fill_between(rows["step"], low, high, color="black", alpha=0.15, lw=0)
+        axes.axhline(0, color="#999999", lw=0.8)
+        axes.set_title(f"{dataset}, {part['n_participants'].iloc[0]} participants", fontsize=9)
+        axes.set_xlabel(f"timepoints ahead{f' of {t_r:g} s' if t_r else ''}", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+    panels[0].set_ylim(max(-1.5, float(table["r2"].min()) - 0.1), 1.02)
+    panels[0].set_ylabel("R2", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure

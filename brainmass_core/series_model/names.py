@@ -4,4 +4,10 @@ METHODS = {
     "model": "BrainLM",
     "parcel_mean": "mean of the parcel",
     "interpolation": "straight line in time",
+    "last_value": "last value",
+    "autoregression": "autoregression",
+    "lstm": "LSTM",
+    "latent_ode": "latent ODE",
+    "untrained": "BrainLM, initial weights",
+    "from_scratch": "BrainLM, trained on this alone",
 }

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.interpret.figures import draw
 from brainmass_core.paths import Paths
-from brainmass_core.series_model.analyses import ANALYSES
+from brainmass_core.series_model.outcome import Outcome
+from brainmass_core.series_model.predicting import forecast, reconstruction
 from brainmass_core.tables import SERIES_MODEL, atomic_path, from_rows, write_table
 
 log = logging.getLogger(__name__)
+ANALYSES: Mapping[str, Callable[[Config], Outcome]] = {
+    "reconstruction": reconstruction,
+    "forecast": forecast,
+}
 
 
 def run(config: Config, analysis: str) -> None:

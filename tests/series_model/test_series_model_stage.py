@@ -18,8 +18,7 @@ from brainmass_core.finetune.leaks import scans_shown
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.report.series_model import read_series_model
 from brainmass_core.scans.table import Unmatched, write_scans
-from brainmass_core.series_model.analyses import ANALYSES
-from brainmass_core.series_model.stage import run
+from brainmass_core.series_model.stage import ANALYSES, run
 from brainmass_core.series_model.unseen import UnseenError, load_trained, seen, unseen
 from brainmass_core.tables import SERIES_MODEL, config_hash_of, read_table
 from brainmass_core.timeseries.sampling import resampled
@@ -172,6 +171,19 @@ def test_the_model_of_images_reconstructs_as_well(tmp_path):
     assert np.isfinite(table_of(study, "reconstruction")["r2"]).all()
 
 
+def test_forecasts_are_scored_step_by_step_against_baselines_of_the_pretraining(study):
+    run(study.config, "forecast")
+    table = table_of(study, "forecast")
+    assert set(table["dataset"]) == {"a", "c"}
+    assert table["step"].max() == 20
+    held = table[table["method"] == "last_value"]
+    assert (held["r2_gain"] == 0).all()
+    first = table[table["step"] == 1].set_index(["dataset", "method"])["r2"]
+    assert first["a", "autoregression"] > first["a", "untrained"]
+    model, untrained = (table[table["method"] == m]["r2"] for m in ("model", "untrained"))
+    np.testing.assert_allclose(model, untrained)  # the model of this study has not been trained
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -180,6 +192,10 @@ def test_the_model_of_images_reconstructs_as_well(tmp_path):
             "series_model.analyses: found reconstruction with pretrain.model brainmass",
         ),
         ({"series_model": {"analyses": ["reconstruction"] * 2}}, "found one twice"),
+        (
+            {"series_model": {"analyses": ["forecast"], "observed_steps": 50}},
+            "series_model.observed_steps: found 50, expected a multiple of 20",
+        ),
     ],
 )
 def test_what_cannot_be_analysed_is_refused(study, sections, message):

@@ -22,6 +22,7 @@ from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_tab
 
 N_ROIS = 20
 SHORT = 3  # every so many scans of `c` are too short
+QUICK = {"observed_steps": 40, "predicted_steps": 20, "epochs": 2}
 NETWORKS = ("Vis", "SomMot", "Limbic", "Default")
 
 
@@ -75,7 +76,7 @@ def write_study(folder: Path, model: str = "brainlm-tiny", **sections: Any) -> S
         },
         "finetune": {"methods": ["chance", "fc_svm"]},
         "interpret": {"methods": []},
-        "series_model": {"analyses": ["reconstruction"], "n_draws": 100},
+        "series_model": {"analyses": ["reconstruction"], "n_draws": 100} | QUICK,
     }
     raw = deep_merge(raw, sections)
     study = Study(parse_config(raw), raw)

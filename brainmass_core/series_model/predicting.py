@@ -1,34 +1,24 @@
-"""The analyses of the stage: rows of a table and what is drawn of them."""
+"""The analyses that predict what the model is not shown: hidden parts, and the future."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from matplotlib.figure import Figure
+import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.series_model import figures
+from brainmass_core.series_model.fitting import Fit
+from brainmass_core.series_model.forecast import forecasters, score_forecasts
+from brainmass_core.series_model.outcome import Outcome, Rows, records
 from brainmass_core.series_model.reconstruction import (
     METHODS,
     Reconstruction,
     reconstruct_recording,
     score_reconstruction,
 )
-from brainmass_core.series_model.scores import intervals, score_draws
-from brainmass_core.series_model.unseen import load_trained, unseen
-
-Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Rows of the analysis' table, and its figure once it is asked for."""
-
-    rows: Rows
-    draw: Callable[[], Figure]
+from brainmass_core.series_model.scores import SCORES, intervals, score_draws
+from brainmass_core.series_model.unseen import load_trained, seen, unseen
 
 
 def reconstruction(config: Config) -> Outcome:
@@ -40,6 +30,8 @@ def reconstruction(config: Config) -> Outcome:
         If there is nobody to evaluate.
     LeakError
         If pre-training was given one of them.
+    ModelError
+        If the model or the scaling of its series is missing.
     """
     s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
     ratio = s.mask_ratio or config.pretrain.brainlm.mask_ratio
@@ -73,4 +65,32 @@ def _scores(scored: Reconstruction, n_draws: int, seed: int) -> Rows:
     return rows
 
 
-ANALYSES: Mapping[str, Callable[[Config], Outcome]] = {"reconstruction": reconstruction}
+def forecast(config: Config) -> Outcome:
+    """The future of each data set, by the model and by baselines fitted to whom it has seen.
+
+    Raises
+    ------
+    UnseenError
+        If there is nobody to evaluate, or to fit baselines to.
+    LeakError
+        If pre-training was given one of them.
+    ModelError
+        If the model or the scaling of its series is missing.
+    """
+    s, trained = config.series_model, load_trained(config)
+    length = s.observed_steps + s.predicted_steps
+    people = unseen(config, trained, length)
+    train = seen(config, trained, length).cut(length, s.windows)
+    settings = Fit(epochs=s.epochs, batch=s.batch_size, seed=config.seed)
+    methods = forecasters(trained.model, trained.coordinates, train, s.observed_steps, settings)
+    tables = []
+    for dataset in people.datasets:
+        windows = people.of(dataset).cut(length, s.windows)
+        n = len(set(windows.who))
+        table = score_forecasts(methods, windows, s.observed_steps, s.n_draws, config.seed)
+        if n < 2:  # no interval of a single participant
+            ends = ("_low", "_high")
+            table[[f"{c}{end}" for c in (*SCORES, "r2_gain") for end in ends]] = None
+        tables.append(table.assign(dataset=dataset, n_participants=n, n_windows=len(windows.who)))
+    together = pd.concat(tables, ignore_index=True)
+    return Outcome(records(together), partial(figures.forecast, together, trained.t_r))
