@@ -371,6 +371,21 @@ SERIES_MODEL = {
             *((f"r2_gain{end}", pa.float64()) for end in ("", "_low", "_high")),
         ]
     ),
+    "networks": pa.schema(
+        [
+            ("scheme", pa.string()),
+            ("method", pa.string()),
+            ("n_participants", pa.int64()),
+            ("n_rois", pa.int64()),
+            ("source", pa.string()),
+            *((f"balanced_accuracy{end}", pa.float64()) for end in ("", "_low", "_high")),
+            *((f"chance{end}", pa.float64()) for end in ("", "_low", "_high")),
+            ("n_permutations", pa.int64()),
+            ("p", pa.float64()),
+            ("networks", pa.list_(pa.string())),
+            ("recalls", pa.list_(pa.float64())),
+        ]
+    ),
 }
 
 

@@ -33,6 +33,7 @@ from brainmass_core.config.timeseries import Timeseries
 
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
 OF_ENCODER = ("attention", "gradient", "permutation")  # `interpret.methods` that do
+ONE_PARCEL = ("networks",)  # `series_model.analyses` of attention to single parcels
 FROM_FC = {
     "finetune.methods": ["fc_svm"],
     "few_shot.features": ["fc"],
@@ -212,3 +213,9 @@ def _check_series_model(config: Config) -> Iterator[str]:
                 f"series_model.{name}: found {getattr(s, name)}, expected a multiple of {patch}, "
                 f"the timepoints of a token of {model}"
             )
+    by_parcel = [a for a in s.analyses if a in ONE_PARCEL]
+    if by_parcel and model not in PATCH:
+        yield (
+            f"series_model.analyses: found {', '.join(by_parcel)} with pretrain.model {model}, "
+            f"whose tokens mix parcels; remove them, or pre-train one of {', '.join(PATCH)}"
+        )

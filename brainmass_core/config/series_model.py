@@ -8,7 +8,7 @@ from pydantic import Field
 
 from brainmass_core.config.base import Strict
 
-Analysis = Literal["reconstruction", "forecast"]
+Analysis = Literal["reconstruction", "forecast", "networks"]
 
 
 class SeriesModel(Strict):
@@ -22,7 +22,8 @@ class SeriesModel(Strict):
         description="What is computed, each by a job of its own. `reconstruction`: hidden parts "
         "of the series from the others, against a parcel's mean and a straight line; `forecast`: "
         "the future from what is observed, against baselines fitted to participants of the "
-        "pre-training. Default: nothing.",
+        "pre-training; `networks`: the intrinsic network of each parcel from the model's "
+        "attention, against series, correlation, a VAE, a GCN and coordinates. Default: nothing.",
     )
     max_participants: int = Field(
         100,
@@ -56,6 +57,12 @@ class SeriesModel(Strict):
         "ends after 20 without a better loss of a fifth of them.",
     )
     batch_size: int = Field(8, ge=1, description="Windows per step of these fits.")
+    n_permutations: int = Field(
+        200, ge=0, description="Shuffles of the labels that say what chance is."
+    )
+    gcn_permutations: int = Field(
+        20, ge=0, description="The same of the GCN of `networks`, each of which fits it again."
+    )
     n_draws: int = Field(
         1000,
         ge=100,

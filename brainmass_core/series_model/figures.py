@@ -115,3 +115,32 @@ def forecast(table: pd.DataFrame, t_r: float | None) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
+
+
+def networks(table: pd.DataFrame) -> Figure:
+    """Balanced accuracy of every method with its interval, beside that of shuffled labels.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the table `networks`.
+    """
+    schemes = list(dict.fromkeys(table["scheme"]))
+    figure = _figure(9.0, 3.4)
+    panels = figure.subplots(1, len(schemes), sharey=True, sharex=True, squeeze=False)[0]
+    for axes, scheme in zip(panels, schemes, strict=True):
+        part = table[table["scheme"] == scheme]
+        places = np.arange(len(part))[::-1]
+        for y, row in zip(places, part.to_dict("records"), strict=True):
+            if row["n_permutations"]:
+                chance = row["chance_high"] - row["chance_low"]
+                axes.barh(y, chance, 0.6, row["chance_low"], color="#cccccc")
+            colour = "tab:blue" if row["method"] == "attention" else "black"
+            ends = [row["balanced_accuracy_low"], row["balanced_accuracy_high"]]
+            axes.plot(ends, [y, y], color=colour, lw=1.5)
+            axes.plot(row["balanced_accuracy"], y, "o", color=colour, markersize=6)
+        axes.set_yticks(places, [METHODS[m] for m in part["method"]], fontsize=8)
+        axes.set_title(f"{scheme} recordings", fontsize=9, loc="left")
+        axes.set_xlabel("balanced accuracy", fontsize=9)
+        axes.tick_params(axis="x", labelsize=8)
+    return figure

@@ -8,6 +8,12 @@ METHODS = {
     "autoregression": "autoregression",
     "lstm": "LSTM",
     "latent_ode": "latent ODE",
+    "attention": "attention",
+    "series": "series",
+    "correlation": "correlation",
+    "vae": "VAE of correlation",
+    "coordinates": "coordinates",
+    "gcn": "GCN on correlation",
     "untrained": "BrainLM, initial weights",
     "from_scratch": "BrainLM, trained on this alone",
 }

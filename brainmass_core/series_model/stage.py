@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.interpret.figures import draw
 from brainmass_core.paths import Paths
+from brainmass_core.series_model.by_parcel import networks
 from brainmass_core.series_model.outcome import Outcome
 from brainmass_core.series_model.predicting import forecast, reconstruction
 from brainmass_core.tables import SERIES_MODEL, atomic_path, from_rows, write_table
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 ANALYSES: Mapping[str, Callable[[Config], Outcome]] = {
     "reconstruction": reconstruction,
     "forecast": forecast,
+    "networks": networks,
 }
 
 

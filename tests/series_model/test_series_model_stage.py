@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from unseen_study import N_ROIS, write_model, write_scans_of, write_study
+from unseen_study import N_ROIS, NETWORKS, write_model, write_scans_of, write_study
 
 from brainmass_core.config import ConfigError, stage_hash
 from brainmass_core.dag import Study as Dag
@@ -184,6 +184,20 @@ def test_forecasts_are_scored_step_by_step_against_baselines_of_the_pretraining(
     np.testing.assert_allclose(model, untrained)  # the model of this study has not been trained
 
 
+def test_planted_networks_are_found_from_correlation(study):
+    run(study.config, "networks")
+    table = table_of(study, "networks").set_index(["scheme", "method"])
+    assert set(table["n_rois"]) == {N_ROIS}
+    assert table["networks"].iloc[0].tolist() == sorted(NETWORKS)
+    for scheme in ("within", "across"):
+        found = table.loc[scheme, "correlation"]
+        assert found["balanced_accuracy"] > found["chance_high"]
+        assert found["p"] == 1 / 11
+    assert table.xs("gcn", level="method")["p"].isna().all()
+    coordinates = table.xs("coordinates", level="method")["balanced_accuracy"]
+    assert coordinates.max() < 0.6  # they are random here
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -195,6 +209,13 @@ def test_forecasts_are_scored_step_by_step_against_baselines_of_the_pretraining(
         (
             {"series_model": {"analyses": ["forecast"], "observed_steps": 50}},
             "series_model.observed_steps: found 50, expected a multiple of 20",
+        ),
+        (
+            {
+                "pretrain": {"model": "brainlm-vit-tiny"},
+                "series_model": {"analyses": ["networks", "reconstruction"]},
+            },
+            "found networks with pretrain.model brainlm-vit-tiny, whose tokens mix parcels",
         ),
     ],
 )

@@ -23,6 +23,7 @@ from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_tab
 N_ROIS = 20
 SHORT = 3  # every so many scans of `c` are too short
 QUICK = {"observed_steps": 40, "predicted_steps": 20, "epochs": 2}
+QUICK |= {"n_permutations": 10, "gcn_permutations": 0}
 NETWORKS = ("Vis", "SomMot", "Limbic", "Default")
 
 

@@ -1,0 +1,97 @@
+"""The analyses that say something of each parcel: its network, and the attention that it gets."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.atlas.parcels import parcels
+from brainmass_core.config import Config
+from brainmass_core.series_model import figures
+from brainmass_core.series_model.fitting import Fit
+from brainmass_core.series_model.networks import (
+    SCHEMES,
+    Classified,
+    classify_by_graph,
+    classify_by_neighbours,
+    known_networks,
+)
+from brainmass_core.series_model.outcome import Outcome
+from brainmass_core.series_model.profiles import (
+    Embedding,
+    attention_profiles,
+    correlation_profiles,
+    fit_vae,
+)
+from brainmass_core.series_model.unseen import Trained, load_trained, seen, unseen
+
+DIMS = 16  # of the VAE's code
+
+
+def networks(config: Config) -> Outcome:
+    """Intrinsic networks of held-out parcels from attention, and from what it must beat.
+
+    Raises
+    ------
+    UnseenError
+        If there is nobody to evaluate, or to fit the VAE to.
+    LeakError
+        If pre-training was given one of them.
+    ModelError
+        If the model or the scaling of its series is missing.
+    ValueError
+        If no network is known, or there are too few parcels or participants.
+    """
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
+    labels = parcels(config, config.atlas.name, trained.n_rois)
+    kept, names, source = known_networks(labels)
+    windows = unseen(config, trained, length).cut(length, 1)
+    correlation = correlation_profiles(windows.series)
+    features = {
+        "attention": attention_profiles(trained.model, windows.series, trained.coordinates),
+        "series": windows.series.numpy(),
+        "correlation": correlation,
+        "vae": _vae(config, trained, length)(correlation),
+        "coordinates": np.tile(trained.coordinates.numpy(), (len(windows.who), 1, 1)),
+    }
+    rows = []
+    for scheme in SCHEMES:
+        how = (names, windows.who, scheme)
+        found = {
+            name: classify_by_neighbours(x[:, kept], *how, s.n_permutations, config.seed)
+            for name, x in features.items()
+        }
+        graph = correlation[:, kept][:, :, kept]
+        found["gcn"] = classify_by_graph(
+            correlation[:, kept], graph, *how, s.gcn_permutations, config.seed
+        )
+        same = {"scheme": scheme, "n_participants": len(set(windows.who)), "n_rois": len(kept)}
+        same |= {"source": source, "networks": sorted(set(names.tolist()))}
+        rows += [same | {"method": m} | _scores(one) for m, one in found.items()]
+    return Outcome(rows, partial(figures.networks, pd.DataFrame(rows)))
+
+
+def _vae(config: Config, trained: Trained, length: int) -> Embedding:
+    """Codes of correlation profiles, by a VAE fitted to participants of the pre-training."""
+    s, train = config.series_model, seen(config, trained, length).cut(length, 1)
+    settings = Fit(epochs=s.epochs, batch=s.batch_size, seed=config.seed)
+    return fit_vae(correlation_profiles(train.series), train.who, DIMS, settings)
+
+
+def _scores(found: Classified) -> dict[str, Any]:
+    """Columns of one method; chance is missing without permutations."""
+    shuffled = len(found.chance) > 0
+    return {
+        "balanced_accuracy": found.balanced_accuracy,
+        "balanced_accuracy_low": found.low,
+        "balanced_accuracy_high": found.high,
+        "chance": float(found.chance.mean()) if shuffled else None,
+        "chance_low": found.chance_low if shuffled else None,
+        "chance_high": found.chance_high if shuffled else None,
+        "n_permutations": len(found.chance),
+        "p": found.p if shuffled else None,
+        "recalls": found.recalls.tolist(),
+    }
