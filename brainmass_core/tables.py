@@ -358,6 +358,7 @@ _OF_SERIES = [
     for end in ("", "_low", "_high")
 ]
 _UNSEEN = [("dataset", pa.string()), ("method", pa.string()), ("n_participants", pa.int64())]
+_PARCEL = [("roi", pa.int64()), ("name", pa.string()), ("network", pa.string())]
 SERIES_MODEL = {
     "reconstruction": pa.schema(
         [*_UNSEEN, ("n_windows", pa.int64()), ("mask_ratio", pa.float64()), *_OF_SERIES]
@@ -384,6 +385,19 @@ SERIES_MODEL = {
             ("p", pa.float64()),
             ("networks", pa.list_(pa.string())),
             ("recalls", pa.list_(pa.float64())),
+        ]
+    ),
+    "attention": pa.schema(
+        [
+            *_PARCEL,
+            ("n_participants", pa.int64()),
+            ("attention", pa.float64()),
+            ("attention_sd", pa.float64()),
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("n_first", pa.int64()),
+            ("n_second", pa.int64()),
+            *((name, pa.float64()) for name in ("difference", "t", "p", "p_family")),
         ]
     ),
 }

@@ -163,6 +163,7 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             "series_model": part("series_model", exclude={"analyses"}),
             "analysis": name,
             "seed": config.seed,
+            "task": _classes(config, config.series_model.task),
         }
     tasks = [name] if name else list(config.tasks)
     curves = [t for t in tasks if config.few_shot.shots and config.tasks[t].classes]
@@ -189,3 +190,12 @@ def _task_part(config: Config, name: str) -> dict:
         "permuted": config.finetune.permute_labels,
         "seed": config.seed,
     }
+
+
+def _classes(config: Config, name: str | None) -> dict | None:
+    """What says who is in which class of a task."""
+    task = config.tasks.get(name or "")
+    kept = {"datasets", "label", "classes", "exclude"}
+    if task is None:
+        return None
+    return task.model_dump(mode="json", include=kept) | {"order": list(task.classes)}

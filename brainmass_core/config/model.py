@@ -33,7 +33,7 @@ from brainmass_core.config.timeseries import Timeseries
 
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
 OF_ENCODER = ("attention", "gradient", "permutation")  # `interpret.methods` that do
-ONE_PARCEL = ("networks",)  # `series_model.analyses` of attention to single parcels
+ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
 FROM_FC = {
     "finetune.methods": ["fc_svm"],
     "few_shot.features": ["fc"],
@@ -219,3 +219,10 @@ def _check_series_model(config: Config) -> Iterator[str]:
             f"series_model.analyses: found {', '.join(by_parcel)} with pretrain.model {model}, "
             f"whose tokens mix parcels; remove them, or pre-train one of {', '.join(PATCH)}"
         )
+    if s.task is None:
+        return
+    if s.task not in config.tasks:
+        yield f"series_model.task: there is no task {s.task!r}{near_miss(s.task, config.tasks)}"
+    elif len(config.tasks[s.task].classes) != 2:
+        found = list(config.tasks[s.task].classes)
+        yield f"series_model.task: {s.task} has the classes {found}, expected two of them"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from brainmass_core.config.base import Strict
 
-Analysis = Literal["reconstruction", "forecast", "networks"]
+Analysis = Literal["reconstruction", "forecast", "networks", "attention"]
 
 
 class SeriesModel(Strict):
@@ -23,7 +23,8 @@ class SeriesModel(Strict):
         "of the series from the others, against a parcel's mean and a straight line; `forecast`: "
         "the future from what is observed, against baselines fitted to participants of the "
         "pre-training; `networks`: the intrinsic network of each parcel from the model's "
-        "attention, against series, correlation, a VAE, a GCN and coordinates. Default: nothing.",
+        "attention, against series, correlation, a VAE, a GCN and coordinates; "
+        "`attention`: which parcels the CLS token attends to. Default: nothing.",
     )
     max_participants: int = Field(
         100,
@@ -33,6 +34,11 @@ class SeriesModel(Strict):
     )
     windows: int = Field(
         1, ge=1, description="Windows per scan, at most: one after the other from its start."
+    )
+    task: str | None = Field(
+        None,
+        description="A classification of two classes, by its name under `tasks`, whose classes "
+        "`attention` compares. Default: no comparison.",
     )
     mask_ratio: float | None = Field(
         None,

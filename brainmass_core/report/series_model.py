@@ -18,6 +18,7 @@ TITLES = {
     "reconstruction": "Hidden parts of the series",
     "forecast": "The future of the series",
     "networks": "Intrinsic networks of the parcels",
+    "attention": "Attention to the parcels",
 }
 CAPTIONS = {
     "reconstruction": "Left: a recording, each part of which was hidden once and predicted from "
@@ -31,6 +32,10 @@ CAPTIONS = {
     "within a recording and of other participants' recordings; k-NN, and a graph convolutional "
     "network. Grey: 95 % of shuffled labels. Shuffling ignores that neighbours are alike: what "
     "coordinates alone reach says more about chance.",
+    "attention": "Last-layer attention of the CLS token to each parcel, mean over participants; 1 "
+    "is what each would get of attention spread alike. Below, where series_model.task asks for it, "
+    "Welch's t of the second class against the first. Attention is where the model looks, not why "
+    "it predicts what it does.",
 }
 Rows = list[dict[str, Any]]
 
@@ -116,4 +121,33 @@ def _networks(table: pd.DataFrame) -> Rows:
     ]
 
 
-ROWS = {"reconstruction": _reconstruction, "forecast": _forecast, "networks": _networks}
+def _attention(table: pd.DataFrame) -> Rows:
+    rows = []
+    for row in table.sort_values(["p_family", "attention"], ascending=[True, False]).to_dict(
+        "records"
+    ):
+        shown = {
+            "Parcel": row["name"],
+            "Network": row["network"],
+            "Participants": row["n_participants"],
+            "Attention": number(row["attention"]),
+            "SD": number(row["attention_sd"]),
+        }
+        if row["first"]:
+            shown |= {
+                f"{row['second']} ({row['n_second']}) - {row['first']} ({row['n_first']})": number(
+                    row["difference"], 3, "+"
+                ),
+                "p": p_value(row["p"]),
+                "p, all parcels": p_value(row["p_family"]),
+            }
+        rows.append(shown)
+    return rows
+
+
+ROWS = {
+    "reconstruction": _reconstruction,
+    "forecast": _forecast,
+    "networks": _networks,
+    "attention": _attention,
+}

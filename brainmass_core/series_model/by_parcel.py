@@ -11,7 +11,9 @@ import pandas as pd
 from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config
 from brainmass_core.series_model import figures
+from brainmass_core.series_model.attention import Contrast, attention_by_participant, contrast
 from brainmass_core.series_model.fitting import Fit
+from brainmass_core.series_model.groups import classes_of
 from brainmass_core.series_model.networks import (
     SCHEMES,
     Classified,
@@ -19,14 +21,14 @@ from brainmass_core.series_model.networks import (
     classify_by_neighbours,
     known_networks,
 )
-from brainmass_core.series_model.outcome import Outcome
+from brainmass_core.series_model.outcome import Outcome, records
 from brainmass_core.series_model.profiles import (
     Embedding,
     attention_profiles,
     correlation_profiles,
     fit_vae,
 )
-from brainmass_core.series_model.unseen import Trained, load_trained, seen, unseen
+from brainmass_core.series_model.unseen import Recordings, Trained, load_trained, seen, unseen
 
 DIMS = 16  # of the VAE's code
 
@@ -95,3 +97,57 @@ def _scores(found: Classified) -> dict[str, Any]:
         "p": found.p if shuffled else None,
         "recalls": found.recalls.tolist(),
     }
+
+
+def attention(config: Config) -> Outcome:
+    """How much the CLS token attends to each parcel, and where the classes of a task differ.
+
+    Raises
+    ------
+    UnseenError
+        If there is nobody to evaluate, or too few of a class.
+    LeakError
+        If pre-training was given one of them.
+    ModelError
+        If the model or the scaling of its series is missing.
+    """
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
+    people = unseen(config, trained, length)
+    windows = people.cut(length, s.windows)
+    who, paid = attention_by_participant(
+        trained.model, windows.series, trained.coordinates, windows.who
+    )
+    labels = parcels(config, config.atlas.name, trained.n_rois)
+    table = _of_atlas(labels).assign(
+        n_participants=len(who),
+        attention=paid.mean(0),
+        attention_sd=paid.std(0, ddof=1) if len(who) > 1 else np.nan,
+    )
+    if s.task:
+        found = _contrast(config, people, who, paid)
+        table = table.assign(
+            first=found.groups[0],
+            second=found.groups[1],
+            n_first=found.n[0],
+            n_second=found.n[1],
+            difference=found.difference,
+            t=found.t,
+            p=found.p,
+            p_family=found.p_family,
+        )
+    return Outcome(records(table), partial(figures.attention, table, labels))
+
+
+def _contrast(config: Config, people: Recordings, who: np.ndarray, paid: np.ndarray) -> Contrast:
+    """Between the classes of the task, of the participants that are in one."""
+    classes = classes_of(config, people)
+    group = pd.Series({p: c for c, members in classes.items() for p in members}).reindex(who)
+    known = group.notna().to_numpy()
+    n = config.series_model.n_permutations
+    return contrast(paid[known], group[known].to_numpy(dtype=str), n, config.seed)
+
+
+def _of_atlas(labels: pd.DataFrame) -> pd.DataFrame:
+    """Number from 1, name and network of each parcel."""
+    table = labels[["name", "network"]].reset_index(drop=True)
+    return table.assign(roi=np.arange(1, len(labels) + 1))

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from brainmass_core.interpret.surface import MissingError
 from brainmass_core.series_model.names import METHODS
 
 SHOWN = (0.9, 0.5, 0.1)  # parcels of an example: quantiles of the correlation with the truth
@@ -143,4 +146,71 @@ def networks(table: pd.DataFrame) -> Figure:
         axes.set_title(f"{scheme} recordings", fontsize=9, loc="left")
         axes.set_xlabel("balanced accuracy", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
+    return figure
+
+
+def attention(table: pd.DataFrame, labels: pd.DataFrame) -> Figure:
+    """Attention to the parcels at their centroids, and the contrast of the classes if there is one.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the table `attention`.
+    labels : DataFrame (n_rois rows)
+        x, y, z (mm).
+    """
+    maps = [("Attention (1: spread alike)", table["attention"].to_numpy(float), False)]
+    if "t" in table:
+        first, second = table["first"].iloc[0], table["second"].iloc[0]
+        maps.append((f"{second} against {first}, t", table["t"].to_numpy(float), True))
+    return glass_brains(maps, labels)
+
+
+def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame) -> Figure:
+    """All parcels at their centroids, seen from left, above and right, a line per map.
+
+    Parameters
+    ----------
+    maps : list of (title, values (n_rois,), whether colours part at 0)
+
+    Raises
+    ------
+    MissingError
+        If the atlas does not say where the parcels lie.
+    """
+    from nilearn.plotting import plot_markers
+
+    xyz = labels[["x", "y", "z"]].to_numpy(float)
+    if not np.isfinite(xyz).all():
+        raise MissingError(
+            "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."
+        )
+    figure, share = _figure(8.4, 2.7 * len(maps), layout=None), 1 / len(maps)
+    for i, (title, values, signed) in enumerate(maps):
+        low, high = float(values.min()), float(values.max())
+        cmap, bottom = "RdBu_r" if signed else "viridis", 1 - (i + 1) * share
+        high = max(high, low + 1e-9)
+        if signed:
+            high = max(abs(low), abs(high))
+            low = -high
+        size = np.abs(values) / max(np.abs(values).max(), 1e-12)
+        plot_markers(
+            values,
+            xyz,
+            node_size=15 + 60 * size,
+            node_cmap=cmap,
+            node_vmin=low,
+            node_vmax=high,
+            display_mode="lzr",
+            figure=figure,
+            axes=(0, bottom, 0.88, share * 0.88),
+            colorbar=False,
+        )
+        # nilearn's own rounds its limits, to one and the same where values are close
+        scale = ScalarMappable(Normalize(low, high), cmap)
+        bar = figure.colorbar(
+            scale, cax=figure.add_axes((0.9, bottom + 0.1 * share, 0.015, 0.7 * share))
+        )
+        bar.ax.tick_params(labelsize=8)
+        figure.text(0.01, 1 - i * share - 0.02, title, fontsize=10, va="top")
     return figure

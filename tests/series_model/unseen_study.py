@@ -23,7 +23,7 @@ from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_tab
 N_ROIS = 20
 SHORT = 3  # every so many scans of `c` are too short
 QUICK = {"observed_steps": 40, "predicted_steps": 20, "epochs": 2}
-QUICK |= {"n_permutations": 10, "gcn_permutations": 0}
+QUICK |= {"task": "dx", "n_permutations": 5, "gcn_permutations": 0}
 NETWORKS = ("Vis", "SomMot", "Limbic", "Default")
 
 
@@ -95,7 +95,7 @@ def write_scans_of(
     rng = np.random.default_rng(len(name) + ord(name))
     scans, series = [], {b: [] for b in range(batches)}
     for k in range(n):
-        dx = 1 + k // 2 % 2
+        dx = 1 + k // (3 if name == "c" else 2) % 2
         scan = {
             "scan_id": f"{name}{k:02}",
             "dataset": name,
