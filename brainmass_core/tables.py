@@ -400,6 +400,21 @@ SERIES_MODEL = {
             *((name, pa.float64()) for name in ("difference", "t", "p", "p_family")),
         ]
     ),
+    "perturbation": pa.schema(
+        [
+            *_PARCEL,
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("n_first", pa.int64()),
+            ("n_second", pa.int64()),
+            *((f"magnitude{end}", pa.float64()) for end in ("", "_low", "_high")),
+            ("added", pa.float64()),
+            ("remaining_low", pa.float64()),
+            ("remaining_high", pa.float64()),
+            *((f"stability_restarts{end}", pa.float64()) for end in ("", "_low", "_high")),
+            *((f"stability_draws{end}", pa.float64()) for end in ("", "_low", "_high")),
+        ]
+    ),
 }
 
 

@@ -220,6 +220,11 @@ def _check_series_model(config: Config) -> Iterator[str]:
             f"whose tokens mix parcels; remove them, or pre-train one of {', '.join(PATCH)}"
         )
     if s.task is None:
+        if "perturbation" in s.analyses:
+            yield (
+                "series_model.task: not given, and perturbation moves one class of a task to the "
+                "other; name a classification of two classes, or remove perturbation"
+            )
         return
     if s.task not in config.tasks:
         yield f"series_model.task: there is no task {s.task!r}{near_miss(s.task, config.tasks)}"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from brainmass_core.config.base import Strict
 
-Analysis = Literal["reconstruction", "forecast", "networks", "attention"]
+Analysis = Literal["reconstruction", "forecast", "networks", "attention", "perturbation"]
 
 
 class SeriesModel(Strict):
@@ -24,7 +24,9 @@ class SeriesModel(Strict):
         "the future from what is observed, against baselines fitted to participants of the "
         "pre-training; `networks`: the intrinsic network of each parcel from the model's "
         "attention, against series, correlation, a VAE, a GCN and coordinates; "
-        "`attention`: which parcels the CLS token attends to. Default: nothing.",
+        "`attention`: which parcels the CLS token attends to; `perturbation`: what would have to "
+        "be added to series of one class for the model to take them for the other. Default: "
+        "nothing.",
     )
     max_participants: int = Field(
         100,
@@ -38,7 +40,8 @@ class SeriesModel(Strict):
     task: str | None = Field(
         None,
         description="A classification of two classes, by its name under `tasks`, whose classes "
-        "`attention` compares. Default: no comparison.",
+        "`attention` compares, and the first of which `perturbation` moves to the second. Default: "
+        "no comparison.",
     )
     mask_ratio: float | None = Field(
         None,
@@ -68,6 +71,23 @@ class SeriesModel(Strict):
     )
     gcn_permutations: int = Field(
         20, ge=0, description="The same of the GCN of `networks`, each of which fits it again."
+    )
+    state: Literal["cls", "decoded"] = Field(
+        "cls",
+        description="What `perturbation` brings together: means of the CLS token, or of the series "
+        "as the model decodes them.",
+    )
+    form: Literal["constant", "low_rank"] = Field(
+        "constant",
+        description="What it adds: a number per parcel, or two time courses that parcels share.",
+    )
+    search_steps: int = Field(100, ge=1, description="Steps of a search for it.")
+    restarts: int = Field(5, ge=1, description="Searches from other starts.")
+    search_draws: int = Field(
+        10,
+        ge=0,
+        description="Searches on participants drawn with replacement, for its intervals and "
+        "stability.",
     )
     n_draws: int = Field(
         1000,

@@ -19,6 +19,7 @@ TITLES = {
     "forecast": "The future of the series",
     "networks": "Intrinsic networks of the parcels",
     "attention": "Attention to the parcels",
+    "perturbation": "Perturbation of the parcels",
 }
 CAPTIONS = {
     "reconstruction": "Left: a recording, each part of which was hidden once and predicted from "
@@ -36,6 +37,11 @@ CAPTIONS = {
     "is what each would get of attention spread alike. Below, where series_model.task asks for it, "
     "Welch's t of the second class against the first. Attention is where the model looks, not why "
     "it predicts what it does.",
+    "perturbation": "What, added to the series of the first class, brings the model's state "
+    "nearest to that of the second: mean over time, and mean size. A statement about the model, "
+    "not an effect of stimulation. The table says how much of the squared distance is left over "
+    "restarts, and how the sizes of parcels correlate between restarts and between draws of "
+    "participants: where that is low, the map is not to be read.",
 }
 Rows = list[dict[str, Any]]
 
@@ -145,9 +151,27 @@ def _attention(table: pd.DataFrame) -> Rows:
     return rows
 
 
+def _perturbation(table: pd.DataFrame) -> Rows:
+    return [
+        {
+            "Parcel": row["name"],
+            "Network": row["network"],
+            "From": f"{row['first']} ({row['n_first']})",
+            "To": f"{row['second']} ({row['n_second']})",
+            "Size": score(row, "magnitude"),
+            "Added": number(row["added"], 2, "+"),
+            "Distance left": f"{row['remaining_low']:.0%} to {row['remaining_high']:.0%}",
+            "Agreement of restarts": score(row, "stability_restarts"),
+            "Agreement of draws": score(row, "stability_draws"),
+        }
+        for row in table.sort_values("magnitude", ascending=False).to_dict("records")
+    ]
+
+
 ROWS = {
     "reconstruction": _reconstruction,
     "forecast": _forecast,
     "networks": _networks,
     "attention": _attention,
+    "perturbation": _perturbation,
 }

@@ -1,4 +1,4 @@
-"""The analyses that say something of each parcel: its network, and the attention that it gets."""
+"""The analyses of parcels: their networks, attention to them, and what changes them would take."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from brainmass_core.series_model.networks import (
     known_networks,
 )
 from brainmass_core.series_model.outcome import Outcome, records
+from brainmass_core.series_model.perturbation import Search, cls_state, decoded_state, perturb
 from brainmass_core.series_model.profiles import (
     Embedding,
     attention_profiles,
@@ -31,6 +32,7 @@ from brainmass_core.series_model.profiles import (
 from brainmass_core.series_model.unseen import Recordings, Trained, load_trained, seen, unseen
 
 DIMS = 16  # of the VAE's code
+STATES = {"cls": cls_state, "decoded": decoded_state}
 
 
 def networks(config: Config) -> Outcome:
@@ -151,3 +153,49 @@ def _of_atlas(labels: pd.DataFrame) -> pd.DataFrame:
     """Number from 1, name and network of each parcel."""
     table = labels[["name", "network"]].reset_index(drop=True)
     return table.assign(roi=np.arange(1, len(labels) + 1))
+
+
+def perturbation(config: Config) -> Outcome:
+    """What would have to be added to the first class for the model to take it for the second.
+
+    Raises
+    ------
+    UnseenError
+        If there is nobody to evaluate, or too few of a class.
+    LeakError
+        If pre-training was given one of them.
+    ModelError
+        If the model or the scaling of its series is missing.
+    """
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
+    people = unseen(config, trained, length)
+    windows, classes = people.cut(length, s.windows), classes_of(config, people)
+    (first, of_first), (second, of_second) = classes.items()
+    state = STATES[s.state](trained.model, trained.coordinates)
+    search = Search(
+        s.form,
+        steps=s.search_steps,
+        restarts=s.restarts,
+        n_draws=s.search_draws,
+        batch=s.batch_size,
+        seed=config.seed,
+    )
+    here, target = (windows[np.isin(windows.who, w)] for w in (of_first, of_second))
+    found = perturb(state, here, target, search)
+    labels = parcels(config, config.atlas.name, trained.n_rois)
+    table = _of_atlas(labels).assign(
+        first=first,
+        second=second,
+        n_first=len(of_first),
+        n_second=len(of_second),
+        magnitude=found.magnitude,
+        magnitude_low=found.low,
+        magnitude_high=found.high,
+        added=found.added.mean(1),
+        remaining_low=found.remaining.min(),
+        remaining_high=found.remaining.max(),
+    )
+    for name, interval in (("restarts", found.over_restarts), ("draws", found.over_draws)):
+        for end, value in zip(("", "_low", "_high"), interval, strict=True):
+            table[f"stability_{name}{end}"] = value
+    return Outcome(records(table), partial(figures.perturbation, table, labels))

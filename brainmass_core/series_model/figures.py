@@ -214,3 +214,19 @@ def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame)
         bar.ax.tick_params(labelsize=8)
         figure.text(0.01, 1 - i * share - 0.02, title, fontsize=10, va="top")
     return figure
+
+
+def perturbation(table: pd.DataFrame, labels: pd.DataFrame) -> Figure:
+    """What is added to the parcels, at their centroids: its mean over time, and its size.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of the table `perturbation`.
+    labels : DataFrame (n_rois rows)
+        x, y, z (mm).
+    """
+    first, second = table["first"].iloc[0], table["second"].iloc[0]
+    added, size = (table[c].to_numpy(float) for c in ("added", "magnitude"))
+    title = f"Added to {first} towards {second}, scaled unit"
+    return glass_brains([(title, added, True), ("Size", size, False)], labels)

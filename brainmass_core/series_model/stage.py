@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.interpret.figures import draw
 from brainmass_core.paths import Paths
-from brainmass_core.series_model.by_parcel import attention, networks
+from brainmass_core.series_model.by_parcel import attention, networks, perturbation
 from brainmass_core.series_model.outcome import Outcome
 from brainmass_core.series_model.predicting import forecast, reconstruction
 from brainmass_core.tables import SERIES_MODEL, atomic_path, from_rows, write_table
@@ -19,6 +19,7 @@ ANALYSES: Mapping[str, Callable[[Config], Outcome]] = {
     "forecast": forecast,
     "networks": networks,
     "attention": attention,
+    "perturbation": perturbation,
 }
 
 

@@ -171,9 +171,10 @@ def test_reconstruction_scores_every_data_set_against_two_baselines(study):
     assert r2["a", "interpolation"] > r2["a", "model"]  # the weights have not been trained
 
 
-def test_the_model_of_images_reconstructs_as_well(tmp_path):
-    study = write_study(tmp_path, "brainlm-vit-tiny")
+def test_the_model_of_images_reconstructs_and_is_perturbed_as_well(tmp_path):
+    study = write_study(tmp_path, "brainlm-vit-tiny", series_model={"state": "decoded"})
     assert np.isfinite(table_of(study, "reconstruction")["r2"]).all()
+    assert table_of(study, "perturbation")["remaining_high"].max() < 1
 
 
 def test_forecasts_are_scored_step_by_step_against_baselines_of_the_pretraining(study):
@@ -241,6 +242,16 @@ def test_who_is_in_no_class_of_the_task_is_in_no_group(study):
     )
 
 
+def test_a_perturbation_brings_the_first_class_nearer_to_the_second(study):
+    table = table_of(study, "perturbation")
+    assert table["roi"].tolist() == list(range(1, N_ROIS + 1))
+    same = table[["first", "second", "n_first", "n_second"]].drop_duplicates()
+    assert same.to_numpy().tolist() == [["control", "patient", 5, 5]]
+    assert table["remaining_high"].max() < 1
+    # of this form all timepoints get the same
+    np.testing.assert_allclose(table["magnitude"], table["added"].abs(), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -249,6 +260,10 @@ def test_who_is_in_no_class_of_the_task_is_in_no_group(study):
             "series_model.analyses: found reconstruction with pretrain.model brainmass",
         ),
         ({"series_model": {"analyses": ["reconstruction"] * 2}}, "found one twice"),
+        (
+            {"series_model": {"analyses": ["perturbation"], "task": None}},
+            "series_model.task: not given, and perturbation moves one class",
+        ),
         ({"series_model": {"task": "dy"}}, "series_model.task: there is no task 'dy'"),
         (
             {"series_model": {"analyses": ["forecast"], "observed_steps": 50}},

@@ -22,8 +22,17 @@ from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_tab
 
 N_ROIS = 20
 SHORT = 3  # every so many scans of `c` are too short
-QUICK = {"observed_steps": 40, "predicted_steps": 20, "epochs": 2}
-QUICK |= {"task": "dx", "n_permutations": 5, "gcn_permutations": 0}
+QUICK = {
+    "task": "dx",
+    "observed_steps": 40,
+    "predicted_steps": 20,
+    "epochs": 2,
+    "n_permutations": 5,
+    "gcn_permutations": 0,
+    "search_steps": 20,
+    "restarts": 2,
+    "search_draws": 2,
+}
 NETWORKS = ("Vis", "SomMot", "Limbic", "Default")
 
 
