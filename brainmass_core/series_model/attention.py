@@ -14,6 +14,7 @@ from brainmass_core.series_model.profiles import parcel_tokens
 from brainmass_core.series_model.windows import BATCH, batches, evaluating, mean_by_participant
 
 ROUNDING = 1e-9
+MAX_VALUES = 2**24  # shuffled attention in memory at once, 128 MB
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def contrast(attention: np.ndarray, group: np.ndarray, n_permutations: int, seed
         vectorized=True,
         alternative="greater",
         axis=0,
+        batch=max(1, MAX_VALUES // attention.size),
         rng=np.random.default_rng(seed),
     )
     largest = test.null_distribution.max(-1)

@@ -12,8 +12,8 @@ from torch import Tensor
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.series_model.windows import batches
 
-ORDERS = (1, 2, 3, 5, 8, 13, 20)
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # times the number of rows that are fitted
+ORDERS = (1, 2, 3, 5, 8, 13, 20, 30)
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # times the number of rows that are fitted
 FOLDS = 5
 
 

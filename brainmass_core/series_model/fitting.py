@@ -90,6 +90,7 @@ def fit(
     """
     held_out = hold_out(windows.who, settings.seed)
     train, rest = windows[~held_out].series, windows[held_out].series
+    device = next(module.parameters()).device
     optimiser = torch.optim.Adam(module.parameters(), settings.lr)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -100,7 +101,7 @@ def fit(
             order = torch.randperm(len(train))
             for part in batches(len(train), settings.batch):
                 optimiser.zero_grad()
-                loss(train[order[part]]).backward()
+                loss(train[order[part]].to(device)).backward()
                 nn.utils.clip_grad_norm_(module.parameters(), MAX_NORM)
                 optimiser.step()
             history.append(_mean_loss(module, held_out_loss or loss, rest, settings.batch))
@@ -130,7 +131,6 @@ def _mean_loss(
     module: nn.Module, loss: Callable[[Tensor], Tensor], series: Tensor, batch: int
 ) -> float:
     module.eval()
-    total = sum(
-        float(loss(series[part])) * len(series[part]) for part in batches(len(series), batch)
-    )
-    return total / len(series)
+    device = next(module.parameters()).device
+    parts = (series[part].to(device) for part in batches(len(series), batch))
+    return sum(float(loss(part)) * len(part) for part in parts) / len(series)

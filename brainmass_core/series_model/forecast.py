@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainlm_series import SeriesModel
@@ -51,6 +52,12 @@ def forecast(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: i
     ValueError
         If less than a patch is observed.
     """
+    with evaluating(model) as device:
+        return _future(model, coordinates, observed.to(device), steps).cpu()
+
+
+def _future(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: int) -> Tensor:
+    """`forecast` in the mode that the model is in, on its device, with gradients."""
     patch = model.shape.patch if isinstance(model, BrainLM) else 1
     n_observed, hidden = observed.shape[-1] // patch * patch, -(-steps // patch) * patch
     if not n_observed:
@@ -59,36 +66,29 @@ def forecast(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: i
             "a token"
         )
     seen = observed[..., observed.shape[-1] - n_observed :]
-    with evaluating(model) as device:
-        series = torch.cat([seen, seen.new_zeros(*seen.shape[:2], hidden)], dim=-1).to(device)
-        mask = model.future_mask(len(series), series.shape[1], series.shape[2], hidden)
-        predicted, _ = predict_values(model, series, coordinates, mask)
-    return predicted[..., n_observed : n_observed + steps].cpu()
+    series = torch.cat([seen, seen.new_zeros(*seen.shape[:2], hidden)], dim=-1)
+    mask = model.future_mask(len(series), series.shape[1], series.shape[2], hidden)
+    predicted, _ = predict_values(model, series, coordinates, mask)
+    return predicted[..., n_observed : n_observed + steps]
 
 
 def fresh(model: SeriesModel, seed: int) -> SeriesModel:
-    """The same architecture with initial weights."""
+    """The same architecture with initial weights, on the same device."""
+    device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return type(model)(model.size, model.mode).eval()
+        return type(model)(model.size, model.mode).eval().to(device)
 
 
 def fit_future(
     model: SeriesModel, coordinates: Tensor, train: Windows, n_observed: int, settings: Fit
 ) -> None:
-    """Train a model, in place, to predict the future of these windows alone; see `fitting.fit`.
-
-    Raises
-    ------
-    ValueError
-        If a model with a token per parcel and patch cannot cut the windows into whole patches.
-    """
-    _, n_rois, n_timepoints = train.series.shape
-    steps = n_timepoints - n_observed
+    """Train a model, in place, to predict the future of these windows alone; see `fitting.fit`."""
 
     def loss(series: Tensor) -> Tensor:
-        mask = model.future_mask(len(series), n_rois, n_timepoints, steps)
-        return model(series, coordinates, mask)["reconstruction"]
+        future = series[..., n_observed:]
+        found = _future(model, coordinates, series[..., :n_observed], future.shape[-1])
+        return functional.mse_loss(found, future)
 
     fit(model, loss, train, settings)
 

@@ -156,17 +156,15 @@ def classify_by_graph(
     _check(features, networks, who, scheme)
     adjacency = adjacency_of(correlation)
     cells = list(_cells(who, features.shape[1], scheme, seed))
-    scaled = []
-    for known, _, train, _ in cells:
-        seen = features[np.ix_(train, known)].reshape(-1, features.shape[-1])
-        rows = StandardScaler().fit(seen).transform(features.reshape(-1, features.shape[-1]))
-        scaled.append(torch.from_numpy(rows.reshape(features.shape)).float())
 
     def predict(labels: np.ndarray) -> np.ndarray:
         found = np.full(features.shape[:2], -1)
         n_classes = int(labels.max()) + 1
         y = torch.from_numpy(labels)
-        for x, (known, unknown, train, test) in zip(scaled, cells, strict=True):
+        for known, unknown, train, test in cells:
+            rows = features[np.ix_(train, known)].reshape(-1, features.shape[-1])
+            scaler = StandardScaler().fit(rows)
+            x = torch.from_numpy((features - scaler.mean_) / scaler.scale_).float()
             seen = torch.from_numpy(known)
             gcn = fit_gcn(x[train], adjacency[train], y, seen, n_classes, seed)
             with torch.inference_mode():

@@ -100,11 +100,14 @@ class Perturbation:
 def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
     """The CLS token with nothing hidden, tokens in natural order."""
     model = copy.deepcopy(model).eval().requires_grad_(False)
+    device = next(model.parameters()).device
+    xyz = coordinates.to(device)
 
     def state(series: Tensor) -> Tensor:
+        x = series.to(device)
         if isinstance(model, BrainLM):  # in reference mode it would draw an order for each call
-            return model.tokens(series, coordinates, _natural(model, series).visible)[0]
-        return model.encode(series, coordinates)
+            return model.tokens(x, xyz, _natural(model, x).visible)[0].to(series.device)
+        return model.encode(x, xyz).to(series.device)
 
     return state
 
@@ -112,9 +115,12 @@ def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
 def decoded_state(model: SeriesModel, coordinates: Tensor) -> State:
     """The series as the model decodes them with nothing hidden; all values in one row."""
     model = copy.deepcopy(model).eval().requires_grad_(False)
+    device = next(model.parameters()).device
+    xyz = coordinates.to(device)
 
     def state(series: Tensor) -> Tensor:
-        return model.reconstruct(series, coordinates, _natural(model, series))[0].flatten(1)
+        x = series.to(device)
+        return model.reconstruct(x, xyz, _natural(model, x))[0].flatten(1).to(series.device)
 
     return state
 

@@ -109,7 +109,7 @@ def fill_with_mean(series: Tensor, hidden: Tensor) -> Tensor:
         Constant in time.
     """
     seen = ~hidden
-    mean = (series * seen).sum(-1) / seen.sum(-1).clamp(min=1)
+    mean = torch.where(hidden, 0.0, series).sum(-1) / seen.sum(-1).clamp(min=1)
     return mean[..., None].expand_as(series)
 
 

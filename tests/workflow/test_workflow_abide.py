@@ -12,7 +12,7 @@ sys.path.insert(0, str(study.ROOT / "benchmarks"))
 import abide as declared
 
 # an epoch of a small model over 200 ROIs takes minutes, more beside other work
-pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(3000)]
 
 
 def abide_config(shared) -> dict:
@@ -34,7 +34,7 @@ def abide(shared_data, tmp_path_factory):
     """The finished study, and the same with labels permuted within sites."""
     folder = tmp_path_factory.mktemp("abide")
     study.write_config(folder, abide_config(shared_data))
-    done = study.snakemake(folder, "--cores", "2", timeout=1800)
+    done = study.snakemake(folder, "--cores", "2", timeout=3000)
     assert done.returncode == 0, done.stderr[-5000:]
     return folder
 
