@@ -39,6 +39,8 @@ MethodName = Literal[
     "brainlm_svm",
     "brainlm_logistic",
     "brainlm_ridge",
+    "untrained_brainlm_finetune",
+    "brainlm_finetune",
 ]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 # what sees series as a BrainLM does, scaled by its statistics

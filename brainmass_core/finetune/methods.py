@@ -41,6 +41,7 @@ from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.estimators import BOTH, CLASSES, Setting
 from brainmass_core.finetune.families import PRETRAINED, RECIPES, make_network
 from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.series_networks import SERIES_NETWORKS, make_series_network
 from brainmass_core.finetune.tangent import TangentSpace
 
 __all__ = [
@@ -134,6 +135,9 @@ for _name in RECIPES:
             baseline=not _pretrained,
         )
     )
+for _name, _pretrained in SERIES_NETWORKS.items():
+    _made = partial(make_series_network, _name)
+    register(Method(_name, "series", _made, baseline=not _pretrained))
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,18 @@ METHODS |= {
         "The pre-trained encoder held fixed, low-rank adapters and a head trained in every fold.",
     ),
 }
+METHODS |= {
+    "untrained_brainlm_finetune": Name(
+        "Untrained BrainLM, trained whole",
+        "BrainLM with random weights and a head, on the first window of each recording, all of it "
+        "trained in every fold.",
+    ),
+    "brainlm_finetune": Name(
+        "BrainLM, fine-tuned",
+        "The pre-trained BrainLM and a head, on the first window of each recording, all of it "
+        "trained further in every fold.",
+    ),
+}
 FEW_ESTIMATORS = {
     "svm": "linear SVM",
     "logistic": "logistic regression",

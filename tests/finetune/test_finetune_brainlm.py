@@ -23,9 +23,11 @@ from brainmass_core.dag import Study as Dag
 from brainmass_core.finetune import LeakError, TaskError, run
 from brainmass_core.finetune.components import Components
 from brainmass_core.finetune.dataset import assemble
+from brainmass_core.finetune.estimators import Setting
 from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.folds import make_folds
 from brainmass_core.finetune.methods import predict_folds
+from brainmass_core.finetune.series_networks import SeriesClassifier, make_series_network
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import SCANS, from_rows, read_table, timeseries_schema, write_table
@@ -252,3 +254,55 @@ def test_the_tasks_of_a_brainlm_wait_for_the_series_of_their_data_sets(tmp_path)
         assert len(needed) == len(set(needed))
     mass = write_study(tmp_path / "mass")
     assert not [f for f in Dag(mass.config).task_inputs(TASK) if "timeseries" in f]
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_whole_model_is_trained_further_on_the_folds_of_all_others(tmp_path, kind):
+    task: dict = {"protocol": {"n_splits": 2, "n_repeats": 1}}
+    if kind == "regression":
+        task |= {"kind": kind, "label": "dx", "classes": {}, "exclude": "pheno_dx == '9'"}
+    methods = ("fc_svm", "untrained_brainlm_finetune", "brainlm_finetune")
+    study = write_series_study(tmp_path, methods=methods, n_timepoints=80, **task)
+    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    raw["neural"] = {"max_epochs": 2, "finetune_lr": 1e-3}
+    config = parse_config(raw)
+    run(config, TASK)
+    table = results(study, "predictions")
+    first = table.loc[table["method"] == "fc_svm", ["fold", "scan_id", "n_train"]]
+    for method in methods[1:]:
+        other = table[table["method"] == method]
+        assert other["y_score"].nunique() > 10
+        np.testing.assert_array_equal(other[["fold", "scan_id", "n_train"]], first)
+    run(config, TASK)
+    assert results(study, "predictions").equals(table), "the same seed, the same numbers"
+
+
+def trained_on_windows(tmp_path, **neural) -> tuple[SeriesClassifier, np.ndarray, np.ndarray]:
+    """`brainlm_finetune` fitted to white and to slow windows, and others to test."""
+    study = write_series_study(tmp_path, n_timepoints=80)
+    raw = study.config.model_dump(mode="json", exclude_unset=True) | {"neural": neural}
+    setting = Setting("classification", 2, 0, config=parse_config(raw))
+    rng, y = np.random.default_rng(0), np.arange(120) % 2
+    X = rng.standard_normal((120, N_ROIS, WINDOW)).astype(np.float32)
+    X[y == 1] = np.cumsum(X[y == 1], axis=2) / 4
+    X = X.reshape(120, -1)
+    model = make_series_network("brainlm_finetune", setting)
+    return model.fit(X[:80], y[:80]), X[80:], y[80:]
+
+
+def test_training_further_learns_dynamics_and_moves_every_weight_of_the_encoder(tmp_path):
+    model, X, y = trained_on_windows(tmp_path, max_epochs=20, patience=20, finetune_lr=3e-3)
+    assert (model.predict(X) == y).mean() > 0.9
+    np.testing.assert_array_equal(model.decision_function(X), model.decision_function(X))
+    before = BUILD["brainlm-tiny"]("tiny", seed=3).state_dict()
+    after = model.network_.model.state_dict()
+    assert set(after) == {name for name in before if not name.startswith("decoder.")}
+    assert not [name for name, weight in after.items() if weight.equal(before[name])]
+    layers = [type(layer).__name__ for layer in model.network_.head]
+    assert layers == ["Linear", "Dropout", "ReLU"] * 2 + ["Linear"]
+    assert [layer.p for layer in model.network_.head[1::3]] == [0.4, 0.4]
+
+
+def test_a_series_network_wants_a_configuration():
+    with pytest.raises(ValueError, match="brainlm_finetune: expected a configuration"):
+        make_series_network("brainlm_finetune", Setting("classification", 2, 0))
