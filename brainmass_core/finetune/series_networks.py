@@ -17,7 +17,7 @@ from brainmass_core.finetune.estimators import Setting
 from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor, device
 from brainmass_core.finetune.recordings import feed_of, folder_of
 from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost
+from brainmass_core.pretrain.brainlm import BrainLMFamily
 
 DROPOUT = 0.4  # of the head, as published
 
@@ -42,12 +42,12 @@ class SeriesFineTune:
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
         """Encoder and head."""
+        model = BrainLMFamily().build(self.config, n_rois)  # with its dropout
         if self.pretrained:
-            model = type(ghost(self.config)).from_pretrained(folder_of(self.config))
-        else:
-            model = BrainLMFamily().build(self.config, n_rois)
+            stored = type(model).from_pretrained(folder_of(self.config))
+            model.load_state_dict(stored.state_dict())
         coordinates = torch.from_numpy(feed_of(self.config).coordinates)
-        return AdaptedSeries(model.requires_grad_(True), coordinates, n_out)
+        return AdaptedSeries(model, coordinates, n_out)
 
     def finish(self, network: nn.Module) -> nn.Module:
         """The same."""
