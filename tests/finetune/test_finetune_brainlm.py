@@ -247,13 +247,19 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
 
 
 def test_the_tasks_of_a_brainlm_wait_for_the_series_of_their_data_sets(tmp_path):
-    study = write_series_study(tmp_path, n_timepoints=80)
-    series = [str(study.paths.batch("timeseries", "demo", b)) for b in range(2)]
-    for needed in (Dag(study.config).task_inputs(TASK), Dag(study.config).zero_shot_inputs(TASK)):
-        assert set(series) <= set(needed)
-        assert len(needed) == len(set(needed))
-    mass = write_study(tmp_path / "mass")
-    assert not [f for f in Dag(mass.config).task_inputs(TASK) if "timeseries" in f]
+    raw = write_study(tmp_path).config.model_dump(mode="json", exclude_unset=True)
+    raw["datasets"]["outside"] = raw["datasets"]["demo"] | {"role": "external"}
+    raw["tasks"]["there"] = raw["tasks"][TASK] | {
+        "datasets": ["outside"],
+        "zero_shot_from": ["demo"],
+    }
+    del raw["finetune"]["methods"]
+    for pretrain, wanted in (({"model": "brainlm-tiny"}, True), ({}, False)):
+        dag = Dag(parse_config(raw | {"pretrain": pretrain}))
+        series = set(dag.tables("timeseries", ["outside"]))
+        for needed in (dag.task_inputs("there"), dag.zero_shot_inputs("there")):
+            assert series <= set(needed) if wanted else not series & set(needed)
+            assert len(needed) == len(set(needed))
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
