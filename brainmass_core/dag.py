@@ -178,8 +178,13 @@ class Study:
         """FC and scans of the task's data sets, the model, and who it was trained on."""
         names = self.config.tasks[task].datasets
         scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pfc")])))
-        sources = self.tables("connectivity", names) + scans
-        return [*sources, *self.pretrain_tables(), self.model()]
+        sources = self._seen(names) + scans
+        return [*dict.fromkeys([*sources, *self.pretrain_tables()]), self.model()]
+
+    def _seen(self, datasets: list[str]) -> list[str]:
+        """What methods see of data sets: FC, and beside a BrainLM the series."""
+        series = self.tables("timeseries", datasets) if self.config.pretrain.of_series else []
+        return [*self.tables("connectivity", datasets), *series]
 
     def task_results(self, task: str) -> list[str]:
         """Tables of a task."""
@@ -211,7 +216,7 @@ class Study:
         source = self.config.tasks[task].zero_shot_from or []
         names = self.config.tasks[source].datasets if isinstance(source, str) else source
         shown = [n for n, d in self.config.datasets.items() if d.role != "external"]
-        needed = [*self.tables("connectivity", names), *self.scans_tables([*names, *shown])]
+        needed = [*self._seen(names), *self.scans_tables([*names, *shown])]
         return list(dict.fromkeys([*self.task_inputs(task), *needed]))
 
     def all_task_results(self, task: str) -> list[str]:

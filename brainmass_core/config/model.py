@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pydantic import Field, model_validator
 
@@ -28,17 +28,24 @@ from brainmass_core.config.stages import (
     Report,
     Resources,
 )
-from brainmass_core.config.tasks import Finetune, Task
+from brainmass_core.config.tasks import OF_SERIES, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
 OF_ENCODER = ("attention", "gradient", "permutation")  # `interpret.methods` that do
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
-FROM_FC = {
-    "finetune.methods": ["fc_svm"],
-    "few_shot.features": ["fc"],
-    "zero_shot.features": ["fc"],
-    "interpret.methods": ["fc_pattern"],
+# defaults of a study with a BrainLM, in place of what needs the other encoder
+WITH_BRAINLM = {
+    "finetune": {
+        "methods": [
+            *("chance", "confounds_svm", "fc_svm"),
+            *("series_svm", "untrained_brainlm_svm", "brainlm_svm"),
+        ],
+        "permutation_methods": ["confounds_svm", "fc_svm", "untrained_brainlm_svm", "brainlm_svm"],
+    },
+    "few_shot": {"features": ["fc"]},
+    "zero_shot": {"features": ["fc"]},
+    "interpret": {"methods": ["fc_pattern"]},
 }
 
 
@@ -76,6 +83,18 @@ class Config(Strict):
     def stage_resources(self, stage: str) -> Resources:
         """Resources of one stage, the default where the file gives none."""
         return self.resources.get(cast(Stage, stage), DEFAULT_RESOURCES[stage])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_model(cls, given: Any) -> Any:
+        """The default methods are those of the model that is pre-trained."""
+        pretrain = given.get("pretrain") if isinstance(given, dict) else None
+        model = pretrain.get("model") if isinstance(pretrain, dict) else None
+        if not str(model).startswith("brainlm"):
+            return given
+        sections = {name: given.get(name) or {} for name in WITH_BRAINLM}
+        filled = {n: WITH_BRAINLM[n] | s for n, s in sections.items() if isinstance(s, dict)}
+        return given | filled
 
     @model_validator(mode="after")
     def _references(self) -> Config:
@@ -166,9 +185,10 @@ def _check_few_shot(config: Config) -> Iterator[str]:
 
 
 def _check_encoder(config: Config) -> Iterator[str]:
-    """What asks for the embedding of a BrainMass where a BrainLM is pre-trained."""
-    if not (config.tasks and config.pretrain.of_series):
+    """What asks for the encoder of the other model than the one that is pre-trained."""
+    if not config.tasks:
         return
+    model, of_series = config.pretrain.model, config.pretrain.of_series
     transfer = any(task.zero_shot_from for task in config.tasks.values())
     asked: dict[str, Sequence[str]] = {
         "finetune.methods": config.finetune.methods,
@@ -177,15 +197,23 @@ def _check_encoder(config: Config) -> Iterator[str]:
         "interpret.methods": config.interpret.methods,
     }
     for name, values in asked.items():
-        stray = [v for v in values if v in OF_ENCODER or v.startswith(ENCODERS)]
-        if stray:
-            left = [v for v in values if v not in stray]
-            yield (
-                f"{name}: found {', '.join(stray)} with pretrain.model {config.pretrain.model}; "
-                "these need the encoder of brainmass, and tasks on a BrainLM are not there yet. "
-                f"Set {name} to what sees FC, such as {left or FROM_FC[name]}, or pre-train "
-                "brainmass"
-            )
+        stray = [v for v in values if (_of_brainmass(v) if of_series else v in OF_SERIES)]
+        if not stray:
+            continue
+        section, knob = name.split(".")
+        left = [v for v in values if v not in stray]
+        needs = "these need the encoder of brainmass" if of_series else "these need a BrainLM"
+        other = "brainmass" if of_series else "brainlm-13m"
+        instead = left or (WITH_BRAINLM[section][knob] if of_series else ["fc_svm"])
+        yield (
+            f"{name}: found {', '.join(stray)} with pretrain.model {model}; {needs}. Set {name} to "
+            f"what goes with {model}, such as {instead}, or set pretrain.model to {other}"
+        )
+
+
+def _of_brainmass(name: str) -> bool:
+    """Whether a method or feature needs the encoder of BrainMass."""
+    return name in OF_ENCODER or (name.startswith(ENCODERS) and name not in OF_SERIES)
 
 
 def _check_series_model(config: Config) -> Iterator[str]:

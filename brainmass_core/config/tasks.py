@@ -32,10 +32,24 @@ MethodName = Literal[
     "untrained_finetune",
     "brainmass_finetune",
     "brainmass_lora",
+    "series_svm",
+    "untrained_brainlm_svm",
+    "untrained_brainlm_logistic",
+    "untrained_brainlm_ridge",
+    "brainlm_svm",
+    "brainlm_logistic",
+    "brainlm_ridge",
+    "untrained_brainlm_finetune",
+    "brainlm_finetune",
 ]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+# what sees series as a BrainLM does, scaled by its statistics
+OF_SERIES = tuple(
+    n for n in METHOD_NAMES if n.startswith(("series_", "untrained_brainlm_", "brainlm_"))
+)
 # what sees no brain is a yardstick for the others and no diagnosis
-NOT_DEPLOYED = ("chance", "confounds_svm", "confounds_ridge")
+NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
+NOT_DEPLOYED = (*NO_BRAIN, *OF_SERIES)
 DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NOT_DEPLOYED)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
@@ -187,7 +201,9 @@ class Finetune(Strict):
         ["chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
         min_length=1,
         description="What is scored, all on the same folds: `<features>_<estimator>`. What cannot "
-        "do a task (`*_logistic` a regression) is left out there.",
+        "do a task (`*_logistic` a regression) is left out there. Where `pretrain.model` is a "
+        "BrainLM the default has `series_svm`, `untrained_brainlm_svm` and `brainlm_svm` in place "
+        "of `untrained_svm` and `brainmass_svm`; neither model's methods go with the other model.",
     )
     n_bootstrap: int = Field(2000, ge=100, description="Bootstrap draws over participants.")
     n_permutations: int = Field(
@@ -205,7 +221,7 @@ class Finetune(Strict):
     permutation_methods: list[MethodName] = Field(
         ["confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
         description="Methods that `n_permutations_refit` is for; by default those whose fit takes "
-        "fractions of a second.",
+        "fractions of a second, of a BrainLM its own.",
     )
     inner_splits: int = Field(
         3, ge=2, description="Folds within the training set that choose a hyper-parameter."
@@ -219,13 +235,18 @@ class Finetune(Strict):
         "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
         "model, else the first on FC, whatever the scores: to take the best after looking would "
         "flatter it. Empty: none. None is stored where `permute_labels` is set or the method "
-        "cannot do the task.",
+        "cannot do the task. What sees series (`brainlm_*`, `series_svm`) cannot be stored.",
     )
 
     @model_validator(mode="after")
     def _can_be_deployed(self) -> Finetune:
         if self.deploy in (None, "auto"):
             return self
+        if self.deploy in OF_SERIES:
+            raise ValueError(
+                f"deploy: {self.deploy} cannot be stored as a model: `brainmass predict` knows FC "
+                "alone and would not scale series as the BrainLM needs; take auto or a method on FC"
+            )
         if self.deploy in NOT_DEPLOYED:
             raise ValueError(
                 f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "

@@ -15,6 +15,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.base import near_miss
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
 from brainmass_core.scans import read_scans
@@ -76,6 +77,9 @@ def assemble(config: Config, name: str) -> TaskData:
         "connectivity",
         "no row in the connectivity table and no entry in a manifest; run: snakemake connectivity",
     )
+    if config.pretrain.of_series:  # whatever the methods, so that all are of the same scans
+        why = cohort["scan_id"].map(unusable(config, task.datasets))
+        cohort = _drop(cohort, why.notna(), "finetune", why)
     finite = np.isfinite(fc).all(axis=1)
     cohort = _drop(
         cohort,

@@ -85,6 +85,11 @@ def linear_svm(s: Setting) -> Any:
     return make_pipeline(StandardScaler(), _svm(s, kernel=linear_kernel))
 
 
+def component_svm(s: Setting) -> Any:
+    """Radial kernel on principal components, each with the spread that it has."""
+    return _svm(s)
+
+
 def confounds_svm(s: Setting) -> Any:
     """Site and sex one-hot, age and motion; radial kernel."""
     return make_pipeline(encoder(), _svm(s))

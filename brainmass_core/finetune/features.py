@@ -15,6 +15,11 @@ from brainmass_core.finetune.embedding import (
     pretrained_embedding,
     untrained_embedding,
 )
+from brainmass_core.finetune.series_features import (
+    brainlm_embedding,
+    first_windows,
+    untrained_brainlm_embedding,
+)
 
 MAKERS: dict[str, Callable[[Config, TaskData], Any]] = {
     "nothing": lambda config, data: np.zeros((len(data.scans), 1)),
@@ -23,6 +28,9 @@ MAKERS: dict[str, Callable[[Config, TaskData], Any]] = {
     "fc_for_model": fc_for_model,
     "untrained": untrained_embedding,
     "brainmass": pretrained_embedding,
+    "series": first_windows,
+    "untrained_brainlm": untrained_brainlm_embedding,
+    "brainlm": brainlm_embedding,
 }
 
 

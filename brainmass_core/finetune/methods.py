@@ -36,10 +36,12 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import estimators
+from brainmass_core.finetune.components import Components
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.estimators import BOTH, CLASSES, Setting
 from brainmass_core.finetune.families import PRETRAINED, RECIPES, make_network
 from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.series_networks import SERIES_NETWORKS, make_series_network
 from brainmass_core.finetune.tangent import TangentSpace
 
 __all__ = [
@@ -109,13 +111,18 @@ register(Method("fc_knn", "fc", estimators.knn))
 register(Method("tangent_svm", "fc", estimators.linear_svm, before=TangentSpace))
 register(Method("tangent_logistic", "fc", estimators.logistic, CLASSES, before=TangentSpace))
 register(Method("tangent_ridge", "fc", estimators.ridge, before=TangentSpace))
-for _features, _baseline in (("untrained", True), ("brainmass", False)):
+for _features, _baseline in (
+    *(("untrained", True), ("brainmass", False)),
+    *(("untrained_brainlm", True), ("brainlm", False)),
+):
     register(Method(f"{_features}_svm", _features, estimators.radial_svm, baseline=_baseline))
     register(
         Method(f"{_features}_logistic", _features, estimators.logistic, CLASSES, baseline=_baseline)
     )
     register(Method(f"{_features}_ridge", _features, estimators.ridge, baseline=_baseline))
+for _features, _baseline in (("untrained", True), ("brainmass", False)):
     register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
+register(Method("series_svm", "series", estimators.component_svm, before=Components))
 
 
 for _name in RECIPES:
@@ -128,6 +135,9 @@ for _name in RECIPES:
             baseline=not _pretrained,
         )
     )
+for _name, _pretrained in SERIES_NETWORKS.items():
+    _made = partial(make_series_network, _name)
+    register(Method(_name, "series", _made, baseline=not _pretrained))
 
 
 @dataclass(frozen=True)

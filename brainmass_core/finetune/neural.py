@@ -90,14 +90,14 @@ class _Network(BaseEstimator):
     def _train(self, X: np.ndarray, target: Tensor, strata: np.ndarray, groups: Any) -> None:
         """Fit on edges (n_scans, n_edges) and a target: classes, or numbers (n_scans, 1)."""
         recipe = self.recipe or BrainNetCNN()
-        n_rois = n_rois_of(X.shape[1])
+        n_rois = self._n_rois(X.shape[1])
         inner, self.validation_ = inner_split(
             strata, groups, self.validation_fraction, self.random_state
         )
         self._fit_scales(X[inner], recipe.standardise)
         loss_of = self._loss(target[inner])
         with reproducible(self.random_state, self.n_threads):
-            network = recipe.build(n_rois, self._n_out()).to(_device())
+            network = recipe.build(n_rois, self._n_out()).to(device())
             lr = recipe.lr if self.lr is None else self.lr
             optimizer = torch.optim.AdamW(
                 [p for p in network.parameters() if p.requires_grad],
@@ -123,7 +123,7 @@ class _Network(BaseEstimator):
             network.train()
             total = 0.0
             for rows in batches(inner, self.batch_size):
-                loss = loss_of(network(self._matrices(X[rows])), target[rows].to(_device()))
+                loss = loss_of(network(self._matrices(X[rows])), target[rows].to(device()))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -150,10 +150,13 @@ class _Network(BaseEstimator):
         self.scale_ = np.where(std > 0, std, 1).astype(np.float32)
         self.diagonal_ = 0.0 if standardise else 1.0
 
+    def _n_rois(self, n_features: int) -> int:
+        return n_rois_of(n_features)
+
     def _matrices(self, X: np.ndarray) -> Tensor:
         """(B, n_edges) to (B, n_rois, n_rois) on the device of the network."""
         edges = (X - self.mean_) / self.scale_
-        return torch.from_numpy(unvectorise(edges.astype(np.float32), self.diagonal_)).to(_device())
+        return torch.from_numpy(unvectorise(edges.astype(np.float32), self.diagonal_)).to(device())
 
     @torch.no_grad()
     def _outputs(self, network: nn.Module, X: np.ndarray) -> Tensor:
@@ -166,7 +169,7 @@ class _Network(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float32)
         with reproducible(self.random_state, self.n_threads):
-            network = self.network_.to(_device())
+            network = self.network_.to(device())
             out = self._outputs(network, X).double().cpu().numpy()
             self.network_.cpu()
         return out
@@ -347,7 +350,8 @@ def reproducible(seed: int, n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Where networks are trained: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

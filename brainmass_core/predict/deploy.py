@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.config import Config, stage_hash
+from brainmass_core.config.tasks import OF_SERIES
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import UNKNOWN, TaskData, TaskError, assemble
@@ -234,7 +235,8 @@ def _say_if_another_is_better(
     best = max(known, key=lambda m: known[m], default=name)
     if name in known and known[best] > known[name]:
         log.warning(
-            "%s: %s is stored (%s %.3f), but %s scored %.3f; choose by finetune.deploy, and "
-            "remember that the best of several is flattered by its own score",
+            "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and remember that the best of "
+            "several is flattered by its own score",
             *(task, name, lead, known[name], best, known[best]),
+            "it cannot be stored" if best in OF_SERIES else "choose by finetune.deploy",
         )

@@ -144,8 +144,8 @@ class WindowStream(Batches):
 
     def _read(self, group: Group) -> list[np.ndarray]:
         """Scaled series (n_timepoints, n_rois); a parcel that was not measured is 0."""
-        found = series_of(group, self.windows.t_r)
-        return [np.nan_to_num(self.scaling.apply(x), nan=0.0) for x in found]
+        t_r, found = self.windows.t_r, zip(read_series(group), group.t_rs, strict=True)
+        return [prepared(x, own, t_r, self.scaling) for x, own in found]
 
 
 def tokens_of(model: SeriesModel, n_rois: int, windows: Windows) -> int:
@@ -179,10 +179,28 @@ def lengths_of(group: Group, t_r: float | None) -> list[int]:
 
 def series_of(group: Group, t_r: float | None) -> list[np.ndarray]:
     """Series (n_timepoints, n_rois) of a group's scans at a repetition time (s)."""
-    found = read_series(group)
-    if t_r is None:
-        return found
-    return [resampled(x, own or t_r, t_r) for x, own in zip(found, group.t_rs, strict=True)]
+    pairs = zip(read_series(group), group.t_rs, strict=True)
+    return [x if t_r is None else resampled(x, own or t_r, t_r) for x, own in pairs]
+
+
+def prepared(
+    series: np.ndarray, own: float | None, t_r: float | None, scaling: RobustScaling
+) -> np.ndarray:
+    """One recording as a BrainLM sees it, in training and ever after.
+
+    Parameters
+    ----------
+    series : ndarray (n_timepoints, n_rois)
+    own, t_r : float or None
+        Its repetition time and the model's, s; None: as it is.
+
+    Returns
+    -------
+    ndarray (n_resampled, n_rois), float32
+        Scaled; a parcel that was not measured is 0.
+    """
+    x = series if t_r is None else resampled(series, own or t_r, t_r)
+    return np.nan_to_num(scaling.apply(x), nan=0.0)
 
 
 def fit_scaling(index: Index, seed: int, t_r: float | None, limit: int = FITTED) -> RobustScaling:

@@ -45,12 +45,22 @@ METHODS = {
         "radial kernel, C = 1.",
     ),
 }
+METHODS["series_svm"] = Name(
+    "Raw series",
+    "The first window of each recording, scaled as the model is fed it, as up to 200 principal "
+    "components of the training scans; SVM with radial kernel, C = 1.",
+)
 _FEATURES = {
     "confounds": ("Confounds", "Site, age, sex and mean framewise displacement alone"),
     "fc": ("FC", "All edges of the FC matrix"),
     "tangent": ("Tangent FC", "FC in the tangent space at the training scans' geometric mean"),
     "untrained": ("Untrained encoder", "Embedding of the encoder with random weights"),
     "brainmass": ("BrainMass", "Embedding of the frozen pre-trained encoder"),
+    "untrained_brainlm": (
+        "Untrained BrainLM",
+        "Mean embedding of a recording's windows by BrainLM with random weights",
+    ),
+    "brainlm": ("BrainLM", "Mean embedding of a recording's windows by the frozen BrainLM"),
 }
 _ESTIMATORS = {
     "svm": ("SVM", "SVM, C = 1"),
@@ -81,6 +91,18 @@ METHODS |= {
     "brainmass_lora": Name(
         "BrainMass, LoRA",
         "The pre-trained encoder held fixed, low-rank adapters and a head trained in every fold.",
+    ),
+}
+METHODS |= {
+    "untrained_brainlm_finetune": Name(
+        "Untrained BrainLM, trained whole",
+        "BrainLM with random weights and a head, on the first window of each recording, all of it "
+        "trained in every fold.",
+    ),
+    "brainlm_finetune": Name(
+        "BrainLM, fine-tuned",
+        "The pre-trained BrainLM and a head, on the first window of each recording, all of it "
+        "trained further in every fold.",
     ),
 }
 FEW_ESTIMATORS = {
@@ -132,6 +154,7 @@ COLOURS = {
     "transformer": "#009E73",
     "untrained": "#CC79A7",
     "brainmass": "#D55E00",
+    "brainlm": "#D55E00",
 }
 LINES: dict[str, Any] = {
     "svm": "-",

@@ -11,7 +11,7 @@ from brainmass_core.report.cells import Cell, fixed, number, p_value, score, spa
 from brainmass_core.report.names import LEADING, METHODS, METRICS, short_of
 
 SMALL_CLASS = 50
-PRETRAINED = "brainmass"
+PRETRAINED = ("brainmass_", "brainlm_")  # begin the methods on a pre-trained model
 UNSCALED = ("mse", "mae")
 Rows = list[dict[str, Any]]
 

@@ -76,24 +76,36 @@ def test_an_image_takes_any_window_and_a_future_that_is_never_hidden_any_number(
     parsed({"model": "brainlm-13m", "brainlm": {"future_steps": 33}})
 
 
-def test_tasks_on_a_brainlm_are_refused_and_baselines_on_fc_are_not():
+def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_refused():
     lm = {"model": "brainlm-tiny"}
+    config = parsed(lm, tasks={"t": TASK}, few_shot={"shots": [2]})
+    assert config.few_shot.features == config.zero_shot.features == ["fc"]
+    assert config.interpret.methods == ["fc_pattern"]
+    assert not [m for m in config.finetune.permutation_methods if "brainmass" in m]
     with pytest.raises(ConfigError) as caught:
-        parsed(lm, tasks={"t": TASK}, few_shot={"shots": [2]})
+        parsed(
+            lm,
+            tasks={"t": TASK},
+            finetune={"methods": ["chance", "untrained_svm", "brainmass_svm"]},
+            few_shot={"shots": [2], "features": ["fc", "brainmass"]},
+            interpret={"methods": ["attention"]},
+        )
     text = str(caught.value)
     assert "finetune.methods: found untrained_svm, brainmass_svm with pretrain.model" in text
-    assert "few_shot.features: found brainmass, untrained" in text
-    assert "interpret.methods: found attention, gradient, permutation" in text
+    assert "few_shot.features: found brainmass" in text
+    assert "interpret.methods: found attention" in text
     assert "zero_shot" not in text
-    assert "such as ['chance', 'confounds_svm', 'fc_svm']" in text
+    assert "such as ['chance']" in text
+    assert "such as ['fc_pattern']" in text
     parsed(
         lm,
         tasks={"t": TASK},
         finetune={"methods": ["chance", "fc_svm", "tangent_logistic", "brainnetcnn"]},
-        few_shot={"shots": [2], "features": ["fc"]},
-        interpret={"methods": ["fc_pattern"]},
     )
-    parsed({}, tasks={"t": TASK})
+    plain = parsed({}, tasks={"t": TASK})
+    assert plain.finetune.methods[3:] == ["untrained_svm", "brainmass_svm"]
+    with pytest.raises(ConfigError, match=r"finetune.methods: found brainlm_svm.*need a BrainLM"):
+        parsed({}, tasks={"t": TASK}, finetune={"methods": ["brainlm_svm"]})
 
 
 def test_what_a_brainlm_is_fed_is_in_its_hash_and_in_no_other():

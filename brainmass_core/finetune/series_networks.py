@@ -1,0 +1,128 @@
+"""A BrainLM under a head, all of it trained in every fold, through the loop of all networks.
+
+It sees one window of each recording, its first, with nothing hidden, in training and in test, so
+that predictions are not random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brainmass_core.config import Config
+from brainmass_core.finetune.estimators import Setting
+from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor, device
+from brainmass_core.finetune.recordings import feed_of, folder_of
+from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.pretrain.brainlm import BrainLMFamily
+
+DROPOUT = 0.4  # of the head, as published
+
+
+@dataclass(frozen=True)
+class SeriesFineTune:
+    """See the module.
+
+    Attributes
+    ----------
+    config : Config
+        Of the study, which names the model.
+    pretrained : bool
+        False: the same architecture with its initial weights, as the control.
+    lr : float
+    """
+
+    config: Config
+    pretrained: bool
+    lr: float = 1e-4
+    standardise: bool = False
+
+    def build(self, n_rois: int, n_out: int) -> nn.Module:
+        """Encoder and head."""
+        model = BrainLMFamily().build(self.config, n_rois)  # with its dropout
+        if self.pretrained:
+            stored = type(model).from_pretrained(folder_of(self.config))
+            model.load_state_dict(stored.state_dict())
+        coordinates = torch.from_numpy(feed_of(self.config).coordinates)
+        return AdaptedSeries(model, coordinates, n_out)
+
+    def finish(self, network: nn.Module) -> nn.Module:
+        """The same."""
+        return network
+
+
+class AdaptedSeries(nn.Module):
+    """Encoder and head: ``d -> d / 2 -> d / 2 -> n_out``, dropout before each ReLU.
+
+    Parameters
+    ----------
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+    """
+
+    def __init__(self, model: SeriesModel, coordinates: Tensor, n_out: int) -> None:
+        super().__init__()
+        del model.decoder  # only pre-training needs it
+        self.model = model
+        self.register_buffer("coordinates", coordinates)
+        d = model.embedding_dim
+        self.head = nn.Sequential(
+            *(nn.Linear(d, d // 2), nn.Dropout(DROPOUT), nn.ReLU()),
+            *(nn.Linear(d // 2, d // 2), nn.Dropout(DROPOUT), nn.ReLU()),
+            nn.Linear(d // 2, n_out),
+        )
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(B, n_rois * window) to (B, n_out)."""
+        coordinates: Tensor = self.get_buffer("coordinates")
+        series = windows.unflatten(1, (len(coordinates), -1))
+        return self.head(self.model.encode(series, coordinates))
+
+
+class _OfSeries:
+    """Windows (n_scans, n_rois * window) in the place of FC."""
+
+    def _n_rois(self, n_features: int) -> int:
+        return 0  # a BrainLM is of any number
+
+    def _matrices(self, X: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(X, np.float32)).to(device())
+
+
+class SeriesClassifier(_OfSeries, NetworkClassifier):
+    """See `NetworkClassifier`."""
+
+
+class SeriesRegressor(_OfSeries, NetworkRegressor):
+    """See `NetworkRegressor`."""
+
+
+SERIES_NETWORKS = {"untrained_brainlm_finetune": False, "brainlm_finetune": True}
+
+
+def make_series_network(name: str, setting: Setting) -> SeriesClassifier | SeriesRegressor:
+    """The unfitted estimator of a method on windows; see `families.make_network`.
+
+    Raises
+    ------
+    ValueError
+        If the setting has no configuration.
+    """
+    config = setting.config
+    if config is None:
+        raise ValueError(f"method {name}: expected a configuration in its setting, found none")
+    s = config.neural
+    make = SeriesRegressor if setting.kind == "regression" else SeriesClassifier
+    return make(
+        SeriesFineTune(config, SERIES_NETWORKS[name], s.finetune_lr),
+        max_epochs=s.max_epochs,
+        patience=s.patience,
+        batch_size=s.batch_size,
+        weight_decay=s.weight_decay,
+        validation_fraction=s.validation_fraction,
+        n_threads=s.n_threads,
+        random_state=setting.seed,
+    )

@@ -1,0 +1,114 @@
+"""A study with a BrainLM: groups differ in the dynamics of parcels, which FC does not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.signal import lfilter
+from synthetic_study import BATCHES, N_ROIS, Study, write_fc, write_study
+
+from brainmass_core.config import parse_config
+from brainmass_core.connectivity import pearson, vectorise
+from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.tables import from_rows, read_table, timeseries_schema, write_table
+from brainmass_core.timeseries import robust_scaling
+
+WINDOW = 40
+COORDINATES = np.random.default_rng(5).uniform(-60, 60, (N_ROIS, 3)).astype(np.float32)
+BUILD = {"brainlm-tiny": brainlm.build, "brainlm-vit-tiny": brainlm_vit.build}
+
+
+def write_series_study(
+    folder: Path,
+    *,
+    model: str = "brainlm-tiny",
+    methods: tuple[str, ...] | None = None,
+    n_timepoints: int = 200,
+    effect: float = 0.7,
+    n_participants: int = 60,
+    brainlm: dict | None = None,
+    **task: object,
+) -> Study:
+    """Scans, series, FC and a model of the untrained weights of another seed.
+
+    Parameters
+    ----------
+    effect : float
+        Autocorrelation of all parcels of patients; controls have its negative. Parcels are
+        independent and of variance 1. To change the sign of every second timepoint turns one
+        group into the other and leaves all products of parcels as they are: FC cannot tell.
+    """
+    study = write_study(folder, effect=0.0, n_participants=n_participants, **task)
+    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    raw["pretrain"] = {"model": model, "brainlm": {"window": WINDOW} | (brainlm or {})}
+    raw["finetune"] = {"n_bootstrap": 200}
+    if methods:
+        raw["finetune"]["methods"] = list(methods)
+    study = Study(parse_config(raw), study.scans)
+    rng = np.random.default_rng(1)
+    patients = dict(zip(study.scans["scan_id"], study.scans["pheno_dx"] == "2.0", strict=True))
+    bold = {s: _series(rng, n_timepoints, effect if p else -effect) for s, p in patients.items()}
+    set_series(study, bold)
+    write_brainlm(study)
+    return study
+
+
+def set_series(study: Study, bold: dict[str, np.ndarray], t_r: dict[str, float] | None = None):
+    """Put these series (n_timepoints, n_rois) in place of those that the tables hold."""
+    for batch in range(BATCHES):
+        path = study.paths.batch("timeseries", "demo", batch)
+        rows = read_table(path, "timeseries").to_pylist()
+        for row in rows:
+            if row["scan_id"] in bold:
+                x = bold[row["scan_id"]].astype(np.float32)
+                row |= {"bold": x.tolist(), "n_timepoints": len(x)}
+            row["t_r"] = (t_r or {}).get(row["scan_id"], row["t_r"])
+        write_table(path, from_rows(rows, timeseries_schema(N_ROIS)), "timeseries")
+        fc = {r["scan_id"]: vectorise(pearson(np.array(r["bold"], np.float32))) for r in rows}
+        write_fc(study.paths, batch, fc)
+
+
+def write_brainlm(study: Study, **about: object) -> None:
+    """A model folder as `pretrain` leaves it, the scaling fitted on who is not tested."""
+    name = study.config.pretrain.model
+    shown = set(study.scans.loc[study.scans["split"] != "test", "scan_id"])
+    scaling = robust_scaling.fit(x for s, x in series_of(study).items() if s in shown)
+    stored = {"version": robust_scaling.VERSION, **scaling.__dict__, "sha256": scaling.digest}
+    described = {"atlas": "rings", "t_r": 2.0, "scaling": stored, "model": name}
+    described |= {"coordinates": COORDINATES.tolist()} | about
+    BUILD[name]("tiny", seed=3).save_pretrained(study.paths.pretrain(name), described)
+
+
+def series_of(study: Study) -> dict[str, np.ndarray]:
+    """scan_id to series (n_timepoints, n_rois), read off the tables row by row."""
+    rows: list[dict] = []
+    for batch in range(BATCHES):
+        rows += read_table(study.paths.batch("timeseries", "demo", batch), "timeseries").to_pylist()
+    return {r["scan_id"]: np.array(r["bold"], np.float32) for r in rows}
+
+
+def results(study: Study, name: str, task: str = "demo_task") -> pd.DataFrame:
+    """A table of the task."""
+    return read_table(study.paths.finetune(task) / f"{name}.parquet", name).to_pandas()
+
+
+def _series(rng: np.random.Generator, n: int, phi: float) -> np.ndarray:
+    """(n, n_rois) first-order autoregressions of variance 1."""
+    noise = rng.standard_normal((n + 100, N_ROIS))
+    x = lfilter([np.sqrt(1 - phi**2)], [1, -phi], noise, axis=0)
+    return x[100:].astype(np.float32)
+
+
+def embedding_by_hand(model: torch.nn.Module, series: np.ndarray, scaling: dict) -> np.ndarray:
+    """The mean embedding of one recording, spelt out."""
+    centred = series - series.mean(axis=0)
+    x = (centred - np.array(scaling["median"])) / np.array(scaling["iqr"])
+    found = []
+    for start in range(0, len(x) - WINDOW + 1, WINDOW):
+        window = torch.tensor(x[start : start + WINDOW].T[None], dtype=torch.float32)
+        with torch.no_grad():
+            found.append(model.encode(window, torch.from_numpy(COORDINATES))[0].numpy())
+    return np.mean(found, axis=0)
