@@ -111,7 +111,8 @@ def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> 
         lines = [*_unknown_presets(raw), *map(_explain, error.errors())]
         lines += _hidden_errors(merged, error)
     if lines:
-        n = sum(len(line.splitlines()) for line in lines)
+        lines = list(dict.fromkeys("\n".join(lines).splitlines()))
+        n = len(lines)
         raise ConfigError(f"{source}: {n} error{'s' * (n > 1)}\n" + "\n".join(lines))
     return config
 

@@ -197,3 +197,13 @@ def test_the_shipped_config_is_valid(root: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(root)
     config = load_config(root / "config.yaml")
     assert config.datasets
+
+
+def test_an_error_between_sections_is_reported_once() -> None:
+    task = {"datasets": ["abidex"], "label": "dx", "classes": {"a": ["1"], "b": ["2"]}}
+    abide = {"kind": "timeseries", "role": "internal", "path": "."}
+    raw = {"datasets": {"abide": abide}, "tasks": {"t": task}}
+    with pytest.raises(ConfigError) as caught:
+        parse_config(raw, "my.yaml", check_paths=False)
+    assert str(caught.value).count("no data set 'abidex'") == 1
+    assert str(caught.value).startswith("my.yaml: 1 error\n")
