@@ -20,7 +20,7 @@ class SeriesModel(Strict):
     analyses: list[Analysis] = Field(
         default_factory=list,
         description="What is computed, each by a job of its own. `reconstruction`: hidden parts "
-        "of the series from the others, against a parcel's mean and a straight line; `forecast`: "
+        "of the series from the others, against means and a straight line; `forecast`: "
         "the future from what is observed, against baselines fitted to participants of the "
         "pre-training; `networks`: the intrinsic network of each parcel from the model's "
         "attention, against series, correlation, a VAE, a GCN and coordinates; "

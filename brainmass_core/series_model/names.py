@@ -2,6 +2,7 @@
 
 METHODS = {
     "model": "BrainLM",
+    "visible_parcels": "mean of the visible parcels",
     "parcel_mean": "mean of the parcel",
     "interpolation": "straight line in time",
     "last_value": "last value",

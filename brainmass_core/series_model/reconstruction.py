@@ -20,7 +20,7 @@ from brainmass_core.series_model.windows import (
     predict_values,
 )
 
-METHODS = ("model", "parcel_mean", "interpolation")
+METHODS = ("model", "visible_parcels", "parcel_mean", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,12 @@ def score_reconstruction(
             masks = [model.random_mask(1, shape[0], shape[1], ratio, generator) for _ in range(n)]
             mask = Mask(torch.cat([m.visible for m in masks]))
             predicted, hidden = predict_values(model, series, coordinates, mask)
-            found = (predicted, fill_with_mean(series, hidden), interpolate(series, hidden))
+            found = (
+                predicted,
+                mean_of_visible(series, hidden),
+                fill_with_mean(series, hidden),
+                interpolate(series, hidden),
+            )
             for method, values in zip(METHODS, found, strict=True):
                 rows[method].append(sums_of(values, series, hidden).sum(1))
     sums = {m: by_participant(np.concatenate(parts), who) for m, parts in rows.items()}
@@ -111,6 +116,17 @@ def fill_with_mean(series: Tensor, hidden: Tensor) -> Tensor:
     seen = ~hidden
     mean = torch.where(hidden, 0.0, series).sum(-1) / seen.sum(-1).clamp(min=1)
     return mean[..., None].expand_as(series)
+
+
+def mean_of_visible(series: Tensor, hidden: Tensor) -> Tensor:
+    """Mean over the visible parcels at each timepoint; 0 where none is visible.
+
+    What a model predicts beyond this is more than the signal that all parcels share. Shapes as in
+    `fill_with_mean`; the same for all parcels.
+    """
+    seen = ~hidden
+    mean = torch.where(seen, series, 0.0).sum(1) / seen.sum(1).clamp(min=1)
+    return mean[:, None].expand_as(series)
 
 
 def interpolate(series: Tensor, hidden: Tensor) -> Tensor:

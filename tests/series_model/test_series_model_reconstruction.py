@@ -12,6 +12,7 @@ from brainmass_core.series_model.reconstruction import (
     _each_hidden_once,
     fill_with_mean,
     interpolate,
+    mean_of_visible,
     reconstruct_recording,
     score_reconstruction,
 )
@@ -128,6 +129,15 @@ def test_the_mean_is_that_of_the_visible_timepoints_of_the_parcel(windows):
     expected = windows[..., 20:].mean(-1, keepdim=True).repeat(1, 1, TIMEPOINTS)
     expected[0, 0] = 0
     torch.testing.assert_close(found, expected)
+
+
+def test_the_mean_of_visible_parcels_is_numpys_of_masked_values(windows):
+    hidden = numbers(*windows.shape, seed=2) < 0
+    hidden[0, :, 3] = True
+    found = mean_of_visible(torch.where(hidden, torch.nan, windows), hidden)
+    masked = np.ma.masked_array(windows.numpy(), hidden.numpy())
+    expected = np.broadcast_to(masked.mean(1, keepdims=True).filled(0), windows.shape)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 
 
 def test_sums_of_participants_give_the_scores_of_draws(windows, coordinates):

@@ -158,12 +158,12 @@ def test_a_model_without_its_scaling_is_refused(tmp_path):
         load_trained(study.config)
 
 
-def test_reconstruction_scores_every_data_set_against_two_baselines(study):
+def test_reconstruction_scores_every_data_set_against_three_baselines(study):
     table = table_of(study, "reconstruction")
     assert list(zip(table["dataset"], table["method"], table["n_participants"], strict=True)) == [
         (d, m, n)
         for d, n in (("a", 6), ("c", 4))
-        for m in ("model", "parcel_mean", "interpolation")
+        for m in ("model", "visible_parcels", "parcel_mean", "interpolation")
     ]
     assert (table["r2_low"] <= table["r2"]).all()
     assert (table["r2"] <= table["r2_high"]).all()
