@@ -1,0 +1,51 @@
+"""The analyses of a BrainLM on the front page."""
+
+import pyarrow as pa
+import pytest
+
+from brainmass_core.config.series_model import SeriesModel
+from brainmass_core.report.stage import index_page
+from brainmass_core.tables import SERIES_MODEL, TableError, from_rows, write_table
+
+PNG = b"\x89PNG of a figure"
+GIVEN = {"method": "model", "name": "roi-7", "step": 0, "first": "control", "n_first": 31}
+GIVEN |= {"dataset": "c", "scheme": "within", "network": ""}
+GIVEN |= {"second": "patient", "n_second": 29, "remaining_low": 0.21, "remaining_high": 0.34}
+
+
+def row_of(schema: pa.Schema) -> dict:
+    """A row as a single participant leaves it: without intervals."""
+    row = {}
+    for field in schema:
+        numbers = pa.types.is_floating(field.type) and not field.name.endswith(("_low", "_high"))
+        row[field.name] = GIVEN.get(field.name, 0.625 if numbers else None)
+        if pa.types.is_integer(field.type) and row[field.name] is None:
+            row[field.name] = 1
+    return row
+
+
+@pytest.fixture
+def config(study):
+    analysed = SeriesModel(analyses=list(SERIES_MODEL))
+    return study.config.model_copy(update={"series_model": analysed})
+
+
+def test_every_analysis_has_its_figure_and_its_table(study, config):
+    with pytest.raises(TableError, match=r"no such table; run: .* series_model"):
+        index_page(config)
+    for name, schema in SERIES_MODEL.items():
+        path = study.paths.series_model(f"{name}.parquet")
+        write_table(path, from_rows([row_of(schema)], schema), f"series_model_{name}", "hash")
+        path.with_suffix(".png").write_bytes(PNG)
+    html = index_page(config)
+    for name in SERIES_MODEL:
+        assert f'id="figure-series_model_{name}"' in html
+        assert f'id="series-model-{name}"' in html
+    assert html.count("roi-7") == 2  # attention and perturbation
+    assert "patient (29) - control (31)" in html
+    assert "21% to 34%" in html
+    assert "nan" not in html.lower().split('id="series-model"')[1].split("</section>")[0]
+
+
+def test_a_study_without_them_says_nothing_of_them(pages):
+    assert "series-model" not in pages["index"]
