@@ -45,6 +45,10 @@ class Feed:
     coordinates: np.ndarray
     atlas: str
 
+    def scaled(self, series: np.ndarray, t_r: float | None) -> np.ndarray:
+        """A recording (n_timepoints, n_rois) as (n_resampled, n_rois), float32; see `prepared`."""
+        return prepared(series, t_r, self.settings.t_r, self.scaling)
+
     def windows(self, series: np.ndarray, t_r: float | None) -> np.ndarray:
         """Consecutive windows of one recording; what is left at its end is not seen.
 
@@ -60,7 +64,7 @@ class Feed:
         ndarray (n_windows, n_rois, window), float32
         """
         length = self.settings.window
-        scaled = prepared(series, t_r, self.settings.t_r, self.scaling)
+        scaled = self.scaled(series, t_r)
         n = len(scaled) // length
         return scaled[: n * length].reshape(n, length, -1).transpose(0, 2, 1)
 

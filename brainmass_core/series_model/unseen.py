@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,14 @@ from torch import Tensor
 from brainmass_core.config import Config, stable_hash
 from brainmass_core.finetune.folds import LeakError
 from brainmass_core.finetune.leaks import known_to_pretraining, scans_shown
-from brainmass_core.models.brainlm import BrainLM
+from brainmass_core.finetune.recordings import Feed, feed_of, folder_of
 from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.models.brainlm_vit import BrainLMViT
-from brainmass_core.models.pretrained import SETTINGS, ModelError
 from brainmass_core.paths import Paths
-from brainmass_core.pretrain.brainlm import OF_TOKENS
+from brainmass_core.pretrain.brainlm import ghost
 from brainmass_core.pretrain.usable import check_window
 from brainmass_core.scans import read_scans
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.tables import read_table
-from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
-from brainmass_core.timeseries.sampling import resampled
 from brainmass_core.timeseries.table import bold_by_scan
 
 log = logging.getLogger(__name__)
@@ -38,25 +33,25 @@ class UnseenError(ValueError):
 
 @dataclass(frozen=True)
 class Trained:
-    """A pre-trained model and how it is fed.
-
-    Attributes
-    ----------
-    coordinates : Tensor (n_rois, 3)
-        MNI, in mm.
-    t_r : float or None
-        Repetition time of its series in seconds, None where unknown.
-    """
+    """A pre-trained model and how it is fed."""
 
     model: SeriesModel
-    coordinates: Tensor
-    scaling: RobustScaling
-    t_r: float | None
+    feed: Feed
+
+    @property
+    def coordinates(self) -> Tensor:
+        """Coordinates (n_rois, 3) of the parcels, MNI, in mm."""
+        return torch.from_numpy(self.feed.coordinates)
+
+    @property
+    def t_r(self) -> float | None:
+        """Repetition time of its series in seconds, None where unknown."""
+        return self.feed.settings.t_r
 
     @property
     def n_rois(self) -> int:
         """Parcels."""
-        return len(self.coordinates)
+        return len(self.feed.coordinates)
 
 
 @dataclass(frozen=True)
@@ -101,27 +96,8 @@ def load_trained(config: Config) -> Trained:
     ModelError
         If its folder lacks the scaling of its series, or another file.
     """
-    folder = Paths(config.results).pretrain(config.pretrain.model)
-    kind = BrainLM if config.pretrain.model in OF_TOKENS else BrainLMViT
-    model = kind.from_pretrained(folder)
-    about = json.loads((folder / SETTINGS).read_text())
-    stored = about.get("scaling", {})
-    try:
-        scaling = RobustScaling(
-            tuple(stored["median"]), tuple(stored["iqr"]), stored["n_recordings"]
-        )
-        coordinates = torch.tensor(about["coordinates"], dtype=torch.float32)
-    except KeyError as error:
-        raise ModelError(
-            f"{folder / SETTINGS}: no {error}, without which no series can be scaled as for its "
-            "training; give a model made by: snakemake --cores all pretrain"
-        ) from None
-    if stored["version"] != VERSION or stored["sha256"] != scaling.digest:
-        raise ModelError(
-            f"{folder / SETTINGS}: the scaling has version {stored['version']}, expected "
-            f"{VERSION}, or its SHA-256 is not that of its numbers; pre-train again"
-        )
-    return Trained(model, coordinates, scaling, about["t_r"])
+    feed = feed_of(config)
+    return Trained(type(ghost(config)).from_pretrained(folder_of(config)), feed)
 
 
 def unseen(config: Config, trained: Trained, length: int) -> Recordings:
@@ -195,7 +171,7 @@ def _recordings(config: Config, trained: Trained, scans: pd.DataFrame, length: i
 def _usable(config: Config, trained: Trained, scans: pd.DataFrame, length: int) -> pd.DataFrame:
     """Scans with a series that a window can be cut from; the others are counted and logged."""
     # the model's own repetition time: where none is configured it is that of its training scans
-    policy = config.pretrain.brainlm.model_copy(update={"window": length, "t_r": trained.t_r})
+    policy = trained.feed.settings.model_copy(update={"window": length})
     wanted = set(scans["scan_id"])
     rows, refused = [], []
     for file in _files(config, scans):
@@ -219,15 +195,12 @@ def _usable(config: Config, trained: Trained, scans: pd.DataFrame, length: int) 
 
 def _read(config: Config, trained: Trained, scans: pd.DataFrame) -> dict[str, Tensor]:
     """Scaled series (n_rois, n_timepoints) by scan; a parcel that was not measured is 0."""
-    t_rs = dict(zip(scans["scan_id"], scans["found_t_r"], strict=True))
+    t_r = dict(zip(scans["scan_id"], scans["found_t_r"], strict=True))
     found = {}
     for file in _files(config, scans):
         bold = bold_by_scan(read_table(file, "timeseries", ["scan_id", "status", "bold"]))
-        for scan_id in sorted(set(bold) & set(t_rs)):
-            x, own = np.array(bold[scan_id], np.float32), t_rs[scan_id]
-            if trained.t_r is not None:
-                x = resampled(x, own, trained.t_r)
-            x = np.nan_to_num(trained.scaling.apply(x), nan=0.0)
+        for scan_id in sorted(set(bold) & set(t_r)):
+            x = trained.feed.scaled(np.array(bold[scan_id], np.float32), t_r[scan_id])
             found[scan_id] = torch.from_numpy(np.ascontiguousarray(x.T))
     return found
 

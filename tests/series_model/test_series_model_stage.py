@@ -103,11 +103,11 @@ def test_another_repetition_time_is_left_out_or_resampled_as_in_training(tmp_pat
     x = resampled(bold_by_scan(table)["c01"], 2.0, 1.0)
     found = people.series[people.scans["scan_id"].tolist().index("c01")]
     assert found.shape == (N_ROIS, len(x)) == (N_ROIS, 121)
-    expected = load_trained(study.config).scaling.apply(x).T
+    expected = load_trained(study.config).feed.scaling.apply(x).T
     np.testing.assert_array_equal(found.numpy(), expected)
     rejecting = study.changed(pretrain={"brainlm": {"other_t_r": "reject"}})
     with pytest.raises(UnseenError, match="none with 40 timepoints"):
-        unseen(rejecting.config, load_trained(study.config), 40)
+        unseen(rejecting.config, load_trained(rejecting.config), 40)
 
 
 def test_of_many_participants_a_number_is_chosen_whatever_else_there_is(study):
@@ -150,11 +150,11 @@ def test_a_model_without_its_scaling_is_refused(tmp_path):
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     about = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in about.items() if k != "scaling"}))
-    with pytest.raises(ModelError, match="no 'median', without which no series can be scaled"):
+    with pytest.raises(ModelError, match="does not say how series are scaled"):
         load_trained(study.config)
     about["scaling"]["iqr"][0] *= 2
     path.write_text(json.dumps(about))
-    with pytest.raises(ModelError, match="SHA-256 is not that of its numbers"):
+    with pytest.raises(ModelError, match="does not have the stored SHA-256"):
         load_trained(study.config)
 
 
