@@ -309,6 +309,13 @@ def score(model: Any, features: Any, kind: str) -> dict[str, Any]:
 
 def _with_target(model: Any, design: Design) -> Any:
     """A regression on the transformed target; constants are those of the training scans."""
+    if design.transform == "none":
+        return model
+    return estimators.TransformedTarget(model, target_transformer(design.transform))
+
+
+def target_transformer(name: str) -> Any:
+    """What a target is fitted as, by the name that the configuration has for it; not fitted."""
     log1p = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
     transformers: dict[str, Any] = {
         "zscore": StandardScaler(),
@@ -317,9 +324,7 @@ def _with_target(model: Any, design: Design) -> Any:
         "log1p": log1p,
         "log1p_max": make_pipeline(log1p, MaxAbsScaler()),
     }
-    if design.transform == "none":
-        return model
-    return estimators.TransformedTarget(model, transformers[design.transform])
+    return transformers[name]
 
 
 def _take(features: Any, rows: np.ndarray) -> Any:
