@@ -137,15 +137,21 @@ def networks(table: pd.DataFrame) -> Figure:
         for y, row in zip(places, part.to_dict("records"), strict=True):
             if row["n_permutations"]:
                 chance = row["chance_high"] - row["chance_low"]
-                axes.barh(y, chance, 0.6, row["chance_low"], color="#cccccc")
+                axes.barh(
+                    y, chance, 0.6, row["chance_low"], color="#cccccc", label="labels shuffled"
+                )
             colour = "tab:blue" if row["method"] == "attention" else "black"
             ends = [row["balanced_accuracy_low"], row["balanced_accuracy_high"]]
             axes.plot(ends, [y, y], color=colour, lw=1.5)
             axes.plot(row["balanced_accuracy"], y, "o", color=colour, markersize=6)
         axes.set_yticks(places, [METHODS[m] for m in part["method"]], fontsize=8)
+        axes.set_ylim(-0.6, len(part) - 0.4)
         axes.set_title(f"{scheme} recordings", fontsize=9, loc="left")
         axes.set_xlabel("balanced accuracy", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
+    handles, names = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles[:1], names[:1], fontsize=8, loc="outside upper right")
     return figure
 
 
