@@ -106,4 +106,5 @@ def digest_of(image: nib.Nifti1Image) -> str:
 
 
 def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -126,18 +126,7 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
     if stage == "pfc":
         return {"before": before("timeseries"), "pfc": part("pfc"), "seed": config.seed}
     if stage == "pretrain":
-        sources = [n for n, d in config.datasets.items() if d.role != "external"]
-        how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
-        if config.pretrain.of_series:  # it sees no pFC, and windows and masks follow from the seed
-            own = part("pretrain", exclude=how)
-            series = [before("timeseries", n) for n in sources]
-            return {"before": series, "seed": config.seed, "pretrain": own}
-        own = part("pretrain", exclude=how | {"brainlm"})
-        if config.pretrain.source == "timeseries":
-            views = {"pfc": part("pfc", exclude={"n_views"}), "seed": config.seed}
-            before_it = [before("timeseries", n) for n in sources]
-            return {"before": before_it, "views": views, "pretrain": own}
-        return {"before": [before("pfc", n) for n in sources], "pretrain": own}
+        return _pretrain_part(config)
     if stage == "finetune":
         own = {"finetune": part("finetune", exclude={"deploy"}), "neural": part("neural")}
         return _task_part(config, str(name)) | own
@@ -165,17 +154,38 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             "seed": config.seed,
             "task": _classes(config, config.series_model.task),
         }
+    return _report_part(config, name)
+
+
+def _pretrain_part(config: Config) -> dict:
+    s = config.pretrain
+    sources = [n for n, d in config.datasets.items() if d.role != "external"]
+    how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
+    unseen = how if s.of_series else how | {"brainlm"}
+    own = {"pretrain": s.model_dump(mode="json", exclude=unseen)}
+    stage = s.source  # of a BrainLM always `timeseries`
+    found = own | {"before": [stage_hash(config, stage, n) for n in sources]}
+    if s.of_series:  # it sees no pFC, and windows and masks follow from the seed
+        return found | {"seed": config.seed}
+    if s.source == "timeseries":
+        pfc = config.pfc.model_dump(mode="json", exclude={"n_views"})
+        return found | {"views": {"pfc": pfc, "seed": config.seed}}
+    return found
+
+
+def _report_part(config: Config, name: str | None) -> dict:
+    """Of the page of a task, or of the index."""
     tasks = [name] if name else list(config.tasks)
     curves = [t for t in tasks if config.few_shot.shots and config.tasks[t].classes]
     transfer = [t for t in tasks if config.tasks[t].zero_shot_from]
-    analyses = config.series_model.analyses
+    analyses = [] if name else config.series_model.analyses
     return {
-        "before": [before("interpret", t) for t in tasks],
-        "few_shot": [before("few_shot", t) for t in curves],
-        "zero_shot": [before("zero_shot", t) for t in transfer],
+        "before": [stage_hash(config, "interpret", t) for t in tasks],
+        "few_shot": [stage_hash(config, "few_shot", t) for t in curves],
+        "zero_shot": [stage_hash(config, "zero_shot", t) for t in transfer],
         "pretrain": stage_hash(config, "pretrain"),
-        "series_model": [] if name else [before("series_model", a) for a in analyses],
-        "report": part("report"),
+        "series_model": [stage_hash(config, "series_model", a) for a in analyses],
+        "report": config.report.model_dump(mode="json"),
     }
 
 

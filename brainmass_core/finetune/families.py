@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from brainmass_core.config import Config
 from brainmass_core.finetune.estimators import Setting
@@ -34,6 +35,7 @@ RECIPES: dict[str, Callable[[Config], Recipe]] = {
         None, c.pretrain.size, c.pretrain.heads, c.seed, lr=c.neural.finetune_lr
     ),
 }
+KINDS = {"classification": NetworkClassifier, "regression": NetworkRegressor}
 PRETRAINED = ("brainmass_finetune", "brainmass_lora")
 
 
@@ -52,13 +54,28 @@ def make_network(name: str, setting: Setting) -> NetworkClassifier | NetworkRegr
     ValueError
         If the setting has no configuration.
     """
+    return unfitted(name, setting, RECIPES[name], KINDS)
+
+
+def unfitted(
+    name: str,
+    setting: Setting,
+    recipe: Callable[[Config], Recipe],
+    kinds: dict[str, type[NetworkRegressor] | type[NetworkClassifier]],
+) -> Any:
+    """An estimator of the kind of the task, with the settings of the section `neural`.
+
+    Raises
+    ------
+    ValueError
+        If the setting has no configuration.
+    """
     config = setting.config
     if config is None:
         raise ValueError(f"method {name}: expected a configuration in its setting, found none")
     s = config.neural
-    make = NetworkRegressor if setting.kind == "regression" else NetworkClassifier
-    return make(
-        RECIPES[name](config),
+    return kinds[setting.kind](
+        recipe(config),
         max_epochs=s.max_epochs,
         patience=s.patience,
         batch_size=s.batch_size,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from brainmass_core.config import Config
 from brainmass_core.finetune.estimators import Setting
+from brainmass_core.finetune.families import unfitted
 from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor, device
 from brainmass_core.finetune.recordings import feed_of, folder_of
 from brainmass_core.models.brainlm_series import SeriesModel
@@ -100,6 +101,10 @@ class SeriesRegressor(_OfSeries, NetworkRegressor):
     """See `NetworkRegressor`."""
 
 
+KINDS: dict[str, type[SeriesClassifier] | type[SeriesRegressor]] = {
+    "classification": SeriesClassifier,
+    "regression": SeriesRegressor,
+}
 SERIES_NETWORKS = {"untrained_brainlm_finetune": False, "brainlm_finetune": True}
 
 
@@ -111,18 +116,7 @@ def make_series_network(name: str, setting: Setting) -> SeriesClassifier | Serie
     ValueError
         If the setting has no configuration.
     """
-    config = setting.config
-    if config is None:
-        raise ValueError(f"method {name}: expected a configuration in its setting, found none")
-    s = config.neural
-    make = SeriesRegressor if setting.kind == "regression" else SeriesClassifier
-    return make(
-        SeriesFineTune(config, SERIES_NETWORKS[name], s.finetune_lr),
-        max_epochs=s.max_epochs,
-        patience=s.patience,
-        batch_size=s.batch_size,
-        weight_decay=s.weight_decay,
-        validation_fraction=s.validation_fraction,
-        n_threads=s.n_threads,
-        random_state=setting.seed,
+    pretrained = SERIES_NETWORKS[name]
+    return unfitted(
+        name, setting, lambda c: SeriesFineTune(c, pretrained, c.neural.finetune_lr), KINDS
     )

@@ -27,7 +27,7 @@ from brainmass_core.interpret.stability import Interval, over_pairs
 from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainlm_series import Mask, SeriesModel
 from brainmass_core.series_model.fitting import Windows
-from brainmass_core.series_model.windows import BATCH, batches, mean_by_participant, n_tokens
+from brainmass_core.series_model.windows import BATCH, batches, mean_by_participant
 
 State = Callable[[Tensor], Tensor]  # windows (B, n_rois, n_timepoints) to (B, n_features)
 FORMS = ("constant", "low_rank")
@@ -128,7 +128,7 @@ def decoded_state(model: SeriesModel, coordinates: Tensor) -> State:
 def _natural(model: SeriesModel, series: Tensor) -> Mask:
     """A mask that hides nothing."""
     n, n_rois, n_timepoints = series.shape
-    order = torch.arange(n_tokens(model, n_rois, n_timepoints), device=series.device)
+    order = torch.arange(model.n_tokens(n_rois, n_timepoints), device=series.device)
     return Mask(order.expand(n, -1))
 
 

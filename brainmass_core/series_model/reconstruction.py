@@ -16,7 +16,6 @@ from brainmass_core.series_model.windows import (
     BATCH,
     batches,
     evaluating,
-    n_tokens,
     predict_values,
 )
 
@@ -75,7 +74,7 @@ def score_reconstruction(
     """
     if len(who) != len(windows):
         raise ValueError(f"found {len(who)} participants for {len(windows)} windows")
-    if n_masked(n_tokens(model, *windows.shape[1:]), ratio, model.is_reference) == 0:
+    if n_masked(model.n_tokens(*windows.shape[1:]), ratio, model.is_reference) == 0:
         raise ValueError(f"a mask ratio of {ratio} hides no token: there is nothing to score")
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
@@ -205,7 +204,7 @@ def _each_hidden_once(
     model: SeriesModel, n_rois: int, window: int, ratio: float, generator: torch.Generator
 ) -> list[Tensor]:
     """Visible tokens (n_visible,) of masks that together hide each token of a window."""
-    n = n_tokens(model, n_rois, window)
+    n = model.n_tokens(n_rois, window)
     hidden = n_masked(n, ratio, model.is_reference)
     if hidden == 0:
         raise ValueError(f"a mask ratio of {ratio} hides none of {n} tokens; take a larger one")

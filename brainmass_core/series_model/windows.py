@@ -32,11 +32,6 @@ def batches(n: int, size: int = BATCH) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def n_tokens(model: SeriesModel, n_rois: int, n_timepoints: int) -> int:
-    """Tokens of one window."""
-    return model.random_mask(1, n_rois, n_timepoints, 0.0).visible.shape[1]
-
-
 def predict_values(
     model: SeriesModel, series: Tensor, coordinates: Tensor, mask: Mask
 ) -> tuple[Tensor, Tensor]:
