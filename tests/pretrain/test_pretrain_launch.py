@@ -200,17 +200,19 @@ def test_a_twice_killed_run_started_again_gives_the_same_bytes(make_study, model
 
     process = start(study)
     wait_for_checkpoint(study, process)
+    worker = worker_of(study, 0)  # torchrun puts it into a session of its own
     os.killpg(process.pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
     process.communicate()
     step = checkpoints_of(study).latest().step
-    assert step < 90
+    assert 0 < step < 90
 
     process = start(study)
     while wait_for_checkpoint(study, process).name <= f"step-{step:09d}.pt":
         time.sleep(0.02)
     process.kill()  # the launcher alone: torchrun and its workers live on and hold the lock
-    process.wait()
-    process.stdout.close()
+    output, _ = process.communicate()
+    assert f"resuming after step {step} of 90" in output
     assert not (study.config.results / "pretrain").exists()
     run(study.config, study.path)
     assert published(study) == expected
