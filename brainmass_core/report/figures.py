@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -21,6 +22,7 @@ DPI = 150
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_POINTS = 2000  # per class; above that some of them, evenly by rank
 MAX_CURVES = 8
+SMOOTHING = 50  # a curve's running mean is over so small a share of its points
 N_EDGES = 80
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -292,23 +294,32 @@ def carpet(series: list[tuple[str, np.ndarray]], order: np.ndarray) -> Figure:
     return figure
 
 
+def _curve(axes: Axes, steps: pd.Series, values: pd.Series, color: str, label: str) -> None:
+    """The values; where there are many, faint below their running mean over a fiftieth of them."""
+    window = len(values) // SMOOTHING
+    if window > 1:
+        axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.25)
+        values = values.rolling(window, center=True, min_periods=1).mean()
+    axes.plot(steps, values, color=color, linewidth=1.4, label=label)
+
+
 def loss(history: pd.DataFrame | None) -> Figure:
     """Losses of pre-training, and the effective rank that would show a collapse."""
     if history is None or history.empty:
         raise NotAvailableError("There is no history of a pre-training.")
     figure = new_figure(5.2, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    top.plot(history["step"], history["loss"], color="black", linewidth=1.6, label="total")
     names = {
+        "loss": "total",
         "loss_alignment": "latent alignment",
         "loss_classification": "masked-ROI classification",
         "loss_reconstruction": "masked-ROI reconstruction",
         "target_variance": "variance of what is hidden",
     }
-    colours = ("#0072B2", "#E69F00", "#009E73", "#0072B2")
+    colours = ("black", "#0072B2", "#E69F00", "#009E73", "#0072B2")
     for (column, label), colour in zip(names.items(), colours, strict=True):
         if column in history:  # each model has its own
-            top.plot(history["step"], history[column], color=colour, linewidth=1.2, label=label)
+            _curve(top, history["step"], history[column], color=colour, label=label)
     top.set_ylabel("Loss (parts unweighted)" if "loss_alignment" in history else "Loss")
     top.set_ylim(bottom=0)
     top.legend(fontsize=8, ncols=2)

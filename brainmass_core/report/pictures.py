@@ -173,8 +173,8 @@ def _data_captions(r: Results, connectome: Connectome | None, n_shown: int) -> d
 
 
 COLLAPSE = (
-    "An effective rank that falls to 1 would be a collapse; a step over n scans has at most n - 1, "
-    "so that one over 2 shows nothing."
+    "Of many steps a running mean over a fiftieth. An effective rank that falls to 1 would be a "
+    "collapse; a step over n scans has at most n - 1, so that one over 2 shows nothing."
 )
 
 

@@ -77,7 +77,10 @@ def _read(paths: Paths, name: str) -> Analysed:
     table = read_table(path, f"series_model_{name}").to_pandas()
     png = paths.series_model(f"{name}.png").read_bytes()
     picture = Picture(f"series_model_{name}", TITLES[name], CAPTIONS[name], png, wide=True)
-    return Analysed(name, picture, ROWS[name](table))
+    rows = ROWS[name](table)
+    if not any(row.get("Network") for row in rows):  # the atlas names none
+        rows = [{k: v for k, v in row.items() if k != "Network"} for row in rows]
+    return Analysed(name, picture, rows)
 
 
 def _reconstruction(table: pd.DataFrame) -> Rows:
