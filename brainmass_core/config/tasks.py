@@ -36,9 +36,11 @@ MethodName = Literal[
     "untrained_brainlm_svm",
     "untrained_brainlm_logistic",
     "untrained_brainlm_ridge",
+    "untrained_brainlm_knn",
     "brainlm_svm",
     "brainlm_logistic",
     "brainlm_ridge",
+    "brainlm_knn",
     "untrained_brainlm_finetune",
     "brainlm_finetune",
 ]
