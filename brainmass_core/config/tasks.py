@@ -51,7 +51,9 @@ OF_SERIES = tuple(
 )
 # what sees no brain is a yardstick for the others and no diagnosis
 NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
-NOT_DEPLOYED = (*NO_BRAIN, *OF_SERIES)
+# what trains a BrainLM in every fold has no form that is stored
+TRAINED_BRAINLM = ("untrained_brainlm_finetune", "brainlm_finetune")
+NOT_DEPLOYED = (*NO_BRAIN, *TRAINED_BRAINLM)
 DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NOT_DEPLOYED)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
@@ -235,19 +237,20 @@ class Finetune(Strict):
         "auto",
         description="Method that is fitted to all labelled scans of each task and stored for "
         "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
-        "model, else the first on FC, whatever the scores: to take the best after looking would "
-        "flatter it. Empty: none. None is stored where `permute_labels` is set or the method "
-        "cannot do the task. What sees series (`brainlm_*`, `series_svm`) cannot be stored.",
+        "model, else the first that sees FC or series, whatever the scores: to take the best "
+        "after looking would flatter it. Empty: none. None is stored where `permute_labels` is "
+        "set or the method cannot do the task. `brainlm_finetune` cannot be stored.",
     )
 
     @model_validator(mode="after")
     def _can_be_deployed(self) -> Finetune:
         if self.deploy in (None, "auto"):
             return self
-        if self.deploy in OF_SERIES:
+        if self.deploy in TRAINED_BRAINLM:
             raise ValueError(
-                f"deploy: {self.deploy} cannot be stored as a model: `brainmass predict` knows FC "
-                "alone and would not scale series as the BrainLM needs; take auto or a method on FC"
+                f"deploy: {self.deploy} cannot be stored as a model: there is no stored form of a "
+                "BrainLM trained with its head; take auto, or one on the frozen model, such as "
+                "brainlm_svm"
             )
         if self.deploy in NOT_DEPLOYED:
             raise ValueError(
@@ -268,7 +271,7 @@ class Finetune(Strict):
         able = [m for m in self.methods if m in DEPLOYABLE and _can_do(m, kind)]
         if self.deploy != "auto":
             return self.deploy if self.deploy in able else None
-        pretrained = [m for m in able if m.startswith("brainmass_")]
+        pretrained = [m for m in able if m.startswith(("brainmass_", "brainlm_"))]
         seen = [m for m in able if not m.startswith("untrained_")]
         return next(iter([*pretrained, *seen, *able]), None)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
@@ -34,6 +35,7 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC, SVR
 
 from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.components import Components
 from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
 from brainmass_core.finetune.estimators import TransformedTarget
 from brainmass_core.finetune.networks import BrainNetCNN, BrainNetworkTransformer, FineTune
@@ -52,6 +54,7 @@ CLASSES: dict[str, type] = {
         *(SVC, SVR, LinearClassifier, LinearRegressor, LogisticRegression),
         *(Ridge, RidgeClassifier, LabelBinarizer, KNeighborsClassifier, KNeighborsRegressor),
         *(TransformedTarget, TransformedTargetRegressor, TangentSpace, ConnectivityMeasure, _Given),
+        *(Components, PCA),
         *(Regress, ComBat, LinearRegression, ColumnTransformer, OneHotEncoder, SimpleImputer),
         *NETWORKS,
     )

@@ -54,6 +54,13 @@ def test_the_embedding_is_the_mean_over_the_windows_of_the_scaled_series(tmp_pat
     np.testing.assert_allclose(features["series"][4], first.T.ravel(), atol=1e-5)
 
 
+def test_in_reference_mode_a_recording_has_one_embedding(tmp_path):
+    study = write_series_study(tmp_path, n_timepoints=80, brainlm={"mode": "reference"})
+    data = assemble(study.config, TASK)
+    first, second = (Features(study.config, data)["untrained_brainlm"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_dynamics_that_fc_does_not_show_are_found_on_the_folds_of_all_others(tmp_path):
     study = write_series_study(tmp_path, protocol={"n_splits": 5, "n_repeats": 1})
     run(study.config, TASK)
@@ -234,10 +241,10 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
     raw["finetune"]["methods"] = ["fc_svm", "untrained_knn", "brainlm_svm"]
     with pytest.raises(ConfigError, match=r"methods: found untrained_knn with.*brainlm-ti"):
         parse_config(raw)
-    raw["finetune"] = {"deploy": "brainlm_svm"}
-    with pytest.raises(ConfigError, match=r"deploy: brainlm_svm cannot be stored.*knows FC"):
+    raw["finetune"] = {"methods": ["brainlm_finetune"], "deploy": "brainlm_finetune"}
+    with pytest.raises(ConfigError, match=r"brainlm_finetune cannot be stored.*such as brainlm_"):
         parse_config(raw)
-    assert lm.finetune.deployed("classification") == "fc_svm"
+    assert lm.finetune.deployed("classification") == "brainlm_svm"
 
 
 def test_the_tasks_of_a_brainlm_wait_for_the_series_of_their_data_sets(tmp_path):
