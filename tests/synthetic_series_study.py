@@ -156,8 +156,10 @@ def _series(rng: np.random.Generator, n: int, phi: float) -> np.ndarray:
     return x[100:].astype(np.float32)
 
 
-def embedding_by_hand(model: torch.nn.Module, series: np.ndarray, scaling: dict) -> np.ndarray:
-    """The mean embedding of one recording, spelt out."""
+def embedding_by_hand(
+    model: torch.nn.Module, series: np.ndarray, scaling: dict, n_windows: int | None = None
+) -> np.ndarray:
+    """The mean embedding of one recording, or of its first windows, spelt out."""
     centred = series - series.mean(axis=0)
     x = (centred - np.array(scaling["median"])) / np.array(scaling["iqr"])
     found = []
@@ -165,4 +167,4 @@ def embedding_by_hand(model: torch.nn.Module, series: np.ndarray, scaling: dict)
         window = torch.tensor(x[start : start + WINDOW].T[None], dtype=torch.float32)
         with torch.no_grad():
             found.append(model.encode(window, torch.from_numpy(COORDINATES))[0].numpy())
-    return np.mean(found, axis=0)
+    return np.mean(found[:n_windows], axis=0)

@@ -51,10 +51,7 @@ OF_SERIES = tuple(
 )
 # what sees no brain is a yardstick for the others and no diagnosis
 NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
-# what trains a BrainLM in every fold has no form that is stored
-TRAINED_BRAINLM = ("untrained_brainlm_finetune", "brainlm_finetune")
-NOT_DEPLOYED = (*NO_BRAIN, *TRAINED_BRAINLM)
-DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NOT_DEPLOYED)
+DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NO_BRAIN)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -239,20 +236,14 @@ class Finetune(Strict):
         "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
         "model, else the first that sees FC or series, whatever the scores: to take the best "
         "after looking would flatter it. Empty: none. None is stored where `permute_labels` is "
-        "set or the method cannot do the task. `brainlm_finetune` cannot be stored.",
+        "set or the method cannot do the task.",
     )
 
     @model_validator(mode="after")
     def _can_be_deployed(self) -> Finetune:
         if self.deploy in (None, "auto"):
             return self
-        if self.deploy in TRAINED_BRAINLM:
-            raise ValueError(
-                f"deploy: {self.deploy} cannot be stored as a model: there is no stored form of a "
-                "BrainLM trained with its head; take auto, or one on the frozen model, such as "
-                "brainlm_svm"
-            )
-        if self.deploy in NOT_DEPLOYED:
+        if self.deploy in NO_BRAIN:
             raise ValueError(
                 f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "
                 f"{', '.join(DEPLOYABLE)}"

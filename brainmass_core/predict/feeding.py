@@ -10,17 +10,12 @@ from pydantic import Field, model_validator
 from brainmass_core.config.base import Strict
 from brainmass_core.config.stages import BrainLM as Settings
 from brainmass_core.finetune.recordings import Feed
-from brainmass_core.models.brainlm import BrainLM
+from brainmass_core.finetune.series_networks import ARCHITECTURES
 from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.models.brainlm_vit import BrainLMViT
 from brainmass_core.pretrain.usable import check_window
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
 
 DECODER = "decoder."  # begins the weights that only pre-training needs
-ARCHITECTURES: dict[str, type[BrainLM] | type[BrainLMViT]] = {
-    "BrainLM": BrainLM,
-    "BrainLMViT": BrainLMViT,
-}
 
 
 class Scaling(Strict):
@@ -72,7 +67,7 @@ class Series(Strict):
     coordinates : list of (x, y, z)
         Of the parcels, MNI, in mm.
     encoder : SeriesEncoder or None
-        None: the estimator sees the scaled series.
+        None: the estimator sees the scaled series, or holds an encoder that was trained with it.
     """
 
     window: int = Field(ge=2)

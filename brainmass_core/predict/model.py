@@ -128,20 +128,21 @@ class Model:
     @property
     def encodes(self) -> bool:
         """Whether there is an encoder, frozen or fine-tuned."""
-        return self.encoder is not None or hasattr(self._network, "encoder")
+        return self.encoder is not None or hasattr(self._trained, "embed")
 
     @property
-    def _network(self) -> Any:
-        """The trained network, None if the method has none."""
+    def _trained(self) -> Any:
+        """The encoder that was trained with its head, None if the method has none."""
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        return getattr(estimator, "network_", None)
+        network = getattr(estimator, "network_", None)
+        return getattr(network, "encoder", network)
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Embeddings (n_scans, embedding_dim) float32 of what `score` takes; see `encodes`."""
         if self.encoder is not None:
             return self.features(seen)
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        encoder = self._network.encoder
+        encoder = self._trained.cpu()
         with torch.inference_mode():
             parts = [
                 encoder.embed(estimator._matrices(seen[i : i + 64]).cpu()).float().numpy()

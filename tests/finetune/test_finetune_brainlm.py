@@ -241,9 +241,6 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
     raw["finetune"]["methods"] = ["fc_svm", "untrained_knn", "brainlm_svm"]
     with pytest.raises(ConfigError, match=r"methods: found untrained_knn with.*brainlm-ti"):
         parse_config(raw)
-    raw["finetune"] = {"methods": ["brainlm_finetune"], "deploy": "brainlm_finetune"}
-    with pytest.raises(ConfigError, match=r"brainlm_finetune cannot be stored.*such as brainlm_"):
-        parse_config(raw)
     assert lm.finetune.deployed("classification") == "brainlm_svm"
 
 

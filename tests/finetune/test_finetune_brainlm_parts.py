@@ -18,6 +18,7 @@ from synthetic_series_study import (
     write_series_study,
     write_two_series_cohorts,
 )
+from synthetic_study import make_config
 
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
@@ -148,7 +149,7 @@ def test_a_tested_scan_among_those_shown_stops_the_curves(tmp_path):
 
 
 def test_a_model_of_other_parcels_is_refused(tmp_path):
-    study = write_two_series_cohorts(tmp_path)
+    study = write_two_series_cohorts(tmp_path, n_participants=30)
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     path.write_text(json.dumps(about_model(study) | {"atlas": "other"}))
     for stage, task in ((run_few_shot, TASK), (run_zero_shot, "unseen")):
@@ -158,8 +159,11 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
 
 @pytest.mark.parametrize("section", ["few_shot", "zero_shot"])
 def test_features_of_the_other_model_are_refused_and_those_that_apply_are_named(tmp_path, section):
-    raw = write_two_series_cohorts(tmp_path).config.model_dump(mode="json", exclude_unset=True)
-    asked = raw.get(section, {})
+    raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
+    raw["pretrain"] = {"model": "brainlm-tiny"}
+    raw["datasets"]["other"] = raw["datasets"]["demo"] | {"role": "external"}
+    raw["tasks"]["demo_task"]["zero_shot_from"] = ["other"]
+    asked = {"shots": [2]} if section == "few_shot" else {}
     raw[section] = asked | {"features": ["fc", "brainmass", "untrained"]}
     said = (
         rf"{section}.features: found brainmass, untrained with pretrain.model brainlm-tiny.*"
