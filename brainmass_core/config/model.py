@@ -39,7 +39,7 @@ from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
-OF_ENCODER = ("attention", "gradient", "permutation")  # `interpret.methods` that do
+OF_ENCODER = ("attention", "permutation")  # `interpret.methods` that do
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
 # what may be asked for, of the encoder of either model or of none
 KNOWN: dict[str, tuple[str, ...]] = {

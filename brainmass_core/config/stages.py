@@ -267,7 +267,9 @@ class Interpret(Strict):
         ["attention", "gradient", "permutation", "fc_pattern"],
         description="What is computed: attention maps of the encoder; integrated gradients of a "
         "linear probe on its embedding; what that probe loses when a region is exchanged between "
-        "participants; the pattern behind a linear model of FC. An empty list switches it off.",
+        "participants; the pattern behind a linear model of FC. An empty list switches it off. "
+        "Where `pretrain.model` is a BrainLM there are `gradient`, by parcel of the series, and "
+        "`fc_pattern`, the default there.",
     )
     top_k: int = Field(10, ge=1, description="Most important regions whose stability is measured.")
     n_repeats: int = Field(

@@ -68,7 +68,8 @@ def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.nda
     where = torch.from_numpy(coordinates).to(device)
     parts = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of the order of tokens in reference mode: each time the same
+        # reference mode draws an order of the tokens: each time the same
+        torch.default_generator.manual_seed(0)
         for start in range(0, len(windows), BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(windows[start : start + BATCH]))
             parts.append(model.encode(batch.to(device), where).float().cpu().numpy())

@@ -134,7 +134,7 @@ class AdaptedSeries(nn.Module):
         parts = []  # reference mode draws the order of the tokens: in a test the same for all scans
         with torch.random.fork_rng(devices=[]):
             for one in series:
-                torch.manual_seed(0)
+                torch.default_generator.manual_seed(0)
                 parts.append(self.model.encode(one[None], coordinates))
         return torch.cat(parts)
 

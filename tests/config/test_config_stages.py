@@ -97,7 +97,7 @@ def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_
     assert "interpret.methods: found attention" in text
     assert "zero_shot" not in text
     assert "some of what goes with brainlm-tiny: fc, series, brainlm, untrained_brainlm. " in text
-    assert "some of what goes with brainlm-tiny: fc_pattern. " in text
+    assert "some of what goes with brainlm-tiny: gradient, fc_pattern. " in text
     parsed(
         lm,
         tasks={"t": TASK},
