@@ -55,13 +55,20 @@ def main(
     seeds: Annotated[str, typer.Option(help="Seeds of split and training.")] = "42,1,2",
     epochs: Annotated[int, typer.Option()] = 6,
     only: Annotated[str, typer.Option(help="Variants whose name holds this text.")] = "",
+    methods: Annotated[str, typer.Option(help="By commas.")] = ",".join(METHODS),
+    repeats: Annotated[int, typer.Option(help="Repeats of the five folds.")] = 5,
+    neural_epochs: Annotated[int, typer.Option(help="Of fine-tuning, at most.")] = 15,
 ) -> None:
     """Run the variants one after the other; a row is written as soon as it is known."""
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="brainmass-abide-") as name:
         for seed in map(int, seeds.split(",")):
             base = Path(name) / f"seed-{seed}"
-            settings = _settings(data, seed, epochs)
+            settings = _settings(data, seed, epochs) | {
+                "finetune": {"methods": methods.split(","), "deploy": None},
+                "neural": {"max_epochs": neural_epochs},
+                "tasks": {"abide1": task(n_splits=5, n_repeats=repeats)},
+            }
             prepare(write(base, settings))
             for variant, change in VARIANTS.items():
                 if only in variant:
@@ -73,9 +80,7 @@ def _settings(data: Path, seed: int, epochs: int) -> dict[str, Any]:
     return abide(data) | {
         "seed": seed,
         "pretrain": {"size": "tiny", "epochs": epochs, "warmup_epochs": 2, "batch_size": 32},
-        "finetune": {"methods": METHODS},
         "resources": {"pretrain": {"cpus_per_task": 1}},
-        "tasks": {"abide1": task(n_splits=5, n_repeats=5)},
     }
 
 

@@ -184,7 +184,7 @@ def pfc_checks(device: torch.device) -> list[Check]:
     """Pseudo-FC on the device against numpy's correlation of the timepoints kept."""
     if not has_pfc_on_device():
         return []
-    pseudo_fc_batch = import_module("brainmass_core.pfc_torch").pseudo_fc_batch
+    pseudo_fc_batch = import_module("brainmass_core.pfc.torch").pseudo_fc_batch
     series = reference_series().transpose(0, 2, 1)  # (4, T, n_rois)
     kept = np.random.default_rng(0).random((4, 2, 160)).argsort(2) < 128
     bold = torch.from_numpy(series).float().to(device)
@@ -198,7 +198,7 @@ def pfc_checks(device: torch.device) -> list[Check]:
 
 def has_pfc_on_device() -> bool:
     """Whether this version draws pseudo-FC on the device."""
-    return util.find_spec("brainmass_core.pfc_torch") is not None
+    return util.find_spec("brainmass_core.pfc.torch") is not None
 
 
 def all_checks(device: torch.device, size: str = "tiny") -> list[Check]:

@@ -40,7 +40,7 @@ def _wait(device: torch.device) -> None:
 
 def pfc_work(batch: int, device: torch.device) -> Callable[[], object]:
     """Two views of each of `batch` scans of 200 timepoints, a fifth of them dropped."""
-    pseudo_fc_batch = import_module("brainmass_core.pfc_torch").pseudo_fc_batch
+    pseudo_fc_batch = import_module("brainmass_core.pfc.torch").pseudo_fc_batch
     bold = torch.randn(batch, 200, N_ROIS, device=device)
     kept = torch.rand(batch, 2, 200, device=device).argsort(2) < 160
     return lambda: pseudo_fc_batch(bold, kept)

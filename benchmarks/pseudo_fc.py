@@ -32,8 +32,8 @@ from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from brainmass_core.connectivity import vectorise
 from brainmass_core.pfc import Dropping, kept_timepoints, pseudo_fc, scan_seed
-from brainmass_core.pfc_draw import kept_masks, seeds_of
-from brainmass_core.pfc_torch import by_length, pseudo_fc_of
+from brainmass_core.pfc.draw import kept_masks, seeds_of
+from brainmass_core.pfc.torch import by_length, pseudo_fc_of
 
 RATE = 0.2
 

@@ -35,9 +35,10 @@ from brainmass_core.config.stages import (
     Report,
     Resources,
 )
-from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES, Finetune, Task
+from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES, ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 
+HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
 OF_ENCODER = ("attention", "permutation")  # `interpret.methods` that do
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
@@ -117,6 +118,12 @@ class Config(Strict):
             raise ValueError("\n".join(errors))
         return self
 
+    def target_confounds(self, task: str) -> list[ConfoundName]:
+        """Confounds that are the target of a task: its label is their column in a data set."""
+        label, names = self.tasks[task].label, get_args(ConfoundName)
+        tables = [self.datasets[d].phenotype for d in self.tasks[task].datasets]
+        return [n for n in names if label in {getattr(t, f"{n}_column") for t in tables}]
+
 
 def _cross_check(config: Config) -> Iterator[str]:
     """Errors between sections, as text."""
@@ -137,6 +144,8 @@ def _cross_check(config: Config) -> Iterator[str]:
         values = [v for vs in task.classes.values() for v in vs]
         if len(values) != len(set(values)):
             yield f"tasks.{name}.classes: a label value stands in two classes: {task.classes}"
+        if set(task.datasets) <= set(config.datasets):
+            yield from _check_confounds(config, name)
     yield from _check_transfer(config)
     yield from _check_few_shot(config)
     yield from _check_encoder(config)
@@ -146,6 +155,20 @@ def _cross_check(config: Config) -> Iterator[str]:
     names = [n.lower() for n in config.datasets]
     if len(names) != len(set(names)):
         yield "datasets: two names differ only in case, which not every file system keeps apart"
+
+
+def _check_confounds(config: Config, name: str) -> Iterator[str]:
+    """A task whose target is among what is taken out of its features."""
+    task = config.tasks[name]
+    seen = HANDLED.get(task.confounds, task.confound_columns if task.confounds == "regress" else [])
+    for target in set(seen) & set(config.target_confounds(name)):
+        remedy = "set confounds: none"
+        if task.confounds == "regress" and len(seen) > 1:
+            remedy = f"set confound_columns: [{', '.join(c for c in seen if c != target)}]"
+        yield (
+            f"tasks.{name}.confounds: {task.confounds} takes out {target}, which is the target: "
+            f"the label {task.label!r} is also the {target}_column of a data set; {remedy}"
+        )
 
 
 def _check_transfer(config: Config) -> Iterator[str]:

@@ -7,6 +7,7 @@ a look at the diagnosis (`match` looks at that of the training scans).
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +39,12 @@ def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
     place = place_of(scans).where(scans["site"].notna())
     nowhere = place.isna().groupby(scans["dataset"]).transform("all")
     return confound_table(scans.assign(site=place.where(~nowhere, scans["dataset"])))
+
+
+def confounds_beside(scans: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+    """Confounds to predict a target from: those that are the target itself are all unknown."""
+    blank = {c: UNKNOWN if c in CONFOUNDS_TEXT else np.nan for c in targets}
+    return confounds_of(scans).assign(**blank)
 
 
 def confound_table(scans: pd.DataFrame) -> pd.DataFrame:

@@ -46,12 +46,15 @@ class TaskData:
         Every scan of the task's data sets with its fate, see `tables.COHORT`.
     estimator : str
         FC estimator.
+    target_confounds : tuple of str
+        Confounds that are the target itself, such as the age where age is to be predicted.
     """
 
     scans: pd.DataFrame
     fc: np.ndarray
     cohort: pd.DataFrame
     estimator: str
+    target_confounds: tuple[str, ...] = ()
 
     @property
     def n_rois(self) -> int:
@@ -99,7 +102,8 @@ def assemble(config: Config, name: str) -> TaskData:
         numbers = {class_name: i for i, class_name in enumerate(task.classes)}
         scans["y"] = scans["class_name"].map(numbers).astype(int)
     _say(cohort, task, name, paths)
-    return TaskData(scans, fc[order.astype(int)], cohort, estimator)
+    target = tuple(config.target_confounds(name))
+    return TaskData(scans, fc[order.astype(int)], cohort, estimator, target)
 
 
 def place_of(scans: pd.DataFrame) -> pd.Series:

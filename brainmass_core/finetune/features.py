@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainmass_core.config import Config
-from brainmass_core.finetune.confounds import confounds_of
+from brainmass_core.finetune.confounds import confounds_beside
 from brainmass_core.finetune.dataset import TaskData
 from brainmass_core.finetune.embedding import (
     fc_for_model,
@@ -23,7 +23,7 @@ from brainmass_core.finetune.series_features import (
 
 MAKERS: dict[str, Callable[[Config, TaskData], Any]] = {
     "nothing": lambda config, data: np.zeros((len(data.scans), 1)),
-    "confounds": lambda config, data: confounds_of(data.scans),
+    "confounds": lambda config, data: confounds_beside(data.scans, data.target_confounds),
     "fc": lambda config, data: data.fc,
     "fc_for_model": fc_for_model,
     "untrained": untrained_embedding,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from brainmass_core.config import Config, stable_hash
 from brainmass_core.pfc import Dropping
-from brainmass_core.pfc_draw import kept_masks, seeds_of
-from brainmass_core.pfc_torch import Chunk, by_length, pseudo_fc_of
+from brainmass_core.pfc.draw import kept_masks, seeds_of
+from brainmass_core.pfc.torch import Chunk, by_length, pseudo_fc_of
 from brainmass_core.pretrain.index import (
     Group,
     Index,
@@ -76,7 +76,7 @@ class FreshBatch:
     Attributes
     ----------
     chunks : list of tuple of ndarray
-        Of `pfc_torch.by_length`: series, timepoints that stay, places in the slice.
+        Of `pfc.torch.by_length`: series, timepoints that stay, places in the slice.
     masked_for_class, masked_for_values, scan_ids
         As in `Batch`.
     """

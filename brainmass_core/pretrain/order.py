@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainmass_core.pfc_draw import distinct
+from brainmass_core.pfc.draw import distinct
 from brainmass_core.pretrain.index import ShardError
 
 # Scans are shuffled among this many: 512 scans x 8 views x 9.9 kB (100 ROIs) = 41 MB

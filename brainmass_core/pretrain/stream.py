@@ -105,8 +105,26 @@ def read_checked(group: Group, read: Any) -> Any:
 
 
 def read_series(group: Group) -> list[np.ndarray]:
-    """Series (n_timepoints, n_rois) of the group's scans; those of others are not kept."""
+    """Series (n_timepoints, n_rois) of the group's scans; those of others are not kept.
+
+    Raises
+    ------
+    ShardError
+        If a parcel is missing or infinite at some timepoints only: correlations and scaling would
+        lose all of it in silence, and no loss would tell.
+    """
     series = bold_by_scan(row_group(group, ["scan_id", "status", "bold"]))
+    for scan_id in group.scan_ids:
+        finite = np.isfinite(series[scan_id])
+        whole = finite.all(axis=0) | np.isnan(series[scan_id]).all(axis=0)
+        if not whole.all():
+            named = ", ".join(map(str, np.flatnonzero(~whole)[:5]))
+            raise ShardError(
+                f"{group.file}: {scan_id}: {int((~whole).sum())} parcels, such as {named} (from "
+                f"0), are missing or infinite at some timepoints, of {int((~finite).sum())} values "
+                "in all, expected all finite or all missing; remove the table and run: snakemake "
+                "--cores all timeseries"
+            )
     return [np.array(series[scan_id], np.float32) for scan_id in group.scan_ids]
 
 

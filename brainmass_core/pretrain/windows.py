@@ -12,7 +12,7 @@ from torch import Tensor
 
 from brainmass_core.config import Config, stable_hash
 from brainmass_core.models.brainlm_series import Mask, SeriesModel
-from brainmass_core.pfc_draw import seeds_of
+from brainmass_core.pfc.draw import seeds_of
 from brainmass_core.pretrain.index import Group, Index, ShardError
 from brainmass_core.pretrain.order import generator
 from brainmass_core.pretrain.stream import Batches, read_checked, read_series, stretches

@@ -162,7 +162,7 @@ def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
         colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
         axes.scatter(k + 1 + 0.4 * jitter, shown, s=size, color=colour, alpha=0.6, linewidths=0)
     axes.set_ylabel("Mean framewise displacement (mm)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], 1e-3))
     return figure
 
 

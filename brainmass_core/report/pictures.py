@@ -172,6 +172,12 @@ def _data_captions(r: Results, connectome: Connectome | None, n_shown: int) -> d
     }
 
 
+COLLAPSE = (
+    "An effective rank that falls to 1 would be a collapse; a step over n scans has at most n - 1, "
+    "so that one over 2 shows nothing."
+)
+
+
 def _network_sentence(connectome: Connectome | None) -> str:
     found = connectome.within_and_between() if connectome else None
     if not found:
@@ -189,10 +195,10 @@ def loss_caption(config: Config) -> str:
         return (
             f"Mean squared error of hidden values in the pre-training ({p.model}, {p.epochs} "
             f"epochs, {p.brainlm.mask_ratio:.0%} hidden), and their variance, which is the error "
-            "of predicting their mean. An effective rank that falls to 1 would be a collapse."
+            f"of predicting their mean. {COLLAPSE}"
         )
     return (
         f"Losses of the pre-training (size {p.size}, {p.epochs} epochs); the total weighs "
         f"classification by {p.lambda_classification:g} and reconstruction by "
-        f"{p.lambda_reconstruction:g}. An effective rank that falls to 1 would be a collapse."
+        f"{p.lambda_reconstruction:g}. {COLLAPSE}"
     )

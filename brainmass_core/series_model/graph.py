@@ -58,7 +58,8 @@ def fit_gcn(
     n_classes: int,
     seed: int,
     width: int = 32,
-    epochs: int = 100,
+    steps: int = 100,
+    batch: int = 16,
 ) -> GCN:
     """Fit to the labels of some parcels, classes weighted to count the same.
 
@@ -69,17 +70,21 @@ def fit_gcn(
     labels : Tensor (n_rois,), int64
     train : Tensor (n_train,), int64
         Parcels whose label is seen.
+    steps, batch : int
+        Updates, each on so many recordings drawn without replacement: the parcels of one recording
+        say nearly what those of another say, and every shuffle of the labels fits anew.
     """
     counts = torch.bincount(labels[train], minlength=n_classes)
     weight = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
-    target = labels[train].expand(len(x), -1)
+    target = labels[train].repeat(min(batch, len(x)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = GCN(x.shape[-1], width, n_classes)
         optimiser = torch.optim.Adam(module.parameters(), lr=1e-2, weight_decay=5e-4)
-        for _ in range(epochs):
+        for _ in range(steps):
             optimiser.zero_grad()
-            scores = module(x, adjacency)[:, train]
-            functional.cross_entropy(scores.flatten(0, 1), target.flatten(), weight).backward()
+            some = torch.randperm(len(x))[:batch]
+            scores = module(x[some], adjacency[some])[:, train]
+            functional.cross_entropy(scores.flatten(0, 1), target, weight).backward()
             optimiser.step()
     return module.eval()

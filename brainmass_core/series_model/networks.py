@@ -241,8 +241,11 @@ def _search(
 
 def _votes(labels: np.ndarray, ks: np.ndarray) -> np.ndarray:
     """Winners (n_ks, ...) among the labels (..., max k) of neighbours; ties go to the lowest."""
-    counts = np.eye(labels.max() + 1, dtype=np.int32)[labels].cumsum(-2)
-    return np.stack([counts[..., min(k, labels.shape[-1]) - 1, :].argmax(-1) for k in ks])
+    ends = np.minimum(ks, labels.shape[-1])
+    # counted between one k and the next, not one neighbour at a time: this is run for each shuffle
+    parts = np.split(np.eye(labels.max() + 1, dtype=np.int16)[labels], ends[:-1], axis=-2)
+    counts = np.cumsum([part.sum(-2, dtype=np.int16) for part in parts[: len(ks)]], axis=0)
+    return counts.argmax(-1)
 
 
 def _choose(labels: np.ndarray, inner: list[tuple[np.ndarray, np.ndarray]], ks: np.ndarray) -> int:
@@ -253,7 +256,9 @@ def _choose(labels: np.ndarray, inner: list[tuple[np.ndarray, np.ndarray]], ks: 
     ]
     y = np.concatenate([t.ravel() for t in truth])
     found = np.concatenate([v.reshape(len(ks), -1) for v in votes], axis=1)
-    return int(np.argmax([balanced_accuracy_influence(y, p)[0] for p in found]))
+    totals = np.bincount(y)
+    hits = np.stack([np.bincount(y[y == p], minlength=len(totals)) for p in found])
+    return int(np.argmax((hits[:, totals > 0] / totals[totals > 0]).mean(1)))
 
 
 def _classified(

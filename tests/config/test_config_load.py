@@ -112,6 +112,25 @@ def test_a_data_set_for_pretraining_only_cannot_be_evaluated() -> None:
     assert "has role pretrain" in message(raw)
 
 
+@pytest.mark.parametrize(
+    ("handling", "column", "remedy"),
+    [
+        ("regress", "sex", "set confound_columns: [site, age, mean_fd]"),
+        ("regress", "mean_fd", "set confound_columns: [site, sex, age]"),
+        ("match", "sex", "set confounds: none"),
+        ("combat", "site", "set confounds: none"),
+    ],
+)
+def test_a_target_is_not_taken_out_of_the_features(handling: str, column: str, remedy: str) -> None:
+    raw = minimal(tasks={"asd": task(confounds=handling)})
+    raw["datasets"]["abide"]["phenotype"] = {f"{column}_column": raw["tasks"]["asd"]["label"]}
+    found = message(raw)
+    assert f"tasks.asd.confounds: {handling} takes out {column}, which is the target" in found
+    assert remedy in found
+    raw["tasks"]["asd"]["confounds"] = "none"
+    assert parse_config(raw).target_confounds("asd") == [column]
+
+
 def test_missing_paths_pass_where_only_the_results_are_read() -> None:
     raw = {"datasets": {"x": {"kind": "bids", "role": "internal", "path": "/not/here"}}}
     assert parse_config(raw, check_paths=False).datasets["x"].path == Path("/not/here")

@@ -1,8 +1,15 @@
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_study import N_ROIS, write_fc, write_study
 
+from brainmass_core.config import parse_config
+from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import TaskError, assemble, canonical
+from brainmass_core.finetune.features import Features
+from brainmass_core.finetune.methods import Design, predict_folds
+from brainmass_core.finetune.protocols import protocol_folds
+from brainmass_core.scans.table import Unmatched, write_scans
 
 
 @pytest.mark.parametrize(
@@ -95,3 +102,31 @@ def test_query_that_cannot_be_evaluated_is_explained(tmp_path, query):
     study = write_study(tmp_path, exclude=query)
     with pytest.raises(TaskError, match=r"tasks.demo_task.exclude.*phenotypes are text"):
         assemble(study.config, "demo_task")
+
+
+def test_a_target_is_not_predicted_from_itself(tmp_path):
+    """Age from age scores R2 1: that is no baseline."""
+    task = {"kind": "regression", "classes": {}, "label": "age"}
+    study = write_study(tmp_path, methods=("confounds_ridge",), **task)
+    scans = study.scans.assign(pheno_age=study.scans["age"].astype(str))
+    write_scans(study.paths.scans("demo"), scans, Unmatched("participants.tsv", [], []), "hash")
+    plain = study.config.model_dump(mode="json", exclude_unset=True)
+    plain["datasets"]["demo"]["phenotype"] = {"age_column": "age"}
+    config = parse_config(plain)
+    named, copied = assemble(config, "demo_task"), assemble(study.config, "demo_task")
+    assert named.target_confounds == ("age",)
+    assert copied.target_confounds == ()
+    seen = Features(config, named)["confounds"]
+    assert seen["age"].isna().all()
+    rest = confounds_of(named.scans).drop(columns="age")
+    pd.testing.assert_frame_equal(seen.drop(columns="age"), rest)
+    scores = []
+    for data in (named, copied):
+        folds = protocol_folds(data.scans, config.tasks["demo_task"].protocol, 0, "demo_task")
+        design = Design.of(config.tasks["demo_task"], data.scans)
+        found = predict_folds(
+            "confounds_ridge", Features(config, data)["confounds"], design, folds, 0
+        )
+        y = data.scans["y"].to_numpy()[found["row"]]
+        scores.append(np.corrcoef(y, found["y_pred"])[0, 1])
+    assert scores[0] < 0.5 < 0.95 < scores[1]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainmass_core.pfc_syrk import SSYRK, upper_product
+from brainmass_core.pfc.syrk import SSYRK, upper_product
 
 
 @numba.njit

@@ -11,8 +11,8 @@ from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from brainmass_core.connectivity import vectorise
 from brainmass_core.pfc import Dropping, pseudo_fc
-from brainmass_core.pfc_draw import kept_masks, seeds_of
-from brainmass_core.pfc_torch import by_length, pseudo_fc_batch, pseudo_fc_of
+from brainmass_core.pfc.draw import kept_masks, seeds_of
+from brainmass_core.pfc.torch import by_length, pseudo_fc_batch, pseudo_fc_of
 
 CPU = torch.device("cpu")
 NILEARN = {"pearson": EmpiricalCovariance, "ledoit_wolf": LedoitWolf}

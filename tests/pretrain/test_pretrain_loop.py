@@ -25,6 +25,7 @@ from brainmass_core.pretrain.step import NonFiniteLoss, collapse_measures
 from brainmass_core.tables import config_hash_of, write_table
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
+FAMILIES = pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +104,7 @@ def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_t
         assert_same(broken.latest(), expected)
 
 
-@pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
+@FAMILIES
 def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_same_bits(
     make_study, model
 ):
@@ -121,8 +122,11 @@ def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_
         assert_same(broken.latest(), whole.latest())
 
 
-def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bit(make_study):
-    study = make_study()
+@FAMILIES
+def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bit(
+    make_study, model
+):
+    study = make_study(model=model)
     index = index_shards(study.config)
     whole, broken = (Checkpoints(study.config, name) for name in ("whole", "broken"))
     train(study.config, index, whole, ALONE, never)
@@ -156,22 +160,33 @@ def test_parts_add_up_to_the_total_with_the_configured_weights(make_study):
     assert (classification - math.log(5)).abs().max() < 1.5
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_scans(make_study):
-    study = make_study()
-    path = study.paths.batch("pfc", "b", 0)
+def spoil(study, source: str, scan_id: str) -> None:
+    """Numbers of one scan that no loss can bear, in a table that is otherwise sound."""
+    path = study.paths.batch(source, "b", 0)
     table = pq.ParquetFile(path).read()
-    rows = table.to_pydict()
-    bad = np.full(190, np.nan, dtype="<f2").tobytes()
-    rows["fc"] = [
-        bad if s == "b002" else fc for s, fc in zip(rows["scan_id"], rows["fc"], strict=True)
-    ]
-    table = type(table).from_pydict(rows, schema=table.schema)
-    write_table(path, table, "pfc", config_hash_of(path), compression="none")
+    rows = table.to_pylist()
+    for row in rows:
+        if row["scan_id"] == scan_id and source == "pfc":
+            row["fc"] = np.full(190, np.nan, dtype="<f2").tobytes()
+        elif row["scan_id"] == scan_id:
+            row["bold"] = (1e30 * np.array(row["bold"])).tolist()  # its square is infinite
+    table = type(table).from_pylist(rows, schema=table.schema)
+    write_table(path, table, source, config_hash_of(path), compression="none")
+
+
+@pytest.mark.parametrize(
+    ("model", "source"), [("brainmass", "pfc"), ("brainlm-tiny", "timeseries")]
+)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_scans(
+    make_study, model, source
+):
+    study = make_study(model=model, source=source)
+    spoil(study, source, "b002")
     index = index_shards(study.config)
     stream = make_stream(study.config, index, 0, 1)
     hit = next(s for s in range(6) if "b002" in stream.batch(s).scan_ids)
     checkpoints = Checkpoints(study.config, "x")
-    with pytest.raises(NonFiniteLoss, match=rf"step {hit}: .*nan.*b002") as caught:
+    with pytest.raises(NonFiniteLoss, match=rf"step {hit}: .*total (nan|inf).*b002") as caught:
         train(study.config, index, checkpoints, ALONE, never)
     kept = checkpoints.latest()
     assert kept is None or all(v.isfinite().all() for v in kept.model.values())
@@ -196,16 +211,24 @@ def test_the_message_names_the_last_checkpoint_and_its_step(make_study, monkeypa
     assert path.exists()
 
 
-@pytest.mark.parametrize("step", [1, 3, 4])
-def test_weights_that_a_gradient_broke_do_not_become_a_checkpoint(make_study, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("model", "name", "step"),
+    [
+        *(("brainmass", "online.readout.0.weight", step) for step in (1, 3, 4)),
+        ("brainlm-tiny", "decoder.embed.weight", 3),
+    ],
+)
+def test_weights_that_a_gradient_broke_do_not_become_a_checkpoint(
+    make_study, monkeypatch, model, name, step
+):
     """The loss of the step is finite; the next one would tell, after the checkpoint."""
-    study = make_study()
+    study = make_study(model=model)
     index = index_shards(study.config)
     build, calls = loop.build_model, itertools.count()
 
     def built(*arguments):
         model = build(*arguments)
-        weight = model.online.readout[0].weight
+        weight = model.get_parameter(name)
         weight.register_hook(lambda g: g * math.nan if next(calls) == step else g)
         return model
 
@@ -232,7 +255,7 @@ def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeyp
         train(study.config, index, checkpoints, ALONE, never)
 
 
-@pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
+@FAMILIES
 def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
     make_study, model
 ):
@@ -248,8 +271,9 @@ def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_ov
     assert other.latest() is None
 
 
-def test_a_full_disk_is_said_and_the_last_checkpoint_stays(make_study):
-    study = make_study()
+@FAMILIES
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(make_study, model):
+    study = make_study(model=model)
     index = index_shards(study.config)
     checkpoints = Checkpoints(study.config, "x")
     with pytest.raises(Interrupted):
@@ -318,9 +342,10 @@ def only_the_second_step_checkpoint(checkpoints: Checkpoints) -> bool:
     return files == ["step-000000002.pt"] and checkpoints.latest().step == 2
 
 
-def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study):
+@FAMILIES
+def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study, model):
     """ENOSPC from the kernel, on a file system of its own."""
-    study = make_study()
+    study = make_study(model=model)
     index = index_shards(study.config)
     checkpoints = Checkpoints(study.config, "x")
     checkpoints.folder.mkdir(parents=True)

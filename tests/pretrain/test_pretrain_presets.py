@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import math
+import re
 
-from brainmass_core.config import parse_config
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from brainmass_core.config import Config, parse_config
 from brainmass_core.config.load import PRESETS_DIR, read_yaml
-from brainmass_core.config.stages import Pretrain
+from brainmass_core.config.stages import OF_BRAINMASS, BrainLM, Pretrain
+from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost
+from brainmass_core.pretrain.distributed import Ranks
+from brainmass_core.pretrain.loop import build_model
+from brainmass_core.pretrain.step import learning_rate, make_optimiser, train_step
+from brainmass_core.pretrain.windows import WindowBatch
 
 # how a run is carried out, not what it computes; `lr_end` is that of schedules not in use, and
 # `brainlm` is of other models
@@ -84,3 +95,125 @@ def test_a_user_may_change_a_single_setting_of_a_preset():
     raw = {"presets": ["brainmass/official-release"], "datasets": DATASETS, "pretrain": changed}
     config = parse_config(raw, check_paths=False)
     assert (config.pretrain.size, config.pretrain.train_heads) == ("large", False)
+
+
+# ---- BrainLM (spec, sections 3 and 5)
+
+SIZES = ("13m", "111m", "650m")
+N_PARCELS, N_RECORDINGS = 424, 61_038  # of the paper
+OF_PAPER = {"epochs": 100, "batch_size": 512, "weight_decay": 0.0}  # Adam: no decay
+OF_RELEASED = {
+    "lr": 1e-3 * 512 / 256,
+    "warmup_epochs": 5,  # 5 %
+    "schedule": "cosine",
+    "lr_end": 0.0,
+    "precision": "float32",
+}
+
+
+def brainlm(size: str, **knobs: object) -> Config:
+    raw = {"presets": [f"brainlm/paper-{size}"], "datasets": DATASETS}
+    return parse_config(raw | {"pretrain": {"brainlm": knobs}}, check_paths=False)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_brainlm_preset_sets_what_was_published_and_writes_every_choice_out(size):
+    written = read_yaml(PRESETS_DIR / "brainlm" / f"paper-{size}.yaml")
+    assert set(written) == {"pretrain"}
+    how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
+    assert set(written["pretrain"]) == set(Pretrain.model_fields) - how - set(OF_BRAINMASS)
+    assert set(written["pretrain"]["brainlm"]) == set(BrainLM.model_fields)
+    found = brainlm(size).pretrain
+    assert found.model == f"brainlm-{size}"
+    expected = OF_PAPER | OF_RELEASED
+    assert {k: getattr(found, k) for k in expected} == expected
+    assert (found.brainlm.window, found.brainlm.mask_ratio) == (200, 0.75)
+    assert found.brainlm.mode == "corrected"
+    assert found.dropout == (0.1 if size == "13m" else 0.0)
+
+
+def test_the_learning_rate_of_a_preset_warms_up_and_falls_to_nothing():
+    settings = brainlm("13m").pretrain
+    rates = [learning_rate(epoch, settings) for epoch in range(100)]
+    assert rates[:5] == pytest.approx([4e-4, 8e-4, 1.2e-3, 1.6e-3, 2e-3])
+    falling = [1e-3 * (1 + math.cos(math.pi * k / 95)) for k in range(1, 96)]
+    assert rates[5:] == pytest.approx(falling, abs=1e-12)
+
+
+@pytest.fixture
+def page(root) -> str:
+    return (root / "docs" / "howto" / "brainlm.md").read_text()
+
+
+def test_every_block_of_the_page_is_a_configuration_with_a_published_learning_rate(page):
+    blocks = [yaml.safe_load(b) for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(blocks) == 6
+    for block in blocks:
+        assert block["presets"] == ["brainlm/paper-13m"]
+        config = parse_config({"datasets": DATASETS} | block, check_paths=False)
+        s = config.pretrain
+        assert s.model == "brainlm-13m"
+        assert s.lr == pytest.approx(1e-3 * s.batch_size / 256)
+        assert s.warmup_epochs == s.epochs / 20
+    for size in SIZES:
+        assert f"brainlm/paper-{size}" in page
+    (released,) = [b for b in blocks if "seed" in b]
+    found = parse_config({"datasets": DATASETS} | released, check_paths=False)
+    s = found.pretrain
+    assert (found.seed, s.batch_size, s.epochs, s.weight_decay) == (1234, 256, 500, 0.05)
+    assert (s.brainlm.mode, s.brainlm.mask_ratio) == ("reference", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("size", "forward"), [("13m", "138.9"), ("111m", "79.4"), ("650m", "378.7")]
+)
+def test_the_page_says_what_a_model_and_its_training_cost(page, size, forward):
+    """The forward passes are compared with the published ones in ``tests/models``."""
+    row = next(line for line in page.splitlines() if line.startswith(f"| `brainlm/paper-{size}`"))
+    _, parameters, released, *steps, run = [c.split()[0] for c in row.strip("| ").split(" | ")]
+    config = brainlm(size)
+    model = ghost(config)
+    assert int(parameters.replace(",", "")) == sum(p.numel() for p in model.parameters())
+    assert released == forward
+    configs = (config, brainlm(size, mask_ratio=0.2))
+    counted = [BrainLMFamily().operations(model, c, N_PARCELS) for c in configs]
+    assert steps == [f"{n / 1e9:.1f}" for n in counted]
+    scans = config.pretrain.epochs * N_RECORDINGS
+    assert float(run) == pytest.approx(counted[0] * scans, rel=0.01)
+    assert f"{scans // config.pretrain.batch_size:,} steps" in page
+
+
+def one_step(config: Config, n_rois: int = 20, n: int = 2) -> None:
+    """Build, step, and see that what was hidden is the share asked for and that weights move."""
+    rng = np.random.default_rng(0)
+    settings = config.pretrain
+    model = build_model(config, n_rois).train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    n_tokens = model.n_tokens(n_rois, settings.brainlm.window)
+    mask = model.random_mask(n, n_rois, settings.brainlm.window, settings.brainlm.mask_ratio)
+    hidden = 1 - mask.visible.shape[1] / n_tokens
+    assert hidden == pytest.approx(settings.brainlm.mask_ratio, abs=0.5 / n_tokens + 1e-9)
+    batch = WindowBatch(
+        rng.standard_normal((n, n_rois, settings.brainlm.window), np.float32),
+        torch.from_numpy(60 * rng.standard_normal((n_rois, 3), np.float32)),
+        *(mask, [f"s{k}" for k in range(n)]),
+    )
+    alone = Ranks(0, 1, 1, torch.device("cpu"))
+    found = train_step(
+        *(model, model, make_optimiser(model, settings), batch, settings, alone), stop_asked=False
+    )
+    loss, variance = found.losses
+    assert 0.9 * variance < loss < 5 * variance  # of noise, by weights that know nothing
+    assert found.embedding.shape == (1, n, model.embedding_dim)
+    still = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
+    assert still == []
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.75, 0.9])
+def test_the_13m_model_takes_a_step_at_every_published_ratio(ratio):
+    one_step(brainlm("13m", mask_ratio=ratio))
+
+
+@pytest.mark.slow
+def test_the_111m_model_takes_a_step():
+    one_step(brainlm("111m"))

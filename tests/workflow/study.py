@@ -173,7 +173,12 @@ def kill_when(
         time.sleep(0.01)
     killed = process.poll() is None
     if killed and whom == "all":
+        # one by one: torchrun puts its workers into sessions, and so groups, of their own
+        below = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
+        for each in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
     elif killed and whom == "snakemake":
         process.kill()
     elif killed:

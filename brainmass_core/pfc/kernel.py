@@ -13,7 +13,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from brainmass_core.pfc_syrk import upper_product
+from brainmass_core.pfc.syrk import upper_product
 
 # Variance that stays, relative to the whole series, below which single precision loses digits
 LEAST_VARIANCE = 0.02
@@ -144,7 +144,7 @@ def correlations(
     lost : ndarray (n_views,) of bool
         Set for views in which the variance of a ROI cancels; these must be computed otherwise.
     ssyrk : int
-        `pfc_syrk.SSYRK`.
+        `pfc.syrk.SSYRK`.
     """
     n_timepoints, n = z.shape
     k = rows.shape[1]

@@ -1,6 +1,6 @@
 """Pseudo-FC of many scans at once, on any device, from the timepoints that each view keeps.
 
-Two views of a scan do not repay the Gram matrix that `pfc_kernel` shares among many: with n ROIs,
+Two views of a scan do not repay the Gram matrix that `pfc.kernel` shares among many: with n ROIs,
 T timepoints and a share d dropped it would need ``2 n² T (1 + 2 d)`` operations a pair, masking
 needs ``4 n² T``: 5.6 and 8 million for n = 100, T = 200, d = 0.2. Either is 0.1 % of a step of the
 smallest published model. So the products are masked: no gathering of rows, no dependence on how

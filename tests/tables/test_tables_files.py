@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainmass_core import tables
 from brainmass_core.tables import (
     SCANS,
     TableError,
     atomic_path,
     config_hash_of,
     connectivity_schema,
+    files,
     from_rows,
     n_edges,
     pfc_schema,
@@ -103,7 +103,7 @@ def test_another_table_is_refused(published: Path) -> None:
 
 
 def test_another_version_is_refused(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "VERSION", 2)
+    monkeypatch.setattr(files, "VERSION", 2)
     with pytest.raises(TableError, match=r"version 1, expected 'scans' version 2; remove it"):
         read_table(published, "scans")
 

@@ -19,9 +19,9 @@ from brainmass_core.config import Config, stable_hash
 from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
-from brainmass_core.pfc_draw import distinct, places
-from brainmass_core.pfc_kernel import correlations, z_scores
-from brainmass_core.pfc_syrk import SSYRK
+from brainmass_core.pfc.draw import distinct, places
+from brainmass_core.pfc.kernel import correlations, z_scores
+from brainmass_core.pfc.syrk import SSYRK
 from brainmass_core.tables import pfc_schema, read_table
 from brainmass_core.timeseries.table import bold_by_scan
 

@@ -1,0 +1,138 @@
+"""Reading tables, and writing them so that a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+VERSION = 1
+
+# targets that make the tables which are not called like their stage
+MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
+    ("cohort", "predictions", "roc", "metrics", "calibration"), "finetune"
+)
+MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps"), "interpret")
+MADE_BY |= dict.fromkeys(
+    ("few_shot", "learning_curve", "zero_shot", "zero_shot_predictions"), "finetune"
+)
+MADE_BY |= {
+    f"series_model_{name}": "series_model"
+    for name in ("reconstruction", "forecast", "networks", "attention", "perturbation")
+}
+
+
+class TableError(ValueError):
+    """A table that cannot be read or is not what was expected."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written or the disk is full; `path` is then left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(
+    path: Path, table: pa.Table, name: str, config_hash: str = "", **options: Any
+) -> None:
+    """Publish a table atomically.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table, such as ``scans``; written to the metadata with the version.
+    config_hash : str
+        Hash of the configuration that made it.
+    **options
+        Passed to `pyarrow.parquet.write_table`, such as ``row_group_size``.
+    """
+    metadata = {
+        **(table.schema.metadata or {}),
+        b"brainmass_table": name.encode(),
+        b"brainmass_version": str(VERSION).encode(),
+        b"brainmass_config_hash": config_hash.encode(),
+    }
+    options.setdefault("compression", "zstd")
+    options.setdefault("write_page_checksum", True)
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, **options)
+
+
+def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a table and check that it is the one expected.
+
+    Raises
+    ------
+    TableError
+        If the file is missing, damaged, another table, or of another schema version; the message
+        says which target makes it anew.
+    """
+    command = f"run: snakemake --cores all {MADE_BY.get(name, name)}".rstrip()
+    remedy = f"remove it and {command}"
+    if not path.exists():
+        raise TableError(f"{path}: no such table; {command}")
+    try:
+        # not a path but an open file: pyarrow would read folder names as partition columns
+        with open(path, "rb") as file:
+            reader = pq.ParquetFile(file, page_checksum_verification=True)
+            table = reader.read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
+    metadata = table.schema.metadata or {}
+    found = metadata.get(b"brainmass_table", b"no brainmass table").decode()
+    version = metadata.get(b"brainmass_version", b"none").decode()
+    if found != name or version != str(VERSION):
+        raise TableError(
+            f"{path}: found {found!r} version {version}, expected {name!r} version {VERSION}; "
+            f"{remedy}"
+        )
+    absent = sorted(set(columns or []) - set(table.schema.names))
+    if absent:
+        raise TableError(f"{path}: columns {absent} are missing from {name!r}; {remedy}")
+    return table
+
+
+def config_hash_of(path: Path) -> str:
+    """The configuration hash in a table's metadata, empty if there is none."""
+    metadata = pq.read_metadata(path).metadata or {}
+    return metadata.get(b"brainmass_config_hash", b"").decode()
+
+
+def from_rows(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows to a table of exactly this schema; missing keys become null.
+
+    Raises
+    ------
+    KeyError
+        If a row has a key that the schema lacks.
+    """
+    for row in rows:
+        unknown = set(row) - set(schema.names)
+        if unknown:
+            raise KeyError(f"not in the schema: {sorted(unknown)}")
+    return pa.Table.from_pylist(rows, schema=schema)
