@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.signal import lfilter
-from synthetic_study import BATCHES, N_ROIS, Study, write_fc, write_study
+from synthetic_study import (
+    BATCHES,
+    N_ROIS,
+    Study,
+    write_fc,
+    write_study,
+    write_two_cohorts,
+)
 
 from brainmass_core.config import parse_config
 from brainmass_core.connectivity import pearson, vectorise
@@ -28,6 +36,7 @@ def write_series_study(
     methods: tuple[str, ...] | None = None,
     n_timepoints: int = 200,
     effect: float = 0.7,
+    locked: float = 0.0,
     n_participants: int = 60,
     brainlm: dict | None = None,
     **task: object,
@@ -40,6 +49,9 @@ def write_series_study(
         Autocorrelation of all parcels of patients; controls have its negative. Parcels are
         independent and of variance 1. To change the sign of every second timepoint turns one
         group into the other and leaves all products of parcels as they are: FC cannot tell.
+    locked : float
+        Amplitude of waves that begin with the recording in patients, of another frequency in
+        each parcel, so that FC cannot tell; linear classifiers of an embedding can.
     """
     study = write_study(folder, effect=0.0, n_participants=n_participants, **task)
     raw = study.config.model_dump(mode="json", exclude_unset=True)
@@ -48,18 +60,54 @@ def write_series_study(
     if methods:
         raw["finetune"]["methods"] = list(methods)
     study = Study(parse_config(raw), study.scans)
-    rng = np.random.default_rng(1)
-    patients = dict(zip(study.scans["scan_id"], study.scans["pheno_dx"] == "2.0", strict=True))
-    bold = {s: _series(rng, n_timepoints, effect if p else -effect) for s, p in patients.items()}
-    set_series(study, bold)
+    set_series(study, dynamic(study.scans, n_timepoints, effect, locked, seed=1))
     write_brainlm(study)
     return study
 
 
-def set_series(study: Study, bold: dict[str, np.ndarray], t_r: dict[str, float] | None = None):
+def write_two_series_cohorts(folder: Path, zero_shot_from="demo_task", **task: object) -> Study:
+    """As `write_two_cohorts`, with the dynamics of `write_series_study` and its model.
+
+    The scans are those of the second cohort.
+    """
+    study = write_two_cohorts(folder, zero_shot_from, **task)
+    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    raw["pretrain"] = {"model": "brainlm-tiny", "brainlm": {"window": WINDOW}}
+    raw["few_shot"] = {"shots": [2, 8], "n_draws": 4}
+    del raw["finetune"]["methods"]
+    study = Study(parse_config(raw), study.scans)
+    first = read_table(study.paths.scans("demo"), "scans").to_pandas()
+    for seed, (name, scans) in enumerate({"demo": first, "replication": study.scans}.items()):
+        set_series(study, dynamic(scans, 80, 0.0, 1.0, seed), dataset=name)
+    corpus = timeseries_schema(N_ROIS).empty_table()
+    write_table(study.paths.batch("timeseries", "corpus", 0), corpus, "timeseries")
+    write_brainlm(Study(study.config, first))
+    return study
+
+
+def dynamic(
+    scans: pd.DataFrame, n_timepoints: int, effect: float, locked: float, seed: int
+) -> dict[str, np.ndarray]:
+    """scan_id to series of the dynamics of its group, see `write_series_study`."""
+    rng = np.random.default_rng(seed)
+    patients = dict(zip(scans["scan_id"], scans["pheno_dx"] == "2.0", strict=True))
+    t, i = np.arange(n_timepoints)[:, None], np.arange(N_ROIS)
+    waves = (locked * np.cos(2 * np.pi * (i + 1) * t / WINDOW)).astype(np.float32)
+    return {
+        s: _series(rng, n_timepoints, effect if patient else -effect) + patient * waves
+        for s, patient in patients.items()
+    }
+
+
+def set_series(
+    study: Study,
+    bold: dict[str, np.ndarray],
+    t_r: dict[str, float] | None = None,
+    dataset: str = "demo",
+) -> None:
     """Put these series (n_timepoints, n_rois) in place of those that the tables hold."""
     for batch in range(BATCHES):
-        path = study.paths.batch("timeseries", "demo", batch)
+        path = study.paths.batch("timeseries", dataset, batch)
         rows = read_table(path, "timeseries").to_pylist()
         for row in rows:
             if row["scan_id"] in bold:
@@ -68,7 +116,7 @@ def set_series(study: Study, bold: dict[str, np.ndarray], t_r: dict[str, float] 
             row["t_r"] = (t_r or {}).get(row["scan_id"], row["t_r"])
         write_table(path, from_rows(rows, timeseries_schema(N_ROIS)), "timeseries")
         fc = {r["scan_id"]: vectorise(pearson(np.array(r["bold"], np.float32))) for r in rows}
-        write_fc(study.paths, batch, fc)
+        write_fc(study.paths, batch, fc, dataset)
 
 
 def write_brainlm(study: Study, **about: object) -> None:
@@ -80,6 +128,12 @@ def write_brainlm(study: Study, **about: object) -> None:
     described = {"atlas": "rings", "t_r": 2.0, "scaling": stored, "model": name}
     described |= {"coordinates": COORDINATES.tolist()} | about
     BUILD[name]("tiny", seed=3).save_pretrained(study.paths.pretrain(name), described)
+
+
+def about_model(study: Study) -> dict:
+    """What the model's folder says of it."""
+    folder = study.paths.pretrain(study.config.pretrain.model)
+    return json.loads((folder / "config.json").read_text())
 
 
 def series_of(study: Study) -> dict[str, np.ndarray]:
@@ -102,8 +156,10 @@ def _series(rng: np.random.Generator, n: int, phi: float) -> np.ndarray:
     return x[100:].astype(np.float32)
 
 
-def embedding_by_hand(model: torch.nn.Module, series: np.ndarray, scaling: dict) -> np.ndarray:
-    """The mean embedding of one recording, spelt out."""
+def embedding_by_hand(
+    model: torch.nn.Module, series: np.ndarray, scaling: dict, n_windows: int | None = None
+) -> np.ndarray:
+    """The mean embedding of one recording, or of its first windows, spelt out."""
     centred = series - series.mean(axis=0)
     x = (centred - np.array(scaling["median"])) / np.array(scaling["iqr"])
     found = []
@@ -111,4 +167,4 @@ def embedding_by_hand(model: torch.nn.Module, series: np.ndarray, scaling: dict)
         window = torch.tensor(x[start : start + WINDOW].T[None], dtype=torch.float32)
         with torch.no_grad():
             found.append(model.encode(window, torch.from_numpy(COORDINATES))[0].numpy())
-    return np.mean(found, axis=0)
+    return np.mean(found[:n_windows], axis=0)

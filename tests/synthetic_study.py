@@ -280,13 +280,13 @@ def _write_batch(paths: Paths, scans: pd.DataFrame, batch: int, bold: dict) -> N
     )
 
 
-def write_fc(paths: Paths, batch: int, fc: dict[str, np.ndarray]) -> None:
+def write_fc(paths: Paths, batch: int, fc: dict[str, np.ndarray], dataset: str = "demo") -> None:
     rows = [
         {"scan_id": s, "estimator": "pearson", "n_timepoints": N_TIMEPOINTS, "fc": v.tolist()}
         for s, v in fc.items()
     ]
     table = from_rows(rows, connectivity_schema(N_ROIS))
-    write_table(paths.batch("connectivity", "demo", batch), table, "connectivity")
+    write_table(paths.batch("connectivity", dataset, batch), table, "connectivity")
 
 
 def _write_history(paths: Paths) -> None:

@@ -8,7 +8,8 @@ from pydantic import Field, field_validator
 
 from brainmass_core.config.base import Strict
 
-FeatureName = Literal["fc", "brainmass", "untrained"]
+FeatureName = Literal["fc", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm"]
+SERIES_FEATURES = ("series", "brainlm", "untrained_brainlm")  # of a study with a BrainLM
 ClassifierName = Literal["svm", "logistic", "prototype", "knn"]
 
 
@@ -68,7 +69,10 @@ class FewShot(Strict):
         1, ge=1, description="Repeats of the task's protocol whose folds are used, at most."
     )
     features: list[FeatureName] = Field(
-        ["fc", "brainmass", "untrained"], min_length=1, description="What is classified."
+        ["fc", "brainmass", "untrained"],
+        min_length=1,
+        description="What is classified. Where `pretrain.model` is a BrainLM the default is `fc`, "
+        "`series`, `brainlm` and `untrained_brainlm`.",
     )
     classifiers: list[ClassifierName] = Field(
         ["svm", "logistic", "prototype", "knn"], min_length=1, description="What is fitted to it."
@@ -86,7 +90,10 @@ class ZeroShot(Strict):
     """Transfer of a classifier to a cohort without any of its labels; see `zero_shot_from`."""
 
     features: list[FeatureName] = Field(
-        ["fc", "brainmass", "untrained"], min_length=1, description="What is classified."
+        ["fc", "brainmass", "untrained"],
+        min_length=1,
+        description="What is classified. Where `pretrain.model` is a BrainLM the default is `fc`, "
+        "`series`, `brainlm` and `untrained_brainlm`.",
     )
     classifiers: list[ClassifierName] = Field(
         ["svm", "logistic", "prototype", "knn"], min_length=1, description="What is fitted to it."

@@ -12,7 +12,13 @@ from typing import Any, cast, get_args
 
 from pydantic import Field, model_validator
 
-from brainmass_core.config.adaptation import FewShot, Neural, ZeroShot
+from brainmass_core.config.adaptation import (
+    SERIES_FEATURES,
+    FeatureName,
+    FewShot,
+    Neural,
+    ZeroShot,
+)
 from brainmass_core.config.base import STAGES, Name, Stage, Strict, near_miss
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
@@ -22,19 +28,27 @@ from brainmass_core.config.stages import (
     PATCH,
     Connectivity,
     Interpret,
+    InterpretName,
     Pfc,
     Pretrain,
     Quality,
     Report,
     Resources,
 )
-from brainmass_core.config.tasks import OF_SERIES, ConfoundName, Finetune, Task
+from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES, ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 
 HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
-OF_ENCODER = ("attention", "gradient", "permutation")  # `interpret.methods` that do
+OF_ENCODER = ("attention", "permutation")  # `interpret.methods` that do
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
+# what may be asked for, of the encoder of either model or of none
+KNOWN: dict[str, tuple[str, ...]] = {
+    "finetune.methods": METHOD_NAMES,
+    "few_shot.features": get_args(FeatureName),
+    "zero_shot.features": get_args(FeatureName),
+    "interpret.methods": get_args(InterpretName),
+}
 # defaults of a study with a BrainLM, in place of what needs the other encoder
 WITH_BRAINLM = {
     "finetune": {
@@ -44,8 +58,8 @@ WITH_BRAINLM = {
         ],
         "permutation_methods": ["confounds_svm", "fc_svm", "untrained_brainlm_svm", "brainlm_svm"],
     },
-    "few_shot": {"features": ["fc"]},
-    "zero_shot": {"features": ["fc"]},
+    "few_shot": {"features": ["fc", *SERIES_FEATURES]},
+    "zero_shot": {"features": ["fc", *SERIES_FEATURES]},
     "interpret": {"methods": ["fc_pattern"]},
 }
 
@@ -219,24 +233,28 @@ def _check_encoder(config: Config) -> Iterator[str]:
         "zero_shot.features": config.zero_shot.features if transfer else [],
         "interpret.methods": config.interpret.methods,
     }
+    other = "brainmass" if of_series else "brainlm-13m"
+    needs = "these need the encoder of brainmass" if of_series else "these need a BrainLM"
+    strays = _of_brainmass if of_series else _of_brainlm
     for name, values in asked.items():
-        stray = [v for v in values if (_of_brainmass(v) if of_series else v in OF_SERIES)]
-        if not stray:
-            continue
-        section, knob = name.split(".")
-        left = [v for v in values if v not in stray]
-        needs = "these need the encoder of brainmass" if of_series else "these need a BrainLM"
-        other = "brainmass" if of_series else "brainlm-13m"
-        instead = left or (WITH_BRAINLM[section][knob] if of_series else ["fc_svm"])
-        yield (
-            f"{name}: found {', '.join(stray)} with pretrain.model {model}; {needs}. Set {name} to "
-            f"what goes with {model}, such as {instead}, or set pretrain.model to {other}"
-        )
+        stray = [v for v in values if strays(v)]
+        if stray:
+            there = [v for v in KNOWN[name] if not strays(v)]
+            yield (
+                f"{name}: found {', '.join(stray)} with pretrain.model {model}; {needs}. Set "
+                f"{name} to some of what goes with {model}: {', '.join(there)}. Or set "
+                f"pretrain.model to {other}"
+            )
+
+
+def _of_brainlm(name: str) -> bool:
+    """Whether a method or feature needs a BrainLM, or its scaling."""
+    return name in OF_SERIES or name in SERIES_FEATURES
 
 
 def _of_brainmass(name: str) -> bool:
     """Whether a method or feature needs the encoder of BrainMass."""
-    return name in OF_ENCODER or (name.startswith(ENCODERS) and name not in OF_SERIES)
+    return name in OF_ENCODER or (name.startswith(ENCODERS) and not _of_brainlm(name))
 
 
 def _check_series_model(config: Config) -> Iterator[str]:

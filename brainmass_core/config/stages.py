@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from brainmass_core.config.base import Strict
 
+InterpretName = Literal["attention", "gradient", "permutation", "fc_pattern"]
 PATCH = {"brainlm-tiny": 20, "brainlm-13m": 20}  # timepoints of a token that spans no parcels
 OF_BRAINMASS = (  # knobs of `pretrain` that no BrainLM has
     "size",
@@ -262,11 +263,13 @@ class Pretrain(Strict):
 class Interpret(Strict):
     """Which regions carry a task's decision, by several methods, with their stability."""
 
-    methods: list[Literal["attention", "gradient", "permutation", "fc_pattern"]] = Field(
+    methods: list[InterpretName] = Field(
         ["attention", "gradient", "permutation", "fc_pattern"],
         description="What is computed: attention maps of the encoder; integrated gradients of a "
         "linear probe on its embedding; what that probe loses when a region is exchanged between "
-        "participants; the pattern behind a linear model of FC. An empty list switches it off.",
+        "participants; the pattern behind a linear model of FC. An empty list switches it off. "
+        "Where `pretrain.model` is a BrainLM there are `gradient`, by parcel of the series, and "
+        "`fc_pattern`, the default there.",
     )
     top_k: int = Field(10, ge=1, description="Most important regions whose stability is measured.")
     n_repeats: int = Field(

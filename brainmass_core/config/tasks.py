@@ -36,9 +36,11 @@ MethodName = Literal[
     "untrained_brainlm_svm",
     "untrained_brainlm_logistic",
     "untrained_brainlm_ridge",
+    "untrained_brainlm_knn",
     "brainlm_svm",
     "brainlm_logistic",
     "brainlm_ridge",
+    "brainlm_knn",
     "untrained_brainlm_finetune",
     "brainlm_finetune",
 ]
@@ -49,8 +51,7 @@ OF_SERIES = tuple(
 )
 # what sees no brain is a yardstick for the others and no diagnosis
 NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
-NOT_DEPLOYED = (*NO_BRAIN, *OF_SERIES)
-DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NOT_DEPLOYED)
+DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NO_BRAIN)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -233,21 +234,16 @@ class Finetune(Strict):
         "auto",
         description="Method that is fitted to all labelled scans of each task and stored for "
         "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
-        "model, else the first on FC, whatever the scores: to take the best after looking would "
-        "flatter it. Empty: none. None is stored where `permute_labels` is set or the method "
-        "cannot do the task. What sees series (`brainlm_*`, `series_svm`) cannot be stored.",
+        "model, else the first that sees FC or series, whatever the scores: to take the best "
+        "after looking would flatter it. Empty: none. None is stored where `permute_labels` is "
+        "set or the method cannot do the task.",
     )
 
     @model_validator(mode="after")
     def _can_be_deployed(self) -> Finetune:
         if self.deploy in (None, "auto"):
             return self
-        if self.deploy in OF_SERIES:
-            raise ValueError(
-                f"deploy: {self.deploy} cannot be stored as a model: `brainmass predict` knows FC "
-                "alone and would not scale series as the BrainLM needs; take auto or a method on FC"
-            )
-        if self.deploy in NOT_DEPLOYED:
+        if self.deploy in NO_BRAIN:
             raise ValueError(
                 f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "
                 f"{', '.join(DEPLOYABLE)}"
@@ -266,7 +262,7 @@ class Finetune(Strict):
         able = [m for m in self.methods if m in DEPLOYABLE and _can_do(m, kind)]
         if self.deploy != "auto":
             return self.deploy if self.deploy in able else None
-        pretrained = [m for m in able if m.startswith("brainmass_")]
+        pretrained = [m for m in able if m.startswith(("brainmass_", "brainlm_"))]
         seen = [m for m in able if not m.startswith("untrained_")]
         return next(iter([*pretrained, *seen, *able]), None)
 

@@ -84,8 +84,8 @@ def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], shown: pd.DataFrame) ->
     leaked = sorted(scans.loc[is_test & known_to_pretraining(scans, shown), "scan_id"])
     if leaked:
         raise LeakError(
-            f"{len(leaked)} evaluation scans, or other scans of the same participants, are in the "
-            f"pre-training shards: {', '.join(leaked[:10])}; remove results/pfc and "
+            f"{len(leaked)} evaluation scans, or other scans of the same participants, were "
+            f"shown to pre-training: {', '.join(leaked[:10])}; remove results/pfc and "
             "results/pretrain and run again; if the same folder has two names under datasets, "
             "remove one"
         )

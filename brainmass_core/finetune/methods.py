@@ -120,7 +120,6 @@ for _features, _baseline in (
         Method(f"{_features}_logistic", _features, estimators.logistic, CLASSES, baseline=_baseline)
     )
     register(Method(f"{_features}_ridge", _features, estimators.ridge, baseline=_baseline))
-for _features, _baseline in (("untrained", True), ("brainmass", False)):
     register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
 register(Method("series_svm", "series", estimators.component_svm, before=Components))
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
 import pyarrow as pa
 
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
 from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
-from brainmass_core.finetune.embedding import pretrained_embedding, untrained_embedding
+from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.few_shot import learning_curves
 from brainmass_core.finetune.folds import permute_labels
 from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
@@ -48,7 +47,8 @@ def run_few_shot(config: Config, task: str) -> None:
     folds = protocol_folds(data.scans, config.tasks[task].protocol, seed, task)
     refuse_leaks(data.scans, folds, scans_shown(config))
     say_unadjusted(task, left_by_combat(config.tasks[task], data.scans, folds))
-    features = {str(name): _features(config, name, data) for name in settings.features}
+    made = Features(config, data)
+    features = {str(name): made[name] for name in settings.features}
     rows, curves = learning_curves(features, data.scans, folds, settings, seed, config.tasks[task])
     for row in curves.itertuples():
         log.info("%s: %s with %d per class: AUC %.3f", task, row.method, row.k, row.auc)
@@ -88,10 +88,8 @@ def run_zero_shot(config: Config, task: str) -> None:
         )
     seed = task_seed(config, task) % 2**31
     refuse_seen(source.scans, target.scans, scans_shown(config))
-    features = {
-        str(name): (_features(config, name, source), _features(config, name, target))
-        for name in settings.features
-    }
+    learned, applied = Features(config, source), Features(config, target)
+    features = {str(name): (learned[name], applied[name]) for name in settings.features}
     rows, predictions = transfer(
         features, source.scans, target.scans, settings, config.tasks[task], seed
     )
@@ -126,11 +124,3 @@ def _with_labels(config: Config, task: str, data: TaskData) -> TaskData:
         log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
         data.scans["y"] = permute_labels(data.scans, task_seed(config, task))
     return data
-
-
-def _features(config: Config, name: str, data: TaskData) -> np.ndarray:
-    """(n_scans, n_features) of `few_shot.features`."""
-    if name == "fc":
-        return data.fc
-    embedding = pretrained_embedding if name == "brainmass" else untrained_embedding
-    return embedding(config, data)

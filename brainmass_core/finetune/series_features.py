@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,13 +18,28 @@ BATCH = 8  # windows of one scan at a time: its embedding does not depend on the
 
 def brainlm_embedding(config: Config, data: TaskData) -> np.ndarray:
     """Embeddings (n_scans, d) of whole recordings by the pre-trained BrainLM."""
-    architecture = type(ghost(config))
-    return _embedded(architecture.from_pretrained(folder_of(config)), config, data)
+    return _embedded(pretrained_brainlm(config, data.n_rois), config, data)
 
 
 def untrained_brainlm_embedding(config: Config, data: TaskData) -> np.ndarray:
     """Embeddings (n_scans, d) by the same architecture with its initial weights, fed the same."""
-    return _embedded(BrainLMFamily().build(config, data.n_rois), config, data)
+    return _embedded(untrained_brainlm(config, data.n_rois), config, data)
+
+
+def pretrained_brainlm(config: Config, n_rois: int) -> SeriesModel:
+    """The study's model; `n_rois` is any number."""
+    return type(ghost(config)).from_pretrained(folder_of(config))
+
+
+def untrained_brainlm(config: Config, n_rois: int) -> SeriesModel:
+    """The same architecture with its initial weights."""
+    return BrainLMFamily().build(config, n_rois).eval()
+
+
+ENCODERS: dict[str, Callable[[Config, int], SeriesModel]] = {
+    "brainlm": pretrained_brainlm,
+    "untrained_brainlm": untrained_brainlm,
+}
 
 
 def first_windows(config: Config, data: TaskData) -> np.ndarray:
@@ -52,7 +67,9 @@ def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.nda
     device = next(model.parameters()).device
     where = torch.from_numpy(coordinates).to(device)
     parts = []
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        # reference mode draws an order of the tokens: each time the same
+        torch.default_generator.manual_seed(0)
         for start in range(0, len(windows), BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(windows[start : start + BATCH]))
             parts.append(model.encode(batch.to(device), where).float().cpu().numpy())

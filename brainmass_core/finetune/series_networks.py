@@ -7,6 +7,7 @@ that predictions are not random.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,10 +18,16 @@ from brainmass_core.finetune.estimators import Setting
 from brainmass_core.finetune.families import unfitted
 from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor, device
 from brainmass_core.finetune.recordings import feed_of, folder_of
+from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.brainlm_vit import BrainLMViT
 from brainmass_core.pretrain.brainlm import BrainLMFamily
 
 DROPOUT = 0.4  # of the head, as published
+ARCHITECTURES: dict[str, type[BrainLM] | type[BrainLMViT]] = {
+    "BrainLM": BrainLM,
+    "BrainLMViT": BrainLMViT,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,44 @@ class SeriesFineTune:
         return network
 
 
+@dataclass(frozen=True)
+class SeriesArchitecture:
+    """What builds such a network without its study, to be given weights.
+
+    Attributes
+    ----------
+    architecture : str
+        Key of `ARCHITECTURES`.
+    size, mode
+        See `SeriesModel`.
+    n_rois : int
+        Parcels; where they lie is among the weights.
+    """
+
+    architecture: str
+    size: str | dict[str, int]
+    mode: str
+    n_rois: int
+    lr: float = 1e-4
+    standardise: bool = False
+
+    @classmethod
+    def of(cls, network: AdaptedSeries, lr: float) -> Self:
+        """That of a trained one."""
+        model = network.model
+        n_rois = len(network.get_buffer("coordinates"))
+        return cls(type(model).__name__, model.size, model.mode, n_rois, lr)
+
+    def build(self, n_rois: int, n_out: int) -> nn.Module:
+        """Encoder and head, the weights of no account."""
+        model = ARCHITECTURES[self.architecture](self.size, self.mode)
+        return AdaptedSeries(model, torch.zeros(self.n_rois, 3), n_out)
+
+    def finish(self, network: nn.Module) -> nn.Module:
+        """The same."""
+        return network
+
+
 class AdaptedSeries(nn.Module):
     """Encoder and head: ``d -> d / 2 -> d / 2 -> n_out``, dropout before each ReLU.
 
@@ -78,9 +123,20 @@ class AdaptedSeries(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B, n_rois * window) to (B, n_out)."""
+        return self.head(self.embed(windows))
+
+    def embed(self, windows: Tensor) -> Tensor:
+        """(B, n_rois * window) to the CLS token (B, d)."""
         coordinates: Tensor = self.get_buffer("coordinates")
         series = windows.unflatten(1, (len(coordinates), -1))
-        return self.head(self.model.encode(series, coordinates))
+        if self.training or not self.model.is_reference:
+            return self.model.encode(series, coordinates)
+        parts = []  # reference mode draws the order of the tokens: in a test the same for all scans
+        with torch.random.fork_rng(devices=[]):
+            for one in series:
+                torch.default_generator.manual_seed(0)
+                parts.append(self.model.encode(one[None], coordinates))
+        return torch.cat(parts)
 
 
 class _OfSeries:

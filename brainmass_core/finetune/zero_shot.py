@@ -33,14 +33,14 @@ from brainmass_core.finetune.shots import classify, coordinates, gram
 log = logging.getLogger(__name__)
 
 
-def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame) -> None:
+def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame) -> None:
     """Refuse a target of which training or pre-training has seen anything.
 
     Parameters
     ----------
     source, target : DataFrame
         scan_id, dataset, participant, participant_id, bold_path and bold_key of each scan.
-    shards : DataFrame
+    shown : DataFrame
         Scans that pre-training was given, of any data set, see `leaks.scans_shown`.
 
     Raises
@@ -60,12 +60,12 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shards: pd.DataFrame
             f"zero-shot: {len(same)} scans of the target are files of the source as well: "
             f"{', '.join(same[:10])}; the same folder has two names under datasets"
         )
-    seen = sorted(target.loc[known_to_pretraining(target, shards), "scan_id"])
+    seen = sorted(target.loc[known_to_pretraining(target, shown), "scan_id"])
     if seen:
         raise LeakError(
-            f"zero-shot: {len(seen)} scans of the target are in the pre-training shards, or other "
-            f"scans of their participants: {', '.join(seen[:10])}; give its data sets "
-            "the role external and run again"
+            f"zero-shot: {len(seen)} scans of the target were shown to pre-training, or other "
+            f"scans of their participants: {', '.join(seen[:10])}; give its data sets the role "
+            "external and run again"
         )
     warn_of_shared_ids(source, target, "zero-shot")
 

@@ -23,11 +23,12 @@ from brainmass_core.interpret.attribution import (
     slope,
 )
 from brainmass_core.interpret.probe import Probe, fit_probe
+from brainmass_core.interpret.series import SeriesEncoder, series_gradients
 from brainmass_core.models.brainmass import BrainMass
 
 log = logging.getLogger(__name__)
 OF_ENCODER = ("attention", "gradient", "permutation")
-SCORED = {"fc_pattern": "fc_svm"} | dict.fromkeys(OF_ENCODER, "brainmass_svm")
+SCORED = {"fc_pattern": ("fc_svm",)} | dict.fromkeys(OF_ENCODER, ("brainmass_svm", "brainlm_svm"))
 
 
 @dataclass
@@ -89,7 +90,7 @@ def explain_folds(
     data: TaskData,
     folds: Sequence[Fold],
     settings: Interpret,
-    encoder: Encoder | None,
+    encoder: Encoder | SeriesEncoder | None,
     attention: AttentionMaps | None,
     seed: int,
 ) -> dict[str, MethodFolds]:
@@ -97,20 +98,18 @@ def explain_folds(
 
     Parameters
     ----------
-    encoder : Encoder, optional
+    encoder : Encoder or SeriesEncoder, optional
         Needed by all methods but ``fc_pattern``.
     attention : AttentionMaps, optional
         `received` has a row for each scan of the task; needed by ``attention``.
     """
     y = data.scans["y"].to_numpy()
-    people = data.scans["participant"].to_numpy()
     found: dict[str, MethodFolds] = {
         m: MethodFolds(signed=m == "attention") for m in settings.methods
     }
     _say_passes(folds, settings, data.n_rois, encoder is not None)
     for fold in folds:
-        rng = np.random.default_rng([seed, fold.repeat, fold.fold])
-        rows = choose(fold.test, y, people, settings.max_scans, rng)
+        rows, rng = chosen(data, fold, settings, seed)
         if "fc_pattern" in found:
             train, test = data.fc[fold.train], data.fc[fold.test]
             pattern, score = linear_pattern(train, y[fold.train], test, y[fold.test])
@@ -131,13 +130,25 @@ def explain_folds(
     return found
 
 
+def chosen(
+    data: TaskData, fold: Fold, settings: Interpret, seed: int
+) -> tuple[np.ndarray, np.random.Generator]:
+    """Test scans of a fold that are explained, and what draws whatever else it needs."""
+    rng = np.random.default_rng([seed, fold.repeat, fold.fold])
+    y, people = data.scans["y"].to_numpy(), data.scans["participant"].to_numpy()
+    return choose(fold.test, y, people, settings.max_scans, rng), rng
+
+
 def _say_passes(folds: Sequence[Fold], settings: Interpret, n_rois: int, encoder: bool) -> None:
     """Say how much work of the encoder lies ahead; a backward pass counts as two forward ones."""
     each = 3 * settings.n_steps * ("gradient" in settings.methods)
     each += n_rois * settings.n_permutations * ("permutation" in settings.methods)
     scans = sum(min(settings.max_scans, len(f.test)) for f in folds)
     if encoder and each:
-        log.info("about %d passes of the encoder (interpret.max_scans, n_repeats)", scans * each)
+        log.info(
+            "about %d passes of the encoder over a scan (interpret.max_scans, n_repeats)",
+            scans * each,
+        )
 
 
 def _explain(
@@ -146,11 +157,15 @@ def _explain(
     fold: Fold,
     rows: np.ndarray,
     settings: Interpret,
-    encoder: Encoder,
+    encoder: Encoder | SeriesEncoder,
     probe: Probe,
     rng: np.random.Generator,
 ) -> Explained:
     fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
+    if isinstance(encoder, SeriesEncoder):
+        windows = [encoder.windows[row] for row in rows]
+        where, n_steps = encoder.coordinates, settings.n_steps
+        return series_gradients(encoder.model, probe, windows, where, y, n_steps)
     if method == "gradient":
         reference = data.fc[fold.train].mean(0, dtype=np.float64)
         return integrated_gradients(encoder.model, probe, fc, y, reference, settings.n_steps)

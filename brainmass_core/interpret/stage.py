@@ -24,9 +24,11 @@ from brainmass_core.interpret.explain import (
     Encoder,
     MethodFolds,
     both_classes,
+    chosen,
     explain_folds,
 )
 from brainmass_core.interpret.figures import draw_all
+from brainmass_core.interpret.series import SeriesEncoder, load_series_encoder
 from brainmass_core.interpret.summary import network_rows, region_rows, stability_rows
 from brainmass_core.models.pretrained import SETTINGS
 from brainmass_core.paths import Paths
@@ -73,9 +75,8 @@ def run(config: Config, task: str) -> None:
     folds = both_classes(
         [f for f in folds if f.repeat < settings.n_repeats], data.scans["y"].to_numpy()
     )
-    encoder = load_encoder(config, data) if set(settings.methods) & set(OF_ENCODER) else None
-    attention = None
-    if encoder and "attention" in settings.methods:
+    encoder, attention = _encoder(config, data, folds, seed % 2**31), None
+    if isinstance(encoder, Encoder) and "attention" in settings.methods:
         tested = np.unique(np.concatenate([f.test for f in folds]))
         attention = attend(encoder, data, tested, list(config.tasks[task].classes))
     found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
@@ -90,6 +91,19 @@ def folds_of(config: Config, task: str, data: TaskData, seed: int) -> list[Fold]
 def two_classes(data: TaskData) -> bool:
     """Whether the label is 0 or 1, the one kind of task that is explained."""
     return set(np.unique(data.scans["y"]).tolist()) <= {0, 1}
+
+
+def _encoder(
+    config: Config, data: TaskData, folds: list[Fold], seed: int
+) -> Encoder | SeriesEncoder | None:
+    """The pre-trained model with what it is shown, None if no method asks for it."""
+    settings = config.interpret
+    if not set(settings.methods) & set(OF_ENCODER):
+        return None
+    if not config.pretrain.of_series:
+        return load_encoder(config, data)
+    rows = [chosen(data, fold, settings, seed)[0] for fold in folds]
+    return load_series_encoder(config, data, np.unique(np.concatenate(rows)))
 
 
 def load_encoder(config: Config, data: TaskData) -> Encoder:

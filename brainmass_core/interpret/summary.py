@@ -117,7 +117,7 @@ def _warnings(row: Row, tested: pd.DataFrame) -> str:
 
 def _agreement(method: str, folds: MethodFolds, data: TaskData, predictions: pd.DataFrame) -> float:
     """Mean rank correlation, within folds, of the explained score with that which was evaluated."""
-    scored = predictions[predictions["method"] == SCORED[method]]
+    scored = predictions[predictions["method"].isin(SCORED[method])]
     if scored.empty:
         return float("nan")
     mine = pd.concat(folds.scores)

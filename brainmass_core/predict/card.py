@@ -10,7 +10,7 @@ from brainmass_core.predict.contract import Contract
 TEXT = """\
 # {task}: {method}
 
-Predicts {target} of a resting-state scan from its functional connectivity (FC).
+Predicts {target} of a resting-state scan from {source}.
 `brainmass predict THIS_FOLDER INPUT` applies it; input that was not made as its training scans
 were is refused.
 
@@ -35,7 +35,7 @@ to test it on. Scans of another scanner, population or protocol can be predicted
 | | |
 |---|---|
 | atlas | {atlas}, {n_rois} parcels, sha256 {atlas_hash} |
-| FC | {estimator} |
+| {seen} |
 | series | {done} |
 | kinds of data | {kinds} |
 | t_r | {t_r} |
@@ -45,7 +45,7 @@ to test it on. Scans of another scanner, population or protocol can be predicted
 ## Limits
 
 - Research only: not a medical device, not for decisions about a person.
-- Group differences in FC are small and confounded by site, motion, age and sex; look at how the
+- Group differences are small and confounded by site, motion, age and sex; look at how the
   methods `confounds_*` did on the same folds before you believe a score.
 - A probability is one at the class frequencies of the training scans, or at equal ones, and not at
   those of a clinic.
@@ -63,6 +63,12 @@ MEMORY = {
     "scans": "- **This folder holds features of training scans** (support vectors or neighbours), "
     "without names:\n  treat it as participants' data.",
     "weights": "- The folder holds weights and averages, no single scan.",
+}
+SOURCES = {
+    "fc": "its functional connectivity (FC)",
+    "brainlm": "its time series by a frozen BrainLM",
+    "untrained_brainlm": "its time series by a BrainLM with random weights",
+    "series": "the first window of its time series",
 }
 HANDLED = {
     "none": "Nothing was done about confounds.",
@@ -93,6 +99,8 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         task=c.task,
         method=c.method,
         target=target,
+        source=SOURCES[c.features if c.series else "fc"],
+        seen=_seen(c),
         n_scans=c.n_scans,
         n_participants=c.n_participants,
         classes=f" ({counts})" if counts else "",
@@ -105,13 +113,25 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         atlas=c.atlas.name,
         n_rois=c.atlas.n_rois,
         atlas_hash=c.atlas.sha256[:16],
-        estimator=c.connectivity.estimator,
         done=done,
         kinds=", ".join(c.processing),
         t_r="not known" if c.t_r is None else f"{c.t_r[0]:g} to {c.t_r[1]:g} s",
         memory=MEMORY["scans" if _remembers(node) else "weights"],
         config_hash=c.config_hash,
         versions=", ".join(f"{k} {v}" for k, v in c.versions.items()),
+    )
+
+
+def _seen(c: Contract) -> str:
+    """The row of the table that says what becomes of the series."""
+    if c.series is None:
+        return f"FC | {c.connectivity.estimator}"
+    s = c.series
+    others = {"reject": "others are refused", "resample": "others are resampled"}[s.other_t_r]
+    t_r = "t_r not known" if s.t_r is None else f"t_r {s.t_r:g} s, {others}"
+    return (
+        f"windows | windows of {s.window} timepoints; {t_r}; parcels scaled by statistics of "
+        f"{s.scaling.n_recordings} pre-training scans"
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
@@ -33,18 +34,25 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, SVR
 
-from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.components import Components
 from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
 from brainmass_core.finetune.estimators import TransformedTarget
 from brainmass_core.finetune.networks import BrainNetCNN, BrainNetworkTransformer, FineTune
 from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor
+from brainmass_core.finetune.series_networks import (
+    AdaptedSeries,
+    SeriesArchitecture,
+    SeriesClassifier,
+    SeriesFineTune,
+    SeriesRegressor,
+)
 from brainmass_core.finetune.tangent import TangentSpace, _Given
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.predict.primal import LinearClassifier, LinearRegressor, primal
 
 Arrays = dict[str, np.ndarray]
-NETWORKS = (NetworkClassifier, NetworkRegressor)
-RECIPES = (BrainNetCNN, BrainNetworkTransformer, FineTune)
+NETWORKS = (NetworkClassifier, NetworkRegressor)  # and those of series, which derive from them
+RECIPES = (BrainNetCNN, BrainNetworkTransformer, FineTune, SeriesArchitecture)
 CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
@@ -52,16 +60,20 @@ CLASSES: dict[str, type] = {
         *(SVC, SVR, LinearClassifier, LinearRegressor, LogisticRegression),
         *(Ridge, RidgeClassifier, LabelBinarizer, KNeighborsClassifier, KNeighborsRegressor),
         *(TransformedTarget, TransformedTargetRegressor, TangentSpace, ConnectivityMeasure, _Given),
+        *(Components, PCA),
         *(Regress, ComBat, LinearRegression, ColumnTransformer, OneHotEncoder, SimpleImputer),
-        *NETWORKS,
+        *(*NETWORKS, SeriesClassifier, SeriesRegressor),
     )
 }
 FUNCTIONS: dict[str, Callable] = {"clip": np.clip, "log1p": np.log1p, "expm1": np.expm1}
 # not needed to predict, or built anew: who was held back, and the last training scan (`_Given`)
+OF_TRAINING = frozenset({"recipe", "network_", "validation_", "history_"})
 LEFT_OUT = {
-    "_Given": {"covariance_"},
-    "NetworkClassifier": {"recipe", "network_", "validation_", "history_"},
-    "NetworkRegressor": {"recipe", "network_", "validation_", "history_"},
+    "_Given": frozenset({"covariance_"}),
+    "NetworkClassifier": OF_TRAINING,
+    "NetworkRegressor": OF_TRAINING,
+    "SeriesClassifier": OF_TRAINING,
+    "SeriesRegressor": OF_TRAINING,
 }
 
 
@@ -88,7 +100,7 @@ def storable(model: Any) -> Any:
         model.regressor_ = storable(model.regressor_)
         model.regressor = model.transformer = None
     elif isinstance(model, NETWORKS):
-        model.recipe = _architecture(model.recipe)
+        model.recipe = _architecture(model)
     return model
 
 
@@ -148,7 +160,7 @@ def _encode_object(value: Any, arrays: Arrays, place: str) -> Any:
             f"{place}: a {type(value).__module__}.{name} cannot be stored safely; there are "
             f"{sorted(CLASSES)}"
         )
-    left_out = LEFT_OUT.get(name, set())
+    left_out = LEFT_OUT.get(name, frozenset())
     state = {k: v for k, v in vars(value).items() if k not in left_out}
     if not all(map(str.isidentifier, state)):
         raise CodecError(f"{place}: {name} has attributes that are no names: {sorted(state)}")
@@ -249,23 +261,26 @@ def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
     try:
         made.recipe = recipe(**settings)
         with torch.random.fork_rng():
-            network = made.recipe.build(n_rois_of(made.n_features_in_), made._n_out())
+            network = made.recipe.build(made._n_rois(made.n_features_in_), made._n_out())
         weights = {
             k.removeprefix(prefix): torch.from_numpy(v.copy())
             for k, v in arrays.items()
             if k.startswith(prefix)
         }
         network.load_state_dict(weights)
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         raise CodecError(f"a network that does not fit its weights: {error}") from None
     made.network_ = network.eval()
 
 
-def _architecture(recipe: Any) -> Any:
+def _architecture(model: NetworkClassifier | NetworkRegressor) -> Any:
     """A recipe that builds the same network without a folder; adapters are in the weights."""
+    recipe: Any = model.recipe
+    if isinstance(recipe, SeriesFineTune):
+        return SeriesArchitecture.of(cast(AdaptedSeries, model.network_), recipe.lr)
     if not isinstance(recipe, FineTune):
         return recipe
     if recipe.folder is None:
         return FineTune(None, recipe.size, recipe.heads, lr=recipe.lr)
-    model = BrainMass.from_pretrained(recipe.folder)
-    return FineTune(None, model.size, model.heads, lr=recipe.lr)
+    encoder = BrainMass.from_pretrained(recipe.folder)
+    return FineTune(None, encoder.size, encoder.heads, lr=recipe.lr)

@@ -9,14 +9,17 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.config import Config, Task
+from brainmass_core.config.adaptation import SERIES_FEATURES
 from brainmass_core.config.base import Strict
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
+from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.predict.feeding import Series
 
 FILE = "contract.json"
 FORMAT = 1
@@ -89,11 +92,15 @@ class Done(Strict):
 
 
 class Encoder(Strict):
-    """Architecture of the frozen encoder."""
+    """Architecture of the frozen encoder of FC."""
 
     size: str
     n_rois: int
     heads: int
+
+    def build(self) -> BrainMass:
+        """A model of it, its weights of no account."""
+        return BrainMass(self.size, self.n_rois, self.heads)
 
 
 class Contract(Strict):
@@ -104,6 +111,8 @@ class Contract(Strict):
     label, classes, transform
         Column that was predicted, its classes in order (empty for a regression), and what the
         target was fitted as.
+    series : Series or None
+        What becomes of recordings, for a model on these; None: it sees FC.
     processing : dict
         Kind of data set to the settings, one entry per variant, that made its series.
     done : list of Done
@@ -129,8 +138,11 @@ class Contract(Strict):
     classes: list[str]
     transform: str
     method: str
-    features: Literal["fc", "fc_for_model", "brainmass", "untrained"]
+    features: Literal[
+        "fc", "fc_for_model", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm"
+    ]
     encoder: Encoder | None
+    series: Series | None = None
     atlas: Parcels
     connectivity: Connectivity
     timeseries: Timeseries
@@ -150,6 +162,16 @@ class Contract(Strict):
     config_hash: str
     versions: dict[str, str]
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Contract:
+        if (self.series is not None) != (self.features in SERIES_FEATURES):
+            raise ValueError(f"features {self.features} do not go with series {self.series}")
+        if self.series and len(self.series.coordinates) != self.atlas.n_rois:
+            raise ValueError(
+                f"series of {len(self.series.coordinates)} parcels, atlas of {self.atlas.n_rois}"
+            )
+        return self
 
     @property
     def n_edges(self) -> int:

@@ -17,13 +17,16 @@ from threadpoolctl import threadpool_limits
 from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.config import Config, stage_hash
-from brainmass_core.config.tasks import OF_SERIES
+from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
+from brainmass_core.config.tasks import DEPLOYABLE
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import UNKNOWN, TaskData, TaskError, assemble
 from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.methods import METHODS, Design, Fitted, fit_method
+from brainmass_core.finetune.series_features import ENCODERS, fitting_feed
 from brainmass_core.finetune.stage import task_seed
+from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.paths import Paths
 from brainmass_core.predict.card import card
@@ -37,16 +40,16 @@ from brainmass_core.predict.contract import (
     needed_columns,
     processing_of,
 )
+from brainmass_core.predict.feeding import Series
 from brainmass_core.predict.model import (
     CARD,
     EMBEDDING,
-    ENCODER,
     ESTIMATOR,
-    PROJECTOR,
     WEIGHTS,
     Model,
     probe,
     sha256_of,
+    weights_of,
 )
 from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 from brainmass_core.tables import atomic_path, read_table
@@ -120,9 +123,7 @@ def write_model(folder: Path, model: Model) -> None:
     parts = {key: getattr(model.fitted, key) for key in ("model", "before", "adjust")}
     node = {key: encode(value, arrays, key) for key, value in parts.items()}
     if model.encoder is not None:
-        kept = dict(model.encoder.online.state_dict())
-        kept = {k: v for k, v in kept.items() if not k.startswith(PROJECTOR)}
-        arrays |= {ENCODER + k: v.cpu().contiguous().numpy() for k, v in kept.items()}
+        arrays |= weights_of(model.encoder)
     (folder / FILE).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
         save_file(arrays, path, metadata={"format": "np"})
@@ -138,7 +139,9 @@ def _write_text(place: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _encoder(config: Config, features: str, n_rois: int) -> BrainMass | None:
+def _encoder(config: Config, features: str, n_rois: int) -> BrainMass | SeriesModel | None:
+    if features in ENCODERS:
+        return ENCODERS[features](config, n_rois)
     if features not in EMBEDDING:
         return None
     if features == "untrained":
@@ -153,7 +156,7 @@ def _contract(
     data: TaskData,
     fitted: Fitted,
     scores: dict[str, dict[str, Any]],
-    encoder: BrainMass | None,
+    encoder: BrainMass | SeriesModel | None,
 ) -> Contract:
     settings, scans = config.tasks[task], data.scans.iloc[fitted.rows]
     done, t_r = _what_was_done(config, task, set(scans["scan_id"]))
@@ -170,9 +173,10 @@ def _contract(
         transform=settings.transform,
         method=name,
         features=METHODS[name].features,
-        encoder=None
-        if encoder is None
-        else Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads),
+        encoder=Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads)
+        if isinstance(encoder, BrainMass)
+        else None,
+        series=_series(config, data, encoder) if METHODS[name].features in OF_SERIES else None,
         atlas=Parcels.of(resolve_atlas(config), config.atlas.name),
         connectivity=config.connectivity.model_copy(update={"estimator": data.estimator}),
         timeseries=config.timeseries,
@@ -194,6 +198,13 @@ def _contract(
         config_hash=stage_hash(config, "model", task),
         versions={"brainmass": __version__} | {name: version(name) for name in LIBRARIES},
         files={},
+    )
+
+
+def _series(config: Config, data: TaskData, encoder: Any) -> Series:
+    """How the task's recordings were fed."""
+    return Series.of(
+        fitting_feed(config, data), encoder if isinstance(encoder, SeriesModel) else None
     )
 
 
@@ -238,5 +249,5 @@ def _say_if_another_is_better(
             "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and remember that the best of "
             "several is flattered by its own score",
             *(task, name, lead, known[name], best, known[best]),
-            "it cannot be stored" if best in OF_SERIES else "choose by finetune.deploy",
+            "choose by finetune.deploy" if best in DEPLOYABLE else "it cannot be stored",
         )

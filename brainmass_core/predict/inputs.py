@@ -1,4 +1,4 @@
-"""What a user may point at, and how its FC is read: results, FC tables, matrices."""
+"""What a user may point at, and FC that lies alone: tables and matrices."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from brainmass_core.config import Config
 from brainmass_core.connectivity import MEASURES, vectorise
-from brainmass_core.manifest import read_manifests
-from brainmass_core.paths import Paths
 from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
-from brainmass_core.scans import read_scans
 from brainmass_core.scans.series import series_suffix
 from brainmass_core.tables import TableError, read_table
 
 Kind = Literal["results", "table", "matrices", "bids", "derivatives", "series"]
+RESULTS = ("connectivity", "timeseries")  # stages whose tables can be scored
 ABOUT = ["scan_id", "participant_id", "site", "sex", "age", "mean_fd"]
-NOT_FC = ("pfc", "quality")  # stages whose outcome says nothing about FC
 
 
 @dataclass
@@ -36,20 +32,21 @@ class Found:
     rows : list of dict
         scan_id, participant_id, status (ok, failed, excluded, refused), reason, site, sex, age,
         mean_fd.
-    fc : dict
-        scan_id to FC (n_edges,) float32, of those that are ok.
+    seen : dict
+        scan_id to what the model sees of those that are ok: FC (n_edges,) float32, or features of
+        a recording, see `Model.of_recording`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    fc: dict[str, np.ndarray] = field(default_factory=dict)
+    seen: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def add(self, row: dict[str, Any], fc: np.ndarray | None, status: str, reason: str) -> None:
-        """One scan with its outcome; FC that is not finite fails."""
-        if fc is not None and not np.isfinite(fc).all():
-            fc, status, reason = None, "failed", "FC with values that are not finite"
+    def add(self, row: dict[str, Any], seen: np.ndarray | None, status: str, reason: str) -> None:
+        """One scan with its outcome; what is not finite fails."""
+        if seen is not None and not np.isfinite(seen).all():
+            seen, status, reason = None, "failed", "FC or series with values that are not finite"
         self.rows.append(row | {"status": status, "reason": reason})
-        if fc is not None:
-            self.fc[row["scan_id"]] = fc
+        if seen is not None:
+            self.seen[row["scan_id"]] = seen
 
 
 def kind_of(path: Path) -> Kind:
@@ -69,7 +66,7 @@ def kind_of(path: Path) -> Kind:
             return "matrices"
         if series_suffix(path):
             return "series"
-    elif any((path / "connectivity").glob("*/*.parquet")):
+    elif any(any((path / stage).glob("*/*.parquet")) for stage in RESULTS):
         return "results"
     elif next(path.rglob("*_relmat.tsv"), None):
         return "matrices"
@@ -91,62 +88,6 @@ def _is_derivative(path: Path) -> bool:
     return isinstance(about, dict) and about.get("DatasetType") == "derivative"
 
 
-def finished_datasets(config: Config) -> list[str]:
-    """Data sets of a results folder that have a scans table."""
-    paths = Paths(config.results)
-    return [name for name in config.datasets if paths.scans(name).exists()]
-
-
-def read_results(
-    config: Config, contract: Contract, datasets: list[str], judge: bool = True
-) -> Found:
-    """Every scan of some data sets of a results folder, with its FC or what became of it.
-
-    Parameters
-    ----------
-    judge : bool
-        Whether to refuse scans that do not fit the model.
-    """
-    paths, found = Paths(config.results), Found()
-    scans = read_scans(paths, datasets).to_pandas()
-    fates = _fates(paths, datasets)
-    series: dict[str, dict[str, Any]] = {}
-    fc: dict[str, dict[str, Any]] = {}
-    for dataset in datasets:
-        for batch in range(config.datasets[dataset].batches):
-            series |= _rows(paths.batch("timeseries", dataset, batch), "timeseries")
-            fc |= _rows(paths.batch("connectivity", dataset, batch), "connectivity")
-    for row in scans.sort_values("scan_id").to_dict("records"):
-        scan_id = row["scan_id"]
-        about = {key: row[key] for key in ABOUT}
-        made, measured = series.get(scan_id, {}), fc.get(scan_id)
-        if made.get("mean_fd") is not None:
-            about["mean_fd"] = made["mean_fd"]
-        if row["excluded_reason"] is not None and not pd.isna(row["excluded_reason"]):
-            found.add(about, None, "excluded", row["excluded_reason"])
-        elif scan_id in fates:
-            found.add(about, None, *fates[scan_id])
-        elif measured is None:
-            found.add(about, None, "failed", "no row in the connectivity table")
-        else:
-            origin = _origin(paths.results, made, measured)
-            reason = misfit(contract, origin, as_trained=False) if judge else None
-            _settle(found, about, measured["fc"], reason)
-    return found
-
-
-def _origin(results: Path, made: dict[str, Any], measured: dict[str, Any]) -> Origin:
-    done = Done(**{key: made.get(key) for key in Done.model_fields}) if made else None
-    return Origin(
-        where=f"{results}: {measured['scan_id']}",
-        atlas=made.get("atlas"),
-        n_edges=len(measured["fc"]),
-        estimator=measured["estimator"],
-        done=done,
-        t_r=made.get("t_r"),
-    )
-
-
 def _settle(found: Found, about: dict[str, Any], fc: Any, reason: str | None) -> None:
     if reason is None:
         found.add(about, np.asarray(fc, dtype=np.float32), "ok", "")
@@ -154,36 +95,12 @@ def _settle(found: Found, about: dict[str, Any], fc: Any, reason: str | None) ->
         found.add(about, None, "refused", reason)
 
 
-def _rows(path: Path, name: str) -> dict[str, dict[str, Any]]:
-    """Rows of a batch's table without the series themselves, by scan_id; none if it is missing."""
-    if not path.exists():
-        return {}
-    columns = {
-        "timeseries": ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd"],
-        "connectivity": ["scan_id", "estimator", "fc"],
-    }
-    table = read_table(path, name, columns[name])
-    if name == "connectivity":
-        return dict(_fc_rows(table))
-    return {row["scan_id"]: row for row in table.to_pylist()}
-
-
-def _fc_rows(table: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def fc_rows(table: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """scan_id and, of a connectivity table, estimator and FC of each scan."""
     fc = table["fc"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     fc = fc.reshape(len(table), -1) if len(table) else fc.reshape(0, 0)
     for row, vector in zip(table.select(["scan_id", "estimator"]).to_pylist(), fc, strict=True):
         yield row["scan_id"], row | {"fc": vector}
-
-
-def _fates(paths: Paths, datasets: list[str]) -> dict[str, tuple[str, str]]:
-    """Outcome and reason of the scans that fell out on the way to FC."""
-    entries = read_manifests(paths).to_pandas()
-    entries = entries[entries["dataset"].isin(datasets) & (entries["status"] != "ok")]
-    entries = entries[~entries["stage"].isin(NOT_FC)].drop_duplicates("scan_id")
-    return {
-        row.scan_id: (row.status, f"{row.reason} {row.remedy or ''}".strip())
-        for row in entries.itertuples()
-    }
 
 
 def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
@@ -204,7 +121,7 @@ def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
         raise PredictError(
             f"{path}: found {name!r}, expected a connectivity table; give the results folder"
         )
-    for scan_id, row in sorted(_fc_rows(read_table(path, "connectivity"))):
+    for scan_id, row in sorted(fc_rows(read_table(path, "connectivity"))):
         origin = Origin(f"{path}: {scan_id}", estimator=row["estimator"], n_edges=len(row["fc"]))
         about = dict.fromkeys(ABOUT) | {"scan_id": scan_id}
         _settle(found, about, row["fc"], misfit(contract, origin, as_trained))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class PredictError(ValueError):
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of where one scan's FC comes from; None: not known.
+    """What is known of where one scan's FC or series come from; None: not known.
 
     Attributes
     ----------
@@ -48,6 +48,8 @@ class Origin:
     estimator: str | None = None
     done: Done | None = None
     t_r: float | None = None
+    n_rois: int | None = None
+    n_timepoints: int | None = None
 
 
 def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
@@ -58,11 +60,13 @@ def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
     as_trained : bool
         Whether what is not known is taken to be as the model wants it.
     """
+    unknown = None in (origin.atlas, origin.estimator, origin.done)
     wrong = [*_atlas(contract, origin), *_estimator(contract, origin), *_done(contract, origin)]
-    wrong += _t_r(contract, origin)
+    if contract.series and origin.t_r is None and (unknown or as_trained):
+        origin = replace(origin, t_r=contract.series.t_r)
+    wrong += _recording(contract, origin) if contract.series else _t_r(contract, origin)
     if wrong:
         return f"{origin.where}: {'; '.join(wrong)}; {SAME}"
-    unknown = None in (origin.atlas, origin.estimator, origin.done)
     return f"{origin.where}: {UNLABELLED}" if unknown and not as_trained else None
 
 
@@ -74,6 +78,11 @@ def _atlas(contract: Contract, origin: Origin) -> list[str]:
         return [
             f"found FC of {origin.n_edges} edges, the model's atlas {atlas.name} has "
             f"{atlas.n_rois} parcels, {contract.n_edges} edges"
+        ]
+    if origin.n_rois not in (None, atlas.n_rois):
+        return [
+            f"found series of {origin.n_rois} parcels, the model's atlas {atlas.name} has "
+            f"{atlas.n_rois}"
         ]
     if origin.parcels is not None and origin.parcels != atlas.names:
         pairs = zip(origin.parcels, atlas.names, strict=False)
@@ -103,6 +112,15 @@ def _text(done: Done) -> str:
     return ", ".join(f"{key}: {value}" for key, value in done.model_dump().items())
 
 
+def _recording(contract: Contract, origin: Origin) -> list[str]:
+    """A model on series needs a window of its own repetition time, or as it resamples."""
+    assert contract.series is not None
+    wrong = contract.series.misfit(origin.n_timepoints or 0, origin.t_r)
+    if wrong is None and contract.series.t_r is None:
+        return _t_r(contract, origin)
+    return [] if wrong is None else [wrong]
+
+
 def _t_r(contract: Contract, origin: Origin) -> list[str]:
     """A low-pass makes FC comparable over t_r; without one its frequencies are those of t_r."""
     if origin.t_r is None or contract.t_r is None or contract.low_passed:
@@ -128,7 +146,7 @@ def refuse_settings(contract: Contract, where: str, config: Config, datasets: li
     if config.atlas.name != contract.atlas.configured:
         wrong.append(_knob("atlas.name", config.atlas.name, contract.atlas.configured))
     estimator = config.connectivity.estimator
-    if estimator != contract.connectivity.estimator:
+    if not contract.series and estimator != contract.connectivity.estimator:
         expected = contract.connectivity.estimator
         wrong.append(_knob("connectivity.estimator", estimator, expected))
     for dataset in datasets:

@@ -1,10 +1,11 @@
-"""A deployed model in memory: read whole, checked, and applied to FC."""
+"""A deployed model in memory: read whole, checked, and applied to FC or recordings."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,19 @@ from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.embedding import embed
 from brainmass_core.finetune.methods import Fitted
+from brainmass_core.finetune.neural import device
+from brainmass_core.finetune.recordings import Feed
+from brainmass_core.finetune.series_features import embed_recording
+from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.predict.codec import CodecError, decode
-from brainmass_core.predict.contract import REMEDY, Contract, ContractError, Encoder, read_contract
+from brainmass_core.predict.contract import REMEDY, Contract, ContractError, read_contract
+from brainmass_core.predict.feeding import DECODER
 
 ESTIMATOR, WEIGHTS, CARD = "estimator.json", "model.safetensors", "README.md"
 ENCODER, PROJECTOR = "encoder.", "projector."  # of which only pre-training has use
 EMBEDDING = ("brainmass", "untrained")
-N_PROBES = 4
+N_PROBES, N_SERIES_PROBES = 4, 2  # a window of a BrainLM costs up to a second
 TOLERANCE = 1e-3  # relative; float32 of another machine differs by 1e-5, another model by 1
 
 
@@ -38,13 +44,13 @@ class Model:
     ----------
     contract : Contract
     fitted : Fitted
-    encoder : BrainMass or None
+    encoder : BrainMass, SeriesModel or None
         Frozen, for methods on embeddings.
     """
 
     contract: Contract
     fitted: Fitted
-    encoder: BrainMass | None
+    encoder: BrainMass | SeriesModel | None
 
     @classmethod
     def load(cls, folder: Path) -> Model:
@@ -62,23 +68,49 @@ class Model:
             arrays = load_file(folder / WEIGHTS)
             node = json.loads((folder / ESTIMATOR).read_text(encoding="utf-8"))
             parts = {key: decode(node[key], arrays) for key in ("model", "before", "adjust")}
-            encoder = encoder_of(contract.encoder, arrays)
+            encoder = encoder_of(contract, arrays)
         except (SafetensorError, CodecError, ValueError, KeyError, TypeError) as error:
             raise ContractError(f"{folder}: not a usable model ({error}); {REMEDY}") from None
         model = cls(contract, Fitted(contract.kind, **parts, rows=np.empty(0, int)), encoder)
         _check_probe(folder, model)
         return model
 
-    def features(self, fc: np.ndarray) -> np.ndarray:
-        """FC (n_scans, n_edges) to what the estimator sees."""
-        return fc if self.encoder is None else embed(self.encoder, fc)
+    def of_recording(self, series: np.ndarray, t_r: float | None) -> np.ndarray:
+        """What `score` is given of a recording by a model on series, as in training.
 
-    def score(self, fc: np.ndarray, confounds: pd.DataFrame | None = None) -> pd.DataFrame:
+        Parameters
+        ----------
+        series : ndarray (n_timepoints, n_rois)
+            At least a window, NaN in parcels that were not measured.
+        t_r : float or None
+            Its repetition time, s.
+
+        Returns
+        -------
+        ndarray (n_features,), float32
+        """
+        feed = self._feed
+        windows = feed.windows(series, t_r)
+        if not isinstance(self.encoder, SeriesModel):
+            return windows[0].ravel()
+        return embed_recording(self.encoder.to(device()), windows, feed.coordinates)
+
+    @cached_property
+    def _feed(self) -> Feed:
+        assert self.contract.series is not None
+        return self.contract.series.feed(self.contract.atlas.name)
+
+    def features(self, seen: np.ndarray) -> np.ndarray:
+        """What `score` is given to what the estimator sees."""
+        return embed(self.encoder, seen) if isinstance(self.encoder, BrainMass) else seen
+
+    def score(self, seen: np.ndarray, confounds: pd.DataFrame | None = None) -> pd.DataFrame:
         """Predict.
 
         Parameters
         ----------
-        fc : ndarray (n_scans, n_edges), float32
+        seen : ndarray (n_scans, n_edges) or (n_scans, n_features), float32
+            FC, or of a model on series what `of_recording` makes of each recording.
         confounds : DataFrame (n_scans rows), optional
             site, sex, age, mean_fd.
 
@@ -89,36 +121,37 @@ class Model:
             `finetune.methods.score`.
         """
         if confounds is None:
-            confounds = unknown_confounds(len(fc))
+            confounds = unknown_confounds(len(seen))
         with threadpool_limits(limits=1):  # as it was fitted
-            return pd.DataFrame(self.fitted.score(self.features(fc), confounds))
+            return pd.DataFrame(self.fitted.score(self.features(seen), confounds))
 
     @property
     def encodes(self) -> bool:
         """Whether there is an encoder, frozen or fine-tuned."""
-        return self.encoder is not None or hasattr(self._network, "encoder")
+        return self.encoder is not None or hasattr(self._trained, "embed")
 
     @property
-    def _network(self) -> Any:
-        """The trained network, None if the method has none."""
+    def _trained(self) -> Any:
+        """The encoder that was trained with its head, None if the method has none."""
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        return getattr(estimator, "network_", None)
+        network = getattr(estimator, "network_", None)
+        return getattr(network, "encoder", network)
 
-    def embed(self, fc: np.ndarray) -> np.ndarray:
-        """Embeddings (n_scans, 8 n_rois) float32; see `encodes`."""
+    def embed(self, seen: np.ndarray) -> np.ndarray:
+        """Embeddings (n_scans, embedding_dim) float32 of what `score` takes; see `encodes`."""
         if self.encoder is not None:
-            return embed(self.encoder, fc)
+            return self.features(seen)
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        encoder = self._network.encoder
+        encoder = self._trained.cpu()
         with torch.inference_mode():
             parts = [
-                encoder.embed(estimator._matrices(fc[i : i + 64]).cpu()).float().numpy()
-                for i in range(0, len(fc), 64)
+                encoder.embed(estimator._matrices(seen[i : i + 64]).cpu()).float().numpy()
+                for i in range(0, len(seen), 64)
             ]
         return np.concatenate(parts)
 
 
-def encoder_of(about: Encoder | None, arrays: dict[str, np.ndarray]) -> BrainMass | None:
+def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> BrainMass | SeriesModel | None:
     """The frozen encoder from the arrays whose names start with `ENCODER`.
 
     Raises
@@ -126,20 +159,30 @@ def encoder_of(about: Encoder | None, arrays: dict[str, np.ndarray]) -> BrainMas
     CodecError
         If the arrays do not fit the architecture.
     """
+    about = contract.series.encoder if contract.series else contract.encoder
     if about is None:
         return None
     found = {k: v for k, v in arrays.items() if k.startswith(ENCODER)}
     weights = {k.removeprefix(ENCODER): torch.from_numpy(v.copy()) for k, v in found.items()}
     try:
         with torch.random.fork_rng():
-            model = BrainMass(about.size, about.n_rois, about.heads)
-        missing, stray = model.online.load_state_dict(weights, strict=False)
+            model = about.build()
+        part = model.online if isinstance(model, BrainMass) else model
+        missing, stray = part.load_state_dict(weights, strict=False)
         missing = [k for k in missing if not k.startswith(PROJECTOR)]
         if missing or stray:
             raise CodecError(f"the encoder lacks {missing[:3]} or has too much: {stray[:3]}")
     except (RuntimeError, KeyError, ValueError) as error:
         raise CodecError(f"the encoder does not fit its weights: {error}") from None
     return model.eval().requires_grad_(False)
+
+
+def weights_of(encoder: BrainMass | SeriesModel) -> dict[str, np.ndarray]:
+    """The arrays that `encoder_of` reads."""
+    part: torch.nn.Module = encoder.online if isinstance(encoder, BrainMass) else encoder
+    unused = (PROJECTOR, DECODER)
+    kept = {k: v for k, v in part.state_dict().items() if not k.startswith(unused)}
+    return {ENCODER + k: v.cpu().contiguous().numpy() for k, v in kept.items()}
 
 
 def unknown_confounds(n: int) -> pd.DataFrame:
@@ -149,14 +192,23 @@ def unknown_confounds(n: int) -> pd.DataFrame:
 
 
 def probe(model: Model) -> list[list[float]]:
-    """Scores of made-up FC, the same on every machine to rounding."""
-    n_rois = model.contract.atlas.n_rois
-    series = np.random.default_rng(0).standard_normal((N_PROBES, 2 * n_rois, n_rois))
-    fc = vectorise(pearson(series)).astype(np.float32)
-    found = model.score(fc)
+    """Scores of made-up input, the same on every machine to rounding."""
+    found = model.score(_made_up(model))
     if model.contract.kind == "regression":
         return [[float(v)] for v in found["y_score"]]
     return [[float(v) for v in row] for row in found["class_scores"]]
+
+
+def _made_up(model: Model) -> np.ndarray:
+    """FC of white series, or what the model makes of such recordings of its own scale."""
+    n_rois, rng = model.contract.atlas.n_rois, np.random.default_rng(0)
+    fed = model.contract.series
+    if fed is None:
+        series = rng.standard_normal((N_PROBES, 2 * n_rois, n_rois))
+        return vectorise(pearson(series)).astype(np.float32)
+    white = rng.standard_normal((N_SERIES_PROBES, fed.window, n_rois))
+    series = white * np.array(fed.scaling.iqr)
+    return np.stack([model.of_recording(s.astype(np.float32), fed.t_r) for s in series])
 
 
 def sha256_of(path: Path) -> str:

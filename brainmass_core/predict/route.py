@@ -1,4 +1,4 @@
-"""Raw scans, derivatives and series to FC, by the package's own stages and the model's settings."""
+"""Raw scans, derivatives and series by the package's own stages and the model's settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from brainmass_core import connectivity, preprocess, scans, timeseries
@@ -17,8 +16,10 @@ from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config, dump_config, parse_config
 from brainmass_core.paths import Paths
 from brainmass_core.predict.contract import Contract
-from brainmass_core.predict.inputs import Found, done_by, read_results, sidecar
-from brainmass_core.predict.misfit import Origin, PredictError, misfit
+from brainmass_core.predict.inputs import Found, done_by, sidecar
+from brainmass_core.predict.misfit import Origin, PredictError
+from brainmass_core.predict.model import Model
+from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.tables import read_table
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,8 @@ class Options:
     datasets: tuple[str, ...] = ()
 
 
-def by_stages(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Found:
-    """Run scans, preprocess (raw BIDS), timeseries and connectivity, and read what they leave.
+def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path) -> Found:
+    """Run scans, preprocess (raw BIDS), timeseries and, for FC, connectivity; read what they leave.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def by_stages(kind: str, path: Path, contract: Contract, options: Options, work:
     PredictError
         If the model was not trained on such data, or the atlas cannot be had.
     """
-    series = kind == "series"
+    contract, series = model.contract, kind == "series"
     if not series:
         _refuse_other_kind(kind, path, contract)
     config = config_for(kind, path, contract, options, work)
@@ -85,9 +86,17 @@ def by_stages(kind: str, path: Path, contract: Contract, options: Options, work:
     if kind == "bids":
         preprocess.run(config, DATASET, 0, options.threads)
     timeseries.run(config, DATASET, 0, options.threads)
-    connectivity.run(config, DATASET, 0, options.threads)
-    found = read_results(config, contract, [DATASET], judge=not series)
-    return _renamed(_origins_of_series(found, config, contract, options) if series else found)
+    if contract.series is None:
+        connectivity.run(config, DATASET, 0, options.threads)
+    if not series:
+        return _renamed(read_results(config, model, [DATASET]))
+    listed = read_table(Paths(config.results).scans(DATASET), "scans", ["scan_id", "bold_path"])
+    files = {row["scan_id"]: Path(row["bold_path"]) for row in listed.to_pylist()}
+
+    def origin_of(measured: Measured) -> Origin:
+        return _origin(files[measured.scan_id], measured, contract, options)
+
+    return _renamed(read_results(config, model, [DATASET], origin_of, options.as_trained))
 
 
 def config_for(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Config:
@@ -174,41 +183,22 @@ def _check_atlas(config: Config, contract: Contract) -> None:
         )
 
 
-def _origins_of_series(found: Found, config: Config, contract: Contract, options: Options) -> Found:
-    """Judge ready series by their sidecars; those without one by what the user says."""
-    listed = read_table(Paths(config.results).scans(DATASET), "scans", ["scan_id", "bold_path"])
-    files = {row["scan_id"]: Path(row["bold_path"]) for row in listed.to_pylist()}
-    judged = Found()
-    for row in found.rows:
-        about = {k: v for k, v in row.items() if k not in ("status", "reason")}
-        fc = found.fc.get(row["scan_id"])
-        if fc is None:
-            judged.add(about, None, row["status"], row["reason"])
-            continue
-        try:
-            origin = _origin(files[row["scan_id"]], fc, contract, options)
-            reason = misfit(contract, origin, options.as_trained)
-        except PredictError as error:
-            reason = str(error)
-        judged.add(about, None if reason else fc, "refused" if reason else "ok", reason or "")
-    return judged
-
-
-def _origin(file: Path, fc: np.ndarray, contract: Contract, options: Options) -> Origin:
+def _origin(file: Path, measured: Measured, contract: Contract, options: Options) -> Origin:
+    """Of ready series by their sidecar; without one, by what the user says."""
     about = sidecar(file)
     t_r = about.get("RepetitionTime", options.t_r)
-    return Origin(
+    origin = Origin(
         where=str(file),
         atlas=about.get("Atlas"),
-        n_edges=len(fc),
         estimator=contract.connectivity.estimator,  # computed here
         done=done_by(about),
         t_r=float(t_r) if isinstance(t_r, int | float) else None,
     )
+    return sized(origin, measured.values)
 
 
 def _renamed(found: Found) -> Found:
     """Scans under their own names, without that of the data set."""
     prefix = f"{DATASET}_"
     rows = [r | {"scan_id": r["scan_id"].removeprefix(prefix)} for r in found.rows]
-    return Found(rows, {k.removeprefix(prefix): v for k, v in found.fc.items()})
+    return Found(rows, {k.removeprefix(prefix): v for k, v in found.seen.items()})

@@ -15,17 +15,11 @@ import pyarrow as pa
 from brainmass_core.config import Config, ConfigError, load_config
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.predict.contract import Contract
-from brainmass_core.predict.inputs import (
-    Found,
-    finished_datasets,
-    kind_of,
-    read_fc_table,
-    read_matrices,
-    read_results,
-)
+from brainmass_core.predict.inputs import Found, kind_of, read_fc_table, read_matrices
 from brainmass_core.predict.misfit import PredictError, refuse_settings, refuse_unknown_confounds
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.phenotype import add_phenotype, as_trained
+from brainmass_core.predict.results import finished_datasets, read_results
 from brainmass_core.predict.route import Options, by_stages
 from brainmass_core.tables import PREDICTED, atomic_path, embedding_schema, write_table
 
@@ -81,11 +75,11 @@ def predict(
     if embeddings is not None and not model.encodes:
         raise PredictError(
             f"--embeddings: the method {model.contract.method} has no encoder; leave it out, or "
-            "deploy one of brainmass_*"
+            "deploy one of brainmass_*, or of brainlm_*"
         )
     with ExitStack() as stack:
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainmass-")))
-        found = find(given, model.contract, config, options, place)
+        found = find(given, model, config, options, place)
     if (table := _phenotype(given, model.contract, options)) is not None:
         add_phenotype(found, table)
     rows = pd.DataFrame(found.rows)
@@ -99,17 +93,21 @@ def predict(
     return scored
 
 
-def find(
-    given: Path, contract: Contract, config: Path | None, options: Options, work: Path
-) -> Found:
-    """The scans of an input with their FC.
+def find(given: Path, model: Model, config: Path | None, options: Options, work: Path) -> Found:
+    """The scans of an input with what the model sees of them.
 
     Raises
     ------
     PredictError
         If the input is none that can be read, or does not fit the model.
     """
-    kind = kind_of(given)
+    kind, contract = kind_of(given), model.contract
+    if contract.series and kind in ("table", "matrices"):
+        raise PredictError(
+            f"{given}: found FC, but the model's {contract.method} sees the time series, which FC "
+            "does not hold; give parcel series, a BIDS or derivatives folder, or a results folder "
+            "with its time-series tables"
+        )
     if kind == "table":
         return read_fc_table(given, contract, options.as_trained)
     if kind == "matrices":
@@ -118,8 +116,8 @@ def find(
         settings = _settings(given, config)
         datasets = _chosen(given, finished_datasets(settings), options)
         refuse_settings(contract, str(given), settings, datasets)
-        return read_results(settings, contract, datasets)
-    return by_stages(kind, given.absolute(), contract, options, work.absolute())
+        return read_results(settings, model, datasets)
+    return by_stages(kind, given.absolute(), model, options, work.absolute())
 
 
 def _settings(given: Path, config: Path | None) -> Config:
@@ -157,8 +155,8 @@ def _score(model: Model, given: Path, rows: pd.DataFrame, found: Found) -> pd.Da
     made["y_pred"], made["y_score"] = pd.Series(None, rows.index, dtype=object), np.nan
     if not usable.any():
         return made
-    fc = np.stack([found.fc[s] for s in rows.loc[usable, "scan_id"]])
-    result = model.score(fc, confounds)
+    seen = np.stack([found.seen[s] for s in rows.loc[usable, "scan_id"]])
+    result = model.score(seen, confounds)
     made.loc[usable, "y_score"] = result["y_score"].to_numpy()
     classes = model.contract.classes
     if classes:
@@ -197,11 +195,11 @@ def _write(out: Path, scored: pd.DataFrame, contract: Contract) -> None:
 
 
 def _write_embeddings(path: Path, model: Model, found: Found) -> None:
-    ids = sorted(found.fc)
+    ids = sorted(found.seen)
     if not ids:
         log.warning("%s: no scan was scored, so there are no embeddings", path)
         return
-    embedded = model.embed(np.stack([found.fc[s] for s in ids]))
+    embedded = model.embed(np.stack([found.seen[s] for s in ids]))
     rows: list[dict[str, Any]] = [
         {"scan_id": s, "embedding": e.tolist()} for s, e in zip(ids, embedded, strict=True)
     ]

@@ -12,6 +12,11 @@ WORKS = {
         "Large-scale Self-Supervised Learning. IEEE Trans Med Imaging 2024. "
         "doi:10.1109/TMI.2024.3414476",
     ),
+    "brainlm": (
+        "Ortega Caro et al. 2024",
+        "Ortega Caro J, de Oliveira Fonseca AH, Averill C, et al. BrainLM: A foundation model for "
+        "brain activity recordings. ICLR 2024",
+    ),
     "ants": (
         "Avants et al. 2011",
         "Avants BB, Tustison NJ, Song G, et al. A reproducible evaluation of ANTs similarity "

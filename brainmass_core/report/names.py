@@ -61,6 +61,7 @@ _FEATURES = {
         "Mean embedding of a recording's windows by BrainLM with random weights",
     ),
     "brainlm": ("BrainLM", "Mean embedding of a recording's windows by the frozen BrainLM"),
+    "series": ("Raw series", "The first window of each recording, scaled as the model is fed it"),
 }
 _ESTIMATORS = {
     "svm": ("SVM", "SVM, C = 1"),
@@ -155,6 +156,7 @@ COLOURS = {
     "untrained": "#CC79A7",
     "brainmass": "#D55E00",
     "brainlm": "#D55E00",
+    "series": "#000000",
 }
 LINES: dict[str, Any] = {
     "svm": "-",

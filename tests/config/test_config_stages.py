@@ -79,7 +79,8 @@ def test_an_image_takes_any_window_and_a_future_that_is_never_hidden_any_number(
 def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_refused():
     lm = {"model": "brainlm-tiny"}
     config = parsed(lm, tasks={"t": TASK}, few_shot={"shots": [2]})
-    assert config.few_shot.features == config.zero_shot.features == ["fc"]
+    of_series = ["fc", "series", "brainlm", "untrained_brainlm"]
+    assert config.few_shot.features == config.zero_shot.features == of_series
     assert config.interpret.methods == ["fc_pattern"]
     assert not [m for m in config.finetune.permutation_methods if "brainmass" in m]
     with pytest.raises(ConfigError) as caught:
@@ -95,8 +96,8 @@ def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_
     assert "few_shot.features: found brainmass" in text
     assert "interpret.methods: found attention" in text
     assert "zero_shot" not in text
-    assert "such as ['chance']" in text
-    assert "such as ['fc_pattern']" in text
+    assert "some of what goes with brainlm-tiny: fc, series, brainlm, untrained_brainlm. " in text
+    assert "some of what goes with brainlm-tiny: gradient, fc_pattern. " in text
     parsed(
         lm,
         tasks={"t": TASK},

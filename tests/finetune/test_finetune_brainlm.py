@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from synthetic_series_study import (
     BUILD,
     WINDOW,
+    about_model,
     embedding_by_hand,
     results,
     series_of,
@@ -16,7 +15,7 @@ from synthetic_series_study import (
     write_brainlm,
     write_series_study,
 )
-from synthetic_study import N_ROIS, Study, write_study
+from synthetic_study import N_ROIS, write_study
 
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.dag import Study as Dag
@@ -36,15 +35,10 @@ from brainmass_core.timeseries.sampling import resampled
 TASK = "demo_task"
 
 
-def about(study: Study) -> dict:
-    folder = study.paths.pretrain(study.config.pretrain.model)
-    return json.loads((folder / "config.json").read_text())
-
-
 @pytest.mark.parametrize("model", BUILD)
 def test_the_embedding_is_the_mean_over_the_windows_of_the_scaled_series(tmp_path, model):
     study = write_series_study(tmp_path, model=model, n_timepoints=2 * WINDOW + 13)
-    data, scaling = assemble(study.config, TASK), about(study)["scaling"]
+    data, scaling = assemble(study.config, TASK), about_model(study)["scaling"]
     features, series = Features(study.config, data), series_of(study)
     for name, seed in (("brainlm", 3), ("untrained_brainlm", study.config.seed)):
         found = features[name]
@@ -58,6 +52,13 @@ def test_the_embedding_is_the_mean_over_the_windows_of_the_scaled_series(tmp_pat
     first = (centred - centred.mean(axis=0))[:WINDOW] / np.array(scaling["iqr"])
     first -= np.array(scaling["median"]) / np.array(scaling["iqr"])
     np.testing.assert_allclose(features["series"][4], first.T.ravel(), atol=1e-5)
+
+
+def test_in_reference_mode_a_recording_has_one_embedding(tmp_path):
+    study = write_series_study(tmp_path, n_timepoints=80, brainlm={"mode": "reference"})
+    data = assemble(study.config, TASK)
+    first, second = (Features(study.config, data)["untrained_brainlm"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_dynamics_that_fc_does_not_show_are_found_on_the_folds_of_all_others(tmp_path):
@@ -81,7 +82,7 @@ def test_dynamics_that_fc_does_not_show_are_found_on_the_folds_of_all_others(tmp
 
 
 def test_without_a_difference_in_dynamics_nothing_is_found(tmp_path):
-    methods = ("brainlm_svm", "brainlm_logistic", "brainlm_ridge")
+    methods = ("brainlm_svm", "brainlm_logistic", "brainlm_ridge", "brainlm_knn")
     study = write_series_study(tmp_path, effect=0.0, n_timepoints=80, methods=methods)
     run(study.config, TASK)
     for row in results(study, "metrics").itertuples():
@@ -131,7 +132,7 @@ def test_other_repetition_times_are_treated_as_in_training(tmp_path):
     assert kept not in rows, "36 timepoints are left of 80: less than a window"
     as_seen = resampled(series_of(study)[other], 1.0, 2.0)
     by_hand = embedding_by_hand(
-        BUILD["brainlm-tiny"]("tiny", seed=3).eval(), as_seen, about(study)["scaling"]
+        BUILD["brainlm-tiny"]("tiny", seed=3).eval(), as_seen, about_model(study)["scaling"]
     )
     found = Features(study.config, data)["brainlm"][rows[other]]
     np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-5)
@@ -185,7 +186,7 @@ def test_a_model_that_does_not_fit_or_does_not_say_its_scaling_is_refused(tmp_pa
     write_brainlm(study, atlas="other")
     with pytest.raises(TaskError, match=r"of atlas 'other' with 20 parcels.*'rings' with 20"):
         run(study.config, TASK)
-    changed = about(study)["scaling"]
+    changed = about_model(study)["scaling"]
     changed["iqr"][0] *= 2
     write_brainlm(study, scaling=changed)
     with pytest.raises(ModelError, match="does not have the stored SHA-256"):
@@ -240,10 +241,7 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
     raw["finetune"]["methods"] = ["fc_svm", "untrained_knn", "brainlm_svm"]
     with pytest.raises(ConfigError, match=r"methods: found untrained_knn with.*brainlm-ti"):
         parse_config(raw)
-    raw["finetune"] = {"deploy": "brainlm_svm"}
-    with pytest.raises(ConfigError, match=r"deploy: brainlm_svm cannot be stored.*knows FC"):
-        parse_config(raw)
-    assert lm.finetune.deployed("classification") == "fc_svm"
+    assert lm.finetune.deployed("classification") == "brainlm_svm"
 
 
 def test_the_tasks_of_a_brainlm_wait_for_the_series_of_their_data_sets(tmp_path):

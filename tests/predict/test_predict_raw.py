@@ -16,16 +16,22 @@ from brainmass_core import connectivity, scans, timeseries
 from brainmass_core.atlas import resolve_atlas, voronoi_atlas
 from brainmass_core.config import dump_config, parse_config
 from brainmass_core.config.inputs import Synthetic
+from brainmass_core.config.stages import BrainLM
 from brainmass_core.demo import write_demo
 from brainmass_core.finetune.methods import Design, fit_method
+from brainmass_core.finetune.recordings import Feed
+from brainmass_core.models import brainlm
 from brainmass_core.predict import Model, Options, PredictError, predict
 from brainmass_core.predict.codec import storable
 from brainmass_core.predict.contract import Done, Parcels, processing_of
 from brainmass_core.predict.deploy import write_model
+from brainmass_core.predict.feeding import Series
 from brainmass_core.predict.model import probe
 from brainmass_core.timeseries.censor import censor_text
 from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import filter_text
+from brainmass_core.timeseries.robust_scaling import RobustScaling
+from brainmass_core.timeseries.table import bold_by_scan
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +44,11 @@ def demo(tmp_path_factory):
     return folder, bold.name.removesuffix("_bold.nii.gz")
 
 
-def model_of_raw_bids(folder, demo, **series):
-    """A linear SVM on FC of made-up scans, with the contract of a study of raw BIDS."""
+def model_of_raw_bids(folder, demo, make=None, **series):
+    """A linear SVM on FC of made-up scans, with the contract of a study of raw BIDS.
+
+    Or what `make` stores.
+    """
     raw = {
         "datasets": {"demo": {"kind": "bids", "role": "internal", "path": str(demo)}},
         "preprocess": {
@@ -60,7 +69,7 @@ def model_of_raw_bids(folder, demo, **series):
         censor=censor_text(config.timeseries.censor),
     )
     atlas = voronoi_atlas()
-    return store_linear(
+    return (make or store_linear)(
         folder,
         atlas=Parcels.of(atlas, "Schaefer2018-100-7networks").model_dump(),
         preprocess=config.preprocess.model_dump(),
@@ -70,14 +79,36 @@ def model_of_raw_bids(folder, demo, **series):
     )
 
 
+def store_series(folder, **contract) -> Model:
+    """A ridge on embeddings by a BrainLM of the contract's atlas, fitted to made-up ones."""
+    atlas = pd.DataFrame(contract["atlas"]["table"])
+    encoder = brainlm.build("tiny", 0).eval().requires_grad_(False)
+    scaling = RobustScaling((0.0,) * len(atlas), (10.0,) * len(atlas), 5)
+    settings = BrainLM(window=20, t_r=2.0, other_t_r="resample")
+    places = atlas[["x", "y", "z"]].to_numpy(np.float32)
+    fed = Series.of(Feed(settings, scaling, places, "any"), encoder)
+    about = a_contract(
+        method="brainlm_ridge", features="brainlm", series=fed.model_dump(), **contract
+    )
+    made_up = np.random.default_rng(0).standard_normal((30, encoder.embedding_dim))
+    design = Design(np.arange(30) % 2)
+    fitted = fit_method("brainlm_ridge", made_up.astype(np.float32), design, np.arange(30), 0)
+    return publish(folder, about, fitted, encoder)
+
+
 def store_linear(folder, **contract) -> Model:
     """A linear SVM on made-up FC of the contract's atlas."""
     about = a_contract(**contract)
     fc = np.random.default_rng(0).standard_normal((30, about.n_edges))
     fc, design = np.tanh(fc).astype(np.float32), Design(np.arange(30) % 2)
     fitted = fit_method("fc_svm", fc, design, np.arange(30), 0)
+    return publish(folder, about, fitted, None)
+
+
+def publish(folder, about, fitted, encoder) -> Model:
+    """The stored model."""
     fitted = replace(fitted, model=storable(fitted.model), before=None, adjust=None)
-    model = Model(about, fitted, None)
+    model = Model(about, fitted, encoder)
     model = replace(model, contract=about.model_copy(update={"probe": probe(model)}))
     write_model(folder, model)
     return model
@@ -105,6 +136,17 @@ def test_raw_scans_are_scored_and_a_truncated_one_stops_nobody(demo, tmp_path):
     fc = np.stack(table.sort_values("scan_id")["fc"])
     assert fc.shape[1] == model.contract.n_edges
     np.testing.assert_array_equal(model.score(fc)["y_score"], good["y_score"])
+    # a model on series has them from the same stages
+    of_series = tmp_path / "series"
+    model = model_of_raw_bids(of_series, folder, store_series, motion="6", n_compcor=0)
+    table = read_table(work / "timeseries" / "input" / "0.parquet", "timeseries")
+    t_r = dict(zip(table["scan_id"].to_pylist(), table["t_r"].to_pylist(), strict=True))
+    bold = {s: x for s, x in bold_by_scan(table).items() if s.removeprefix("input_") in good.index}
+    seen = np.stack([model.of_recording(bold[s], t_r[s]) for s in sorted(bold)])
+    for given in (folder, work):
+        found = predict(of_series, given, tmp_path / "p.tsv", work=work)
+        scored = found.loc[found["status"] == "ok", "y_score"]
+        np.testing.assert_allclose(scored, model.score(seen)["y_score"], atol=1e-6)
 
 
 def not_synthetic(folder):
@@ -164,7 +206,8 @@ def fmriprep(folder: Path) -> Path:
     return folder
 
 
-def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_path):
+@pytest.mark.parametrize("make", [store_linear, store_series])
+def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_path, make):
     folder = fmriprep(tmp_path / "derivatives")
     raw = {
         "results": str(tmp_path / "results"),
@@ -185,7 +228,7 @@ def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_pat
         censor=censor_text(made.censor),
     )
     model = tmp_path / "model"
-    store_linear(
+    make(
         model,
         atlas=Parcels.of(resolve_atlas(config), "eight").model_dump(),
         timeseries=made.model_dump(),

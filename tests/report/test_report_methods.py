@@ -6,6 +6,7 @@ from html import unescape
 import pytest
 from synthetic_study import make_config
 
+from brainmass_core.config.stages import BrainLM
 from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES
 from brainmass_core.report.citations import WORKS, Citations
 from brainmass_core.report.names import FEW_ESTIMATORS, METHODS, kind_of
@@ -15,7 +16,7 @@ from brainmass_core.report.page import render
 def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings", **given) -> str:
     """Methods text in plain words; `given` are the task's settings, or those of a section."""
     sections = {k: given.pop(k) for k in ("few_shot", "pretrain", "interpret") if k in given}
-    config = make_config(folder, methods=methods, **given)
+    config = make_config(folder, methods=[m for m in methods if m not in OF_SERIES], **given)
     for name, changed in sections.items():
         section = getattr(config, name).model_copy(update=changed)
         config = config.model_copy(update={name: section})
@@ -108,6 +109,27 @@ def test_every_citation_has_its_reference_and_every_reference_its_citation(tmp_p
     for short, full in WORKS.values():
         assert (f"({short})" in body) == (full in references)
     assert sum(full in references for _, full in WORKS.values()) > 12
+
+
+def test_pre_training_is_that_of_the_model(tmp_path):
+    lm = {"model": "brainlm-13m", "epochs": 7}
+    methods = ("fc_svm", "brainlm_svm", "brainlm_finetune")
+    text = text_of(tmp_path / "a", methods=methods, pretrain=lm)
+    for said in (
+        "BrainLM (Ortega Caro et al. 2024), brainlm-13m, 7 epochs",
+        "windows of 200 timepoints",
+        "75 % of the tokens hidden. Loss",
+        "embeds all whole windows of a recording",
+        "after 6 without a lower loss",
+    ):
+        assert said in text
+    assert "BrainMass" not in text
+    assert "pseudo-FC" not in text
+    assert "BrainLM" not in text_of(tmp_path / "b")
+    future = {"brainlm": BrainLM(future_share=0.3, other_t_r="resample")}
+    text = text_of(tmp_path / "c", methods=methods, pretrain=lm | future)
+    assert "in 30 % of the steps the last 20 timepoints instead" in text
+    assert "another repetition time were resampled" in text
 
 
 def test_a_regression_has_a_target_and_no_classes(tmp_path):

@@ -1,0 +1,111 @@
+"""Integrated gradients of a probe on the embedding of recordings, from values to parcels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from torch import Tensor
+
+from brainmass_core.config import Config
+from brainmass_core.finetune.dataset import TaskData
+from brainmass_core.finetune.neural import device
+from brainmass_core.finetune.recordings import recordings
+from brainmass_core.finetune.series_features import (
+    brainlm_embedding,
+    fitting_feed,
+    pretrained_brainlm,
+)
+from brainmass_core.interpret.attribution import Explained, slope
+from brainmass_core.interpret.probe import Probe
+from brainmass_core.models.brainlm_series import SeriesModel
+
+
+@dataclass(frozen=True)
+class SeriesEncoder:
+    """A pre-trained BrainLM and what it is shown.
+
+    Attributes
+    ----------
+    embedding : ndarray (n_scans, d)
+        Of every scan of the task.
+    windows : dict
+        Row to windows (n_windows, n_rois, window) of the scans that are explained.
+    coordinates : ndarray (n_rois, 3), float32
+        MNI, in mm.
+    """
+
+    model: SeriesModel
+    embedding: np.ndarray
+    windows: dict[int, np.ndarray]
+    coordinates: np.ndarray
+
+
+def load_series_encoder(config: Config, data: TaskData, explained: np.ndarray) -> SeriesEncoder:
+    """The study's BrainLM, all embeddings, and the recordings of the rows `explained`.
+
+    Raises
+    ------
+    TaskError
+        If it is of other parcels.
+    """
+    feed, ids = fitting_feed(config, data), data.scans["scan_id"]
+    rows = {ids.iloc[row]: int(row) for row in explained}
+    datasets = list(dict.fromkeys(data.scans["dataset"]))
+    found = recordings(config, feed, datasets, set(rows))
+    windows = {rows[scan_id]: np.ascontiguousarray(w) for scan_id, w in found}
+    embedding = brainlm_embedding(config, data)
+    return SeriesEncoder(
+        pretrained_brainlm(config, data.n_rois), embedding, windows, feed.coordinates
+    )
+
+
+def series_gradients(
+    model: SeriesModel,
+    probe: Probe,
+    windows: Sequence[np.ndarray],
+    coordinates: np.ndarray,
+    y: np.ndarray,
+    n_steps: int,
+) -> Explained:
+    """Integrated gradients (Sundararajan et al. 2017) of the probe's score of whole recordings.
+
+    The path starts at a recording in which no parcel moves, 0 in all scaled values: the mean of
+    many recordings, whose ups and downs cancel. A parcel has the sum over its timepoints; those of
+    all parcels add up to the score's distance from that of the start.
+
+    Parameters
+    ----------
+    windows : sequence of ndarray (n_windows, n_rois, window), float32
+        Of each test scan.
+    coordinates : ndarray (n_rois, 3), float32
+    y : ndarray (n_scans,)
+    """
+    where = torch.from_numpy(coordinates).to(device())
+    model = model.eval().to(device())
+
+    def embedding(recordings: Tensor) -> Tensor:
+        """(B, n_windows, n_rois, window) to (B, d), the mean over windows."""
+        with torch.random.fork_rng(devices=[]):
+            # reference mode draws an order of the tokens: the same at each step, as for the probe
+            torch.default_generator.manual_seed(0)
+            found = model.encode(recordings.flatten(0, 1), where)
+        return found.unflatten(0, (len(recordings), -1)).mean(1)
+
+    score = probe.on(embedding)
+    of_roi, wrong, change = [], 0.0, 0.0
+    for one in windows:
+        whole = torch.from_numpy(one)[None].to(device())
+        still = torch.zeros_like(whole)
+        values, delta = IntegratedGradients(score).attribute(
+            whole, still, n_steps=n_steps, internal_batch_size=1, return_convergence_delta=True
+        )
+        with torch.no_grad():
+            change += float((score(whole) - score(still)).abs().sum())
+        wrong += float(delta.abs().sum())
+        of_roi.append(values.double().sum((0, 1, 3)).cpu().numpy())
+    value = slope(np.stack(of_roi), y)
+    return Explained(value, value, wrong / change if change else 0.0)

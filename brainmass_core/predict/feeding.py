@@ -1,0 +1,126 @@
+"""How a model on time series is fed, as its contract says it, and what it cannot be fed."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from brainmass_core.config.base import Strict
+from brainmass_core.config.stages import BrainLM as Settings
+from brainmass_core.finetune.recordings import Feed
+from brainmass_core.finetune.series_networks import ARCHITECTURES
+from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.pretrain.usable import check_window
+from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
+
+DECODER = "decoder."  # begins the weights that only pre-training needs
+
+
+class Scaling(Strict):
+    """Statistics of each parcel over the pre-training scans; see `robust_scaling`."""
+
+    version: int
+    median: list[float]
+    iqr: list[float]
+    n_recordings: int
+    sha256: str
+
+    def robust(self) -> RobustScaling:
+        """The same, to be applied."""
+        return RobustScaling(tuple(self.median), tuple(self.iqr), self.n_recordings)
+
+
+class SeriesEncoder(Strict):
+    """Architecture of a frozen BrainLM."""
+
+    architecture: Literal["BrainLM", "BrainLMViT"]
+    size: str | dict[str, int]
+    mode: Literal["corrected", "reference"]
+
+    @classmethod
+    def of(cls, model: SeriesModel) -> Self:
+        """That of a model."""
+        return cls.model_validate(
+            {"architecture": type(model).__name__, "size": model.size, "mode": model.mode}
+        )
+
+    def build(self) -> SeriesModel:
+        """A model of it without a decoder, its weights of no account."""
+        model = ARCHITECTURES[self.architecture](self.size, self.mode)
+        del model.decoder
+        return model
+
+
+class Series(Strict):
+    """What becomes of a recording before the model sees it.
+
+    Attributes
+    ----------
+    window : int
+        Timepoints.
+    t_r : float or None
+        That of the model (s); None if it was not known.
+    other_t_r
+        What happens to recordings of another one.
+    coordinates : list of (x, y, z)
+        Of the parcels, MNI, in mm.
+    encoder : SeriesEncoder or None
+        None: the estimator sees the scaled series, or holds an encoder that was trained with it.
+    """
+
+    window: int = Field(ge=2)
+    t_r: float | None
+    other_t_r: Literal["reject", "resample"]
+    scaling: Scaling
+    coordinates: list[tuple[float, float, float]]
+    encoder: SeriesEncoder | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        scaling = self.scaling
+        lengths = {len(scaling.median), len(scaling.iqr), len(self.coordinates)}
+        if len(lengths) > 1:
+            raise ValueError(f"medians, IQRs and coordinates are of {sorted(lengths)} parcels")
+        if (scaling.version, scaling.sha256) != (VERSION, scaling.robust().digest):
+            raise ValueError(
+                f"a scaling of version {scaling.version} without the stored sha256, expected "
+                f"version {VERSION}, unchanged"
+            )
+        return self
+
+    @classmethod
+    def of(cls, feed: Feed, model: SeriesModel | None) -> Self:
+        """That of a study."""
+        s, scaling = feed.settings, feed.scaling
+        return cls(
+            window=s.window,
+            t_r=s.t_r,
+            other_t_r=s.other_t_r,
+            scaling=Scaling(
+                version=VERSION,
+                median=list(scaling.median),
+                iqr=list(scaling.iqr),
+                n_recordings=scaling.n_recordings,
+                sha256=scaling.digest,
+            ),
+            coordinates=[(x, y, z) for x, y, z in feed.coordinates.tolist()],
+            encoder=None if model is None else SeriesEncoder.of(model),
+        )
+
+    def feed(self, atlas: str) -> Feed:
+        """What scales and cuts recordings, as in training."""
+        coordinates = np.array(self.coordinates, np.float32)
+        return Feed(self._settings(), self.scaling.robust(), coordinates, atlas)
+
+    def misfit(self, n_timepoints: int, t_r: float | None) -> str | None:
+        """Why a recording gives no window, None if it gives one."""
+        try:
+            check_window(self._settings(), n_timepoints, t_r)
+        except ValueError as error:
+            return f"{error}; give it by --t-r" if t_r is None and self.t_r else str(error)
+        return None
+
+    def _settings(self) -> Settings:
+        return Settings(window=self.window, t_r=self.t_r, other_t_r=self.other_t_r)

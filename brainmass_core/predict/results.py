@@ -1,0 +1,168 @@
+"""Scans of a results folder as a model sees them, or what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.config import Config
+from brainmass_core.manifest import read_manifests
+from brainmass_core.paths import Paths
+from brainmass_core.predict.contract import Contract, Done
+from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
+from brainmass_core.predict.misfit import Origin, PredictError, misfit
+from brainmass_core.predict.model import Model
+from brainmass_core.scans import read_scans
+from brainmass_core.tables import read_table
+from brainmass_core.timeseries.table import bold_by_scan
+
+BESIDE = ("pfc", "quality")  # stages whose outcome says nothing about series or FC
+MADE = ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the tables hold of one scan.
+
+    Attributes
+    ----------
+    where : str
+        For messages.
+    made : dict
+        Its row of the time-series table but the series; empty if there is none.
+    estimator : str
+        Of FC.
+    values : ndarray (n_edges,) or (n_timepoints, n_rois)
+        FC, or for models on series these.
+    """
+
+    scan_id: str
+    where: str
+    made: dict[str, Any]
+    estimator: str
+    values: np.ndarray
+
+
+def finished_datasets(config: Config) -> list[str]:
+    """Data sets of a results folder that have a scans table."""
+    paths = Paths(config.results)
+    return [name for name in config.datasets if paths.scans(name).exists()]
+
+
+def of_tables(measured: Measured) -> Origin:
+    """Where a scan comes from, by the tables of its results folder."""
+    made = measured.made
+    origin = Origin(
+        where=measured.where,
+        atlas=made.get("atlas"),
+        estimator=measured.estimator,
+        done=Done(**{key: made.get(key) for key in Done.model_fields}) if made else None,
+        t_r=made.get("t_r"),
+    )
+    return sized(origin, measured.values)
+
+
+def sized(origin: Origin, values: np.ndarray) -> Origin:
+    """The same with the edges of FC, or the timepoints and parcels of series."""
+    if values.ndim == 1:
+        return replace(origin, n_edges=len(values))
+    return replace(origin, n_timepoints=values.shape[0], n_rois=values.shape[1])
+
+
+def read_results(
+    config: Config,
+    model: Model,
+    datasets: list[str],
+    origin_of: Callable[[Measured], Origin] = of_tables,
+    as_trained: bool = False,
+) -> Found:
+    """Every scan of some data sets, with what the model sees of it or what became of it.
+
+    Parameters
+    ----------
+    origin_of : callable
+        By which a scan is judged; a PredictError of it refuses the scan.
+    as_trained : bool
+        See `misfit`.
+    """
+    paths, found = Paths(config.results), Found()
+    scans = read_scans(paths, datasets).to_pandas().sort_values("scan_id")
+    beside = (*BESIDE, "connectivity") if model.contract.series else BESIDE
+    lost = _fates(paths, datasets, beside) | _excluded(scans)
+    about = {row["scan_id"]: {key: row[key] for key in ABOUT} for row in scans.to_dict("records")}
+    table = "time-series" if model.contract.series else "connectivity"
+    fates = dict.fromkeys(about, ("failed", f"no row in the {table} table")) | lost
+    for dataset in datasets:
+        for batch in range(config.datasets[dataset].batches):
+            for measured in _measured(paths, dataset, batch, model.contract):
+                if measured.scan_id in lost or measured.scan_id not in about:
+                    continue
+                row = about.pop(measured.scan_id)
+                if measured.made.get("mean_fd") is not None:
+                    row["mean_fd"] = measured.made["mean_fd"]
+                _judge(found, row, measured, model, origin_of, as_trained)
+    for scan_id, row in about.items():
+        found.add(row, None, *fates[scan_id])
+    return found
+
+
+def _judge(
+    found: Found,
+    row: dict[str, Any],
+    measured: Measured,
+    model: Model,
+    origin_of: Callable[[Measured], Origin],
+    as_trained: bool,
+) -> None:
+    try:
+        origin = origin_of(measured)
+        reason = misfit(model.contract, origin, as_trained)
+    except PredictError as error:
+        reason = str(error)
+    if reason is not None:
+        found.add(row, None, "refused", reason)
+        return
+    values = np.asarray(measured.values, dtype=np.float32)
+    seen = model.of_recording(values, origin.t_r) if model.contract.series else values
+    found.add(row, seen, "ok", "")
+
+
+def _measured(paths: Paths, dataset: str, batch: int, contract: Contract) -> Iterator[Measured]:
+    """Scans of a batch that have what the model is made for."""
+    series = paths.batch("timeseries", dataset, batch)
+    made: dict[str, dict[str, Any]] = {}
+    where = f"{paths.results}: {{}}"
+    if series.exists():
+        table = read_table(series, "timeseries", MADE + ["bold"] * (contract.series is not None))
+        made = {row["scan_id"]: row for row in table.select(MADE).to_pylist()}
+        if contract.series:
+            estimator = contract.connectivity.estimator  # which such a model has no use for
+            for scan_id, bold in bold_by_scan(table).items():
+                yield Measured(scan_id, where.format(scan_id), made[scan_id], estimator, bold)
+    fc = paths.batch("connectivity", dataset, batch)
+    if contract.series is None and fc.exists():
+        for scan_id, row in fc_rows(read_table(fc, "connectivity", ["scan_id", "estimator", "fc"])):
+            about = made.get(scan_id, {})
+            yield Measured(scan_id, where.format(scan_id), about, row["estimator"], row["fc"])
+
+
+def _excluded(scans: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    reasons = scans.dropna(subset="excluded_reason").set_index("scan_id")["excluded_reason"]
+    return {str(scan_id): ("excluded", reason) for scan_id, reason in reasons.items()}
+
+
+def _fates(
+    paths: Paths, datasets: list[str], beside: tuple[str, ...]
+) -> dict[str, tuple[str, str]]:
+    """Outcome and reason of the scans that fell out at other stages than those `beside`."""
+    entries = read_manifests(paths).to_pandas()
+    entries = entries[entries["dataset"].isin(datasets) & (entries["status"] != "ok")]
+    entries = entries[~entries["stage"].isin(beside)].drop_duplicates("scan_id")
+    return {
+        row.scan_id: (row.status, f"{row.reason} {row.remedy or ''}".strip())
+        for row in entries.itertuples()
+    }
