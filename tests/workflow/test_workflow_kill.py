@@ -50,7 +50,6 @@ def go_on_and_compare(
     [
         *((stage, "all") for stage in (*SERIES_STAGES, "pretrain", "finetune", "report")),
         # who dies matters where much is kept, and where one job is all there is
-        ("pfc", "snakemake"),
         ("pfc", "job"),
         ("pretrain", "snakemake"),
         ("pretrain", "job"),
