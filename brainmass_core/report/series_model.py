@@ -44,6 +44,7 @@ CAPTIONS = {
     "participants: where that is low, the map is not to be read.",
 }
 Rows = list[dict[str, Any]]
+MAX_LEFT = 0.5  # of the squared distance between the classes
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ class Analysed:
     ----------
     rows : list of dict
         Of the table, columns as they are headed.
+    warning : str
+        Why the picture is not to be read; empty if it is.
     """
 
     name: str
     picture: Picture
     rows: Rows
+    warning: str = ""
 
 
 def read_series_model(config: Config) -> list[Analysed]:
@@ -80,7 +84,18 @@ def _read(paths: Paths, name: str) -> Analysed:
     rows = ROWS[name](table)
     if not any(row.get("Network") for row in rows):  # the atlas names none
         rows = [{k: v for k, v in row.items() if k != "Network"} for row in rows]
-    return Analysed(name, picture, rows)
+    return Analysed(name, picture, rows, _warning(table) if name == "perturbation" else "")
+
+
+def _warning(table: pd.DataFrame) -> str:
+    """Of a search that did not end near the other class."""
+    left = float(table["remaining_low"].min())
+    if not left > MAX_LEFT:
+        return ""
+    return (
+        f"The search did not bring the classes together: {left:.0%} of the distance or more is "
+        "left. The map is not to be read."
+    )
 
 
 def _reconstruction(table: pd.DataFrame) -> Rows:

@@ -213,7 +213,7 @@ def _search(
     series = windows.series
     _, place, counts = np.unique(windows.who, return_inverse=True, return_counts=True)
     chance = torch.from_numpy((weight / counts)[place]).to(series)
-    aim = torch.from_numpy(goal).to(series)
+    way = torch.from_numpy(goal - here).to(series)
     distance = float(np.square(here - goal).sum())
     seed = int(np.random.SeedSequence([settings.seed, *number]).generate_state(1)[0])
     generator = torch.Generator().manual_seed(seed)
@@ -222,9 +222,12 @@ def _search(
     optimiser = torch.optim.Adam(theta, settings.lr)
 
     def remaining(added: Tensor) -> Tensor:
+        # how far the drawn windows move, not where they are: windows differ more than the means of
+        # two states, and a step would follow which of them were drawn
         rows, share = _some(chance, settings.batch, generator)
-        found = share @ state(series[rows] + added)
-        return (found - aim).square().sum() / distance
+        with torch.no_grad():
+            before = share @ state(series[rows])
+        return (share @ state(series[rows] + added) - before - way).square().sum() / distance
 
     for _ in range(settings.steps):
         optimiser.zero_grad()

@@ -66,6 +66,15 @@ def test_a_planted_shift_is_recovered_through_a_linear_encoder(form):
     assert (found.low[SHIFTED] > 1).all()
 
 
+def test_windows_that_differ_more_than_the_states_do_not_lead_the_search_astray():
+    """As the classes of a cohort do: a step sees 8 of 40 windows, whose mean is far off."""
+    here, there = rest(40, 1, level=3.0), rest(40, 2, shift(0.5), level=3.0)
+    found = perturb(linear, here, there, replace(QUICK, l2=0.0, n_draws=0, batch=8))
+    assert (found.remaining < 0.005).all()
+    apart = (there.series.mean(0) - here.series.mean(0)).mean(1)
+    np.testing.assert_allclose(found.added.mean(1), apart, atol=0.15)
+
+
 def test_a_planted_time_course_is_recovered_at_its_parcels_where_the_state_is_the_series():
     course = shift() * np.sin(2 * np.pi * np.arange(TIMEPOINTS) / 20)
     settings = replace(QUICK, form="low_rank", steps=300)
