@@ -28,7 +28,7 @@ from brainmass_core.timeseries.derivatives import (
     write_json,
     write_text,
 )
-from brainmass_core.timeseries.table import bold_by_scan
+from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 log = logging.getLogger(__name__)
 
@@ -275,6 +275,7 @@ def _process(item: Item, estimator: str) -> pa.Table:
     """The row of one scan; a parcel that is not covered counts as constant."""
     covered = np.isfinite(item.bold).all(axis=0)
     try:
+        refuse_partial(item.bold, item.row["scan_id"])
         fc = ESTIMATORS[estimator](np.where(covered, item.bold, 0.0))
     except ValueError as error:
         raise ScanFailed(str(error), "connectivity") from None

@@ -119,6 +119,15 @@ def set_series(
         write_fc(study.paths, batch, fc, dataset)
 
 
+def spoil(path: Path, scan_id: str) -> None:
+    """Make one value of one scan of a time-series table NaN, which the stage never writes."""
+    table = read_table(path, "timeseries")
+    rows = table.to_pylist()
+    row = next(row for row in rows if row["scan_id"] == scan_id)
+    row["bold"][9][4] = float("nan")
+    write_table(path, from_rows(rows, table.schema), "timeseries")
+
+
 def write_brainlm(study: Study, **about: object) -> None:
     """A model folder as `pretrain` leaves it, the scaling fitted on who is not tested."""
     name = study.config.pretrain.model

@@ -22,7 +22,7 @@ from brainmass_core.pretrain.usable import check_window
 from brainmass_core.pretrain.windows import prepared
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
-from brainmass_core.timeseries.table import bold_by_scan
+from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,19 @@ def unusable(config: Config, datasets: list[str]) -> dict[str, str]:
 def recordings(
     config: Config, feed: Feed, datasets: list[str], wanted: set[str]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """scan_id and windows (n_windows, n_rois, window) of the wanted scans, batch by batch."""
+    """scan_id and windows (n_windows, n_rois, window) of the wanted scans, batch by batch.
+
+    Raises
+    ------
+    TableError
+        If a parcel of one is missing at some timepoints only.
+    """
     for path in _tables(config, datasets):
         table = read_table(path, "timeseries", ["scan_id", "status", "t_r", "bold"])
         t_r = dict(zip(table["scan_id"].to_pylist(), table["t_r"].to_pylist(), strict=True))
         for scan_id, series in bold_by_scan(table).items():
             if scan_id in wanted:
+                refuse_partial(series, f"{path}: {scan_id}")
                 yield scan_id, feed.windows(series, t_r[scan_id])
 
 

@@ -17,8 +17,8 @@ from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.predict.model import Model
 from brainmass_core.scans import read_scans
-from brainmass_core.tables import read_table
-from brainmass_core.timeseries.table import bold_by_scan
+from brainmass_core.tables import TableError, read_table
+from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 BESIDE = ("pfc", "quality")  # stages whose outcome says nothing about series or FC
 MADE = ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd"]
@@ -119,9 +119,11 @@ def _judge(
     as_trained: bool,
 ) -> None:
     try:
+        if model.contract.series:
+            refuse_partial(measured.values, measured.where)
         origin = origin_of(measured)
         reason = misfit(model.contract, origin, as_trained)
-    except PredictError as error:
+    except (PredictError, TableError) as error:
         reason = str(error)
     if reason is not None:
         found.add(row, None, "refused", reason)

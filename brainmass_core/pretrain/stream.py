@@ -18,7 +18,8 @@ import torch
 
 from brainmass_core.pretrain.index import Group, Index, ShardError
 from brainmass_core.pretrain.order import Sequence
-from brainmass_core.timeseries.table import bold_by_scan
+from brainmass_core.tables import TableError
+from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 
 class Batch(Protocol):
@@ -110,21 +111,14 @@ def read_series(group: Group) -> list[np.ndarray]:
     Raises
     ------
     ShardError
-        If a parcel is missing or infinite at some timepoints only: correlations and scaling would
-        lose all of it in silence, and no loss would tell.
+        If a parcel is missing or infinite at some timepoints only; no loss would tell.
     """
     series = bold_by_scan(row_group(group, ["scan_id", "status", "bold"]))
     for scan_id in group.scan_ids:
-        finite = np.isfinite(series[scan_id])
-        whole = finite.all(axis=0) | np.isnan(series[scan_id]).all(axis=0)
-        if not whole.all():
-            named = ", ".join(map(str, np.flatnonzero(~whole)[:5]))
-            raise ShardError(
-                f"{group.file}: {scan_id}: {int((~whole).sum())} parcels, such as {named} (from "
-                f"0), are missing or infinite at some timepoints, of {int((~finite).sum())} values "
-                "in all, expected all finite or all missing; remove the table and run: snakemake "
-                "--cores all timeseries"
-            )
+        try:
+            refuse_partial(series[scan_id], f"{group.file}: {scan_id}")
+        except TableError as error:
+            raise ShardError(str(error)) from None
     return [np.array(series[scan_id], np.float32) for scan_id in group.scan_ids]
 
 

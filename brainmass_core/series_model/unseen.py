@@ -22,7 +22,7 @@ from brainmass_core.pretrain.usable import check_window
 from brainmass_core.scans import read_scans
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.tables import read_table
-from brainmass_core.timeseries.table import bold_by_scan
+from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +200,7 @@ def _read(config: Config, trained: Trained, scans: pd.DataFrame) -> dict[str, Te
     for file in _files(config, scans):
         bold = bold_by_scan(read_table(file, "timeseries", ["scan_id", "status", "bold"]))
         for scan_id in sorted(set(bold) & set(t_r)):
+            refuse_partial(bold[scan_id], f"{file}: {scan_id}")
             x = trained.feed.scaled(np.array(bold[scan_id], np.float32), t_r[scan_id])
             found[scan_id] = torch.from_numpy(np.ascontiguousarray(x.T))
     return found

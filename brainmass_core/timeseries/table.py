@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from brainmass_core.tables import TableError
+
 
 def bold_by_scan(table: pa.Table) -> dict[str, np.ndarray]:
     """Series of the scans that have one.
@@ -34,3 +36,30 @@ def bold_by_scan(table: pa.Table) -> dict[str, np.ndarray]:
             if status == "ok":
                 series[scan_id] = bold[end - n : end]
     return series
+
+
+def refuse_partial(series: np.ndarray, where: str) -> None:
+    """Refuse a series that the stage would not have written.
+
+    Parameters
+    ----------
+    series : ndarray (n_timepoints, n_rois)
+    where : str
+        File and scan, for the message.
+
+    Raises
+    ------
+    TableError
+        If a parcel is missing or infinite at some timepoints only: correlations and scaling would
+        lose all of it in silence.
+    """
+    finite = np.isfinite(series)
+    whole = finite.all(axis=0) | np.isnan(series).all(axis=0)
+    if whole.all():
+        return
+    named = ", ".join(map(str, np.flatnonzero(~whole)[:5]))
+    raise TableError(
+        f"{where}: {int((~whole).sum())} parcels, such as {named} (from 0), are missing or "
+        f"infinite at some timepoints, of {int((~finite).sum())} values in all, expected all "
+        "finite or all missing; remove the table and run: snakemake --cores all timeseries"
+    )

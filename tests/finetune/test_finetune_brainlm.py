@@ -12,6 +12,7 @@ from synthetic_series_study import (
     results,
     series_of,
     set_series,
+    spoil,
     write_brainlm,
     write_series_study,
 )
@@ -29,8 +30,16 @@ from brainmass_core.finetune.methods import predict_folds
 from brainmass_core.finetune.series_networks import SeriesClassifier, make_series_network
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.scans.table import Unmatched, write_scans
-from brainmass_core.tables import SCANS, from_rows, read_table, timeseries_schema, write_table
+from brainmass_core.tables import (
+    SCANS,
+    TableError,
+    from_rows,
+    read_table,
+    timeseries_schema,
+    write_table,
+)
 from brainmass_core.timeseries.sampling import resampled
+from brainmass_core.timeseries.table import bold_by_scan
 
 TASK = "demo_task"
 
@@ -100,6 +109,16 @@ def test_a_regression_has_the_variance_of_its_target_beside_the_error(tmp_path):
     assert metrics["target_variance"].nunique() == 1
     assert (metrics["target_variance"] > 0).all()
     assert metrics.loc["brainlm_svm", "r2"] > 0.1 > metrics.loc["chance", "r2"]
+
+
+def test_a_value_missing_in_the_midst_of_a_series_stops_the_task_and_is_named(tmp_path):
+    study = write_series_study(tmp_path, methods=("brainlm_svm",), n_timepoints=80)
+    path = study.paths.batch("timeseries", "demo", 1)
+    used = set(assemble(study.config, TASK).scans["scan_id"])
+    scan = min(used & set(bold_by_scan(read_table(path, "timeseries"))))
+    spoil(path, scan)
+    with pytest.raises(TableError, match=rf"demo/1\.parquet: {scan}: 1 parcels, such as 4 "):
+        run(study.config, TASK)
 
 
 def test_scans_too_short_for_a_window_are_left_out_of_all_methods_with_the_reason(tmp_path):

@@ -17,6 +17,7 @@ from synthetic_series_study import (
     embedding_by_hand,
     series_of,
     set_series,
+    spoil,
     write_series_study,
 )
 from synthetic_study import N_ROIS
@@ -123,6 +124,25 @@ def test_a_model_in_reference_mode_keeps_its_mode(tmp_path):
     for method in (METHOD, "brainlm_finetune"):
         check(study, method, tmp_path)
     assert Model.load(tmp_path / "model").fitted.model.recipe.mode == "reference"
+
+
+def test_a_value_missing_in_the_midst_of_a_series_refuses_that_scan_alone(study, folder, tmp_path):
+    shutil.copytree(study.config.results, tmp_path / "results")
+    path = (
+        tmp_path
+        / "results"
+        / study.paths.batch("timeseries", "demo", 0).relative_to(study.config.results)
+    )
+    scan = read_table(path, "timeseries")["scan_id"][2].as_py()
+    whole = predict(folder, study.config.results, tmp_path / "whole.parquet").set_index("scan_id")
+    spoil(path, scan)
+    found = predict(folder, tmp_path / "results", tmp_path / "p.parquet").set_index("scan_id")
+    assert found.loc[scan, "status"] == "refused"
+    assert "1 parcels, such as 4 (from 0), are missing" in found.loc[scan, "reason"]
+    others = found.index != scan
+    assert found.loc[others, "status"].eq(whole.loc[others, "status"]).all()
+    scores = (table.loc[others, "y_score"] for table in (found, whole))
+    np.testing.assert_allclose(*scores, rtol=1e-5)  # of fewer rows BLAS rounds in another way
 
 
 # --- ready series

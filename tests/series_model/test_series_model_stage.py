@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import ttest_ind
+from synthetic_series_study import spoil
 from unseen_study import N_ROIS, NETWORKS, write_model, write_scans_of, write_study
 
 from brainmass_core.config import ConfigError, stage_hash
@@ -24,7 +25,7 @@ from brainmass_core.series_model.by_parcel import attention
 from brainmass_core.series_model.groups import classes_of
 from brainmass_core.series_model.stage import ANALYSES, run
 from brainmass_core.series_model.unseen import UnseenError, load_trained, seen, unseen
-from brainmass_core.tables import SERIES_MODEL, config_hash_of, read_table
+from brainmass_core.tables import SERIES_MODEL, TableError, config_hash_of, read_table
 from brainmass_core.timeseries.sampling import resampled
 from brainmass_core.timeseries.table import bold_by_scan
 
@@ -143,6 +144,15 @@ def test_without_anybody_unseen_the_stage_says_so(tmp_path):
     write_model(study)
     with pytest.raises(UnseenError, match="found 0 scans of participants kept for evaluation"):
         run(study.config, "reconstruction")
+
+
+def test_a_value_missing_in_the_midst_of_a_series_stops_the_stage_and_is_named(tmp_path):
+    study = write_study(tmp_path)
+    path = study.paths.batch("timeseries", "c", 0)
+    scan = unseen(study.config, load_trained(study.config), 40).scans["scan_id"].iloc[-1]
+    spoil(path, scan)
+    with pytest.raises(TableError, match=rf"c/0\.parquet: {scan}: 1 parcels, such as 4 "):
+        unseen(study.config, load_trained(study.config), 40)
 
 
 def test_a_model_without_its_scaling_is_refused(tmp_path):
