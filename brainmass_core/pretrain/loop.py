@@ -96,14 +96,11 @@ def train(
     model = build_model(config, index.n_rois).to(ranks.device).train()
     share_batch_norm(model, ranks)
     optimiser = make_optimiser(model, settings)
-    history: list[list[float]] = []
     start = 0
+    history: list[list[float]] = []
     if state:
         _refuse_other_batches(state, checkpoints, stream, total_steps)
-        model.load_state_dict(state.model)
-        optimiser.load_state_dict(state.optimiser)
-        history.extend(state.history.tolist())
-        start = state.step
+        start, history = _restore(state, model, optimiser)
         del state  # its tensors were copied
         log.info("resuming after step %d of %d", start, total_steps)
     module = _data_parallel(model, ranks)
@@ -124,9 +121,7 @@ def train(
     batches = prefetched(stream.batch, range(start, total_steps))
     for step in range(start, total_steps):
         epoch, batch = stream.epoch_of(step), next(batches)
-        lr = learning_rate(epoch, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+        lr = _set_learning_rate(optimiser, learning_rate(epoch, settings))
         seed_dropout(config.seed, step, ranks.rank)
         try:
             result = train_step(module, model, optimiser, batch, settings, ranks, stop_asked())
@@ -143,10 +138,24 @@ def train(
         if due:
             save(step + 1)
         if result.stop and step + 1 < total_steps:
-            wait_for_all(
-                ranks
-            )  # the launcher kills a rank that still writes when another has ended
+            # the launcher kills a rank that still writes when another has ended
+            wait_for_all(ranks)
             raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
+
+
+def _restore(
+    state: State, model: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, list[list[float]]]:
+    """Copy a checkpoint into model and optimiser; steps done, and their history."""
+    model.load_state_dict(state.model)
+    optimiser.load_state_dict(state.optimiser)
+    return state.step, state.history.tolist()
+
+
+def _set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    return lr
 
 
 def _refuse_other_batches(

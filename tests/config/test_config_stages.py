@@ -72,8 +72,9 @@ def test_settings_that_do_not_fit_are_refused(pretrain, message):
 
 
 def test_an_image_takes_any_window_and_a_future_that_is_never_hidden_any_number():
-    parsed({"model": "brainlm-650m", "brainlm": {"window": 161}})
-    parsed({"model": "brainlm-13m", "brainlm": {"future_steps": 33}})
+    image = parsed({"model": "brainlm-650m", "brainlm": {"window": 161}})
+    never = parsed({"model": "brainlm-13m", "brainlm": {"future_steps": 33}})
+    assert (image.pretrain.brainlm.window, never.pretrain.brainlm.future_steps) == (161, 33)
 
 
 def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_refused():

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(3000)]
 
 def abide_config(shared) -> dict:
     return declared.settings(shared) | {
+        "quality": {"pages": "flagged"},  # a page of every scan is 8 minutes of CPU
         "pretrain": {"size": "tiny", "epochs": 1, "batch_size": 32},
         # 200 regions exchanged in 160 scans would be 32,000 passes of the encoder
         "interpret": {"methods": ["attention", "gradient", "fc_pattern"], "n_repeats": 1},

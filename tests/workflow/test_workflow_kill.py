@@ -1,6 +1,7 @@
 """kill -9 at any stage, then the same command: same tables, no finished scan done again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import study
 pytestmark = pytest.mark.slow
 
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
+# in this order; each is made from those before it
+MODEL_STAGES = ("pretrain", "finetune", "interpret", "report")
 
 
 def kept(results: Path, stage: str) -> dict[str, float]:
@@ -32,17 +35,34 @@ def recorded(results: Path, stage: str) -> dict[str, float]:
 
 
 def go_on_and_compare(
-    folder: Path, reference: Path, before: dict[str, dict[str, float]], *targets: str
+    folder: Path,
+    reference: Path,
+    before: dict[str, dict[str, float]],
+    *targets: str,
+    compared: tuple[str, ...] = ("",),
 ) -> None:
+    """Run to the end; results below the folders `compared` must be those of the reference."""
     done = study.snakemake(folder, "--cores", "2", *targets)
     assert done.returncode == 0, done.stderr[-5000:]
-    ours, theirs = study.contents(folder / "results"), study.contents(reference / "results")
+    ours = study.contents(folder / "results")
+    theirs = study.contents(reference / "results")
+    theirs = {name: made for name, made in theirs.items() if name.startswith(compared)}
+    assert theirs
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
     for stage, scans in before.items():
         after = recorded(folder / "results", stage)
         again = [s for s, seconds in scans.items() if after[s] != seconds]
         assert again == [], f"{stage}: finished scans were done again"
+
+
+def finished_before(stage: str, finished: Path, folder: Path) -> None:
+    """Copy a finished study to `folder`, without `stage` and what is made from it."""
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    for later in MODEL_STAGES[MODEL_STAGES.index(stage) :]:
+        for made in (later, f"logs/{later}", f"work/{later}"):
+            shutil.rmtree(folder / "results" / made, ignore_errors=True)
+        assert not list((folder / "results").rglob(f"*{later}*")), "nothing of it is left"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +76,10 @@ def go_on_and_compare(
     ],
 )
 def test_a_killed_run_goes_on(stage, whom, finished_study, ready_series, tmp_path):
-    study.write_config(tmp_path, study.ready_series_config(ready_series))
+    if stage in MODEL_STAGES:
+        finished_before(stage, finished_study, tmp_path)
+    else:
+        study.write_config(tmp_path, study.ready_series_config(ready_series))
     results = tmp_path / "results"
 
     def ready() -> bool:
@@ -66,9 +89,14 @@ def test_a_killed_run_goes_on(stage, whom, finished_study, ready_series, tmp_pat
             return any(results.glob("work/pretrain/*/*/*/step-*"))
         return any((results / "logs" / stage).glob("*.log"))
 
-    assert study.kill_when(tmp_path, ready, whom), f"the run ended before {stage}"
+    # one run goes through all that comes after; the others stop where scans end
+    targets = () if stage in ("timeseries", *MODEL_STAGES) else SERIES_STAGES
+    assert study.kill_when(tmp_path, ready, whom, *targets), f"the run ended before {stage}"
     before = {s: kept(results, s) for s in SERIES_STAGES if kept(results, s)}
-    go_on_and_compare(tmp_path, finished_study, before)
+    made = (*targets, *(f"manifest/{s}" for s in targets), "scans", "manifest/scans")
+    go_on_and_compare(
+        tmp_path, finished_study, before, *targets, compared=made if targets else ("",)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,25 +109,32 @@ def raw_study(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("stage", "whom"),
-    [
-        ("demo", "all"),
-        ("scans", "all"),
-        ("preprocess", "job"),
-    ],
-)
-def test_a_killed_run_from_raw_bids_goes_on(stage, whom, raw_study, tmp_path):
+@pytest.mark.parametrize("stage", ["demo", "scans"])
+def test_a_run_killed_while_scans_are_listed_goes_on(stage, raw_study, tmp_path):
+    study.write_config(tmp_path, study.raw_bids_config())
+    logs = tmp_path / "results" / "logs" / stage
+    assert study.kill_when(tmp_path, lambda: any(logs.glob("*.log")), "all", "scans")
+    done = study.snakemake(tmp_path, "--cores", "2", "scans")
+    assert done.returncode == 0, done.stderr[-5000:]
+    written = [file for file in (raw_study / "demo").rglob("*") if file.is_file()]
+    assert len(written) > 8
+    for file in written:
+        assert (tmp_path / file.relative_to(raw_study)).read_bytes() == file.read_bytes(), file
+    theirs = study.contents(raw_study / "results")
+    ours = study.contents(tmp_path / "results")
+    listed = {name for name in theirs if name.startswith("scans")}
+    assert listed, theirs.keys()
+    assert ours.keys() == listed
+    assert all(ours[name] == theirs[name] for name in listed)
+
+
+def test_a_preprocessing_job_that_is_killed_goes_on(raw_study, tmp_path):
     study.write_config(tmp_path, study.raw_bids_config())
     results = tmp_path / "results"
-
-    def ready() -> bool:
-        if stage == "preprocess":
-            return len(kept(results, stage)) >= 1
-        return any((results / "logs" / stage).glob("*.log"))
-
-    assert study.kill_when(tmp_path, ready, whom, "connectivity"), f"ended before {stage}"
-    before = {"preprocess": kept(results, "preprocess")} if stage == "preprocess" else {}
+    assert study.kill_when(
+        tmp_path, lambda: len(kept(results, "preprocess")) >= 1, "job", "connectivity"
+    )
+    before = {"preprocess": kept(results, "preprocess")}
     go_on_and_compare(tmp_path, raw_study, before, "connectivity")
 
 
