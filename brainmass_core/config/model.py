@@ -53,7 +53,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
 WITH_BRAINLM = {
     "finetune": {
         "methods": [
-            *("chance", "confounds_svm", "fc_svm"),
+            *("chance", "confounds_svm", "fc_svm", "tangent_ridge"),
             *("series_svm", "untrained_brainlm_svm", "brainlm_svm"),
         ],
         "permutation_methods": ["confounds_svm", "fc_svm", "untrained_brainlm_svm", "brainlm_svm"],

@@ -199,7 +199,7 @@ class Finetune(Strict):
     """Adaptation to the tasks and its baselines."""
 
     methods: list[MethodName] = Field(
-        ["chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
+        ["chance", "confounds_svm", "fc_svm", "tangent_ridge", "untrained_svm", "brainmass_svm"],
         min_length=1,
         description="What is scored, all on the same folds: `<features>_<estimator>`. What cannot "
         "do a task (`*_logistic` a regression) is left out there. Where `pretrain.model` is a "

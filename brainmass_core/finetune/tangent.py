@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from brainmass_core.connectivity import unvectorise
 
 SHRINKAGE = 0.1
+MEAN_SCANS = 500  # ten eigendecompositions for each, so that cost and memory have a bound
+CHUNK = 256  # scans transformed at once
 
 
 class _Given(BaseEstimator):
@@ -30,10 +32,18 @@ class TangentSpace(TransformerMixin, BaseEstimator):
     series gives this method exactly the FC that the others see. With G the geometric mean of the
     training scans, a scan becomes ``log(G^-1/2 R G^-1/2)`` (Varoquaux et al. 2010,
     doi:10.1007/978-3-642-15705-9_25).
+
+    Parameters
+    ----------
+    mean_scans : int
+        Of more training scans as many enter the mean, evenly spaced in their order: with scans in
+        the order of data sets and names, of each data set and site its share. Any matrix near the
+        scans can be the origin; the estimator that follows sees all of them.
     """
 
-    def __init__(self, shrinkage: float = SHRINKAGE) -> None:
+    def __init__(self, shrinkage: float = SHRINKAGE, mean_scans: int = MEAN_SCANS) -> None:
         self.shrinkage = shrinkage
+        self.mean_scans = mean_scans
 
     def fit(self, X: np.ndarray, y: Any = None) -> Self:
         """Find the geometric mean.
@@ -45,12 +55,14 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         self.measure_ = ConnectivityMeasure(
             cov_estimator=_Given(), kind="tangent", vectorize=True, standardize=False
         )
-        self.measure_.fit(self._matrices(X))
+        rows = np.linspace(0, len(X) - 1, min(len(X), self.mean_scans)).round().astype(int)
+        self.measure_.fit(self._matrices(X[rows]))
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """(n_scans, n_rois (n_rois + 1) / 2), the diagonal divided by sqrt 2."""
-        return np.asarray(self.measure_.transform(self._matrices(X)))
+        parts = [X[i : i + CHUNK] for i in range(0, len(X), CHUNK)]
+        return np.concatenate([self.measure_.transform(self._matrices(part)) for part in parts])
 
     def _matrices(self, X: np.ndarray) -> list[np.ndarray]:
         full = [unvectorise(np.asarray(x, dtype=np.float64)) for x in X]

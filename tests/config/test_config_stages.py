@@ -105,7 +105,7 @@ def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_
         finetune={"methods": ["chance", "fc_svm", "tangent_logistic", "brainnetcnn"]},
     )
     plain = parsed({}, tasks={"t": TASK})
-    assert plain.finetune.methods[3:] == ["untrained_svm", "brainmass_svm"]
+    assert plain.finetune.methods[4:] == ["untrained_svm", "brainmass_svm"]
     with pytest.raises(ConfigError, match=r"finetune.methods: found brainlm_svm.*need a BrainLM"):
         parsed({}, tasks={"t": TASK}, finetune={"methods": ["brainlm_svm"]})
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from brainmass_core.config.tasks import Task
+from brainmass_core.finetune import tangent
 from brainmass_core.finetune.confounds import (
     ComBat,
     Regress,
@@ -148,6 +149,34 @@ def test_the_geometric_mean_is_the_origin_of_the_tangent_space():
     space = TangentSpace().fit(fc)
     assert np.abs(space.transform(fc).mean(0)).max() < 1e-5
     assert space.transform(fc).shape == (30, 36)
+
+
+def test_of_many_scans_an_even_share_of_each_site_makes_the_origin():
+    rng = np.random.default_rng(9)
+    sites = np.repeat([0.0, 3.0], 60)  # one after the other, as a task's scans are
+    series = rng.standard_normal((120, 40, 8)) + sites[:, None, None] * rng.standard_normal(
+        (120, 40, 1)
+    )
+    fc = np.stack([np.corrcoef(s.T)[np.triu_indices(8, 1)] for s in series])
+    some, every = TangentSpace(mean_scans=30).fit(fc), TangentSpace().fit(fc)
+    rows = np.linspace(0, 119, 30).round().astype(int)
+    assert np.bincount(rows // 60).tolist() == [15, 15]
+    np.testing.assert_array_equal(
+        some.transform(fc), TangentSpace(mean_scans=30).fit(fc[rows]).transform(fc)
+    )
+    apart = some.transform(fc) - every.transform(fc)
+    assert np.abs(apart).mean() < 0.1 * np.abs(every.transform(fc)).mean()
+
+
+def test_a_tangent_vector_does_not_depend_on_the_scans_beside_it(monkeypatch):
+    rng = np.random.default_rng(10)
+    fc = np.stack(
+        [np.corrcoef(rng.standard_normal((6, 30)))[np.triu_indices(6, 1)] for _ in range(7)]
+    )
+    space = TangentSpace().fit(fc)
+    whole = space.transform(fc)
+    monkeypatch.setattr(tangent, "CHUNK", 3)
+    np.testing.assert_array_equal(space.transform(fc), whole)
 
 
 def test_the_tangent_of_one_scan_at_another_is_the_matrix_logarithm():

@@ -10,7 +10,7 @@ from brainmass_core.finetune.folds import Fold, make_folds
 from brainmass_core.finetune.methods import confounds_of, predict_folds
 from brainmass_core.tables import METRICS, PREDICTIONS, read_table
 
-ALL = ("chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm")
+ALL = ("chance", "confounds_svm", "fc_svm", "tangent_ridge", "untrained_svm", "brainmass_svm")
 
 
 def results(study, name) -> pd.DataFrame:
