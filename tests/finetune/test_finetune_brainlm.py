@@ -75,7 +75,7 @@ def test_dynamics_that_fc_does_not_show_are_found_on_the_folds_of_all_others(tmp
     run(study.config, TASK)
     metrics = results(study, "metrics").set_index("method")
     assert set(metrics.index) == {
-        *("chance", "confounds_svm", "fc_svm", "series_svm"),
+        *("chance", "confounds_svm", "fc_svm", "tangent_ridge", "series_svm"),
         *("untrained_brainlm_svm", "brainlm_svm"),
     }
     for method in ("brainlm_svm", "untrained_brainlm_svm"):
