@@ -29,6 +29,7 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
+from brainmass_core.config.tasks import OF_SERIES
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.families import RECIPES
 from brainmass_core.finetune.features import Features
@@ -38,8 +39,10 @@ from brainmass_core.finetune.scoring import score_methods
 from brainmass_core.finetune.stage import task_seed
 
 FC = "fc_svm"
-PLAIN = [FC, *(m for m in METHODS if METHODS[m].baseline and m not in (*RECIPES, FC))]
-NEURAL = [m for m in RECIPES if METHODS[m].baseline]
+# what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py
+BASELINES = [m for m in METHODS if METHODS[m].baseline and m not in OF_SERIES]
+PLAIN = [FC, *(m for m in BASELINES if m not in (*RECIPES, FC))]
+NEURAL = [m for m in BASELINES if m in RECIPES]
 COLUMNS = ["n_participants", "auc", "auc_low", "auc_high", "corrected_low", "corrected_high"]
 COLUMNS += ["auc_minus_fc_svm", "auc_minus_fc_svm_low", "auc_minus_fc_svm_high", "p_permutation"]
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from brainmass_core.connectivity import unvectorise
 
 SHRINKAGE = 0.1
-MEAN_SCANS = 500  # ten eigendecompositions for each, so that cost and memory have a bound
+MEAN_SCANS = 100  # each costs ten eigendecompositions; more make no better origin
 CHUNK = 256  # scans transformed at once
 
 
