@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow
+# the run has 1500 s of its own; beside other work it took the 600 s of a test, and more
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 FAST = [
     *("--slurm-init-seconds-before-status-checks", "1"),
