@@ -7,9 +7,7 @@ numbers in .npz files, never pickles.
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
-import sys
 import time
 import types
 import typing
@@ -21,8 +19,8 @@ from typing import Any, TypeVar, cast
 from zipfile import BadZipFile
 
 import numpy as np
-import psutil
 
+from brainmass_core.preprocess.peak import peak_memory
 from brainmass_core.tables import atomic_path
 
 T = TypeVar("T")
@@ -43,7 +41,7 @@ class Steps:
         Wall seconds of each step, in order; a step that was taken from disk counts what it took
         when it was made.
     peak_rss : dict
-        Largest resident memory in MB while the step ran (on systems without ``/proc``: up to then).
+        Largest resident memory in MB while the step ran.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -54,12 +52,12 @@ class Steps:
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Measure a step whose result is not kept."""
-        _reset_peak()
         start = time.perf_counter()
         try:
-            yield
+            with peak_memory() as peak:
+                yield
         finally:
-            self._add(name, time.perf_counter() - start, _peak_mb())
+            self._add(name, time.perf_counter() - start, peak.mb)
 
     def kept(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
         """Take a step's result from disk, or make it and keep it.
@@ -155,20 +153,3 @@ def _load(file: Path, kind: type[T]) -> tuple[T, float, float] | None:
         return restore(kind, arrays), seconds, peak
     except UNREADABLE:
         return None
-
-
-def _reset_peak() -> None:
-    """Let the kernel forget the largest memory so far, so that each step shows its own."""
-    if sys.platform == "linux":
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return
-
-
-def _peak_mb() -> float:
-    if sys.platform == "linux":
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return int(found[1]) / 1024
-    return psutil.Process().memory_info().rss / 1024**2

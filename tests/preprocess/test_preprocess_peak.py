@@ -1,0 +1,57 @@
+"""Peak of memory: what is held and freed within the block counts, what came before does not."""
+
+import mmap
+import time
+
+import pytest
+
+from brainmass_core.preprocess import peak
+from brainmass_core.preprocess.peak import peak_memory
+from brainmass_core.preprocess.steps import Steps
+
+
+def hold(mb: int, seconds: float = 0.0) -> None:
+    """Touch pages that go back to the system at once, which an array's memory need not."""
+    with mmap.mmap(-1, mb * 2**20) as block:
+        for start in range(0, len(block), 4096):
+            block[start] = 1
+        time.sleep(seconds)
+
+
+def without_reset(folder, monkeypatch):
+    """As in a container that forbids it."""
+    monkeypatch.setattr(peak, "PROC", folder)
+
+
+def reset_without_effect(folder, monkeypatch):
+    (folder / "clear_refs").write_text("")
+    (folder / "status").write_text("VmHWM:\t99999999 kB\n")
+    monkeypatch.setattr(peak, "PROC", folder)
+
+
+@pytest.mark.parametrize("system", [None, without_reset, reset_without_effect])
+def test_what_was_freed_within_the_block_counts(system, tmp_path, monkeypatch):
+    if system is not None:
+        system(tmp_path, monkeypatch)
+    hold(600)
+    with peak_memory() as nothing:
+        pass
+    with peak_memory() as found:
+        hold(300, seconds=0.2)
+    assert nothing.mb + 250 < found.mb < nothing.mb + 400
+
+
+def test_a_block_that_fails_is_measured_too(tmp_path, monkeypatch):
+    without_reset(tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match="bad scan"), peak_memory() as found:
+        raise ValueError("bad scan")
+    assert found.mb > 10
+
+
+def test_each_step_shows_its_own_memory():
+    steps = Steps()
+    with steps.timed("large"):
+        hold(300, seconds=0.2)
+    with steps.timed("small"):
+        pass
+    assert steps.peak_rss["large"] > steps.peak_rss["small"] + 250
