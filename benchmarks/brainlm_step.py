@@ -2,8 +2,11 @@
 
 First the predictions of all tokens are compared: they must agree to 1e-5 of the largest one, and in
 double precision to 1e-9. Then each side takes
-steps in turn: forward, loss, backward, Adam. Rates are of the median step, per wall second and per
-second of CPU; memory is the largest rise of this process's resident memory during a step.
+steps in turn: forward, loss, backward, Adam. As the stage ``pretrain`` does, ours takes denormal
+numbers as 0 and the update in one pass; the authors' side runs as released (``--flush`` gives it
+the first of the two: released attention over coordinates in mm is full of such numbers, and some
+processors take a hundred times as long for each). Rates are of the median step, per wall second and
+per second of CPU; memory is the largest rise of this process's resident memory during a step.
 
 ``python benchmarks/brainlm_step.py --official FOLDER --model a --ratio 0.2``, where FOLDER holds
 the package ``brainlm_mae`` of the authors' repository (commit b591d88), which needs transformers 4
@@ -110,11 +113,15 @@ def authors_output(theirs: Any, data: list[Tensor], noise: Tensor | None) -> Any
         torch.rand = rand
 
 
-def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+def step_of(
+    model: nn.Module, loss: Callable[[], Tensor], fused: bool, flush: bool
+) -> Callable[[], None]:
     """Forward, backward, Adam."""
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=1e-4, fused=fused)
 
     def step() -> None:
+        torch.set_flush_denormal(flush)
         value = loss()
         optimiser.zero_grad()
         value.backward()
@@ -156,6 +163,9 @@ def main(
     bfloat16: Annotated[
         bool, typer.Option(help="Ours in bfloat16 as well; slow on a CPU without it.")
     ] = False,
+    flush: Annotated[
+        bool, typer.Option(help="The authors' side takes denormal numbers as 0 too.")
+    ] = False,
     profiled: Annotated[bool, typer.Option("--profile")] = False,
 ) -> None:
     """Compare predictions, then time the sides in turn."""
@@ -186,7 +196,7 @@ def main(
     if theirs is not None:
         trained = theirs.train()
         steps["authors float32"] = step_of(
-            trained, lambda: authors_output(trained, data, None).loss
+            trained, lambda: authors_output(trained, data, None).loss, False, flush
         )
     if profiled:
         return profile(steps["ours corrected float32"])
@@ -219,7 +229,7 @@ def our_step(
         with torch.autocast("cpu", torch.bfloat16, enabled=lower):
             return model(series, coordinates, mask)["reconstruction"]
 
-    return step_of(model, loss)
+    return step_of(model, loss, fused=True, flush=True)
 
 
 def profile(step: Callable[[], None], rows: int = 25) -> None:

@@ -74,7 +74,12 @@ def _train(config: Config, fingerprint: str, stop: StopRequest) -> None:
 
 
 def _make_reproducible(config: Config, ranks: Ranks) -> None:
-    """Sums depend on how many threads share them, so their number comes from the configuration."""
+    """Sums depend on how many threads share them, so their number comes from the configuration.
+
+    Numbers below 1e-38 are taken as 0: attention over coordinates in mm is full of them, and some
+    processors need a hundred times as long for each. Threads started later do as this one.
+    """
+    torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(max(1, config.stage_resources("pretrain").cpus_per_task // ranks.n_local))
 

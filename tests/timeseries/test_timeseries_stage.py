@@ -8,6 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from timeseries_study import N_ROIS, T_R, N, outcome, preprocessed_run, six, study
 
@@ -15,7 +16,7 @@ from brainmass_core import connectivity
 from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.manifest import Entry
 from brainmass_core.paths import Paths
-from brainmass_core.tables import read_table
+from brainmass_core.tables import read_table, write_table
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import ideal_bandpass
@@ -304,3 +305,24 @@ def test_connectivity_takes_only_scans_with_a_series(tmp_path: Path) -> None:
     assert set(entries) == set(found) == {"lab_a"}
     assert len(found["lab_a"]["fc"]) == N_ROIS * (N_ROIS - 1) // 2
     assert (found["lab_a"]["estimator"], found["lab_a"]["n_timepoints"]) == ("pearson", N)
+
+
+def test_connectivity_refuses_a_value_missing_in_the_midst_of_a_series(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    for n in "ab":
+        np.save(tmp_path / f"{n}.npy", rng.standard_normal((N, N_ROIS)))
+    rows = [{"scan_id": f"lab_{n}", "bold_path": str(tmp_path / f"{n}.npy")} for n in "ab"]
+    config = study(tmp_path, "timeseries", rows)
+    outcome(config)
+    file = Paths(config.results).batch("timeseries", "lab", 0)
+    table = read_table(file, "timeseries")
+    found = table.to_pylist()
+    found[0]["bold"][3][2] = float("nan")
+    write_table(file, pa.Table.from_pylist(found, table.schema), "timeseries")
+    entries, written = outcome(config, connectivity)
+    assert {e: (entries[e].status, e in written) for e in entries} == {
+        "lab_a": ("failed", False),
+        "lab_b": ("ok", True),
+    }
+    assert "lab_a" in entries["lab_a"].reason
+    assert "1 parcels, such as 2 (from 0)" in entries["lab_a"].reason
