@@ -5,7 +5,7 @@ double precision to 1e-9. Then each side takes
 steps in turn: forward, loss, backward, Adam. As the stage ``pretrain`` does, ours takes denormal
 numbers as 0 and the update in one pass; the authors' side runs as released (``--flush`` gives it
 the first of the two: released attention over coordinates in mm is full of such numbers, and some
-processors take a hundred times as long for each). Rates are of the median step, per wall second and
+processors are many times slower with each). Rates are of the median step, per wall second and
 per second of CPU; memory is the largest rise of this process's resident memory during a step.
 
 ``python benchmarks/brainlm_step.py --official FOLDER --model a --ratio 0.2``, where FOLDER holds

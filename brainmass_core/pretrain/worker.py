@@ -77,7 +77,7 @@ def _make_reproducible(config: Config, ranks: Ranks) -> None:
     """Sums depend on how many threads share them, so their number comes from the configuration.
 
     Numbers below 1e-38 are taken as 0: attention over coordinates in mm is full of them, and some
-    processors need a hundred times as long for each. Threads started later do as this one.
+    processors are many times slower with each. Threads started later do as this one.
     """
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
