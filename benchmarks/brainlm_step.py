@@ -1,12 +1,12 @@
 """One training step of BrainLM: ours and the authors', same weights, same input, in one process.
 
 First the predictions of all tokens are compared: they must agree to 1e-5 of the largest one, and in
-double precision to 1e-9. Then each side takes
-steps in turn: forward, loss, backward, Adam. As the stage ``pretrain`` does, ours takes denormal
-numbers as 0 and the update in one pass; the authors' side runs as released (``--flush`` gives it
-the first of the two: released attention over coordinates in mm is full of such numbers, and some
-processors are many times slower with each). Rates are of the median step, per wall second and
-per second of CPU; memory is the largest rise of this process's resident memory during a step.
+double precision to 1e-9. Then each side takes steps in turn: forward, loss, backward, Adam. As the
+stage ``pretrain`` does, ours takes denormal numbers as 0 and the update in one pass; the authors'
+side runs as released (``--flush`` gives it the first of the two: released attention over
+coordinates in mm is full of such numbers, and some processors are many times slower with each).
+Rates are of the median step, per wall second and per second of CPU; memory is the largest rise of
+this process's resident memory during a step.
 
 ``python benchmarks/brainlm_step.py --official FOLDER --model a --ratio 0.2``, where FOLDER holds
 the package ``brainlm_mae`` of the authors' repository (commit b591d88), which needs transformers 4
@@ -89,6 +89,21 @@ def predictions(theirs: nn.Module, ours: nn.Module, data: list[Tensor], mask: Ma
     return ((found - wanted).abs().max() / wanted.abs().max()).item()
 
 
+def refuse_difference(
+    theirs: nn.Module, config: dict[str, Any], data: list[Tensor], ratio: float
+) -> None:
+    """Compare with the same weights, in both precisions; end where they differ."""
+    ours = from_official(config, theirs.state_dict(), "reference")
+    mask = ours.random_mask(len(data[0]), N_ROIS, N_TIMEPOINTS, ratio)
+    for kind, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
+        converted = [m.eval().to(kind) for m in (theirs, ours)]
+        difference = predictions(*converted, [t.to(kind) for t in data], mask)
+        print(f"same weights, {kind}: predictions agree to {difference:.1e} of the largest")
+        if difference > tolerance:
+            raise SystemExit(f"the predictions differ by more than {tolerance}")
+    theirs.float()
+
+
 def noise_of(ours: Any, mask: Mask) -> Tensor:
     """Noise whose order of tokens begins with the visible ones of a mask."""
     of_image = isinstance(ours, BrainLMViT)
@@ -152,6 +167,24 @@ def measured(step: Callable[[], None]) -> tuple[float, float, float]:
     return wall, cpu, (largest[0] - before) / 2**30
 
 
+def print_rates(steps: dict[str, Callable[[], None]], batch: int, repeats: int) -> None:
+    """Take steps in turn, the first of each side uncounted, and print the medians."""
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in steps}
+    for _ in range(repeats + 1):
+        for name, step in steps.items():
+            taken[name].append(measured(step))
+    medians = {name: np.median(times[1:], axis=0) for name, times in taken.items()}
+    print(f"{'side':26s} samples/s  per CPU-s  step s   GiB   speed  memory")
+    for name, (wall, cpu, memory) in medians.items():
+        ratios = ""
+        if "authors float32" in medians:
+            other = medians["authors float32"]
+            ratios = f"{other[1] / cpu:7.2f} {memory / other[2]:7.2f}"
+        print(
+            f"{name:26s} {batch / wall:9.3f} {batch / cpu:10.3f} {wall:7.2f} {memory:5.2f} {ratios}"
+        )
+
+
 def main(
     model: Annotated[str, typer.Option(help="a: 13M, b: 111M.")] = "a",
     folder: Annotated[Path | None, typer.Option("--official", help="Authors' repository.")] = None,
@@ -177,15 +210,7 @@ def main(
     theirs, config = None, CONFIGS[model] | COMMON
     if folder is not None:
         theirs = official(folder, model, ratio)
-        ours = from_official(config, theirs.state_dict(), "reference")
-        mask = ours.random_mask(batch, N_ROIS, N_TIMEPOINTS, ratio)
-        for kind, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
-            converted = [m.eval().to(kind) for m in (theirs, ours)]
-            difference = predictions(*converted, [t.to(kind) for t in data], mask)
-            print(f"same weights, {kind}: predictions agree to {difference:.1e} of the largest")
-            if difference > tolerance:
-                raise SystemExit(f"the predictions differ by more than {tolerance}")
-        theirs.float()
+        refuse_difference(theirs, config, data, ratio)
     if compare:
         return
     steps: dict[str, Callable[[], None]] = {}
@@ -200,21 +225,8 @@ def main(
         )
     if profiled:
         return profile(steps["ours corrected float32"])
-    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in steps}
-    for _ in range(repeats + 1):
-        for name, step in steps.items():
-            taken[name].append(measured(step))
-    medians = {name: np.median(times[1:], axis=0) for name, times in taken.items()}
     print(f"model {model}, batch {batch}, {ratio:.0%} hidden, {threads} threads")
-    print(f"{'side':26s} samples/s  per CPU-s  step s   GiB   speed  memory")
-    for name, (wall, cpu, memory) in medians.items():
-        ratios = ""
-        if "authors float32" in medians:
-            other = medians["authors float32"]
-            ratios = f"{other[1] / cpu:7.2f} {memory / other[2]:7.2f}"
-        print(
-            f"{name:26s} {batch / wall:9.3f} {batch / cpu:10.3f} {wall:7.2f} {memory:5.2f} {ratios}"
-        )
+    print_rates(steps, batch, repeats)
 
 
 def our_step(

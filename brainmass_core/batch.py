@@ -11,8 +11,6 @@ import errno
 import json
 import logging
 import os
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -33,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from brainmass_core.config import Config, fingerprint, stage_hash
 from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
+from brainmass_core.peak import peak_memory
 from brainmass_core.tables import atomic_path, from_rows, write_table
 from brainmass_core.workers import in_processes, single_threaded
 
@@ -191,10 +190,9 @@ def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
     start = time.perf_counter()
     try:
         _file(job, scan_id, "item").touch()
-        entry, table = _attempt(job, scan_id, item, process)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak_mb = peak / (1024 if sys.platform != "darwin" else 1024**2)
-        entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak_mb)
+        with peak_memory() as peak:
+            entry, table = _attempt(job, scan_id, item, process)
+        entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
         _keep(job, entry, item, table)
     except OSError as error:
         raise _no_space(job, error) from None

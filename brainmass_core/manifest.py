@@ -84,7 +84,7 @@ class Entry:
     seconds : float
         Wall time.
     peak_rss_mb : float
-        Peak resident memory of the worker in MB.
+        Peak resident memory of the worker in MB while it worked on this scan.
     measured : dict
         What was known of a scan that failed or was excluded; goes to its row in the stage's table,
         not to the manifest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import signal
 import sys
@@ -88,6 +89,9 @@ def process(item: dict) -> pa.Table:
         raise OSError(errno.ENOSPC, "No space left on device")
     if kind == "slow":
         time.sleep(0.5)
+    if kind == "large":
+        with mmap.mmap(-1, 300 * 2**20) as block:
+            block.write(bytes(len(block)))
     row = {"scan_id": item["scan_id"], "status": "ok", "value": item["value"]}
     return from_rows([row], SCHEMA)
 

@@ -114,6 +114,14 @@ def test_what_was_measured_before_the_end_stands_in_the_row(tmp_path: Path, thre
     assert called(calls).count("scan-0") == 2
 
 
+def test_a_scan_shows_its_own_memory_and_not_that_of_the_one_before(tmp_path: Path) -> None:
+    one = job(tmp_path / "r")
+    run_batch(one, items(2, tmp_path / "calls", scan_0="large"), process)
+    large, small = read_manifest(one.paths.manifest("preprocess", "demo", 0))
+    assert (large.scan_id, small.scan_id) == ("scan-0", "scan-1")
+    assert large.peak_rss_mb > small.peak_rss_mb + 250
+
+
 # --- going on -------------------------------------------------------------------------------------
 
 

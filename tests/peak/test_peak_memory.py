@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from brainmass_core.preprocess import peak
-from brainmass_core.preprocess.peak import peak_memory
+from brainmass_core import peak
+from brainmass_core.peak import peak_memory
 from brainmass_core.preprocess.steps import Steps
 
 
@@ -39,6 +39,22 @@ def test_what_was_freed_within_the_block_counts(system, tmp_path, monkeypatch):
     with peak_memory() as found:
         hold(300, seconds=0.2)
     assert nothing.mb + 250 < found.mb < nothing.mb + 400
+
+
+@pytest.mark.parametrize("system", [None, without_reset])
+def test_a_block_sees_what_was_before_and_within_another_one_inside(system, tmp_path, monkeypatch):
+    if system is not None:
+        system(tmp_path, monkeypatch)
+    with peak_memory() as before:
+        hold(500, seconds=0.2)
+        with peak_memory() as small:
+            pass
+    with peak_memory() as within, peak_memory() as large:
+        hold(300, seconds=0.2)
+    assert before.mb > small.mb + 450
+    assert large.mb > small.mb + 250
+    assert within.mb >= large.mb > 0
+    assert within.mb < before.mb
 
 
 def test_a_block_that_fails_is_measured_too(tmp_path, monkeypatch):

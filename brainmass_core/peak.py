@@ -1,4 +1,4 @@
-"""Largest resident memory while a piece of work runs."""
+"""Largest resident memory while a piece of work runs, within another one or not."""
 
 from __future__ import annotations
 
@@ -26,48 +26,56 @@ class Peak:
         self.mb = max(self.mb, mb)
 
 
+_open: list[Peak] = []  # those that the kernel's peak is for and whose blocks have not ended
+
+
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
     """Measure this process's largest resident memory during the block.
 
     The kernel's own peak is used where it can be reset (Linux; not in every container), since it
-    misses nothing; elsewhere a thread looks every 20 ms.
+    misses nothing; elsewhere a thread looks every 20 ms. Blocks may lie within each other, not
+    beside each other in threads.
 
     Yields
     ------
     Peak
         Holds the result once the block has ended, by an error too.
     """
-    peak = Peak()
-    if _forgotten():
-        try:
-            yield peak
-        finally:
-            peak.look(_kernel_peak() or _resident())
-        return
-    done = threading.Event()
+    peak, done = Peak(), threading.Event()
 
     def watch() -> None:
         while not done.wait(INTERVAL):
             peak.look(_resident())
 
-    peak.look(_resident())
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    by_kernel = _forgotten()
+    if by_kernel:
+        _open.append(peak)
+    else:
+        peak.look(_resident())
+        watcher.start()
     try:
         yield peak
     finally:
-        done.set()
-        watcher.join()
+        if by_kernel:
+            _open.remove(peak)
+            peak.look(_kernel_peak() or 0.0)
+        else:
+            done.set()
+            watcher.join()
         peak.look(_resident())
 
 
 def _forgotten() -> bool:
-    """Let the kernel forget its peak; whether it did."""
+    """Let the kernel forget its peak, once those who still need it have seen it; whether it did."""
+    before = _kernel_peak()
     try:
         (PROC / "clear_refs").write_text("5")
     except OSError:
         return False
+    for outer in _open:
+        outer.look(before or 0.0)
     peak = _kernel_peak()
     return peak is not None and peak <= _resident() + SLACK_MB
 
