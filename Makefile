@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 CORES ?= all
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: venv demo test slow lint docs clean
+# tests of one file share fixtures and stay together; slow tests are distributed one by one, the longest first
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
+
+.PHONY: venv demo test test-study slow lint docs clean
 
 venv: $(STAMP)
 
@@ -20,10 +23,13 @@ demo: venv
 	@echo "open results/report/index.html"
 
 test: venv
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m unit --dist loadfile
+
+test-study: venv
+	$(PYTEST) -m study --dist loadfile
 
 slow: venv
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=40
+	$(PYTEST) -m slow --dist loadgroup
 
 lint: venv
 	$(BIN)/ruff check .

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
+
+pytest_plugins = ["tiers"]
 
 # what an example takes says nothing on a machine that other work shares
 hypothesis.settings.register_profile("shared machine", deadline=None)
@@ -34,3 +38,25 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Folder of a study that is built once in a run, whichever worker asks first.
+
+    ``built_once(name, build)`` calls ``build(folder)`` unless another test has done so. All tests
+    of the run share the folder: whoever changes something copies it first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if hasattr(request.config, "workerinput") else base
+
+    def get(name: str, build: Callable[[Path], object]) -> Path:
+        folder, done = root / "built-once" / name, root / "built-once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.parent / f"{name}.lock"):
+            if not done.exists():
+                build(folder)
+                done.touch()
+        return folder
+
+    return get
