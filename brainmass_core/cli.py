@@ -1,4 +1,8 @@
-"""``brainmass <stage> ...``: parse, call, write. The rules call exactly these commands."""
+"""``brainmass <stage> ...``: parse, call, write. The rules call exactly these commands.
+
+A command imports what it needs when it runs, and a stage only once its arguments are known to be
+right: help and users' errors do not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,14 @@ import warnings
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from brainmass_core import __version__
-from brainmass_core.batch import BatchError
-from brainmass_core.config import Config, ConfigError, list_presets, load_config
-from brainmass_core.config.inputs import Atlas
-from brainmass_core.paths import Paths
+
+if TYPE_CHECKING:
+    from brainmass_core.config import Config
 
 app = typer.Typer(
     help="From raw fMRI scans to a diagnosis model a lab can defend.",
@@ -50,13 +52,21 @@ def main() -> None:
     """Run the command; users' errors are one message, never a traceback."""
     try:
         app()
-    except (ValueError, BatchError, FileNotFoundError, PermissionError) as error:
-        logger.debug("", exc_info=True)
-        logger.error("%s", error)
+    except Exception as error:
+        if _is_the_users(error):
+            logger.debug("", exc_info=True)
+            logger.error("%s", error)
+        else:
+            logger.exception("unexpected error: please report it with this traceback")
         sys.exit(1)
-    except Exception:
-        logger.exception("unexpected error: please report it with this traceback")
-        sys.exit(1)
+
+
+def _is_the_users(error: Exception) -> bool:
+    if isinstance(error, ValueError | FileNotFoundError | PermissionError):
+        return True
+    from brainmass_core.batch import BatchError
+
+    return isinstance(error, BatchError)
 
 
 def _start_log(path: Path | None) -> None:
@@ -80,12 +90,24 @@ def _start_log(path: Path | None) -> None:
     warnings.simplefilter("default", category=UserWarning)
 
 
+def _load(path: Path, **options: Any) -> Config:
+    from brainmass_core.config import load_config
+
+    return load_config(path, **options)
+
+
+def _refuse(message: str) -> NoReturn:
+    from brainmass_core.config import ConfigError
+
+    raise ConfigError(message)
+
+
 def _dataset(config: Config, name: str, batch: int = 0) -> None:
     if name not in config.datasets:
-        raise ConfigError(f"--dataset {name}: expected one of {sorted(config.datasets)}")
+        _refuse(f"--dataset {name}: expected one of {sorted(config.datasets)}")
     batches = config.datasets[name].batches
     if batch >= batches:
-        raise ConfigError(f"--batch {batch}: {name} has the batches 0 to {batches - 1}")
+        _refuse(f"--batch {batch}: {name} has the batches 0 to {batches - 1}")
 
 
 @app.command()
@@ -98,13 +120,14 @@ def demo(
     """Write the synthetic BIDS data set."""
     _start_log(log)
     from brainmass_core.config.inputs import Synthetic
-    from brainmass_core.demo import write_demo
 
     size = Synthetic()
     if dataset is not None:
-        settings = load_config(config)
+        settings = _load(config)
         _dataset(settings, dataset)
         size = settings.datasets[dataset].synthetic or size
+    from brainmass_core.demo import write_demo
+
     write_demo(folder, size)
 
 
@@ -116,10 +139,10 @@ def scans(
 ) -> None:
     """List the scans of a data set, join the phenotypes, split the participants."""
     _start_log(log)
+    settings = _load(config)
+    _dataset(settings, dataset)
     from brainmass_core.scans import run
 
-    settings = load_config(config)
-    _dataset(settings, dataset)
     run(settings, dataset)
 
 
@@ -144,9 +167,9 @@ def _add_batch_stage(stage: str, text: str) -> None:
         log: LogPath = None,
     ) -> None:
         _start_log(log)
-        run = import_module(f"brainmass_core.{stage}").run
-        settings = load_config(config)
+        settings = _load(config)
         _dataset(settings, dataset, batch)
+        run = import_module(f"brainmass_core.{stage}").run
         run(settings, dataset, batch, min(threads, len(os.sched_getaffinity(0))))
 
 
@@ -162,10 +185,10 @@ def quality_dataset(
 ) -> None:
     """Write the cohort page of a data set: distributions, outliers, groups, motion in FC."""
     _start_log(log)
+    settings = _load(config)
+    _dataset(settings, dataset)
     from brainmass_core.quality import run_dataset
 
-    settings = load_config(config)
-    _dataset(settings, dataset)
     run_dataset(settings, dataset)
 
 
@@ -173,9 +196,10 @@ def quality_dataset(
 def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
     """Pre-train the foundation model on pseudo-FC or time series."""
     _start_log(log)
+    settings = _load(config)
     from brainmass_core.pretrain import run
 
-    run(load_config(config), config)
+    run(settings, config)
 
 
 @app.command("import-official")
@@ -185,14 +209,18 @@ def import_official(
     heads: Annotated[
         int | None, typer.Option(help="Attention heads. Default: that of the size.", min=1)
     ] = None,
-    atlas: Annotated[str, typer.Option(help="Atlas of the FC it was trained on.")] = Atlas().name,
+    atlas: Annotated[
+        str | None,
+        typer.Option(help="Atlas of the FC it was trained on. Default: that of `atlas.name`."),
+    ] = None,
     estimator: Annotated[str, typer.Option(help="Estimator of that FC.")] = "ledoit_wolf",
 ) -> None:
     """Bring a checkpoint of the authors' released BrainMass code into this product's form."""
     _start_log(None)
+    from brainmass_core.config.inputs import Atlas
     from brainmass_core.pretrain.official import import_official
 
-    model = import_official(checkpoint, folder, atlas, estimator, heads)
+    model = import_official(checkpoint, folder, atlas or Atlas().name, estimator, heads)
     typer.echo(f"{folder}: {model.size}, {model.n_rois} ROIs, {model.heads} heads")
 
 
@@ -243,12 +271,12 @@ def finetune(
 ) -> None:
     """Adapt and evaluate the model on one task, with the baselines on the same folds."""
     _start_log(log)
+    settings = _load(config)
+    if task not in settings.tasks:
+        _refuse(f"--task {task}: expected one of {sorted(settings.tasks)}")
     from brainmass_core.finetune import run, run_few_shot, run_zero_shot
     from brainmass_core.predict import deploy
 
-    settings = load_config(config)
-    if task not in settings.tasks:
-        raise ConfigError(f"--task {task}: expected one of {sorted(settings.tasks)}")
     parts = {
         TaskPart.SCORES: run,
         TaskPart.FEW_SHOT: run_few_shot,
@@ -315,11 +343,11 @@ def interpret(
 ) -> None:
     """Find the regions that carry a task's decision, and how stable they are."""
     _start_log(log)
+    settings = _load(config)
+    if task not in settings.tasks:
+        _refuse(f"--task {task}: expected one of {sorted(settings.tasks)}")
     from brainmass_core.interpret import run
 
-    settings = load_config(config)
-    if task not in settings.tasks:
-        raise ConfigError(f"--task {task}: expected one of {sorted(settings.tasks)}")
     run(settings, task)
 
 
@@ -331,14 +359,14 @@ def series_model(
 ) -> None:
     """Analyse what a BrainLM makes of the series of participants that it has not seen."""
     _start_log(log)
-    from brainmass_core.series_model.stage import run
-
-    settings = load_config(config)
+    settings = _load(config)
     if analysis not in settings.series_model.analyses:
-        raise ConfigError(
+        _refuse(
             f"--analysis {analysis}: expected one of series_model.analyses, which are "
             f"{settings.series_model.analyses}"
         )
+    from brainmass_core.series_model.stage import run
+
     run(settings, analysis)
 
 
@@ -350,11 +378,11 @@ def report(
 ) -> None:
     """Write one page of the report from the results."""
     _start_log(log)
+    settings = _load(config)
+    if page not in (*settings.tasks, "index"):
+        _refuse(f"--page {page}: expected index or one of {sorted(settings.tasks)}")
     from brainmass_core.report import run
 
-    settings = load_config(config)
-    if page not in (*settings.tasks, "index"):
-        raise ConfigError(f"--page {page}: expected index or one of {sorted(settings.tasks)}")
     run(settings, page)
 
 
@@ -364,26 +392,31 @@ def status(
     watch: Annotated[float, typer.Option(help="Show again every so many seconds.")] = 0.0,
 ) -> None:
     """Show where a run stands: scans done, failed, excluded and left, per stage."""
+    settings = _load(config, check_paths=False)
+    from rich.console import Console
+
     from brainmass_core.status import show
 
-    show(load_config(config, check_paths=False), Console(), watch)
+    show(settings, Console(), watch)
 
 
 @app.command()
 def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Make the next `snakemake` try the failed scans again; finished ones are kept."""
+    settings = _load(config, check_paths=False)
+    from brainmass_core.paths import Paths
     from brainmass_core.status import forget_failures
 
-    for path in forget_failures(Paths(load_config(config, check_paths=False).results)):
+    for path in forget_failures(Paths(settings.results)):
         typer.echo(f"will be made again: {path}")
 
 
 @config_app.command("check")
 def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> None:
     """Validate a configuration and list every error at once; warn of missing programs."""
+    settings = _load(config)
     from brainmass_core.preprocess.engines import missing
 
-    settings = load_config(config)
     for line in missing(settings.preprocess.engines):
         typer.echo(f"warning: {line}", err=True)
     typer.echo(f"{config}: {len(settings.datasets)} data sets, {len(settings.tasks)} tasks, valid")
@@ -392,6 +425,8 @@ def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> 
 @config_app.command("presets")
 def config_presets() -> None:
     """List the presets that a configuration may extend."""
+    from brainmass_core.config import list_presets
+
     typer.echo("\n".join(list_presets()))
 
 

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 
 from brainmass_core.config.model import Config
@@ -44,6 +43,8 @@ def fingerprint(item: Any) -> str:
 
 
 def _plain(item: Any) -> Any:
+    import numpy as np  # only here: checking a configuration does not need it
+
     if isinstance(item, BaseModel):
         return type(item).__name__
     if isinstance(item, dict):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config, ConfigError, stage_hash
 from brainmass_core.paths import Paths
 from brainmass_core.preprocess.engines import missing
-from brainmass_core.tables import PREPROCESS, read_table
 
 __all__ = ["run"]
 
@@ -33,10 +31,10 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     BatchError
         If too many scans fail.
     """
-    # here, so that `timeseries` and the report can import this package without ANTs
-    from brainmass_core.preprocess.derivatives import Item, describe
-    from brainmass_core.preprocess.scan import preprocess_scan
-    from brainmass_core.preprocess.template import load_template
+    # here and below, so that `timeseries` and the report can import this package without ANTs, and
+    # that checking a configuration needs nothing of this
+    from brainmass_core.batch import Job, run_batch
+    from brainmass_core.tables import PREPROCESS, read_table
 
     section, paths = config.datasets[dataset], Paths(config.results)
     if section.kind != "bids":
@@ -47,8 +45,13 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     settings = config.preprocess
     if lines := missing(settings.engines):
         raise ConfigError("\n".join(lines))
-    load_template(settings.template, settings.template_mask, settings.resolution)
     rows = read_table(paths.scans(dataset), "scans").to_pylist()
+
+    from brainmass_core.preprocess.derivatives import Item, describe
+    from brainmass_core.preprocess.scan import preprocess_scan
+    from brainmass_core.preprocess.template import load_template
+
+    load_template(settings.template, settings.template_mask, settings.resolution)
     key = stage_hash(config, "preprocess", dataset)
     results = paths.results.absolute()
     items = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -21,11 +22,9 @@ SIZE = Synthetic(n_participants=4, n_volumes=40, voxel_size=6.0)
 MOVER, TRUNCATED = "sub-03", "sub-04"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "demo"
-    write_demo(folder, SIZE)
-    return folder
+@pytest.fixture(scope="session")
+def demo(built_once: Callable[..., Path]) -> Path:
+    return built_once("demo", lambda folder: write_demo(folder, SIZE))
 
 
 def truth(demo: Path, participant: str, what: str) -> pd.DataFrame:
@@ -45,6 +44,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.study
 def test_it_calls_itself_synthetic_wherever_a_reader_looks(demo: Path) -> None:
     about = json.loads((demo / "dataset_description.json").read_text())
     assert "SYNTHETIC" in about["Name"]
@@ -82,12 +82,14 @@ def test_participants_are_balanced_over_groups_and_sites() -> None:
     assert (table["defect"] != "").sum() == 2
 
 
+@pytest.mark.study
 def test_participants_table_fits_the_folders(demo: Path) -> None:
     table = pd.read_csv(demo / "participants.tsv", sep="\t")
     assert list(table) == ["participant_id", "diagnosis", "site", "age", "sex"]
     assert sorted(table["participant_id"]) == sorted(p.name for p in demo.glob("sub-*"))
 
 
+@pytest.mark.study
 def test_images_fit_their_sidecars(demo: Path) -> None:
     shared = json.loads((demo / "task-rest_bold.json").read_text())
     for participant in ("sub-01", "sub-02", "sub-03"):
@@ -101,6 +103,7 @@ def test_images_fit_their_sidecars(demo: Path) -> None:
         assert 0 == min(own["SliceTiming"]) < max(own["SliceTiming"]) < SIZE.t_r
 
 
+@pytest.mark.study
 def test_one_participant_moves_too_much_and_the_others_do_not(demo: Path) -> None:
     mean_fd = {
         p: truth(demo, p, "motion")["framewise_displacement"].mean()
@@ -110,6 +113,7 @@ def test_one_participant_moves_too_much_and_the_others_do_not(demo: Path) -> Non
     assert max(mean_fd.values()) < 0.3
 
 
+@pytest.mark.study
 def test_one_file_is_truncated_and_the_others_are_not(demo: Path) -> None:
     for participant in ("sub-01", "sub-02", MOVER):
         assert np.isfinite(nib.load(bold_file(demo, participant)).get_fdata()).all()
@@ -117,6 +121,7 @@ def test_one_file_is_truncated_and_the_others_are_not(demo: Path) -> None:
         file.read()
 
 
+@pytest.mark.study
 def test_bold_is_in_the_brain_and_air_is_dark(demo: Path) -> None:
     mean = nib.load(bold_file(demo, "sub-01")).get_fdata().mean(axis=3)
     litres = (mean > 40).sum() * 6.0**3 / 1e6
@@ -124,6 +129,7 @@ def test_bold_is_in_the_brain_and_air_is_dark(demo: Path) -> None:
     assert (mean[[0, -1]] == 0).mean() > 0.9
 
 
+@pytest.mark.study
 def test_t1w_and_bold_lie_in_different_places(demo: Path) -> None:
     for participant in ("sub-01", "sub-02"):
         path = demo / f"derivatives/truth/{participant}/func/{participant}_task-rest_xfm.json"
@@ -132,6 +138,7 @@ def test_t1w_and_bold_lie_in_different_places(demo: Path) -> None:
         assert np.linalg.norm(matrix - np.eye(4)) > 0.5
 
 
+@pytest.mark.study
 def test_networks_cohere(demo: Path) -> None:
     network = published_labels()["network"].to_numpy()
     r = np.mean([pearson(truth(demo, f"sub-0{i}", "timeseries").to_numpy()) for i in (1, 2, 3)], 0)

@@ -65,9 +65,8 @@ def _around(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     uneven = gaussian_filter(rng.standard_normal(mask.shape).astype(np.float32), 6)
     uneven /= uneven.std()
     far = distance_transform_edt(~mask) + uneven  # layers are nowhere of one thickness
-    x, y, z = (apply_affine(affine, np.indices(mask.shape).reshape(3, -1).T).T).reshape(
-        3, *mask.shape
-    )
+    axes = [affine[a, a] * np.arange(n) + affine[a, 3] for a, n in enumerate(mask.shape)]
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)  # the template's grid is upright
     texture = gaussian_filter(rng.standard_normal(mask.shape).astype(np.float32), 2)
     muscle = 0.5 + 0.1 * texture / texture.std()
     head = np.zeros(mask.shape, np.float32)

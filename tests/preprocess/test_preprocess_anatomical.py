@@ -137,6 +137,7 @@ def test_the_default_preset_finds_the_truth_within_a_millimetre(tmp_path, shared
 # ---------------------------------------------------------------- derivatives
 
 
+@pytest.mark.study
 def test_tissue_maps_are_probabilities_that_agree_with_the_labels(made):
     anatomy, _ = made
     names = ["grey_probseg", "white_probseg", "csf_probseg"]
@@ -150,6 +151,7 @@ def test_tissue_maps_are_probabilities_that_agree_with_the_labels(made):
     np.testing.assert_array_equal(load_image(anatomy.files["t1w_mask"]).data > 0, anatomy.mask)
 
 
+@pytest.mark.study
 def test_minimal_derivatives_are_those_that_later_stages_read(t1w, tmp_path, made):
     settings = FAST.model_copy(update={"derivatives": "minimal"})
     minimal = anatomy_of(str(t1w), tmp_path, settings)
@@ -158,6 +160,7 @@ def test_minimal_derivatives_are_those_that_later_stages_read(t1w, tmp_path, mad
     assert all(content == full[name] for name, content in bytes_of(minimal).items())
 
 
+@pytest.mark.study
 def test_the_brain_is_measured(made):
     anatomy, steps = made
     truth = heads.maps().brain.sum() / 1e3 / abs(np.linalg.det(heads.Head(0).matrix[:3, :3]))
@@ -175,6 +178,7 @@ class Killed(BaseException):
     """Stands for a signal: nothing may catch it."""
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("at", ["deform", "segment"])
 def test_a_killed_anatomy_goes_on_after_its_last_step(at, t1w, made, tmp_path, monkeypatch):
     def killed(*_):
@@ -196,6 +200,7 @@ def test_a_killed_anatomy_goes_on_after_its_last_step(at, t1w, made, tmp_path, m
     assert not any((tmp_path / "work").rglob("*.npz")), "kept parts outlive the whole"
 
 
+@pytest.mark.study
 def test_the_anatomy_of_an_earlier_scan_is_taken_as_it_is(t1w, tmp_path, made, monkeypatch):
     place_of = made[0].files["tissue"].parents[2]
     monkeypatch.setattr(structural, "place", None)
@@ -205,7 +210,8 @@ def test_the_anatomy_of_an_earlier_scan_is_taken_as_it_is(t1w, tmp_path, made, m
     assert steps.seconds.keys() == {"anatomical"}
 
 
-def test_the_key_depends_on_what_the_derivatives_are_made_of_and_on_nothing_else(t1w, tmp_path):
+def test_the_key_depends_on_what_the_derivatives_are_made_of_and_on_nothing_else(tmp_path):
+    t1w = saved(tmp_path / "bids" / "sub-1_T1w.nii.gz", np.ones((4, 4, 4)), np.eye(4))
     key = anatomical_key(t1w, FAST)
     other = shutil.copy(t1w, tmp_path / "sub-1_T1w.nii.gz")
     assert anatomical_key(Path(other), FAST) != key
@@ -257,6 +263,7 @@ def with_engine(monkeypatch, **functions) -> Preprocess:
     return FAST.model_copy(update={"engines": chosen})
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("step", ["bias_correction", "segmentation"])
 def test_the_embedded_function_through_the_seam_gives_the_same(step, monkeypatch, made):
     settings = with_engine(monkeypatch, **{step: OURS[step]})
@@ -267,6 +274,7 @@ def test_the_embedded_function_through_the_seam_gives_the_same(step, monkeypatch
     np.testing.assert_allclose(grey.at(points), expected.get_fdata().ravel(), atol=0.003)
 
 
+@pytest.mark.study
 def test_all_steps_may_be_done_by_others(monkeypatch):
     settings = with_engine(monkeypatch, **OURS)
     steps = Steps()
@@ -277,6 +285,7 @@ def test_all_steps_may_be_done_by_others(monkeypatch):
     assert found.template_correlation > 0.7
 
 
+@pytest.mark.study
 def test_the_mask_of_another_program_is_the_brain(monkeypatch):
     mine: list[np.ndarray] = []
 
@@ -291,6 +300,7 @@ def test_the_mask_of_another_program_is_the_brain(monkeypatch):
     np.testing.assert_array_equal(found.posteriors.sum(axis=-1) > 0.5, mine[0])
 
 
+@pytest.mark.study
 def test_a_missing_program_fails_the_scan_and_names_the_step(t1w, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     chosen = FAST.engines.model_copy(update={"bias_correction": "ants"})
@@ -386,6 +396,7 @@ def test_the_pose_of_the_head_does_not_matter(move, tmp_path, monkeypatch):
     assert error_mm(back, heads.Head(0)) < 3.2
 
 
+@pytest.mark.study
 def test_implausible_numbers_are_refused_with_the_knob(made):
     anatomy, _ = made
     bad = {
@@ -400,6 +411,7 @@ def test_implausible_numbers_are_refused_with_the_knob(made):
         assert caught.value.remedy
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("size", [0.7, (1.5, 1.5, 3.0)])
 def test_voxels_of_any_size_show_the_same_head(size, tmp_path):
     size = np.broadcast_to(size, 3)

@@ -188,6 +188,7 @@ def validated(folder: Path) -> list[dict]:
     return json.loads(done.stdout)["issues"]["issues"]
 
 
+@pytest.mark.study
 def test_the_official_validator_finds_no_error(folder, tmp_path):
     item, _ = folder
     issues = validated(item.derivatives)
@@ -261,6 +262,7 @@ def describe_again(folder: Path) -> None:
         assert found["Settings"] == {"b": 1, "a": [2]}
 
 
+@pytest.mark.study
 def test_batches_may_describe_their_data_set_at_once(tmp_path):
     with ProcessPoolExecutor(3) as pool:
         for future in [pool.submit(describe_again, tmp_path) for _ in range(3)]:

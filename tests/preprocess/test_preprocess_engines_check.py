@@ -44,6 +44,7 @@ def raw(tmp_path):
     }
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(("step", "name"), CHOICES)
 def test_every_engine_of_the_configuration_exists(step, name):
     assert callable(engine(step, name))
@@ -131,6 +132,7 @@ def test_config_check_warns_and_the_configuration_is_valid(nowhere, raw, tmp_pat
     assert "warning: preprocess.engines.motion is fsl, but mcflirt" in done.output
 
 
+@pytest.mark.study
 def test_the_check_loads_neither_nipype_nor_ants():
     import subprocess
 

@@ -20,7 +20,7 @@ from brainmass_core.preprocess.motion import (
     reference_volume,
 )
 
-ENGINES = ["motion_simpleitk", "motion_ants"]
+ENGINES = ["motion_simpleitk", pytest.param("motion_ants", marks=pytest.mark.study)]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from brainmass_core.preprocess.engines.fsl import slicetimer_fractions
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.slice_timing import correct_slice_timing
 
+pytestmark = pytest.mark.study  # programs are processes
+
 T_R = 2.0
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

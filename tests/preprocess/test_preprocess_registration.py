@@ -16,7 +16,7 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess.antspy import register
 from brainmass_core.preprocess.coregistration import boundary_cost, coregister, white_boundary
 from brainmass_core.preprocess.grids import Volume, to_isotropic
-from brainmass_core.preprocess.registration import t1w_to_template
+from brainmass_core.preprocess.registration import deform, t1w_to_template
 from brainmass_core.preprocess.segmentation import FLUID, GREY, WHITE, labels_of, segment
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.structural import Structure, estimate
@@ -65,23 +65,27 @@ def mean_error(found: Normalisation) -> float:
     return float(np.linalg.norm(back - points, axis=1).mean())
 
 
+@pytest.mark.study
 def test_points_of_the_template_are_found_in_the_t1w(normalised):
     assert mean_error(normalised.normalisation) < 1.8  # measured 1.36; an affine alone 1.78
     assert normalised.template_correlation > 0.85
 
 
+@pytest.mark.study
 def test_syn_bends_where_an_affine_cannot(normalised):
     found = normalised.normalisation
     straight = replace(found, field=np.zeros_like(found.field))
     assert mean_error(found) < 0.8 * mean_error(straight)
 
 
+@pytest.mark.study
 def test_the_brain_is_found(normalised):
     points = phantom.t1w_to_template(normalised.t1w.points())
     truth = phantom.sample(phantom.maps().brain, points, order=1).reshape(normalised.mask.shape)
     assert dice(normalised.mask, truth > 0.5) > 0.96
 
 
+@pytest.mark.study
 def test_tissues_are_told_apart(normalised, tissue):
     points = phantom.t1w_to_template(normalised.t1w.points())
     truth = phantom.sample(phantom.maps().white, points, order=1).reshape(tissue.shape) > 0.5
@@ -123,6 +127,7 @@ def test_the_orientation_of_the_file_does_not_matter(turn):
     assert found.data.max() > 0.9 * data.max()
 
 
+@pytest.mark.study
 def test_t1w_and_bold_are_brought_together(normalised, tissue, boldref):
     mask = epi_brain(boldref, "run")
     found = coregister(boldref, mask, normalised.t1w, tissue)
@@ -131,6 +136,7 @@ def test_t1w_and_bold_are_brought_together(normalised, tissue, boldref):
     assert 0 < found.cost < 0.9
 
 
+@pytest.mark.study
 def test_the_boundary_cost_is_least_where_the_images_match(normalised, tissue, boldref):
     boundary = white_boundary(normalised.t1w, tissue)
     best = boundary_cost(boldref, boundary, phantom.T1W_TO_BOLD_WORLD)
@@ -140,6 +146,7 @@ def test_the_boundary_cost_is_least_where_the_images_match(normalised, tissue, b
         assert boundary_cost(boldref, boundary, away @ phantom.T1W_TO_BOLD_WORLD) > best + 0.03
 
 
+@pytest.mark.study
 def test_noise_regions_hold_no_cortex(normalised, tissue, boldref):
     mask = epi_brain(boldref, "run")
     regions = noise_regions(normalised.t1w, tissue, boldref, phantom.T1W_TO_BOLD_WORLD, mask, "run")
@@ -150,6 +157,17 @@ def test_noise_regions_hold_no_cortex(normalised, tissue, boldref):
     assert not any((r & cortex).any() for r in regions.values())
 
 
+@pytest.mark.study
+def test_two_bends_of_one_head_are_bit_identical(template, normalised):
+    affine = normalised.normalisation.affine
+    first, second = (
+        deform(normalised.t1w, normalised.mask, template, "syn_fast", affine) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+@pytest.mark.slow
 def test_registrations_are_bit_identical(template, normalised):
     again = estimated(template)
     a, b = again.normalisation, normalised.normalisation
@@ -176,6 +194,7 @@ def test_an_affine_given_to_ants_is_the_one_it_starts_from(template):
     np.testing.assert_allclose(found.affine, start, atol=1e-4)
 
 
+@pytest.mark.study
 def test_the_way_back_is_the_inverse_of_the_normalisation(normalised):
     rng = np.random.default_rng(0)
     points = rng.uniform([-60, -90, -40], [60, 60, 70], (500, 3))

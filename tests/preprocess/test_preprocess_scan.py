@@ -28,6 +28,8 @@ from brainmass_core.preprocess.scan import preprocess_scan
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.tables import PREPROCESS, read_table
 
+pytestmark = pytest.mark.study
+
 N_VOLUMES = 24
 KEYS = {
     *("normalisation", "coregistration", "motion", "confounds", "boldref", "bold_mask"),

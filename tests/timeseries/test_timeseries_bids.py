@@ -23,6 +23,8 @@ from brainmass_core.preprocess.transforms import (
 from brainmass_core.tables import PREPROCESS, SCANS, from_rows, read_table, write_table
 from brainmass_core.timeseries.design import MOTION
 
+pytestmark = pytest.mark.study
+
 N, N_ROIS, T_R = 60, 8, 2.0
 TEMPLATE = np.diag([2.0, 2, 2, 1])  # of the atlas: 16 x 16 x 16 voxels in eight blocks
 BOLD = np.array([[-3.0, 0, 0, 30], [0, 3, 0, -7], [0, 0, 3, 18], [0, 0, 0, 1]])

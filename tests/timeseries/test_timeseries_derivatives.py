@@ -44,6 +44,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.study
 def test_files_hold_what_the_tables_hold(tmp_path: Path) -> None:
     censor = {"method": "remove", "fd_threshold": 0.4}
     folder, matrices, row, fc = written(tmp_path, censor=censor)
@@ -62,6 +63,7 @@ def test_files_hold_what_the_tables_hold(tmp_path: Path) -> None:
     np.testing.assert_allclose(relmat, np.corrcoef(series.T), atol=1e-5)
 
 
+@pytest.mark.study
 def test_sidecars_say_what_was_done(tmp_path: Path) -> None:
     folder, matrices, row, _ = written(tmp_path, censor={"method": "interpolate"})
     (file,) = folder.rglob("*_timeseries.json")
@@ -87,6 +89,7 @@ def test_sidecars_say_what_was_done(tmp_path: Path) -> None:
     assert (matrices / relmat["NodeFiles"][0].removeprefix("bids::")).is_file()
 
 
+@pytest.mark.study
 def test_folders_are_bids_derivatives(tmp_path: Path) -> None:
     for folder in written(tmp_path)[:2]:
         about = json.loads((folder / "dataset_description.json").read_text())
@@ -97,6 +100,7 @@ def test_folders_are_bids_derivatives(tmp_path: Path) -> None:
         assert nodes["name"].tolist() == PARCELS
 
 
+@pytest.mark.study
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     found = []
     for _ in range(2):
@@ -113,6 +117,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     assert len(found[0]) > 8
 
 
+@pytest.mark.study
 def test_they_can_be_turned_off(tmp_path: Path) -> None:
     folder, matrices, row, _ = written(tmp_path, derivatives=False)
     assert row["status"] == "ok"
@@ -120,6 +125,7 @@ def test_they_can_be_turned_off(tmp_path: Path) -> None:
     assert not matrices.exists()
 
 
+@pytest.mark.study
 def test_ready_series_with_bids_names_get_them_and_others_do_not(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = []
@@ -144,6 +150,7 @@ def test_ready_series_with_bids_names_get_them_and_others_do_not(tmp_path: Path)
     assert "GlobalSignalRegression" not in about
 
 
+@pytest.mark.study
 def test_parcels_without_signal_are_not_available_in_the_matrix(tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((N, N_ROIS))
     x[:, 2] = np.nan
@@ -160,6 +167,7 @@ def test_parcels_without_signal_are_not_available_in_the_matrix(tmp_path: Path) 
     assert not np.delete(np.delete(missing, 2, 0), 2, 1).any()
 
 
+@pytest.mark.study
 def test_batches_may_describe_the_data_set_at_the_same_time(tmp_path: Path) -> None:
     labels = pd.DataFrame({"index": [1, 2], "name": ["a", "b"]})
     atlas = Atlas("two", "MNI152", labels, None, False, "0")

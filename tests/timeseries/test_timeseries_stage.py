@@ -22,6 +22,8 @@ from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import ideal_bandpass
 from brainmass_core.timeseries.table import bold_by_scan
 
+pytestmark = pytest.mark.study
+
 
 class TestReadySeries:
     """Kind `timeseries`."""
