@@ -19,7 +19,12 @@ from brainmass_core.config import load_config
 from brainmass_core.connectivity import unvectorise
 
 # three heads at full resolution take ten minutes and more beside other work
-pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.shared,
+    pytest.mark.timeout(3000),
+    pytest.mark.xdist_group("studyforrest"),
+]
 
 PRESETS = ("cpac-default", "abide-pcp-filt-noglobal", "fmriprep-like", "minimal")
 BOLD = "func/{}_task-oneback_run-1_bold.nii.gz"
@@ -81,7 +86,7 @@ def forrest(shared_data, tmp_path_factory):
 
 
 def run(folder: Path, *more: str) -> None:
-    done = study.snakemake(folder, "--cores", "2", "connectivity", *more, timeout=1700)
+    done = study.snakemake(folder, "--cores", "2", "connectivity", *more, timeout=2900)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
 
 
