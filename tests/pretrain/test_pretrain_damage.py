@@ -169,6 +169,7 @@ def files_of(study, folder: Path, harmed: dict) -> set[str]:
     return {e.scan_id for e in entries if e.status != "ok" and e.reason}
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("model", ["brainmass", "brainlm-vit-tiny"])
 def test_damaged_recordings_are_named_and_leave_no_trace_in_the_model(
     make_study, tmp_path, model, caplog
