@@ -104,8 +104,8 @@ def write_labels(path: Path) -> None:
     path.write_text("\n".join(["index\tname\tx\ty\tz", *rows]) + "\n")
 
 
-def declared(folder: Path, **pretrain: Any) -> Study:
-    """The configuration of a study in a folder."""
+def declared(folder: Path, labels: Path, **pretrain: Any) -> Study:
+    """The configuration of a study in a folder; the tables know where `labels` lies."""
     of_series = pretrain.get("model", "brainmass") != "brainmass"
     settings = (OF_BRAINLM if of_series else OF_BRAINMASS) | {
         "epochs": 3,
@@ -114,8 +114,6 @@ def declared(folder: Path, **pretrain: Any) -> Study:
         "checkpoint_steps": 2,
         "processes_per_node": 1,
     }
-    labels = folder / "labels.tsv"
-    write_labels(labels)
     raw = {
         "results": str(folder / "results"),
         "datasets": {
@@ -134,7 +132,8 @@ def declared(folder: Path, **pretrain: Any) -> Study:
 def write_results(folder: Path, n_a: int, n_b: int, bold: Make) -> None:
     """Series and pFC of the study: what every model's pre-training reads."""
     folder.mkdir()
-    study = declared(folder)
+    write_labels(folder / "labels.tsv")
+    study = declared(folder, folder / "labels.tsv")
     # every fifth participant of `a` is kept for evaluation and so has no pFC
     splits = {f"a{k:03}": "test" if k % 5 == 4 else "train" for k in range(n_a)}
     write_series(study, "a", splits, bold)
@@ -155,7 +154,7 @@ def make_study(tmp_path, built_once) -> Callable[..., Study]:
             f"pretrain-{n_a}-{n_b}-{bold.__name__}",
             lambda folder: write_results(folder, n_a, n_b, bold),
         )
-        study = declared(tmp_path, **pretrain)
+        study = declared(tmp_path, made / "labels.tsv", **pretrain)
         shutil.rmtree(tmp_path / "results", ignore_errors=True)
         shutil.copytree(made / "results", tmp_path / "results")
         if study.config.pretrain.of_series:  # which has no pFC

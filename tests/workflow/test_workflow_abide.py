@@ -21,7 +21,7 @@ pytestmark = [
 
 
 # benchmarks/abide_evaluation.py has all baselines
-METHODS = ("chance", "confounds_svm", "fc_svm", "brainmass_svm")
+METHODS = ("chance", "confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm")
 
 
 def abide_config(shared) -> dict:
