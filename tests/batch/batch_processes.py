@@ -83,12 +83,12 @@ def process(item: dict) -> pa.Table:
     if kind == "columns":
         return pa.table({"other": [1.0]})
     if kind == "killed":
-        time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "full":
         raise OSError(errno.ENOSPC, "No space left on device")
-    if kind == "slow":
-        time.sleep(0.5)
+    if kind == "waiting":  # until a test lets it go on
+        while not (folder / "go").exists():
+            time.sleep(0.01)
     if kind == "large":
         with mmap.mmap(-1, 300 * 2**20) as block:
             block.write(bytes(len(block)))
@@ -113,5 +113,5 @@ def called(calls: Path) -> list[str]:
 
 if __name__ == "__main__":  # started and killed by a test
     root = Path(sys.argv[1])
-    slow = {f"scan_{i}": "slow" for i in range(2, 8)}
-    run_batch(job(root / "results", threads=2), items(8, root / "calls", **slow), process)
+    late = {f"scan_{i}": "waiting" for i in range(3, 8)}
+    run_batch(job(root / "results", threads=2), items(8, root / "calls", **late), process)

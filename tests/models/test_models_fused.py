@@ -219,6 +219,7 @@ print(torch.get_num_threads(), sorted(found))
 """
 
 
+@pytest.mark.study
 def test_threads_that_the_environment_gives_do_not_change_a_bit():
     printed = []
     for threads in ("1", "2"):

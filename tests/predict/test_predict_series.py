@@ -35,8 +35,10 @@ from brainmass_core.tables import read_table
 from brainmass_core.timeseries.sampling import resampled
 
 FAST = ("series_svm", "brainlm_svm", "brainlm_logistic", "brainlm_finetune")
+# those that are slow share a study
+SLOW = [pytest.mark.slow, pytest.mark.xdist_group("predict-series")]
 STORED = [
-    name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+    name if name in FAST else pytest.param(name, marks=SLOW)
     for name in DEPLOYABLE
     if name in OF_SERIES
 ]

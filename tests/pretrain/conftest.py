@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from brainmass_core import pfc
 from brainmass_core.config import Config, load_config, stage_hash
 from brainmass_core.paths import Paths
+from brainmass_core.pretrain import progress
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
 N_ROIS = 20
@@ -83,48 +85,80 @@ def write_series(study: Study, name: str, splits: dict[str, str], make: Make = s
         write_table(path, table, "timeseries", stage_hash(study.config, "timeseries", name))
 
 
+@pytest.fixture(autouse=True)
+def quick_start(monkeypatch):
+    """The peak of this machine is measured by one product, not for a second at each start."""
+    monkeypatch.setattr(progress, "PEAK_SECONDS", 0.0)
+
+
 @pytest.fixture
 def slow_series() -> Make:
     """Series of which a BrainLM can learn much in a few steps."""
     return alike
 
 
+def write_labels(path: Path) -> None:
+    """Parcels and where they lie."""
+    places = np.random.default_rng(1).integers(-60, 60, (N_ROIS, 3))
+    rows = [f"{i}\tparcel {i}\t{x}\t{y}\t{z}" for i, (x, y, z) in enumerate(places, 1)]
+    path.write_text("\n".join(["index\tname\tx\ty\tz", *rows]) + "\n")
+
+
+def declared(folder: Path, labels: Path, **pretrain: Any) -> Study:
+    """The configuration of a study in a folder; the tables know where `labels` lies."""
+    of_series = pretrain.get("model", "brainmass") != "brainmass"
+    settings = (OF_BRAINLM if of_series else OF_BRAINMASS) | {
+        "epochs": 3,
+        "batch_size": 8,
+        "warmup_epochs": 2,
+        "checkpoint_steps": 2,
+        "processes_per_node": 1,
+    }
+    raw = {
+        "results": str(folder / "results"),
+        "datasets": {
+            "a": {"kind": "timeseries", "role": "internal", "path": ".", "batches": 3},
+            "b": {"kind": "timeseries", "role": "pretrain", "path": "."},
+            "c": {"kind": "timeseries", "role": "external", "path": "."},
+        },
+        "atlas": {"name": "toy", "n_rois": N_ROIS, "labels": str(labels)},
+        "pfc": {"n_views": 3},
+        "pretrain": settings | pretrain,
+        "resources": {"pretrain": {"cpus_per_task": 1}},
+    }
+    return write_config(folder / "config.yaml", raw)
+
+
+def write_results(folder: Path, n_a: int, n_b: int, bold: Make) -> None:
+    """Series and pFC of the study: what every model's pre-training reads."""
+    folder.mkdir()
+    write_labels(folder / "labels.tsv")
+    study = declared(folder, folder / "labels.tsv")
+    # every fifth participant of `a` is kept for evaluation and so has no pFC
+    splits = {f"a{k:03}": "test" if k % 5 == 4 else "train" for k in range(n_a)}
+    write_series(study, "a", splits, bold)
+    write_series(study, "b", {f"b{k:03}": "pretrain" for k in range(n_b)}, bold)
+    for name, batch in (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
+        pfc.run(study.config, name, batch)
+
+
 @pytest.fixture
-def make_study(tmp_path) -> Callable[..., Study]:
-    """Build a study of two data sets: `a` internal with 3 batches, `b` for pre-training only."""
+def make_study(tmp_path, built_once) -> Callable[..., Study]:
+    """Build a study of two data sets: `a` internal with 3 batches, `b` for pre-training only.
+
+    Studies of one size are computed once in a run, and copied.
+    """
 
     def make(n_a: int = 14, n_b: int = 6, bold: Make = series, **pretrain: Any) -> Study:
-        of_series = pretrain.get("model", "brainmass") != "brainmass"
-        settings = (OF_BRAINLM if of_series else OF_BRAINMASS) | {
-            "epochs": 3,
-            "batch_size": 8,
-            "warmup_epochs": 2,
-            "checkpoint_steps": 2,
-            "processes_per_node": 1,
-        }
-        labels = tmp_path / "labels.tsv"
-        places = np.random.default_rng(1).integers(-60, 60, (N_ROIS, 3))
-        rows = [f"{i}\tparcel {i}\t{x}\t{y}\t{z}" for i, (x, y, z) in enumerate(places, 1)]
-        labels.write_text("\n".join(["index\tname\tx\ty\tz", *rows]) + "\n")
-        raw = {
-            "results": str(tmp_path / "results"),
-            "datasets": {
-                "a": {"kind": "timeseries", "role": "internal", "path": ".", "batches": 3},
-                "b": {"kind": "timeseries", "role": "pretrain", "path": "."},
-                "c": {"kind": "timeseries", "role": "external", "path": "."},
-            },
-            "atlas": {"name": "toy", "n_rois": N_ROIS, "labels": str(labels)},
-            "pfc": {"n_views": 3},
-            "pretrain": settings | pretrain,
-            "resources": {"pretrain": {"cpus_per_task": 1}},
-        }
-        study = write_config(tmp_path / "config.yaml", raw)
-        # every fifth participant of `a` is kept for evaluation and so has no pFC
-        splits = {f"a{k:03}": "test" if k % 5 == 4 else "train" for k in range(n_a)}
-        write_series(study, "a", splits, bold)
-        write_series(study, "b", {f"b{k:03}": "pretrain" for k in range(n_b)}, bold)
-        for name, batch in () if of_series else (("a", 0), ("a", 1), ("a", 2), ("b", 0)):
-            pfc.run(study.config, name, batch)
+        made = built_once(
+            f"pretrain-{n_a}-{n_b}-{bold.__name__}",
+            lambda folder: write_results(folder, n_a, n_b, bold),
+        )
+        study = declared(tmp_path, made / "labels.tsv", **pretrain)
+        shutil.rmtree(tmp_path / "results", ignore_errors=True)
+        shutil.copytree(made / "results", tmp_path / "results")
+        if study.config.pretrain.of_series:  # which has no pFC
+            shutil.rmtree(tmp_path / "results" / "pfc")
         return study
 
     return make

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from brainmass_core.config import load_config
 from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainlm_vit import BrainLMViT
 from brainmass_core.models.pretrained import ModelError
@@ -141,12 +143,13 @@ def test_operations_of_a_step_are_three_times_those_of_the_published_forward_pas
 @LM
 def test_an_atlas_without_coordinates_is_refused_with_the_remedy(make_study, model, tmp_path):
     study = make_study(model=model)
-    labels = tmp_path / "labels.tsv"
-    lines = [line.split("\t")[:2] for line in labels.read_text().splitlines()]
-    labels.write_text("\n".join("\t".join(line) for line in lines) + "\n")
     index = index_shards(study.config)
+    raw, labels = yaml.safe_load(study.path.read_text()), tmp_path / "unplaced.tsv"
+    placed = Path(raw["atlas"]["labels"]).read_text().splitlines()
+    labels.write_text("".join("\t".join(line.split("\t")[:2]) + "\n" for line in placed))
+    study.path.write_text(yaml.safe_dump(raw | {"atlas": raw["atlas"] | {"labels": str(labels)}}))
     with pytest.raises(ShardError, match=rf"toy does not say where 20 .*{model}.*atlas\.labels"):
-        BrainLMFamily().check(study.config, index, 1)
+        BrainLMFamily().check(load_config(study.path), index, 1)
 
 
 def test_the_scaling_of_a_run_is_fitted_once_and_kept_in_its_checkpoints(make_study, monkeypatch):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from brainmass_core.tables import (
 )
 from brainmass_core.timeseries.table import bold_by_scan
 
+LIMIT = 300  # seconds; ends a hang, and says nothing else
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
 BOLD = "bold.list.element.list.element"
 READ = pytest.mark.parametrize(  # what a model is given, and the column of it that is large
@@ -168,6 +169,7 @@ def files_of(study, folder: Path, harmed: dict) -> set[str]:
     return {e.scan_id for e in entries if e.status != "ok" and e.reason}
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("model", ["brainmass", "brainlm-vit-tiny"])
 def test_damaged_recordings_are_named_and_leave_no_trace_in_the_model(
     make_study, tmp_path, model, caplog
@@ -201,22 +203,28 @@ def test_batches_made_ahead_are_those_made_when_asked_for(make_study):
 
 
 def test_making_never_runs_far_ahead_and_what_it_raises_comes_at_its_step():
-    made, threads = [], set()
+    made, threads, ahead = queue.Queue(), set(), []
+    handed = 0
 
     def make(step: int) -> int:
         threads.add(threading.current_thread())
-        made.append(step)
+        ahead.append(step - handed)
+        made.put(step)
         if step == 4:
             raise ShardError("x.parquet: gone")
         return step
 
     batches = prefetched(make, range(10))
     for step in range(4):
+        handed = step  # while this one is asked for
         assert next(batches) == step
-        time.sleep(0.02)
-        assert made == list(range(min(5 + 9, step + AHEAD + 1)))
+        for expected in range(AHEAD + 1) if step == 0 else [step + AHEAD]:
+            assert made.get(timeout=LIMIT) == expected
+        assert made.empty()
+    handed = 4
     with pytest.raises(ShardError, match=r"x\.parquet: gone"):
         next(batches)
+    assert max(ahead) <= AHEAD
     assert threading.current_thread() not in threads
     assert not [t for t in threads if t.is_alive()]
     assert len(threads) == 1
@@ -232,5 +240,5 @@ def test_a_batch_is_made_while_the_step_runs():
 
     batches = prefetched(make, range(3))
     next(batches)
-    assert started.wait(5)  # nobody has asked for it yet
+    assert started.wait(LIMIT)  # nobody has asked for it yet
     batches.close()

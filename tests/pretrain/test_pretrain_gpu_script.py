@@ -27,11 +27,13 @@ def gpu_script(root, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.study
 def test_the_script_is_valid_bash(root):
     script = str(root / "benchmarks" / "gpu.sh")
     assert subprocess.run(["bash", "-n", script], capture_output=True).returncode == 0
 
 
+@pytest.mark.study
 def test_without_a_gpu_the_script_says_that_nothing_was_measured(root, tmp_path):
     done = gpu_script(root, "--out", str(tmp_path / "out"))
     assert done.returncode == 2
@@ -40,6 +42,7 @@ def test_without_a_gpu_the_script_says_that_nothing_was_measured(root, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.study
 def test_a_wrong_argument_is_told_from_a_missing_gpu(root):
     done = gpu_script(root, "--wrong")
     assert done.returncode == 64
@@ -55,6 +58,7 @@ def test_every_check_holds_on_the_cpu(gpu_check):
     assert {c.difference for c in checks if "float32" in c.name} == {0.0}
 
 
+@pytest.mark.study
 def test_the_cpu_differs_from_itself_by_nothing_and_from_bfloat16_by_little(gpu_check, monkeypatch):
     monkeypatch.setattr(gpu_check, "STEPS", 1)
     single, over, half = gpu_check.device_checks(CPU, "tiny")

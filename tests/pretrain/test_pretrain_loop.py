@@ -25,6 +25,8 @@ from brainmass_core.pretrain.step import NonFiniteLoss, collapse_measures
 from brainmass_core.tables import config_hash_of, write_table
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
+# whole runs of the stage, and a file system that is mounted
+pytestmark = pytest.mark.study
 FAMILIES = pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
 
 
@@ -85,7 +87,8 @@ def crash_after(n: int):
 def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_to_the_bit(
     make_study, model, schedule
 ):
-    study = make_study(model=model, schedule=schedule, checkpoint_steps=4)
+    settings = {"epochs": 2, "warmup_epochs": 1, "checkpoint_steps": 3}
+    study = make_study(model=model, schedule=schedule, **settings)
     index = index_shards(study.config)
     whole = Checkpoints(study.config, "whole")
     train(study.config, index, whole, ALONE, never)
@@ -108,7 +111,7 @@ def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_t
 def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_same_bits(
     make_study, model
 ):
-    study = make_study(model=model)
+    study = make_study(model=model, epochs=2)
     index = index_shards(study.config)
     whole = Checkpoints(study.config, "whole")
     train(study.config, index, whole, ALONE, never)
@@ -138,7 +141,7 @@ def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bi
 
 
 def test_training_lowers_the_loss_and_keeps_the_embedding_spread(make_study):
-    study = make_study(n_a=40, epochs=25, warmup_epochs=1, lr=1e-3, dropout=0.0)
+    study = make_study(epochs=24, warmup_epochs=1, lr=2e-3, dropout=0.0, checkpoint_steps=99)
     checkpoints = Checkpoints(study.config, "x")
     train(study.config, index_shards(study.config), checkpoints, ALONE, never)
     history = checkpoints.latest().history

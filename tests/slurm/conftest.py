@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 SCRIPT = Path(__file__).parent / "slurm_up.sh"
 # per node; two jobs of default size fit, and no job of the default configuration is refused
 KNOBS = {"SLURM_NODES": "2", "SLURM_CPUS": "2", "SLURM_MEM_MB": "9000", "SLURM_DBD": "1"}
 
 
-def _script(command: str, timeout: float = 300) -> subprocess.CompletedProcess:
+def _script(command: str, timeout: float = 900) -> subprocess.CompletedProcess:
     environment = {**os.environ, **KNOBS}
     return subprocess.run(
         ["bash", str(SCRIPT), command],
@@ -34,22 +35,30 @@ def _unavailable(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[dict[str, str]]:
+def slurm(built_once) -> Iterator[dict[str, str]]:
     """Environment in which `sbatch`, `srun`, `sacct` and Snakemake's plugin reach the cluster.
 
-    Brought up once per session, and down again unless it was up before or `BRAINMASS_KEEP_SLURM`
-    is set.
+    Brought up by the first worker of pytest that needs it. The last one takes it down, unless it
+    was up before or `BRAINMASS_KEEP_SLURM` is set.
     """
     if os.geteuid() != 0:
         _unavailable("a Slurm fixture needs root, to install and start its daemons")
     file = Path(_script("env").stdout.strip())
-    was_up = file.exists()
-    up = _script("up")
-    if up.returncode:
-        _unavailable(f"Slurm did not come up: {up.stderr.strip()[-1500:]}")
+    users = built_once("slurm-users", Path.mkdir)
+    me = users / str(os.getpid())
+    with FileLock(users / ".lock"):
+        if not any(users.glob("[0-9]*")) and not file.exists():
+            (users / "ours").touch()
+        up = _script("up")
+        if up.returncode:
+            _unavailable(f"Slurm did not come up: {up.stderr.strip()[-1500:]}")
+        me.touch()
     yield _environment(file)
-    if not (was_up or os.environ.get("BRAINMASS_KEEP_SLURM")):
-        _script("down")
+    with FileLock(users / ".lock"):
+        me.unlink()
+        ours = (users / "ours").exists() and not os.environ.get("BRAINMASS_KEEP_SLURM")
+        if ours and not any(users.glob("[0-9]*")):
+            _script("down")
 
 
 def _environment(file: Path) -> dict[str, str]:

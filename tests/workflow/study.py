@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ ROOT = Path(__file__).parents[2]
 # timings, and paths that differ between two studies in different folders
 VOLATILE = {"seconds", "peak_rss", "peak_rss_mb", "seconds_per_step", "peak_rss_per_step", "log"}
 VOLATILE |= {"bold_path", "t1w_path", "reason"}
+# stages of a study of ready series: each is made from those before it, or from some of them
+ORDER = ("timeseries", "connectivity", "quality", "pfc", "pretrain", "finetune")
+ORDER += ("interpret", "report")
 
 
 def write_ready_series(folder: Path, n_participants: int = 32, n_rois: int = 20) -> Path:
@@ -131,8 +135,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
 
 
-def snakemake(folder: Path, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess:
-    """Run Snakemake in a study's folder and return what it printed."""
+def snakemake(folder: Path, *arguments: str, timeout: float = 1800) -> subprocess.CompletedProcess:
+    """Run Snakemake in a study's folder and return what it printed; the limit only ends a hang."""
     return subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -144,8 +148,29 @@ def snakemake(folder: Path, *arguments: str, timeout: float = 900) -> subprocess
     )
 
 
+def succeed(folder: Path, *targets: str) -> str:
+    """Run a study, or its `targets`, to the end, and return what was printed."""
+    done = snakemake(folder, "--cores", "2", *targets)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return done.stdout + done.stderr
+
+
+def made_from(stage: str) -> tuple[str, ...]:
+    """A stage and those that come after it."""
+    return ORDER[ORDER.index(stage) :]
+
+
+def finished_before(stage: str, finished: Path, folder: Path) -> None:
+    """Copy a finished study to `folder`, without `stage` and what comes after it."""
+    shutil.copytree(finished, folder)
+    for later in made_from(stage):
+        for made in (later, f"manifest/{later}", f"logs/{later}", f"work/{later}"):
+            shutil.rmtree(folder / "results" / made, ignore_errors=True)
+        assert not list((folder / "results").rglob(f"*{later}*")), "nothing of it is left"
+
+
 def kill_when(
-    folder: Path, ready: Callable[[], bool], whom: str, *targets: str, timeout: float = 300
+    folder: Path, ready: Callable[[], bool], whom: str, *targets: str, timeout: float = 1800
 ) -> bool:
     """Start Snakemake and kill -9 as soon as `ready`.
 
