@@ -9,7 +9,7 @@ from synthetic_study import Study
 from brainmass_core.config import dump_config, parse_config
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.methods import Fitted
-from brainmass_core.predict import Model
+from brainmass_core.predict import Contract, Model
 from brainmass_core.predict.deploy import fit_all
 from brainmass_core.predict.deploy import write_model as store
 
@@ -41,3 +41,44 @@ def publish(study: Study, method: str = "fc_svm") -> Path:
     store(folder, make(study, method))
     (study.config.results / "config.yaml").write_text(dump_config(study.config))
     return folder
+
+
+def a_contract(**over: object) -> Contract:
+    """A contract of two parcels; `over` replaces fields."""
+    values: dict = {
+        "task": "t",
+        "kind": "classification",
+        "label": "dx",
+        "classes": ["a", "b"],
+        "transform": "none",
+        "method": "fc_svm",
+        "features": "fc",
+        "encoder": None,
+        "atlas": {
+            "name": "rings",
+            "configured": "rings",
+            "space": "MNI152",
+            "sha256": "0",
+            "approximate": False,
+            "table": [{"index": 1, "name": "x"}, {"index": 2, "name": "y"}],
+        },
+        "connectivity": {},
+        "timeseries": {},
+        "preprocess": {},
+        "processing": {"timeseries": [{"band_pass": False}]},
+        "done": [{}],
+        "t_r": (2.0, 2.5),
+        "confounds": "none",
+        "confound_columns": [],
+        "sites": [],
+        "n_participants": 3,
+        "n_scans": 3,
+        "n_per_class": {"a": 1, "b": 2},
+        "protocol": "repeated_kfold",
+        "scores": {},
+        "probe": [[0.0, 1.0]],
+        "config_hash": "x",
+        "versions": {},
+        "files": {},
+    }
+    return Contract.model_validate(values | over)

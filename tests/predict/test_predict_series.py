@@ -34,6 +34,8 @@ from brainmass_core.predict.deploy import write_model as store
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.sampling import resampled
 
+pytestmark = pytest.mark.study
+
 FAST = ("series_svm", "brainlm_svm", "brainlm_logistic", "brainlm_finetune")
 STORED = [
     name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
