@@ -97,6 +97,7 @@ def test_query_that_cannot_be_evaluated_is_explained(tmp_path, query):
 def test_a_target_is_not_predicted_from_itself(tmp_path):
     """Age from age scores R2 1: that is no baseline."""
     task = {"kind": "regression", "classes": {}, "label": "age"}
+    task["protocol"] = {"n_splits": 2, "n_repeats": 1}
     study = write_study(tmp_path, methods=("confounds_ridge",), **task)
     scans = study.scans.assign(pheno_age=study.scans["age"].astype(str))
     write_scans(study.paths.scans("demo"), scans, Unmatched("participants.tsv", [], []), "hash")

@@ -55,7 +55,7 @@ def test_the_refitted_p_is_uniform_where_labels_say_nothing():
 
 
 def test_the_refitted_p_of_a_planted_difference_is_the_smallest():
-    assert p_of(*cohort(1, effect=3.0), n=39, seed=0) == 1 / 40
+    assert p_of(*cohort(1, effect=3.0), n=19, seed=0) == 1 / 20
 
 
 def test_a_site_that_tells_the_label_is_no_evidence():
@@ -63,7 +63,7 @@ def test_a_site_that_tells_the_label_is_no_evidence():
     features, scans = cohort(2, n=60, by_site=3.0, share=(0.2, 0.8))
     design = Design(scans["y"].to_numpy(), scans["participant"].to_numpy())
     assert leading_score("fc_svm", features, design, scans, PROTOCOL, 0) > 0.6
-    assert p_of(features, scans, n=39, seed=0) > 0.1
+    assert p_of(features, scans, n=19, seed=0) > 0.1
 
 
 @pytest.mark.slow  # 1,800 fits

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.study
 def test_the_stage_stores_the_p_of_the_methods_that_were_asked_for(tmp_path, kind):
     number = {"kind": "regression", "classes": {}, "exclude": "pheno_dx == '9'"}
     over = number if kind == "regression" else {}
-    study = write_study(tmp_path, methods=("chance", "fc_svm", "fc_ridge"), effect=3.0, **over)
+    over = over | {"protocol": {"n_splits": 3, "n_repeats": 1}}
+    study = write_study(tmp_path, methods=("chance", "fc_svm", "tangent_svm"), effect=3.0, **over)
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["finetune"] |= {"n_permutations_refit": 19, "permutation_methods": ["fc_svm"]}
     run(parse_config(raw), "demo_task")

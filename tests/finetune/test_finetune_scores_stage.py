@@ -20,6 +20,7 @@ def test_a_planted_number_is_predicted_and_the_variance_stands_beside_the_error(
     study = write_study(
         tmp_path, methods=("chance", "confounds_ridge", "fc_ridge", "fc_logistic"),
         kind="regression", classes={}, transform="zscore", exclude="pheno_dx == '9'",
+        protocol={"n_splits": 3, "n_repeats": 1},
     )  # fmt: skip
     run(study.config, "demo_task")
     found = table(study, "metrics").set_index("method")
@@ -39,6 +40,7 @@ def test_three_classes_run_from_table_to_scores(tmp_path):
         tmp_path, n_participants=90,
         methods=("chance", "fc_svm", "fc_ridge", "fc_logistic", "brainmass_knn"),
         classes={"a": ["1"], "b": ["2"], "c": ["3"]}, label="three",
+        protocol={"n_splits": 3, "n_repeats": 1},
     )  # fmt: skip
     write_model(study)
     scans_path = study.paths.scans("demo")
