@@ -90,7 +90,9 @@ def test_without_a_difference_no_parcel_is_called_stable(tmp_path):
 
 @pytest.mark.parametrize("mode", ["corrected", "reference"])
 def test_what_is_explained_is_the_probe_on_the_embedding(tmp_path, mode):
-    study = write_series_study(tmp_path, n_timepoints=2 * WINDOW, brainlm={"mode": mode})
+    study = write_series_study(
+        tmp_path, n_participants=30, n_timepoints=2 * WINDOW, brainlm={"mode": mode}
+    )
     data = assemble(study.config, TASK)
     fold = folds_of(study.config, TASK, data, 0)[0]
     encoder = load_series_encoder(study.config, data, fold.test[:4])

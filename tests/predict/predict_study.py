@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from synthetic_study import Study
 
@@ -24,21 +25,22 @@ def with_settings(study: Study, **sections: object) -> Study:
     return Study(parse_config(raw), study.scans)
 
 
-def fit(study: Study, method: str) -> tuple[Model, Fitted]:
+class Made(NamedTuple):
     """A method fitted to all labelled scans: as it is stored, and as it was fitted."""
+
+    model: Model
+    fitted: Fitted
+
+
+def fit(study: Study, method: str) -> Made:
+    """A method fitted to all labelled scans of a study."""
     scores = {method: {"auc": 0.5, "auc_low": None, "auc_high": None}}
-    return fit_all(study.config, TASK, method, assemble(study.config, TASK), scores)
+    return Made(*fit_all(study.config, TASK, method, assemble(study.config, TASK), scores))
 
 
-def make(study: Study, method: str) -> Model:
-    """The same as it is stored, in memory."""
-    return fit(study, method)[0]
-
-
-def publish(study: Study, method: str = "fc_svm") -> Path:
-    """The folder of a model, and the configuration beside the results."""
-    folder = study.paths.deployed(TASK)
-    store(folder, make(study, method))
+def publish(study: Study, folder: Path, model: Model) -> Path:
+    """The folder with the model in it, and the configuration beside the results."""
+    store(folder, model)
     (study.config.results / "config.yaml").write_text(dump_config(study.config))
     return folder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from predict_study import TASK, fit, make, with_settings
+from predict_study import TASK, Made, fit, with_settings
 from synthetic_study import copy_of
 
 from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
@@ -43,10 +43,9 @@ def same(left, right, exact: bool = True) -> None:
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def check(study, method: str, folder: Path) -> None:
-    data = assemble(study.config, TASK)
-    confounds = confounds_of(data.scans)
-    model, fitted = fit(study, method)
+def check(study, made: Made, folder: Path) -> None:
+    data, (model, fitted) = assemble(study.config, TASK), made
+    method, confounds = model.contract.method, confounds_of(data.scans)
     store(folder, model)
     kept = Model.load(folder).score(data.fc, confounds)
     same(kept, model.score(data.fc, confounds))
@@ -57,15 +56,15 @@ def check(study, method: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("method", [m for m in DEPLOYABLE if m not in OF_SERIES])
-def test_a_stored_method_predicts_what_the_fitted_one_does(study, tmp_path, method):
-    check(study, method, tmp_path / "model")
+def test_a_stored_method_predicts_what_the_fitted_one_does(study, fitted, tmp_path, method):
+    check(study, fitted(method), tmp_path / "model")
 
 
 @pytest.mark.parametrize(
     "method", ["fc_svm", "tangent_ridge", "brainmass_svm", "brainmass_knn", "brainmass_finetune"]
 )
 def test_a_stored_regression_predicts_what_the_fitted_one_does(numbers, tmp_path, method):
-    check(numbers, method, tmp_path / "model")
+    check(numbers, fit(numbers, method), tmp_path / "model")
 
 
 @pytest.fixture(scope="module")
@@ -82,20 +81,20 @@ def numbers(study, tmp_path_factory):
 @pytest.mark.parametrize("method", ["fc_ridge", "brainmass_svm"])
 def test_the_handling_of_confounds_is_stored_too(study, tmp_path, handling, method):
     task = study.config.tasks[TASK].model_dump(mode="json") | {"confounds": handling}
-    check(with_settings(study, tasks={TASK: task}), method, tmp_path / "model")
+    handled = with_settings(study, tasks={TASK: task})
+    check(handled, fit(handled, method), tmp_path / "model")
 
 
 @pytest.mark.parametrize("method", ["fc_svm", "fc_ridge", "tangent_svm", "brainmass_finetune"])
-def test_weights_hold_no_training_scan(study, method):
-    model, fitted = fit(study, method)
+def test_weights_hold_no_training_scan(data, fitted, method):
+    model, as_fitted = fitted(method)
     stored: dict[str, np.ndarray] = {}
     for part in ("model", "before"):
         encode(getattr(model.fitted, part), stored, part)
     assert not [key for key in stored if "covariance" in key or "fit_X" in key]
-    fc = assemble(study.config, TASK).fc
     for values in stored.values():
-        assert len(fitted.rows) not in values.shape
-        assert not any(np.isin(scan, values.astype(np.float32)).all() for scan in fc[::10])
+        assert len(as_fitted.rows) not in values.shape
+        assert not any(np.isin(scan, values.astype(np.float32)).all() for scan in data.fc[::10])
 
 
 # --- what is read cannot run
@@ -119,9 +118,9 @@ def reseal(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [ESTIMATOR, WEIGHTS])
-def test_a_pickle_in_the_place_of_a_file_is_never_loaded(study, tmp_path, name):
+def test_a_pickle_in_the_place_of_a_file_is_never_loaded(fitted, tmp_path, name):
     folder = tmp_path / "model"
-    store(folder, make(study, "fc_svm"))
+    store(folder, fitted("fc_svm").model)
     fired = tmp_path / "fired"
     (folder / name).write_bytes(pickle.dumps(Bomb(fired)))
     reseal(folder)
@@ -133,7 +132,7 @@ def test_a_pickle_in_the_place_of_a_file_is_never_loaded(study, tmp_path, name):
 def test_the_same_model_makes_the_same_bytes(study, tmp_path):
     written = []
     for name in "ab":
-        store(tmp_path / name, make(study, "brainmass_svm"))
+        store(tmp_path / name, fit(study, "brainmass_svm").model)
         written.append({f.name: f.read_bytes() for f in sorted((tmp_path / name).iterdir())})
     assert len(written[0]) == 4
     assert written[0] == written[1]
