@@ -26,7 +26,7 @@ test: venv
 	$(PYTEST) -m unit --dist loadfile
 
 test-study: venv
-	$(PYTEST) -m study --dist loadfile
+	$(PYTEST) -m "study and not slow" --dist loadfile
 
 slow: venv
 	$(PYTEST) -m slow --dist loadgroup

@@ -60,3 +60,11 @@ def built_once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], obj
         return folder
 
     return get
+
+
+@pytest.fixture(scope="session")
+def finished(built_once):
+    """A small study after `finetune` (`synthetic_study.write_finished`), which no test changes."""
+    from synthetic_study import shared, write_finished
+
+    return shared(built_once, "finished", write_finished)

@@ -18,9 +18,10 @@ from synthetic_study import (
     write_two_cohorts,
 )
 
-from brainmass_core.config import parse_config
+from brainmass_core.config import Config, parse_config
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.paths import Paths
 from brainmass_core.tables import from_rows, read_table, timeseries_schema, write_table
 from brainmass_core.timeseries import robust_scaling
 
@@ -130,13 +131,18 @@ def spoil(path: Path, scan_id: str) -> None:
 
 def write_brainlm(study: Study, **about: object) -> None:
     """A model folder as `pretrain` leaves it, the scaling fitted on who is not tested."""
-    name = study.config.pretrain.model
     shown = set(study.scans.loc[study.scans["split"] != "test", "scan_id"])
     scaling = robust_scaling.fit(x for s, x in series_of(study).items() if s in shown)
+    store_brainlm(study.config, scaling, **about)
+
+
+def store_brainlm(config: Config, scaling: robust_scaling.RobustScaling, **about: object) -> None:
+    """The same with this scaling, whatever the tables hold."""
+    name = config.pretrain.model
     stored = {"version": robust_scaling.VERSION, **scaling.__dict__, "sha256": scaling.digest}
     described = {"atlas": "rings", "t_r": 2.0, "scaling": stored, "model": name}
     described |= {"coordinates": COORDINATES.tolist()} | about
-    BUILD[name]("tiny", seed=3).save_pretrained(study.paths.pretrain(name), described)
+    BUILD[name]("tiny", seed=3).save_pretrained(Paths(config.results).pretrain(name), described)
 
 
 def about_model(study: Study) -> dict:

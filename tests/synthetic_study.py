@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ N_ROIS = 20
 N_TIMEPOINTS = 80
 BATCHES = 2
 NETWORKS = ["Vis", "SomMot", "Limbic", "Default"]
+METHODS = ("chance", "confounds_svm", "fc_svm", "tangent_ridge", "untrained_svm", "brainmass_svm")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,40 @@ class Study:
     @property
     def paths(self) -> Paths:
         return Paths(self.config.results)
+
+
+def shared(
+    built_once: Callable[[str, Callable[[Path], object]], Path],
+    name: str,
+    write: Callable[[Path], Study],
+) -> Study:
+    """The study that ``write(folder)`` makes, once in a run of pytest (`conftest.built_once`).
+
+    Other tests read the same folder: whoever changes something takes a `copy_of` it.
+    """
+
+    def build(folder: Path) -> None:
+        study = write(folder)
+        (folder / "study.pkl").write_bytes(pickle.dumps(study))
+
+    return pickle.loads((built_once(name, build) / "study.pkl").read_bytes())
+
+
+def copy_of(study: Study, folder: Path) -> Study:
+    """The same study with results of its own in ``folder/results``, which a test may change."""
+    results = folder / "results"
+    shutil.copytree(study.config.results, results)
+    return replace(study, config=study.config.model_copy(update={"results": results}))
+
+
+def write_finished(folder: Path) -> Study:
+    """Two scans of each participant and a model, after `finetune` with `METHODS`."""
+    from brainmass_core.finetune import run
+
+    study = write_study(folder, methods=METHODS, runs=2)
+    write_model(study)
+    run(study.config, "demo_task")
+    return study
 
 
 def write_study(
@@ -87,8 +125,15 @@ def write_two_cohorts(folder: Path, zero_shot_from="demo_task", **task: object) 
     """
     study = write_study(folder / "first", **task)
     write_model(study)
-    other = write_study(folder / "second", seed=1)
-    raw = study.config.model_dump(mode="json", exclude_unset=True)
+    config = of_two_cohorts(study.config, zero_shot_from)
+    scans = _write_replication(study.paths, write_study(folder / "second", seed=1))
+    write_corpus(study.paths, "/corpus/x.npy")
+    return Study(config, scans)
+
+
+def of_two_cohorts(config: Config, zero_shot_from: object = "demo_task") -> Config:
+    """The configuration of `write_two_cohorts` from that of its first cohort."""
+    raw = config.model_dump(mode="json", exclude_unset=True)
     demo = raw["datasets"]["demo"]
     raw["datasets"]["replication"] = demo | {"role": "external"}
     raw["datasets"]["corpus"] = demo | {"role": "pretrain", "batches": 1}
@@ -102,9 +147,7 @@ def write_two_cohorts(folder: Path, zero_shot_from="demo_task", **task: object) 
         "protocol": {"kind": "cross_cohort", "train_datasets": ["demo"]},
     }
     raw["few_shot"] = {"shots": [1, 8], "n_draws": 4, "features": ["fc"]}
-    scans = _write_replication(study.paths, other)
-    write_corpus(study.paths, "/corpus/x.npy")
-    return Study(parse_config(raw), scans)
+    return parse_config(raw)
 
 
 def _write_replication(paths: Paths, other: Study) -> pd.DataFrame:

@@ -7,8 +7,9 @@
 ``slow``
     Real data, real Slurm, the whole workflow, killed jobs.
 
-A test without a mark belongs to ``unit``. The longest tests in ``durations.tsv`` start first, so
-that no core is idle at the end; ``pytest --record-durations`` writes that file.
+A test without a mark belongs to ``unit``, a slow one in a file marked ``study`` to ``slow``. The
+longest tests in ``durations.tsv`` start first, so that no core is idle at the end; ``pytest
+--record-durations`` writes that file.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ProcessInUnitTestError(AssertionError):
 
 def tier(item: pytest.Item) -> str:
     """Name of the tier that a test belongs to."""
-    return next((t for t in TIERS[1:] if item.get_closest_marker(t)), "unit")
+    return next((t for t in reversed(TIERS) if item.get_closest_marker(t)), "unit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

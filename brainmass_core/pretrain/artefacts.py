@@ -12,8 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from brainmass_core import __version__
 from brainmass_core.config import Config, stage_hash
@@ -89,6 +87,10 @@ def draw_history(history: pa.Table, curves: Curves, path: Path) -> None:
     curves : mapping
         See `Family.curves`; the first column is drawn in black.
     """
+    # the tasks load models from this module and draw nothing
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     data = history.to_pydict()
     n = len(curves) + 1
     figure = Figure(figsize=(7, 8 * n / 3), layout="constrained")

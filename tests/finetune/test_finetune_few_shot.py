@@ -83,8 +83,14 @@ def test_more_shots_than_participants_are_left_out():
     assert ks == {1, 6}
 
 
-def test_a_planted_difference_is_learned_better_with_more_shots():
-    rows, summary = curves(*cohort())
+@pytest.fixture(scope="module")
+def planted():
+    """Rows and summary of a cohort with a difference."""
+    return curves(*cohort())
+
+
+def test_a_planted_difference_is_learned_better_with_more_shots(planted):
+    rows, summary = planted
     assert set(rows["method"]) == {"fc_svm", "fc_logistic", "fc_prototype", "fc_knn"}
     assert len(rows) == 4 * 3 * 12 * 3
     for method, curve in summary.groupby("method"):
@@ -112,8 +118,8 @@ def test_three_classes_have_curves():
     assert summary.set_index(["method", "k"]).loc[("fc_prototype", 16), "auc"] > 0.8
 
 
-def test_the_summary_is_the_mean_over_the_rows():
-    rows, summary = curves(*cohort(runs=1))
+def test_the_summary_is_the_mean_over_the_rows(planted):
+    rows, summary = planted
     for r in summary.itertuples():
         mine = rows[(rows["method"] == r.method) & (rows["k"] == r.k)]
         by_draw = mine.groupby("draw").apply(

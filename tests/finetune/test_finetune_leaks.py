@@ -1,5 +1,7 @@
 """A planted leak changes the scores of a tested scan; the pipeline's own fits do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,10 +11,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.config import parse_config
-from brainmass_core.finetune import methods
+from brainmass_core.config.adaptation import FewShot
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune import (
+    LeakError,
+    few_shot,
+    methods,
+)
 from brainmass_core.finetune.confounds import ComBat
-from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.few_shot import learning_curves
+from brainmass_core.finetune.folds import Fold, make_folds
+from brainmass_core.finetune.leaks import refuse_leaks
 from brainmass_core.finetune.methods import METHODS, Design, Method, predict_folds
+from brainmass_core.finetune.protocols import leave_one_site_out
 
 N, N_ROIS = 60, 8
 FOLD = Fold(0, 0, np.arange(40), np.arange(40, N))
@@ -162,3 +173,91 @@ def test_a_search_keeps_participants_together_within_the_training_set(monkeypatc
 def test_a_pipeline_that_scales_inside_is_no_leak(monkeypatch):
     plant(monkeypatch, make=lambda s: make_pipeline(StandardScaler(), LogisticRegression()))
     assert not differs_when_the_other_tested_scans_change("leaky", "none", "classification")
+
+
+def test_the_same_file_in_two_cohorts_is_no_test(people):
+    twin = people.assign(
+        dataset="copy", scan_id="copy_" + people["scan_id"], split="test",
+        participant="copy/" + people["participant_id"],
+    )  # fmt: skip
+    both = pd.concat([people.assign(split="test"), twin], ignore_index=True)
+    fold = Fold(0, 0, np.arange(120), np.arange(120, 240))
+    with pytest.raises(LeakError, match="120 tested scans are files that are trained on as well"):
+        refuse_leaks(both, [fold], people.iloc[:0])
+
+
+def test_a_scan_that_a_tested_participant_has_at_another_site_is_not_tested(people):
+    # trained on are others of site c: its scan there would not be new to the model
+    people.loc[people["scan_id"] == "s01_run-1", "site"] = "c"
+    folds = leave_one_site_out(people, 1)
+    tested = people.iloc[np.concatenate([f.test for f in folds])]
+    assert "s01_run-0" in set(tested["scan_id"])
+    assert "s01_run-1" not in set(tested["scan_id"])
+    for f in folds:
+        assert not set(people["site"].iloc[f.test]) & set(people["site"].iloc[f.train])
+
+
+def few_shot_cohort():
+    rng = np.random.default_rng(0)
+    n = 60
+    scans = pd.DataFrame(
+        {
+            "scan_id": [f"s{i:02d}" for i in range(n)],
+            "dataset": "here",
+            "participant": [f"here/p{i:02d}" for i in range(n)],
+            "y": np.arange(n) % 2,
+            "site": np.where(np.arange(n) // 2 % 2, "north", "south"),
+            "sex": "F",
+            "age": rng.uniform(10, 60, n),
+            "mean_fd": rng.exponential(0.2, n),
+            "split": "test",
+        }
+    )
+    return rng.standard_normal((n, 30)) + (scans["site"] == "north").to_numpy()[:, None], scans
+
+
+def first_fold_curve(features, scans, handling):
+    """AUC rows of a fold, of which all tested scans but two are changed afterwards."""
+    fold = make_folds(few_shot_cohort()[1], 3, 1, seed=0)[0]
+    task = Task(datasets=["here"], label="dx", classes={"a": ["1"], "b": ["2"]}, confounds=handling)
+    s = FewShot(shots=[8], n_draws=2, classifiers=["svm"])
+    scores = []
+    original = few_shot.classify
+
+    def spy(*arguments):
+        found = original(*arguments)
+        scores.append(found[0])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(few_shot, "classify", spy)
+        learning_curves({"fc": features}, scans, [fold], s, 0, task)
+    return fold, np.array(scores)
+
+
+def few_shot_score_moves(handling) -> bool:
+    features, scans = few_shot_cohort()
+    fold, before = first_fold_curve(features, scans, handling)
+    changed, others = features.copy(), fold.test[1:]
+    changed[others] *= -3
+    other = scans.copy()
+    other.loc[others, ["age", "mean_fd"]] = 500.0
+    _, after = first_fold_curve(changed, other, handling)
+    assert not np.allclose(before[:, 1:], after[:, 1:]), "the change must matter"
+    return not np.allclose(before[:, 0], after[:, 0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("handling", ["none", "regress", "combat", "match"])
+def test_no_confound_handling_of_few_shots_looks_at_other_tested_scans(handling):
+    assert not few_shot_score_moves(handling)
+
+
+def test_a_few_shot_harmoniser_that_saw_the_tested_scans_is_found(monkeypatch):
+    def leaky(values, scans, f, task):
+        everybody = replace(f, train=np.arange(len(scans)))
+        return original(values, scans, everybody, task)
+
+    original = few_shot._adjusted
+    monkeypatch.setattr(few_shot, "_adjusted", leaky)
+    assert few_shot_score_moves("combat")
+    assert few_shot_score_moves("regress")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from brainmass_core.finetune.methods import target_transformer
+from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.methods import predict_folds, target_transformer
 
 
 def fitted(name: str, values: list[float]):
@@ -32,3 +33,19 @@ def test_a_prediction_comes_back_in_the_targets_own_unit(name):
 def test_constants_are_those_of_the_training_scans():
     transformer = fitted("zscore", [50.0, 60.0, 70.0])
     np.testing.assert_allclose(transformer.transform([[90.0]]), 30 / np.std([50, 60, 70]))
+
+
+def test_a_readout_unit_that_wakes_up_at_test_leaves_a_scan_its_score():
+    # 90 SD away in one unit of many, a radial kernel alone would forget everything else
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    features = rng.standard_normal((80, 20)) + 1.5 * y[:, None]
+    features[:, 0] = 0.001 * rng.standard_normal(80)
+    woken = features.copy()
+    woken[60:, 0] = 1.0
+    fold = Fold(0, 0, np.arange(60), np.arange(60, 80))
+    plain, other = (
+        predict_folds("brainmass_svm", x, y, [fold], seed=0)["y_pred"] for x in (features, woken)
+    )
+    assert (plain == y[60:]).mean() > 0.9
+    assert (other == y[60:]).mean() > 0.9

@@ -8,15 +8,12 @@ from sklearn.model_selection import RepeatedStratifiedKFold, permutation_test_sc
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from synthetic_study import write_study
 
-from brainmass_core.config import parse_config
 from brainmass_core.config.tasks import Protocol
-from brainmass_core.finetune import permutation, run
+from brainmass_core.finetune import permutation
 from brainmass_core.finetune.folds import permute_labels
 from brainmass_core.finetune.methods import Design
 from brainmass_core.finetune.permutation import leading_score, refit_p
-from brainmass_core.tables import read_table
 
 PROTOCOL = Protocol(n_splits=3, n_repeats=1)
 
@@ -58,7 +55,7 @@ def test_the_refitted_p_is_uniform_where_labels_say_nothing():
 
 
 def test_the_refitted_p_of_a_planted_difference_is_the_smallest():
-    assert p_of(*cohort(1, effect=3.0), n=39, seed=0) == 1 / 40
+    assert p_of(*cohort(1, effect=3.0), n=19, seed=0) == 1 / 20
 
 
 def test_a_site_that_tells_the_label_is_no_evidence():
@@ -66,7 +63,7 @@ def test_a_site_that_tells_the_label_is_no_evidence():
     features, scans = cohort(2, n=60, by_site=3.0, share=(0.2, 0.8))
     design = Design(scans["y"].to_numpy(), scans["participant"].to_numpy())
     assert leading_score("fc_svm", features, design, scans, PROTOCOL, 0) > 0.6
-    assert p_of(features, scans, n=39, seed=0) > 0.1
+    assert p_of(features, scans, n=19, seed=0) > 0.1
 
 
 @pytest.mark.slow  # 1,800 fits
@@ -115,32 +112,3 @@ def test_shuffles_within_strata_leave_each_stratum_its_labels():
     new = scans.assign(y=permute_labels(scans, 0, within=scans["site"]))
     assert (new.groupby("site")["y"].sum() == scans.groupby("site")["y"].sum()).all()
     assert (new["y"] != scans["y"]).any()
-
-
-@pytest.mark.parametrize("kind", ["classification", "regression"])
-def test_the_stage_stores_the_p_of_the_methods_that_were_asked_for(tmp_path, kind):
-    number = {"kind": "regression", "classes": {}, "exclude": "pheno_dx == '9'"}
-    over = number if kind == "regression" else {}
-    study = write_study(tmp_path, methods=("chance", "fc_svm", "fc_ridge"), effect=3.0, **over)
-    raw = study.config.model_dump(mode="json", exclude_unset=True)
-    raw["finetune"] |= {"n_permutations_refit": 19, "permutation_methods": ["fc_svm"]}
-    run(parse_config(raw), "demo_task")
-    path = study.paths.finetune("demo_task") / "metrics.parquet"
-    found = read_table(path, "metrics").to_pandas().set_index("method")["p_permutation_refit"]
-    assert found["fc_svm"] == 1 / 20
-    assert found.drop("fc_svm").isna().all()
-
-
-@pytest.mark.parametrize("kind", ["repeated_kfold", "leave_one_site_out", "fixed_split"])
-def test_what_is_compared_with_the_shuffles_is_the_score_of_the_table(tmp_path, monkeypatch, kind):
-    study = write_study(tmp_path, protocol={"kind": kind, "n_repeats": 2, "min_per_class": 3})
-    raw = study.config.model_dump(mode="json", exclude_unset=True)
-    raw["finetune"] |= {"n_permutations_refit": 1}
-    scores, original = [], permutation.leading_score
-    monkeypatch.setattr(
-        permutation, "leading_score", lambda *a: scores.append(original(*a)) or scores[-1]
-    )
-    run(parse_config(raw), "demo_task")
-    path = study.paths.finetune("demo_task") / "metrics.parquet"
-    metrics = read_table(path, "metrics").to_pandas().set_index("method")
-    assert metrics.loc[["confounds_svm", "fc_svm"], "auc"].tolist() == pytest.approx(scores[::2])

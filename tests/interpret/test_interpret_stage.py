@@ -1,17 +1,18 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import N_ROIS, write_model, write_study
+from synthetic_study import N_ROIS, copy_of, write_model, write_study
 
-from brainmass_core.atlas import voronoi_atlas
 from brainmass_core.config import stage_hash
 from brainmass_core.finetune import LeakError, TaskError
-from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.interpret import run
-from brainmass_core.interpret.surface import vertex_parcels
 from brainmass_core.paths import MAPS
 from brainmass_core.tables import config_hash_of, pfc_schema, read_table, write_table
+
+pytestmark = pytest.mark.study
 
 TABLES = ("attention", "networks", "stability", "maps", "regions")
 FAST = {"n_repeats": 1, "n_steps": 4, "max_scans": 8}
@@ -23,12 +24,10 @@ def configured(study, **settings):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def explained(finished, tmp_path_factory):
     """A study after both stages, and its configuration."""
-    study = write_study(tmp_path_factory.mktemp("study"), methods=("fc_svm", "brainmass_svm"))
-    write_model(study)
+    study = copy_of(finished, tmp_path_factory.mktemp("explained"))
     config = configured(study)
-    finetune(config, "demo_task")
     run(config, "demo_task")
     return study, config
 
@@ -37,15 +36,15 @@ def table(study, name: str) -> pd.DataFrame:
     return read_table(study.paths.interpret("demo_task", f"{name}.parquet"), name).to_pandas()
 
 
-def test_every_table_carries_the_hash_of_the_configuration_that_made_it(finished):
-    study, config = finished
+def test_every_table_carries_the_hash_of_the_configuration_that_made_it(explained):
+    study, config = explained
     for name in TABLES:
         path = study.paths.interpret("demo_task", f"{name}.parquet")
         assert config_hash_of(path) == stage_hash(config, "interpret", "demo_task"), name
 
 
-def test_attention_is_there_for_each_class_and_their_difference(finished):
-    attention = table(finished[0], "attention")
+def test_attention_is_there_for_each_class_and_their_difference(explained):
+    attention = table(explained[0], "attention")
     assert len(attention) == 9
     maps = {(r.layers, r.group): r.map for r in attention.itertuples()}
     for layers in ("mean", "first", "last"):
@@ -56,29 +55,29 @@ def test_attention_is_there_for_each_class_and_their_difference(finished):
     assert (tested["difference"] == 33).all()
 
 
-def test_regions_name_a_reason_wherever_they_are_not_stable(finished):
-    regions = table(finished[0], "regions")
+def test_regions_name_a_reason_wherever_they_are_not_stable(explained):
+    regions = table(explained[0], "regions")
     assert (regions["stable"] == (regions["reason"] == "")).all()
     assert (regions.groupby("method")["rank"].apply(sorted).map(len) == N_ROIS).all()
     frequency = regions.groupby("method")["frequency"].sum()
     assert frequency.to_numpy() == pytest.approx(10)  # ten regions of every fold
 
 
-def test_few_people_are_warned_of(finished):
-    stability = table(finished[0], "stability").set_index("method")
+def test_few_people_are_warned_of(explained):
+    stability = table(explained[0], "stability").set_index("method")
     assert "explained in a class, fewer than 10" not in stability.loc["fc_pattern", "reason"]
     assert stability.loc["gradient", "n_participants"] == 24
     assert stability.loc["fc_pattern", "n_participants"] == 33
 
 
-def test_the_linear_model_is_the_one_that_was_scored(finished):
-    stability = table(finished[0], "stability").set_index("method")
+def test_the_linear_model_is_the_one_that_was_scored(explained):
+    stability = table(explained[0], "stability").set_index("method")
     assert stability.loc["fc_pattern", "agreement_with_scored"] == pytest.approx(1)
     assert stability.loc["gradient", "agreement_with_scored"] > 0.3
 
 
-def test_networks_are_summed_up_and_the_surface_says_what_it_lacks(finished):
-    study, _ = finished
+def test_networks_are_summed_up_and_the_surface_says_what_it_lacks(explained):
+    study, _ = explained
     networks = table(study, "networks")
     assert set(networks["network"]) == {"Vis", "SomMot", "Limbic", "Default"}
     assert (networks["source"] == "atlas").all()
@@ -94,8 +93,8 @@ def test_networks_are_summed_up_and_the_surface_says_what_it_lacks(finished):
 
 
 @pytest.mark.slow
-def test_the_same_run_writes_the_same_bytes(finished):
-    study, config = finished
+def test_the_same_run_writes_the_same_bytes(explained):
+    study, config = explained
     folder = study.paths.interpret("demo_task")
     before = {f.name: f.read_bytes() for f in folder.iterdir()}
     run(config, "demo_task")
@@ -103,18 +102,18 @@ def test_the_same_run_writes_the_same_bytes(finished):
     assert len(before) == len(TABLES) + len(MAPS)
 
 
-def test_switched_off_it_writes_empty_tables_and_needs_no_model(tmp_path):
-    study = write_study(tmp_path)
-    config = configured(study, methods=[])
-    finetune(config, "demo_task")
-    run(config, "demo_task")
+def test_switched_off_it_writes_empty_tables_and_needs_no_model(finished, tmp_path):
+    study = copy_of(finished, tmp_path)
+    shutil.rmtree(study.paths.pretrain("brainmass"))
+    run(configured(study, methods=[]), "demo_task")
     assert table(study, "regions").empty
     assert (table(study, "maps")["missing"] != "").all()
 
 
-def test_a_task_of_three_classes_is_left_unexplained_with_the_reason(tmp_path, monkeypatch):
-    study = write_study(tmp_path)
-    finetune(study.config, "demo_task")
+def test_a_task_of_three_classes_is_left_unexplained_with_the_reason(
+    finished, tmp_path, monkeypatch
+):
+    study = copy_of(finished, tmp_path)
     data = assemble(study.config, "demo_task")
     data.scans["y"] = np.arange(len(data.scans)) % 3
     monkeypatch.setattr("brainmass_core.interpret.stage.assemble", lambda *_: data)
@@ -141,16 +140,3 @@ def test_a_model_of_other_fc_is_refused(tmp_path):
     write_model(study, atlas="other")
     with pytest.raises(TaskError, match="atlas: the model has 'other'"):
         run(configured(study), "demo_task")
-
-
-def test_every_parcel_meets_the_surface_of_its_own_hemisphere():
-    atlas = voronoi_atlas()
-    left, right = (vertex_parcels(atlas.load(), s, np.arange(1, 101)) for s in ("left", "right"))
-    names = atlas.labels["name"].to_numpy()
-    of_left = {names[i] for i in set(left.tolist()) - {-1}}
-    of_right = {names[i] for i in set(right.tolist()) - {-1}}
-    assert sum("_LH_" in n for n in of_left) >= 48
-    assert sum("_RH_" in n for n in of_right) >= 48
-    # vertices of the medial wall lie within a millimetre of the other hemisphere
-    assert np.mean(["_LH_" in names[i] for i in left if i >= 0]) > 0.97
-    assert np.mean(["_RH_" in names[i] for i in right if i >= 0]) > 0.97

@@ -1,10 +1,14 @@
 """A small study whose task has a model."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
-from predict_study import publish, with_settings
+from predict_study import TASK, Made, fit, publish, with_settings
 from synthetic_study import Study, write_model, write_study
+
+from brainmass_core.finetune.dataset import TaskData, assemble
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +24,18 @@ def study(tmp_path_factory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def model_folder(study) -> Path:
+def data(study) -> TaskData:
+    """The labelled scans of the study."""
+    return assemble(study.config, TASK)
+
+
+@pytest.fixture(scope="module")
+def fitted(study) -> Callable[[str], Made]:
+    """``fitted(method)`` is the method fitted to the study, once for all tests of a file."""
+    return cache(lambda method: fit(study, method))
+
+
+@pytest.fixture(scope="module")
+def model_folder(study, fitted) -> Path:
     """A stored linear SVM on FC."""
-    return publish(study)
+    return publish(study, study.paths.deployed(TASK), fitted("fc_svm").model)

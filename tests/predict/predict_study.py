@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from synthetic_study import Study
 
 from brainmass_core.config import dump_config, parse_config
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.methods import Fitted
-from brainmass_core.predict import Model
+from brainmass_core.predict import Contract, Model
 from brainmass_core.predict.deploy import fit_all
 from brainmass_core.predict.deploy import write_model as store
 
@@ -24,20 +25,62 @@ def with_settings(study: Study, **sections: object) -> Study:
     return Study(parse_config(raw), study.scans)
 
 
-def fit(study: Study, method: str) -> tuple[Model, Fitted]:
+class Made(NamedTuple):
     """A method fitted to all labelled scans: as it is stored, and as it was fitted."""
+
+    model: Model
+    fitted: Fitted
+
+
+def fit(study: Study, method: str) -> Made:
+    """A method fitted to all labelled scans of a study."""
     scores = {method: {"auc": 0.5, "auc_low": None, "auc_high": None}}
-    return fit_all(study.config, TASK, method, assemble(study.config, TASK), scores)
+    return Made(*fit_all(study.config, TASK, method, assemble(study.config, TASK), scores))
 
 
-def make(study: Study, method: str) -> Model:
-    """The same as it is stored, in memory."""
-    return fit(study, method)[0]
-
-
-def publish(study: Study, method: str = "fc_svm") -> Path:
-    """The folder of a model, and the configuration beside the results."""
-    folder = study.paths.deployed(TASK)
-    store(folder, make(study, method))
+def publish(study: Study, folder: Path, model: Model) -> Path:
+    """The folder with the model in it, and the configuration beside the results."""
+    store(folder, model)
     (study.config.results / "config.yaml").write_text(dump_config(study.config))
     return folder
+
+
+def a_contract(**over: object) -> Contract:
+    """A contract of two parcels; `over` replaces fields."""
+    values: dict = {
+        "task": "t",
+        "kind": "classification",
+        "label": "dx",
+        "classes": ["a", "b"],
+        "transform": "none",
+        "method": "fc_svm",
+        "features": "fc",
+        "encoder": None,
+        "atlas": {
+            "name": "rings",
+            "configured": "rings",
+            "space": "MNI152",
+            "sha256": "0",
+            "approximate": False,
+            "table": [{"index": 1, "name": "x"}, {"index": 2, "name": "y"}],
+        },
+        "connectivity": {},
+        "timeseries": {},
+        "preprocess": {},
+        "processing": {"timeseries": [{"band_pass": False}]},
+        "done": [{}],
+        "t_r": (2.0, 2.5),
+        "confounds": "none",
+        "confound_columns": [],
+        "sites": [],
+        "n_participants": 3,
+        "n_scans": 3,
+        "n_per_class": {"a": 1, "b": 2},
+        "protocol": "repeated_kfold",
+        "scores": {},
+        "probe": [[0.0, 1.0]],
+        "config_hash": "x",
+        "versions": {},
+        "files": {},
+    }
+    return Contract.model_validate(values | over)

@@ -1,15 +1,19 @@
-"""A contract survives the trip through its file."""
+"""A contract survives the trip through its file, and says what does not fit the model."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
+import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_predict_stage import a_contract
+from predict_study import a_contract
 
+from brainmass_core.predict import ContractError, Model
 from brainmass_core.predict.contract import read_contract
+from brainmass_core.predict.phenotype import as_trained
 
 names = st.text(min_size=1, max_size=8)
 counts = st.integers(1, 10**6)
@@ -50,3 +54,49 @@ def test_reading_is_the_inverse_of_writing(
         path = Path(folder) / "contract.json"
         path.write_text(contract.model_dump_json(indent=2), encoding="utf-8")
         assert read_contract(Path(folder)) == contract
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [("low_hz", 0.02), ("order", "joint"), ("filter", "butterworth"), ("global_signal", True)],
+)
+def test_another_denoising_of_images_is_refused_knob_by_knob(knob, value):
+    from brainmass_core.config import parse_config
+    from brainmass_core.predict.contract import processing_of
+    from brainmass_core.predict.misfit import _processing
+
+    def configured(**series):
+        dataset = {"kind": "bids", "role": "internal", "path": "."}
+        return parse_config({"datasets": {"x": dataset}, "timeseries": series})
+
+    contract = a_contract(processing={"bids": [processing_of(configured(), "x")]})
+    assert _processing(contract, configured(denoise="another-name"), "x") == []
+    wrong = _processing(contract, configured(**{knob: value}), "x")
+    assert len(wrong) == 1
+    assert wrong[0].startswith(f"{knob}: found {value}, the model's is ")
+
+
+@pytest.mark.parametrize(("t_r", "fits"), [(2.0, True), (2.6, True), (0.7, False), (3.0, False)])
+def test_another_t_r_is_refused_where_no_filter_makes_it_comparable(t_r, fits):
+    from brainmass_core.predict.contract import Done
+    from brainmass_core.predict.misfit import Origin, misfit
+
+    origin = Origin("x.npy", "rings", None, 1, "pearson", Done(), t_r)
+    reason = misfit(a_contract(), origin, as_trained=False)
+    assert (reason is None) == fits
+    if not fits:
+        assert f"x.npy: found t_r {t_r:g} s, the model's training scans have 2 to 2.5 s" in reason
+    filtered = a_contract(processing={"timeseries": [{"band_pass": True, "high_hz": 0.1}]})
+    assert misfit(filtered, origin, as_trained=False) is None
+
+
+def test_sites_are_found_under_the_names_of_training():
+    known = ["a/1", "b/1", "b/NYU", "lone"]
+    sites = pd.Series(["1", "a/1", "NYU", "b/NYU", "unknown", "lone", ""])
+    expected = ["1", "a/1", "b/NYU", "b/NYU", "unknown", "lone", ""]
+    assert as_trained(sites, known).tolist() == expected
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ContractError, match="is no deployed model"):
+        Model.load(tmp_path)

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from test_predict_stage import a_contract
+from predict_study import a_contract
 
 from brainmass_core import connectivity, scans, timeseries
 from brainmass_core.atlas import resolve_atlas, voronoi_atlas
@@ -32,6 +32,8 @@ from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import filter_text
 from brainmass_core.timeseries.robust_scaling import RobustScaling
 from brainmass_core.timeseries.table import bold_by_scan
+
+pytestmark = pytest.mark.study
 
 
 @pytest.fixture(scope="module")

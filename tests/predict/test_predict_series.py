@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from predict_study import TASK, fit, make, with_settings
+from predict_study import TASK, Made, fit, publish, with_settings
 from synthetic_series_study import (
     BUILD,
     WINDOW,
@@ -22,7 +22,6 @@ from synthetic_series_study import (
 )
 from synthetic_study import N_ROIS
 
-from brainmass_core.config import dump_config
 from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
 from brainmass_core.finetune import run
 from brainmass_core.finetune.confounds import confounds_of
@@ -30,9 +29,10 @@ from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.methods import METHODS
 from brainmass_core.predict import ContractError, Model, Options, PredictError, deploy, predict
-from brainmass_core.predict.deploy import write_model as store
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.sampling import resampled
+
+pytestmark = pytest.mark.study
 
 FAST = ("series_svm", "brainlm_svm", "brainlm_logistic", "brainlm_finetune")
 # those that are slow share a study
@@ -48,13 +48,6 @@ FILE = "sub-a_task-rest_space-MNI152_atlas-rings_stat-mean_timeseries.tsv"
 TRUST = Options(as_trained=True)
 
 
-def publish(study, folder: Path, method: str = METHOD) -> Path:
-    """The folder of a model, and the configuration beside the results."""
-    store(folder, make(study, method))
-    (study.config.results / "config.yaml").write_text(dump_config(study.config))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Recordings of two windows and a rest; nobody changes it."""
@@ -68,8 +61,15 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(study, tmp_path_factory) -> Path:
-    return publish(study, tmp_path_factory.mktemp("model"))
+def folder(study, fitted, tmp_path_factory) -> Path:
+    """A stored ridge on embeddings."""
+    return publish(study, tmp_path_factory.mktemp("model"), fitted(METHOD).model)
+
+
+@pytest.fixture(scope="module")
+def scored(study, folder, tmp_path_factory) -> pd.DataFrame:
+    """What that model says of the results folder of the study."""
+    return predict(folder, study.config.results, tmp_path_factory.mktemp("scored") / "p.tsv")
 
 
 def by_the_fitted(study, method: str, fitted) -> pd.DataFrame:
@@ -80,10 +80,10 @@ def by_the_fitted(study, method: str, fitted) -> pd.DataFrame:
     return found.set_index(data.scans["scan_id"])
 
 
-def check(study, method: str, tmp_path: Path) -> None:
-    model, fitted = fit(study, method)
-    store(tmp_path / "model", model)
-    (study.config.results / "config.yaml").write_text(dump_config(study.config))
+def check(study, made: Made, tmp_path: Path) -> None:
+    model, fitted = made
+    method = model.contract.method
+    publish(study, tmp_path / "model", model)
     found = predict(tmp_path / "model", study.config.results, tmp_path / "p.parquet")
     expected = by_the_fitted(study, method, fitted)
     found = found.set_index("scan_id").loc[expected.index]
@@ -94,15 +94,15 @@ def check(study, method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", STORED)
-def test_training_scans_get_what_the_fitted_estimator_says(study, tmp_path, method):
-    check(study, method, tmp_path)
+def test_training_scans_get_what_the_fitted_estimator_says(study, fitted, tmp_path, method):
+    check(study, fitted(method), tmp_path)
 
 
 def test_the_model_of_images_is_stored_too(tmp_path):
     study = write_series_study(
         tmp_path, model="brainlm-vit-tiny", n_timepoints=2 * WINDOW + 7, n_participants=30
     )
-    check(study, "brainlm_svm", tmp_path)
+    check(study, fit(study, "brainlm_svm"), tmp_path)
 
 
 @pytest.mark.parametrize("method", ["brainlm_ridge", "series_svm", "brainlm_finetune"])
@@ -110,7 +110,8 @@ def test_numbers_and_their_confounds_are_stored_too(study, tmp_path, method):
     task = study.config.tasks[TASK].model_dump(mode="json")
     task |= {"kind": "regression", "label": "dx", "classes": {}, "transform": "zscore"}
     task |= {"confounds": "regress"}
-    check(with_settings(study, tasks={TASK: task}), method, tmp_path)
+    numbers = with_settings(study, tasks={TASK: task})
+    check(numbers, fit(numbers, method), tmp_path)
 
 
 @pytest.mark.slow
@@ -124,11 +125,13 @@ def test_a_model_in_reference_mode_keeps_its_mode(tmp_path):
     )
     study = with_settings(study, neural={"max_epochs": 1})
     for method in (METHOD, "brainlm_finetune"):
-        check(study, method, tmp_path)
+        check(study, fit(study, method), tmp_path)
     assert Model.load(tmp_path / "model").fitted.model.recipe.mode == "reference"
 
 
-def test_a_value_missing_in_the_midst_of_a_series_refuses_that_scan_alone(study, folder, tmp_path):
+def test_a_value_missing_in_the_midst_of_a_series_refuses_that_scan_alone(
+    study, folder, scored, tmp_path
+):
     shutil.copytree(study.config.results, tmp_path / "results")
     path = (
         tmp_path
@@ -136,7 +139,7 @@ def test_a_value_missing_in_the_midst_of_a_series_refuses_that_scan_alone(study,
         / study.paths.batch("timeseries", "demo", 0).relative_to(study.config.results)
     )
     scan = read_table(path, "timeseries")["scan_id"][2].as_py()
-    whole = predict(folder, study.config.results, tmp_path / "whole.parquet").set_index("scan_id")
+    whole = scored.set_index("scan_id")
     spoil(path, scan)
     found = predict(folder, tmp_path / "results", tmp_path / "p.parquet").set_index("scan_id")
     assert found.loc[scan, "status"] == "refused"
@@ -169,9 +172,9 @@ def write_tsv(place: Path, series: np.ndarray, **about: object) -> Path:
     return file
 
 
-def test_ready_series_get_the_scores_of_the_table(study, folder, tmp_path):
+def test_ready_series_get_the_scores_of_the_table(study, folder, scored, tmp_path):
     names = write_npy(study, tmp_path / "series")
-    expected = predict(folder, study.config.results, tmp_path / "all.tsv").set_index("scan_id")
+    expected = scored.set_index("scan_id")
     for options in (TRUST, Options(as_trained=True, t_r=2.0)):
         found = predict(folder, tmp_path / "series", tmp_path / "p.tsv", options=options)
         found = found.set_index("scan_id")
@@ -193,7 +196,7 @@ def test_ready_series_get_the_scores_of_the_table(study, folder, tmp_path):
         ({"RepetitionTime": None}, "unknown, expected 2 s; give it by --t-r"),
     ],
 )
-def test_recordings_that_do_not_fit_are_refused(study, folder, tmp_path, about, reason):
+def test_recordings_that_do_not_fit_are_refused(study, folder, scored, tmp_path, about, reason):
     series = series_of(study)["demo_s05_run-0"]
     file = write_tsv(tmp_path, series, **about)
     if reason is not None:
@@ -201,7 +204,7 @@ def test_recordings_that_do_not_fit_are_refused(study, folder, tmp_path, about, 
             predict(folder, tmp_path, tmp_path / "p.parquet")
         return
     found = predict(folder, tmp_path, tmp_path / "p.parquet").iloc[0]
-    expected = predict(folder, study.config.results, tmp_path / "all.tsv").set_index("scan_id")
+    expected = scored.set_index("scan_id")
     assert found["y_score"] == pytest.approx(expected.loc["demo_s05_run-0", "y_score"], abs=1e-6)
 
 
@@ -220,7 +223,7 @@ def test_another_repetition_time_is_resampled_if_training_did_so(tmp_path):
     study = write_series_study(
         tmp_path, n_participants=30, n_timepoints=80, brainlm={"other_t_r": "resample"}
     )
-    folder = publish(study, tmp_path / "model")
+    folder = publish(study, tmp_path / "model", fit(study, METHOD).model)
     scan = "demo_s05_run-0"
     fast = resampled(series_of(study)[scan], 2.0, 1.0)
     (tmp_path / "given").mkdir()
@@ -245,13 +248,12 @@ def test_fc_alone_is_refused_and_what_is_needed_is_said(study, folder, tmp_path)
             predict(folder, given, tmp_path / "p.tsv", options=TRUST)
 
 
-def test_results_need_their_series_and_no_fc(study, folder, tmp_path):
-    expected = predict(folder, study.config.results, tmp_path / "all.tsv")
+def test_results_need_their_series_and_no_fc(study, folder, scored, tmp_path):
     copy = tmp_path / "results"
     shutil.copytree(study.config.results, copy)
     shutil.rmtree(copy / "connectivity")
     found = predict(folder, copy, tmp_path / "p.tsv")
-    pd.testing.assert_series_equal(found["y_score"], expected["y_score"])
+    pd.testing.assert_series_equal(found["y_score"], scored["y_score"])
     assert found.set_index("scan_id").loc["demo_s00_run-0", "status"] == "excluded"
     (copy / "timeseries" / "demo" / "1.parquet").unlink()
     half = predict(folder, copy, tmp_path / "p.tsv")
@@ -264,7 +266,8 @@ def test_short_recordings_are_refused_and_the_others_scored(tmp_path):
     study = write_series_study(
         tmp_path, n_participants=30, n_timepoints=2 * WINDOW, brainlm={"window": 2 * WINDOW}
     )
-    folder, whole = publish(study, tmp_path / "model"), series_of(study)
+    folder = publish(study, tmp_path / "model", fit(study, METHOD).model)
+    whole = series_of(study)
     short = "demo_s05_run-0"
     set_series(study, {short: whole[short][:-1]})
     found = predict(folder, study.config.results, tmp_path / "p.tsv").set_index("scan_id")
@@ -278,19 +281,18 @@ def test_short_recordings_are_refused_and_the_others_scored(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["brainlm_svm", "untrained_brainlm_logistic"])
-def test_embeddings_are_those_of_the_features(study, tmp_path, method):
-    publish(study, tmp_path / "model", method)
+def test_embeddings_are_those_of_the_features(study, data, fitted, tmp_path, method):
+    publish(study, tmp_path / "model", fitted(method).model)
     out = tmp_path / "embeddings.parquet"
     predict(tmp_path / "model", study.config.results, tmp_path / "p.parquet", out)
     table = read_table(out, "embeddings").to_pandas().set_index("scan_id")["embedding"]
-    data = assemble(study.config, TASK)
     expected = Features(study.config, data)[METHODS[method].features]
     found = np.stack(table.loc[data.scans["scan_id"]])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-def test_a_trained_encoder_embeds_the_first_window(study, tmp_path):
-    publish(study, tmp_path / "model", "brainlm_finetune")
+def test_a_trained_encoder_embeds_the_first_window(study, fitted, tmp_path):
+    publish(study, tmp_path / "model", fitted("brainlm_finetune").model)
     model, out = Model.load(tmp_path / "model"), tmp_path / "embeddings.parquet"
     predict(tmp_path / "model", study.config.results, tmp_path / "p.parquet", out)
     table = read_table(out, "embeddings").to_pandas().set_index("scan_id")["embedding"]
@@ -303,8 +305,8 @@ def test_a_trained_encoder_embeds_the_first_window(study, tmp_path):
     np.testing.assert_allclose(table[scan], by_hand, rtol=1e-4, atol=1e-5)
 
 
-def test_the_raw_series_have_no_embedding(study, tmp_path):
-    publish(study, tmp_path / "model", "series_svm")
+def test_the_raw_series_have_no_embedding(study, fitted, tmp_path):
+    publish(study, tmp_path / "model", fitted("series_svm").model)
     with pytest.raises(PredictError, match=r"series_svm has no encoder.*brainlm_\*"):
         predict(
             tmp_path / "model", study.config.results, tmp_path / "p.tsv", tmp_path / "e.parquet"

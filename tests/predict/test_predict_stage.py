@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from predict_study import TASK, make, publish, with_settings
+from predict_study import TASK, fit, publish, with_settings
 from synthetic_study import N_ROIS, write_study
 
 from brainmass_core.config import dump_config
@@ -18,7 +18,6 @@ from brainmass_core.finetune import TaskError, run
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.predict import (
-    Contract,
     ContractError,
     Model,
     Options,
@@ -27,17 +26,17 @@ from brainmass_core.predict import (
     predict,
 )
 from brainmass_core.predict.deploy import write_model as store
-from brainmass_core.predict.phenotype import as_trained
 from brainmass_core.tables import PREDICTED, read_table
+
+pytestmark = pytest.mark.study
 
 TRUST = Options(as_trained=True)
 
 
-@pytest.fixture
-def truth(study, model_folder) -> pd.DataFrame:
+@pytest.fixture(scope="module")
+def truth(data, fitted) -> pd.DataFrame:
     """Scores of the labelled scans by the model in memory, by scan."""
-    data = assemble(study.config, TASK)
-    found = make(study, "fc_svm").score(data.fc)
+    found = fitted("fc_svm").model.score(data.fc)
     names = np.array(["control", "patient"])
     return found.assign(
         scan_id=data.scans["scan_id"], name=names[found["y_pred"].astype(int)]
@@ -70,9 +69,9 @@ def test_every_scan_stands_in_the_table_with_what_became_of_it(study, model_fold
     np.testing.assert_allclose(written.set_index("scan_id")["y_score"], found["y_score"])
 
 
-def test_probabilities_carry_the_names_of_the_classes(study, tmp_path):
+def test_probabilities_carry_the_names_of_the_classes(study, fitted, tmp_path):
     folder = tmp_path / "model"
-    store(folder, make(study, "fc_logistic"))
+    store(folder, fitted("fc_logistic").model)
     (study.config.results / "config.yaml").write_text(dump_config(study.config))
     found = predict(folder, study.config.results, tmp_path / "p.parquet")
     scored = found[found["status"] == "ok"]
@@ -87,16 +86,16 @@ def test_the_second_class_is_that_of_the_task_and_not_of_the_alphabet(study, tmp
     task["classes"] = {"zz": ["1"], "aa": ["2"]}
     turned = with_settings(study, tasks={TASK: task})
     folder = tmp_path / "model"
-    store(folder, make(turned, "fc_svm"))
+    store(folder, fit(turned, "fc_svm").model)
     found = predict(folder, study.config.results, tmp_path / "p.parquet")
     scored = found[found["status"] == "ok"]
     assert (scored["y_pred"] == "aa").tolist() == (scored["y_score"] > 0).tolist()
 
 
 @pytest.mark.parametrize("method", ["brainmass_svm", "brainmass_finetune", "brainmass_lora"])
-def test_embeddings_are_those_of_the_encoder(study, tmp_path, method):
+def test_embeddings_are_those_of_the_encoder(study, data, fitted, tmp_path, method):
     folder = tmp_path / "model"
-    store(folder, make(study, method))
+    store(folder, fitted(method).model)
     out = tmp_path / "embeddings.parquet"
     found = predict(folder, study.config.results, tmp_path / "p.parquet", out)
     table = read_table(out, "embeddings").to_pandas()
@@ -105,7 +104,6 @@ def test_embeddings_are_those_of_the_encoder(study, tmp_path, method):
     if method == "brainmass_svm":
         from brainmass_core.finetune.features import Features
 
-        data = assemble(study.config, TASK)
         expected = Features(study.config, data)["brainmass"]
         rows = table.set_index("scan_id").loc[data.scans["scan_id"], "embedding"]
         np.testing.assert_allclose(np.stack(rows), expected, atol=1e-5)
@@ -208,8 +206,7 @@ NAMES = [f"roi-{i}" for i in range(N_ROIS)]
 STEM = "sub-a_task-rest_space-MNI152_atlas-rings_stat-pearsoncorrelation_relmat.tsv"
 
 
-def test_a_matrix_is_scored_as_the_row_of_the_table(study, model_folder, truth, tmp_path):
-    data = assemble(study.config, TASK)
+def test_a_matrix_is_scored_as_the_row_of_the_table(data, model_folder, truth, tmp_path):
     write_matrix(tmp_path / STEM, data.fc[0], NAMES)
     found = predict(model_folder, tmp_path / STEM, tmp_path / "p.tsv").iloc[0]
     assert (found["status"], found["participant_id"]) == ("ok", "sub-a")
@@ -233,9 +230,8 @@ def test_a_matrix_is_scored_as_the_row_of_the_table(study, model_folder, truth, 
     ],
 )
 def test_a_matrix_of_other_origin_is_refused(
-    study, model_folder, tmp_path, name, names, about, reason
+    data, model_folder, tmp_path, name, names, about, reason
 ):
-    data = assemble(study.config, TASK)
     write_matrix(tmp_path / name, data.fc[0], names, **about)
     with pytest.raises(PredictError, match=f"{name}.*{reason}.*make the input again"):
         predict(model_folder, tmp_path / name, tmp_path / "p.tsv", options=TRUST)
@@ -249,8 +245,7 @@ def test_a_matrix_of_fewer_parcels_is_refused(model_folder, tmp_path):
         predict(model_folder, tmp_path / STEM, tmp_path / "p.tsv")
 
 
-def test_a_broken_matrix_is_recorded_and_its_neighbour_scored(study, model_folder, tmp_path):
-    data = assemble(study.config, TASK)
+def test_a_broken_matrix_is_recorded_and_its_neighbour_scored(data, model_folder, tmp_path):
     folder = tmp_path / "fc"
     folder.mkdir()
     write_matrix(folder / STEM, data.fc[0], NAMES)
@@ -306,87 +301,12 @@ def test_results_of_other_settings_are_refused(study, model_folder, tmp_path, se
         predict(model_folder, study.config.results, tmp_path / "p.tsv", config=other)
 
 
-@pytest.mark.parametrize(
-    ("knob", "value"),
-    [("low_hz", 0.02), ("order", "joint"), ("filter", "butterworth"), ("global_signal", True)],
-)
-def test_another_denoising_of_images_is_refused_knob_by_knob(knob, value):
-    from brainmass_core.config import parse_config
-    from brainmass_core.predict.contract import processing_of
-    from brainmass_core.predict.misfit import _processing
-
-    def configured(**series):
-        dataset = {"kind": "bids", "role": "internal", "path": "."}
-        return parse_config({"datasets": {"x": dataset}, "timeseries": series})
-
-    contract = a_contract(processing={"bids": [processing_of(configured(), "x")]})
-    assert _processing(contract, configured(denoise="another-name"), "x") == []
-    wrong = _processing(contract, configured(**{knob: value}), "x")
-    assert len(wrong) == 1
-    assert wrong[0].startswith(f"{knob}: found {value}, the model's is ")
-
-
-def a_contract(**over) -> Contract:
-    values: dict = {
-        "task": "t",
-        "kind": "classification",
-        "label": "dx",
-        "classes": ["a", "b"],
-        "transform": "none",
-        "method": "fc_svm",
-        "features": "fc",
-        "encoder": None,
-        "atlas": {
-            "name": "rings",
-            "configured": "rings",
-            "space": "MNI152",
-            "sha256": "0",
-            "approximate": False,
-            "table": [{"index": 1, "name": "x"}, {"index": 2, "name": "y"}],
-        },
-        "connectivity": {},
-        "timeseries": {},
-        "preprocess": {},
-        "processing": {"timeseries": [{"band_pass": False}]},
-        "done": [{}],
-        "t_r": (2.0, 2.5),
-        "confounds": "none",
-        "confound_columns": [],
-        "sites": [],
-        "n_participants": 3,
-        "n_scans": 3,
-        "n_per_class": {"a": 1, "b": 2},
-        "protocol": "repeated_kfold",
-        "scores": {},
-        "probe": [[0.0, 1.0]],
-        "config_hash": "x",
-        "versions": {},
-        "files": {},
-    }
-    return Contract.model_validate(values | over)
-
-
-@pytest.mark.parametrize(("t_r", "fits"), [(2.0, True), (2.6, True), (0.7, False), (3.0, False)])
-def test_another_t_r_is_refused_where_no_filter_makes_it_comparable(t_r, fits):
-    from brainmass_core.predict.contract import Done
-    from brainmass_core.predict.misfit import Origin, misfit
-
-    origin = Origin("x.npy", "rings", None, 1, "pearson", Done(), t_r)
-    reason = misfit(a_contract(), origin, as_trained=False)
-    assert (reason is None) == fits
-    if not fits:
-        assert f"x.npy: found t_r {t_r:g} s, the model's training scans have 2 to 2.5 s" in reason
-    filtered = a_contract(processing={"timeseries": [{"band_pass": True, "high_hz": 0.1}]})
-    assert misfit(filtered, origin, as_trained=False) is None
-
-
-def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, tmp_path):
+def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, data, tmp_path):
     task = study.config.tasks[TASK].model_dump(mode="json")
     task |= {"confounds": "regress", "confound_columns": ["age", "sex"]}
     folder = tmp_path / "model"
-    model = make(with_settings(study, tasks={TASK: task}), "fc_ridge")
+    model = fit(with_settings(study, tasks={TASK: task}), "fc_ridge").model
     store(folder, model)
-    data = assemble(study.config, TASK)
     write_matrix(tmp_path / STEM, data.fc[0], NAMES)
     with pytest.raises(PredictError, match=r"takes age, sex out.*age, sex is not known.*--pheno"):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv")
@@ -402,18 +322,10 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, tmp_path)
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
 
 
-def test_sites_are_found_under_the_names_of_training():
-    known = ["a/1", "b/1", "b/NYU", "lone"]
-    sites = pd.Series(["1", "a/1", "NYU", "b/NYU", "unknown", "lone", ""])
-    expected = ["1", "a/1", "b/NYU", "b/NYU", "unknown", "lone", ""]
-    assert as_trained(sites, known).tolist() == expected
-
-
-def test_a_site_of_training_is_harmonised_and_another_is_not(study, tmp_path):
+def test_a_site_of_training_is_harmonised_and_another_is_not(study, data, tmp_path):
     task = study.config.tasks[TASK].model_dump(mode="json") | {"confounds": "combat"}
-    model = make(with_settings(study, tasks={TASK: task}), "fc_ridge")
+    model = fit(with_settings(study, tasks={TASK: task}), "fc_ridge").model
     store(tmp_path / "model", model)
-    data = assemble(study.config, TASK)
     site = data.scans["site"].dropna().value_counts().index[0]
     row = int(np.flatnonzero(data.scans["site"] == site)[0])
     write_matrix(tmp_path / STEM, data.fc[row], NAMES)
@@ -436,8 +348,8 @@ def spoil(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["estimator.json", "model.safetensors"])
-def test_a_damaged_model_is_refused(study, tmp_path, name):
-    store(tmp_path, make(study, "fc_svm"))
+def test_a_damaged_model_is_refused(fitted, tmp_path, name):
+    store(tmp_path, fitted("fc_svm").model)
     spoil(tmp_path, name)
     with pytest.raises(ContractError, match=f"{name}: found sha256 .*, expected .*copy the folder"):
         Model.load(tmp_path)
@@ -456,16 +368,11 @@ def test_a_damaged_model_is_refused(study, tmp_path, name):
         (lambda c: c | {"probe": [[9.0, 9.0]] * 4}, "on made-up input the model gives"),
     ],
 )
-def test_a_contract_that_does_not_hold_is_refused(study, tmp_path, change, message):
-    store(tmp_path, make(study, "fc_svm"))
+def test_a_contract_that_does_not_hold_is_refused(fitted, tmp_path, change, message):
+    store(tmp_path, fitted("fc_svm").model)
     path = tmp_path / "contract.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ContractError, match=message):
-        Model.load(tmp_path)
-
-
-def test_a_folder_that_is_no_model_is_named(tmp_path):
-    with pytest.raises(ContractError, match="is no deployed model"):
         Model.load(tmp_path)
 
 
@@ -524,22 +431,22 @@ def test_a_task_without_a_model_says_why(tmp_path):
         deploy(study.config, TASK)
 
 
-def test_the_card_warns_when_it_holds_participants_data(study, tmp_path):
+def test_the_card_warns_when_it_holds_participants_data(fitted, tmp_path):
     for method, warned in (("fc_svm", False), ("fc_knn", True), ("brainmass_svm", True)):
-        store(tmp_path / method, make(study, method))
+        store(tmp_path / method, fitted(method).model)
         text = (tmp_path / method / "README.md").read_text()
         assert ("treat it as participants' data" in text) == warned
 
 
-def test_the_command_reads_what_it_is_given(study, tmp_path, monkeypatch):
+def test_the_command_reads_what_it_is_given(study, model_folder, fitted, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from brainmass_core.cli import app
 
-    folder = publish(study)
+    publish(study, model_folder, fitted("fc_svm").model)
     out = tmp_path / "p.tsv"
     done = CliRunner().invoke(
-        app, ["predict", str(folder), str(study.config.results), "--out", str(out)]
+        app, ["predict", str(model_folder), str(study.config.results), "--out", str(out)]
     )
     assert done.exit_code == 0, done.output
     assert len(pd.read_csv(out, sep="\t")) == len(study.scans)

@@ -18,9 +18,8 @@ from synthetic_series_study import (
     write_series_study,
     write_two_series_cohorts,
 )
-from synthetic_study import make_config
 
-from brainmass_core.config import ConfigError, parse_config
+from brainmass_core.config import parse_config
 from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.few_shot import draw_shots
@@ -28,6 +27,8 @@ from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import read_table
+
+pytestmark = pytest.mark.study
 
 TASK = "demo_task"
 FEATURES = {"fc", "series", "brainlm", "untrained_brainlm"}
@@ -155,24 +156,3 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     for stage, task in ((run_few_shot, TASK), (run_zero_shot, "unseen")):
         with pytest.raises(TaskError, match="of atlas 'other' with 20 parcels"):
             stage(study.config, task)
-
-
-@pytest.mark.parametrize("section", ["few_shot", "zero_shot"])
-def test_features_of_the_other_model_are_refused_and_those_that_apply_are_named(tmp_path, section):
-    raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    raw["pretrain"] = {"model": "brainlm-tiny"}
-    raw["datasets"]["other"] = raw["datasets"]["demo"] | {"role": "external"}
-    raw["tasks"]["demo_task"]["zero_shot_from"] = ["other"]
-    asked = {"shots": [2]} if section == "few_shot" else {}
-    raw[section] = asked | {"features": ["fc", "brainmass", "untrained"]}
-    said = (
-        rf"{section}.features: found brainmass, untrained with pretrain.model brainlm-tiny.*"
-        r"Set .* to some of .*: fc, series, brainlm, untrained_brainlm\. Or"
-    )
-    with pytest.raises(ConfigError, match=said):
-        parse_config(raw)
-    raw["pretrain"] = {}
-    raw[section] = asked | {"features": ["fc", "series", "brainlm"]}
-    said = rf"{section}.features: found series, brainlm with .*: fc, brainmass, untrained\. Or"
-    with pytest.raises(ConfigError, match=said):
-        parse_config(raw)
