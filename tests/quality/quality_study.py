@@ -36,9 +36,9 @@ N_ROIS, N_VOLUMES = 12, 60
 OK, MOVED, BROKEN, LISTED = "raw_ok", "raw_moved", "raw_broken", "raw_listed"
 
 
-def write_raw_study(folder: Path, **settings: object) -> Config:
+def write_raw_study(folder: Path) -> Config:
     """Four scans: one with everything, one that moves, one damaged, one refused when listed."""
-    config = _config(folder, settings)
+    config = _config(folder)
     paths = Paths(config.results)
     rows = [_scan(folder, s, i) for i, s in enumerate((OK, MOVED, BROKEN, LISTED))]
     rows[3]["excluded_reason"] = "/raw/listed: sidecar and header disagree on t_r; mend one"
@@ -51,7 +51,7 @@ def write_raw_study(folder: Path, **settings: object) -> Config:
     return config
 
 
-def _config(folder: Path, settings: dict) -> Config:
+def _config(folder: Path) -> Config:
     folder.mkdir(parents=True, exist_ok=True)
     labels = folder / "labels.tsv"
     angle = np.linspace(0, 2 * np.pi, N_ROIS, endpoint=False)
@@ -73,7 +73,7 @@ def _config(folder: Path, settings: dict) -> Config:
         "preprocess": {"resolution": 4},
         "timeseries": {"n_compcor": 2, "censor": {"method": "interpolate", "fd_threshold": 0.3}},
     }
-    return parse_config(raw | settings)
+    return parse_config(raw)
 
 
 def _label_image(folder: Path) -> Path:

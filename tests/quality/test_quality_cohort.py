@@ -15,7 +15,7 @@ from synthetic_study import write_study
 
 from brainmass_core.paths import Paths
 from brainmass_core.quality import cohort as people
-from brainmass_core.quality import run, run_dataset
+from brainmass_core.quality import dataset, run, run_dataset
 from brainmass_core.quality.cohort_charts import thinned
 from brainmass_core.quality.dataset import freedom
 from brainmass_core.quality.motion import motion_in_fc
@@ -42,6 +42,7 @@ def cohort(moving):
     return people.read_cohort(moving, "demo")
 
 
+@pytest.mark.study
 def test_every_scan_is_accounted_for_at_every_stage(cohort):
     rows = people.flow(cohort)
     assert rows[0]["In"] == len(cohort) == 120
@@ -53,6 +54,7 @@ def test_every_scan_is_accounted_for_at_every_stage(cohort):
     assert lost == len(people.exclusions(cohort)) == 4
 
 
+@pytest.mark.study
 def test_a_planted_difference_in_motion_is_found_and_no_other(cohort, moving):
     names = people.group_columns(moving, "demo")
     assert names == ["task demo_task", "site", "sex"]
@@ -62,6 +64,7 @@ def test_a_planted_difference_in_motion_is_found_and_no_other(cohort, moving):
     assert not {d for d in different if d[0] != "task demo_task"}
 
 
+@pytest.mark.study
 def test_groups_are_compared_over_people_not_over_runs(cohort, moving):
     names = people.group_columns(moving, "demo")
     rows = people.differences(cohort, names)
@@ -72,12 +75,14 @@ def test_groups_are_compared_over_people_not_over_runs(cohort, moving):
     assert by_class.p == pytest.approx(stats.mannwhitneyu(*parts).pvalue)
 
 
+@pytest.mark.study
 def test_q_is_controlled_over_the_whole_table(cohort, moving):
     rows = people.differences(cohort, people.group_columns(moving, "demo"))
     expected = stats.false_discovery_control([r["found"].p for r in rows])
     assert [r["q"] for r in rows] == pytest.approx(expected)
 
 
+@pytest.mark.study
 def test_qc_fc_of_the_tables_is_that_of_all_fc_at_once(moving, cohort):
     found = motion_in_fc(moving, "demo", cohort)
     paths = Paths(moving.results)
@@ -110,12 +115,16 @@ def test_qc_fc_of_the_tables_is_that_of_all_fc_at_once(moving, cohort):
     np.testing.assert_allclose(found.found.r, expected, atol=1e-5)
 
 
-def test_a_small_cohort_has_no_qc_fc_and_says_why(tmp_path):
+@pytest.mark.study
+def test_a_small_cohort_has_no_qc_fc_and_says_why(tmp_path, monkeypatch):
+    for name in ("chart", "rich_chart"):
+        monkeypatch.setattr(dataset, name, lambda _: "")
     config = made(tmp_path, n_participants=12)
     run_dataset(config, "demo")
     assert "needs at least 20" in Paths(config.results).quality("demo").read_text()
 
 
+@pytest.mark.study
 def test_the_page_and_the_csv_beside_it(moving, cohort):
     run_dataset(moving, "demo")
     paths = Paths(moving.results)
@@ -135,6 +144,7 @@ def test_the_page_and_the_csv_beside_it(moving, cohort):
     assert paths.quality("demo").read_text() == before
 
 
+@pytest.mark.study
 def test_scans_that_stand_out_link_to_their_pages(raw_study):
     page = Paths(raw_study.results).quality("raw").read_text()
     folder = Paths(raw_study.results).quality("raw").parent
@@ -144,6 +154,7 @@ def test_scans_that_stand_out_link_to_their_pages(raw_study):
     assert all((folder / link).exists() for link in links)
 
 
+@pytest.mark.study
 def test_a_scan_beyond_a_threshold_stands_out_even_alone(raw_study):
     cohort = people.read_cohort(raw_study, "raw")
     _, outliers = people.judged(cohort, raw_study)
@@ -151,6 +162,7 @@ def test_a_scan_beyond_a_threshold_stands_out_even_alone(raw_study):
     assert set(outliers["light"]) == {"bad"}
 
 
+@pytest.mark.study
 def test_a_configured_group_column_replaces_the_tasks(moving, tmp_path):
     quality = moving.quality.model_copy(update={"group_column": "dx"})
     config = moving.model_copy(update={"quality": quality})

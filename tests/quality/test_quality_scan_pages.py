@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from quality_study import BROKEN, LISTED, MOVED, N_VOLUMES, OK, write_raw_study
+from quality_study import BROKEN, LISTED, MOVED, N_VOLUMES, OK
 
 from brainmass_core.paths import Paths
 from brainmass_core.quality import run, stage
@@ -27,6 +27,7 @@ def sections(page: str) -> set[str]:
     return set(re.findall(r'<section id="(\w+)">', page))
 
 
+@pytest.mark.study
 def test_every_scan_of_the_batch_has_a_row_and_a_page_whatever_became_of_it(raw_study, scan_pages):
     rows = rows_of(raw_study)
     assert set(rows) == set(scan_pages) == {OK, MOVED, BROKEN, LISTED}
@@ -40,11 +41,13 @@ def test_every_scan_of_the_batch_has_a_row_and_a_page_whatever_became_of_it(raw_
     assert all((raw_study.results / r["page"]).exists() for r in rows.values())
 
 
+@pytest.mark.study
 def test_a_scan_with_all_derivatives_has_all_pictures(scan_pages):
     assert sections(scan_pages[OK]) >= PICTURES
     assert "missing" not in sections(scan_pages[OK])
 
 
+@pytest.mark.study
 def test_a_lost_scan_says_why_what_to_do_and_what_was_measured(scan_pages):
     assert "This scan failed in preprocess." in scan_pages[BROKEN]
     assert "What to do: copy it again." in scan_pages[BROKEN]
@@ -60,10 +63,12 @@ def test_engines_are_named_once_and_the_odd_ones_by_step():
     assert engines_text([]) == ""
 
 
+@pytest.mark.study
 def test_text_from_elsewhere_is_escaped(scan_pages):
     assert "moved &lt;b&gt;a lot&lt;/b&gt;" in scan_pages[MOVED]
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("scan", [OK, MOVED])
 def test_a_page_needs_nothing_outside_itself(scan, scan_pages, raw_study):
     page = scan_pages[scan]
@@ -77,6 +82,7 @@ def test_a_page_needs_nothing_outside_itself(scan, scan_pages, raw_study):
     assert len(page) < 600_000
 
 
+@pytest.mark.study
 def test_the_numbers_are_those_of_the_tables(raw_study):
     row = rows_of(raw_study)[OK]
     assert row["mean_fd"] == 0.12
@@ -90,6 +96,7 @@ def test_the_numbers_are_those_of_the_tables(raw_study):
     assert row["network_contrast"] == pytest.approx(contrast)
 
 
+@pytest.mark.study
 def test_the_carpet_after_is_the_very_cleaning_of_the_series(raw_study):
     sources = Sources(list_items(raw_study, "raw", 0)[OK])
     series = np.random.default_rng(0).standard_normal((N_VOLUMES, 5))
@@ -109,12 +116,14 @@ def test_the_carpet_after_is_the_very_cleaning_of_the_series(raw_study):
     assert np.isnan(found[censored]).all()
 
 
-def test_the_same_tables_give_the_same_pages(tmp_path, scan_pages):
-    run(write_raw_study(tmp_path), "raw", 0)
-    folder = Paths(tmp_path / "results").quality("raw", "scans")
+@pytest.mark.study
+def test_the_same_tables_give_the_same_pages(own_raw, scan_pages):
+    run(own_raw, "raw", 0)
+    folder = Paths(own_raw.results).quality("raw", "scans")
     assert {f.stem: f.read_text() for f in folder.glob("*.html")} == scan_pages
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(
     ("name", "hit", "spared"),
     [
@@ -125,37 +134,39 @@ def test_the_same_tables_give_the_same_pages(tmp_path, scan_pages):
         ("motion", "coregistration", "outlines"),
     ],
 )
-def test_a_damaged_file_costs_its_pictures_and_no_other(name, hit, spared, tmp_path):
-    item = list_items(write_raw_study(tmp_path), "raw", 0)[OK]
+def test_a_damaged_file_costs_its_pictures_and_no_other(name, hit, spared, own_raw):
+    item = list_items(own_raw, "raw", 0)[OK]
     with open(item.files[name], "r+b") as file:
         file.truncate(20)
     assert SECTIONS[hit](Sources(item)).missing
     assert not SECTIONS[spared](Sources(item)).missing
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(("pages", "left"), [("flagged", {MOVED, BROKEN, LISTED}), ("none", set())])
-def test_pages_that_are_not_wanted_are_removed(pages, left, tmp_path, monkeypatch):
+def test_pages_that_are_not_wanted_are_removed(pages, left, own_raw, monkeypatch):
     monkeypatch.setattr(stage, "scan_page", lambda *_: "a page")
-    run(write_raw_study(tmp_path), "raw", 0)
-    config = write_raw_study(tmp_path, quality={"pages": pages})
+    run(own_raw, "raw", 0)
+    quality = own_raw.quality.model_copy(update={"pages": pages})
+    config = own_raw.model_copy(update={"quality": quality})
     run(config, "raw", 0)
     folder = Paths(config.results).quality("raw", "scans")
     assert {f.stem for f in folder.glob("*.html")} == left
     assert {s for s, r in rows_of(config).items() if r["page"]} == left
 
 
-def test_a_missing_table_says_which_command_makes_it(tmp_path):
-    config = write_raw_study(tmp_path)
-    Paths(config.results).batch("timeseries", "raw", 0).unlink()
+@pytest.mark.study
+def test_a_missing_table_says_which_command_makes_it(own_raw):
+    Paths(own_raw.results).batch("timeseries", "raw", 0).unlink()
     with pytest.raises(TableError, match="run: snakemake --cores all timeseries"):
-        run(config, "raw", 0)
+        run(own_raw, "raw", 0)
 
 
-def test_nothing_is_drawn_again_after_a_kill(tmp_path, monkeypatch):
+@pytest.mark.study
+def test_nothing_is_drawn_again_after_a_kill(own_raw, monkeypatch):
     drawn = []
     monkeypatch.setattr(stage, "scan_page", lambda item, _: drawn.append(item) or "a page")
-    config = write_raw_study(tmp_path)
-    run(config, "raw", 0)
-    Paths(config.results).batch("quality", "raw", 0).unlink()
-    run(config, "raw", 0)
+    run(own_raw, "raw", 0)
+    Paths(own_raw.results).batch("quality", "raw", 0).unlink()
+    run(own_raw, "raw", 0)
     assert len(drawn) == 4

@@ -1,24 +1,11 @@
 """The pages in a real browser: whole, readable at both widths, and their tables sort."""
 
-import html
-import json
-import shutil
-import subprocess
-
 import pytest
+from chromium import needs_chromium, probed
 
-from brainmass_core.paths import Paths
+from brainmass_core.paths import FIGURES, Paths
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
-)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom"),
-    *("--enable-logging=stderr", "--log-level=0", "--window-size=1400,2000"),
-)
+pytestmark = [pytest.mark.study, needs_chromium]
 # the page reports on itself; each table is sorted by each of its columns, down and up
 PROBE = """
 <script>
@@ -57,31 +44,6 @@ addEventListener("load", () => {
   document.getElementById("probe").textContent = JSON.stringify(out);
 });</script>
 """
-FRAME = """<iframe id="f" width="{width}" height="1800" style="border:0" src="file://{page}"></iframe>
-<pre id="result"></pre>
-<script>setTimeout(() => {{
-  const probe = document.getElementById("f").contentDocument.getElementById("probe");
-  document.getElementById("result").textContent = "found" + probe.textContent;
-}}, 2500);</script>"""
-
-
-def probed(page, width, folder) -> dict:
-    """What the page says of itself in a frame of this width, and what the console says."""
-    copy = folder / page.name
-    copy.write_text(page.read_text().replace("<head>", "<head>" + PROBE, 1))
-    # Chromium's window is never narrower than 500 pixels; a frame can be
-    (folder / "frame.html").write_text(FRAME.format(width=width, page=copy))
-    done = subprocess.run(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"file://{folder}/frame.html"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert 'id="result">found{' in done.stdout, done.stderr[-2000:]
-    text = done.stdout.split('id="result">found')[1].split("</pre>")[0]
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(html.unescape(text)) | {"console": said}
 
 
 def check(found: dict) -> None:
@@ -97,23 +59,23 @@ def check(found: dict) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_of_a_task_is_whole_and_fits_its_window(width, adapted, tmp_path):
-    found = probed(Paths(adapted.results).report("demo_task"), width, tmp_path)
+    found = probed(Paths(adapted.results).report("demo_task"), PROBE, width, tmp_path)
     check(found)
-    assert found["pictures"] == 10
+    assert found["pictures"] == len(FIGURES) - 1, "all but that of regressions"
     assert found["boxes"] == 6
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_front_page_is_whole_and_fits_its_window(width, several, tmp_path):
-    check(probed(several.paths.report("index"), width, tmp_path))
+def test_the_front_page_is_whole_and_fits_its_window(width, study, tmp_path):
+    check(probed(study.paths.report("index"), PROBE, width, tmp_path))
 
 
-def test_an_error_of_the_page_is_noticed(several, tmp_path):
+def test_an_error_of_the_page_is_noticed(study, tmp_path):
     page = tmp_path / "broken.html"
-    text = several.paths.report("index").read_text()
+    text = study.paths.report("index").read_text()
     wide = "<script>undefined_function()</script><div style='width:2000px'>x</div></main>"
     page.write_text(text.replace("</main>", wide))
     (tmp_path / "probe").mkdir()
-    found = probed(page, 390, tmp_path / "probe")
+    found = probed(page, PROBE, 390, tmp_path / "probe")
     assert found["console"] or found["errors"]
     assert found["wide"] > 0

@@ -5,8 +5,8 @@ import yaml
 
 from brainmass_core.config import dump_config
 from brainmass_core.paths import Paths
-from brainmass_core.report import run
 from brainmass_core.report.compare import _axis, ablations, differing, read_variants
+from brainmass_core.report.stage import index_page
 from brainmass_core.tables import TableError
 
 
@@ -33,21 +33,23 @@ def test_only_settings_that_differ_are_named_and_no_places():
     ]
 
 
+@pytest.mark.study
 def test_one_number_that_differs_is_the_axis(ablated):
     variants = read_variants(ablated, "demo_task")
     assert [v.knobs for v in variants] == [{"pfc.drop_rate": 0.2}, {"pfc.drop_rate": 0.1}]
     assert _axis(variants) == ("pfc.drop_rate", [0.2, 0.1], ["0.2", "0.1"])
 
 
-def test_the_front_page_shows_the_other_folder(ablated, study):
-    run(ablated, "index")
-    html = study.paths.report("index").read_text()
+@pytest.mark.study
+def test_the_front_page_shows_the_other_folder(ablated, study, no_figures):
+    html = index_page(ablated)
     assert 'id="ablation-demo_task"' in html
     assert "AUC with 95 % intervals over participants, by pfc.drop_rate" in html
     assert ">less<" in html
     assert ablations(study.config) == []
 
 
+@pytest.mark.study
 def test_a_folder_without_a_finished_run_is_refused(ablated, tmp_path):
     report = ablated.report.model_copy(update={"compare": [tmp_path]})
     with pytest.raises(TableError, match=r"config\.yaml: no such file.*report\.compare"):

@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_rare_reasons_are_counted_together():
     assert found[-1].text == "4 other reasons"
 
 
+@pytest.mark.study
 def test_the_chart_of_a_study_ends_with_those_who_are_tested(study, pages):
     folder = study.paths.finetune("demo_task")
     predictions = read_table(folder / "predictions.parquet", "predictions").to_pandas()

@@ -1,12 +1,13 @@
 import base64
 
-from synthetic_study import write_model, write_study
+import pytest
+from synthetic_study import write_model
 
-from brainmass_core.finetune import run as finetune
-from brainmass_core.interpret import run as interpret
 from brainmass_core.paths import MAPS
 from brainmass_core.report import run
 from brainmass_core.report.interpretation import read_interpretation
+
+pytestmark = pytest.mark.study
 
 
 def test_without_the_stage_the_page_says_which_command_makes_it(pages):
@@ -14,13 +15,14 @@ def test_without_the_stage_the_page_says_which_command_makes_it(pages):
     assert 'id="figure-interpret_attention"' not in pages["demo_task"]
 
 
-def test_the_page_shows_the_figures_regions_and_warnings_of_the_results(tmp_path):
-    study = write_study(tmp_path, methods=("fc_svm",))
+def test_the_page_shows_the_figures_regions_and_warnings_of_the_results(own_study, no_figures):
+    from brainmass_core.interpret import run as interpret
+
+    study = own_study
     write_model(study)
     fast = {"n_repeats": 1, "n_steps": 2, "max_scans": 6, "methods": ["gradient", "fc_pattern"]}
     settings = study.config.interpret.model_copy(update=fast)
     config = study.config.model_copy(update={"interpret": settings})
-    finetune(config, "demo_task")
     interpret(config, "demo_task")
     run(config, "demo_task")
     text = study.paths.report("demo_task").read_text()

@@ -6,6 +6,8 @@ from brainmass_core.paths import FIGURES, Paths
 from brainmass_core.report import run
 from brainmass_core.tables import TableError, read_table
 
+pytestmark = pytest.mark.study
+
 
 @pytest.mark.parametrize("page", ["demo_task", "index"])
 def test_a_regression_has_its_variance_beside_the_error(regression, page):

@@ -24,6 +24,7 @@ def test_a_missing_number_is_an_empty_cell_and_sorted_last():
     assert score({"auc": 0.5, "auc_low": None, "auc_high": None}, "auc").interval == ""
 
 
+@pytest.mark.study
 def test_the_page_shows_brier_and_what_stands_beside_the_best_baseline(study, pages):
     path = study.paths.finetune("demo_task") / "metrics.parquet"
     metrics = read_table(path, "metrics").to_pandas()

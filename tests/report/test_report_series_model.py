@@ -7,6 +7,7 @@ from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.report.stage import index_page
 from brainmass_core.tables import SERIES_MODEL, TableError, from_rows, write_table
 
+pytestmark = pytest.mark.study
 PNG = b"\x89PNG of a figure"
 GIVEN = {"method": "model", "name": "roi-7", "step": 0, "first": "control", "n_first": 31}
 GIVEN |= {"dataset": "c", "scheme": "within", "network": ""}
@@ -25,16 +26,16 @@ def row_of(schema: pa.Schema) -> dict:
 
 
 @pytest.fixture
-def config(study):
+def config(own_study):
     analysed = SeriesModel(analyses=list(SERIES_MODEL))
-    return study.config.model_copy(update={"series_model": analysed})
+    return own_study.config.model_copy(update={"series_model": analysed})
 
 
-def test_every_analysis_has_its_figure_and_its_table(study, config):
+def test_every_analysis_has_its_figure_and_its_table(own_study, config, no_figures):
     with pytest.raises(TableError, match=r"no such table; run: .* series_model"):
         index_page(config)
     for name, schema in SERIES_MODEL.items():
-        path = study.paths.series_model(f"{name}.parquet")
+        path = own_study.paths.series_model(f"{name}.parquet")
         write_table(path, from_rows([row_of(schema)], schema), f"series_model_{name}", "hash")
         path.with_suffix(".png").write_bytes(PNG)
     html = index_page(config)

@@ -64,6 +64,7 @@ def test_wilsons_interval_is_scipys(k, n):
     assert wilson(k / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+@pytest.mark.study
 def test_scores_of_sites_are_those_of_their_predictions(study):
     path = study.paths.finetune("demo_task") / "predictions.parquet"
     predictions = read_predictions(path, ["fc_svm"])

@@ -1,10 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_study import write_study
+from synthetic_study import make_config
 
-from brainmass_core.finetune import run as finetune
-from brainmass_core.finetune.dataset import assemble
 from brainmass_core.paths import FIGURES
 from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
@@ -20,6 +18,7 @@ def read(study, name) -> pd.DataFrame:
     return read_table(folder / f"{name}.parquet", name).to_pandas()
 
 
+@pytest.mark.study
 def test_every_stage_accounts_for_the_scans_that_entered_it(study):
     rows = people.stage_flow(study.config, ["demo"]) + people.task_flow(read(study, "cohort"))
     for row in rows:
@@ -35,6 +34,7 @@ def test_every_stage_accounts_for_the_scans_that_entered_it(study):
     assert flow["pfc"]["In"] == len(seen) - 1, "s00 is in split train and excluded"
 
 
+@pytest.mark.study
 def test_every_scan_is_used_or_listed_with_its_reason(study):
     cohort = read(study, "cohort")
     listed = pd.concat([people.exclusions(study.config, ["demo"]), people.task_exclusions(cohort)])
@@ -45,6 +45,7 @@ def test_every_scan_is_used_or_listed_with_its_reason(study):
     assert sum(row["Scans"] for row in people.count_reasons(listed)) == len(listed)
 
 
+@pytest.mark.study
 def test_entries_of_batches_that_are_no_longer_configured_do_not_count(study):
     dataset = study.config.datasets["demo"].model_copy(update={"batches": 1})
     config = study.config.model_copy(update={"datasets": {"demo": dataset}})
@@ -52,6 +53,7 @@ def test_entries_of_batches_that_are_no_longer_configured_do_not_count(study):
     assert set(people.read_entries(study.config, ["demo"])["batch"]) == {0, 1}
 
 
+@pytest.mark.study
 def test_people_of_the_classes_add_up(study):
     control, patient, both = people.summarise_cohort(read(study, "cohort"), ["control", "patient"])
     for column in ("Participants", "Scans", "kept for evaluation", "training only"):
@@ -61,6 +63,7 @@ def test_people_of_the_classes_add_up(study):
     assert sum(s["control"] for s in sites) == control["Participants"]
 
 
+@pytest.mark.study
 def test_scores_on_the_page_are_those_of_the_table(study):
     metrics = read(study, "metrics")
     for row, shown in zip(metrics.to_dict("records"), score_table(metrics), strict=True):
@@ -93,7 +96,10 @@ def test_permuted_labels_and_few_participants_are_warned_of():
     assert "20 in the smaller class" in warnings_of(few, permuted=False)[0]
 
 
+@pytest.mark.study
 def test_mean_fc_streamed_over_batches_is_the_mean(study):
+    from brainmass_core.finetune.dataset import assemble
+
     connectome = read_connectome(study.config, read(study, "cohort"))
     data = assemble(study.config, "demo_task")
     upper = np.triu_indices(20, 1)
@@ -104,6 +110,7 @@ def test_mean_fc_streamed_over_batches_is_the_mean(study):
     assert connectome.n_scans == len(data.fc)
 
 
+@pytest.mark.study
 def test_mean_fc_of_a_data_set_is_that_of_all_its_scans(study):
     connectome = dataset_connectome(study.config, "demo")
     files = sorted((study.config.results / "connectivity" / "demo").glob("*.parquet"))
@@ -112,6 +119,7 @@ def test_mean_fc_of_a_data_set_is_that_of_all_its_scans(study):
     assert connectome.n_scans == len(fc)
 
 
+@pytest.mark.study
 def test_parcels_of_a_network_stand_together(study):
     connectome = read_connectome(study.config, read(study, "cohort"))
     networks = connectome.labels["network"].to_numpy()[connectome.order()]
@@ -120,6 +128,7 @@ def test_parcels_of_a_network_stand_together(study):
     assert within > between + 0.2, "the planted networks"
 
 
+@pytest.mark.study
 def test_scans_are_shown_from_the_least_to_the_most_motion(study):
     used = read(study, "cohort").query("used")
     chosen = people.choose_scans(read(study, "cohort"), 5)
@@ -131,12 +140,12 @@ def test_scans_are_shown_from_the_least_to_the_most_motion(study):
     assert len(people.choose_scans(read(study, "cohort"), 1000)) == len(used)
 
 
-def test_without_an_atlas_the_page_says_so_and_every_figure_is_there(tmp_path):
-    study = write_study(tmp_path)
+@pytest.mark.study
+def test_without_an_atlas_the_page_says_so_and_every_figure_is_there(own_study):
+    study = own_study
     atlas = study.config.atlas.model_copy(update={"labels": None, "n_rois": 20})
     report = study.config.report.model_copy(update={"max_figures": 0})
     config = study.config.model_copy(update={"atlas": atlas, "report": report})
-    finetune(config, "demo_task")
     (study.paths.pretrain("brainmass") / "history.parquet").unlink()
     results = read_results(config, "demo_task")
     connectome = read_connectome(config, results.cohort)
@@ -150,8 +159,8 @@ def test_without_an_atlas_the_page_says_so_and_every_figure_is_there(tmp_path):
     assert "names no networks" in pictures["fc_matrix"].caption
 
 
-def test_an_atlas_of_another_size_gives_no_names(study):
-    labels = parcels(study.config, "rings", 30)
+def test_an_atlas_of_another_size_gives_no_names(tmp_path):
+    labels = parcels(make_config(tmp_path), "rings", 30)
     assert len(labels) == 30
     assert labels["name"].iloc[0] == "roi-1"
     assert labels["x"].isna().all()
@@ -167,13 +176,14 @@ def test_a_figure_that_cannot_be_drawn_says_why():
     assert "no mean FC" in draw(lambda: glass_brain(None))[1]
 
 
-def test_the_loss_of_a_brainlm_is_drawn_beside_what_it_is_compared_with(study):
+def test_the_loss_of_a_brainlm_is_drawn_beside_what_it_is_compared_with(tmp_path):
+    config = make_config(tmp_path)
     row = dict.fromkeys(BRAINLM_HISTORY.names, 0.5)
     history = from_rows([row | {"step": s, "epoch": 0} for s in range(3)], BRAINLM_HISTORY)
     top, _ = loss(history.to_pandas()).axes
     assert top.get_legend_handles_labels()[1] == ["total", "variance of what is hidden"]
-    pretrain = study.config.pretrain.model_copy(update={"model": "brainlm-13m"})
-    caption = loss_caption(study.config.model_copy(update={"pretrain": pretrain}))
+    pretrain = config.pretrain.model_copy(update={"model": "brainlm-13m"})
+    caption = loss_caption(config.model_copy(update={"pretrain": pretrain}))
     assert "brainlm-13m" in caption
     assert "75% hidden" in caption
     assert "classification" not in caption

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,24 @@ from brainmass_core.finetune.leaks import scans_shown
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.report.series_model import read_series_model
 from brainmass_core.scans.table import Unmatched, write_scans
+from brainmass_core.series_model import networks
 from brainmass_core.series_model.attention import attention_by_participant
 from brainmass_core.series_model.by_parcel import attention
+from brainmass_core.series_model.graph import fit_gcn
 from brainmass_core.series_model.groups import classes_of
 from brainmass_core.series_model.stage import ANALYSES, run
 from brainmass_core.series_model.unseen import UnseenError, load_trained, seen, unseen
 from brainmass_core.tables import SERIES_MODEL, TableError, config_hash_of, read_table
 from brainmass_core.timeseries.sampling import resampled
 from brainmass_core.timeseries.table import bold_by_scan
+
+pytestmark = pytest.mark.study
+
+
+@pytest.fixture(autouse=True)
+def _few_steps_of_the_gcn(monkeypatch):
+    """Nothing here depends on how well it learns, as `test_series_model_networks` does."""
+    monkeypatch.setattr(networks, "fit_gcn", partial(fit_gcn, steps=2))
 
 
 @pytest.fixture(scope="module")
