@@ -1,6 +1,6 @@
 """Do the tests notice planted faults? One fault at a time, in a copy of the package.
 
-    python tests/mutations/run.py --out FILE.tsv [--checkout DIR] [-m EXPRESSION] [--only TEXT]
+    python tests/mutations/run.py --out FILE.tsv [--checkout DIR] [-m EXPRESSION] [--only TEXT ...]
 
 Each fault of `planted.PLANTED` is written into a copy of the checkout, which comes first on the
 path of Python, and the tests that should notice run there. First the same tests must pass without
@@ -29,7 +29,7 @@ from planted import PLANTED, Planted
 HERE = Path(__file__).resolve().parents[2]
 COLUMNS = ("id", "outcome", "first_failure", "cpu_s", "selection")
 LEFT_OUT = (".git", ".venv", ".hypothesis", ".snakemake", "results", "demo", "_build")
-CACHES = ("__pycache__", ".*_cache", "*.egg-info")
+CACHES = (".*_cache", "*.egg-info", "*.nbi", "*.nbc")  # numba's know no file but their own
 HANGS = 1800  # s without an end
 PASSED, FAILED, INTERRUPTED = 0, 1, 2  # exit status of pytest
 
@@ -63,7 +63,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="table of results, appended to")
     parser.add_argument("--checkout", type=Path, default=HERE, help="whose tests and package")
     parser.add_argument("-m", dest="marks", help="marks; default: all but the slow tier")
-    parser.add_argument("--only", default="", help="ids that contain this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="ids that contain one of these")
     parser.add_argument("--narrow", action="store_true", help="never whole folders of tests")
     parser.add_argument("--timeout", type=float, default=HANGS, help="s until a run hangs")
     args = parser.parse_args()
@@ -74,12 +74,12 @@ def parsed() -> argparse.Namespace:
     return args
 
 
-def chosen(only: str) -> list[Planted]:
-    """Faults whose id contains a text; refuses two of one id."""
+def chosen(only: list[str]) -> list[Planted]:
+    """Faults whose id contains one of some texts; refuses two of one id."""
     ids = [f.id for f in PLANTED]
     if len(ids) != len(set(ids)):
         raise SystemExit("two faults have one id")
-    return [f for f in PLANTED if only in f.id]
+    return [f for f in PLANTED if any(text in f.id for text in only)]
 
 
 def tried(fault: Planted, args: argparse.Namespace, done: dict[str, Outcome]) -> Outcome:
@@ -133,13 +133,16 @@ def run(tests: tuple[str, ...], args: argparse.Namespace, fault: Planted | None)
             file = tree / "brainmass_core" / fault.file
             text = file.read_text(encoding="utf-8")
             file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+            for old in byte_code(file):
+                old.unlink()
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         command += ["--no-header", f"--basetemp={folder}/tmp", "-m", args.marks]
         command += [f"tests/{t}" for t in tests]
         before = cpu_seconds()
         status, output = waited_for(command, tree, environment(args.checkout, tree), args.timeout)
         took = cpu_seconds() - before
-        seen = fault is None or imported(tree / "brainmass_core" / fault.file)
+        # whether any process has compiled this very file
+        seen = fault is None or bool(byte_code(tree / "brainmass_core" / fault.file))
     where = " ".join(tests)
     if status is None:
         return Outcome("hangs", "", took, where)
@@ -201,9 +204,9 @@ def waited_for(
         return status, output.read()
 
 
-def imported(file: Path) -> bool:
-    """Whether any process has compiled this very file: the copy begins without byte code."""
-    return any((file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"))
+def byte_code(file: Path) -> list[Path]:
+    """What Python has compiled a file to."""
+    return list((file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"))
 
 
 def first_failure(output: str) -> str:
