@@ -102,7 +102,7 @@ PLANTED = [
         "config/hashing.py",
         '"band_pass": dataset.band_pass,',
         '"band_pass": None,',
-        ("config/test_config_hashing.py",),
+        ("config/test_config_hashing.py", "config/test_config_hashing_edges.py"),
         "Asking for a filter of ready series leaves the unfiltered ones in place.",
     ),
     Planted(
@@ -110,7 +110,7 @@ PLANTED = [
         "config/hashing.py",
         '"class_order": list(task.classes),  #',
         '"class_order": sorted(task.classes),  #',
-        ("config/test_config_hashing.py",),
+        ("config/test_config_hashing.py", "config/test_config_hashing_edges.py"),
         "Exchanging the positive class leaves the old scores in place.",
     ),
     Planted(
@@ -118,7 +118,7 @@ PLANTED = [
         "config/hashing.py",
         "(path, stat.st_size, stat.st_mtime_ns)",
         "(path, stat.st_size)",
-        ("config/test_config_hashing.py",),
+        ("config/test_config_hashing.py", "config/test_config_hashing_edges.py"),
         "A file overwritten by one of the same size counts as unchanged.",
     ),
     Planted(

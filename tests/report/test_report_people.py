@@ -27,5 +27,5 @@ def test_the_difference_is_the_second_class_minus_the_first(tmp_path, monkeypatc
     found = connectome.read_connectome(
         parse_config(raw), pd.DataFrame({"task": ["t"], "used": [True]})
     )
-    np.testing.assert_allclose(vectorise(found.difference), second - first)
-    np.testing.assert_allclose(vectorise(found.mean), (3 * first + 2 * second) / 5)
+    np.testing.assert_allclose(vectorise(found.difference), second - first, atol=1e-12)
+    np.testing.assert_allclose(vectorise(found.mean), (3 * first + 2 * second) / 5, atol=1e-12)
