@@ -133,15 +133,17 @@ def write_brainlm(study: Study, **about: object) -> None:
     """A model folder as `pretrain` leaves it, the scaling fitted on who is not tested."""
     shown = set(study.scans.loc[study.scans["split"] != "test", "scan_id"])
     scaling = robust_scaling.fit(x for s, x in series_of(study).items() if s in shown)
-    store_brainlm(study.config, scaling, **about)
+    store_brainlm(study.config, scaling, about)
 
 
-def store_brainlm(config: Config, scaling: robust_scaling.RobustScaling, **about: object) -> None:
-    """The same with this scaling, whatever the tables hold."""
+def store_brainlm(
+    config: Config, scaling: robust_scaling.RobustScaling, about: dict[str, object] | None = None
+) -> None:
+    """The same with this scaling, whatever the tables hold; `about` is laid over what it says."""
     name = config.pretrain.model
     stored = {"version": robust_scaling.VERSION, **scaling.__dict__, "sha256": scaling.digest}
     described = {"atlas": "rings", "t_r": 2.0, "scaling": stored, "model": name}
-    described |= {"coordinates": COORDINATES.tolist()} | about
+    described |= {"coordinates": COORDINATES.tolist()} | (about or {})
     BUILD[name]("tiny", seed=3).save_pretrained(Paths(config.results).pretrain(name), described)
 
 
