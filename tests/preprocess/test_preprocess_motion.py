@@ -51,6 +51,12 @@ def test_framewise_displacement_is_that_of_the_true_motion(estimated, motion):
     assert abs(found[1:].mean() - truth[1:].mean()) < 0.03
 
 
+def test_two_estimates_are_bit_identical(estimated, run):
+    motion, boldref = estimate_motion(run, BOLD_AFFINE)
+    np.testing.assert_array_equal(motion, estimated[0])
+    np.testing.assert_array_equal(boldref, estimated[1])
+
+
 def test_a_still_head_does_not_move(run):
     still = np.repeat(run[..., :1], 12, axis=3)
     motion, _ = estimate_motion(still, BOLD_AFFINE)
