@@ -1,3 +1,5 @@
+import re
+
 from snakemake.exceptions import WorkflowError
 
 from brainmass_core.config import ConfigError
@@ -5,9 +7,15 @@ from brainmass_core.dag import Study
 from brainmass_core.paths import FIGURES, MAPS
 
 try:
-    study = Study.load(config, workflow.overwrite_configfiles)
+    study = Study.load(config, workflow.overwrite_configfiles, workflow.is_main_process)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+
+def scans_table(stage, dataset, batch=0):
+    """The scans table for a job; without waiting for a new one that brings the job nothing new."""
+    table = str(study.paths.scans(dataset))
+    return before_update(ancient(table)) if study.settled(stage, dataset, batch) else table
 
 
 wildcard_constraints:
