@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainmass_core.report.flow import exclusion_flow, reasons_of
@@ -12,6 +12,7 @@ from brainmass_core.tables import read_table
 STAGES = (None, "scans", "preprocess", "timeseries", "connectivity", "finetune", "unheard-of")
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from(STAGES), st.booleans(), st.booleans()), min_size=1),
     st.booleans(),
