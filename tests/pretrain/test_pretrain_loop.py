@@ -25,8 +25,6 @@ from brainmass_core.pretrain.step import NonFiniteLoss, collapse_measures
 from brainmass_core.tables import config_hash_of, write_table
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
-# whole runs of the stage, and a file system that is mounted
-pytestmark = pytest.mark.study
 FAMILIES = pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
 
 
@@ -75,6 +73,7 @@ def crash_after(n: int):
     return ask
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(
     ("model", "schedule"),
     [
@@ -107,6 +106,7 @@ def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_t
         assert_same(broken.latest(), expected)
 
 
+@pytest.mark.study
 @FAMILIES
 def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_same_bits(
     make_study, model
@@ -125,6 +125,7 @@ def test_a_run_that_crashes_in_any_step_goes_on_from_its_last_checkpoint_to_the_
         assert_same(broken.latest(), whole.latest())
 
 
+@pytest.mark.study
 @FAMILIES
 def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bit(
     make_study, model
@@ -140,6 +141,7 @@ def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bi
     assert_same(broken.latest(), whole.latest())
 
 
+@pytest.mark.study
 def test_training_lowers_the_loss_and_keeps_the_embedding_spread(make_study):
     study = make_study(epochs=24, warmup_epochs=1, lr=2e-3, dropout=0.0, checkpoint_steps=99)
     checkpoints = Checkpoints(study.config, "x")
@@ -152,6 +154,7 @@ def test_training_lowers_the_loss_and_keeps_the_embedding_spread(make_study):
     assert measured[:, 8].min() > 2
 
 
+@pytest.mark.study
 def test_parts_add_up_to_the_total_with_the_configured_weights(make_study):
     study = make_study(lambda_classification=0.7, lambda_reconstruction=3.0, epochs=1)
     checkpoints = Checkpoints(study.config, "x")
@@ -177,6 +180,7 @@ def spoil(study, source: str, scan_id: str) -> None:
     write_table(path, table, source, config_hash_of(path), compression="none")
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(
     ("model", "source"), [("brainmass", "pfc"), ("brainlm-tiny", "timeseries")]
 )
@@ -197,6 +201,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_scans(
     assert f"Last good checkpoint: {last}" in str(caught.value)
 
 
+@pytest.mark.study
 def test_the_message_names_the_last_checkpoint_and_its_step(make_study, monkeypatch):
     study = make_study()
     checkpoints = Checkpoints(study.config, "x")
@@ -214,6 +219,7 @@ def test_the_message_names_the_last_checkpoint_and_its_step(make_study, monkeypa
     assert path.exists()
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(
     ("model", "name", "step"),
     [
@@ -247,6 +253,7 @@ def test_weights_that_a_gradient_broke_do_not_become_a_checkpoint(
     assert checkpoints.latest().finished
 
 
+@pytest.mark.study
 def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeypatch):
     study = make_study()
     index = index_shards(study.config)
@@ -258,6 +265,7 @@ def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeyp
         train(study.config, index, checkpoints, ALONE, never)
 
 
+@pytest.mark.study
 @FAMILIES
 def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
     make_study, model
@@ -274,6 +282,7 @@ def test_only_the_newest_two_checkpoints_are_kept_and_a_damaged_one_is_passed_ov
     assert other.latest() is None
 
 
+@pytest.mark.study
 @FAMILIES
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(make_study, model):
     study = make_study(model=model)
@@ -294,6 +303,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(make_study, model):
     assert checkpoints.latest().finished
 
 
+@pytest.mark.study
 def test_bfloat16_gives_nearly_the_same_losses(make_study):
     study = make_study(dropout=0.0)
     lower = study.changed(precision="bfloat16")
@@ -345,6 +355,7 @@ def only_the_second_step_checkpoint(checkpoints: Checkpoints) -> bool:
     return files == ["step-000000002.pt"] and checkpoints.latest().step == 2
 
 
+@pytest.mark.study
 @FAMILIES
 def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study, model):
     """ENOSPC from the kernel, on a file system of its own."""
@@ -372,7 +383,13 @@ def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study, 
         subprocess.run(["umount", "--lazy", checkpoints.folder], check=True)
 
 
-@pytest.mark.parametrize("compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "compiler",
+    [
+        pytest.param("eager", marks=pytest.mark.study),
+        pytest.param("inductor", marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_and_eager_training_agree_to_rounding_and_in_names(
     make_study, monkeypatch, compiler
 ):

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import study
+from test_workflow_targets import planned
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -76,3 +77,10 @@ def test_snakemakes_own_report_is_written(copied_study):
     done = study.snakemake(copied_study, "--report", "snakemake-report.html")
     assert done.returncode == 0, done.stderr[-3000:]
     assert (copied_study / "snakemake-report.html").stat().st_size > 100_000
+
+
+def test_a_changed_knob_reruns_what_depends_on_it_and_nothing_else(finished_study):
+    knob = ("--config", "connectivity={'estimator': 'ledoit_wolf'}")
+    jobs = planned(study.snakemake(finished_study, "--dry-run", "--cores", "1", *knob))
+    assert "connectivity_batch" in jobs
+    assert not jobs & {"scans_of_dataset", "timeseries_batch", "pfc_batch", "pretrain"}

@@ -75,11 +75,3 @@ def test_a_bad_config_is_refused_with_all_errors_before_the_dag(folder, tmp_path
     assert "found -0.2: input should be greater than 0" in printed
     assert "did you mean 'report'" in printed
     assert "Building DAG" not in printed
-
-
-@pytest.mark.slow  # the finished study
-def test_a_changed_knob_reruns_what_depends_on_it_and_nothing_else(finished_study):
-    knob = ("--config", "connectivity={'estimator': 'ledoit_wolf'}")
-    jobs = planned(study.snakemake(finished_study, "--dry-run", "--cores", "1", *knob))
-    assert "connectivity_batch" in jobs
-    assert not jobs & {"scans_of_dataset", "timeseries_batch", "pfc_batch", "pretrain"}
