@@ -14,9 +14,9 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,12 +33,13 @@ from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.peak import peak_memory
 from brainmass_core.tables import atomic_path, from_rows, write_table
-from brainmass_core.workers import in_processes, single_threaded
+from brainmass_core.workers import Died, TimedOut, WorkerError, in_processes, single_threaded
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
 QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
 STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the machine's fault, not the scan's
+IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugger can follow
 
 
 class BatchError(RuntimeError):
@@ -53,8 +54,6 @@ class Job:
     ----------
     options : dict
         Options of the Parquet writer, such as ``row_group_size``.
-    isolate : bool
-        Always work in child processes, because native code may crash.
     """
 
     config: Config
@@ -63,7 +62,6 @@ class Job:
     batch: int
     schema: pa.Schema
     threads: int = 1
-    isolate: bool = False
     options: dict[str, Any] | None = None
 
     @property
@@ -121,7 +119,7 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
 
 
 def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
-    results = _in_pool if (job.threads > 1 and len(todo) > 1) or job.isolate else _in_line
+    results = _in_line if os.environ.get(IN_LINE) else _in_workers
     console = Console(stderr=True)
     plain = not console.is_terminal or bool(os.environ.get("BRAINMASS_PLAIN_PROGRESS"))
     columns = (
@@ -150,46 +148,67 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
 
 def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
     for scan_id, item in todo.items():
-        yield _work(job, scan_id, item, process)
+        yield _work(job, process, scan_id, item)
 
 
-def _in_pool(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
-    """Run in child processes; after a crash, those that were in flight each get their own."""
-    left = dict(todo)
-    with single_threaded():
-        while left:
-            try:
-                calls = {s: (job, s, v, process) for s, v in left.items()}
-                for scan_id, future in in_processes(_work, calls, min(job.threads, len(left))):
-                    entry = future.result()
-                    del left[scan_id]
-                    yield entry
-            except BrokenProcessPool:
-                log.warning("a worker died; its scans are tried again, one process for each")
-                yield from _after_crash(job, left, process)
+def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+    """Work in child processes, with one thread as well: native code may crash, or never end.
+
+    A scan whose worker died is tried once more when all others are done, with nothing beside it:
+    it may have been killed for the memory of its neighbours.
+    """
+    died: dict[str, Any] = {}
+    for scan_id, outcome in _outcomes(job, todo, process, job.threads):
+        if isinstance(outcome, Died):
+            log.warning("%s: its worker died (%s); to be tried again", scan_id, outcome.cause)
+            died[scan_id] = todo[scan_id]
+        else:
+            yield _entry_of(job, scan_id, todo[scan_id], outcome)
+    for scan_id, item in died.items():
+        for _, outcome in _outcomes(job, {scan_id: item}, process, 1):
+            yield _entry_of(job, scan_id, item, outcome)
 
 
-def _after_crash(job: Job, left: dict[str, Any], process: Process) -> Iterator[Entry]:
-    """Settle the scans that may have caused it; takes what it yields out of `left`."""
-    for scan_id, item in list(left.items()):
-        if entry := _finished(job, scan_id, item):
-            del left[scan_id]
-            yield entry
-    in_flight = [s for s in left if _file(job, s, "item").exists()]
-    for scan_id in in_flight or list(left)[:1]:  # none: it died before it began with one
-        item = left.pop(scan_id)
-        try:
-            calls = {scan_id: (job, scan_id, item, process)}
-            yield from [f.result() for _, f in in_processes(_work, calls, 1)]
-        except BrokenProcessPool:
-            yield _record_death(job, scan_id, item)
+def _outcomes(
+    job: Job, items: dict[str, Any], process: Process, n_workers: int
+) -> Iterator[tuple[str, Entry | Died | TimedOut]]:
+    calls = {s: (s, item) for s, item in items.items()}
+    stage = getattr(process, "func", process).__module__  # a function or a partial of one
+    work = partial(_work, job, process)
+    try:
+        with single_threaded():
+            yield from in_processes(
+                work, calls, n_workers, job.config.scan_timeout, (__name__, stage)
+            )
+    except WorkerError as error:
+        raise BatchError(
+            f"{job.stage} {job.dataset}/{job.batch}: {error}; {_more_memory(job)}, or look at what "
+            "the log says above; finished scans are kept"
+        ) from None
 
 
-def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
+def _entry_of(job: Job, scan_id: str, item: Any, outcome: Entry | Died | TimedOut) -> Entry:
+    """The entry that a worker returned, or one that says how the worker ended."""
+    if isinstance(outcome, Entry):
+        return outcome
+    if isinstance(outcome, TimedOut):
+        reason = f"not finished after {outcome.seconds:g} s (scan_timeout); it was stopped"
+        remedy = "look at the scan with a viewer, or raise scan_timeout"
+    else:
+        reason = (
+            f"the worker process died ({outcome.cause}): killed, out of memory, or a crash in "
+            "native code"
+        )
+        remedy = f"{_more_memory(job)}, or look at the scan with a viewer"
+    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy)
+    _keep(job, entry, item, None)
+    return entry
+
+
+def _work(job: Job, process: Process, scan_id: str, item: Any) -> Entry:
     """Process one scan and keep the result; runs in the worker."""
     start = time.perf_counter()
     try:
-        _file(job, scan_id, "item").touch()
         with peak_memory() as peak:
             entry, table = _attempt(job, scan_id, item, process)
         entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
@@ -214,10 +233,7 @@ def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry
 
 
 def _file(job: Job, scan_id: str, kind: str) -> Path:
-    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item).
-
-    The item's file is there, empty, as soon as the scan is begun.
-    """
+    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item)."""
     return job.work / f"{quote(scan_id, safe='')}.{kind}"
 
 
@@ -260,16 +276,6 @@ def _where(error: BaseException) -> str:
         f for f in frames if "brainmass_core" in f.filename and Path(f.filename).name != "batch.py"
     ]
     return ours[-1].name if ours else ""
-
-
-def _record_death(job: Job, scan_id: str, item: Any) -> Entry:
-    entry = Entry(
-        *(job.stage, job.dataset, job.batch, scan_id, "failed"),
-        reason="the worker process died (killed, out of memory, or a crash in native code)",
-        remedy=f"{_more_memory(job)}, or look at the scan with a viewer",
-    )
-    _keep(job, entry, item, None)
-    return entry
 
 
 def _more_memory(job: Job) -> str:

@@ -21,6 +21,8 @@ from brainmass_core.batch import BatchError, run_batch
 from brainmass_core.manifest import read_manifest
 from brainmass_core.tables import config_hash_of, read_table
 
+pytestmark = pytest.mark.study  # scans are worked on in processes
+
 
 def fates(results: Path) -> dict[str, str]:
     manifest = job(results).paths.manifest("preprocess", "demo", 0)
@@ -69,7 +71,7 @@ def test_a_batch_without_scans_is_an_empty_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_worker_that_dies_takes_only_its_own_scan(tmp_path: Path, threads: int) -> None:
     work = items(7, tmp_path / "calls", scan_1="killed", scan_5="killed")
-    run_batch(job(tmp_path / "r", threads=threads, isolate=True), work, process)
+    run_batch(job(tmp_path / "r", threads=threads), work, process)
     dead = {"scan-1", "scan-5"}
     assert fates(tmp_path / "r") == {s: "failed" if s in dead else "ok" for s in work}
     entry = next(r for r in rows(tmp_path / "r") if r["scan_id"] == "scan-1")
@@ -119,7 +121,7 @@ def test_a_scan_shows_its_own_memory_and_not_that_of_the_one_before(tmp_path: Pa
     run_batch(one, items(2, tmp_path / "calls", scan_0="large"), process)
     large, small = read_manifest(one.paths.manifest("preprocess", "demo", 0))
     assert (large.scan_id, small.scan_id) == ("scan-0", "scan-1")
-    assert large.peak_rss_mb > small.peak_rss_mb + 250
+    assert large.peak_rss_mb > small.peak_rss_mb + 200  # of 300
 
 
 # --- going on -------------------------------------------------------------------------------------
