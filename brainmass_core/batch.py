@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
 from brainmass_core.config import Config, fingerprint, stage_hash
 from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
@@ -109,13 +110,21 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         if done:
             log.info("%s: %d of %d scans were finished before", job.stage, len(done), len(items))
         todo = {s: v for s, v in items.items() if s not in done}
-        for scan_id in todo:  # a failure of an earlier run must not pass for one of this run
-            _file(job, scan_id, "json").unlink(missing_ok=True)
-            _file(job, scan_id, "item").unlink(missing_ok=True)
+        _forget(job, todo)
         entries = sorted([*done.values(), *_run(job, todo, process)], key=lambda e: e.scan_id)
         _refuse_if_too_many_failed(job, entries)
         _publish(job, entries)
     return entries
+
+
+def _forget(job: Job, todo: dict[str, Any]) -> None:
+    """Remove what is kept: a failure of an earlier run must not pass for one of this run."""
+    try:
+        for scan_id in todo:
+            for kind in ("json", "item"):
+                _file(job, scan_id, kind).unlink(missing_ok=True)
+    except OSError as error:
+        raise _no_space(job, error) from None
 
 
 def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
@@ -239,12 +248,38 @@ def _file(job: Job, scan_id: str, kind: str) -> Path:
 
 def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
     """Save the rows first, then the entry, whose presence says that the scan is finished."""
+    rows = None
     if table is not None:
         with atomic_path(_file(job, entry.scan_id, "parquet")) as path:
             pq.write_table(table, path, compression="none")
+            rows = sha256_of(path)
     _file(job, entry.scan_id, "item").write_text(fingerprint(item))
+    record = json.loads(json.dumps(asdict(entry), default=_plain))
     with atomic_path(_file(job, entry.scan_id, "json")) as path:
-        path.write_text(json.dumps(asdict(entry), default=_plain))
+        path.write_text(json.dumps(sealed({"entry": record, "rows": rows})))
+
+
+def kept_entry(file: Path, with_rows: bool = True) -> Entry | None:
+    """What became of a scan that is kept; None if the record or the scan's rows are damaged.
+
+    Parameters
+    ----------
+    file : Path
+        The scan's entry.
+    with_rows : bool
+        Compare the rows with their checksum as well.
+    """
+    try:
+        record = json.loads(file.read_text())
+        check_seal(record, file)
+        if with_rows and record["rows"] is not None:
+            check_file(file.with_suffix(".parquet"), record["rows"])
+        return Entry(**record["entry"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("a kept scan is damaged and counts as not finished: %s", error)
+        return None
 
 
 def _plain(value: Any) -> Any:
@@ -253,10 +288,12 @@ def _plain(value: Any) -> Any:
 
 
 def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
-    file, made_from = _file(job, scan_id, "json"), _file(job, scan_id, "item")
-    if not (file.exists() and made_from.exists() and made_from.read_text() == fingerprint(item)):
+    made_from = _file(job, scan_id, "item")
+    try:
+        same = made_from.read_text() == fingerprint(item)
+    except (OSError, UnicodeDecodeError):
         return None
-    return Entry(**json.loads(file.read_text()))
+    return kept_entry(_file(job, scan_id, "json")) if same else None
 
 
 def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
@@ -304,7 +341,7 @@ def _publish(job: Job, entries: list[Entry]) -> None:
     tables = [job.schema.empty_table()]
     for entry in entries:
         if entry.status == "ok":
-            tables.append(pq.ParquetFile(_file(job, entry.scan_id, "parquet")).read())
+            tables.append(_rows(job, entry))
         elif "status" in job.schema.names:
             tables.append(from_rows([row_of(entry, job.schema)], job.schema))
     table = pa.concat_tables([t.cast(job.schema) for t in tables])
@@ -315,6 +352,23 @@ def _publish(job: Job, entries: list[Entry]) -> None:
         write_manifest(manifest, entries, job.config_hash)
     except OSError as error:
         raise _no_space(job, error) from None
+
+
+def _rows(job: Job, entry: Entry) -> pa.Table:
+    """The kept rows of a scan, which were compared with their checksum or have just been written.
+
+    Raises
+    ------
+    BatchError
+        If they have become damaged since.
+    """
+    path = _file(job, entry.scan_id, "parquet")
+    if kept_entry(_file(job, entry.scan_id, "json")) is None:
+        raise BatchError(
+            f"{path}: damaged while the batch ran; run the same command again: the scan is then "
+            "worked on again, all others are kept. If it happens again, check the disk and memory"
+        )
+    return pq.ParquetFile(path).read()
 
 
 @contextmanager

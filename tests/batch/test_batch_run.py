@@ -177,7 +177,7 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path: Path) -> None:
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert psutil.wait_procs(workers, timeout=10)[1] == []  # none goes on beside the next run
-    finished = [json.loads(f.read_text())["scan_id"] for f in work.glob("*.json")]
+    finished = [json.loads(f.read_text())["entry"]["scan_id"] for f in work.glob("*.json")]
     assert 3 <= len(finished) < 8
     assert not job(tmp_path / "results").paths.batch("preprocess", "demo", 0).exists()
 
