@@ -7,7 +7,6 @@ recorded with its reason; a worker that dies takes down nobody but its own scan.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
 from brainmass_core.config import Config, fingerprint, stage_hash
+from brainmass_core.disk import STOP
 from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.peak import peak_memory
@@ -39,7 +39,6 @@ from brainmass_core.workers import Died, TimedOut, WorkerError, in_processes, si
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
 QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
-STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the machine's fault, not the scan's
 IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugger can follow
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from brainmass_core import __version__
 from brainmass_core.batch import BatchError
 from brainmass_core.config import Config, ConfigError, list_presets, load_config
 from brainmass_core.config.inputs import Atlas
+from brainmass_core.disk import explain
 from brainmass_core.paths import Paths
 
 app = typer.Typer(
@@ -49,14 +51,42 @@ class TaskPart(StrEnum):
 def main() -> None:
     """Run the command; users' errors are one message, never a traceback."""
     try:
-        app()
-    except (ValueError, BatchError, FileNotFoundError, PermissionError) as error:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except (ValueError, BatchError, FileNotFoundError) as error:
         logger.debug("", exc_info=True)
         logger.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:  # what is left to print would fail again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        logger.debug("", exc_info=True)
+        logger.error("%s", explain(error))
         sys.exit(1)
     except Exception:
         logger.exception("unexpected error: please report it with this traceback")
         sys.exit(1)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that ends with one line on the terminal when its disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
+        """Say once why there is no more log; the command goes on."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        failed = OSError(error.errno, error.strerror, self.baseFilename)
+        print(f"the log ends here: {explain(failed)}", file=sys.stderr)
+
+    def close(self) -> None:
+        """What could not be written before cannot be written now."""
+        with suppress(OSError):
+            super().close()
 
 
 def _start_log(path: Path | None) -> None:
@@ -66,7 +96,7 @@ def _start_log(path: Path | None) -> None:
     handlers: list[logging.Handler] = [console]
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        file = _LogFile(path, mode="w", encoding="utf-8")
         file.setLevel(logging.DEBUG)
         handlers.append(file)
     logging.basicConfig(

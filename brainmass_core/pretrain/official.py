@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -240,4 +241,6 @@ def export_official(folder: Path, path: Path) -> None:
         for name in ("online_network", "target_network")
     }
     with atomic_path(path) as file:
-        torch.save({"model": tensors, **parts}, file)
+        content = BytesIO()  # torch words a full disk as a RuntimeError without a reason
+        torch.save({"model": tensors, **parts}, content)
+        file.write_bytes(content.getbuffer())

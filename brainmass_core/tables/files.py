@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brainmass_core.disk import of_the_system
+
 VERSION = 1
 
 # targets that make the tables which are not called like their stage
@@ -39,22 +41,44 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the folder cannot be written or the disk is full; `path` is then left as it was.
+        If the folder cannot be written or the disk is full, with the name of `path`, which is
+        then left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever the system says while `path` is written names it; libraries often do not."""
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        found = of_the_system(error)
+        if found is None or found.errno is None:
+            raise
+        if found is error and found.filename not in (None, str(path)):
+            other = Path(os.fsdecode(found.filename))
+            if other.parent != path.parent or not other.name.startswith(f".{path.name}."):
+                raise  # about another file, which it names
+        raise OSError(found.errno, found.strerror or str(found), str(path)) from error
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    temporary.replace(path)
 
 
 def write_table(
