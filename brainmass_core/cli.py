@@ -245,6 +245,17 @@ def import_brainlm(
     typer.echo(f"{folder}: {model.size}, mode {model.mode}, {n:,} parameters, licence {licence}")
 
 
+@app.command()
+def checksum(
+    folder: Annotated[Path, typer.Argument(help="Folder of a pre-trained or a task's model.")],
+) -> None:
+    """Write the checksums of a model folder that was made without them, if you trust its files."""
+    _start_log(None)
+    from brainmass_core.predict.checksum import write_checksums
+
+    typer.echo(f"{write_checksums(folder)}: checksums written")
+
+
 @app.command("export-official")
 def export_official(
     folder: Annotated[Path, typer.Argument(help="Folder of a pre-trained model.")],

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.config import Config, parse_config
+from brainmass_core.models.pretrained import seal
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.manifest import Entry, write_manifest
 from brainmass_core.paths import Paths
@@ -333,3 +334,4 @@ def write_model(study: Study, n_rois: int = N_ROIS, **settings: object) -> None:
         **settings,
     }
     (folder / "config.json").write_text(json.dumps(described))
+    seal(folder)

@@ -21,6 +21,7 @@ from synthetic_series_study import (
 from synthetic_study import make_config
 
 from brainmass_core.config import ConfigError, parse_config
+from brainmass_core.models.pretrained import seal
 from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.few_shot import draw_shots
@@ -152,6 +153,7 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     study = write_two_series_cohorts(tmp_path, n_participants=30)
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     path.write_text(json.dumps(about_model(study) | {"atlas": "other"}))
+    seal(path.parent)
     for stage, task in ((run_few_shot, TASK), (run_zero_shot, "unseen")):
         with pytest.raises(TaskError, match="of atlas 'other' with 20 parcels"):
             stage(study.config, task)

@@ -17,6 +17,7 @@ from synthetic_study import N_ROIS
 from torch import nn
 
 from brainmass_core.config import ConfigError, parse_config
+from brainmass_core.models.pretrained import seal
 from brainmass_core.finetune import TaskError
 from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.dataset import assemble
@@ -141,6 +142,7 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     study, config = planted(tmp_path, 0.0)
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     path.write_text(path.read_text().replace('"rings"', '"other"'))
+    seal(path.parent)
     with pytest.raises(TaskError, match="of atlas 'other'"):
         run(config, TASK)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from predict_study import TASK, fit, make, with_settings
 
+from brainmass_core.checksums import sealed, sha256_of
 from brainmass_core.config.tasks import DEPLOYABLE, METHOD_NAMES, NO_BRAIN, OF_SERIES, Finetune
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.features import Features
@@ -21,7 +22,7 @@ from brainmass_core.finetune.methods import METHODS, confounds_of
 from brainmass_core.predict import ContractError, Model
 from brainmass_core.predict.codec import CLASSES, CodecError, decode, encode
 from brainmass_core.predict.deploy import write_model as store
-from brainmass_core.predict.model import ESTIMATOR, WEIGHTS, sha256_of
+from brainmass_core.predict.model import ESTIMATOR, WEIGHTS
 
 REGRESSION = {
     "kind": "regression",
@@ -153,7 +154,7 @@ def reseal(folder: Path) -> None:
     """Make the checksums right again, as an attacker would."""
     contract = json.loads((folder / "contract.json").read_text())
     contract["files"] = {name: sha256_of(folder / name) for name in (ESTIMATOR, WEIGHTS)}
-    (folder / "contract.json").write_text(json.dumps(contract))
+    (folder / "contract.json").write_text(json.dumps(sealed(contract)))
 
 
 @pytest.mark.parametrize("name", [ESTIMATOR, WEIGHTS])

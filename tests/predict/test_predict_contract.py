@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_predict_stage import a_contract
 
-from brainmass_core.predict.contract import read_contract
+from brainmass_core.predict.contract import read_contract, write_contract
 
 names = st.text(min_size=1, max_size=8)
 counts = st.integers(1, 10**6)
@@ -47,6 +47,5 @@ def test_reading_is_the_inverse_of_writing(
         timeseries={"low_hz": low_hz},
     )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "contract.json"
-        path.write_text(contract.model_dump_json(indent=2), encoding="utf-8")
+        write_contract(Path(folder), contract)
         assert read_contract(Path(folder)) == contract

@@ -1,0 +1,160 @@
+"""Tensors from outside: compared with what the configuration implies before memory is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from brainmass_core.readers.regular_file import FileError, check_regular
+
+FLOATS = {"F64", "F32", "F16", "BF16"}
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.bool: "BOOL",
+    torch.complex64: "C64",
+}
+
+
+class ModelError(ValueError):
+    """A folder or file that holds no usable model."""
+
+
+class Stored(NamedTuple):
+    """What a file says of one of its tensors; `dtype` in the words of safetensors."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Shapes and types of the tensors of a safetensors file, from its header alone.
+
+    Raises
+    ------
+    ModelError
+        If it is no regular file or no whole safetensors file.
+    """
+    try:
+        check_regular(path)
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: Stored(tuple(p.get_shape()), p.get_dtype()) for n, p in parts.items()}
+    except FileError as error:
+        raise ModelError(str(error)) from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path}: no whole safetensors file ({error}); copy it again or make it again"
+        ) from None
+
+
+def of_tensors(tensors: Mapping[str, Any]) -> dict[str, Stored]:
+    """The same of tensors or arrays in memory."""
+    found = {}
+    for name, tensor in tensors.items():
+        dtype = DTYPES.get(tensor.dtype, str(tensor.dtype)) if isinstance(tensor, Tensor) else None
+        found[name] = Stored(tuple(tensor.shape), dtype or _of_numpy(tensor.dtype))
+    return found
+
+
+def _of_numpy(dtype: Any) -> str:
+    letters = {"f": "F", "i": "I", "u": "U", "c": "C"}
+    return f"{letters.get(dtype.kind, dtype.kind)}{8 * dtype.itemsize}"
+
+
+def check_number(where: str, name: str, value: Any, most: int) -> None:
+    """Refuse a size that is no whole number, or larger than any tensor allows.
+
+    Raises
+    ------
+    ModelError
+        Naming the field.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ModelError(
+            f"{where}: {name}: found {_short(value)}, expected a whole number from 1 to {most}, as "
+            "the tensors show"
+        )
+
+
+def check_sizes(where: str, sizes: Mapping[str, Any], found: Mapping[str, Stored]) -> None:
+    """Refuse sizes that tensors of these shapes cannot have.
+
+    A depth is at most the number of tensors, every other size at most the longest side of one.
+
+    Raises
+    ------
+    ModelError
+        Naming the field.
+    """
+    longest = max((side for t in found.values() for side in t.shape), default=1)
+    for name, value in sizes.items():
+        check_number(where, name, value, len(found) if "depth" in name else max(longest, 1))
+
+
+def skeleton(where: str, build: Callable[[], nn.Module]) -> nn.Module:
+    """A model without numbers: its tensors have shapes and take no memory.
+
+    Raises
+    ------
+    ModelError
+        If the settings do not go together.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
+        raise ModelError(f"{where}: {_short(error)}") from None
+
+
+def check_tensors(where: str, found: Mapping[str, Stored], expected: Mapping[str, Stored]) -> None:
+    """Compare names, shapes and types; any floating type may stand for another.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensors.
+    """
+    missing, more = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    wrong = []
+    for what, names in (("missing", missing), ("unknown", more)):
+        if names:
+            wrong.append(f"{len(names)} tensors are {what}, such as {', '.join(names[:3])}")
+    for name in sorted(set(expected) & set(found)):
+        have, want = found[name], expected[name]
+        if have.shape != want.shape:
+            wrong.append(f"{name} has the shape {have.shape}, expected {want.shape}")
+        elif have.dtype != want.dtype and not {have.dtype, want.dtype} <= FLOATS:
+            wrong.append(f"{name} holds {have.dtype}, expected {want.dtype}")
+    if wrong:
+        raise ModelError(f"{where}: {'; '.join(wrong[:5])}")
+
+
+def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            n = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{where}: {name}: {n} of {tensor.numel()} weights are infinite or not a number"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return " ".join(text.split())[:200]
