@@ -35,6 +35,8 @@ def check_file(path: Path, expected: str | None) -> None:
     ChecksumError
         If it differs, is missing, or cannot be read.
     """
+    if not path.is_file():  # to open a pipe would wait for ever
+        raise ChecksumError(f"{path}: found no file, expected one with sha256 {expected}")
     try:
         found = sha256_of(path)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +154,62 @@ def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
             raise ModelError(
                 f"{where}: {name}: {n} of {tensor.numel()} weights are infinite or not a number"
             )
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
+    """The content of a file that torch wrote; no code in it is run.
+
+    The parts of such a file, a zip, have checksums, which torch does not look at.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        check_regular(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if bad := archive.testzip():
+                    raise ModelError(f"{path}: {bad} does not have the checksum that was written")
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileError as error:
+        raise ModelError(str(error)) from None
+    except ModelError:
+        raise
+    except Exception as error:  # the restricted unpickler fails in many ways on other files
+        raise ModelError(
+            f"{path}: no checkpoint that can be read safely ({_short(error)})"
+        ) from None
+
+
+def check_dense(where: str, tensors: Mapping[str, Any], weights: Collection[str]) -> None:
+    """Refuse tensors from outside that are no plain arrays of finite real numbers.
+
+    Parameters
+    ----------
+    weights : collection of str
+        Names of those that must hold floating numbers; counters beside them may be whole.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ModelError(f"{where}: {name}: found {type(tensor).__name__}, expected tensors")
+        plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+        if not plain:
+            raise ModelError(f"{where}: {name}: found a sparse or quantised tensor, expected none")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ModelError(
+                f"{where}: {name}: its shape {tuple(tensor.shape)} has more numbers than the file "
+                "holds of it"
+            )
+        if tensor.is_complex() or (name in weights and not tensor.is_floating_point()):
+            raise ModelError(f"{where}: {name} holds {tensor.dtype}, expected floating numbers")
+    check_finite(where, {n: t for n, t in tensors.items() if n in weights})
 
 
 def _short(value: Any) -> str:

@@ -88,6 +88,6 @@ def check_capacity(path: Path, n_bytes: int) -> None:
         room = size * DEFLATE_RATIO
     if n_bytes > room:
         raise FileError(
-            f"{path}: its header claims {n_bytes:,} bytes of data, but the file has {size:,}; it is "
-            "damaged or incomplete: copy it again"
+            f"{path}: its header claims {n_bytes:,} bytes of data, but the file has {size:,}; "
+            "it is damaged or incomplete: copy it again"
         )

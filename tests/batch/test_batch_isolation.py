@@ -81,7 +81,7 @@ def test_a_worker_that_cannot_start_blames_no_scan(
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", refuse)
-    with pytest.raises(WorkerError, match="could not start.*temporarily unavailable"):
+    with pytest.raises(WorkerError, match=r"could not start.*temporarily unavailable"):
         list(in_processes(os.getcwd, {"a": ()}, 1))
     one = job(tmp_path / "r")
     with pytest.raises(BatchError, match=r"could not start.*finished scans are kept"):

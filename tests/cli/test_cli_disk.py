@@ -53,7 +53,7 @@ def test_an_error_while_a_file_is_written_names_the_file(tmp_path, code):
 
 def test_an_error_about_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as raised, atomic_path(tmp_path / "a"):
-        open("/no/such/file")
+        Path("/no/such/file").read_text()
     assert raised.value.filename == "/no/such/file"
 
 

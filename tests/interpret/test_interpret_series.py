@@ -17,7 +17,6 @@ from synthetic_study import N_ROIS
 from torch import nn
 
 from brainmass_core.config import ConfigError, parse_config
-from brainmass_core.models.pretrained import seal
 from brainmass_core.finetune import TaskError
 from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.dataset import assemble
@@ -25,6 +24,7 @@ from brainmass_core.interpret import run
 from brainmass_core.interpret.probe import Probe, fit_probe
 from brainmass_core.interpret.series import load_series_encoder, series_gradients
 from brainmass_core.interpret.stage import folds_of
+from brainmass_core.models.pretrained import seal
 from brainmass_core.tables import read_table
 
 TASK = "demo_task"

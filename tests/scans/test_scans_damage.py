@@ -61,10 +61,11 @@ def test_a_header_that_claims_another_size_is_refused(tmp_path, shape, suffix):
         zipped(path, a=claiming(shape))
     with pytest.raises(SeriesError, match=rf"x\.{suffix}"):
         read_series(path)
-    try:
-        assert all(isinstance(s, SeriesError) for s in series_shapes(path).values())
-    except SeriesError as error:
-        assert "x.npy" in str(error)
+    if suffix == "npy":
+        with pytest.raises(SeriesError, match=r"x\.npy"):
+            series_shapes(path)
+    else:
+        assert isinstance(series_shapes(path)["a"], SeriesError)
 
 
 def test_a_zip_with_one_bad_member_costs_that_member(tmp_path):
