@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from brainmass_core.disk import of_the_system
 
 VERSION = 1
+TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # in a file's metadata
 
 # targets that make the tables which are not called like their stage
 MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
@@ -97,7 +99,7 @@ def write_table(
     """
     metadata = {
         **(table.schema.metadata or {}),
-        b"brainmass_table": name.encode(),
+        TABLE: name.encode(),
         b"brainmass_version": str(VERSION).encode(),
         b"brainmass_config_hash": config_hash.encode(),
     }
@@ -125,10 +127,11 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
         with open(path, "rb") as file:
             reader = pq.ParquetFile(file, page_checksum_verification=True)
             table = reader.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
+            check_schema(reader)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
     metadata = table.schema.metadata or {}
-    found = metadata.get(b"brainmass_table", b"no brainmass table").decode()
+    found = metadata.get(TABLE, b"no brainmass table").decode()
     version = metadata.get(b"brainmass_version", b"none").decode()
     if found != name or version != str(VERSION):
         raise TableError(
@@ -139,6 +142,29 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
     if absent:
         raise TableError(f"{path}: columns {absent} are missing from {name!r}; {remedy}")
     return table
+
+
+def check_schema(reader: pq.ParquetFile) -> None:
+    """Compare the two copies of a table's names, types and metadata, which no page checksum covers.
+
+    One is Parquet's own, the other Arrow's, which pyarrow writes beside it.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    metadata = dict(reader.metadata.metadata or {})
+    if TABLE not in metadata:
+        return  # no table of ours, which is said elsewhere
+    copy = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(metadata.pop(ARROW_SCHEMA))))
+    found = reader.schema_arrow
+    if not found.equals(copy) or metadata != copy.metadata:
+        raise ValueError("its two copies of the schema differ")
+    if reader.metadata.num_rows != sum(
+        reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)
+    ):
+        raise ValueError("its row groups have other rows than its footer says")
 
 
 def config_hash_of(path: Path) -> str:
