@@ -7,16 +7,15 @@ recorded with its reason; a worker that dies takes down nobody but its own scan.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,17 +27,19 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
 from brainmass_core.config import Config, fingerprint, named_files, stage_hash
+from brainmass_core.disk import STOP
 from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.peak import peak_memory
 from brainmass_core.tables import atomic_path, from_rows, write_table
-from brainmass_core.workers import in_processes, single_threaded
+from brainmass_core.workers import Died, TimedOut, WorkerError, in_processes, single_threaded
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
 QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
-STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the machine's fault, not the scan's
+IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugger can follow
 
 
 class BatchError(RuntimeError):
@@ -53,8 +54,6 @@ class Job:
     ----------
     options : dict
         Options of the Parquet writer, such as ``row_group_size``.
-    isolate : bool
-        Always work in child processes, because native code may crash.
     """
 
     config: Config
@@ -63,7 +62,6 @@ class Job:
     batch: int
     schema: pa.Schema
     threads: int = 1
-    isolate: bool = False
     options: dict[str, Any] | None = None
 
     @property
@@ -111,17 +109,25 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         if done:
             log.info("%s: %d of %d scans were finished before", job.stage, len(done), len(items))
         todo = {s: v for s, v in items.items() if s not in done}
-        for scan_id in todo:  # a failure of an earlier run must not pass for one of this run
-            _file(job, scan_id, "json").unlink(missing_ok=True)
-            _file(job, scan_id, "item").unlink(missing_ok=True)
+        _forget(job, todo)
         entries = sorted([*done.values(), *_run(job, todo, process)], key=lambda e: e.scan_id)
         _refuse_if_too_many_failed(job, entries)
         _publish(job, entries)
     return entries
 
 
+def _forget(job: Job, todo: dict[str, Any]) -> None:
+    """Remove what is kept: a failure of an earlier run must not pass for one of this run."""
+    try:
+        for scan_id in todo:
+            for kind in ("json", "item"):
+                _file(job, scan_id, kind).unlink(missing_ok=True)
+    except OSError as error:
+        raise _no_space(job, error) from None
+
+
 def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
-    results = _in_pool if (job.threads > 1 and len(todo) > 1) or job.isolate else _in_line
+    results = _in_line if os.environ.get(IN_LINE) else _in_workers
     console = Console(stderr=True)
     plain = not console.is_terminal or bool(os.environ.get("BRAINMASS_PLAIN_PROGRESS"))
     columns = (
@@ -150,46 +156,67 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
 
 def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
     for scan_id, item in todo.items():
-        yield _work(job, scan_id, item, process)
+        yield _work(job, process, scan_id, item)
 
 
-def _in_pool(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
-    """Run in child processes; after a crash, those that were in flight each get their own."""
-    left = dict(todo)
-    with single_threaded():
-        while left:
-            try:
-                calls = {s: (job, s, v, process) for s, v in left.items()}
-                for scan_id, future in in_processes(_work, calls, min(job.threads, len(left))):
-                    entry = future.result()
-                    del left[scan_id]
-                    yield entry
-            except BrokenProcessPool:
-                log.warning("a worker died; its scans are tried again, one process for each")
-                yield from _after_crash(job, left, process)
+def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+    """Work in child processes, with one thread as well: native code may crash, or never end.
+
+    A scan whose worker died is tried once more when all others are done, with nothing beside it:
+    it may have been killed for the memory of its neighbours.
+    """
+    died: dict[str, Any] = {}
+    for scan_id, outcome in _outcomes(job, todo, process, job.threads):
+        if isinstance(outcome, Died):
+            log.warning("%s: its worker died (%s); to be tried again", scan_id, outcome.cause)
+            died[scan_id] = todo[scan_id]
+        else:
+            yield _entry_of(job, scan_id, todo[scan_id], outcome)
+    for scan_id, item in died.items():
+        for _, outcome in _outcomes(job, {scan_id: item}, process, 1):
+            yield _entry_of(job, scan_id, item, outcome)
 
 
-def _after_crash(job: Job, left: dict[str, Any], process: Process) -> Iterator[Entry]:
-    """Settle the scans that may have caused it; takes what it yields out of `left`."""
-    for scan_id, item in list(left.items()):
-        if entry := _finished(job, scan_id, item):
-            del left[scan_id]
-            yield entry
-    in_flight = [s for s in left if _file(job, s, "item").exists()]
-    for scan_id in in_flight or list(left)[:1]:  # none: it died before it began with one
-        item = left.pop(scan_id)
-        try:
-            calls = {scan_id: (job, scan_id, item, process)}
-            yield from [f.result() for _, f in in_processes(_work, calls, 1)]
-        except BrokenProcessPool:
-            yield _record_death(job, scan_id, item)
+def _outcomes(
+    job: Job, items: dict[str, Any], process: Process, n_workers: int
+) -> Iterator[tuple[str, Entry | Died | TimedOut]]:
+    calls = {s: (s, item) for s, item in items.items()}
+    stage = getattr(process, "func", process).__module__  # a function or a partial of one
+    work = partial(_work, job, process)
+    try:
+        with single_threaded():
+            yield from in_processes(
+                work, calls, n_workers, job.config.scan_timeout, (__name__, stage)
+            )
+    except WorkerError as error:
+        raise BatchError(
+            f"{job.stage} {job.dataset}/{job.batch}: {error}; {_more_memory(job)}, or look at what "
+            "the log says above; finished scans are kept"
+        ) from None
 
 
-def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
+def _entry_of(job: Job, scan_id: str, item: Any, outcome: Entry | Died | TimedOut) -> Entry:
+    """The entry that a worker returned, or one that says how the worker ended."""
+    if isinstance(outcome, Entry):
+        return outcome
+    if isinstance(outcome, TimedOut):
+        reason = f"not finished after {outcome.seconds:g} s (scan_timeout); it was stopped"
+        remedy = "look at the scan with a viewer, or raise scan_timeout"
+    else:
+        reason = (
+            f"the worker process died ({outcome.cause}): killed, out of memory, or a crash in "
+            "native code"
+        )
+        remedy = f"{_more_memory(job)}, or look at the scan with a viewer"
+    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy)
+    _keep(job, entry, item, None)
+    return entry
+
+
+def _work(job: Job, process: Process, scan_id: str, item: Any) -> Entry:
     """Process one scan and keep the result; runs in the worker."""
     start = time.perf_counter()
     try:
-        _file(job, scan_id, "item").touch()
         files = named_files(item)
         with peak_memory() as peak:
             entry, table = _attempt(job, scan_id, item, process)
@@ -228,21 +255,44 @@ def _changed_meanwhile(entry: Entry, files: list[str]) -> Entry:
 
 
 def _file(job: Job, scan_id: str, kind: str) -> Path:
-    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item).
-
-    The item's file is there, empty, as soon as the scan is begun.
-    """
+    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item)."""
     return job.work / f"{quote(scan_id, safe='')}.{kind}"
 
 
 def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
     """Save the rows first, then the entry, whose presence says that the scan is finished."""
+    rows = None
     if table is not None:
         with atomic_path(_file(job, entry.scan_id, "parquet")) as path:
             pq.write_table(table, path, compression="none")
+            rows = sha256_of(path)
     _file(job, entry.scan_id, "item").write_text(fingerprint(item))
+    record = json.loads(json.dumps(asdict(entry), default=_plain))
     with atomic_path(_file(job, entry.scan_id, "json")) as path:
-        path.write_text(json.dumps(asdict(entry), default=_plain))
+        path.write_text(json.dumps(sealed({"entry": record, "rows": rows})))
+
+
+def kept_entry(file: Path, with_rows: bool = True) -> Entry | None:
+    """What became of a scan that is kept; None if the record or the scan's rows are damaged.
+
+    Parameters
+    ----------
+    file : Path
+        The scan's entry.
+    with_rows : bool
+        Compare the rows with their checksum as well.
+    """
+    try:
+        record = json.loads(file.read_text())
+        check_seal(record, file)
+        if with_rows and record["rows"] is not None:
+            check_file(file.with_suffix(".parquet"), record["rows"])
+        return Entry(**record["entry"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("a kept scan is damaged and counts as not finished: %s", error)
+        return None
 
 
 def _plain(value: Any) -> Any:
@@ -251,10 +301,12 @@ def _plain(value: Any) -> Any:
 
 
 def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
-    file, made_from = _file(job, scan_id, "json"), _file(job, scan_id, "item")
-    if not (file.exists() and made_from.exists() and made_from.read_text() == fingerprint(item)):
+    made_from = _file(job, scan_id, "item")
+    try:
+        same = made_from.read_text() == fingerprint(item)
+    except (OSError, UnicodeDecodeError):
         return None
-    return Entry(**json.loads(file.read_text()))
+    return kept_entry(_file(job, scan_id, "json")) if same else None
 
 
 def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
@@ -274,16 +326,6 @@ def _where(error: BaseException) -> str:
         f for f in frames if "brainmass_core" in f.filename and Path(f.filename).name != "batch.py"
     ]
     return ours[-1].name if ours else ""
-
-
-def _record_death(job: Job, scan_id: str, item: Any) -> Entry:
-    entry = Entry(
-        *(job.stage, job.dataset, job.batch, scan_id, "failed"),
-        reason="the worker process died (killed, out of memory, or a crash in native code)",
-        remedy=f"{_more_memory(job)}, or look at the scan with a viewer",
-    )
-    _keep(job, entry, item, None)
-    return entry
 
 
 def _more_memory(job: Job) -> str:
@@ -312,7 +354,7 @@ def _publish(job: Job, entries: list[Entry]) -> None:
     tables = [job.schema.empty_table()]
     for entry in entries:
         if entry.status == "ok":
-            tables.append(pq.ParquetFile(_file(job, entry.scan_id, "parquet")).read())
+            tables.append(_rows(job, entry))
         elif "status" in job.schema.names:
             tables.append(from_rows([row_of(entry, job.schema)], job.schema))
     table = pa.concat_tables([t.cast(job.schema) for t in tables])
@@ -323,6 +365,23 @@ def _publish(job: Job, entries: list[Entry]) -> None:
         write_manifest(manifest, entries, job.config_hash)
     except OSError as error:
         raise _no_space(job, error) from None
+
+
+def _rows(job: Job, entry: Entry) -> pa.Table:
+    """The kept rows of a scan, which were compared with their checksum or have just been written.
+
+    Raises
+    ------
+    BatchError
+        If they have become damaged since.
+    """
+    path = _file(job, entry.scan_id, "parquet")
+    if kept_entry(_file(job, entry.scan_id, "json")) is None:
+        raise BatchError(
+            f"{path}: damaged while the batch ran; run the same command again: the scan is then "
+            "worked on again, all others are kept. If it happens again, check the disk and memory"
+        )
+    return pq.ParquetFile(path).read()
 
 
 @contextmanager

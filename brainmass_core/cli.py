@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -51,22 +52,59 @@ class TaskPart(StrEnum):
 def main() -> None:
     """Run the command; users' errors are one message, never a traceback."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except Exception as error:
-        if _is_the_users(error):
-            logger.debug("", exc_info=True)
-            logger.error("%s", error)
-        else:
-            logger.exception("unexpected error: please report it with this traceback")
+        _say(error)
         sys.exit(1)
 
 
+def _say(error: Exception) -> None:
+    """One line for what users can mend; a traceback for what they cannot."""
+    if not _is_the_users(error):
+        logger.error("unexpected error: please report it with this traceback", exc_info=error)
+        return
+    logger.debug("", exc_info=error)
+    if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) or not error.errno:
+        logger.error("%s", error)  # ours, which says all
+        return
+    from brainmass_core.disk import explain
+
+    if error.filename is None:  # what is left to print would fail again at the end
+        with suppress(OSError):  # a test may have put a buffer in place of the output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    logger.error("%s", explain(error))
+
+
 def _is_the_users(error: Exception) -> bool:
-    if isinstance(error, ValueError | FileNotFoundError | PermissionError):
+    if isinstance(error, ValueError | OSError):
         return True
     from brainmass_core.batch import BatchError
 
     return isinstance(error, BatchError)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that ends with one line on the terminal when its disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
+        """Say once why there is no more log; the command goes on."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        from brainmass_core.disk import explain
+
+        failed = OSError(error.errno, error.strerror, self.baseFilename)
+        print(f"the log ends here: {explain(failed)}", file=sys.stderr)
+
+    def close(self) -> None:
+        """What could not be written before cannot be written now."""
+        with suppress(OSError):
+            super().close()
 
 
 def _start_log(path: Path | None) -> None:
@@ -76,7 +114,7 @@ def _start_log(path: Path | None) -> None:
     handlers: list[logging.Handler] = [console]
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="w", encoding="utf-8")
+        file = _LogFile(path, mode="w", encoding="utf-8")
         file.setLevel(logging.DEBUG)
         handlers.append(file)
     logging.basicConfig(
@@ -249,6 +287,17 @@ def import_brainlm(
     model = import_brainlm(source, folder, mode, licence)
     n = sum(p.numel() for p in model.parameters())
     typer.echo(f"{folder}: {model.size}, mode {model.mode}, {n:,} parameters, licence {licence}")
+
+
+@app.command()
+def checksum(
+    folder: Annotated[Path, typer.Argument(help="Folder of a pre-trained or a task's model.")],
+) -> None:
+    """Write the checksums of a model folder that was made without them, if you trust its files."""
+    _start_log(None)
+    from brainmass_core.predict.checksum import write_checksums
+
+    typer.echo(f"{write_checksums(folder)}: checksums written")
 
 
 @app.command("export-official")

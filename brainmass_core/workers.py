@@ -1,14 +1,23 @@
-"""Child processes that use one thread each and never outlive the job that started them."""
+"""Child processes that use one thread each and never outlive the job that started them.
+
+Workers are forked from a server process that has imported the stage and has no threads: the
+imports are paid once, whatever the number of workers, and no lock of the job is copied.
+"""
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
+import signal
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from multiprocessing.connection import wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 SINGLE_THREAD = (
@@ -17,12 +26,58 @@ SINGLE_THREAD = (
     "MKL_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+PATIENCE = 5.0  # s that a worker without work has to end by itself
+START_LIMIT = 900.0  # s for the imports, on a slow network disk as well
+
+
+class WorkerError(RuntimeError):
+    """A worker process that could not be started."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """Outcome of a call whose process ended before it returned.
+
+    Attributes
+    ----------
+    code : int
+        Exit status; that of a signal is negative.
+    """
+
+    code: int
+
+    @property
+    def cause(self) -> str:
+        """The signal's name, or the exit status."""
+        if self.code >= 0:
+            return f"exit status {self.code}"
+        with suppress(ValueError):
+            return signal.Signals(-self.code).name
+        return f"signal {-self.code}"
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """Outcome of a call that was stopped after `seconds`."""
+
+    seconds: float
+
+    @property
+    def cause(self) -> str:
+        """How long it was waited for."""
+        return f"not ready after {self.seconds:g} s"
 
 
 def in_processes(
-    function: Callable[..., Any], calls: dict[str, tuple], n_workers: int
-) -> Iterator[tuple[str, Future]]:
-    """Run calls in child processes; yield name and future of each as it ends.
+    function: Callable[..., Any],
+    calls: dict[str, tuple],
+    n_workers: int,
+    timeout: float | None = None,
+    preload: tuple[str, ...] = (),
+) -> Iterator[tuple[str, Any]]:
+    """Run calls in child processes; yield name and outcome of each as it ends.
+
+    A call whose process crashes or takes too long costs no other call.
 
     Parameters
     ----------
@@ -30,20 +85,160 @@ def in_processes(
         Picklable.
     calls : dict
         Name of the call to its arguments, picklable.
+    timeout : float, optional
+        Seconds that a call may take. Then its process is killed, with the programs it started.
+    preload : tuple of str
+        Modules to import once for all workers.
+
+    Yields
+    ------
+    name : str
+    outcome : Died, TimedOut or what the function returned
 
     Raises
     ------
-    concurrent.futures.process.BrokenProcessPool
-        If a worker dies; raised here or by the futures.
+    WorkerError
+        If a worker dies before it takes its first call.
+    Exception
+        What the function raises.
     """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=_die_with_parent)
+    context = _context(preload)
+    left = deque(calls.items())
+    workers = [_Worker(context, function) for _ in range(min(n_workers, len(calls)))]
     try:
-        futures = {pool.submit(function, *args): name for name, args in calls.items()}
-        for future in as_completed(futures):
-            yield futures[future], future
+        while workers:
+            for worker in _with_news(workers):
+                name, outcome = worker.name, worker.outcome()
+                if isinstance(outcome, Died | TimedOut):
+                    worker.kill()
+                    workers.remove(worker)
+                    if name is None:
+                        raise WorkerError(f"a worker process could not start ({outcome.cause})")
+                    workers += [_Worker(context, function)] if left else []
+                elif left:
+                    worker.begin(*left.popleft(), timeout)
+                else:
+                    worker.end()
+                    workers.remove(worker)
+                if name is not None:
+                    yield name, outcome
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+
+
+def _context(preload: tuple[str, ...]) -> Any:
+    """The way to start processes, which is slower where the server cannot have its socket."""
+    # the server must have no thread when it forks, and Arrow's allocator keeps one
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *preload])
+    try:
+        forkserver.ensure_running()
+    except OSError:  # the path of the temporary folder is too long for a socket, or it is full
+        return multiprocessing.get_context("spawn")
+    return context
+
+
+class _Worker:
+    """A child process as its parent sees it.
+
+    Attributes
+    ----------
+    name : str or None
+        Of the call that it works on; None until it has begun with one.
+    deadline : float
+        When the call's time is up, by the monotonic clock.
+    """
+
+    def __init__(self, context: Any, function: Callable[..., Any]) -> None:
+        self.name: str | None = None
+        self.timeout = START_LIMIT
+        self.deadline = time.monotonic() + self.timeout
+        self.pipe, theirs = context.Pipe()
+        here = os.getcwd(), dict(os.environ)
+        self.process = context.Process(target=_serve, args=(theirs, function, *here))
+        try:
+            self.process.start()
+        except (OSError, EOFError) as error:
+            raise WorkerError(f"a worker process could not start ({error})") from error
+        finally:
+            theirs.close()
+
+    def begin(self, name: str, arguments: tuple, timeout: float | None) -> None:
+        """Hand it a call."""
+        self.name, self.timeout = name, math.inf if timeout is None else timeout
+        self.deadline = time.monotonic() + self.timeout
+        with suppress(OSError):  # it has just died, which the next look at it will show
+            self.pipe.send(arguments)
+
+    def outcome(self) -> Any:
+        """What became of the call, or of the start; raises what the function raised."""
+        if not self.pipe.poll() and self.process.is_alive():
+            return TimedOut(self.timeout)
+        try:
+            sound, value = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(PATIENCE)
+            self.kill()
+            return Died(self.process.exitcode or 0)
+        if not sound:
+            raise value
+        return value
+
+    def end(self) -> None:
+        """Let it go when there is no more work."""
+        with suppress(OSError):
+            self.pipe.send(None)
+        self.process.join(PATIENCE)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, and every program that it started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _with_news(workers: list[_Worker]) -> list[_Worker]:
+    """Wait until a worker says something, ends, or runs out of time."""
+    while True:
+        soonest = min(w.deadline for w in workers)
+        pause = None if math.isinf(soonest) else max(0.0, soonest - time.monotonic())
+        said = wait([x for w in workers for x in (w.pipe, w.process.sentinel)], pause)
+        now = time.monotonic()
+        found = [
+            w for w in workers if w.pipe in said or w.process.sentinel in said or w.deadline <= now
+        ]
+        if found:
+            return found
+
+
+def _serve(
+    pipe: Connection, function: Callable[..., Any], folder: str, environment: dict[str, str]
+) -> None:
+    """Take calls until there are no more; runs in the worker.
+
+    It leads a process group, so that it can be killed with the programs that it started, and
+    works in the folder and environment that its parent has now.
+    """
+    os.setpgid(0, 0)
+    _die_with_parent()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    answer: tuple[bool, Any] = True, None  # it is ready
+    with suppress(EOFError, BrokenPipeError):  # the parent has gone
+        while True:
+            pipe.send(answer)
+            if (arguments := pipe.recv()) is None:
+                return
+            try:
+                answer = True, function(*arguments)
+            except Exception as error:
+                answer = False, error
 
 
 def _die_with_parent() -> None:
@@ -54,7 +249,7 @@ def _die_with_parent() -> None:
 
     def watch(sentinel: int = parent.sentinel) -> None:
         wait([sentinel])
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from brainmass_core.config import Config, parse_config
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.manifest import Entry, write_manifest
+from brainmass_core.models.pretrained import seal
 from brainmass_core.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (
@@ -376,3 +377,4 @@ def write_model(study: Study, n_rois: int = N_ROIS, **settings: object) -> None:
         **settings,
     }
     (folder / "config.json").write_text(json.dumps(described))
+    seal(folder)

@@ -77,10 +77,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item):
     global _running
     _running = item if tier(item) == "unit" else None
+    if _running is not None:  # stages work on their scans without a process for them
+        os.environ["BRAINMASS_IN_LINE"] = "1"
     try:
         return (yield)
     finally:
         _running = None
+        os.environ.pop("BRAINMASS_IN_LINE", None)
 
 
 def _watch(event: str, arguments: tuple) -> None:

@@ -83,6 +83,12 @@ class Config(Strict):
     max_failed_fraction: float = Field(
         0.5, ge=0, le=1, description="A batch with a larger share of failed scans is an error."
     )
+    scan_timeout: float = Field(
+        14400,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that one scan may take in one stage; then it is stopped and failed.",
+    )
     datasets: dict[Name, Dataset] = Field(min_length=1, description="Data sets by name.")
     atlas: Atlas = Atlas()
     preprocess: Preprocess = Preprocess()

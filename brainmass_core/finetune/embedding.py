@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from brainmass_core.config import Config
 from brainmass_core.finetune.dataset import TaskData, TaskError
 from brainmass_core.models.brainmass import BrainMass
-from brainmass_core.models.pretrained import SETTINGS
+from brainmass_core.models.pretrained import read_settings
 from brainmass_core.paths import Paths
 from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 
@@ -22,7 +21,7 @@ def pretrained_embedding(config: Config, data: TaskData) -> np.ndarray:
     """Embeddings (n_scans, 8 n_rois) of the pre-trained encoder."""
     folder = Paths(config.results).pretrain(config.pretrain.model)
     model = load_pretrained(folder)
-    refuse_misfit(folder, json.loads((folder / SETTINGS).read_text()), config, data)
+    refuse_misfit(folder, read_settings(folder), config, data)
     return embed(model, data.fc)
 
 
@@ -30,7 +29,7 @@ def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     """FC (n_scans, n_edges) to fine-tune the pre-trained encoder on, if it fits."""
     folder = Paths(config.results).pretrain(config.pretrain.model)
     load_pretrained(folder)  # says what is missing, before any fold
-    refuse_misfit(folder, json.loads((folder / SETTINGS).read_text()), config, data)
+    refuse_misfit(folder, read_settings(folder), config, data)
     return data.fc
 
 

@@ -6,17 +6,15 @@ is fitted to the task's scans. Scans that give no window are unusable, for all m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from brainmass_core.config import Config
 from brainmass_core.config.stages import BrainLM
-from brainmass_core.models.pretrained import SETTINGS, ModelError
+from brainmass_core.models.pretrained import SETTINGS, ModelError, read_settings
 from brainmass_core.paths import Paths
 from brainmass_core.pretrain.usable import check_window
 from brainmass_core.pretrain.windows import prepared
@@ -84,7 +82,7 @@ def feed_of(config: Config) -> Feed:
     """
     file = folder_of(config) / SETTINGS
     try:
-        about: dict[str, Any] = json.loads(file.read_text())
+        about = read_settings(file.parent)
         stored = about["scaling"]
         scaling = RobustScaling(
             tuple(stored["median"]), tuple(stored["iqr"]), stored["n_recordings"]
@@ -93,9 +91,7 @@ def feed_of(config: Config) -> Feed:
         settings = config.pretrain.brainlm.model_copy(update={"t_r": about["t_r"]})
         coordinates = np.array(about["coordinates"], np.float32)
         atlas = about["atlas"]
-    except FileNotFoundError:
-        raise ModelError(f"{file}: no such file; run: snakemake --cores all pretrain") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ModelError(
             f"{file}: does not say how series are scaled ({error!r}); remove the folder and run: "
             "snakemake --cores all pretrain"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
@@ -30,7 +29,7 @@ from brainmass_core.interpret.explain import (
 from brainmass_core.interpret.figures import draw_all
 from brainmass_core.interpret.series import SeriesEncoder, load_series_encoder
 from brainmass_core.interpret.summary import network_rows, region_rows, stability_rows
-from brainmass_core.models.pretrained import SETTINGS
+from brainmass_core.models.pretrained import read_settings
 from brainmass_core.paths import Paths
 from brainmass_core.pretrain.artefacts import load_pretrained
 from brainmass_core.tables import (
@@ -110,7 +109,7 @@ def load_encoder(config: Config, data: TaskData) -> Encoder:
     """The pre-trained model, refused if it was trained on other FC, and all embeddings."""
     folder = Paths(config.results).pretrain(config.pretrain.model)
     model = load_pretrained(folder)
-    refuse_misfit(folder, json.loads((folder / SETTINGS).read_text()), config, data)
+    refuse_misfit(folder, read_settings(folder), config, data)
     return Encoder(model, embed(model, data.fc))
 
 

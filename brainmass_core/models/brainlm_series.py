@@ -43,7 +43,7 @@ class SeriesModel(Pretrained):
     Raises
     ------
     ValueError
-        If size or mode are unknown.
+        If size or mode are unknown, or the heads do not divide the width.
     """
 
     ARGUMENTS = ("size", "mode")
@@ -54,8 +54,21 @@ class SeriesModel(Pretrained):
         if mode not in MODES:
             raise ValueError(f"found mode {mode!r}, expected one of {', '.join(MODES)}")
         self.shape = self._shape(size)
+        self._check_heads()
         self.size = size if isinstance(size, str) else asdict(self.shape)
         self.mode = mode
+
+    def _check_heads(self) -> None:
+        shape = self.shape
+        for heads, width in (
+            ("heads", shape.width),
+            ("decoder_heads", getattr(shape, "decoder_width", shape.width)),
+        ):
+            if width % getattr(shape, heads):
+                raise ValueError(
+                    f"size: found {heads} {getattr(shape, heads)}, expected a divisor of the width "
+                    f"{width}"
+                )
 
     @property
     def is_reference(self) -> bool:

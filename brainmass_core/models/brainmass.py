@@ -58,8 +58,10 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
     Raises
     ------
     ValueError
-        If the heads do not divide `n_rois`; names the nearest numbers that do.
+        If there is no such size, or the heads do not divide `n_rois`; names those that do.
     """
+    if not isinstance(size, str) or size not in SIZES:
+        raise ValueError(f"found size {size!r}, expected one of {', '.join(SIZES)}")
     wanted = heads or SIZES[size].heads
     divisors = [h for h in range(1, n_rois + 1) if n_rois % h == 0]
     if wanted in divisors:
@@ -203,9 +205,8 @@ class BrainMass(Pretrained):
         masking: str = "rows",
     ) -> None:
         super().__init__()
-        shape = SIZES[size]
-        self.masking = masking
         self.size, self.n_rois, self.heads = size, n_rois, heads_for(size, n_rois, heads)
+        shape, self.masking = SIZES[size], masking
         self.online = Encoder(n_rois, self.heads, shape, dropout)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.predictor = _mlp(shape.feature_dim, 2 * shape.feature_dim, shape.feature_dim)

@@ -1,22 +1,51 @@
-"""A model as a folder of ``model.safetensors`` and ``config.json``: only here models know files."""
+"""A model as a folder of ``model.safetensors`` and ``config.json``: only here models know files.
+
+``config.json`` holds the checksum of the weights, and its own: the two files belong together, and
+damage to either is an error.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from brainmass_core.checksums import (
+    FIELD,
+    ChecksumError,
+    check_file,
+    check_seal,
+    sealed,
+    sha256_of,
+)
+from brainmass_core.models.weights import (
+    ModelError,
+    Stored,
+    check_finite,
+    check_sizes,
+    check_tensors,
+    of_tensors,
+    skeleton,
+    stored_tensors,
+)
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
+OF_WEIGHTS = "weights_sha256"  # in the settings
+NAMES = ("size", "mode")  # arguments that are text; all others are whole numbers
+REMEDY = "give a folder made by `snakemake --cores all pretrain` or save_pretrained"
+UNSEALED = (
+    "it was made by an older version or another program; if you trust both files, write their "
+    "checksums once: brainmass checksum"
+)
 
-
-class ModelError(ValueError):
-    """A folder that holds no usable pre-trained model."""
+__all__ = ["SETTINGS", "WEIGHTS", "ModelError", "Pretrained", "read_settings", "seal"]
 
 
 class Pretrained(nn.Module):
@@ -42,24 +71,54 @@ class Pretrained(nn.Module):
         Raises
         ------
         ModelError
-            If a file is missing, damaged, or does not belong to the other.
+            If a file is missing, damaged, does not belong to the other, or asks for a model that
+            its tensors are not. No memory is asked for before.
         """
         folder = Path(folder)
-        remedy = "give a folder made by `snakemake --cores all pretrain` or save_pretrained"
-        for name in (SETTINGS, WEIGHTS):
-            if not (folder / name).exists():
-                raise ModelError(f"{folder / name}: no such file; {remedy}")
+        settings = read_settings(folder)
         try:
-            settings = json.loads((folder / SETTINGS).read_text())
-            weights = load_file(folder / WEIGHTS)
-            model = cls(**{name: settings[name] for name in cls.ARGUMENTS})
-            model.load_state_dict(weights)
-        except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError) as error:
-            raise ModelError(f"{folder}: not a usable model ({error}); {remedy}") from None
+            check_file(folder / WEIGHTS, settings.get(OF_WEIGHTS))
+        except ChecksumError as error:
+            raise ModelError(f"{error}; copy the folder again, or {REMEDY}") from None
+        return cls._checked(folder, settings)
+
+    @classmethod
+    def _checked(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
+        """The model of a folder, whose tensors and settings are compared first."""
+        where, found = str(folder / SETTINGS), stored_tensors(folder / WEIGHTS)
+        given = cls.arguments(where, settings, found)
+        expected = of_tensors(skeleton(where, lambda: cls(**given)).state_dict())
+        check_tensors(str(folder / WEIGHTS), found, expected)
+        model = cls(**given)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+        check_finite(str(folder / WEIGHTS), model.state_dict())
         return model.eval().requires_grad_(False)
 
+    @classmethod
+    def arguments(
+        cls, where: str, settings: Mapping[str, Any], found: Mapping[str, Stored]
+    ) -> dict[str, Any]:
+        """What the constructor is given, of the right type and no larger than the tensors.
+
+        Raises
+        ------
+        ModelError
+            Naming the field.
+        """
+        given = {name: settings.get(name) for name in cls.ARGUMENTS}
+        for name, value in given.items():
+            if value is None:
+                raise ModelError(f"{where}: {name} is missing; {REMEDY}")
+            if name not in NAMES:
+                check_sizes(where, {name: value}, found)
+            elif isinstance(value, dict):
+                check_sizes(f"{where}: {name}", value, found)
+            elif not isinstance(value, str):
+                raise ModelError(f"{where}: {name}: found {value!r}, expected a name; {REMEDY}")
+        return given
+
     def save_pretrained(self, folder: str | Path, about: dict[str, Any] | None = None) -> None:
-        """Write the model to a folder, the weights last and each file atomically.
+        """Write the model to a folder, the settings last and each file atomically.
 
         Parameters
         ----------
@@ -68,9 +127,67 @@ class Pretrained(nn.Module):
         """
         folder = Path(folder)
         settings = {name: getattr(self, name) for name in self.ARGUMENTS} | (about or {})
-        with atomic_path(folder / SETTINGS) as path:
-            path.write_text(json.dumps(settings, indent=2) + "\n")
+        (folder / SETTINGS).unlink(missing_ok=True)
         with atomic_path(folder / WEIGHTS) as path:
             # one entry of metadata only: several would come in random order
             tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
             save_file(tensors, path, metadata={"format": "pt"})
+        _write_settings(folder, settings)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The content of a model folder's ``config.json``, compared with its checksum.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, or this one damaged or without a checksum.
+    """
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).exists():
+            raise ModelError(f"{folder / name}: no such file; {REMEDY}")
+    settings = _unchecked(folder)
+    if FIELD not in settings or OF_WEIGHTS not in settings:
+        raise ModelError(
+            f"{folder / SETTINGS}: has no checksums, so damage could not be noticed: {UNSEALED} "
+            f"{folder}"
+        )
+    try:
+        check_seal(settings, folder / SETTINGS)
+    except ChecksumError as error:
+        raise ModelError(f"{error}; copy the folder again, or {REMEDY}") from None
+    return settings
+
+
+def seal(folder: Path, model: type[Pretrained] | None = None) -> None:
+    """Write the checksums of a folder whose files are trusted.
+
+    Parameters
+    ----------
+    model : type, optional
+        What the folder must hold; it is read, and refused where its files do not go together.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds no usable model.
+    """
+    settings = _unchecked(folder)
+    if model is not None:
+        model._checked(folder, settings)
+    _write_settings(folder, settings)
+
+
+def _unchecked(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / SETTINGS)
+    except FileError as error:
+        raise ModelError(f"{error}: not a usable model; {REMEDY}") from None
+
+
+def _write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    # as they will be read: tuples become lists, and keys become text
+    content = json.loads(json.dumps({k: v for k, v in settings.items() if k != FIELD}))
+    content[OF_WEIGHTS] = sha256_of(folder / WEIGHTS)
+    with atomic_path(folder / SETTINGS) as path:
+        path.write_text(json.dumps(sealed(content), indent=2) + "\n")

@@ -48,6 +48,13 @@ from brainmass_core.finetune.series_networks import (
 )
 from brainmass_core.finetune.tangent import TangentSpace, _Given
 from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.models.weights import (
+    check_finite,
+    check_sizes,
+    check_tensors,
+    of_tensors,
+    skeleton,
+)
 from brainmass_core.predict.primal import LinearClassifier, LinearRegressor, primal
 
 Arrays = dict[str, np.ndarray]
@@ -260,17 +267,39 @@ def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
     prefix = str(node.get("weights"))
     try:
         made.recipe = recipe(**settings)
-        with torch.random.fork_rng():
-            network = made.recipe.build(made._n_rois(made.n_features_in_), made._n_out())
         weights = {
             k.removeprefix(prefix): torch.from_numpy(v.copy())
             for k, v in arrays.items()
             if k.startswith(prefix)
         }
+        shape = made._n_rois(made.n_features_in_), made._n_out()
+        _check_network(made.recipe, settings, shape, weights)
+        with torch.random.fork_rng():
+            network = made.recipe.build(*shape)
         network.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         raise CodecError(f"a network that does not fit its weights: {error}") from None
     made.network_ = network.eval()
+
+
+def _check_network(
+    recipe: Any, settings: dict[str, Any], shape: tuple[int, int], weights: dict[str, torch.Tensor]
+) -> None:
+    """Refuse an architecture that is not that of the weights, before it is built.
+
+    Raises
+    ------
+    ModelError
+        Naming the field or tensor.
+    """
+    found = of_tensors(weights)
+    check_sizes("network", {"n_rois": shape[0], "outputs": shape[1]}, found)
+    for name, value in settings.items():
+        sizes = value if isinstance(value, dict) else {name: value}
+        check_sizes("network", {k: v for k, v in sizes.items() if type(v) is int and v}, found)
+    expected = of_tensors(skeleton("network", lambda: recipe.build(*shape)).state_dict())
+    check_tensors("network", found, expected)
+    check_finite("network", weights)
 
 
 def _architecture(model: NetworkClassifier | NetworkRegressor) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from brainmass_core.atlas import Atlas
+from brainmass_core.checksums import FIELD, ChecksumError, check_seal, sealed
 from brainmass_core.config import Config, Task
 from brainmass_core.config.adaptation import SERIES_FEATURES
 from brainmass_core.config.base import Strict
@@ -20,6 +21,9 @@ from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.predict.feeding import Series
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
+from brainmass_core.tables import atomic_path
 
 FILE = "contract.json"
 FORMAT = 1
@@ -229,17 +233,53 @@ def read_contract(folder: Path) -> Contract:
             f"{path}: no such file, so {folder} is no deployed model; expected a folder such as "
             "results/finetune/<task>/model"
         )
+    raw = _read(path)
+    if FIELD not in raw:
+        raise ContractError(
+            f"{path}: has no checksum, so damage could not be noticed: it was made by an older "
+            f"version; if you trust it, write its checksum once: brainmass checksum {folder}"
+        )
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            raise ContractError(
-                f"{path}: found format {raw.get('format')!r}, expected {FORMAT}; use the version "
-                "of brainmass that made it, or make it anew"
-            )
+        check_seal(raw, path)
+        del raw[FIELD]
         return Contract.model_validate(raw, context={"check_paths": False})
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ContractError(f"{path}: cannot be read as JSON ({error}); {REMEDY}") from None
+    except ChecksumError as error:
+        raise ContractError(f"{error}; {REMEDY}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ContractError(f"{path}: {where}: {first['msg']}; {REMEDY}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = read_object(path)
+    except FileError as error:
+        raise ContractError(f"{error}: cannot be read as JSON; {REMEDY}") from None
+    if raw.get("format") != FORMAT:
+        raise ContractError(
+            f"{path}: found format {raw.get('format')!r}, expected {FORMAT}; use the version "
+            "of brainmass that made it, or make it anew"
+        )
+    return raw
+
+
+def write_contract(folder: Path, contract: Contract) -> None:
+    """Write the contract with its checksum, atomically."""
+    _write(folder, json.loads(contract.model_dump_json()))
+
+
+def seal_contract(folder: Path) -> None:
+    """Write the checksum of a contract that is trusted.
+
+    Raises
+    ------
+    ContractError
+        If it cannot be read.
+    """
+    _write(folder, _read(folder / FILE))
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    with atomic_path(folder / FILE) as path:
+        path.write_text(json.dumps(sealed(content), indent=2) + "\n", encoding="utf-8")

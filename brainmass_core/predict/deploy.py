@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
+from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
 from brainmass_core.config.tasks import DEPLOYABLE
@@ -39,6 +40,7 @@ from brainmass_core.predict.contract import (
     Parcels,
     needed_columns,
     processing_of,
+    write_contract,
 )
 from brainmass_core.predict.feeding import Series
 from brainmass_core.predict.model import (
@@ -48,7 +50,6 @@ from brainmass_core.predict.model import (
     WEIGHTS,
     Model,
     probe,
-    sha256_of,
     weights_of,
 )
 from brainmass_core.pretrain.artefacts import load_pretrained, untrained
@@ -131,7 +132,7 @@ def write_model(folder: Path, model: Model) -> None:
     files = {name: sha256_of(folder / name) for name in (ESTIMATOR, WEIGHTS)}
     contract = model.contract.model_copy(update={"files": files})
     _write_text(folder / CARD, card(contract, node))
-    _write_text(folder / FILE, contract.model_dump_json(indent=2) + "\n")
+    write_contract(folder, contract)
 
 
 def _write_text(place: Path, text: str) -> None:

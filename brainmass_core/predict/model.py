@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
+from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.embedding import embed
@@ -25,9 +24,17 @@ from brainmass_core.finetune.recordings import Feed
 from brainmass_core.finetune.series_features import embed_recording
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.models.weights import (
+    check_finite,
+    check_sizes,
+    check_tensors,
+    of_tensors,
+    skeleton,
+)
 from brainmass_core.predict.codec import CodecError, decode
 from brainmass_core.predict.contract import REMEDY, Contract, ContractError, read_contract
 from brainmass_core.predict.feeding import DECODER
+from brainmass_core.readers.sidecar import read_object
 
 ESTIMATOR, WEIGHTS, CARD = "estimator.json", "model.safetensors", "README.md"
 ENCODER, PROJECTOR = "encoder.", "projector."  # of which only pre-training has use
@@ -66,10 +73,10 @@ class Model:
         _check_files(folder, contract)
         try:
             arrays = load_file(folder / WEIGHTS)
-            node = json.loads((folder / ESTIMATOR).read_text(encoding="utf-8"))
+            node = read_object(folder / ESTIMATOR)
             parts = {key: decode(node[key], arrays) for key in ("model", "before", "adjust")}
             encoder = encoder_of(contract, arrays)
-        except (SafetensorError, CodecError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ContractError(f"{folder}: not a usable model ({error}); {REMEDY}") from None
         model = cls(contract, Fitted(contract.kind, **parts, rows=np.empty(0, int)), encoder)
         _check_probe(folder, model)
@@ -165,6 +172,7 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> BrainMass |
     found = {k: v for k, v in arrays.items() if k.startswith(ENCODER)}
     weights = {k.removeprefix(ENCODER): torch.from_numpy(v.copy()) for k, v in found.items()}
     try:
+        _check_encoder(contract, about, weights)
         with torch.random.fork_rng():
             model = about.build()
         part = model.online if isinstance(model, BrainMass) else model
@@ -175,6 +183,27 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> BrainMass |
     except (RuntimeError, KeyError, ValueError) as error:
         raise CodecError(f"the encoder does not fit its weights: {error}") from None
     return model.eval().requires_grad_(False)
+
+
+def _check_encoder(contract: Contract, about: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Refuse an architecture that is not that of the tensors, before it is built.
+
+    Raises
+    ------
+    ModelError
+        Naming the field or tensor.
+    """
+    found = of_tensors(weights)
+    sizes = {k: v for k, v in about.model_dump().items() if k in ("n_rois", "heads", "size")}
+    if isinstance(sizes.get("size"), dict):
+        check_sizes("encoder: size", sizes["size"], found)
+    check_sizes("encoder", {k: v for k, v in sizes.items() if k != "size"}, found)
+    model = skeleton("encoder", about.build)
+    part = model.online if isinstance(model, BrainMass) else model
+    expected = of_tensors(part.state_dict())
+    unused = {k for k in expected if k.startswith((PROJECTOR, DECODER))} - set(found)
+    check_tensors("encoder", found, {k: v for k, v in expected.items() if k not in unused})
+    check_finite("encoder", weights)
 
 
 def weights_of(encoder: BrainMass | SeriesModel) -> dict[str, np.ndarray]:
@@ -211,22 +240,15 @@ def _made_up(model: Model) -> np.ndarray:
     return np.stack([model.of_recording(s.astype(np.float32), fed.t_r) for s in series])
 
 
-def sha256_of(path: Path) -> str:
-    """Checksum of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_files(folder: Path, contract: Contract) -> None:
     for name in (ESTIMATOR, WEIGHTS):
         path = folder / name
         if not path.exists():
             raise ContractError(f"{path}: no such file; {REMEDY}")
-        found, expected = sha256_of(path), contract.files.get(name)
-        if found != expected:
-            raise ContractError(
-                f"{path}: found sha256 {found}, expected {expected}: damaged or changed; {REMEDY}"
-            )
+        try:
+            check_file(path, contract.files.get(name))
+        except ChecksumError as error:
+            raise ContractError(f"{error}; {REMEDY}") from None
 
 
 def _check_probe(folder: Path, model: Model) -> None:

@@ -74,5 +74,5 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     }
     describe(Paths(results).derivatives(dataset), dataset, section.path, settings)
     threads = min(threads, os.cpu_count() or 1)
-    job = Job(config, "preprocess", dataset, batch, PREPROCESS, threads, isolate=True)
+    job = Job(config, "preprocess", dataset, batch, PREPROCESS, threads)
     run_batch(job, items, preprocess_scan)

@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 from filelock import FileLock
 
+from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
 from brainmass_core.config.hashing import fingerprint
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanFailed
@@ -165,14 +166,20 @@ def _place(stem: str) -> list[str]:
 
 
 def _kept(file: Path, key: str) -> dict[str, Any] | None:
-    """The record of an earlier run, if it was made from the same."""
+    """The record of an earlier run, if it was made from the same and nothing is damaged."""
     try:
         record = json.loads(file.read_text())
-    except (OSError, ValueError):
+        check_seal(record, file)
+        if record["key"] != key or not record["files"]:
+            return None
+        for kind, name in record["files"].items():
+            check_file(file.parent / name, record["sha256"][kind])
+    except FileNotFoundError:
         return None
-    names = [file.parent / name for name in record.get("files", {}).values()]
-    same = record.get("key") == key and names and all(n.exists() for n in names)
-    return record if same else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        log.warning("anatomical derivatives of an earlier run are made again: %s", error)
+        return None
+    return record
 
 
 def _load(place: Path, stem: str) -> Anatomy:
@@ -211,10 +218,11 @@ def _make(path: Path, start: Path, settings: Preprocess, key: str, steps: Steps)
             "key": key,
             "t1w": path.name,
             "files": {k: f.name for k, f in files.items()},
+            "sha256": {k: sha256_of(f) for k, f in files.items()},
             **{name: getattr(found, name) for name in MEASURES},
         }
         with atomic_path(record_file) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n")
+            temporary.write_text(json.dumps(sealed(record), indent=2) + "\n")
     parts.forget()
 
 

@@ -7,13 +7,14 @@ Two architectures carry the name; the configuration tells which one a folder hol
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,6 +25,16 @@ from brainmass_core.models.brainlm_layers import EPS, TAPS
 from brainmass_core.models.brainlm_tokens import sinusoid_1d, sinusoid_2d
 from brainmass_core.models.brainlm_vit import BrainLMViT
 from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError
+from brainmass_core.models.weights import (
+    check_dense,
+    check_sizes,
+    of_tensors,
+    read_checkpoint,
+    skeleton,
+    stored_tensors,
+)
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 
 LICENCE = "CC-BY-NC-ND-4.0"  # of the published weights
@@ -169,24 +180,40 @@ def from_official(
     ModelError
         If tensors are missing, too many, or of other shapes than the configuration says.
     """
-    model = model_of(config, mode)
+    is_vit(config)  # says what is missing
+    given = {theirs: config[theirs] for theirs in SIZE_KEYS.values()}
+    others = ("patch_size", "decoder_hidden_size", "timepoint_patching_size")
+    given |= {name: config[name] for name in others if name in config}
+    found = of_tensors({n: t for n, t in tensors.items() if isinstance(t, Tensor)})
+    check_sizes(SETTINGS, given, found)
+    model = skeleton(SETTINGS, lambda: model_of(config, mode))
+    assert isinstance(model, BrainLM | BrainLMViT)
     _check_names(model, tensors)
+    _check_shapes(model, tensors)
+    weights = {theirs for name in model.state_dict() for theirs in official_names(name, model)}
+    check_dense("checkpoint", tensors, weights)
+    model = model_of(config, mode)
     _check_positions(model, tensors)
     ours: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        found = [tensors[theirs] for theirs in official_names(name, model)]
-        try:
-            ours[name] = torch.cat([t.float() for t in found]).reshape(tensor.shape)
-        except RuntimeError:
-            shapes = ", ".join(str(tuple(t.shape)) for t in found)
-            raise ModelError(
-                f"{' and '.join(official_names(name, model))}: found {shapes}, expected the "
-                f"numbers of {tuple(tensor.shape)}; config.json is of another model"
-            ) from None
+        parts = [tensors[theirs] for theirs in official_names(name, model)]
+        ours[name] = torch.cat([t.float() for t in parts]).reshape(tensor.shape)
         if name.endswith("places.xyz.weight") and not model.is_reference:
             ours[name] = ours[name] * COORDINATE_SCALE
     model.load_state_dict(ours)
     return model.eval().requires_grad_(False)
+
+
+def _check_shapes(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in model.state_dict().items():
+        names = official_names(name, model)
+        shapes = [tuple(tensors[theirs].shape) for theirs in names]
+        rest = {shape[1:] for shape in shapes}
+        if sum(map(math.prod, shapes)) != tensor.numel() or len(rest) > 1:
+            raise ModelError(
+                f"{' and '.join(names)}: found {', '.join(map(str, shapes))}, expected the "
+                f"numbers of {tuple(tensor.shape)}; config.json is of another model"
+            )
 
 
 def official_names(name: str, model: BrainLM | BrainLMViT) -> list[str]:
@@ -273,18 +300,15 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
         missing = settings if file else folder / " or ".join(FILES)
         raise ModelError(f"{missing}: no such file; {REMEDY}")
     try:
-        config = json.loads(settings.read_text())
-        tensors = (
-            load_file(file)
-            if file.name == WEIGHTS
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
-    except OSError:
-        raise
-    except Exception as error:  # each reader fails in ways of its own on other files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{folder}: cannot be read safely ({first}); {REMEDY}") from None
-    if not isinstance(config, dict) or not isinstance(tensors, dict):
+        config = read_object(settings)
+        if file.name == WEIGHTS:
+            stored_tensors(file)  # says what is wrong with the file
+            tensors = load_file(file)
+        else:
+            tensors = read_checkpoint(file)
+    except (ModelError, FileError, SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot be read safely ({error}); {REMEDY}") from None
+    if not isinstance(tensors, dict):
         raise ModelError(f"{folder}: found no configuration and tensors; {REMEDY}")
     other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
     if other:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config, stage_hash
+from brainmass_core.models.weights import ModelError, read_checkpoint
 from brainmass_core.paths import Paths
 from brainmass_core.tables import atomic_path
 
@@ -104,15 +104,13 @@ class Checkpoints:
         """The newest checkpoint that can be read, if there is any."""
         for path in reversed(self._files()):
             try:
-                content = torch.load(path, map_location=device, weights_only=True)
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                content = read_checkpoint(path, device)
+                made_from = content.pop("fingerprint"), content.pop("hash")
+                state = State(**content)
+            except (ModelError, AttributeError, KeyError, TypeError) as error:
                 log.warning("%s cannot be read (%s); trying an older one", path, error)
                 continue
-            if (content.pop("fingerprint"), content.pop("hash")) == (
-                self.fingerprint,
-                self.config_hash,
-            ):
-                state = State(**content)
+            if made_from == (self.fingerprint, self.config_hash):
                 state.history = state.history.cpu()
                 state.constants = {n: x.cpu() for n, x in state.constants.items()}
                 return state

@@ -27,7 +27,7 @@ from brainmass_core.pretrain.usable import (
     usable_by,
 )
 from brainmass_core.scans import check_unique
-from brainmass_core.tables import VERSION, read_table
+from brainmass_core.tables import VERSION, check_schema, read_table
 
 log = logging.getLogger(__name__)
 STAGES = {"pfc": "pfc", "timeseries": "timeseries"}  # the stage whose tables a source reads
@@ -316,7 +316,8 @@ def _read_all(path: Path, stage: str, digest: hashlib._Hash) -> None:
             file = reading(stream, page_checksum_verification=True)
             for i in range(file.num_row_groups):
                 file.read_row_group(i)
-    except (pa.ArrowException, OSError) as error:
+            check_schema(file)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ShardError(
             f"{path}: damaged Parquet file ({error}); remove it and run: snakemake --cores all "
             f"{stage}"

@@ -10,8 +10,8 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from brainmass_core import __version__
 from brainmass_core.models.brainmass import SIZES, BrainMass, Size, parameter_counts
 from brainmass_core.models.pretrained import WEIGHTS, ModelError
+from brainmass_core.models.weights import check_dense, read_checkpoint, skeleton
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,14 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     """
     found = without_prefix(tensors)
     size, n_rois = size_of(found)
-    try:
-        model = BrainMass(size, n_rois, heads)
-    except ValueError as error:
+    try:  # without memory: the shapes may be absurd
+        expected = skeleton("checkpoint", lambda: BrainMass(size, n_rois, heads)).state_dict()
+    except ModelError as error:
         raise ModelError(str(error).replace("set pretrain.heads", "set --heads")) from None
-    wanted = {official_name(name): name for name in model.state_dict()}
+    wanted = {official_name(name): name for name in expected}
     _refuse_other_names(set(found), set(wanted))
     ours = {name: found[theirs] for theirs, name in wanted.items()}
-    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    shapes = {name: tuple(t.shape) for name, t in expected.items()}
     wrong = [
         f"{official_name(n)} has the shape {tuple(t.shape)}, expected {shapes[n]}"
         for n, t in ours.items()
@@ -94,6 +95,9 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     ]
     if wrong:
         raise ModelError(f"{'; '.join(wrong[:5])}: {REMEDY}")
+    floating = {theirs for theirs, n in wanted.items() if expected[n].is_floating_point()}
+    check_dense("checkpoint", found, floating)
+    model = BrainMass(size, n_rois, heads)
     model.load_state_dict(ours)
     return model.eval().requires_grad_(False)
 
@@ -155,17 +159,12 @@ def read_official(path: Path) -> dict[str, Tensor]:
     ModelError
         If it cannot be read, or holds anything but tensors.
     """
+    if not path.exists():
+        raise ModelError(f"{path}: no such checkpoint")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such checkpoint") from None
-    except OSError:
-        raise
-    except Exception as error:  # the restricted unpickler fails in many ways on other files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{path}: no checkpoint that can be read safely ({first}); {REMEDY}"
-        ) from None
+        content = read_checkpoint(path)
+    except ModelError as error:
+        raise ModelError(f"{error}; {REMEDY}") from None
     tensors = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(tensors, dict):
         raise ModelError(f"{path}: found {type(tensors).__name__}, expected tensors; {REMEDY}")
@@ -240,4 +239,6 @@ def export_official(folder: Path, path: Path) -> None:
         for name in ("online_network", "target_network")
     }
     with atomic_path(path) as file:
-        torch.save({"model": tensors, **parts}, file)
+        content = BytesIO()  # torch words a full disk as a RuntimeError without a reason
+        torch.save({"model": tensors, **parts}, content)
+        file.write_bytes(content.getbuffer())

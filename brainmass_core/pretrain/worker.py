@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, load_config
+from brainmass_core.disk import explain
 from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.distributed import Ranks, joined
@@ -58,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Interrupted as stopped:
         log.warning("%s", stopped)
         return STOPPED
+    except OSError as error:
+        print(f"{ERROR_MARK}{explain(error)}", file=sys.stderr, flush=True)
+        return 1
     except ValueError as error:
         print(f"{ERROR_MARK}{error}", file=sys.stderr, flush=True)
         return 1

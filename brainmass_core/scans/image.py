@@ -17,8 +17,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from brainmass_core.manifest import ScanExcluded
+from brainmass_core.readers.regular_file import FileError, check_capacity, check_regular
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+LARGE = 2**33  # bytes of data; the largest runs hold half of it
 LONGEST_T_R = 30.0  # s; larger values are milliseconds by mistake
 UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 
@@ -50,9 +52,10 @@ def read_header(path: Path) -> Header:
     ScanExcluded
         If the file is missing (also: a DataLad link without content), empty, or no image.
     """
-    if not path.exists():
-        remedy = "fetch it, with DataLad: `datalad get`" if path.is_symlink() else "restore it"
-        raise ScanExcluded(f"{path}: no such file; {remedy}", "header")
+    try:
+        check_regular(path)
+    except FileError as error:
+        raise ScanExcluded(str(error), "header") from None
     try:
         image: Any = nib.load(path)
         header = image.header
@@ -65,6 +68,12 @@ def read_header(path: Path) -> Header:
             "header",
         ) from None
     shape = tuple(int(n) for n in image.shape)
+    n_bytes = math.prod(shape) * image.get_data_dtype().itemsize
+    try:
+        if n_bytes > LARGE:  # of smaller ones a missing part is found when they are read
+            check_capacity(path, n_bytes)
+    except FileError as error:
+        raise ScanExcluded(str(error), "header") from None
     if len(shape) == 5 and shape[3] == 1 and float(header["pixdim"][5]) not in (0.0, 1.0):
         value = float(header["pixdim"][5])  # time is the fifth dimension, see `series_shape`
     return Header(shape, header_seconds(value, unit), f"{value:g} {unit}")

@@ -7,7 +7,8 @@ AFNI and the Preprocessed Connectomes Project write the header of a ``.1D`` file
 
 from __future__ import annotations
 
-import gzip
+import io
+import math
 import re
 import zipfile
 import zlib
@@ -16,11 +17,17 @@ from typing import IO, Literal
 
 import numpy as np
 
+from brainmass_core.readers.regular_file import FileError, check_regular, read_bytes
+
 Orientation = Literal["time_by_roi", "roi_by_time"]
 DELIMITERS = {".tsv": "\t", ".csv": ",", ".1D": None, ".txt": None}  # None: any white space
 SUFFIXES = (".npy", ".npz", *DELIMITERS, *(f"{s}.gz" for s in DELIMITERS))
 MISSING = re.compile(r"(?<![^\s,\"])n/a(?![^\s,\"])", re.IGNORECASE)
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+BROKEN_ZIP = (*DAMAGED, KeyError, RuntimeError, NotImplementedError)  # encrypted, another method
+MAX_BYTES = 2**29  # of text, and 2**31 of an array: more than any scan's series
+MAX_LINES = 1_000_000
+MAX_ARRAY = 2**31
 
 
 class SeriesError(ValueError):
@@ -42,9 +49,10 @@ def array_keys(path: Path) -> list[str]:
         If the file is missing, damaged or empty.
     """
     try:
+        _check_regular(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except DAMAGED as error:
+    except BROKEN_ZIP as error:
         raise _unreadable(path, error) from None
     keys = [n.removesuffix(".npy") for n in names if n.endswith(".npy")]
     if not keys:
@@ -87,7 +95,7 @@ def read_series(
 
 def series_shapes(
     path: Path, orientation: Orientation = "time_by_roi"
-) -> dict[str | None, tuple[int, int] | SeriesError]:
+) -> dict[str | None, tuple[int, ...] | SeriesError]:
     """Shapes of all series of a file, from as little of it as possible.
 
     Arrays: the headers alone. Text: the number of data lines and the width of the first, so a
@@ -105,20 +113,24 @@ def series_shapes(
         If the file as a whole cannot be read.
     """
     suffix = _known_suffix(path)
-    shapes: dict[str | None, tuple[int, int] | SeriesError] = {}
+    shapes: dict[str | None, tuple[int, ...] | SeriesError] = {}
     if suffix == ".npz":
         keys = array_keys(path)
         with zipfile.ZipFile(path) as archive:  # opened once: a file may hold thousands
             for key in keys:
                 try:
-                    with archive.open(f"{key}.npy") as stream:
-                        shapes[key] = _array_shape(path, stream)
+                    info = archive.getinfo(f"{key}.npy")
+                    with archive.open(info) as stream:
+                        shapes[key] = _array_shape(path, stream, info.file_size)
                 except SeriesError as error:
                     shapes[key] = error
+                except BROKEN_ZIP as error:
+                    shapes[key] = _unreadable(path, error)
     elif suffix == ".npy":
+        _check_regular(path)
         try:
             with open(path, "rb") as stream:
-                shapes[None] = _array_shape(path, stream)
+                shapes[None] = _array_shape(path, stream, path.stat().st_size)
         except OSError as error:
             raise _unreadable(path, error) from None
     else:
@@ -152,28 +164,51 @@ def _pick_key(path: Path, key: str | None) -> str:
     return key
 
 
+def _check_regular(path: Path) -> None:
+    try:
+        check_regular(path)
+    except FileError as error:
+        raise SeriesError(str(error)) from None
+
+
 def _load_array(path: Path, key: str | None) -> np.ndarray:
+    _check_regular(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                series = arrays[_pick_key(path, key)]
-        else:
-            series = np.load(path, allow_pickle=False)
+            name = f"{_pick_key(path, key)}.npy"
+            with zipfile.ZipFile(path) as archive, archive.open(name) as stream:
+                return _read_array(path, stream, archive.getinfo(name).file_size)
+        with open(path, "rb") as stream:
+            return _read_array(path, stream, path.stat().st_size)
     except SeriesError:
         raise
-    except (*DAMAGED, ValueError) as error:
+    except (*BROKEN_ZIP, ValueError) as error:
         raise _unreadable(path, error) from None
-    _check_array(path, series.shape, series.dtype)
+
+
+def _read_array(path: Path, stream: IO[bytes], size: int) -> np.ndarray:
+    """An array, read to its end, where the checksum of a zip is."""
+    _array_shape(path, stream, size)
+    stream.seek(0)
+    series = np.lib.format.read_array(stream, allow_pickle=False)
+    stream.read(1)
     return series
 
 
-def _array_shape(path: Path, stream: IO[bytes]) -> tuple[int, int]:
+def _array_shape(path: Path, stream: IO[bytes], size: int) -> tuple[int, ...]:
+    """Shape that the header of an array of `size` bytes says, and that the size agrees with."""
     try:
         shape, dtype = _array_header(stream)
-    except (*DAMAGED, ValueError) as error:
+    except (*BROKEN_ZIP, ValueError) as error:
         raise _unreadable(path, error) from None
     _check_array(path, shape, dtype)
-    return shape[0], shape[1]
+    expected = stream.tell() + math.prod(shape) * dtype.itemsize
+    if size != expected or size > MAX_ARRAY:
+        raise SeriesError(
+            f"{path}: its header says {shape} of {dtype}, {expected:,} bytes, but it has {size:,}; "
+            f"it is damaged, or larger than {MAX_ARRAY:,} bytes: copy it again"
+        )
+    return shape
 
 
 def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
@@ -189,7 +224,7 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if len(shape) != 2 or 0 in shape:
+    if len(shape) != 2 or min(shape) < 1:
         raise SeriesError(f"{path}: found an array of shape {shape}, expected (time, rois)")
     if dtype.kind not in "fiu":
         raise SeriesError(f"{path}: found values of type {dtype}, expected real numbers")
@@ -198,10 +233,14 @@ def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 def _data_lines(path: Path, suffix: str) -> list[str]:
     """Lines that hold numbers: neither comments nor blank nor the header."""
     try:
-        opened = gzip.open if suffix.endswith(".gz") else open
-        with opened(path, "rt", encoding="utf-8-sig") as file:
+        content = read_bytes(path, MAX_BYTES)
+        if content.count(b"\n") > MAX_LINES:
+            raise SeriesError(f"{path}: has more than {MAX_LINES:,} lines, so it is no series")
+        with io.StringIO(content.decode("utf-8-sig"), newline=None) as file:
             lines = [s for line in file if (s := line.rstrip("\r\n")).strip() and s[0] != "#"]
-    except DAMAGED as error:
+    except FileError as error:
+        raise SeriesError(str(error)) from None
+    except UnicodeDecodeError as error:
         raise _unreadable(path, error) from None
     if lines and _is_header(_fields(lines[0], suffix)):
         del lines[0]

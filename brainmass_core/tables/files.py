@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brainmass_core.disk import of_the_system
+
 VERSION = 1
+TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # in a file's metadata
 
 # targets that make the tables which are not called like their stage
 MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
@@ -39,22 +43,44 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the folder cannot be written or the disk is full; `path` is then left as it was.
+        If the folder cannot be written or the disk is full, with the name of `path`, which is
+        then left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever the system says while `path` is written names it; libraries often do not."""
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        found = of_the_system(error)
+        if found is None or found.errno is None:
+            raise
+        if found is error and found.filename not in (None, str(path)):
+            other = Path(os.fsdecode(found.filename))
+            if other.parent != path.parent or not other.name.startswith(f".{path.name}."):
+                raise  # about another file, which it names
+        raise OSError(found.errno, found.strerror or str(found), str(path)) from error
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    temporary.replace(path)
 
 
 def write_table(
@@ -73,7 +99,7 @@ def write_table(
     """
     metadata = {
         **(table.schema.metadata or {}),
-        b"brainmass_table": name.encode(),
+        TABLE: name.encode(),
         b"brainmass_version": str(VERSION).encode(),
         b"brainmass_config_hash": config_hash.encode(),
     }
@@ -101,10 +127,11 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
         with open(path, "rb") as file:
             reader = pq.ParquetFile(file, page_checksum_verification=True)
             table = reader.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
+            check_schema(reader)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
     metadata = table.schema.metadata or {}
-    found = metadata.get(b"brainmass_table", b"no brainmass table").decode()
+    found = metadata.get(TABLE, b"no brainmass table").decode()
     version = metadata.get(b"brainmass_version", b"none").decode()
     if found != name or version != str(VERSION):
         raise TableError(
@@ -115,6 +142,29 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
     if absent:
         raise TableError(f"{path}: columns {absent} are missing from {name!r}; {remedy}")
     return table
+
+
+def check_schema(reader: pq.ParquetFile) -> None:
+    """Compare the two copies of a table's names, types and metadata, which no page checksum covers.
+
+    One is Parquet's own, the other Arrow's, which pyarrow writes beside it.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    metadata = dict(reader.metadata.metadata or {})
+    if TABLE not in metadata:
+        return  # no table of ours, which is said elsewhere
+    copy = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(metadata.pop(ARROW_SCHEMA))))
+    found = reader.schema_arrow
+    if not found.equals(copy) or metadata != copy.metadata:
+        raise ValueError("its two copies of the schema differ")
+    if reader.metadata.num_rows != sum(
+        reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)
+    ):
+        raise ValueError("its row groups have other rows than its footer says")
 
 
 def config_hash_of(path: Path) -> str:

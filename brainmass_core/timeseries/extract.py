@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.atlas import Atlas
+from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.functional import load_bold
 from brainmass_core.preprocess.orientation import scan_in_ras
@@ -27,6 +29,8 @@ from brainmass_core.timeseries.inputs import (
 )
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
+# outputs of `preprocess` that are read here
+READ = {"normalisation", "coregistration", "motion", "distortion", "confounds", "bold_mask"}
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError)
 
 
@@ -102,6 +106,7 @@ def from_bids(item: Item) -> Raw:
     """
     scan, found = item.scan, item.preprocessed
     outputs = found["outputs"]
+    _check_outputs(item.root, outputs, found["sha256"])
     raw = load_bold(scan["bold_path"], found["n_dummy_volumes"] or 0)
     turned = scan_in_ras(scan, raw.orientation)
     bold = temporal(
@@ -130,6 +135,15 @@ def from_bids(item: Item) -> Raw:
         item.settings.smoothing_fwhm,
     )
     return Raw(series, share, confounds, scan["t_r"], found["mean_fd"])
+
+
+def _check_outputs(root: Path, outputs: dict[str, str], sums: Mapping[str, str]) -> None:
+    """Compare what is read of `preprocess` with the checksums in its table."""
+    try:
+        for name in READ & set(outputs):
+            check_file(root / outputs[name], sums.get(name))
+    except ChecksumError as error:
+        raise ScanFailed(str(error), "read", "run preprocess again for this data set") from None
 
 
 def from_derivatives(item: Item) -> Raw:

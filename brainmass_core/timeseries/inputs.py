@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from brainmass_core.timeseries.cpac import read_cpac
 FROM_PREPROCESS = [
     *("outputs", "t_r", "n_dummy_volumes", "n_volumes", "mean_fd", "n_volumes_censored"),
 ]
+
+
+class Sums(UserDict[str, str]):
+    """sha256 of each output of `preprocess`: to check it, not part of what a scan was made from."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,11 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
     preprocessed: dict[str, dict[str, Any]] = {}
     if section.kind == "bids":
         table = read_table(paths.batch("preprocess", dataset, batch), "preprocess")
-        found = table.select(["scan_id", "status", *FROM_PREPROCESS]).to_pylist()
+        found = table.select(["scan_id", "status", "sha256", *FROM_PREPROCESS]).to_pylist()
         preprocessed = {
-            r["scan_id"]: r | {"outputs": dict(r["outputs"])} for r in found if r["status"] == "ok"
+            r["scan_id"]: r | {"outputs": dict(r["outputs"]), "sha256": Sums(r["sha256"] or [])}
+            for r in found
+            if r["status"] == "ok"
         }
         scans = {k: v for k, v in scans.items() if k in preprocessed}
     return {

@@ -25,6 +25,7 @@ from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.few_shot import draw_shots
 from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.stage import task_seed
+from brainmass_core.models.pretrained import seal
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import read_table
 
@@ -153,6 +154,7 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     study = write_two_series_cohorts(tmp_path, n_participants=30)
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     path.write_text(json.dumps(about_model(study) | {"atlas": "other"}))
+    seal(path.parent)
     for stage, task in ((run_few_shot, TASK), (run_zero_shot, "unseen")):
         with pytest.raises(TaskError, match="of atlas 'other' with 20 parcels"):
             stage(study.config, task)

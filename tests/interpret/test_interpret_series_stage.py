@@ -22,6 +22,7 @@ from brainmass_core.interpret import run
 from brainmass_core.interpret.probe import fit_probe
 from brainmass_core.interpret.series import load_series_encoder, series_gradients
 from brainmass_core.interpret.stage import folds_of
+from brainmass_core.models.pretrained import seal
 from brainmass_core.tables import read_table
 
 pytestmark = pytest.mark.study
@@ -115,6 +116,7 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     study, config = planted(tmp_path, 0.0)
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     path.write_text(path.read_text().replace('"rings"', '"other"'))
+    seal(path.parent)
     with pytest.raises(TaskError, match="of atlas 'other'"):
         run(config, TASK)
 

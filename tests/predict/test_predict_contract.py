@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from predict_study import a_contract
 
 from brainmass_core.predict import ContractError, Model
-from brainmass_core.predict.contract import read_contract
+from brainmass_core.predict.contract import read_contract, write_contract
 from brainmass_core.predict.phenotype import as_trained
 
 names = st.text(min_size=1, max_size=8)
@@ -51,8 +51,7 @@ def test_reading_is_the_inverse_of_writing(
         timeseries={"low_hz": low_hz},
     )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "contract.json"
-        path.write_text(contract.model_dump_json(indent=2), encoding="utf-8")
+        write_contract(Path(folder), contract)
         assert read_contract(Path(folder)) == contract
 
 

@@ -22,6 +22,7 @@ from synthetic_series_study import (
 )
 from synthetic_study import N_ROIS
 
+from brainmass_core.checksums import sealed
 from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
 from brainmass_core.finetune import run
 from brainmass_core.finetune.confounds import confounds_of
@@ -342,14 +343,14 @@ def of_images(contract: dict) -> dict:
         (halved, "contract.json: series: .*scaling of version 1 without the stored sha256"),
         (moved, "on made-up input the model gives"),
         (without_one, r"contract.json: series: .*are of \[19, 20\] parcels"),
-        (of_images, "the encoder lacks .*embed.weight"),
+        (of_images, "encoder: .*tensors are missing"),
         (lambda c: c | {"series": None}, "features brainlm do not go with series None"),
     ],
 )
 def test_a_contract_of_another_feed_is_refused(study, folder, tmp_path, change, message):
     shutil.copytree(folder, tmp_path / "model")
     path = tmp_path / "model" / "contract.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    path.write_text(json.dumps(sealed(change(json.loads(path.read_text())))))
     with pytest.raises(ContractError, match=message):
         Model.load(tmp_path / "model")
 

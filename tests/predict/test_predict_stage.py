@@ -12,6 +12,7 @@ import pytest
 from predict_study import TASK, fit, publish, with_settings
 from synthetic_study import N_ROIS, write_study
 
+from brainmass_core.checksums import sealed
 from brainmass_core.config import dump_config
 from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.finetune import TaskError, run
@@ -371,7 +372,8 @@ def test_a_damaged_model_is_refused(fitted, tmp_path, name):
 def test_a_contract_that_does_not_hold_is_refused(fitted, tmp_path, change, message):
     store(tmp_path, fitted("fc_svm").model)
     path = tmp_path / "contract.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    changed = change(json.loads(path.read_text()))
+    path.write_text(json.dumps(sealed(changed) if changed else changed))
     with pytest.raises(ContractError, match=message):
         Model.load(tmp_path)
 

@@ -12,6 +12,7 @@ import pytest
 from predict_study import TASK, Made, fit, with_settings
 from synthetic_study import copy_of
 
+from brainmass_core.checksums import sealed, sha256_of
 from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.features import Features
@@ -19,7 +20,7 @@ from brainmass_core.finetune.methods import METHODS, confounds_of
 from brainmass_core.predict import ContractError, Model
 from brainmass_core.predict.codec import encode
 from brainmass_core.predict.deploy import write_model as store
-from brainmass_core.predict.model import ESTIMATOR, WEIGHTS, sha256_of
+from brainmass_core.predict.model import ESTIMATOR, WEIGHTS
 from brainmass_core.scans.table import Unmatched, write_scans
 
 pytestmark = pytest.mark.study
@@ -114,7 +115,7 @@ def reseal(folder: Path) -> None:
     """Make the checksums right again, as an attacker would."""
     contract = json.loads((folder / "contract.json").read_text())
     contract["files"] = {name: sha256_of(folder / name) for name in (ESTIMATOR, WEIGHTS)}
-    (folder / "contract.json").write_text(json.dumps(contract))
+    (folder / "contract.json").write_text(json.dumps(sealed(contract)))
 
 
 @pytest.mark.parametrize("name", [ESTIMATOR, WEIGHTS])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from brainmass_core.models.brainmass import SIZES, BrainMass, build
-from brainmass_core.models.pretrained import ModelError
+from brainmass_core.models.pretrained import ModelError, seal
 from brainmass_core.pretrain import load_pretrained, untrained
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.card import flops_per_sample
@@ -113,7 +113,10 @@ def test_a_folder_without_a_usable_model_is_refused(trained, tmp_path):
     folder = study.paths.pretrain("brainmass")
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "n_rois": 40}))
-    with pytest.raises(ModelError, match="not a usable model"):
+    with pytest.raises(ModelError, match="damaged or was changed"):
+        load_pretrained(folder)
+    seal(folder)
+    with pytest.raises(ModelError, match="has the shape"):
         load_pretrained(folder)
 
 

@@ -18,7 +18,7 @@ from brainmass_core.config import ConfigError, stage_hash
 from brainmass_core.dag import Study as Dag
 from brainmass_core.finetune.folds import LeakError
 from brainmass_core.finetune.leaks import scans_shown
-from brainmass_core.models.pretrained import ModelError
+from brainmass_core.models.pretrained import ModelError, seal
 from brainmass_core.report.series_model import read_series_model
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.series_model import networks
@@ -171,10 +171,12 @@ def test_a_model_without_its_scaling_is_refused(tmp_path):
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     about = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in about.items() if k != "scaling"}))
+    seal(path.parent)
     with pytest.raises(ModelError, match="does not say how series are scaled"):
         load_trained(study.config)
     about["scaling"]["iqr"][0] *= 2
     path.write_text(json.dumps(about))
+    seal(path.parent)
     with pytest.raises(ModelError, match="does not have the stored SHA-256"):
         load_trained(study.config)
 

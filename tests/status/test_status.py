@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from brainmass_core.checksums import sealed
 from brainmass_core.config import Config, parse_config, stage_hash
 from brainmass_core.manifest import Entry, write_manifest
 from brainmass_core.paths import Paths
@@ -31,7 +32,7 @@ def example(tmp_path: Path) -> Config:
     work = paths.work("preprocess", "d", 1) / wanted
     work.mkdir(parents=True)
     kept = Entry("preprocess", "d", 1, "s1", "excluded", reason="motion")
-    (work / "s1.json").write_text(json.dumps(asdict(kept)))
+    (work / "s1.json").write_text(json.dumps(sealed({"entry": asdict(kept), "rows": None})))
     return config
 
 

@@ -11,6 +11,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from brainmass_core import timeseries
+from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, parse_config
 from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
@@ -104,7 +105,9 @@ class Study:
         write_table(paths.scans("lab"), from_rows([scan], SCANS), "scans")
         outputs = {"normalisation": "d/n.npz", "coregistration": "d/c.txt", "motion": "d/m.npy"}
         outputs |= {"confounds": "d/confounds.tsv", "bold_mask": "d/mask.nii.gz"}
+        there = {k: self.root / v for k, v in outputs.items() if (self.root / v).is_file()}
         row = {
+            "sha256": [(k, sha256_of(v)) for k, v in there.items()],
             **{"scan_id": "lab_a", "status": "ok", "outputs": list(outputs.items())},
             **{"t_r": T_R, "n_volumes": N, "mean_fd": 0.2, "n_volumes_censored": 3},
         }

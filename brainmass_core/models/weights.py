@@ -1,0 +1,217 @@
+"""Tensors from outside: compared with what the configuration implies before memory is asked for."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from brainmass_core.readers.regular_file import FileError, check_regular
+
+FLOATS = {"F64", "F32", "F16", "BF16"}
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.bool: "BOOL",
+    torch.complex64: "C64",
+}
+
+
+class ModelError(ValueError):
+    """A folder or file that holds no usable model."""
+
+
+class Stored(NamedTuple):
+    """What a file says of one of its tensors; `dtype` in the words of safetensors."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Shapes and types of the tensors of a safetensors file, from its header alone.
+
+    Raises
+    ------
+    ModelError
+        If it is no regular file or no whole safetensors file.
+    """
+    try:
+        check_regular(path)
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: Stored(tuple(p.get_shape()), p.get_dtype()) for n, p in parts.items()}
+    except FileError as error:
+        raise ModelError(str(error)) from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path}: no whole safetensors file ({error}); copy it again or make it again"
+        ) from None
+
+
+def of_tensors(tensors: Mapping[str, Any]) -> dict[str, Stored]:
+    """The same of tensors or arrays in memory."""
+    found = {}
+    for name, tensor in tensors.items():
+        dtype = DTYPES.get(tensor.dtype, str(tensor.dtype)) if isinstance(tensor, Tensor) else None
+        found[name] = Stored(tuple(tensor.shape), dtype or _of_numpy(tensor.dtype))
+    return found
+
+
+def _of_numpy(dtype: Any) -> str:
+    letters = {"f": "F", "i": "I", "u": "U", "c": "C"}
+    return f"{letters.get(dtype.kind, dtype.kind)}{8 * dtype.itemsize}"
+
+
+def check_number(where: str, name: str, value: Any, most: int) -> None:
+    """Refuse a size that is no whole number, or larger than any tensor allows.
+
+    Raises
+    ------
+    ModelError
+        Naming the field.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ModelError(
+            f"{where}: {name}: found {_short(value)}, expected a whole number from 1 to {most}, as "
+            "the tensors show"
+        )
+
+
+def check_sizes(where: str, sizes: Mapping[str, Any], found: Mapping[str, Stored]) -> None:
+    """Refuse sizes that tensors of these shapes cannot have.
+
+    A depth is at most the number of tensors, every other size at most the longest side of one.
+
+    Raises
+    ------
+    ModelError
+        Naming the field.
+    """
+    longest = max((side for t in found.values() for side in t.shape), default=1)
+    for name, value in sizes.items():
+        check_number(where, name, value, len(found) if "depth" in name else max(longest, 1))
+
+
+def skeleton(where: str, build: Callable[[], nn.Module]) -> nn.Module:
+    """A model without numbers: its tensors have shapes and take no memory.
+
+    Raises
+    ------
+    ModelError
+        If the settings do not go together.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
+        raise ModelError(f"{where}: {_short(error)}") from None
+
+
+def check_tensors(where: str, found: Mapping[str, Stored], expected: Mapping[str, Stored]) -> None:
+    """Compare names, shapes and types; any floating type may stand for another.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensors.
+    """
+    missing, more = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    wrong = []
+    for what, names in (("missing", missing), ("unknown", more)):
+        if names:
+            wrong.append(f"{len(names)} tensors are {what}, such as {', '.join(names[:3])}")
+    for name in sorted(set(expected) & set(found)):
+        have, want = found[name], expected[name]
+        if have.shape != want.shape:
+            wrong.append(f"{name} has the shape {have.shape}, expected {want.shape}")
+        elif have.dtype != want.dtype and not {have.dtype, want.dtype} <= FLOATS:
+            wrong.append(f"{name} holds {have.dtype}, expected {want.dtype}")
+    if wrong:
+        raise ModelError(f"{where}: {'; '.join(wrong[:5])}")
+
+
+def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            n = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{where}: {name}: {n} of {tensor.numel()} weights are infinite or not a number"
+            )
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
+    """The content of a file that torch wrote; no code in it is run.
+
+    The parts of such a file, a zip, have checksums, which torch does not look at.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        check_regular(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if bad := archive.testzip():
+                    raise ModelError(f"{path}: {bad} does not have the checksum that was written")
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileError as error:
+        raise ModelError(str(error)) from None
+    except ModelError:
+        raise
+    except Exception as error:  # the restricted unpickler fails in many ways on other files
+        raise ModelError(
+            f"{path}: no checkpoint that can be read safely ({_short(error)})"
+        ) from None
+
+
+def check_dense(where: str, tensors: Mapping[str, Any], weights: Collection[str]) -> None:
+    """Refuse tensors from outside that are no plain arrays of finite real numbers.
+
+    Parameters
+    ----------
+    weights : collection of str
+        Names of those that must hold floating numbers; counters beside them may be whole.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ModelError(f"{where}: {name}: found {type(tensor).__name__}, expected tensors")
+        plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+        if not plain:
+            raise ModelError(f"{where}: {name}: found a sparse or quantised tensor, expected none")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ModelError(
+                f"{where}: {name}: its shape {tuple(tensor.shape)} has more numbers than the file "
+                "holds of it"
+            )
+        if tensor.is_complex() or (name in weights and not tensor.is_floating_point()):
+            raise ModelError(f"{where}: {name} holds {tensor.dtype}, expected floating numbers")
+    check_finite(where, {n: t for n, t in tensors.items() if n in weights})
+
+
+def _short(value: Any) -> str:
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return " ".join(text.split())[:200]

@@ -1,0 +1,1 @@
+"""Everything that a user wrote is read here: one reader per form, used by every stage."""

@@ -1,0 +1,292 @@
+"""A model from outside is the model that was written, or it is refused by file and field."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from brainmass_core.models import pretrained
+from brainmass_core.models.brainlm import BrainLM
+from brainmass_core.models.brainlm_vit import BrainLMViT
+from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError, read_settings, seal
+from brainmass_core.models.weights import check_dense, read_checkpoint
+from brainmass_core.predict.checksum import write_checksums
+
+SERIES = {
+    **dict.fromkeys(("width", "feedforward", "decoder_feedforward"), 16),
+    **dict.fromkeys(("depth", "decoder_depth"), 1),
+    **dict.fromkeys(("heads", "decoder_heads"), 2),
+    "patch": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    base = tmp_path_factory.mktemp("models")
+    build("tiny", 6, seed=4, heads=3).save_pretrained(base / "a", {"atlas": "toy"})
+    build("tiny", 6, seed=5, heads=3).save_pretrained(base / "b", {"atlas": "toy"})
+    BrainLM(SERIES).save_pretrained(base / "lm")
+    BrainLMViT(SERIES | {"decoder_width": 16}).save_pretrained(base / "vit")
+    return base
+
+
+@pytest.fixture
+def folder(folders, tmp_path):
+    shutil.copytree(folders / "a", tmp_path / "m")
+    return tmp_path / "m"
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SETTINGS])
+def test_a_flipped_bit_anywhere_is_refused(folder, name, monkeypatch):
+    monkeypatch.setattr(BrainMass, "_checked", lambda folder, settings: "read")  # saves time
+    file = folder / name
+    whole = file.read_bytes()
+    step = max(1, len(whole) // 200)
+    for at in range(0, len(whole), step):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        if name == SETTINGS and same_json(file.read_bytes(), whole):
+            continue  # white space
+        with pytest.raises(ModelError, match="m/"):
+            BrainMass.from_pretrained(folder)
+    file.write_bytes(whole)
+    assert BrainMass.from_pretrained(folder) == "read"
+
+
+def same_json(one: bytes, other: bytes) -> bool:
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SETTINGS])
+def test_a_file_cut_anywhere_is_refused_and_named(folder, name):
+    whole = (folder / name).read_bytes()
+    for i in range(16):
+        (folder / name).write_bytes(whole[: i * len(whole) // 16])
+        with pytest.raises(ModelError, match=name):
+            BrainMass.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SETTINGS])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda p: os.symlink("/dev/zero", p)])
+def test_what_is_no_file_is_refused_and_named(folder, name, make):
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(ModelError, match=name):
+        BrainMass.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SETTINGS])
+def test_a_file_of_another_model_is_refused(folder, folders, name):
+    settings = json.loads((folders / "b" / SETTINGS).read_text())
+    assert settings["n_rois"] == json.loads((folder / SETTINGS).read_text())["n_rois"]
+    shutil.copy(folders / "b" / name, folder / name)
+    with pytest.raises(ModelError, match=rf"{WEIGHTS}: found sha256"):
+        BrainMass.from_pretrained(folder)
+
+
+def test_a_folder_without_checksums_is_refused_until_they_are_written(folder):
+    settings = json.loads((folder / SETTINGS).read_text())
+    old = {k: v for k, v in settings.items() if k not in ("checksum", pretrained.OF_WEIGHTS)}
+    (folder / SETTINGS).write_text(json.dumps(old))
+    with pytest.raises(ModelError, match=rf"no checksums.*brainmass checksum {folder}"):
+        BrainMass.from_pretrained(folder)
+    assert write_checksums(folder) == folder / SETTINGS
+    assert read_settings(folder) == settings
+    BrainMass.from_pretrained(folder)
+
+
+def test_checksums_are_written_for_every_kind_of_model(folders):
+    for name, kind in {"a": BrainMass, "lm": BrainLM, "vit": BrainLMViT}.items():
+        write_checksums(folders / name)
+        kind.from_pretrained(folders / name)
+
+
+def test_no_checksum_is_written_for_files_that_do_not_go_together(folder):
+    settings = json.loads((folder / SETTINGS).read_text())
+    (folder / SETTINGS).write_text(json.dumps(settings | {"n_rois": 8, "heads": 4}))
+    with pytest.raises(ModelError, match=r"found no usable model.*has the shape"):
+        write_checksums(folder)
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+ABSURD = [-1, 0, 10**9, 10**30, True, 2.0, "6", None, [6], {"a": 1}, float("nan"), float("inf")]
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """Fails where a model with numbers is built."""
+    real = torch.empty
+
+    def watched(*size, **options):
+        made = real(*size, **options)
+        assert made.is_meta or made.numel() < 10_000
+        return made
+
+    monkeypatch.setattr(torch, "empty", watched)
+
+
+@pytest.mark.parametrize("value", ABSURD, ids=repr)
+@pytest.mark.parametrize("field", ["n_rois", "heads"])
+def test_a_size_that_the_tensors_do_not_show_is_refused_by_field(folder, no_memory, field, value):
+    change(folder, {field: value})
+    with pytest.raises(ModelError, match=rf"{SETTINGS}: {field}"):
+        BrainMass.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("value", ["huge", 5, ["tiny"], {"depth": 3}], ids=repr)
+def test_a_size_without_meaning_is_refused(folder, value):
+    change(folder, {"size": value})
+    with pytest.raises(ModelError, match=rf"{SETTINGS}: .*(size|depth)"):
+        BrainMass.from_pretrained(folder)
+
+
+def test_heads_that_do_not_divide_are_refused(folder):
+    change(folder, {"heads": 4})
+    with pytest.raises(ModelError, match="4 attention heads do not divide 6 ROIs"):
+        BrainMass.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("value", [v for v in ABSURD if v not in (None,)], ids=repr)
+@pytest.mark.parametrize("field", SERIES)
+def test_a_size_of_a_brainlm_is_refused_by_field(folders, tmp_path, no_memory, field, value):
+    shutil.copytree(folders / "lm", tmp_path / "lm")
+    change(tmp_path / "lm", {"size": SERIES | {field: value}})
+    with pytest.raises(ModelError, match=rf"{SETTINGS}: size: {field}"):
+        BrainLM.from_pretrained(tmp_path / "lm")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"size": SERIES | {"heads": 3}}, {"size": SERIES | {"more": 1}}, {"mode": "x"}, {"mode": 1}],
+    ids=repr,
+)
+def test_settings_of_a_brainlm_that_do_not_go_together_are_refused(folders, tmp_path, settings):
+    shutil.copytree(folders / "lm", tmp_path / "lm")
+    change(tmp_path / "lm", settings)
+    with pytest.raises(ModelError, match=rf"{SETTINGS}: "):
+        BrainLM.from_pretrained(tmp_path / "lm")
+
+
+def change(folder, settings) -> None:
+    content = json.loads((folder / SETTINGS).read_text())
+    (folder / SETTINGS).write_text(json.dumps(content | settings))
+    seal(folder)
+
+
+# --- tensors --------------------------------------------------------------------------------------
+
+ODD = {
+    "NaN": (lambda t: t * torch.nan, "infinite or not a number"),
+    "infinite": (lambda t: t / 0, "infinite or not a number"),
+    "complex": (lambda t: t.to(torch.complex64), "holds C64, expected F32"),
+    "whole": (lambda t: t.to(torch.int32), "holds I32, expected F32"),
+    "boolean": (lambda t: t > 0, "holds BOOL, expected F32"),
+    "flat": (lambda t: t.flatten().contiguous(), "has the shape"),
+    "longer": (lambda t: torch.cat([t, t]), "has the shape"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_tensor_of_an_odd_kind_is_refused_by_name(folder, kind):
+    harm, said = ODD[kind]
+    name = "online.layers.0.linear1.weight"
+    tensors = load_file(folder / WEIGHTS)
+    save_file(tensors | {name: harm(tensors[name])}, folder / WEIGHTS)
+    seal(folder)
+    with pytest.raises(ModelError, match=rf"{WEIGHTS}: {name}.*{said}"):
+        BrainMass.from_pretrained(folder)
+
+
+def test_missing_and_unknown_tensors_are_named(folder):
+    tensors = load_file(folder / WEIGHTS)
+    tensors["stray"] = tensors.pop("cls_token")
+    save_file(tensors, folder / WEIGHTS)
+    seal(folder)
+    with pytest.raises(ModelError, match=r"missing, such as cls_token; .*unknown, such as stray"):
+        BrainMass.from_pretrained(folder)
+
+
+def test_weights_in_half_precision_are_read(folder):
+    tensors = load_file(folder / WEIGHTS)
+    halves = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
+    save_file(halves, folder / WEIGHTS)
+    seal(folder)
+    model = BrainMass.from_pretrained(folder)
+    assert torch.equal(model.cls_token, halves["cls_token"].float())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\xff" * 100, b"\x00" * 100])
+def test_weights_that_are_no_safetensors_are_refused(folder, content):
+    (folder / WEIGHTS).write_bytes(content)
+    seal(folder)
+    with pytest.raises(ModelError, match=f"{WEIGHTS}: no whole safetensors file"):
+        BrainMass.from_pretrained(folder)
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_checkpoint_is_never_run(tmp_path):
+    torch.save({"model": Attack(tmp_path / "attacked")}, tmp_path / "c.pt")
+    with pytest.raises(ModelError, match=r"c\.pt: no checkpoint that can be read safely"):
+        read_checkpoint(tmp_path / "c.pt")
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_a_damaged_checkpoint_is_refused_or_reads_the_same(tmp_path):
+    path = tmp_path / "c.pt"
+    state = {"step": 3, "w": torch.arange(400.0)}
+    torch.save(state, path)
+    whole, refused, n = path.read_bytes(), 0, 0
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        n += 1
+        try:
+            found = read_checkpoint(path)
+        except ModelError:
+            refused += 1
+        else:
+            assert found["step"] == 3
+            assert torch.equal(found["w"], state["w"])
+    assert refused > n / 2
+    for i in range(16):
+        path.write_bytes(whole[: i * len(whole) // 16])
+        with pytest.raises(ModelError, match=r"c\.pt"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.zeros(1).expand(10**9), "more numbers than the file holds"),
+        (torch.zeros(3, dtype=torch.complex64), "holds torch.complex64"),
+        (torch.zeros(3, dtype=torch.int8), "holds torch.int8"),
+        (torch.eye(3).to_sparse(), "sparse"),
+        (torch.full((3,), torch.nan), "infinite or not a number"),
+        ([1.0, 2.0], "found list, expected tensors"),
+    ],
+    ids=["repeated", "complex", "whole", "sparse", "NaN", "list"],
+)
+def test_odd_tensors_of_a_checkpoint_are_refused_by_name(tensor, said):
+    with pytest.raises(ModelError, match=f"c: w: .*{said}|c: w {said}"):
+        check_dense("c", {"w": tensor}, {"w"})
