@@ -138,7 +138,11 @@ def test_a_small_file_that_expands_to_millions_of_lines_is_refused(tmp_path):
             read(path)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"1 2\n3 4\n"), pickle.dumps(X), b"PK\x03\x04"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"1 2\n3 4\n"), pickle.dumps(X), b"PK\x03\x04"],
+    ids=["gzip", "pickle", "zip"],
+)
 def test_another_format_under_a_known_name_is_refused(tmp_path, content):
     for suffix in (".1D.gz", ".npy", ".npz"):
         path = tmp_path / f"x{suffix}"
