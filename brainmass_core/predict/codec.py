@@ -293,7 +293,8 @@ def _check_network(
         Naming the field or tensor.
     """
     found = of_tensors(weights)
-    check_sizes("network", {"n_rois": shape[0], "outputs": shape[1]}, found)
+    n_rois = {"n_rois": shape[0]} if shape[0] else {}  # networks of series are of any number
+    check_sizes("network", n_rois | {"outputs": shape[1]}, found)
     for name, value in settings.items():
         sizes = value if isinstance(value, dict) else {name: value}
         check_sizes("network", {k: v for k, v in sizes.items() if type(v) is int and v}, found)
