@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brainmass_core.config import Config, fingerprint, stage_hash
+from brainmass_core.config import Config, fingerprint, named_files, stage_hash
 from brainmass_core.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.peak import peak_memory
@@ -190,8 +190,11 @@ def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
     start = time.perf_counter()
     try:
         _file(job, scan_id, "item").touch()
+        files = named_files(item)
         with peak_memory() as peak:
             entry, table = _attempt(job, scan_id, item, process)
+        if later := sorted(f for f, was in files.items() if named_files(Path(f))[f] != was):
+            entry, table = _changed_meanwhile(entry, later), None
         entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
         _keep(job, entry, item, table)
     except OSError as error:
@@ -211,6 +214,17 @@ def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry
         if isinstance(error, OSError) and error.errno in STOP:
             raise
         return _unexpected(job, entry, error), None
+
+
+def _changed_meanwhile(entry: Entry, files: list[str]) -> Entry:
+    """Nobody knows which state of the files was read; a failed scan is made again."""
+    return replace(
+        entry,
+        status="failed",
+        reason=f"{', '.join(files)}: changed while the scan was worked on",
+        step="read",
+        remedy="wait until nothing writes to the data set, then run the same command",
+    )
 
 
 def _file(job: Job, scan_id: str, kind: str) -> Path:

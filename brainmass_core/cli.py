@@ -127,8 +127,10 @@ def demo(
         _dataset(settings, dataset)
         size = settings.datasets[dataset].synthetic or size
     from brainmass_core.demo import write_demo
+    from brainmass_core.fingerprints import remember
 
     write_demo(folder, size)
+    remember(folder)
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """What the Snakefile asks: which files a stage reads and writes, and what its jobs need.
 
-The DAG is known from the configuration alone: no data folder is walked at parse time.
+Which jobs there are follows from the configuration alone. Whether they must run again also follows
+from what lies in the data sets: each is walked once, by the process that the user started, when a
+job that reads it is planned. See `fingerprints`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,15 @@ from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
 from brainmass_core.config.load import deep_merge, read_yaml
+from brainmass_core.fingerprints import (
+    Inputs,
+    digest,
+    inputs_of,
+    phenotypes,
+    state,
+    states,
+    with_phenotypes,
+)
 from brainmass_core.paths import MAPS, MODEL_FILES, Paths
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 from brainmass_core.tables import config_hash_of
@@ -32,16 +43,22 @@ class Study:
     ----------
     config : Config
         The validated configuration.
+    planning : bool
+        Whether this process plans the jobs. One that Snakemake started to run a job does not:
+        it looks at no data set, and what is recorded of a job is what the planning process saw.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, planning: bool = True) -> None:
         self.config = config
+        self.planning = planning
         self.paths = Paths(config.results)
         self.file = config.results / "config.yaml"
         self._lock: FileLock | None = None
+        self._walked: dict[str, Inputs] = {}
+        self._batches: dict[tuple[str, str], list[str]] = {}
 
     @classmethod
-    def load(cls, given: Mapping[str, Any], files: list[Path]) -> Study:
+    def load(cls, given: Mapping[str, Any], files: list[Path], planning: bool = True) -> Study:
         """Read the configuration as Snakemake passes it.
 
         Parameters
@@ -50,6 +67,8 @@ class Study:
             Snakemake's ``config``: the files of ``--configfile`` with ``--config`` over them.
         files : list of Path
             The files of ``--configfile``; without any, ``config.yaml`` is read.
+        planning : bool
+            See the class.
 
         Raises
         ------
@@ -60,6 +79,8 @@ class Study:
         os.environ["BRAINMASS_PLAIN_PROGRESS"] = "1"
         raw: dict = dict(given)
         source = ", ".join(map(str, files)) or "config.yaml"
+        for file in files:  # Snakemake has read them, and of a repeated key kept the last
+            read_yaml(Path(file))
         if not files:
             path = Path("config.yaml")
             if not path.exists():
@@ -68,7 +89,7 @@ class Study:
                     "run from the project's folder, or give one with --configfile"
                 )
             raw = deep_merge(read_yaml(path), raw)
-        return cls(parse_config(raw, source))
+        return cls(parse_config(raw, source), planning)
 
     # --- which data sets and batches -------------------------------------------------------------
 
@@ -124,15 +145,14 @@ class Study:
         return [str(self.paths.scans(name)) for name in names]
 
     def timeseries_inputs(self, dataset: str, batch: str) -> list[str]:
-        """The scans table, and for raw BIDS what `preprocess` estimated."""
-        needed = [str(self.paths.scans(dataset))]
-        if self.config.datasets[dataset].kind == "bids":
-            needed.append(str(self.paths.batch("preprocess", dataset, batch)))
-        return needed
+        """Beside the scans table: for raw BIDS what `preprocess` estimated."""
+        if self.config.datasets[dataset].kind != "bids":
+            return []
+        return [str(self.paths.batch("preprocess", dataset, batch))]
 
     def quality_inputs(self, dataset: str, batch: str) -> list[str]:
-        """Everything that was found out about the scans of a batch, and why some were lost."""
-        needed = [str(self.paths.scans(dataset))]
+        """Beside the scans table: all that was found out about a batch, and why some were lost."""
+        needed = []
         for stage in SHOWN:
             if dataset in self.datasets(stage):
                 needed.append(str(self.paths.batch(stage, dataset, batch)))
@@ -161,10 +181,6 @@ class Study:
     def pretrain_tables(self) -> list[str]:
         """What the model is trained on: pFC shards, or the time series of the same data sets."""
         return self.tables(self.config.pretrain.source, self.datasets("pfc"))
-
-    def pretrain_inputs(self) -> list[str]:
-        """What the model is trained on, and the scans tables that say who may take part."""
-        return [*self.pretrain_tables(), *self.scans_tables(self.datasets("pfc"))]
 
     def model(self) -> str:
         """The pre-trained weights."""
@@ -294,6 +310,72 @@ class Study:
             here = [d for d in datasets if d in self.datasets(stage)]
             needed += self.tables(stage, here)
         return [*needed, *self.pretrain_tables(), *self.scans_tables(datasets), self.model()]
+
+    # --- what a change of the data concerns ------------------------------------------------------
+
+    def inputs(self, stage: str, dataset: str, batch: str | int = 0) -> str:
+        """Fingerprint, for ``params``, of what a job reads that is no output of another job.
+
+        The jobs of batches take the scans table as it is (``ancient``), or one edited cell of a
+        phenotype table would repeat them all. So whatever they read of it is in here.
+        """
+        if not self.planning:
+            return ""
+        if stage == "scans":
+            table = self.config.datasets[dataset].phenotype.path
+            default = self.config.datasets[dataset].path / "participants.tsv"
+            return digest([self._inputs(dataset).all(), state(table or default)])
+        if stage == "pfc":
+            return self._split(dataset)
+        if (stage, dataset) not in self._batches:
+            n = self.config.datasets[dataset].batches
+            rows = self._phenotypes(dataset, stage)
+            files = states(self._files(stage))
+            self._batches[stage, dataset] = [
+                digest([b, files])
+                for b in with_phenotypes(self._inputs(dataset), rows).batches(dataset, n)
+            ]
+        return self._batches[stage, dataset][int(batch)]
+
+    def pretrain_state(self) -> str:
+        """Fingerprint of who may be pre-trained on; what they are, is in the tables."""
+        return digest(self.inputs("pfc", name) for name in self.datasets("pfc"))
+
+    def compared_state(self) -> str:
+        """Fingerprint of the other results folders that the front page compares."""
+        return states(map(Path, self.compared_results()))
+
+    def _inputs(self, dataset: str) -> Inputs:
+        if dataset not in self._walked:
+            self._walked[dataset] = inputs_of(dataset, self.config.datasets[dataset])
+        return self._walked[dataset]
+
+    def _files(self, stage: str) -> list[Path | None]:
+        """Single files that a stage reads of the configuration's own."""
+        if stage == "preprocess":
+            return [self.config.preprocess.template, self.config.preprocess.template_mask]
+        if stage == "timeseries":
+            return [self.config.atlas.path, self.config.atlas.labels]
+        return []
+
+    def _phenotypes(self, dataset: str, stage: str) -> dict[str, str]:
+        """What the jobs of batches read of the phenotype table, by participant."""
+        settings = self.config.datasets[dataset].phenotype
+        columns = [settings.mean_fd_column, settings.site_column] if stage == "quality" else []
+        if self.config.datasets[dataset].kind == "timeseries":
+            columns += [settings.scan_column, settings.t_r_column, settings.mean_fd_column]
+        return phenotypes(dataset, self.config.datasets[dataset], columns)
+
+    def _split(self, dataset: str) -> str:
+        """Fingerprint of all that decides who is kept for evaluation."""
+        section = self.config.datasets[dataset]
+        if section.role != "internal":
+            return ""
+        settings, inputs = section.phenotype, self._inputs(dataset)
+        columns = [settings.scan_column, settings.site_column, section.stratify_by]
+        rows = phenotypes(dataset, section, columns)
+        shared = inputs.shared if inputs.several else ""
+        return digest([shared, *sorted(inputs.scanned), *(f"{w} {rows[w]}" for w in sorted(rows))])
 
     # --- what each job needs ---------------------------------------------------------------------
 

@@ -1,3 +1,5 @@
+import re
+
 from snakemake.exceptions import WorkflowError
 
 from brainmass_core.config import ConfigError
@@ -5,7 +7,7 @@ from brainmass_core.dag import Study
 from brainmass_core.paths import FIGURES, MAPS
 
 try:
-    study = Study.load(config, workflow.overwrite_configfiles)
+    study = Study.load(config, workflow.overwrite_configfiles, workflow.is_main_process)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 

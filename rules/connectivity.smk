@@ -22,5 +22,5 @@ rule connectivity_batch:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("connectivity", wildcards.dataset),
     shell:
-        "brainmass connectivity --config {params.config} --dataset {wildcards.dataset}"
-        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"
+        "brainmass connectivity --config {params.config:q} --dataset {wildcards.dataset:q}"
+        " --batch {wildcards.batch:q} --threads {resources.cpus_per_task} --log {log:q}"

@@ -4,7 +4,7 @@ rule demo:
     log:
         study.log("demo", "{folder}.log"),
     wildcard_constraints:
-        folder="|".join(study.demo_folders()) or "no-synthetic-data-set",
+        folder="|".join(map(re.escape, study.demo_folders())) or "no-synthetic-data-set",
     conda:
         "../envs/brainmass.yaml"
     threads: study.cpus("scans")
@@ -16,4 +16,5 @@ rule demo:
         config=str(study.file),
         dataset=lambda wildcards: study.demo_dataset(wildcards.folder),
     shell:
-        "brainmass demo {wildcards.folder} --config {params.config} --dataset {params.dataset} --log {log}"
+        "brainmass demo --config {params.config:q} --dataset {params.dataset:q} --log {log:q}"
+        " -- {wildcards.folder:q}"

@@ -22,7 +22,7 @@ rule finetune_task:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("finetune", wildcards.task),
     shell:
-        "brainmass finetune --config {params.config} --task {wildcards.task} --log {log}"
+        "brainmass finetune --config {params.config:q} --task {wildcards.task:q} --log {log:q}"
 
 
 rule finetune_few_shot:
@@ -43,8 +43,8 @@ rule finetune_few_shot:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("few_shot", wildcards.task),
     shell:
-        "brainmass finetune --config {params.config} --task {wildcards.task} --part few-shot"
-        " --log {log}"
+        "brainmass finetune --config {params.config:q} --task {wildcards.task:q} --part few-shot"
+        " --log {log:q}"
 
 
 rule finetune_zero_shot:
@@ -65,8 +65,8 @@ rule finetune_zero_shot:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("zero_shot", wildcards.task),
     shell:
-        "brainmass finetune --config {params.config} --task {wildcards.task} --part zero-shot"
-        " --log {log}"
+        "brainmass finetune --config {params.config:q} --task {wildcards.task:q} --part zero-shot"
+        " --log {log:q}"
 
 
 rule finetune_model:
@@ -87,5 +87,5 @@ rule finetune_model:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("model", wildcards.task),
     shell:
-        "brainmass finetune --config {params.config} --task {wildcards.task} --part model"
-        " --log {log}"
+        "brainmass finetune --config {params.config:q} --task {wildcards.task:q} --part model"
+        " --log {log:q}"

@@ -30,4 +30,4 @@ rule interpret_task:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("interpret", wildcards.task),
     shell:
-        "brainmass interpret --config {params.config} --task {wildcards.task} --log {log}"
+        "brainmass interpret --config {params.config:q} --task {wildcards.task:q} --log {log:q}"

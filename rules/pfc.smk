@@ -6,7 +6,7 @@ rule pfc:
 rule pfc_batch:
     input:
         study.table("timeseries"),
-        str(study.paths.scans("{dataset}")),
+        ancient(str(study.paths.scans("{dataset}"))),
     output:
         table=study.table("pfc"),
         manifest=study.manifest("pfc"),
@@ -22,6 +22,7 @@ rule pfc_batch:
     params:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("pfc", wildcards.dataset),
+        inputs=lambda wildcards: study.inputs("pfc", wildcards.dataset),
     shell:
-        "brainmass pfc --config {params.config} --dataset {wildcards.dataset}"
-        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"
+        "brainmass pfc --config {params.config:q} --dataset {wildcards.dataset:q}"
+        " --batch {wildcards.batch:q} --threads {resources.cpus_per_task} --log {log:q}"

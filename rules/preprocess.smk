@@ -5,7 +5,7 @@ rule preprocess:
 
 rule preprocess_batch:
     input:
-        str(study.paths.scans("{dataset}")),
+        ancient(str(study.paths.scans("{dataset}"))),
     output:
         table=study.table("preprocess"),
         manifest=study.manifest("preprocess"),
@@ -21,6 +21,7 @@ rule preprocess_batch:
     params:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("preprocess", wildcards.dataset),
+        inputs=lambda wildcards: study.inputs("preprocess", wildcards.dataset, wildcards.batch),
     shell:
-        "brainmass preprocess --config {params.config} --dataset {wildcards.dataset}"
-        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"
+        "brainmass preprocess --config {params.config:q} --dataset {wildcards.dataset:q}"
+        " --batch {wildcards.batch:q} --threads {resources.cpus_per_task} --log {log:q}"

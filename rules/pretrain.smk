@@ -1,6 +1,7 @@
 rule pretrain:
     input:
-        study.pretrain_inputs(),
+        study.pretrain_tables(),
+        ancient(study.scans_tables(study.datasets("pfc"))),
     output:
         model=study.model(),
         config=study.model_file("config.json"),
@@ -24,5 +25,6 @@ rule pretrain:
     params:
         config=str(study.file),
         config_hash=study.hash("pretrain"),
+        inputs=lambda wildcards: study.pretrain_state(),
     shell:
-        "brainmass pretrain --config {params.config} --log {log}"
+        "brainmass pretrain --config {params.config:q} --log {log:q}"

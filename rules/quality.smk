@@ -6,6 +6,7 @@ rule quality:
 rule quality_batch:
     input:
         lambda wildcards: study.quality_inputs(wildcards.dataset, wildcards.batch),
+        ancient(str(study.paths.scans("{dataset}"))),
     output:
         table=study.table("quality"),
         manifest=study.manifest("quality"),
@@ -21,9 +22,10 @@ rule quality_batch:
     params:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("quality", wildcards.dataset),
+        inputs=lambda wildcards: study.inputs("quality", wildcards.dataset, wildcards.batch),
     shell:
-        "brainmass quality --config {params.config} --dataset {wildcards.dataset}"
-        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"
+        "brainmass quality --config {params.config:q} --dataset {wildcards.dataset:q}"
+        " --batch {wildcards.batch:q} --threads {resources.cpus_per_task} --log {log:q}"
 
 
 rule quality_dataset:
@@ -50,4 +52,4 @@ rule quality_dataset:
         config_hash=lambda wildcards: study.hash("quality", wildcards.dataset),
         groups=lambda wildcards: study.task_labels(wildcards.dataset),
     shell:
-        "brainmass quality-dataset --config {params.config} --dataset {wildcards.dataset} --log {log}"
+        "brainmass quality-dataset --config {params.config:q} --dataset {wildcards.dataset:q} --log {log:q}"

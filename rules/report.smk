@@ -34,7 +34,7 @@ rule report_task:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("report", wildcards.task),
     shell:
-        "brainmass report --config {params.config} --page {wildcards.task} --log {log}"
+        "brainmass report --config {params.config:q} --page {wildcards.task:q} --log {log:q}"
 
 
 rule report_index:
@@ -58,8 +58,9 @@ rule report_index:
     params:
         config=str(study.file),
         config_hash=study.hash("report"),
+        inputs=lambda wildcards: study.compared_state(),
     shell:
-        "brainmass report --config {params.config} --page index --log {log}"
+        "brainmass report --config {params.config:q} --page index --log {log:q}"
 
 
 for task in study.config.tasks:

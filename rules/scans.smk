@@ -7,7 +7,8 @@ rule scans_of_dataset:
     input:
         lambda wildcards: study.scans_inputs(wildcards.dataset),
     output:
-        str(study.paths.scans("{dataset}")),
+        # `update`: the table of a listing that fails stays, or every batch would be made again
+        update(str(study.paths.scans("{dataset}"))),
     log:
         study.log("scans", "{dataset}.log"),
     conda:
@@ -20,5 +21,6 @@ rule scans_of_dataset:
     params:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("scans", wildcards.dataset),
+        inputs=lambda wildcards: study.inputs("scans", wildcards.dataset),
     shell:
-        "brainmass scans --config {params.config} --dataset {wildcards.dataset} --log {log}"
+        "brainmass scans --config {params.config:q} --dataset {wildcards.dataset:q} --log {log:q}"

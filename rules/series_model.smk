@@ -26,4 +26,4 @@ rule series_model_analysis:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("series_model", wildcards.analysis),
     shell:
-        "brainmass series_model --config {params.config} --analysis {wildcards.analysis} --log {log}"
+        "brainmass series_model --config {params.config:q} --analysis {wildcards.analysis:q} --log {log:q}"

@@ -6,6 +6,7 @@ rule timeseries:
 rule timeseries_batch:
     input:
         lambda wildcards: study.timeseries_inputs(wildcards.dataset, wildcards.batch),
+        ancient(str(study.paths.scans("{dataset}"))),
     output:
         table=study.table("timeseries"),
         manifest=study.manifest("timeseries"),
@@ -21,6 +22,7 @@ rule timeseries_batch:
     params:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("timeseries", wildcards.dataset),
+        inputs=lambda wildcards: study.inputs("timeseries", wildcards.dataset, wildcards.batch),
     shell:
-        "brainmass timeseries --config {params.config} --dataset {wildcards.dataset}"
-        " --batch {wildcards.batch} --threads {resources.cpus_per_task} --log {log}"
+        "brainmass timeseries --config {params.config:q} --dataset {wildcards.dataset:q}"
+        " --batch {wildcards.batch:q} --threads {resources.cpus_per_task} --log {log:q}"

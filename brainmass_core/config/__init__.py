@@ -1,7 +1,13 @@
 """The configuration: its pydantic tree, loading with readable errors, and hashes."""
 
 from brainmass_core.config.base import STAGES, Stage
-from brainmass_core.config.hashing import batch_of, fingerprint, stable_hash, stage_hash
+from brainmass_core.config.hashing import (
+    batch_of,
+    fingerprint,
+    named_files,
+    stable_hash,
+    stage_hash,
+)
 from brainmass_core.config.inputs import Dataset
 from brainmass_core.config.load import (
     ConfigError,
@@ -25,6 +31,7 @@ __all__ = [
     "fingerprint",
     "list_presets",
     "load_config",
+    "named_files",
     "parse_config",
     "stable_hash",
     "stage_hash",

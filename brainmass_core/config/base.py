@@ -35,7 +35,15 @@ Stage = Literal[
     "series_model",
     "report",
 ]
-NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+# of data sets and tasks: they are folders, parts of commands and, of tasks, Snakemake's targets
+NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,79}$"
+# targets and rules of the workflow, which no task may be called
+RULES = (
+    *("all", "demo", "scans_of_dataset", "preprocess_batch", "timeseries_batch"),
+    *("connectivity_batch", "quality_batch", "quality_dataset", "pfc_batch", "finetune_task"),
+    *("finetune_few_shot", "finetune_zero_shot", "finetune_model", "interpret_task"),
+    *("series_model_analysis", "report_task", "report_index"),
+)
 Name = Annotated[str, Field(pattern=NAME)]
 
 
@@ -47,12 +55,36 @@ class Strict(BaseModel):
 
 def existing(path: Path, info: ValidationInfo) -> Path:
     """Refuse a path that is not there, unless the context says not to look."""
+    plain(path)
     check = (info.context or {}).get("check_paths", True)
     if check and not path.exists():
         raise ValueError(
             f"{path} does not exist (looked from {os.getcwd()}); correct the path or mount the data"
         )
     return path
+
+
+def plain(path: Path) -> Path:
+    """Refuse what no command line, log or table can show, and what looks like another folder."""
+    odd = sorted({c for c in str(path) if not c.isprintable() and not "\udc80" <= c <= "\udcff"})
+    if odd:
+        raise ValueError(
+            f"the path holds {', '.join(map(repr, odd))}, a character that cannot be shown; rename "
+            "the folder or file, or make a link to it"
+        )
+    if str(path).startswith("~"):
+        raise ValueError(f"{path}: `~` is not replaced by your home folder; write it out")
+    return path
+
+
+def without_braces(path: Path) -> Path:
+    """Refuse what Snakemake takes for a wildcard, in a path that it makes."""
+    if set("{}") & set(str(path)):
+        raise ValueError(
+            f"{path}: Snakemake takes what stands in braces for a wildcard; choose a folder "
+            "without `{` and `}`"
+        )
+    return plain(path)
 
 
 def near_miss(word: str, choices: Any) -> str:

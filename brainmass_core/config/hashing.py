@@ -30,7 +30,7 @@ def fingerprint(item: Any) -> str:
 
     Parameters
     ----------
-    item : nested dict, list, tuple, dataclass, array, path, text or number
+    item : nested dict, list, tuple, dataclass, array, DataFrame, path, text or number
         A path, or a text that is an absolute path, stands for the file's size and time of change
         as well. Configurations are left out: `stage_hash` is about them.
 
@@ -42,11 +42,28 @@ def fingerprint(item: Any) -> str:
     return hashlib.sha256(repr(_plain(item)).encode()).hexdigest()[:16]
 
 
+def named_files(item: Any) -> dict[str, tuple]:
+    """The state of each file that `fingerprint` looks at, by its path."""
+    if isinstance(item, Path) or (isinstance(item, str) and os.path.isabs(item)):
+        return {str(item): _file_state(str(item))}
+    if isinstance(item, dict):
+        parts = list(item.values())
+    elif isinstance(item, list | tuple | set | frozenset):
+        parts = list(item)
+    elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+        parts = [getattr(item, f.name) for f in dataclasses.fields(item)]
+    else:
+        parts = []
+    return {path: state for part in parts for path, state in named_files(part).items()}
+
+
 def _plain(item: Any) -> Any:
     import numpy as np  # only here: checking a configuration does not need it
 
     if isinstance(item, BaseModel):
         return type(item).__name__
+    if type(item).__name__ == "DataFrame":  # by name: pandas need not be imported
+        return [(str(name), column.tolist()) for name, column in item.items()]
     if isinstance(item, dict):
         return sorted(((str(k), _plain(v)) for k, v in item.items()), key=lambda pair: pair[0])
     if isinstance(item, set | frozenset):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from brainmass_core.config.base import Strict, existing
+from brainmass_core.config.base import Strict, existing, without_braces
 
 
 class Synthetic(Strict):
@@ -103,7 +103,19 @@ class Dataset(Strict):
     @field_validator("path")
     @classmethod
     def _exists(cls, path: Path, info: ValidationInfo) -> Path:
-        return path if info.data.get("synthetic") else existing(path, info)
+        return without_braces(path) if info.data.get("synthetic") else existing(path, info)
+
+    @field_validator("pattern")
+    @classmethod
+    def _inside(cls, pattern: str) -> str:
+        parts = PurePath(pattern).parts
+        if not parts or pattern.startswith(("/", "~")) or ".." in parts or "\0" in pattern:
+            raise ValueError(
+                "expected a pattern of files inside `path`, such as `*.1D` or `**/*.npy`, without "
+                "a leading `/` or `~` and without `..`; set `path` to the folder that holds the "
+                "files"
+            )
+        return pattern
 
     @model_validator(mode="after")
     def _synthetic_is_bids(self) -> Dataset:

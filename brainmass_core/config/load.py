@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -49,24 +50,45 @@ def read_yaml(path: Path) -> Any:
     if not path.exists():
         raise ConfigError(f"{path}: no such configuration file; start from the shipped config.yaml")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":  # may be indented with tabs, which YAML refuses
+            return json.loads(text, object_pairs_hook=_unique)
+        return yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid {_form(path)}: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _form(path: Path) -> str:
+    return "JSON" if path.suffix == ".json" else "YAML"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice; remove or rename one")
+    return found
+
+
 class _UniqueKeys(yaml.SafeLoader):
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    """Looks at a mapping as it is written, before merge keys (``<<``) add others to it."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen: set = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+            # `true` and `yes` are one key, and so are 1 and "1" here
+            same = {key.value, str(self.construct_object(key, deep=True))}
+            if same & seen:
                 problem = f"the key {key.value!r} stands twice; remove or rename one"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+            seen |= same
+        return node
 
 
 def expand_presets(raw: dict) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainmass_core.config.adaptation import (
     SERIES_FEATURES,
@@ -19,7 +19,15 @@ from brainmass_core.config.adaptation import (
     Neural,
     ZeroShot,
 )
-from brainmass_core.config.base import STAGES, Name, Stage, Strict, near_miss
+from brainmass_core.config.base import (
+    RULES,
+    STAGES,
+    Name,
+    Stage,
+    Strict,
+    near_miss,
+    without_braces,
+)
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.series_model import SeriesModel
@@ -99,6 +107,11 @@ class Config(Strict):
         """Resources of one stage, the default where the file gives none."""
         return self.resources.get(cast(Stage, stage), DEFAULT_RESOURCES[stage])
 
+    @field_validator("results")
+    @classmethod
+    def _usable(cls, path: Path) -> Path:
+        return without_braces(path)
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_model(cls, given: Any) -> Any:
@@ -128,8 +141,10 @@ class Config(Strict):
 def _cross_check(config: Config) -> Iterator[str]:
     """Errors between sections, as text."""
     for name, task in config.tasks.items():
-        if name in (*STAGES, "all", "demo"):
-            yield f"tasks.{name}: a task cannot be called like a stage; rename it"
+        if name in (*STAGES, *RULES):
+            yield f"tasks.{name}: a task cannot be called like a stage or a target; rename it"
+        if name.lower() == "index":
+            yield f"tasks.{name}: the front page of the report is called index; rename the task"
         for dataset in task.datasets:
             if dataset not in config.datasets:
                 yield (
@@ -152,9 +167,15 @@ def _cross_check(config: Config) -> Iterator[str]:
     yield from _check_series_model(config)
     if not any(d.role != "external" for d in config.datasets.values()):
         yield "datasets: all are external, so nothing is left to pre-train on"
-    names = [n.lower() for n in config.datasets]
-    if len(names) != len(set(names)):
-        yield "datasets: two names differ only in case, which not every file system keeps apart"
+    for name in config.datasets:
+        if name in (*STAGES, "all"):
+            yield f"datasets.{name}: a data set cannot be called like a stage; rename it"
+    for section in ("datasets", "tasks"):
+        names = [n.lower() for n in getattr(config, section)]
+        if len(names) != len(set(names)):
+            yield (
+                f"{section}: two names differ only in case, which not every file system keeps apart"
+            )
 
 
 def _check_confounds(config: Config, name: str) -> Iterator[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from brainmass_core.config.base import Strict
+from brainmass_core.config.base import Strict, without_braces
 
 InterpretName = Literal["attention", "gradient", "permutation", "fc_pattern"]
 PATCH = {"brainlm-tiny": 20, "brainlm-13m": 20}  # timepoints of a token that spans no parcels
@@ -299,6 +299,11 @@ class Report(Strict):
         description="Other results folders, each of the same tasks with another configuration: "
         "ablations. Their scores are drawn beside this one's, by the settings that differ.",
     )
+
+    @field_validator("compare")
+    @classmethod
+    def _usable(cls, folders: list[Path]) -> list[Path]:
+        return [without_braces(folder) for folder in folders]
 
 
 class Resources(Strict):

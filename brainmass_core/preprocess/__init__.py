@@ -48,15 +48,17 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     rows = read_table(paths.scans(dataset), "scans").to_pylist()
 
     from brainmass_core.preprocess.derivatives import Item, describe
+    from brainmass_core.preprocess.fieldmap import candidates
     from brainmass_core.preprocess.scan import preprocess_scan
     from brainmass_core.preprocess.template import load_template
+    from brainmass_core.scans import of_images
 
     load_template(settings.template, settings.template_mask, settings.resolution)
     key = stage_hash(config, "preprocess", dataset)
     results = paths.results.absolute()
     items = {
         row["scan_id"]: Item(
-            scan=row,
+            scan=of_images(row),
             settings=settings,
             derivatives=Paths(results).derivatives(dataset),
             results=results,
@@ -65,6 +67,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
             / key
             / "steps"
             / row["scan_id"],
+            fieldmaps=tuple(candidates(row["bold_path"])),
         )
         for row in rows
         if row["batch"] == batch and row["excluded_reason"] is None

@@ -68,6 +68,8 @@ class Item:
         Hash of the configuration.
     steps : Path
         Where results of finished steps are kept while the scan is worked on.
+    fieldmaps : tuple of Path
+        Files of which one may be its fieldmap.
     """
 
     scan: dict[str, Any]
@@ -76,6 +78,7 @@ class Item:
     results: Path
     key: str
     steps: Path
+    fieldmaps: tuple[Path, ...] = ()
 
 
 def name_of(item: Item, suffix: str) -> Path:

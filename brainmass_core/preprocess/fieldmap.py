@@ -30,6 +30,7 @@ PARTNERS = {
     "epi": (),
 }
 KINDS = {"phasediff": "phasediff", "phase1": "phasediff", "fieldmap": "fieldmap", "epi": "pepolar"}
+OF_PEOPLE = ("participants.json", "dataset_description.json")  # describe no image
 GYROMAGNETIC = 42.577e6  # Hz per T
 PER_HZ = {"Hz": 1.0, "rad/s": 2 * np.pi, "T": 1 / GYROMAGNETIC}
 
@@ -170,6 +171,22 @@ def find_fieldmap(bold_path: str | Path) -> Fieldmap | None:
         if chosen:
             return _with_partners(*chosen[-1], described)
     return None
+
+
+def candidates(bold_path: str) -> list[Path]:
+    """All files that `find_fieldmap` may read for a run: its session's fieldmaps and sidecars.
+
+    A sidecar of any name in the folders above counts: which of them hold is for `Sidecars`.
+    """
+    bold = Path(bold_path).absolute()
+    participant = next((p for p in bold.parents if p.name.startswith("sub-")), None)
+    folder = bold.parent.parent / "fmap"
+    if participant is None or not folder.is_dir():
+        return []
+    above = {participant.parent, participant, bold.parent.parent}
+    shared = [p for place in above for p in place.glob("*.json")]
+    own = [p for p in folder.iterdir() if p.name.endswith((*IMAGES, ".json"))]
+    return sorted(p for p in [*own, *shared] if p.name not in OF_PEOPLE)
 
 
 def _parsed(path: Path) -> File:

@@ -60,7 +60,7 @@ def preprocess_scan(item: Item) -> pa.Table:
     ScanExcluded
         If the run is too short, moves too much or is too noisy.
     """
-    steps = Steps(item.steps / fingerprint(item.scan))
+    steps = Steps(item.steps / fingerprint((item.scan, item.fieldmaps)))
     known: dict[str, Any] = {
         "space": SPACE,
         "t_r": item.scan["t_r"],

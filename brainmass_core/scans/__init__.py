@@ -6,6 +6,7 @@ from brainmass_core.scans.table import (
     ScansError,
     Unmatched,
     check_unique,
+    of_images,
     read_scans,
     read_unmatched,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "SeriesError",
     "Unmatched",
     "check_unique",
+    "of_images",
     "read_scans",
     "read_series",
     "read_unmatched",

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.paths import Paths
-from brainmass_core.tables import SCANS, read_table, write_table
+from brainmass_core.tables import OF_PEOPLE, SCANS, read_table, write_table
 
 PHENO = "pheno_"
 UNMATCHED = b"brainmass_unmatched"
@@ -118,6 +118,16 @@ def write_scans(path: Path, scans: pd.DataFrame, unmatched: Unmatched, config_ha
 def _plain(column: pd.Series) -> list[Any]:
     """Python values, None for every kind of missing."""
     return [v if isinstance(v, list) or not pd.isna(v) else None for v in column.tolist()]
+
+
+def of_images(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the work on a scan depends on, of its row in the scans table.
+
+    No phenotype, split or batch: a kept scan must not look old because an age was corrected.
+    The declared motion counts where nobody measures it, in ready series.
+    """
+    dropped = OF_PEOPLE if row["kind"] == "timeseries" else OF_PEOPLE | {"mean_fd"}
+    return {k: v for k, v in row.items() if k not in dropped and not k.startswith(PHENO)}
 
 
 def read_unmatched(path: Path) -> Unmatched:

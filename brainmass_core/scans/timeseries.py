@@ -60,9 +60,7 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
         If there is none.
     """
     found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
-    table = phenotype_path(dataset)
-    others = {table.absolute()} if table else set()
-    files = sorted(p for p in found if series_suffix(p) and p not in others)
+    files = matching_files(dataset, found)
     if not files:
         raise ScansError(
             f"datasets.{name}.pattern: {dataset.pattern!r} matches {len(found)} files in "
@@ -75,6 +73,26 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
     return files
 
 
+def matching_files(dataset: Dataset, found: list[Path] | None = None) -> list[Path]:
+    """Of the files that match the pattern those that are series by their suffix, by path."""
+    if found is None:
+        found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
+    table = phenotype_path(dataset)
+    others = {table.absolute()} if table else set()
+    return sorted(p for p in found if series_suffix(p) and p not in others)
+
+
+def named_in(path: Path) -> str:
+    """What a file calls its scan."""
+    return PCP_NAME.sub("", path.name.removesuffix(series_suffix(path) or ""))
+
+
+def participant_of(label: str) -> str:
+    """The participant of a scan without a phenotype table of scans, by the scan's own name."""
+    entities = bids2table.parse_bids_entities(f"{label}_x") if label.startswith("sub-") else {}
+    return f"sub-{entities['sub']}" if "sub" in entities else label
+
+
 def _known_names(dataset: Dataset, table: pd.DataFrame | None) -> set[str]:
     if table is None:
         return set()
@@ -83,8 +101,7 @@ def _known_names(dataset: Dataset, table: pd.DataFrame | None) -> set[str]:
 
 
 def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> list[Row]:
-    suffix = series_suffix(path) or ""
-    stem = PCP_NAME.sub("", path.name.removesuffix(suffix))
+    stem = named_in(path)
     try:
         shapes = series_shapes(path, dataset.orientation)
     except SeriesError as error:
@@ -108,7 +125,7 @@ def _row(name: str, path: Path, label: str) -> Row:
     return {
         "scan_id": f"{name}_{label}",
         "label": label,
-        "participant_id": f"sub-{entities['sub']}" if "sub" in entities else label,
+        "participant_id": participant_of(label),
         "session": entities.get("ses"),
         "task": entities.get("task"),
         "run": entities.get("run"),

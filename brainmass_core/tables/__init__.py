@@ -23,6 +23,7 @@ from brainmass_core.tables.models import (
 )
 from brainmass_core.tables.scans import (
     MANIFEST,
+    OF_PEOPLE,
     PREPROCESS,
     QUALITY,
     SCANS,
@@ -61,6 +62,7 @@ __all__ = [
     "MAPS",
     "METRICS",
     "NETWORKS",
+    "OF_PEOPLE",
     "PREDICTED",
     "PREDICTIONS",
     "PREPROCESS",

@@ -37,6 +37,8 @@ SCANS = pa.schema(
         ("excluded_reason", pa.string()),
     ]
 )
+# what says who a person is and what their data are used for; no image is read otherwise for it
+OF_PEOPLE = {"site", "age", "sex", "role", "split", "batch"}
 PREPROCESS = pa.schema(
     [
         ("scan_id", pa.string()),

@@ -15,6 +15,8 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
+from brainmass_core.scans import of_images
+from brainmass_core.scans.derivatives import cpac_files
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.cpac import read_cpac
 
@@ -42,6 +44,8 @@ class Item:
         As `preprocess` had it; its criteria also hold for kinds that `preprocess` has not judged.
     filtered : bool
         Whether to band-pass: always for images, on demand for ready series.
+    read : tuple of Path
+        Files that are read and that `scan` does not name.
     """
 
     scan: dict[str, Any]
@@ -52,6 +56,7 @@ class Item:
     orientation: str
     preprocess: Preprocess
     filtered: bool
+    read: tuple[Path, ...] = ()
 
 
 def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[str, Item]:
@@ -76,7 +81,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
         scans = {k: v for k, v in scans.items() if k in preprocessed}
     return {
         scan_id: Item(
-            scan=row,
+            scan=of_images(row),
             preprocessed=preprocessed.get(scan_id, {}),
             root=paths.results,
             atlas=atlas,
@@ -84,9 +89,20 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
             orientation=section.orientation,
             preprocess=config.preprocess,
             filtered=section.kind != "timeseries" or section.band_pass,
+            read=_also_read(row, preprocessed.get(scan_id, {}), paths.results),
         )
         for scan_id, row in scans.items()
     }
+
+
+def _also_read(
+    scan: dict[str, Any], preprocessed: dict[str, Any], results: Path
+) -> tuple[Path, ...]:
+    """What `preprocess` wrote of a scan, or the `.1D` files beside that of the confounds."""
+    confounds = scan["confounds_path"]
+    beside = cpac_files(Path(confounds)) if confounds and confounds.endswith(".1D") else []
+    outputs = [results.absolute() / file for file in preprocessed.get("outputs", {}).values()]
+    return (*beside, *sorted(outputs))
 
 
 def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
