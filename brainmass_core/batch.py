@@ -193,8 +193,8 @@ def _work(job: Job, scan_id: str, item: Any, process: Process) -> Entry:
         files = named_files(item)
         with peak_memory() as peak:
             entry, table = _attempt(job, scan_id, item, process)
-        if later := sorted(f for f, was in files.items() if named_files(Path(f))[f] != was):
-            entry, table = _changed_meanwhile(entry, later), None
+        if later := dict(named_files(item).items() - files.items()):
+            entry, table = _changed_meanwhile(entry, sorted(later)), None
         entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
         _keep(job, entry, item, table)
     except OSError as error:

@@ -143,9 +143,15 @@ def scans(
     _start_log(log)
     settings = _load(config)
     _dataset(settings, dataset)
+    from brainmass_core.dag import Study
+    from brainmass_core.paths import Paths
     from brainmass_core.scans import run
+    from brainmass_core.tables import atomic_path
 
+    seen = Study(settings).listed_from(dataset)  # before: what changes meanwhile is new again
     run(settings, dataset)
+    with atomic_path(Paths(settings.results).listed_from(dataset)) as file:
+        file.write_text(seen, encoding="utf-8")
 
 
 BATCH_STAGES = {
@@ -404,13 +410,17 @@ def status(
 
 @app.command()
 def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Make the next `snakemake` try the failed scans again; finished ones are kept."""
+    """Make the next `snakemake` try failed and excluded scans again; finished ones are kept."""
     settings = _load(config, check_paths=False)
     from brainmass_core.paths import Paths
-    from brainmass_core.status import forget_failures
+    from brainmass_core.status import forget_exclusions, forget_failures
 
-    for path in forget_failures(Paths(settings.results)):
-        typer.echo(f"will be made again: {path}")
+    tables = forget_failures(Paths(settings.results))
+    for dataset, changed in forget_exclusions(settings).items():
+        typer.echo(f"excluded scans of {dataset} were listed again: {len(changed)} batches change")
+        tables += [table for table in changed if table not in tables]
+    for table in tables:
+        typer.echo(f"will be made again: {table}")
 
 
 @config_app.command("check")

@@ -7,6 +7,7 @@ job that reads it is planned. See `fingerprints`.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -55,7 +56,7 @@ class Study:
         self.file = config.results / "config.yaml"
         self._lock: FileLock | None = None
         self._walked: dict[str, Inputs] = {}
-        self._batches: dict[tuple[str, str], list[str]] = {}
+        self._by_batch: dict[tuple[str, str], list[str]] = {}
 
     @classmethod
     def load(cls, given: Mapping[str, Any], files: list[Path], planning: bool = True) -> Study:
@@ -314,28 +315,48 @@ class Study:
     # --- what a change of the data concerns ------------------------------------------------------
 
     def inputs(self, stage: str, dataset: str, batch: str | int = 0) -> str:
-        """Fingerprint, for ``params``, of what a job reads that is no output of another job.
-
-        The jobs of batches take the scans table as it is (``ancient``), or one edited cell of a
-        phenotype table would repeat them all. So whatever they read of it is in here.
-        """
+        """Fingerprint, for ``params``, of what a job reads that is no output of another job."""
         if not self.planning:
             return ""
         if stage == "scans":
             table = self.config.datasets[dataset].phenotype.path
             default = self.config.datasets[dataset].path / "participants.tsv"
             return digest([self._inputs(dataset).all(), state(table or default)])
-        if stage == "pfc":
-            return self._split(dataset)
-        if (stage, dataset) not in self._batches:
+        return digest([self._rows(stage, dataset)[int(batch)], states(self._files(stage))])
+
+    def settled(self, stage: str, dataset: str, batch: str | int = 0) -> bool:
+        """Whether the scans table that is there holds the rows that a job needs.
+
+        Then the job does not wait for a new table, or one edited cell of a phenotype table would
+        repeat every batch. What a job reads of the table is in its fingerprint.
+        """
+        if not self.paths.scans(dataset).exists():
+            return False
+        if not self.planning:
+            return True
+        try:
+            listed = json.loads(self.paths.listed_from(dataset).read_text(encoding="utf-8"))
+            return listed[stage][int(batch)] == self._rows(stage, dataset)[int(batch)]
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+
+    def listed_from(self, dataset: str) -> str:
+        """What `settled` compares, as JSON; taken before the scans are listed."""
+        stages = [s for s in BATCH_STAGES if dataset in self.datasets(s)]
+        return json.dumps({s: self._rows(s, dataset) for s in stages if s != "connectivity"})
+
+    def _rows(self, stage: str, dataset: str) -> list[str]:
+        """Fingerprint, by batch, of what decides what a stage reads of the scans table."""
+        if (stage, dataset) not in self._by_batch:
             n = self.config.datasets[dataset].batches
-            rows = self._phenotypes(dataset, stage)
-            files = states(self._files(stage))
-            self._batches[stage, dataset] = [
-                digest([b, files])
-                for b in with_phenotypes(self._inputs(dataset), rows).batches(dataset, n)
-            ]
-        return self._batches[stage, dataset][int(batch)]
+            if stage == "pfc":
+                found = [self._split(dataset)] * n
+            else:
+                rows = self._phenotypes(dataset, stage)
+                found = with_phenotypes(self._inputs(dataset), rows).batches(dataset, n)
+            own = self.hash("scans", dataset)
+            self._by_batch[stage, dataset] = [digest([own, text]) for text in found]
+        return self._by_batch[stage, dataset]
 
     def pretrain_state(self) -> str:
         """Fingerprint of who may be pre-trained on; what they are, is in the tables."""

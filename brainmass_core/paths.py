@@ -41,6 +41,10 @@ class Paths:
         """Scans table of a data set."""
         return self.results / "scans" / f"{dataset}.parquet"
 
+    def listed_from(self, dataset: str) -> Path:
+        """Fingerprints of what the scans table of a data set was made from."""
+        return self.results / "scans" / f"{dataset}.inputs.json"
+
     def batch(self, stage: str, dataset: str, batch: int | str) -> Path:
         """Table of one batch of a stage."""
         return self.results / stage / dataset / f"{batch}.parquet"

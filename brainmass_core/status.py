@@ -15,6 +15,7 @@ from rich.table import Table
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
+from brainmass_core.scans import list_again
 from brainmass_core.tables import config_hash_of, read_table
 
 FLOW = ("preprocess", "timeseries", "connectivity", "quality", "pfc")
@@ -154,6 +155,31 @@ def _later_stages(config: Config) -> Iterator[str]:
     for analysis in config.series_model.analyses:
         analysed = paths.series_model(f"{analysis}.parquet").exists()
         yield f"series_model {analysis}: {'done' if analysed else 'not finished'}"
+
+
+def forget_exclusions(config: Config) -> dict[str, list[Path]]:
+    """List the data sets with excluded scans again; batches of scans that changed are made again.
+
+    Returns
+    -------
+    dict
+        Data set that was listed again to the tables that were removed.
+
+    Raises
+    ------
+    ScansError
+        If a data set cannot be listed.
+    """
+    paths, removed = Paths(config.results), {}
+    for name, dataset in config.datasets.items():
+        batches = list_again(config, name)
+        if batches is None:
+            continue
+        first = "preprocess" if dataset.kind == "bids" else "timeseries"
+        removed[name] = [paths.batch(first, name, batch) for batch in sorted(batches)]
+        for table in removed[name]:
+            table.unlink(missing_ok=True)
+    return removed
 
 
 def forget_failures(paths: Paths) -> list[Path]:

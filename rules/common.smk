@@ -12,6 +12,12 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 
+def scans_table(stage, dataset, batch=0):
+    """The scans table for a job; without waiting for a new one that brings the job nothing new."""
+    table = str(study.paths.scans(dataset))
+    return before_update(ancient(table)) if study.settled(stage, dataset, batch) else table
+
+
 wildcard_constraints:
     dataset="|".join(study.config.datasets),
     batch=r"\d+",

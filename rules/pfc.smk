@@ -6,7 +6,7 @@ rule pfc:
 rule pfc_batch:
     input:
         study.table("timeseries"),
-        ancient(str(study.paths.scans("{dataset}"))),
+        lambda wildcards: scans_table("pfc", wildcards.dataset),
     output:
         table=study.table("pfc"),
         manifest=study.manifest("pfc"),

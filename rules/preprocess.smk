@@ -5,7 +5,7 @@ rule preprocess:
 
 rule preprocess_batch:
     input:
-        ancient(str(study.paths.scans("{dataset}"))),
+        lambda wildcards: scans_table("preprocess", wildcards.dataset, wildcards.batch),
     output:
         table=study.table("preprocess"),
         manifest=study.manifest("preprocess"),

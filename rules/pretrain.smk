@@ -1,7 +1,7 @@
 rule pretrain:
     input:
         study.pretrain_tables(),
-        ancient(study.scans_tables(study.datasets("pfc"))),
+        lambda wildcards: [scans_table("pfc", name) for name in study.datasets("pfc")],
     output:
         model=study.model(),
         config=study.model_file("config.json"),

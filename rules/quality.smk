@@ -6,7 +6,7 @@ rule quality:
 rule quality_batch:
     input:
         lambda wildcards: study.quality_inputs(wildcards.dataset, wildcards.batch),
-        ancient(str(study.paths.scans("{dataset}"))),
+        lambda wildcards: scans_table("quality", wildcards.dataset, wildcards.batch),
     output:
         table=study.table("quality"),
         manifest=study.manifest("quality"),

@@ -6,7 +6,7 @@ rule timeseries:
 rule timeseries_batch:
     input:
         lambda wildcards: study.timeseries_inputs(wildcards.dataset, wildcards.batch),
-        ancient(str(study.paths.scans("{dataset}"))),
+        lambda wildcards: scans_table("timeseries", wildcards.dataset, wildcards.batch),
     output:
         table=study.table("timeseries"),
         manifest=study.manifest("timeseries"),

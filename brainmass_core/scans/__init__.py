@@ -1,7 +1,7 @@
 """BIDS, derivatives or ready series to the scans table: who, which role, which split."""
 
 from brainmass_core.scans.series import SeriesError, read_series
-from brainmass_core.scans.stage import run
+from brainmass_core.scans.stage import list_again, run
 from brainmass_core.scans.table import (
     ScansError,
     Unmatched,
@@ -16,6 +16,7 @@ __all__ = [
     "SeriesError",
     "Unmatched",
     "check_unique",
+    "list_again",
     "of_images",
     "read_scans",
     "read_series",

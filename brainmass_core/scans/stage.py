@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,7 +23,7 @@ from brainmass_core.scans.table import (
     write_scans,
 )
 from brainmass_core.scans.timeseries import add_t_r, list_timeseries
-from brainmass_core.tables import SCANS
+from brainmass_core.tables import SCANS, config_hash_of, read_table
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,39 @@ def run(config: Config, dataset: str) -> None:
     path = Paths(config.results).scans(dataset)
     write_scans(path, scans, unmatched, stage_hash(config, "scans", dataset))
     _say(dataset, scans, unmatched)
+
+
+def list_again(config: Config, dataset: str) -> set[int] | None:
+    """List a data set of which scans are excluded again; publish what has changed.
+
+    For causes that no file shows, such as a storage that was away or a permission.
+
+    Returns
+    -------
+    set of int or None
+        Batches of the scans whose rows are others now; None if the table is not there, of an older
+        configuration, which the next run replaces anyway, or excludes nobody.
+
+    Raises
+    ------
+    ScansError
+        As `run`.
+    """
+    path, made_by = Paths(config.results).scans(dataset), stage_hash(config, "scans", dataset)
+    if not path.exists() or config_hash_of(path) != made_by:
+        return None
+    before = {r["scan_id"]: r for r in read_table(path, "scans").to_pylist()}
+    if all(row["excluded_reason"] is None for row in before.values()):
+        return None
+    scans, unmatched = list_scans(config, dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        again = Path(folder) / path.name
+        write_scans(again, scans, unmatched, made_by)
+        after = {r["scan_id"]: r for r in read_table(again, "scans").to_pylist()}
+    changed = {s for s in before.keys() | after.keys() if before.get(s) != after.get(s)}
+    if changed:
+        write_scans(path, scans, unmatched, made_by)
+    return {(after.get(s) or before[s])["batch"] for s in changed}
 
 
 def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:

@@ -26,10 +26,9 @@ def test_a_brainlm_reads_series_and_the_dag_wants_them_and_no_pfc():
     config = parsed({"model": "brainlm-13m"})
     assert config.pretrain.source == "timeseries"
     dag = Study(config)
-    assert dag.pretrain_inputs() == [
+    assert dag.pretrain_tables() == [
         "results/timeseries/a/0.parquet",
         "results/timeseries/a/1.parquet",
-        "results/scans/a.parquet",
     ]
     assert dag.model() == "results/pretrain/brainlm-13m/model.safetensors"
     assert not [f for f in dag.report_inputs("index") if "/pfc/" in f]
