@@ -24,9 +24,11 @@ def config(tmp_path: Path, name: str = "d", tasks: tuple[str, ...] = (), over=No
 
 @pytest.mark.parametrize(
     "name",
-    ["..", ".", "", "a/b", "a\\b", "-x", "_x", "1x", "a b", "a\n", "a;b", "$(b)", "{a}", "ä", "x" * 81]
-    + ["timeseries", "scans", "pretrain", "all"],
-)  # fmt: skip
+    [
+        *("..", ".", "", "a/b", "a\\b", "-x", "_x", "1x", "a b", "a\n", "a;b", "$(b)", "{a}", "ä"),
+        *("x" * 81, "timeseries", "scans", "pretrain", "all"),
+    ],
+)
 def test_what_is_no_name_of_a_data_set_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="datasets"):
         config(tmp_path, name)
