@@ -22,7 +22,7 @@ from brainmass_core.pretrain.index import (
     scans_seen,
 )
 from brainmass_core.pretrain.order import draw, epoch_order, generator, global_batch_size
-from brainmass_core.pretrain.stream import Batches, read_series, row_group, stretches
+from brainmass_core.pretrain.stream import Batches, read_series, row_group
 from brainmass_core.pretrain.usable import dropping_of
 from brainmass_core.tables import n_edges
 
@@ -157,22 +157,19 @@ class Stream(Batches):
         """Two stored views of each scan, (n, n_edges) each."""
         shape = (len(slots), n_edges(self.index.n_rois))
         pair = (np.empty(shape, "<f2"), np.empty(shape, "<f2"))
-        rows = slots[:, 2] * self.index.n_views
-        for group, part in stretches(slots[:, 1]):
-            stored = self._group(group)
-            for out, view in zip(pair, views.T, strict=True):
-                # "clip" writes to `out` at once; the indices are in range
-                np.take(stored, rows[part] + view[part], 0, out[part], mode="clip")
+        for row, ((_, group, place), (one, two)) in enumerate(
+            zip(slots.tolist(), views.tolist(), strict=True)
+        ):
+            stored = self._scan(group, place)
+            pair[0][row], pair[1][row] = stored[one], stored[two]
         return pair
 
     def _fresh(self, slots: np.ndarray) -> tuple[list[Chunk], str]:
         """Series of each scan, and which timepoints each of two views keeps."""
         assert self.fresh is not None
-        series, hashes = [], np.empty(len(slots), np.uint64)
-        for group, part in stretches(slots[:, 1]):
-            held = self._group(group)
-            series += [held[i] for i in slots[part, 2].tolist()]
-            hashes[part] = self._hashes[group][slots[part, 2]]
+        places = slots[:, 1:].tolist()
+        series = [self._scan(group, place) for group, place in places]
+        hashes = np.array([self._hashes[group][place] for group, place in places], np.uint64)
         lengths = np.array([len(s) for s in series])
         seeds = seeds_of([self.seed], slots[:, 0], hashes)
         kept = kept_masks(self.fresh.dropping, lengths, seeds, 2)
@@ -185,7 +182,7 @@ class Stream(Batches):
         return len(group.scan_ids) * self.index.n_views * n_edges(self.index.n_rois) * F2
 
     def _read(self, group: Group) -> Any:
-        """pFC (n_scans * n_views, n_edges), or a list of series."""
+        """pFC (n_scans, n_views, n_edges), or a list of series."""
         return read_series(group) if self.fresh else self._read_pfc(group)
 
     def _read_pfc(self, group: Group) -> np.ndarray:
@@ -193,4 +190,4 @@ class Stream(Batches):
         column = row_group(group, ["fc"])["fc"].combine_chunks()
         data = np.frombuffer(column.buffers()[1], dtype="<f2")
         data = data[column.offset * edges : (column.offset + len(column)) * edges]
-        return data.reshape(-1, edges)
+        return data.reshape(-1, self.index.n_views, edges)

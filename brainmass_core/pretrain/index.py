@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.paths import Paths
+from brainmass_core.pfc import SCANS_PER_ROW_GROUP
 from brainmass_core.pretrain.usable import (
     ShardError,
     Usable,
@@ -73,6 +74,9 @@ class Index:
         SHA-256 over the bytes of all tables: a checkpoint of other data must not be resumed.
     t_r : float or None
         Repetition time that the scans agree on, in seconds; None where unknown, and for pFC.
+    blocks : tuple of ndarray (n, 2) of int
+        Group and position of each scan, in blocks that are shuffled whole. They are the same
+        scans in the same order however the scans are dealt over tables; empty: the groups.
     """
 
     groups: list[Group]
@@ -81,6 +85,7 @@ class Index:
     sources: list[Source]
     fingerprint: str
     t_r: float | None = None
+    blocks: tuple[np.ndarray, ...] = ()
 
     @property
     def n_scans(self) -> int:
@@ -111,6 +116,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     groups: list[Group] = []
     short: list[str] = []
     sources, shapes, digest = [], {}, hashlib.sha256()
+    blocks: list[np.ndarray] = []
     used = {name: d for name, d in config.datasets.items() if d.role != "external"}
     usable = usable_by(config)
     columns = ["scan_id", "bold_path"]
@@ -132,6 +138,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
         if with_fingerprint:
             digest.update("\n".join(ids).encode())
         sources.append(Source(name, dataset.role, len(ids), len({participants[s] for s in ids})))
+        blocks += _blocks(found, len(groups), SCANS_PER_ROW_GROUP if stage == "pfc" else len(ids))
         groups += found
     if len(set(shapes.values())) > 1:
         lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
@@ -144,7 +151,24 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
         if config.pretrain.of_series
         else None
     )
-    return Index(groups, next(iter(shapes.values())), n_views, sources, fingerprint, t_r)
+    n_rois = next(iter(shapes.values()))
+    return Index(groups, n_rois, n_views, sources, fingerprint, t_r, tuple(blocks))
+
+
+def _blocks(groups: list[Group], first: int, size: int) -> list[np.ndarray]:
+    """The scans of a data set, ordered by name, in blocks of `size`; see `Index`.
+
+    These are the row groups of a data set that is dealt as one batch.
+
+    Parameters
+    ----------
+    first : int
+        Number of the first group in the index.
+    """
+    places = {s: (first + g, i) for g, group in enumerate(groups)
+              for i, s in enumerate(group.scan_ids)}  # fmt: skip
+    ordered = np.array([places[s] for s in sorted(places)], dtype=np.int64).reshape(-1, 2)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)] if size else []
 
 
 def scans_seen(config: Config, dataset: str) -> set[str]:

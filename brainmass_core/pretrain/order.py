@@ -1,7 +1,7 @@
 """Which scans make up a step: the epochs' orders one after the other, cut into equal batches.
 
-All of it follows from (seed, step) and the sizes of the row groups: neither ranks nor workers nor
-the steps before have a say.
+All of it follows from (seed, step) and the sizes of the blocks, see `index.Index`: neither ranks
+nor workers nor batches nor the steps before have a say. "Group" is such a block here.
 """
 
 from __future__ import annotations
@@ -108,18 +108,18 @@ class Sequence:
         """The global batch of a step, (batch_size, 3), ordered by epoch, group and position.
 
         Losses are means over the batch, so its order is free; this one makes each rank's slice,
-        which is a stretch of it, touch few row groups.
+        which is a stretch of it, touch few groups.
         """
         slots = self.slots(step * self.batch_size, (step + 1) * self.batch_size)
         return slots[np.lexsort(slots.T[::-1])]
 
-    def needed(self, step: int) -> set[int]:
-        """Groups that the steps from `step` on need soon: those of its shuffle buffers."""
+    def upcoming(self, step: int) -> np.ndarray:
+        """Places that the steps from `step` on need soon: those of its shuffle buffers."""
         ahead = max(2 * BUFFER_SCANS, self.batch_size)
         start = step * self.batch_size
         # not over the end of the epoch that is asked for: no order is made before its time
         stop = max(start + self.batch_size, (start // self.n_scans + 1) * self.n_scans)
-        return set(self.slots(start, min(start + ahead, stop))[:, 1].tolist())
+        return self.slots(start, min(start + ahead, stop))
 
 
 def generator(seed: int, step: int) -> np.random.Generator:

@@ -15,7 +15,7 @@ from brainmass_core.models.brainlm_series import Mask, SeriesModel
 from brainmass_core.pfc.draw import seeds_of
 from brainmass_core.pretrain.index import Group, Index, ShardError
 from brainmass_core.pretrain.order import generator
-from brainmass_core.pretrain.stream import Batches, read_checked, read_series, stretches
+from brainmass_core.pretrain.stream import Batches, read_checked, read_series
 from brainmass_core.timeseries.robust_scaling import RobustScaling, ScalingError, fit
 from brainmass_core.timeseries.sampling import n_resampled, resampled
 
@@ -124,15 +124,14 @@ class WindowStream(Batches):
         slots, w = slots[mine], self.windows
         shape = (len(slots), self.index.n_rois, w.length)
         cut, noise = np.empty(shape, np.float32), np.empty((len(slots), self.n_tokens), np.float32)
-        for group, part in stretches(slots[:, 1]):
-            held = self._group(group)
-            epochs, places = slots[part, 0], slots[part, 2]
-            seeds = seeds_of([self.seed], [WINDOW], epochs, self._hashes[group][places])
-            for row, place, seed in zip(range(part.start, part.stop), places, seeds, strict=True):
-                rng, series = np.random.default_rng(int(seed)), held[place]
-                start = rng.integers(len(series) - w.length + 1)
-                cut[row] = series[start : start + w.length].T
-                noise[row] = rng.random(self.n_tokens, np.float32)
+        places = slots[:, 1:].tolist()
+        hashes = np.array([self._hashes[group][place] for group, place in places], np.uint64)
+        seeds = seeds_of([self.seed], [WINDOW], slots[:, 0], hashes)
+        for row, ((group, place), seed) in enumerate(zip(places, seeds.tolist(), strict=True)):
+            rng, series = np.random.default_rng(seed), self._scan(group, place)
+            start = rng.integers(len(series) - w.length + 1)
+            cut[row] = series[start : start + w.length].T
+            noise[row] = rng.random(self.n_tokens, np.float32)
         if self.hides_future(step):
             mask = self.model.future_mask(*shape, w.future_steps)
         else:

@@ -12,24 +12,25 @@ ODD = """it's "my" $(touch run) `touch run`; é ü [1] & #2 (+|*?) %s \\n"""
 def test_a_study_in_folders_with_odd_names_runs_and_no_part_of_a_name_is_executed(tmp_path):
     folder = tmp_path / f"study {ODD}"
     study.write_ready_series(folder / f"data {ODD}", n_participants=6)
-    config = study.ready_series_config(folder / f"data {ODD}")
-    config["results"] = f"results {ODD}"
-    synthetic = {"n_participants": 4, "n_volumes": 40, "voxel_size": 8.0}
-    config["datasets"]["made"] = {"kind": "bids", "role": "external", "path": f"-demo {ODD}"}
-    config["datasets"]["made"]["synthetic"] = synthetic
-    file = folder / f"{ODD}.yaml"
-    file.write_text(yaml.safe_dump(config))
-    targets = (
-        f"{config['results']}/connectivity/ready/0.parquet",
-        f"{config['results']}/scans/made.parquet",
-    )
-    options = ("--configfile", str(file), "--rerun-incomplete")
-    done = study.snakemake(folder, "--cores", "1", *options, "--", *targets)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert all((folder / target).is_file() for target in targets)
+    ready = study.ready_series_config(folder / f"data {ODD}")
+    made = {"datasets": {"made": {"kind": "bids", "role": "internal", "path": f"-demo {ODD}"}}}
+    size = {"n_participants": 4, "n_volumes": 40, "voxel_size": 8.0}
+    made["datasets"]["made"]["synthetic"] = size
+    run(folder, ready, f"results {ODD}", "connectivity/ready/0.parquet")
+    run(folder, made, f"-made {ODD}", "scans/made.parquet")
     assert (folder / f"-demo {ODD}" / "participants.tsv").is_file()
     assert not list(tmp_path.rglob("run"))
-    again = study.snakemake(folder, "--cores", "1", "--dry-run", *options, "--", *targets)
+
+
+def run(folder, config, results, table):
+    """Make a table, and see that there is nothing to be done afterwards."""
+    file = folder / f"{results} {ODD}.yaml"
+    file.write_text(yaml.safe_dump(config | {"results": results}))
+    options = ("--cores", "1", f"--configfile={file}", "--", f"{results}/{table}")
+    done = study.snakemake(folder, *options)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (folder / results / table).is_file()
+    again = study.snakemake(folder, "--dry-run", *options)
     assert "Nothing to be done" in again.stdout + again.stderr, again.stdout[-3000:]
 
 
