@@ -24,8 +24,8 @@ from brainmass_core.fingerprints import (
     digest,
     inputs_of,
     phenotypes,
-    state,
     states,
+    table_state,
     with_phenotypes,
 )
 from brainmass_core.paths import MAPS, MODEL_FILES, Paths
@@ -319,9 +319,8 @@ class Study:
         if not self.planning:
             return ""
         if stage == "scans":
-            table = self.config.datasets[dataset].phenotype.path
-            default = self.config.datasets[dataset].path / "participants.tsv"
-            return digest([self._inputs(dataset).all(), state(table or default)])
+            table = table_state(self.config.datasets[dataset])
+            return digest([self._inputs(dataset).all(), table])
         return digest([self._rows(stage, dataset)[int(batch)], states(self._files(stage))])
 
     def settled(self, stage: str, dataset: str, batch: str | int = 0) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ READERS = 8  # threads that wait for a network storage
 DEEPEST = 4  # folders below a participant's; a loop of links ends there
 EXTENSIONS = (".nii.gz", ".nii", ".json", ".tsv", ".1D")
 WRITTEN = ".brainmass_written.json"  # beside a synthetic data set: how it was left
+WRITTEN_TABLE = ".brainmass_written.tsv"  # a copy of its participants.tsv
 AS_WRITTEN = "as written"
 LARGEST_TABLE = 50_000_000  # bytes; of a larger phenotype table any change counts
 
@@ -199,6 +201,7 @@ def remember(folder: Path) -> None:
     found = _of_bids(folder, read_in_raw)
     about = {"people": found.people, "shared": found.shared, "scanned": sorted(found.scanned)}
     (folder / WRITTEN).write_text(json.dumps(about), encoding="utf-8")
+    shutil.copy2(folder / "participants.tsv", folder / WRITTEN_TABLE)
 
 
 def _unless_as_written(found: Inputs, folder: Path) -> Inputs:
@@ -258,12 +261,34 @@ def _owners(name: str, dataset: Dataset) -> Callable[[str], str]:
 # --- phenotypes ----------------------------------------------------------------------------------
 
 
+def table_state(dataset: Dataset) -> str:
+    """State of the phenotype table; of one that was just written, as if it were to be written."""
+    path, left = dataset.phenotype.path, dataset.path / WRITTEN_TABLE
+    if path is not None:
+        return state(path)
+    found = state(dataset.path / "participants.tsv")
+    untouched = found == "missing" or (left.exists() and found == state(left))
+    return AS_WRITTEN if dataset.synthetic and untouched else found
+
+
 def phenotypes(name: str, dataset: Dataset, columns: Iterable[str | None]) -> dict[str, str]:
     """Participant, in the form in which ids are compared, to the values in some columns.
 
     Empty without such a column. Where the table cannot be read or is very large, the state of the
-    table stands for its content, under the name ``*``.
+    table stands for its content, under the name ``*``. Of synthetic data only rows count that were
+    changed since they were written.
     """
+    columns, left = list(columns), dataset.path / WRITTEN_TABLE
+    found = _phenotypes(name, dataset, columns)
+    if dataset.synthetic is None or dataset.phenotype.path is not None or not left.exists():
+        return found
+    table = dataset.phenotype.model_copy(update={"path": left})
+    before = _phenotypes(name, dataset.model_copy(update={"phenotype": table}), columns)
+    gone = {who: "deleted" for who in before if who not in found}
+    return {who: text for who, text in found.items() if before.get(who) != text} | gone
+
+
+def _phenotypes(name: str, dataset: Dataset, columns: list[str | None]) -> dict[str, str]:
     from brainmass_core.scans.phenotype import canonical, phenotype_path
 
     wanted = [c for c in dict.fromkeys(columns) if c is not None]

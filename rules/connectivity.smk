@@ -1,6 +1,7 @@
 rule connectivity:
     input:
         study.tables("connectivity"),
+        study.scans_tables(study.datasets("connectivity")),
 
 
 rule connectivity_batch:

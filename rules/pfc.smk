@@ -1,6 +1,7 @@
 rule pfc:
     input:
         study.tables("pfc"),
+        study.scans_tables(study.datasets("pfc")),
 
 
 rule pfc_batch:

@@ -1,6 +1,7 @@
 rule preprocess:
     input:
         study.tables("preprocess"),
+        study.scans_tables(study.datasets("preprocess")),
 
 
 rule preprocess_batch:

@@ -1,6 +1,7 @@
 rule timeseries:
     input:
         study.tables("timeseries"),
+        study.scans_tables(study.datasets("timeseries")),
 
 
 rule timeseries_batch:

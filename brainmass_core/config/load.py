@@ -76,7 +76,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict:
 class _UniqueKeys(yaml.SafeLoader):
     """Looks at a mapping as it is written, before merge keys (``<<``) add others to it."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen: set = set()
         for key, _ in node.value:

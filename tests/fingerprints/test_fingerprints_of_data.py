@@ -245,12 +245,18 @@ def test_a_data_set_is_walked_once_however_many_jobs_ask(root, monkeypatch):
 def test_synthetic_data_that_were_just_written_look_as_before_they_were(tmp_path):
     synthetic = {"kind": "bids", "role": "internal", "path": str(tmp_path / "d"), "batches": N}
     raw = {"datasets": {"d": synthetic | {"synthetic": {}}}}
-    before = fingerprints(raw)
+    raw["datasets"]["d"] |= {"stratify_by": "group", "phenotype": {"site_column": "site"}}
+    written = fingerprints(raw)
     root = bids(tmp_path / "d")
     remember(root)
-    table = {("scans", "")}  # its own table counts by its time
-    assert differing(before, fingerprints(raw)) <= table
-    written = fingerprints(raw)
+    assert differing(written, fingerprints(raw)) == set()
+    table = root / "participants.tsv"
+    text = table.read_text()
+    table.write_text(text.replace("\t22\t", "\t23\t"))
+    assert differing(written, fingerprints(raw)) == {("scans", "")}
+    table.write_text(text.replace("sub-03\tA\t22\t2", "sub-03\tA\t22\t0"))
+    assert differing(written, fingerprints(raw)) == {("scans", ""), ("pfc", "")}
+    shutil.copy2(root / ".brainmass_written.tsv", table)
     write(root / "sub-03/func/sub-03_task-rest_bold.nii.gz", "tampered with")
     assert differing(written, fingerprints(raw)) == jobs_of("sub-03")
     shutil.rmtree(root / "sub-04")
