@@ -15,7 +15,6 @@ from rich.table import Table
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
-from brainmass_core.scans import list_again
 from brainmass_core.tables import config_hash_of, read_table
 
 FLOW = ("preprocess", "timeseries", "connectivity", "quality", "pfc")
@@ -172,6 +171,10 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
     """
     paths, removed = Paths(config.results), {}
     for name, dataset in config.datasets.items():
+        if not paths.scans(name).exists():
+            continue
+        from brainmass_core.scans import list_again  # reads images, which `status` does not
+
         batches = list_again(config, name)
         if batches is None:
             continue
