@@ -188,14 +188,14 @@ def test_the_leak_check_knows_what_either_source_gave(make_study):
 
 def test_with_series_the_dag_asks_for_no_pfc(study):
     dag = Dag(study.config)
-    files = [*dag.pretrain_inputs(), *dag.report_inputs("index")]
+    files = [*dag.pretrain_tables(), *dag.report_inputs("index")]
     assert not [f for f in files if "/pfc/" in f]
     series = {str(study.paths.batch("timeseries", n, b)) for n, b in (("a", 0), ("a", 2), ("b", 0))}
-    assert series <= set(dag.pretrain_inputs())
-    assert not [f for f in dag.pretrain_inputs() if "/timeseries/c/" in f]
+    assert series <= set(dag.pretrain_tables())
+    assert not [f for f in dag.pretrain_tables() if "/timeseries/c/" in f]
     stored = Dag(study.changed(source="pfc").config)
-    assert not [f for f in stored.pretrain_inputs() if "/timeseries/" in f]
-    assert len([f for f in stored.pretrain_inputs() if "/pfc/" in f]) == 4
+    assert not [f for f in stored.pretrain_tables() if "/timeseries/" in f]
+    assert len([f for f in stored.pretrain_tables() if "/pfc/" in f]) == 4
 
 
 def test_the_hash_follows_what_the_views_are_made_from(study):

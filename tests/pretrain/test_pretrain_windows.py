@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -108,7 +109,8 @@ def test_every_epoch_draws_windows_and_masks_anew(make_study):
 def test_a_scan_has_the_same_window_and_mask_wherever_its_table_stands(make_study):
     study = with_lm(make_study(model="brainlm-tiny"), future_share=0.0)
     index = index_shards(study.config)
-    backwards = type(index)(index.groups[::-1], *list(index.__dict__.values())[1:])
+    index = replace(index, blocks=())
+    backwards = replace(index, groups=index.groups[::-1])
     found = []
     for one in (index, backwards):
         stream = make_stream(study.config, one, 0, 1)
@@ -155,7 +157,8 @@ def test_of_many_scans_a_sample_is_fitted_that_batches_do_not_change(make_study)
     some = fit_scaling(index, 0, None, limit=7)
     assert some.n_recordings == 7
     assert fit_scaling(index, 0, None, limit=FITTED).n_recordings == 18
-    backwards = type(index)(index.groups[::-1], *list(index.__dict__.values())[1:])
+    index = replace(index, blocks=())
+    backwards = replace(index, groups=index.groups[::-1])
     assert fit_scaling(backwards, 0, None, limit=7) == some
     assert fit_scaling(index, 1, None, limit=7) != some
 
