@@ -98,6 +98,17 @@ def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
     np.testing.assert_allclose(made.decision_function(x), svm.decision_function(x), atol=1e-9)
 
 
+def test_what_remembers_scans_is_what_the_card_warns_of():
+    for name in DEPLOYABLE:
+        method = METHODS[name]
+        kind = method.kinds[0]
+        made = method.make(Setting(kind, 2, 0)) if name not in NETWORKS else None
+        radial = any(
+            isinstance(e, SVC) and e.kernel == "rbf" for e in getattr(made, "named_steps", {"": made}).values()
+        )
+        assert (name in REMEMBERING) == (radial or name.endswith("_knn")), name
+
+
 @pytest.mark.parametrize("method", ["fc_svm", "fc_ridge", "tangent_svm", "brainmass_finetune"])
 def test_weights_hold_no_training_scan(study, method):
     model, fitted = fit(study, method)
@@ -122,13 +133,18 @@ def test_what_cannot_be_stored_is_known_before_anything_runs():
 def test_what_the_configuration_takes_for_able_is_what_the_methods_say():
     for name, method in METHODS.items():
         for kind in ("classification", "regression"):
-            chosen = Finetune(methods=[name]).deployed(kind)
             able = kind in method.kinds and name not in NO_BRAIN
-            assert chosen == (name if able else None)
+            if name not in NO_BRAIN:
+                chosen = Finetune(methods=[name], deploy=name).deployed(kind)
+                assert chosen == (name if able else None)
+            by_default = Finetune(methods=[name]).deployed(kind)
+            assert by_default == (name if able and name not in REMEMBERING else None)
 
 
 def test_the_default_is_chosen_before_any_score_is_known():
-    assert Finetune().deployed("classification") == "brainmass_svm"
+    assert Finetune().deployed("classification") == "fc_svm"
+    both = Finetune(methods=["fc_svm", "brainmass_svm", "brainmass_ridge"])
+    assert both.deployed("classification") == "brainmass_ridge"
     chosen = Finetune(methods=["chance", "untrained_svm", "fc_logistic", "fc_ridge"])
     assert chosen.deployed("classification") == "fc_logistic"
     assert chosen.deployed("regression") == "fc_ridge"
