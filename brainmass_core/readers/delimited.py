@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -72,6 +73,9 @@ def read_delimited(path: Path, limits: Limits = TEXT) -> pd.DataFrame:
         raise ReadError(f"{path}: has a header and no row below it{skipped}; expected rows")
     header = _without_trailing(path, header)
     body = _fitted(path, header, rows)
+    if header and not header[0] and _counts([r[0] for r in body]):
+        log.info("%s: the first column has no name and counts the rows; it is left out", path)
+        header, body = header[1:], [r[1:] for r in body]
     _check_header(path, header, rows)
     return pd.DataFrame(
         dict(zip(header, map(list, zip(*body, strict=True)), strict=True)),
@@ -180,6 +184,12 @@ def _check_spanning(path: Path, row: list[str], delimiter: str, first: int, last
             )
 
 
+def _counts(cells: list[str]) -> bool:
+    """Whether cells are row numbers, as pandas and R write them without a name."""
+    numbers = [int(c) for c in cells if c.isascii() and c.isdecimal()]
+    return len(numbers) == len(cells) and all(a < b for a, b in pairwise(numbers))
+
+
 def _without_trailing(path: Path, header: list[str]) -> list[str]:
     """The header without names that are empty at its end."""
     n = len(header)
@@ -228,6 +238,8 @@ def _why(header: list[str], row: list[str], lengths: Counter[int]) -> str:
 
 def _check_header(path: Path, header: list[str], rows: Rows) -> None:
     line = rows.lines[0]
+    if not header:
+        raise ReadError(f"{path}: line {line}: columns have no names; expected a header")
     empty = [i + 1 for i, name in enumerate(header) if not name]
     if empty:
         raise ReadError(

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from predict_study import TASK, fit, make, with_settings
 
-from brainmass_core.config.tasks import DEPLOYABLE, METHOD_NAMES, NO_BRAIN, OF_SERIES, Finetune
+from brainmass_core.config.tasks import (
+    DEPLOYABLE,
+    METHOD_NAMES,
+    NO_BRAIN,
+    OF_SERIES,
+    REMEMBERING,
+    Finetune,
+)
+from brainmass_core.finetune import estimators
 from brainmass_core.finetune.dataset import assemble
 from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.methods import METHODS, confounds_of
@@ -98,15 +106,10 @@ def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
     np.testing.assert_allclose(made.decision_function(x), svm.decision_function(x), atol=1e-9)
 
 
-def test_what_remembers_scans_is_what_the_card_warns_of():
+def test_what_stores_training_scans_is_known_to_the_configuration():
+    made = (estimators.radial_svm, estimators.component_svm, estimators.knn)
     for name in DEPLOYABLE:
-        method = METHODS[name]
-        kind = method.kinds[0]
-        made = method.make(Setting(kind, 2, 0)) if name not in NETWORKS else None
-        radial = any(
-            isinstance(e, SVC) and e.kernel == "rbf" for e in getattr(made, "named_steps", {"": made}).values()
-        )
-        assert (name in REMEMBERING) == (radial or name.endswith("_knn")), name
+        assert (name in REMEMBERING) == (METHODS[name].make in made), name
 
 
 @pytest.mark.parametrize("method", ["fc_svm", "fc_ridge", "tangent_svm", "brainmass_finetune"])

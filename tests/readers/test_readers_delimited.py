@@ -107,7 +107,19 @@ def test_an_unnamed_last_column_with_values_is_refused(table):
 )
 def test_names_are_unique_and_not_empty(table, header, message):
     with pytest.raises(ReadError, match=message):
-        table(f"{header}\n1\t2\t3\n")
+        table(f"{header}\nx\t2\t3\n")
+
+
+@pytest.mark.parametrize("numbers", [(0, 1), (1, 2), (1, 7)])
+def test_row_numbers_without_a_name_are_left_out(table, numbers):
+    found = table(f",id,age\n{numbers[0]},51,20\n{numbers[1]},52,21\n", "p.csv")
+    assert found.to_dict("list") == {"id": ["51", "52"], "age": ["20", "21"]}
+
+
+@pytest.mark.parametrize("ids", [("sub-01", "sub-02"), (2, 1), (1, 1)])
+def test_an_unnamed_first_column_of_anything_else_is_refused(table, ids):
+    with pytest.raises(ReadError, match="column 1 has no name"):
+        table(f",age\n{ids[0]},20\n{ids[1]},21\n", "p.csv")
 
 
 def test_names_and_values_lose_white_space_around(table):
