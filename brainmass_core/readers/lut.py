@@ -33,7 +33,18 @@ NAMES = {
 COLOURS = {"g", "b"}  # beside which R and A are a colour and no place
 INDEX = re.compile(r"\d+(\.0*)?", re.ASCII)
 # what 0 may be called: it is what lies outside of all parcels
-BACKGROUND = {"", "background", "unknown", "none", "n/a", "null", "0", "???", "clear label", "outside"}
+BACKGROUND = {
+    "",
+    "background",
+    "unknown",
+    "none",
+    "n/a",
+    "null",
+    "0",
+    "???",
+    "clear label",
+    "outside",
+}
 PLAIN = re.compile(r"\s*(?P<index>\d+)\s+(?P<name>\S+)\s+\d+\s+\d+\s+\d+(\s+\d+)?\s*", re.ASCII)
 
 
@@ -78,7 +89,9 @@ def _plain(path: Path) -> pd.DataFrame | None:
             )
         found.append((number, match["index"], match["name"]))
     index = pd.Index([n for n, _, _ in found], name=LINE)
-    return pd.DataFrame([f[1:] for f in found], index=index, columns=["index", "name"], dtype=object)
+    return pd.DataFrame(
+        [f[1:] for f in found], index=index, columns=["index", "name"], dtype=object
+    )
 
 
 def _renamed(path: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -60,7 +60,7 @@ class Kind:
     hint: str = ""
 
 
-AGE = Kind("an age in years", 0.0, MAX_AGE, " An age in months or a date is no age in years.")
+AGE = Kind("an age in years", 0.0, MAX_AGE, " (is it in months, or a date?)")
 POSITIVE = Kind("a number from 0", 0.0)
 ANY = Kind("a number")
 
@@ -197,10 +197,12 @@ def checked_numbers(
     refuse_codes(values, where, valid)
     outside = values.notna() & ~values.between(kind.low, kind.high)
     if outside.sum() > 1:
+        remedy = "correct the table, or name another column"
+        if outside.sum() <= values.notna().sum() / 2:
+            codes = sorted({_plain(v) for v in values[outside]})[:10]
+            remedy = f"correct the table, or, if they mean missing, set missing_values: {codes}"
         raise ReadError(
-            f"{where}: {_counted(values[outside])} cannot be {kind.name}.{kind.hint} Correct the "
-            "table, or declare codes of missing values: missing_values: "
-            f"{sorted({_plain(v) for v in values[outside]})[:10]}"
+            f"{where}: {_counted(values[outside])} cannot be {kind.name}{kind.hint}; {remedy}"
         )
     lost = pd.concat([others, column[outside]])
     if len(lost):
@@ -221,7 +223,7 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
     """
     found = undeclared_codes(values, valid)
     if found:
-        texts = ", ".join(f"{_plain(v)} ({n} times)" for v, n in sorted(found.items()))
+        texts = ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in sorted(found.items()))
         raise ReadError(
             f"{where}: found {texts}, far from all other values, as codes of missing values are. "
             f"Declare them for the data set, missing_values: {[_plain(v) for v in sorted(found)]}, "
@@ -242,7 +244,7 @@ def refuse_codes_among_names(names: pd.Series, where: str, valid: Iterable[float
     if counts:
         codes = sorted(map(_plain, counts))
         raise ReadError(
-            f"{where}: found {', '.join(f'{_plain(c)} ({n} times)' for c, n in counts.items())}, "
+            f"{where}: found {', '.join(f'{_plain(c)} ({_times(n)})' for c, n in counts.items())}, "
             f"which is a code of missing values; declare it for the data set, missing_values: "
             f"{codes}, or, if it is a name, valid_values: {codes}"
         )
@@ -273,6 +275,10 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     return found
 
 
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
 def _plain(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
@@ -280,4 +286,4 @@ def _plain(value: float) -> int | float:
 def _counted(values: pd.Series) -> str:
     counts = values.value_counts()
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    return ", ".join(f"{_plain(float(v))} ({n} times)" for v, n in counts.head(10).items()) + more
+    return ", ".join(f"{_plain(float(v))} ({_times(n)})" for v, n in counts.head(10).items()) + more

@@ -91,9 +91,7 @@ def _declared(dataset: Dataset) -> dict[str, str]:
     return {field: column for field, column in columns.items() if column is not None}
 
 
-def _check_declared(
-    name: str, path: Path, declared: dict[str, str], table: pd.DataFrame
-) -> None:
+def _check_declared(name: str, path: Path, declared: dict[str, str], table: pd.DataFrame) -> None:
     wrong = [
         f"  datasets.{name}.{field}: no column {column!r} in {path}"
         f"{near_miss(column, list(table.columns))}"
@@ -264,7 +262,11 @@ def _where(path: Path, column: str | None) -> str:
 
 
 def numeric(
-    table: pd.DataFrame, column: str | None, dataset: Dataset, kind: Kind = POSITIVE, prefix: str = ""
+    table: pd.DataFrame,
+    column: str | None,
+    dataset: Dataset,
+    kind: Kind = POSITIVE,
+    prefix: str = "",
 ) -> pd.Series | None:
     """A column as numbers; single impossible ones and text (``89+``) are missing, and said so.
 

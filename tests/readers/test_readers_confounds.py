@@ -58,13 +58,17 @@ def test_framewise_displacement_is_found_under_its_names(tmp_path, name):
         refuse_motion(found, 0.5, "c.tsv")
 
 
-@pytest.mark.parametrize("name", ["rmsd", "FD_Jenkinson", "fd_jenkinson", "rel_rms", "Relative RMS"])
+@pytest.mark.parametrize(
+    "name", ["rmsd", "FD_Jenkinson", "fd_jenkinson", "rel_rms", "Relative RMS"]
+)
 def test_relative_rms_counts_where_there_is_no_other(tmp_path, name):
     table = pd.DataFrame({"csf": np.arange(N), name: [np.nan, *[2.0] * (N - 1)]})
     found = read_confounds(write(tmp_path / "c.tsv", table), N)
     assert mean_displacement(found) == 2.0
     table["FD"] = 0.1
-    assert mean_displacement(read_confounds(write(tmp_path / "c.tsv", table), N)) == pytest.approx(0.1)
+    assert mean_displacement(read_confounds(write(tmp_path / "c.tsv", table), N)) == pytest.approx(
+        0.1
+    )
 
 
 def test_names_of_the_first_fmriprep_are_known(tmp_path):
@@ -115,7 +119,10 @@ def test_infinite_values_are_missing_and_said(tmp_path, caplog):
     [
         (lambda t: t.replace("csf", "std_dvars"), "the name 'std_dvars' is given"),
         (lambda t: t.replace("\n", "\tx\n", 2).replace("\tx", "", 1), "line 2: found 10 fields"),
-        (lambda t: t.rpartition("\n")[0].rpartition("\n")[0], "found 19 rows, expected one for each"),
+        (
+            lambda t: t.rpartition("\n")[0].rpartition("\n")[0],
+            "found 19 rows, expected one for each",
+        ),
         (lambda t: t.replace("n/a", "none", 1), r"line 2: found 'none' in column 'std_dvars'"),
     ],
 )

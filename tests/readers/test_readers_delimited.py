@@ -143,7 +143,14 @@ def test_blank_lines_and_comments_are_no_rows_and_lines_are_counted_with_them(ta
 
 @pytest.mark.parametrize(
     ("name", "delimiter"),
-    [("p.csv", ";"), ("p.csv", "\t"), ("p.csv", ","), ("p.tsv", ","), ("p.tsv", ";"), ("p.txt", ",")],
+    [
+        ("p.csv", ";"),
+        ("p.csv", "\t"),
+        ("p.csv", ","),
+        ("p.tsv", ","),
+        ("p.tsv", ";"),
+        ("p.txt", ","),
+    ],
 )
 def test_the_delimiter_that_occurs_is_taken(table, name, delimiter):
     found = table(f"a{delimiter}b\n1{delimiter}2\n", name)

@@ -55,7 +55,9 @@ def test_networks_and_centroids_are_found_under_other_names(lut):
     assert "x" not in lut(FORMS["colours.tsv"])
 
 
-@pytest.mark.parametrize("name", ["NA", "None", "null", "nan", "N/A", "-inf", "True", "007", "1.50"])
+@pytest.mark.parametrize(
+    "name", ["NA", "None", "null", "nan", "N/A", "-inf", "True", "007", "1.50"]
+)
 def test_a_region_may_be_called_as_it_is(lut, name):
     found = lut(f"index\tname\tnetwork\n1\t{name}\tNA\n2\tb\tn/a\n")
     assert found["name"].tolist() == [name, "b"]

@@ -109,9 +109,12 @@ def test_an_undeclared_code_in_an_age_or_confound_is_refused(study, column, sett
     study.table(rows(f"participant_id {column}", *lines))
     with pytest.raises(ScansError, match=rf"column '{column}': found -999 \(2 times\)"):
         study.list(phenotype=settings)
-    assert study.list(phenotype=settings, missing_values=[-999])[
-        {"fd": "mean_fd"}.get(column, column)
-    ].isna().sum() == 2
+    assert (
+        study.list(phenotype=settings, missing_values=[-999])[{"fd": "mean_fd"}.get(column, column)]
+        .isna()
+        .sum()
+        == 2
+    )
 
 
 def test_decimal_commas_are_read_and_ages_in_months_refused(study):
@@ -119,7 +122,7 @@ def test_decimal_commas_are_read_and_ages_in_months_refused(study):
     study.table(rows("participant_id age", "sub-01\t20,5", "sub-02\t21,25", "sub-03\t22"))
     assert study.list(phenotype=AGE)["age"].tolist() == [20.5, 21.25, 22.0]
     study.table(rows("participant_id age", "sub-01\t252", "sub-02\t264", "sub-03\t276"))
-    with pytest.raises(ScansError, match=r"column 'age': 252 \(1 times\).*an age in years"):
+    with pytest.raises(ScansError, match=r"column 'age': 252 \(once\).*an age in years"):
         study.list(phenotype=AGE)
 
 

@@ -36,7 +36,11 @@ def test_one_code_as_an_age_is_missing_and_several_are_refused(ages, caplog):
 
 @pytest.mark.parametrize("codes", [["-9999"], [-9999]])
 def test_declared_codes_are_missing(ages, codes):
-    assert ages("participant_id\tage\n1\t-9999\n2\t-9999\n3\t40\n", codes=codes) == [None, None, 40.0]
+    assert ages("participant_id\tage\n1\t-9999\n2\t-9999\n3\t40\n", codes=codes) == [
+        None,
+        None,
+        40.0,
+    ]
 
 
 @pytest.mark.parametrize("text", ["n/a", "", "NaN", "inf", "89+"])

@@ -85,7 +85,9 @@ def listed(tmp_path: Path) -> Listing:
         # a data set that is only evaluated cannot stand alone
         datasets = {"d": section, "other": {**section, "role": "internal"}}
         task = {"datasets": ["d"], "label": "dx", "exclude": "pheno_note == '-'"}
-        tasks = {"t": {**task, "classes": {"one": ["1"], "two": ["2"]}}} if role != "pretrain" else {}
+        tasks = (
+            {"t": {**task, "classes": {"one": ["1"], "two": ["2"]}}} if role != "pretrain" else {}
+        )
         raw = {"results": str(tmp_path / "results"), "datasets": datasets, "tasks": tasks}
         config = parse_config(raw)
         scans, unmatched = list_scans(config, "d")
