@@ -115,5 +115,6 @@ def _read(path: Path, codes: Sequence[Code]) -> pd.DataFrame:
                 refuse_codes_among_names(table[column], where)
     except ReadError as error:
         text = str(error).replace("Declare them for the data set, ", "Declare them, ")
-        raise PredictError(f"{text} (here: --missing-value)" if "missing_values" in text else text)
+        remedy = " (here: --missing-value)" if "missing_values" in text else ""
+        raise PredictError(f"{text}{remedy}") from None
     return table

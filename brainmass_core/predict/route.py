@@ -20,8 +20,8 @@ from brainmass_core.predict.inputs import Found, done_by, sidecar
 from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
-from brainmass_core.tables.text import tsv_text
 from brainmass_core.tables import read_table
+from brainmass_core.tables.text import tsv_text
 
 log = logging.getLogger(__name__)
 DATASET = "input"

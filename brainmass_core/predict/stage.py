@@ -21,8 +21,8 @@ from brainmass_core.predict.model import Model
 from brainmass_core.predict.phenotype import add_phenotype, as_trained
 from brainmass_core.predict.results import finished_datasets, read_results
 from brainmass_core.predict.route import Options, by_stages
-from brainmass_core.tables.text import write_text_table
 from brainmass_core.tables import PREDICTED, atomic_path, embedding_schema, write_table
+from brainmass_core.tables.text import write_text_table
 
 __all__ = ["Options", "PredictError", "predict"]
 

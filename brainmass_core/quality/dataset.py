@@ -20,8 +20,8 @@ from brainmass_core.quality.embed import chart, rich_chart
 from brainmass_core.quality.measures import MEASURES, Reference
 from brainmass_core.quality.motion import MotionInFc, motion_in_fc
 from brainmass_core.quality.page import LIGHTS, render, threshold_text
-from brainmass_core.tables.text import write_text_table
 from brainmass_core.tables import atomic_path
+from brainmass_core.tables.text import write_text_table
 
 log = logging.getLogger(__name__)
 MAX_ROWS = 200

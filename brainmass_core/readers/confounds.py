@@ -1,4 +1,4 @@
-"""Confounds of a run, under the names of fMRIPrep from 1.2 on, whatever pipeline called them what."""
+"""Confounds of a run, under the names of fMRIPrep from 1.2 on, whichever pipeline wrote them."""
 
 from __future__ import annotations
 
