@@ -1,9 +1,9 @@
 """Look-up tables of label images, as atlases are published with.
 
 Read are: a table with a header, under the names of BIDS (``index``, ``name``), XCP-D (``index``,
-``label``, ``network_label``) or CBIG's centroids (``ROI Label``, ``ROI Name``, ``R``, ``A``, ``S``);
-CBIG's ``*_order.txt`` (index, name, R, G, B, A; no header); and FreeSurfer's colour tables (the same
-between spaces). Names stay as they are written: a region may be called ``NA`` or ``None``.
+``label``, ``network_label``) or CBIG's centroids (``ROI Label``, ``ROI Name``, ``R``, ``A``,
+``S``); CBIG's ``*_order.txt`` (index, name, R, G, B, A; no header); and FreeSurfer's colour tables
+(the same between spaces). Names stay as they are written: a region may be called ``NA``.
 """
 
 from __future__ import annotations

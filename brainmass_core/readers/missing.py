@@ -155,7 +155,7 @@ def _check_separators(text: pd.Series, where: str) -> None:
 
 
 def _is_grouped(text: str) -> bool:
-    """``1,234,567``, ``1.234,5``, ``1 234``; neither ``1.234`` nor ``1,234``, which may be decimals."""
+    """``1,234,567``, ``1.234,5``, ``1 234``; not ``1.234`` and ``1,234``, which may be decimals."""
     match = GROUPED.fullmatch(text)
     if match is None:
         return False
@@ -254,8 +254,9 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     """Values that are codes of missing ones by their looks, with how often they occur.
 
     One of `CODES` is taken for a code if it lies further from all other values than these spread,
-    another negative whole number that occurs twice if it lies ten times as far. Up to three different negative numbers
-    that occur twice (-3, -1) are if no other value is negative. Zero never is: scales pile up there.
+    another negative whole number that occurs twice if it lies ten times as far. Up to three
+    different negative numbers that occur twice (-3, -1) are codes if no other value is negative.
+    Zero never is: scales pile up there.
     """
     counts = Counter(v for v in values.dropna().tolist() if v not in set(valid))
     whole = {v for v in counts if v == int(v) and v != 0}

@@ -104,10 +104,7 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
         If it cannot be read or has another number of rows.
     """
     try:
-        if path.suffix == ".1D":
-            confounds = read_cpac(path)
-        else:
-            confounds = read_confounds_table(path)
+        confounds = read_cpac(path) if path.suffix == ".1D" else read_confounds_table(path)
     except ReadError as error:
         raise ScanFailed(str(error), "confounds", "mend the table, or copy it again") from None
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Confounds are found under the names that pipelines gave them; a limit on motion is never skipped."""
+"""Confounds are found under the names of other pipelines; a limit on motion is never skipped."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_infinite_values_are_missing_and_said(tmp_path, caplog):
         (lambda t: t.replace("\n", "\tx\n", 2).replace("\tx", "", 1), "line 2: found 10 fields"),
         (
             lambda t: t.rpartition("\n")[0].rpartition("\n")[0],
-            "found 19 rows, expected one for each",
+            "found 19 rows, expected one",
         ),
         (lambda t: t.replace("n/a", "none", 1), r"line 2: found 'none' in column 'std_dvars'"),
     ],

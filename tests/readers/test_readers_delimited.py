@@ -129,7 +129,7 @@ def test_names_and_values_lose_white_space_around(table):
 
 @pytest.mark.parametrize("text", ["a\tb\n", "# only\n# comments\n", "a\tb\n#1\t2\n", "\n \n"])
 def test_a_table_without_rows_is_refused(table, text):
-    with pytest.raises(ReadError, match="no row below|comments only|is empty"):
+    with pytest.raises(ReadError, match=r"no row below|comments only|is empty"):
         table(text)
 
 

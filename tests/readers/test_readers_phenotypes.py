@@ -1,4 +1,4 @@
-"""Phenotypes reach the right scan as they are written, and only those that the configuration names."""
+"""Phenotypes reach the right scan as written, and only those that the configuration names."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_a_shifted_row_is_refused_with_its_line(study):
 def test_an_undeclared_code_in_a_target_is_refused_and_a_declared_one_missing(study, written):
     study.scans(*people(12))
     iq = [written if i in (3, 7, 9) else 90 + 2 * i for i in range(12)]
-    study.table(rows("participant_id FIQ", *(f"{p}\t{v}" for p, v in zip(people(12), iq))))
+    study.table(
+        rows("participant_id FIQ", *(f"{p}\t{v}" for p, v in zip(people(12), iq, strict=True)))
+    )
     with pytest.raises(ScansError, match=r"column 'FIQ': found -9999 \(3 times\).*missing_values"):
         study.list({"iq": IQ})
     found = study.list({"iq": IQ}, missing_values=[-9999])
