@@ -242,7 +242,8 @@ class Finetune(Strict):
         "model whose stored model holds no training scan, else the first such on FC or series, "
         "whatever the scores: to take the best after looking would flatter it. Radial SVMs "
         "(`brainmass_svm`, `brainlm_svm`, `untrained_*svm`, `series_svm`) and `*_knn` store "
-        "features of training scans, and are stored only if named here. Empty: none. None is stored where "
+        "features of training scans, and are stored only if named here. Empty: none. None is "
+        "stored where "
         "`permute_labels` is set or the method cannot do the task.",
     )
 
