@@ -368,6 +368,10 @@ def predict(
     phenotype: Annotated[
         Path | None, typer.Option(help="Table of participant_id, site, sex, age, mean_fd.")
     ] = None,
+    missing_value: Annotated[
+        list[str] | None,
+        typer.Option(help="Code of missing values in that table, such as -9999; repeatable."),
+    ] = None,
     t_r: Annotated[float | None, typer.Option("--t-r", help="Of ready series, s.")] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Glob of the series in a folder, such as *.1D.")
@@ -388,7 +392,8 @@ def predict(
     from brainmass_core.predict import predict as score
 
     threads = min(threads, len(os.sched_getaffinity(0)))
-    options = Options(phenotype, t_r, atlas, as_trained, pattern, threads, tuple(dataset or ()))
+    chosen, codes = tuple(dataset or ()), tuple(missing_value or ())
+    options = Options(phenotype, t_r, atlas, as_trained, pattern, threads, chosen, codes)
     score(model, given, out, embeddings, config, options, work)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from brainmass_core.batch import kept_entry
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
@@ -102,7 +102,7 @@ def _entries(config: Config, paths: Paths, stage: str, dataset: str) -> tuple[li
             current &= config_hash_of(manifest) == wanted
         else:
             kept = (paths.work(stage, dataset, batch) / wanted).glob("*.json")
-            entries += [Entry(**json.loads(f.read_text())) for f in kept]
+            entries += [entry for f in kept if (entry := kept_entry(f, with_rows=False))]
     return entries, current
 
 

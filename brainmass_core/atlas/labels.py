@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import cast
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+
+import brainmass_core.readers.lut as lut_reader
+from brainmass_core.readers import ReadError
 
 COLUMNS = ["index", "name", "network", "x", "y", "z"]
 
@@ -52,25 +55,17 @@ def read_labels(path: Path) -> nib.Nifti1Image:
 
 
 def read_lut(path: Path) -> pd.DataFrame:
-    """Read a look-up table of labels.
+    """Read a look-up table of labels, see `readers.lut`.
 
     Raises
     ------
     AtlasError
-        If the columns ``index`` and ``name`` are missing, or an index stands twice.
+        If it has none of the known forms, or an index or a name stands twice.
     """
-    lut = pd.read_csv(path, sep="," if Path(path).suffix == ".csv" else "\t")
-    if not {"index", "name"} <= set(lut.columns):
-        raise AtlasError(
-            f"{path}: found columns {list(lut.columns)}, expected index and name, optionally "
-            "network, x, y, z; rename the columns"
-        )
-    lut = lut[[c for c in COLUMNS if c in lut]]
-    lut = lut[lut["index"] != 0].reset_index(drop=True)  # row 0 is the background
-    double = lut["index"][lut["index"].duplicated()]
-    if not double.empty:
-        raise AtlasError(f"{path}: the index {double.tolist()} stands twice; keep one row of each")
-    return lut
+    try:
+        return lut_reader.read_lut(Path(path))
+    except ReadError as error:
+        raise AtlasError(str(error)) from None
 
 
 def complete(lut: pd.DataFrame) -> pd.DataFrame:
@@ -93,9 +88,8 @@ def network_of(name: str) -> str:
 
 def published_labels() -> pd.DataFrame:
     """Labels, networks and centroids (mm, RAS) of Schaefer-100, 7 networks (CBIG, MIT)."""
-    table = files("brainmass_core") / "data" / "schaefer2018_100_7networks.tsv"
-    with table.open() as file:
-        return pd.read_csv(file, sep="\t")
+    with as_file(files("brainmass_core") / "data" / "schaefer2018_100_7networks.tsv") as table:
+        return lut_reader.read_lut(table)
 
 
 def digest_of(image: nib.Nifti1Image) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from brainmass_core.config.model import Config
+from brainmass_core.config.phenotypes import named_phenotypes, targets_of
 
 
 def stable_hash(*parts: str) -> int:
@@ -98,7 +99,7 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     ----------
     stage : str
         One of `STAGES`, or ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune`
-        that are asked for apart.
+        that are asked for apart, or ``listing``, what later stages depend on of `scans`.
     name : str, optional
         The data set (up to `pfc`), the task (`finetune`, `interpret`, `report`) or the analysis
         (`series_model`).
@@ -121,17 +122,21 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         return stage_hash(config, earlier, key)
 
     if stage == "scans":
+        # columns that only tasks name are carried along; no later stage but theirs reads them
+        named = [named_phenotypes(config, str(name)), targets_of(config, str(name))]
+        return {"before": before("listing"), "phenotypes": named}
+    if stage == "listing":
         settings = config.datasets[str(name)].model_dump(mode="json", exclude={"band_pass"})
         return {"name": name, "dataset": settings, "seed": config.seed}
     if stage == "preprocess":
-        return {"before": before("scans"), "preprocess": part("preprocess")}
+        return {"before": before("listing"), "preprocess": part("preprocess")}
     if stage == "timeseries":
         dataset = config.datasets[str(name)]
         # what `preprocess` has not judged is judged here, by the same criteria
         criteria = {"min_volumes", "max_mean_fd", "fd_threshold"}
         judged = dataset.kind == "bids"
         return {
-            "before": before("preprocess" if judged else "scans"),
+            "before": before("preprocess" if judged else "listing"),
             "criteria": None if judged else part("preprocess", include=criteria),
             "atlas": part("atlas"),
             "timeseries": part("timeseries"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -32,6 +32,16 @@ class Phenotype(Strict):
         None,
         description="Column that names the scan (kind `timeseries`: the key of the array), "
         "when a row is a scan and not a participant.",
+    )
+    session_column: str | None = Field(
+        None,
+        description="Column that names the session, when a row is a session of a participant. "
+        "Default: `session_id` or `session`, if participants have several rows.",
+    )
+    session: str | None = Field(
+        None,
+        description="Take only the rows of this session, e.g. `baseline`, for all scans of a "
+        "participant; needs a column of sessions.",
     )
     site_column: str | None = Field(None, description="Column with the acquisition site.")
     age_column: str | None = Field(None, description="Column with the age in years.")
@@ -75,6 +85,16 @@ class Dataset(Strict):
         None, description="Phenotype column whose groups are split evenly, next to the site."
     )
     phenotype: Phenotype = Phenotype()
+    missing_values: list[int | float | str] = Field(
+        default_factory=list,
+        description="Codes of missing values in the phenotype table, e.g. `[-9999]`, beside empty "
+        "cells and `n/a`. Undeclared codes in ages, targets of regressions and confounds are "
+        "refused.",
+    )
+    valid_values: list[int | float] = Field(
+        default_factory=list,
+        description="Numbers that look like codes of missing values but are measured.",
+    )
     task: str | None = Field(None, description="Keep only runs with this BIDS task entity.")
     t1w: Literal["single", "first", "last"] = Field(
         "single",
@@ -117,6 +137,14 @@ class Dataset(Strict):
             )
         return pattern
 
+    @field_validator("missing_values", mode="before")
+    @classmethod
+    def _no_truth(cls, values: Any) -> Any:
+        # YAML reads a bare no or off as false, which would become the number 0
+        if isinstance(values, list) and any(isinstance(v, bool) for v in values):
+            raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
+        return values
+
     @model_validator(mode="after")
     def _synthetic_is_bids(self) -> Dataset:
         if self.synthetic and self.kind != "bids":
@@ -135,8 +163,9 @@ class Atlas(Strict):
     )
     labels: Path | None = Field(
         None,
-        description="Look-up table of the labels: .tsv/.csv with `index` and `name`, optionally "
-        "`network`, `x`, `y`, `z` (mm, RAS).",
+        description="Look-up table of the labels: `index` and `name`, optionally `network`, `x`, "
+        "`y`, `z` (mm, RAS), or as BIDS, XCP-D, CBIG and FreeSurfer write it; see "
+        "docs/reference/inputs.md.",
     )
     n_rois: int | None = Field(
         None,

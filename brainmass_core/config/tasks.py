@@ -52,6 +52,11 @@ OF_SERIES = tuple(
 # what sees no brain is a yardstick for the others and no diagnosis
 NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
 DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NO_BRAIN)
+# these store features of their training scans: support vectors of a radial kernel, neighbours
+REMEMBERING = (
+    *("untrained_svm", "brainmass_svm", "untrained_brainlm_svm", "brainlm_svm", "series_svm"),
+    *(name for name in METHOD_NAMES if name.endswith("_knn")),
+)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -234,9 +239,12 @@ class Finetune(Strict):
         "auto",
         description="Method that is fitted to all labelled scans of each task and stored for "
         "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
-        "model, else the first that sees FC or series, whatever the scores: to take the best "
-        "after looking would flatter it. Empty: none. None is stored where `permute_labels` is "
-        "set or the method cannot do the task.",
+        "model whose stored model holds no training scan, else the first such on FC or series, "
+        "whatever the scores: to take the best after looking would flatter it. Radial SVMs "
+        "(`brainmass_svm`, `brainlm_svm`, `untrained_*svm`, `series_svm`) and `*_knn` store "
+        "features of training scans, and are stored only if named here. Empty: none. None is "
+        "stored where "
+        "`permute_labels` is set or the method cannot do the task.",
     )
 
     @model_validator(mode="after")
@@ -262,6 +270,7 @@ class Finetune(Strict):
         able = [m for m in self.methods if m in DEPLOYABLE and _can_do(m, kind)]
         if self.deploy != "auto":
             return self.deploy if self.deploy in able else None
+        able = [m for m in able if m not in REMEMBERING]
         pretrained = [m for m in able if m.startswith(("brainmass_", "brainlm_"))]
         seen = [m for m in able if not m.startswith("untrained_")]
         return next(iter([*pretrained, *seen, *able]), None)

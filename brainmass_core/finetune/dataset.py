@@ -18,6 +18,8 @@ from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
+from brainmass_core.readers import ReadError
+from brainmass_core.readers.missing import numbers
 from brainmass_core.scans import read_scans
 from brainmass_core.tables import read_table
 
@@ -96,11 +98,11 @@ def assemble(config: Config, name: str) -> TaskData:
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
     refuse_empty_class(cohort, task, name)
     if task.kind == "regression":
-        scans["y"] = scans["label"].astype("float64")
+        scans["y"] = scans["y"].astype("float64")
         scans["stratum"] = fifths(scans)
     else:
-        numbers = {class_name: i for i, class_name in enumerate(task.classes)}
-        scans["y"] = scans["class_name"].map(numbers).astype(int)
+        order_of = {class_name: i for i, class_name in enumerate(task.classes)}
+        scans["y"] = scans["class_name"].map(order_of).astype(int)
     _say(cohort, task, name, paths)
     target = tuple(config.target_confounds(name))
     return TaskData(scans, fc[order.astype(int)], cohort, estimator, target)
@@ -184,7 +186,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        With `label` (as found) and `class_name` (missing) added.
+        With `label` (as found), `class_name` (missing) and `y`, the number, added.
 
     Raises
     ------
@@ -196,9 +198,13 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     cohort = cohort.assign(label=cohort[column], class_name=None)
     missing = cohort["label"].isna()
     cohort = _drop(cohort, missing, "finetune", f"no value in column {task.label!r}")
-    number = pd.to_numeric(cohort["label"], errors="coerce").astype("float64")
+    try:
+        number, _ = numbers(cohort["label"], f"tasks.{name}.label: column {task.label!r}")
+    except ReadError as error:
+        raise TaskError(str(error)) from None
     values = "label " + cohort["label"].astype(str) + " is not a number"
-    cohort = _drop(cohort, ~number.map(math.isfinite) & ~missing, "finetune", values)
+    cohort = _drop(cohort, number.isna() & ~missing, "finetune", values)
+    cohort["y"] = number
     if task.transform.startswith("log1p"):
         values = "label " + cohort["label"].astype(str) + " has no log(1 + x)"
         cohort = _drop(cohort, number <= -1, "finetune", values)

@@ -127,6 +127,8 @@ class Contract(Strict):
         How confounds are handled; columns that a new scan must have.
     sites
         Names of the training scans' sites, ``dataset/site``, where a site is one of these columns.
+    missing_values
+        Codes of missing values of the training data sets, for the confounds of new scans.
     scores : dict
         Method to its cross-validated scores.
     probe : list of list of float
@@ -157,6 +159,7 @@ class Contract(Strict):
     confounds: str
     confound_columns: list[str]
     sites: list[str]
+    missing_values: list[int | float | str] = Field(default_factory=list)
     n_participants: int = Field(ge=1)
     n_scans: int = Field(ge=1)
     n_per_class: dict[str, int]

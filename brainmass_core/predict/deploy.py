@@ -190,6 +190,9 @@ def _contract(
         sites=sorted(set(confounds_of(scans)["site"]) - {UNKNOWN})
         if "site" in needed_columns(settings)
         else [],
+        missing_values=list(
+            dict.fromkeys(v for d in settings.datasets for v in config.datasets[d].missing_values)
+        ),
         n_participants=scans["participant"].nunique(),
         n_scans=len(scans),
         n_per_class={c: int((scans["class_name"] == c).sum()) for c in settings.classes},

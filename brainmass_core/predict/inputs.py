@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 
 from brainmass_core.connectivity import MEASURES, vectorise
 from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
+from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers.missing import MISSING
 from brainmass_core.scans.series import series_suffix
 from brainmass_core.tables import TableError, read_table
 
@@ -153,9 +154,11 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
 def _matrix(file: Path) -> tuple[list[str], np.ndarray]:
     """Names of the parcels, and FC (n_rois, n_rois)."""
     try:
-        table = pd.read_csv(file, sep="\t", na_values=["n/a"], encoding="utf-8-sig")
-        matrix = table.to_numpy(dtype=np.float64)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+        table = read_delimited(file)
+        matrix = table.mask(table.isin(MISSING), "nan").to_numpy().astype(np.float64)
+    except ReadError as error:
+        raise PredictError(str(error)) from None
+    except ValueError as error:
         raise PredictError(f"{file}: cannot be read as a matrix ({error}); copy it again") from None
     n = matrix.shape[1]
     if matrix.shape != (n, n) or n < 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +11,42 @@ import pandas as pd
 
 from brainmass_core.predict.inputs import Found
 from brainmass_core.predict.misfit import PredictError
-from brainmass_core.scans.phenotype import MISSING, canonical
+from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers.missing import (
+    AGE,
+    POSITIVE,
+    Code,
+    checked_numbers,
+    mask_missing,
+    refuse_codes_among_names,
+)
+from brainmass_core.scans.phenotype import SESSIONS
+from brainmass_core.scans.rows import matched_rows
+from brainmass_core.scans.table import ScansError
 
-COLUMNS = {"site": str, "sex": str, "age": float, "mean_fd": float}
+NUMBERS = {"age": AGE, "mean_fd": POSITIVE}
+COLUMNS = ("site", "sex", *NUMBERS)
 IDS = ("scan_id", "participant_id")
+SESSION = re.compile(r"(?:^|_)ses-([A-Za-z0-9]+)(?:_|$)")
 
 
-def add_phenotype(found: Found, path: Path) -> None:
+def add_phenotype(found: Found, path: Path, codes: Sequence[Code] = ()) -> None:
     """Fill in site, sex, age and mean_fd of scans that have none, in place.
 
     Parameters
     ----------
     path : Path
-        ``.tsv`` or ``.csv`` with `scan_id` or `participant_id`, and some of these columns. Ids are
-        compared as everywhere: ``sub-`` and leading zeros do not matter.
+        ``.tsv`` or ``.csv`` with `scan_id` or `participant_id`, and some of these columns. Ids and
+        sessions are compared as in training: ``sub-`` and leading zeros do not matter.
+    codes : sequence of int, float or str
+        Codes of missing values, those of the training data among them.
 
     Raises
     ------
     PredictError
-        If the table cannot be read, has none of these columns, or an id twice.
+        If the table cannot be read, has none of these columns, an id twice, or undeclared codes.
     """
-    table = _read(path)
+    table = _read(path, codes)
     key = next((c for c in IDS if c in table), None)
     columns = [c for c in COLUMNS if c in table]
     if key is None or not columns:
@@ -37,19 +54,27 @@ def add_phenotype(found: Found, path: Path) -> None:
             f"{path}: found the columns {list(table.columns)}, expected scan_id or participant_id, "
             f"and some of {', '.join(COLUMNS)}; rename them"
         )
-    ids = table[key].map(canonical, na_action="ignore")
-    twice = sorted(set(ids[ids.duplicated() & ids.notna()]))
-    if twice:
-        raise PredictError(f"{path}: {key} {twice[:5]} stand twice; keep one row of each")
-    known = table.set_index(ids)
-    for row in found.rows:
-        who = canonical(str(row[key]))
-        if who not in known.index:
-            continue
-        for column in columns:
-            value: Any = known.at[who, column]
+    rows = _rows(found, table, key, path)
+    for row, line in zip(found.rows, rows, strict=True):
+        for column in [] if pd.isna(line) else columns:
+            value: Any = table.at[line, column]
             if pd.isna(row[column]) and not pd.isna(value):
                 row[column] = value
+
+
+def _rows(found: Found, table: pd.DataFrame, key: str, path: Path) -> pd.Series:
+    """Line of the table of each scan, NA if it has none."""
+    ids = pd.Series([str(row[key]) for row in found.rows], dtype=object)
+    by = next((c for c in SESSIONS if c in table), None)
+    try:
+        if key == "scan_id" or by is None or not table[key].duplicated().any():
+            return matched_rows(ids, table[key], path)
+        named = [SESSION.search(str(row["scan_id"])) for row in found.rows]
+        sessions = pd.Series([m[1] if m else None for m in named], dtype=object)
+        kept = table[[c for c in (*COLUMNS, by) if c in table]]
+        return matched_rows(ids, table[key], path, sessions, table[by], kept)
+    except ScansError as error:
+        raise PredictError(str(error)) from None
 
 
 def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
@@ -75,16 +100,21 @@ def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
     return sites.map(lambda site: site if site in known else of.get(site, site))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, codes: Sequence[Code]) -> pd.DataFrame:
+    """The table with what is missing as in training, numbers as such."""
     try:
-        separator = "\t" if path.suffix == ".tsv" else ","
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as error:
-        raise PredictError(f"{path}: cannot be read as a table ({error}); give another") from None
-    table = table.mask(table.isin(MISSING), None)
-    for column in ("age", "mean_fd"):
-        if column in table:
-            table[column] = pd.to_numeric(table[column], errors="coerce")
+        table = read_delimited(path)
+        mask_missing(table, codes, but=[*IDS, *SESSIONS])
+        for column in COLUMNS:
+            if column not in table:
+                continue
+            where = f"{path}: column {column!r}"
+            if column in NUMBERS:
+                table[column] = checked_numbers(table[column], where, NUMBERS[column])
+            else:
+                refuse_codes_among_names(table[column], where)
+    except ReadError as error:
+        text = str(error).replace("Declare them for the data set, ", "Declare them, ")
+        remedy = " (here: --missing-value)" if "missing_values" in text else ""
+        raise PredictError(f"{text}{remedy}") from None
     return table

@@ -21,6 +21,7 @@ from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.tables import read_table
+from brainmass_core.tables.text import tsv_text
 
 log = logging.getLogger(__name__)
 DATASET = "input"
@@ -46,6 +47,8 @@ class Options:
         Glob of series in a folder; all files that look like series by default.
     threads : int
         Scans worked on at once.
+    missing_values : tuple of str
+        Codes of missing values in `phenotype`, beside those of the training data.
     datasets : tuple of str
         Those of a results folder to score; all by default.
     """
@@ -57,6 +60,7 @@ class Options:
     pattern: str | None = None
     threads: int = 1
     datasets: tuple[str, ...] = ()
+    missing_values: tuple[str, ...] = ()
 
 
 def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path) -> Found:
@@ -104,8 +108,7 @@ def config_for(kind: str, path: Path, contract: Contract, options: Options, work
     labels = work / "labels.tsv"
     work.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(contract.atlas.table)
-    # a column without any text would be read as numbers
-    table.loc[:, (table != "").any()].to_csv(labels, sep="\t", index=False)
+    labels.write_text(tsv_text(table.loc[:, (table != "").any()], missing=""), encoding="utf-8")
     atlas = {"name": contract.atlas.configured, "space": contract.atlas.space}
     if options.atlas is not None:
         atlas["path"] = str(options.atlas)

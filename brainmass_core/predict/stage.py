@@ -22,6 +22,7 @@ from brainmass_core.predict.phenotype import add_phenotype, as_trained
 from brainmass_core.predict.results import finished_datasets, read_results
 from brainmass_core.predict.route import Options, by_stages
 from brainmass_core.tables import PREDICTED, atomic_path, embedding_schema, write_table
+from brainmass_core.tables.text import write_text_table
 
 __all__ = ["Options", "PredictError", "predict"]
 
@@ -81,7 +82,7 @@ def predict(
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainmass-")))
         found = find(given, model, config, options, place)
     if (table := _phenotype(given, model.contract, options)) is not None:
-        add_phenotype(found, table)
+        add_phenotype(found, table, [*model.contract.missing_values, *options.missing_values])
     rows = pd.DataFrame(found.rows)
     if not len(rows):
         raise PredictError(f"{given}: found no scan; check the folder")
@@ -185,8 +186,7 @@ def _check_names(out: Path, embeddings: Path | None) -> None:
 def _write(out: Path, scored: pd.DataFrame, contract: Contract) -> None:
     if out.suffix in TEXT:
         with atomic_path(out) as path:
-            separator = "\t" if out.suffix == ".tsv" else ","
-            scored.to_csv(path, sep=separator, index=False, na_rep="n/a")
+            write_text_table(path, scored, tabs=out.suffix == ".tsv")
         return
     extra = [pa.field(c, pa.float64()) for c in scored.columns if c.startswith("probability_")]
     schema = pa.schema([*PREDICTED, *extra])

@@ -21,6 +21,7 @@ from brainmass_core.quality.measures import MEASURES, Reference
 from brainmass_core.quality.motion import MotionInFc, motion_in_fc
 from brainmass_core.quality.page import LIGHTS, render, threshold_text
 from brainmass_core.tables import atomic_path
+from brainmass_core.tables.text import write_text_table
 
 log = logging.getLogger(__name__)
 MAX_ROWS = 200
@@ -42,7 +43,7 @@ def run_dataset(config: Config, dataset: str) -> None:
         temporary.write_text(dataset_page(config, dataset, cohort), encoding="utf-8")
     with atomic_path(paths.quality(dataset, "scans.csv")) as temporary:
         shown = cohort.assign(flags=[" ".join(f) if f is not None else "" for f in cohort["flags"]])
-        shown.to_csv(temporary, index=False, float_format="%.6g")
+        write_text_table(temporary, shown, missing="", float_format="%.6g")
     log.info("quality: %s", page)
 
 

@@ -1,31 +1,31 @@
-"""Phenotype tables: read as text, join by participant or scan, never by guess."""
+"""Phenotype tables: read as text, join by participant, session or scan, never by guess."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
+from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers.missing import (
+    AGE,
+    POSITIVE,
+    Kind,
+    checked_numbers,
+    mask_missing,
+    numbers,
+    refuse_codes,
+    refuse_codes_among_names,
+)
+from brainmass_core.scans.rows import canonical, matched_rows, session_of
 from brainmass_core.scans.table import PHENO, ScansError, Unmatched
 
 log = logging.getLogger(__name__)
-MISSING = ["", "n/a", "N/A", "NA", "NaN", "nan", "null"]
-
-
-def canonical(identifier: str) -> str:
-    """What is compared when ids are joined.
-
-    Without white space around it and a ``sub-`` prefix; whole numbers without leading zeros and
-    without ``.0``: ``sub-0050003``, ``50003`` and ``50003.0`` are the same participant.
-    """
-    text = identifier.strip().removeprefix("sub-")
-    whole, dot, rest = text.partition(".")
-    if dot and whole.isdecimal() and rest.strip("0") == "":
-        text = whole
-    return text.lstrip("0") or "0" if text.isdecimal() else text
+SESSIONS = ("session_id", "session")  # BIDS and what is near it
 
 
 def phenotype_path(dataset: Dataset) -> Path | None:
@@ -33,17 +33,23 @@ def phenotype_path(dataset: Dataset) -> Path | None:
     if dataset.phenotype.path:
         return dataset.phenotype.path
     default = dataset.path / "participants.tsv"
-    return default if default.exists() else None
+    return default if default.exists() or default.is_symlink() else None
 
 
-def read_phenotype(name: str, dataset: Dataset) -> pd.DataFrame | None:
+def read_phenotype(name: str, dataset: Dataset, named: Sequence[str] = ()) -> pd.DataFrame | None:
     """Read the table and check that every declared column is there.
+
+    Parameters
+    ----------
+    named : sequence of str
+        Further columns to keep where the table has them, such as labels of tasks. All others are
+        left out here: what nobody asked for does not enter the results.
 
     Returns
     -------
     DataFrame of str or None
-        Values as written, None where missing; rows without an id are left out. None if the data
-        set has no table.
+        Values as written, None where missing; rows without an id are left out. The index is the
+        line of the file. None if the data set has no table.
 
     Raises
     ------
@@ -61,19 +67,20 @@ def read_phenotype(name: str, dataset: Dataset) -> pd.DataFrame | None:
                 f"{dataset.path}/participants.tsv does not exist; set phenotype.path"
             )
         return None
-    table = _read_text(path)
-    wrong = [
-        f"  datasets.{name}.{field}: no column {column!r} in {path}"
-        f"{near_miss(column, list(table.columns))}"
-        for field, column in declared.items()
-        if column not in table.columns
-    ]
-    if wrong:
-        raise ScansError(f"{path}: {len(wrong)} declared columns are missing\n" + "\n".join(wrong))
-    named = table[dataset.phenotype.id_column].notna()
-    if not named.all():
-        log.warning("%s: %d rows without an id are left out", path, (~named).sum())
-    return table[named].reset_index(drop=True)
+    try:
+        table = read_delimited(path)
+    except ReadError as error:
+        raise ScansError(str(error)) from None
+    _check_declared(name, path, declared, table)
+    _say_missing(name, path, [c for c in named if c not in declared.values()], table)
+    kept = [c for c in table.columns if c in {*declared.values(), *named, *SESSIONS}]
+    table = table[kept].copy()
+    ids = {dataset.phenotype.id_column, dataset.phenotype.scan_column, *SESSIONS}
+    mask_missing(table, dataset.missing_values, [c for c in ids if c is not None])
+    with_id = table[dataset.phenotype.id_column].notna()
+    if not with_id.all():
+        log.warning("%s: %d rows without an id are left out", path, (~with_id).sum())
+    return _of_session(dataset, table[with_id], path)
 
 
 def _declared(dataset: Dataset) -> dict[str, str]:
@@ -84,79 +91,76 @@ def _declared(dataset: Dataset) -> dict[str, str]:
     return {field: column for field, column in columns.items() if column is not None}
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            header = file.readline()
-        # Excel of some countries writes semicolons into .csv
-        usual = "\t" if path.suffix == ".tsv" else ","
-        separator = max((usual, *"\t,;"), key=lambda s: (header.count(s), s == usual))
-        table = pd.read_csv(
-            path, sep=separator, dtype=object, na_filter=False, encoding="utf-8-sig"
-        )
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+def _check_declared(name: str, path: Path, declared: dict[str, str], table: pd.DataFrame) -> None:
+    wrong = [
+        f"  datasets.{name}.{field}: no column {column!r} in {path}"
+        f"{near_miss(column, list(table.columns))}"
+        for field, column in declared.items()
+        if column not in table.columns
+    ]
+    if wrong:
+        raise ScansError(f"{path}: {len(wrong)} declared columns are missing\n" + "\n".join(wrong))
+
+
+def _say_missing(name: str, path: Path, named: list[str], table: pd.DataFrame) -> None:
+    """A task may join data sets of which one lacks a column, so that this is no error here."""
+    for column in named:
+        if column not in table.columns:
+            log.warning(
+                "%s: no column %r in %s, which a task names%s",
+                *(name, column, path, near_miss(column, list(table.columns))),
+            )
+
+
+def _session_column(dataset: Dataset, table: pd.DataFrame) -> str | None:
+    """The column by which rows are joined to sessions; None if a row is a participant or scan."""
+    settings = dataset.phenotype
+    if settings.scan_column or settings.session_column:
+        return settings.session_column
+    ids = table[settings.id_column].map(canonical)
+    if not ids.duplicated().any() and settings.session is None:
+        return None
+    return next((c for c in SESSIONS if c in table.columns), None)
+
+
+def _of_session(dataset: Dataset, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The rows of the one configured session, all rows if there is none."""
+    wanted = dataset.phenotype.session
+    if wanted is None:
+        return table
+    column = _session_column(dataset, table)
+    if column is None:
         raise ScansError(
-            f"{path}: cannot be read as a table ({type(error).__name__}: {error}); expected "
-            "UTF-8 text, .tsv or .csv, with a header row"
-        ) from None
-    table = table.rename(columns=lambda c: str(c).strip()).apply(lambda c: c.str.strip())
-    return table.mask(table.isin(MISSING), None)
-
-
-def match(ids: pd.Series, column: pd.Series, path: Path) -> pd.Series:
-    """Row of the table that each id belongs to.
-
-    Parameters
-    ----------
-    ids : Series of str
-        Participants or scans, may repeat.
-    column : Series of str
-        The table's ids, on a RangeIndex.
-
-    Returns
-    -------
-    Series of Int64
-        On the index of `ids`, NA where the table has no such row.
-
-    Raises
-    ------
-    ScansError
-        If an id has several rows, or two different ids of the scans have one row.
-    """
-    left, right = ids.map(canonical), column.dropna().map(canonical)
-    wanted = right[right.isin(set(left))]
-    twice = wanted[wanted.duplicated(keep=False)]
-    if len(twice):
-        lines = [
-            f"  {key}: rows " + ", ".join(f"{i + 2} ({column[i]})" for i in group.index)
-            for key, group in list(twice.groupby(twice))[:10]
-        ]
-        raise ScansError(
-            f"{path}: {twice.nunique()} ids of {column.name!r} have more than one row, expected "
-            "one each; remove rows, or, if a row is a scan and not a participant, set "
-            "phenotype.scan_column\n" + "\n".join(lines)
+            f"{path}: phenotype.session is {wanted!r}, but no column of sessions is known; set "
+            "phenotype.session_column"
         )
-    spellings = ids[left.isin(set(wanted))].groupby(left).unique()
-    several = spellings[spellings.map(len) > 1]
-    if len(several):
+    rows = table[table[column].map(session_of) == session_of(wanted)]
+    if rows.empty:
+        found = sorted(set(table[column].dropna()))
         raise ScansError(
-            f"{path}: the scans name {' and '.join(several.iloc[0])}, which are both the row "
-            f"{several.index[0]!r} of the table; rename one"
+            f"{path}: no row of session {wanted!r} in column {column!r}{near_miss(wanted, found)}"
         )
-    rows = pd.Series(wanted.index, index=wanted, dtype="Int64")
-    return left.map(rows).astype("Int64")
+    return rows
 
 
 def join(
-    scans: pd.DataFrame, table: pd.DataFrame | None, dataset: Dataset
+    scans: pd.DataFrame,
+    table: pd.DataFrame | None,
+    dataset: Dataset,
+    named: Sequence[str] = (),
+    targets: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, Unmatched]:
     """Add site, age, sex, mean_fd and ``pheno_*`` to the scans.
 
     Parameters
     ----------
     scans : DataFrame
-        With `participant_id`, and `label` (what the file calls the scan) if a row of the table
-        is a scan.
+        With `participant_id` and `session`, and `label` (what the file calls the scan) if a row
+        of the table is a scan.
+    named : sequence of str
+        Columns to carry along as ``pheno_*``, as far as the table has them.
+    targets : sequence of str
+        Those of them that are the target of a regression.
 
     Returns
     -------
@@ -164,6 +168,11 @@ def join(
         A copy with the columns added. With ``scan_column`` participant_id is the table's, and
         scans that are not in the table are excluded: it is not known whose they are.
     unmatched : Unmatched
+
+    Raises
+    ------
+    ScansError
+        If rows cannot be told apart, or a column of numbers holds undeclared codes.
     """
     settings = dataset.phenotype
     scans = scans.copy()
@@ -171,7 +180,7 @@ def join(
         return scans.assign(site=None, age=None, sex=None, mean_fd=None), Unmatched()
     path = phenotype_path(dataset) or dataset.path
     if settings.scan_column:
-        rows = match(scans["label"], table[settings.scan_column], path)
+        rows = matched_rows(scans["label"], table[settings.scan_column], path)
         found = rows.notna()
         scans.loc[found, "participant_id"] = table[settings.id_column].loc[rows[found]].to_numpy()
         missing = ~found & scans["excluded_reason"].isna()
@@ -181,36 +190,98 @@ def join(
         )
         scans_only = scans.loc[~found, "label"]
     else:
-        rows = match(scans["participant_id"], table[settings.id_column], path)
-        scans_only = scans.loc[rows.isna(), "participant_id"]
-    joined = table.reindex(rows.astype("float64"))
-    joined.index = scans.index
-    others = [c for c in table.columns if c != settings.id_column]
-    extra = joined[others].add_prefix(PHENO)
+        by = None if settings.session else _session_column(dataset, table)
+        sessions = None if by is None else table[by]
+        rows = matched_rows(
+            *(scans["participant_id"], table[settings.id_column], path),
+            *(scans["session"], sessions, table.drop(columns=[settings.id_column])),
+        )
+        scans_only = _lone(scans[rows.isna()], sessions is not None)
+    known = _with_values(scans, table, rows, dataset, named, targets)
+    ids = table[settings.id_column]
+    used = set(ids[ids.index.isin(rows.dropna())].map(canonical))
+    table_only = ids[~ids.map(canonical).isin(used)]
+    return known, Unmatched(str(path), sorted(set(table_only)), sorted(set(scans_only)))
+
+
+def _lone(scans: pd.DataFrame, by_session: bool) -> pd.Series:
+    """Names of scans without a row."""
+    if not by_session:
+        return scans["participant_id"]
+    session = scans["session"].map(lambda s: f" ses-{s}" if isinstance(s, str) else "")
+    return scans["participant_id"] + session
+
+
+def _with_values(
+    scans: pd.DataFrame,
+    table: pd.DataFrame,
+    rows: pd.Series,
+    dataset: Dataset,
+    named: Sequence[str],
+    targets: Sequence[str],
+) -> pd.DataFrame:
+    """The scans with what the table says of them."""
+    settings, path = dataset.phenotype, phenotype_path(dataset) or dataset.path
+    used = table[table.index.isin(rows.dropna())]
+    try:
+        for column in {settings.site_column, settings.sex_column} - {None}:
+            refuse_codes_among_names(used[column], _where(path, column), dataset.valid_values)
+        for column in targets:
+            if column in used:
+                values, _ = numbers(used[column], _where(path, column))
+                refuse_codes(values, _where(path, column), dataset.valid_values)
+        measured = {
+            "age": numeric(used, settings.age_column, dataset, AGE),
+            "mean_fd": numeric(used, settings.mean_fd_column, dataset),
+        }
+    except ReadError as error:
+        raise ScansError(str(error)) from None
+
+    def of_scans(values: pd.Series | None) -> pd.Series | None:
+        if values is None:
+            return None
+        taken = values.reindex(rows.astype("float64"))
+        return taken.set_axis(scans.index)
+
+    def column_of(name: str | None) -> pd.Series | None:
+        return None if name is None else of_scans(table[name])
+
     known = scans.assign(
-        site=_column(joined, settings.site_column),
-        sex=_column(joined, settings.sex_column),
-        age=numeric(joined, settings.age_column, path),
-        mean_fd=numeric(joined, settings.mean_fd_column, path),
+        site=column_of(settings.site_column),
+        sex=column_of(settings.sex_column),
+        age=of_scans(measured["age"]),
+        mean_fd=of_scans(measured["mean_fd"]),
     )
-    table_only = table.loc[~table.index.isin(rows.dropna()), settings.id_column]
-    unmatched = Unmatched(str(path), sorted(set(table_only)), sorted(set(scans_only)))
-    return pd.concat([known, extra], axis=1), unmatched
+    carried = [c for c in table.columns if c in named and c != settings.id_column]
+    extra = {f"{PHENO}{c}": of_scans(table[c]) for c in carried}
+    return pd.concat([known, pd.DataFrame(extra, index=scans.index)], axis=1)
 
 
-def _column(joined: pd.DataFrame, column: str | None) -> pd.Series | None:
-    return None if column is None else joined[column]
+def _where(path: Path, column: str | None) -> str:
+    return f"{path}: column {column!r}"
 
 
-def numeric(joined: pd.DataFrame, column: str | None, path: Path) -> pd.Series | None:
-    """A column as numbers; negative ones (-9999) and text (``89+``) are missing, and said so."""
+def numeric(
+    table: pd.DataFrame,
+    column: str | None,
+    dataset: Dataset,
+    kind: Kind = POSITIVE,
+    prefix: str = "",
+) -> pd.Series | None:
+    """A column as numbers; single impossible ones and text (``89+``) are missing, and said so.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the column's name in `table`.
+
+    Raises
+    ------
+    ReadError
+        If there are several impossible ones, codes of missing values, or mostly text.
+    """
     if column is None:
         return None
-    values = pd.to_numeric(joined[column], errors="coerce")
-    unusable = joined[column].notna() & ~(values >= 0)
-    if unusable.any():
-        log.warning(
-            "%s: %d values of %r are no number >= 0 and count as missing: %s",
-            *(path, unusable.sum(), column, ", ".join(sorted(set(joined[column][unusable]))[:10])),
-        )
-    return values.where(~unusable).astype("float64")
+    path = phenotype_path(dataset) or dataset.path
+    values = table[f"{prefix}{column}"]
+    return checked_numbers(values, _where(path, column), kind, dataset.valid_values)

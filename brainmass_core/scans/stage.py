@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from brainmass_core.config import Config, Dataset, batch_of, stage_hash
+from brainmass_core.config.phenotypes import named_phenotypes, targets_of
 from brainmass_core.paths import Paths
 from brainmass_core.scans.bids import list_bids
 from brainmass_core.scans.derivatives import list_derivatives
@@ -95,12 +96,13 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
             f"datasets.{name}.phenotype.scan_column is for kind timeseries; BIDS scans are joined "
             "by participant: remove it"
         )
-    table = read_phenotype(name, dataset)
+    named = named_phenotypes(config, name)
+    table = read_phenotype(name, dataset, named)
     rows = _list(name, dataset, table)
     check_unique_rows(rows)
     columns = {c: [row.get(c) for row in rows] for c in (*SCANS.names, "label")}
     listed = pd.DataFrame(columns, dtype=object)
-    scans, unmatched = join(listed, table, dataset)
+    scans, unmatched = join(listed, table, dataset, named, targets_of(config, name))
     if dataset.kind == "timeseries":
         scans = add_t_r(name, dataset, scans)
     scans["dataset"], scans["kind"], scans["role"] = name, dataset.kind, dataset.role

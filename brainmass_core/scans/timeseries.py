@@ -15,16 +15,18 @@ import bids2table
 import pandas as pd
 
 from brainmass_core.config import Dataset
+from brainmass_core.readers import ReadError
 from brainmass_core.scans.bids import Row
 from brainmass_core.scans.image import LONGEST_T_R
-from brainmass_core.scans.phenotype import canonical, numeric, phenotype_path
+from brainmass_core.scans.phenotype import numeric, phenotype_path
+from brainmass_core.scans.rows import canonical
 from brainmass_core.scans.series import (
     SUFFIXES,
     SeriesError,
     series_shapes,
     series_suffix,
 )
-from brainmass_core.scans.table import ScansError
+from brainmass_core.scans.table import PHENO, ScansError
 
 log = logging.getLogger(__name__)
 PCP_NAME = re.compile(r"_rois_\w+$")
@@ -154,7 +156,10 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
         )
     values = None
     if column is not None:
-        values = numeric(scans, f"pheno_{column}", phenotype_path(dataset) or dataset.path)
+        try:
+            values = numeric(scans, column, dataset, prefix=PHENO)
+        except ReadError as error:
+            raise ScansError(str(error)) from None
     t_r = pd.Series(dataset.t_r, index=scans.index, dtype="float64")
     if values is not None:
         t_r = values.fillna(t_r)

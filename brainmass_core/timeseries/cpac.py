@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from brainmass_core.readers import read_lines
+from brainmass_core.readers.confounds import power_displacement
 from brainmass_core.scans.derivatives import cpac_files
 
 VOLREG = ["rot_z", "rot_x", "rot_y", "trans_z", "trans_x", "trans_y"]
@@ -27,7 +29,6 @@ SIGNALS = {
 }
 MEAN = re.compile(rf"({'|'.join(SIGNALS)})(?:Detrend)?(?:Norm)?Mean0")
 COMPONENT = re.compile(r"aCompCor\D*(\d+)")  # aCompCorPC0, aCompCorDetrendPC0; not ...0Delay
-HEAD_RADIUS = 50.0  # mm, Power 2012
 
 
 def read_cpac(path: Path) -> pd.DataFrame:
@@ -59,19 +60,18 @@ def read_cpac(path: Path) -> pd.DataFrame:
                     f"{len(table)} rows, but {other} has {len(added)}; expected files of one run"
                 )
             table = table.join(added[[c for c in added if c not in table]])
-    if set(VOLREG) <= set(table):
-        change = table[VOLREG].diff().abs()
-        turned = HEAD_RADIUS * change[VOLREG[:3]].sum(axis=1, skipna=False)
-        table["framewise_displacement"] = turned + change[VOLREG[3:]].sum(axis=1, skipna=False)
+    displacement = power_displacement(table)
+    if displacement is not None:
+        table["framewise_displacement"] = displacement
     return table
 
 
 def _read(path: Path) -> pd.DataFrame:
     """Columns of one file, under fMRIPrep's names."""
     try:
-        with open(path, encoding="utf-8") as file:
-            header = [line for line in file if line.startswith("#")]
-        values = np.loadtxt(path, comments="#", ndmin=2)
+        lines = read_lines(path)
+        header = [line for line in lines if line.startswith("#")]
+        values = np.loadtxt(lines, comments="#", ndmin=2)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.name}: {error}") from None
     name = path.name.lower()

@@ -18,6 +18,7 @@ from brainmass_core.atlas import Atlas
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.preprocess.provenance import write_description
 from brainmass_core.tables import atomic_path
+from brainmass_core.tables.text import tsv_text
 
 STEM = re.compile(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_[A-Za-z]+-[A-Za-z0-9+-]+)*")
 SOURCE = "source"  # name of the data set in BIDS URIs
@@ -107,7 +108,7 @@ def write_dataset(
         "numbers for all scans at once are in the Parquet tables beside this folder.\n",
     )
     columns = [c for c in ("index", "name", "network", "x", "y", "z") if c in atlas.labels]
-    text = atlas.labels[columns].to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.7g")
+    text = tsv_text(atlas.labels[columns], float_format="%.7g")
     write_text(folder / f"atlas-{label_of(atlas.name)}_dseg.tsv", text)
 
 

@@ -164,7 +164,7 @@ def from_derivatives(item: Item) -> Raw:
     first = n_non_steady(confounds)
     confounds = confounds.iloc[first:].reset_index(drop=True)
     mean_fd = mean_displacement(confounds)
-    refuse_motion(mean_fd, item.preprocess.max_mean_fd)
+    refuse_motion(mean_fd, item.preprocess.max_mean_fd, scan["confounds_path"])
     mask = read_mask(Path(scan["mask_path"]), bold.data.shape[:3], bold.affine)
     series, share = average_parcels(
         bold.data[..., first:], bold.affine, mask, item.atlas, item.settings.smoothing_fwhm
@@ -199,8 +199,15 @@ def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndar
     return mask
 
 
-def refuse_motion(mean_fd: float | None, limit: float | None) -> None:
-    """Exclude a run whose mean framewise displacement (mm) is above the limit."""
+def refuse_motion(mean_fd: float | None, limit: float | None, path: str) -> None:
+    """Exclude a run whose mean framewise displacement (mm) is above the limit, or not known."""
+    if mean_fd is None and limit is not None:
+        raise ScanExcluded(
+            f"{path}: holds neither framewise displacement (framewise_displacement, FD, rmsd ...) "
+            f"nor the six motion parameters, so that preprocess.max_mean_fd {limit:g} cannot be "
+            "applied; add it, or leave preprocess.max_mean_fd empty to take all runs",
+            "motion",
+        )
     if mean_fd is not None and limit is not None and mean_fd > limit:
         raise ScanExcluded(
             f"mean framewise displacement {mean_fd:.2f} mm, above preprocess.max_mean_fd {limit:g}",

@@ -16,6 +16,8 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
+from brainmass_core.readers import ReadError
+from brainmass_core.readers.confounds import power_displacement, read_confounds_table
 from brainmass_core.scans import of_images
 from brainmass_core.scans.derivatives import cpac_files
 from brainmass_core.tables import read_table
@@ -125,10 +127,9 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
         If it cannot be read or has another number of rows.
     """
     try:
-        if path.suffix == ".1D":
-            confounds = read_cpac(path)
-        else:
-            confounds = pd.read_csv(path, sep="\t", na_values=["n/a"])
+        confounds = read_cpac(path) if path.suffix == ".1D" else read_confounds_table(path)
+    except ReadError as error:
+        raise ScanFailed(str(error), "confounds", "mend the table, or copy it again") from None
     except (OSError, ValueError) as error:
         raise ScanFailed(
             f"{path}: unreadable confounds table ({error})", "confounds", "copy it again"
@@ -143,14 +144,38 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
 
 
 def mean_displacement(confounds: pd.DataFrame) -> float | None:
-    """Mean framewise displacement, mm; None without that column.
+    """Mean framewise displacement, mm; None where it cannot be known.
 
-    The first volume has no displacement and is left out.
+    That of Power 2012, of its column or else from the six motion parameters; else that of Jenkinson
+    1999, which is about half of it. The first volume has no displacement and is left out.
+
+    Raises
+    ------
+    ScanFailed
+        If a displacement is negative.
     """
-    if "framewise_displacement" not in confounds:
+    for fd in (
+        _column(confounds, "framewise_displacement"),
+        power_displacement(confounds),
+        _column(confounds, "rmsd"),
+    ):
+        if fd is None or not np.isfinite(fd).any():
+            continue
+        if np.nanmin(fd) < 0:
+            raise ScanFailed(
+                f"the confounds hold a framewise displacement of {np.nanmin(fd):g} mm, expected 0 "
+                "or more",
+                "confounds",
+                "write n/a for what is missing",
+            )
+        return float(np.nanmean(fd))
+    return None
+
+
+def _column(confounds: pd.DataFrame, name: str) -> np.ndarray | None:
+    if name not in confounds:
         return None
-    fd = pd.to_numeric(confounds["framewise_displacement"], errors="coerce").to_numpy()
-    return float(np.nanmean(fd)) if np.isfinite(fd).any() else None
+    return pd.to_numeric(confounds[name], errors="coerce").to_numpy(dtype=float)
 
 
 def n_non_steady(confounds: pd.DataFrame) -> int:

@@ -139,9 +139,11 @@ def test_an_external_data_set_does_not_touch_the_model() -> None:
     assert ("finetune", "asd") not in touched
 
 
-def test_a_task_touches_only_itself_and_the_index() -> None:
-    touched = changed(tasks__asd__label="other")
-    assert touched == {(s, "asd") for s in ("finetune", "interpret", "report")} | {("report", None)}
+def test_a_task_touches_only_itself_the_index_and_the_columns_of_its_scans() -> None:
+    own = {(s, "asd") for s in ("finetune", "interpret", "report")} | {("report", None)}
+    assert changed(tasks__asd__label="other") == own | {("scans", "raw")}
+    assert changed(tasks__asd__exclude="age > 60") == own
+    assert changed(tasks__asd__exclude="pheno_x > 60") == own | {("scans", "raw")}
 
 
 def test_the_seed_touches_everything() -> None:

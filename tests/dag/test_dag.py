@@ -129,7 +129,7 @@ def test_the_model_of_a_task_is_made_unless_it_is_not_wanted_and_no_page_waits_f
 
 
 def test_what_is_deployed_changes_the_model_and_no_score(tmp_path):
-    one, other = study(tmp_path), study(tmp_path, finetune={"deploy": "fc_svm"})
+    one, other = study(tmp_path), study(tmp_path, finetune={"deploy": "brainmass_svm"})
     assert one.hash("finetune", "dx") == other.hash("finetune", "dx")
     assert one.hash("model", "dx") != other.hash("model", "dx")
 

@@ -47,7 +47,7 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
     raw["finetune"]["methods"] = ["fc_svm", "untrained_knn", "brainlm_svm"]
     with pytest.raises(ConfigError, match=r"methods: found untrained_knn with.*brainlm-ti"):
         parse_config(raw)
-    assert lm.finetune.deployed("classification") == "brainlm_svm"
+    assert lm.finetune.deployed("classification") == "fc_svm"  # it holds no training scan
 
 
 def test_the_tasks_of_a_brainlm_wait_for_the_series_of_their_data_sets(tmp_path):

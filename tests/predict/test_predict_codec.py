@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brainmass_core.config.tasks import DEPLOYABLE, METHOD_NAMES, NO_BRAIN, Finetune
+from brainmass_core.config.tasks import (
+    DEPLOYABLE,
+    METHOD_NAMES,
+    NO_BRAIN,
+    REMEMBERING,
+    Finetune,
+)
+from brainmass_core.finetune import estimators
 from brainmass_core.finetune.methods import METHODS
 from brainmass_core.predict.codec import CLASSES, CodecError, decode, encode
 
@@ -30,6 +37,12 @@ def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
     np.testing.assert_allclose(made.decision_function(x), svm.decision_function(x), atol=1e-9)
 
 
+def test_what_stores_training_scans_is_known_to_the_configuration():
+    made = (estimators.radial_svm, estimators.component_svm, estimators.knn)
+    for name in DEPLOYABLE:
+        assert (name in REMEMBERING) == (METHODS[name].make in made), name
+
+
 def test_what_cannot_be_stored_is_known_before_anything_runs():
     assert set(DEPLOYABLE) | set(NO_BRAIN) == set(METHOD_NAMES)
     with pytest.raises(ValueError, match=r"deploy: chance cannot be stored.*fc_svm"):
@@ -41,13 +54,18 @@ def test_what_cannot_be_stored_is_known_before_anything_runs():
 def test_what_the_configuration_takes_for_able_is_what_the_methods_say():
     for name, method in METHODS.items():
         for kind in ("classification", "regression"):
-            chosen = Finetune(methods=[name]).deployed(kind)
             able = kind in method.kinds and name not in NO_BRAIN
-            assert chosen == (name if able else None)
+            if name not in NO_BRAIN:
+                chosen = Finetune(methods=[name], deploy=name).deployed(kind)
+                assert chosen == (name if able else None)
+            by_default = Finetune(methods=[name]).deployed(kind)
+            assert by_default == (name if able and name not in REMEMBERING else None)
 
 
 def test_the_default_is_chosen_before_any_score_is_known():
-    assert Finetune().deployed("classification") == "brainmass_svm"
+    assert Finetune().deployed("classification") == "fc_svm"
+    both = Finetune(methods=["fc_svm", "brainmass_svm", "brainmass_ridge"])
+    assert both.deployed("classification") == "brainmass_ridge"
     chosen = Finetune(methods=["chance", "untrained_svm", "fc_logistic", "fc_ridge"])
     assert chosen.deployed("classification") == "fc_logistic"
     assert chosen.deployed("regression") == "fc_ridge"

@@ -319,7 +319,7 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, data, tmp
     expected = model.score(data.fc[:1], known)["y_score"].iloc[0]
     assert found["y_score"].iloc[0] == pytest.approx(expected, abs=1e-5)
     table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\na\t34\tM\n")
-    with pytest.raises(PredictError, match=r"participant_id .* stand twice"):
+    with pytest.raises(PredictError, match=r"1 ids of 'participant_id' have more than one row"):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
 
 

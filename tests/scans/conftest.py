@@ -84,7 +84,12 @@ def listed(tmp_path: Path) -> Listing:
         section = {"kind": kind, "role": role, "path": str(path), **settings}
         # a data set that is only evaluated cannot stand alone
         datasets = {"d": section, "other": {**section, "role": "internal"}}
-        config = parse_config({"results": str(tmp_path / "results"), "datasets": datasets})
+        task = {"datasets": ["d"], "label": "dx", "exclude": "pheno_note == '-'"}
+        tasks = (
+            {"t": {**task, "classes": {"one": ["1"], "two": ["2"]}}} if role != "pretrain" else {}
+        )
+        raw = {"results": str(tmp_path / "results"), "datasets": datasets, "tasks": tasks}
+        config = parse_config(raw)
         scans, unmatched = list_scans(config, "d")
         scans = scans.astype(object).where(scans.notna(), None).set_index("scan_id")
         scans.attrs["unmatched"] = unmatched

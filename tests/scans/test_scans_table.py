@@ -33,9 +33,8 @@ def config(tmp_path):
             "id_column": "id",
             "scan_column": "file",
         }
-        return parse_config(
-            {"results": str(tmp_path / results), "seed": seed, "datasets": datasets}
-        )
+        raw = {"results": str(tmp_path / results), "seed": seed, "datasets": datasets}
+        return parse_config(raw | {"quality": {"group_column": "note"}})
 
     return make
 

@@ -1,0 +1,122 @@
+"""Confounds of a run, under the names of fMRIPrep from 1.2 on, whichever pipeline wrote them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.readers.delimited import read_delimited
+from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.missing import INFINITE, MISSING, NUMBER, numbers
+
+log = logging.getLogger(__name__)
+HEAD_RADIUS = 50.0  # mm, Power 2012
+# summed in this order, on which the last digit depends
+ROTATIONS = [f"rot_{axis}" for axis in "zxy"]
+TRANSLATIONS = [f"trans_{axis}" for axis in "zxy"]
+# ours to what it is called elsewhere, in lower case without _, - and spaces
+ALIASES = {
+    "framewise_displacement": ("framewisedisplacement", "fd", "fdpower", "powerfd", "fdp"),
+    "rmsd": (
+        *("rmsd", "fdjenkinson", "jenkinsonfd", "fdj", "relrms", "relativerms", "rmsrel"),
+        *("relmeansrmsmotion", "relmeanrmsmotion"),
+    ),
+    "std_dvars": ("stddvars", "dvarsstd"),
+    "global_signal": ("globalsignal",),
+    "white_matter": ("whitematter",),
+    "csf": ("csf",),
+}
+# fMRIPrep before 1.2: motion in mm and rad as later
+EARLY = dict(zip(["Z", "X", "Y", "RotZ", "RotX", "RotY"], [*TRANSLATIONS, *ROTATIONS], strict=True))
+NUMBERED = {
+    re.compile(r"aCompCor(\d+)"): "a_comp_cor_{:02d}",
+    re.compile(r"NonSteadyStateOutlier(\d+)"): "non_steady_state_outlier_{:02d}",
+}
+
+
+def read_confounds_table(path: Path) -> pd.DataFrame:
+    """Read a table of confounds, one row per volume.
+
+    Returns
+    -------
+    DataFrame of numbers
+        NaN where missing or infinite (which is said); columns that hold text as they are. What
+        fMRIPrep calls otherwise now is called as now.
+
+    Raises
+    ------
+    ReadError
+        If the table does not fit, or a column holds text among numbers.
+    """
+    text = read_delimited(path)
+    columns = {str(name): _numbers(path, str(name), cells) for name, cells in text.items()}
+    table = pd.DataFrame(columns).reset_index(drop=True)
+    return table.rename(columns=_names(list(map(str, table.columns))))
+
+
+def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
+    gone = cells.isin(MISSING)
+    known = cells[~gone]
+    plain = known.map(lambda v: bool(NUMBER.fullmatch(v) or INFINITE.fullmatch(v))).astype(bool)
+    if plain.all():
+        values = pd.to_numeric(known).reindex(cells.index)
+    else:
+        values, others = numbers(cells.mask(gone, None), f"{path}: column {name!r}")
+        if len(others) == len(known):
+            return cells.mask(gone, None)  # a column of words
+        if len(others):
+            raise ReadError(
+                f"{path}: line {others.index[0]}: found {others.iloc[0]!r} in column {name!r}, "
+                "expected a number, or n/a"
+            )
+    if np.isinf(values.astype(float)).any():
+        log.warning(
+            "%s: %d infinite values of %r count as missing",
+            *(path, int(np.isinf(values.astype(float)).sum()), name),
+        )
+        values = values.where(~np.isinf(values.astype(float)))
+    return values
+
+
+def _names(found: list[str]) -> dict[str, str]:
+    """Names found to ours; one that is there already is left alone."""
+    ours: dict[str, str] = {}
+    taken = set(found)
+    for name in found:
+        new = EARLY.get(name) if set(EARLY) <= taken else None
+        new = new or _numbered(name) or _alias(name)
+        if new is not None and new not in taken:
+            ours[name] = new
+            taken.add(new)
+    return ours
+
+
+def _numbered(name: str) -> str | None:
+    for pattern, template in NUMBERED.items():
+        if match := pattern.fullmatch(name):
+            return template.format(int(match[1]))
+    return None
+
+
+def _alias(name: str) -> str | None:
+    key = re.sub(r"[\s_-]", "", name).lower()
+    return next((new for new, names in ALIASES.items() if key in names), None)
+
+
+def power_displacement(confounds: pd.DataFrame) -> np.ndarray | None:
+    """Framewise displacement (n_volumes,) in mm of Power 2012, from the six motion parameters.
+
+    Returns
+    -------
+    ndarray or None
+        NaN for the first volume; None without the parameters (mm and rad).
+    """
+    if not {*TRANSLATIONS, *ROTATIONS} <= set(confounds):
+        return None
+    change = confounds[[*TRANSLATIONS, *ROTATIONS]].astype(float).diff().abs()
+    turned = HEAD_RADIUS * change[ROTATIONS].sum(axis=1, skipna=False)
+    return (turned + change[TRANSLATIONS].sum(axis=1, skipna=False)).to_numpy()

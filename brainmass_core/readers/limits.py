@@ -1,0 +1,31 @@
+"""How large a file that a user gives may be: one place for all readers.
+
+A gzipped file of 122 kB can hold 31 million lines. What is larger than this is refused while it is
+read, before the memory for all of it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest text that is read.
+
+    Attributes
+    ----------
+    n_bytes : int
+        After decompression.
+    n_lines : int
+    n_line : int
+        Characters of one line.
+    """
+
+    n_bytes: int = 256 * 2**20
+    n_lines: int = 1_000_000
+    n_line: int = 16 * 2**20
+
+
+TEXT = Limits()  # phenotypes, confounds, series as text
+SMALL = Limits(n_bytes=16 * 2**20, n_lines=100_000, n_line=2**20)  # look-up tables, lists

@@ -1,0 +1,188 @@
+"""Look-up tables of label images, as atlases are published with.
+
+Read are: a table with a header, under the names of BIDS (``index``, ``name``), XCP-D (``index``,
+``label``, ``network_label``) or CBIG's centroids (``ROI Label``, ``ROI Name``, ``R``, ``A``,
+``S``); CBIG's ``*_order.txt`` (index, name, R, G, B, A; no header); and FreeSurfer's colour tables
+(the same between spaces). Names stay as they are written: a region may be called ``NA``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.readers.delimited import BLANK, LINE, read_delimited
+from brainmass_core.readers.files import ReadError, read_lines
+from brainmass_core.readers.limits import SMALL
+from brainmass_core.readers.missing import MISSING, numbers
+
+log = logging.getLogger(__name__)
+# ours to what it is called elsewhere, in lower case with spaces for underscores; first names first
+NAMES = {
+    "index": ("index", "roi label", "label index", "roi index", "id", "no.", "#no."),
+    "name": ("name", "label", "roi name", "label name", "region", "region name", "parcel"),
+    "network": ("network", "network label", "network name"),
+    "x": ("x", "r"),
+    "y": ("y", "a"),
+    "z": ("z", "s"),
+}
+COLOURS = {"g", "b"}  # beside which R and A are a colour and no place
+INDEX = re.compile(r"\d+(\.0*)?", re.ASCII)
+# what 0 may be called: it is what lies outside of all parcels
+BACKGROUND = {
+    "",
+    "background",
+    "unknown",
+    "none",
+    "n/a",
+    "null",
+    "0",
+    "???",
+    "clear label",
+    "outside",
+}
+PLAIN = re.compile(r"\s*(?P<index>\d+)\s+(?P<name>\S+)\s+\d+\s+\d+\s+\d+(\s+\d+)?\s*", re.ASCII)
+
+
+def read_lut(path: Path) -> pd.DataFrame:
+    """Read a look-up table.
+
+    Returns
+    -------
+    DataFrame
+        index (int), name, and as far as the file has them network (None where missing), x, y, z
+        (mm; NaN where missing); rows in the order of the file, without the background.
+
+    Raises
+    ------
+    ReadError
+        If it has none of the forms, a row does not fit, or an index or a name occurs twice.
+    """
+    table = _plain(path)
+    table = _renamed(path, read_delimited(path, SMALL)) if table is None else table
+    table["index"] = _indices(path, table)
+    _check_background(path, table)
+    table = table[table["index"] != 0]
+    if table.empty:
+        raise ReadError(f"{path}: has no row but that of the background; expected one per parcel")
+    _check_names(path, table)
+    return table.reset_index(drop=True)
+
+
+def _plain(path: Path) -> pd.DataFrame | None:
+    """A table without a header: index, name and a colour in each row. None if it is another."""
+    lines = [(i, s) for i, s in enumerate(read_lines(path, SMALL), 1) if s.strip(BLANK)]
+    body = [(i, s) for i, s in lines if not s.lstrip(BLANK).startswith("#")]
+    if not body or not PLAIN.fullmatch(body[0][1]):
+        return None
+    found = []
+    for number, text in body:
+        match = PLAIN.fullmatch(text)
+        if match is None:
+            raise ReadError(
+                f"{path}: line {number}: found {text.strip()[:80]!r}, expected index, name and a "
+                "colour (three or four whole numbers) as in the other rows"
+            )
+        found.append((number, match["index"], match["name"]))
+    index = pd.Index([n for n, _, _ in found], name=LINE)
+    return pd.DataFrame(
+        [f[1:] for f in found], index=index, columns=["index", "name"], dtype=object
+    )
+
+
+def _renamed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Columns under our names."""
+    known = {c.lower().replace("_", " "): c for c in reversed(table.columns)}
+    coloured = known.keys() >= COLOURS
+    chosen = {}
+    for ours, theirs in NAMES.items():
+        usable = [t for t in theirs if t in known and not (coloured and t in ("r", "a", "s"))]
+        if usable:
+            chosen[ours] = known[usable[0]]
+    if "index" not in chosen and _is_whole(table, known.get("label")) and "name" in known:
+        chosen |= {"index": known["label"], "name": known["name"]}
+    if not {"index", "name"} <= chosen.keys():
+        raise ReadError(
+            f"{path}: found columns {list(table.columns)}, expected index and name (or label), "
+            "optionally network, x, y, z; rename the columns"
+        )
+    table = table[list(chosen.values())].set_axis(list(chosen), axis=1)
+    if "network" in table:
+        table["network"] = table["network"].mask(table["network"].isin(["", "n/a"]), None)
+    for axis in "xyz":
+        if axis in table:
+            table[axis] = _coordinates(path, chosen[axis], table[axis])
+    return table
+
+
+def _coordinates(path: Path, column: str, cells: pd.Series) -> pd.Series:
+    """In mm; whole numbers stay so, because the atlas's checksum is of them as they were read."""
+    plain = pd.to_numeric(cells, errors="coerce")
+    if np.isfinite(plain).all():
+        return plain
+    values, others = numbers(cells.mask(cells.isin(MISSING), None), f"{path}: column {column!r}")
+    if len(others):
+        raise _wrong(path, others, column, "a coordinate in mm")
+    return values
+
+
+def _is_whole(table: pd.DataFrame, column: str | None) -> bool:
+    return column is not None and bool(table[column].map(lambda v: bool(INDEX.fullmatch(v))).all())
+
+
+def _wrong(path: Path, cells: pd.Series, column: str, expected: str) -> ReadError:
+    return ReadError(
+        f"{path}: line {cells.index[0]}: found {cells.iloc[0]!r} in column {column!r}, expected "
+        f"{expected}; is the row shifted?"
+    )
+
+
+def _indices(path: Path, table: pd.DataFrame) -> pd.Series:
+    wrong = table["index"][~table["index"].map(lambda v: bool(INDEX.fullmatch(v))).astype(bool)]
+    if len(wrong):
+        raise _wrong(path, wrong, "index", "a whole number from 0")
+    index = table["index"].map(lambda v: int(v.partition(".")[0])).astype("int64")
+    double = index[index.duplicated()]
+    if not double.empty:
+        raise ReadError(
+            f"{path}: the index {sorted(set(double.tolist()))} stands twice (line "
+            f"{double.index[0]}); keep one row of each"
+        )
+    return index
+
+
+def _check_background(path: Path, table: pd.DataFrame) -> None:
+    """Refuse a table that counts from 0: 0 is what lies outside of all parcels."""
+    zero = table["name"][table["index"] == 0]
+    if len(zero) and not _is_background(zero.iloc[0]):
+        raise ReadError(
+            f"{path}: line {zero.index[0]}: the index 0 is called {zero.iloc[0]!r}, but in a label "
+            "image 0 is what lies outside of all parcels; if the table counts from 0, add 1 to "
+            "every index; otherwise call it background"
+        )
+
+
+def _is_background(name: str) -> bool:
+    text = name.lower().replace("_", " ").strip()
+    return text in BACKGROUND or "background" in text or "unknown" in text
+
+
+def _check_names(path: Path, table: pd.DataFrame) -> None:
+    nameless = table["name"][table["name"].isin(["", "n/a"])]
+    if len(nameless):
+        raise ReadError(
+            f"{path}: line {nameless.index[0]}: index {table['index'][nameless.index[0]]} has no "
+            "name; give it one"
+        )
+    twice = table["name"][table["name"].duplicated(keep=False)]
+    if len(twice):
+        first = twice.iloc[0]
+        which = table["index"][table["name"] == first].tolist()[:5]
+        raise ReadError(
+            f"{path}: the name {first!r} is given to the indices {which}; names head the columns "
+            "of results and must differ: add the hemisphere or a number"
+        )

@@ -1,0 +1,146 @@
+"""Confounds are found under the names of other pipelines; a limit on motion is never skipped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.readers.confounds import power_displacement, read_confounds_table
+from brainmass_core.timeseries.extract import refuse_motion
+from brainmass_core.timeseries.inputs import mean_displacement, n_non_steady, read_confounds
+
+N = 20
+
+
+def confounds(seed=0):
+    rng = np.random.default_rng(seed)
+    names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+    table = pd.DataFrame({n: 1e-3 * rng.standard_normal(N).cumsum() for n in names})
+    table["csf"] = rng.standard_normal(N)
+    table["std_dvars"] = [np.nan, *(1 + 0.1 * rng.random(N - 1))]
+    table["framewise_displacement"] = [np.nan, *(0.1 + 0.01 * rng.random(N - 1))]
+    return table
+
+
+def write(path, table, end="", header_end=""):
+    text = table.to_csv(sep="\t", index=False, na_rep="n/a")
+    first, *rest = text.splitlines()
+    path.write_text("\n".join([first + header_end, *(line + end for line in rest)]) + "\n")
+    return path
+
+
+def test_numbers_are_those_of_pandas_to_the_last_digit(tmp_path):
+    path = write(tmp_path / "c.tsv", confounds())
+    expected = pd.read_csv(path, sep="\t", na_values=["n/a"])
+    pd.testing.assert_frame_equal(read_confounds(path, N), expected, check_exact=True)
+
+
+def test_a_tab_at_the_end_of_every_row_moves_no_column(tmp_path):
+    table = confounds()
+    found = read_confounds(write(tmp_path / "c.tsv", table, end="\t"), N)
+    assert list(found) == list(table)
+    assert mean_displacement(found) == pytest.approx(table["framewise_displacement"].mean())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["framewise_displacement", "FramewiseDisplacement", "fd", "FD", "FD_Power", "fd_power", "FD-P"],
+)
+def test_framewise_displacement_is_found_under_its_names(tmp_path, name):
+    table = confounds()[["csf", "framewise_displacement"]]
+    table = table.rename(columns={"framewise_displacement": name})
+    table[name] = 5.0
+    found = mean_displacement(read_confounds(write(tmp_path / "c.tsv", table), N))
+    assert found == 5.0
+    with pytest.raises(ScanExcluded, match=r"5\.00 mm, above"):
+        refuse_motion(found, 0.5, "c.tsv")
+
+
+@pytest.mark.parametrize(
+    "name", ["rmsd", "FD_Jenkinson", "fd_jenkinson", "rel_rms", "Relative RMS"]
+)
+def test_relative_rms_counts_where_there_is_no_other(tmp_path, name):
+    table = pd.DataFrame({"csf": np.arange(N), name: [np.nan, *[2.0] * (N - 1)]})
+    found = read_confounds(write(tmp_path / "c.tsv", table), N)
+    assert mean_displacement(found) == 2.0
+    table["FD"] = 0.1
+    assert mean_displacement(read_confounds(write(tmp_path / "c.tsv", table), N)) == pytest.approx(
+        0.1
+    )
+
+
+def test_names_of_the_first_fmriprep_are_known(tmp_path):
+    table = confounds()
+    old = {"framewise_displacement": "FramewiseDisplacement", "std_dvars": "stdDVARS", "csf": "CSF"}
+    old |= {f"trans_{a}": a.upper() for a in "xyz"} | {f"rot_{a}": f"Rot{a.upper()}" for a in "xyz"}
+    renamed = table.rename(columns=old)
+    renamed["aCompCor00"], renamed["WhiteMatter"], renamed["GlobalSignal"] = 1.0, 2.0, 3.0
+    renamed["NonSteadyStateOutlier00"] = [1, *[0] * (N - 1)]
+    found = read_confounds(write(tmp_path / "c.tsv", renamed), N)
+    pd.testing.assert_frame_equal(found[list(table)], table, rtol=1e-12)
+    assert {"a_comp_cor_00", "white_matter", "global_signal"} <= set(found)
+    assert n_non_steady(found) == 1
+
+
+def test_without_a_column_displacement_is_computed_from_the_motion_parameters(tmp_path):
+    table = confounds().drop(columns="framewise_displacement")
+    found = read_confounds(write(tmp_path / "c.tsv", table), N)
+    trans = table.filter(like="trans").diff().abs().sum(axis=1)[1:]
+    rot = table.filter(like="rot").diff().abs().sum(axis=1)[1:]
+    assert mean_displacement(found) == pytest.approx((trans + 50 * rot).mean())
+    assert np.isnan(power_displacement(found)[0])
+
+
+def test_a_limit_that_cannot_be_applied_is_said(tmp_path):
+    found = read_confounds(write(tmp_path / "c.tsv", confounds()[["csf", "std_dvars"]]), N)
+    assert mean_displacement(found) is None
+    with pytest.raises(ScanExcluded, match=r"c\.tsv: .*max_mean_fd 0\.5 cannot be applied"):
+        refuse_motion(None, 0.5, "c.tsv")
+    refuse_motion(None, None, "c.tsv")
+
+
+def test_a_negative_displacement_is_refused():
+    with pytest.raises(ScanFailed, match="-9999 mm"):
+        mean_displacement(pd.DataFrame({"framewise_displacement": [0.1, -9999.0]}))
+
+
+def test_infinite_values_are_missing_and_said(tmp_path, caplog):
+    table = confounds()
+    table.loc[3, "csf"] = np.inf
+    found = read_confounds_table(write(tmp_path / "c.tsv", table))
+    assert np.isnan(found["csf"][3])
+    assert "1 infinite values of 'csf'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.replace("csf", "std_dvars"), "the name 'std_dvars' is given"),
+        (lambda t: t.replace("\n", "\tx\n", 2).replace("\tx", "", 1), "line 2: found 10 fields"),
+        (
+            lambda t: t.rpartition("\n")[0].rpartition("\n")[0],
+            "found 19 rows, expected one",
+        ),
+        (lambda t: t.replace("n/a", "none", 1), r"line 2: found 'none' in column 'std_dvars'"),
+    ],
+)
+def test_a_table_that_does_not_fit_fails_with_the_cause(tmp_path, spoil, message):
+    path = write(tmp_path / "c.tsv", confounds())
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(ScanFailed, match=message):
+        read_confounds(path, N)
+
+
+def test_decimal_commas_are_read(tmp_path):
+    path = write(tmp_path / "c.tsv", confounds())
+    expected = read_confounds(path, N)
+    path.write_text(path.read_text().replace(".", ","))
+    pd.testing.assert_frame_equal(read_confounds(path, N), expected)
+
+
+def test_a_link_into_an_annex_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "c.tsv").symlink_to("/nonexistent/annex/x.tsv")
+    with pytest.raises(ScanFailed, match="datalad get"):
+        read_confounds(tmp_path / "c.tsv", N)
