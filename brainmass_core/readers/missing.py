@@ -287,4 +287,10 @@ def _plain(value: float) -> int | float:
 def _counted(values: pd.Series) -> str:
     counts = values.value_counts()
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    return ", ".join(f"{_plain(float(v))} ({_times(n)})" for v, n in counts.head(10).items()) + more
+    return (
+        ", ".join(
+            f"{_plain(v)} ({_times(n)})"
+            for v, n in zip(counts.index[:10].tolist(), counts, strict=False)
+        )
+        + more
+    )

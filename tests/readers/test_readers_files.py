@@ -104,7 +104,9 @@ def test_very_long_lines_and_files_are_refused(tmp_path):
         read_lines(tmp_path / "p.tsv", Limits(n_bytes=100))
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"a\tb\n" * 99)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"not gzip", gzip.compress(b"a\tb\n" * 99)[:-9]], ids=["text", "cut"]
+)
 def test_a_damaged_archive_is_named(tmp_path, content):
     (tmp_path / "p.tsv.gz").write_bytes(content)
     with pytest.raises(ReadError, match=r"p\.tsv\.gz: cannot be read .*copy it again"):
