@@ -83,7 +83,7 @@ def trained_on_windows(tmp_path, **neural) -> tuple[SeriesClassifier, np.ndarray
 
 
 def test_training_further_learns_dynamics_and_moves_every_weight_of_the_encoder(tmp_path):
-    model, X, y = trained_on_windows(tmp_path, max_epochs=20, patience=20, finetune_lr=3e-3)
+    model, X, y = trained_on_windows(tmp_path, max_epochs=8, patience=8, finetune_lr=3e-3)
     assert (model.predict(X) == y).mean() > 0.9
     np.testing.assert_array_equal(model.decision_function(X), model.decision_function(X))
     before = BUILD["brainlm-tiny"]("tiny", seed=3).state_dict()
