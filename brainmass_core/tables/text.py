@@ -42,7 +42,7 @@ def write_text_table(
         ``.tsv`` as BIDS has it, without quoting, so that tabs and line breaks become spaces; else
         ``.csv``.
     """
-    texts = [c for c in table if table[c].map(lambda v: isinstance(v, str)).any()]
+    texts = [str(c) for c in table if table[c].map(lambda v: isinstance(v, str)).any()]
     safe = table.assign(**{c: table[c].astype(object).map(neutral) for c in texts})
     safe = safe.rename(columns=neutral)
     if tabs:
