@@ -20,13 +20,14 @@ class Peak:
 
     def __init__(self) -> None:
         self.mb = 0.0
+        self.by_kernel = False
 
     def look(self, mb: float) -> None:
         """Take a reading into account."""
         self.mb = max(self.mb, mb)
 
 
-_open: list[Peak] = []  # those that the kernel's peak is for and whose blocks have not ended
+_open: list[Peak] = []  # those whose blocks have not ended, the outermost first
 
 
 @contextmanager
@@ -49,22 +50,23 @@ def peak_memory() -> Iterator[Peak]:
             peak.look(_resident())
 
     watcher = threading.Thread(target=watch, daemon=True)
-    by_kernel = _forgotten()
-    if by_kernel:
-        _open.append(peak)
-    else:
+    peak.by_kernel = _forgotten()
+    _open.append(peak)
+    if not peak.by_kernel:
         peak.look(_resident())
         watcher.start()
     try:
         yield peak
     finally:
-        if by_kernel:
-            _open.remove(peak)
+        _open.remove(peak)
+        if peak.by_kernel:
             peak.look(_kernel_peak() or 0.0)
         else:
             done.set()
             watcher.join()
         peak.look(_resident())
+        for outer in _open:  # two threads do not look at the same moments
+            outer.look(peak.mb)
 
 
 def _forgotten() -> bool:
@@ -75,7 +77,8 @@ def _forgotten() -> bool:
     except OSError:
         return False
     for outer in _open:
-        outer.look(before or 0.0)
+        if outer.by_kernel:
+            outer.look(before or 0.0)
     peak = _kernel_peak()
     return peak is not None and peak <= _resident() + SLACK_MB
 

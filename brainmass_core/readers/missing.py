@@ -198,7 +198,8 @@ def checked_numbers(
     outside = values.notna() & ~values.between(kind.low, kind.high)
     if outside.sum() > 1:
         remedy = "correct the table, or name another column"
-        if outside.sum() <= values.notna().sum() / 2:
+        known = values[outside].isin(CODES).all()
+        if known or outside.sum() <= values.notna().sum() / 2:
             codes = sorted({_plain(v) for v in values[outside]})[:10]
             remedy = f"correct the table, or, if they mean missing, set missing_values: {codes}"
         raise ReadError(
@@ -285,12 +286,6 @@ def _plain(value: float) -> int | float:
 
 
 def _counted(values: pd.Series) -> str:
-    counts = values.value_counts()
+    counts = Counter(values.tolist()).most_common()
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    return (
-        ", ".join(
-            f"{_plain(v)} ({_times(n)})"
-            for v, n in zip(counts.index[:10].tolist(), counts, strict=False)
-        )
-        + more
-    )
+    return ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in counts[:10]) + more

@@ -42,8 +42,8 @@ def write_text_table(
         ``.tsv`` as BIDS has it, without quoting, so that tabs and line breaks become spaces; else
         ``.csv``.
     """
-    texts = [c for c in table if table[c].map(lambda v: isinstance(v, str)).any()]
-    safe = table.assign(**{str(c): table[c].astype(object).map(neutral) for c in texts})
+    texts = [str(c) for c in table if table[c].map(lambda v: isinstance(v, str)).any()]
+    safe = table.assign(**{c: table[c].astype(object).map(neutral) for c in texts})
     safe = safe.rename(columns=neutral)
     if tabs:
         safe = safe.assign(**{c: safe[c].map(_one_line) for c in map(neutral, texts)})
