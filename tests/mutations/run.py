@@ -232,6 +232,7 @@ def pytest_here(
         os.dup2(output.fileno(), stream.fileno())
     os.environ.clear()
     os.environ |= variables
+    sys.dont_write_bytecode, sys.pycache_prefix = False, None  # `byte_code` tells what was imported
     own = str(Path(__file__).parent)
     sys.path[:] = [str(folder), *(p for p in sys.path if p not in ("", own))]
     status = 1
