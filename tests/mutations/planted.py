@@ -84,8 +84,8 @@ PLANTED = [
     Planted(
         "cli-error-exits-0",
         "cli.py",
-        '        logger.error("%s", error)\n        sys.exit(1)',
-        '        logger.error("%s", error)\n        sys.exit(0)',
+        'logger.error("%s", error)',
+        'logger.error("%s", error) or sys.exit(0)',
         ("cli/test_cli.py",),
         "Snakemake takes a refused command for a finished one.",
     ),
