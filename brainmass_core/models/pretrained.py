@@ -39,7 +39,7 @@ from brainmass_core.tables import atomic_path
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 OF_WEIGHTS = "weights_sha256"  # in the settings
 NAMES = ("size", "mode")  # arguments that are text; all others are whole numbers
-REMEDY = "give a folder made by `snakemake --cores all pretrain` or save_pretrained"
+REMEDY = "give a folder that `pretrain` or save_pretrained made"
 UNSEALED = (
     "it was made by an older version or another program; if you trust both files, write their "
     "checksums once: brainmass checksum"
@@ -145,7 +145,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).exists():
-            raise ModelError(f"{folder / name}: no such file; {REMEDY}")
+            raise ModelError(
+                f"{folder / name}: no such file; run: snakemake --cores all pretrain, or {REMEDY}"
+            )
     settings = _unchecked(folder)
     if FIELD not in settings or OF_WEIGHTS not in settings:
         raise ModelError(
