@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from quality_study import BROKEN, LISTED, MOVED, N_VOLUMES, OK
 
+from brainmass_core.batch import IN_LINE
 from brainmass_core.paths import Paths
 from brainmass_core.quality import run, stage
 from brainmass_core.quality.inputs import list_items
@@ -165,6 +166,7 @@ def test_a_missing_table_says_which_command_makes_it(own_raw):
 @pytest.mark.study
 def test_nothing_is_drawn_again_after_a_kill(own_raw, monkeypatch):
     drawn = []
+    monkeypatch.setenv(IN_LINE, "1")  # so that the pages are counted in this process
     monkeypatch.setattr(stage, "scan_page", lambda item, _: drawn.append(item) or "a page")
     run(own_raw, "raw", 0)
     Paths(own_raw.results).batch("quality", "raw", 0).unlink()
