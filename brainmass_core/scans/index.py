@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 import bids2table
 
 from brainmass_core.manifest import ScanExcluded
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 
 log = logging.getLogger(__name__)
 logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it says which schema it bundles
@@ -63,6 +64,13 @@ def index_files(root: Path) -> list[File]:
             "%s: %d folders are no BIDS participants, because a label is made of letters and "
             "digits only, and are left out: %s",
             *(root, len(odd), ", ".join(odd[:20])),
+        )
+    broken = [p.name for p in root.glob("sub-*") if p.is_symlink() and not p.exists()]
+    if broken:
+        log.warning(
+            "%s: %d participants' folders are links to nothing and are left out; fetch them, with "
+            "DataLad: `datalad get -n`: %s",
+            *(root, len(broken), ", ".join(sorted(broken)[:20])),
         )
     paths: list[str] = []
     with tempfile.TemporaryDirectory(prefix="brainmass-index-") as temporary:
@@ -146,18 +154,9 @@ class Sidecars:
         if path in self._shared:
             return self._shared[path]
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise ScanExcluded(
-                f"{path}: unreadable sidecar ({error}); correct the JSON or remove the file",
-                "sidecar",
-            ) from None
-        if not isinstance(content, dict):
-            raise ScanExcluded(
-                f"{path}: found a JSON {type(content).__name__}, expected an object of "
-                "metadata; correct it or remove the file",
-                "sidecar",
-            )
+            content = read_object(path)
+        except FileError as error:
+            raise ScanExcluded(f"unreadable sidecar: {error}", "sidecar") from None
         if shared:  # of the whole data set; a participant's own are read once anyway
             self._shared[path] = content
         return content

@@ -1,0 +1,62 @@
+"""JSON objects: BIDS sidecars, dataset descriptions, configurations of models."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from brainmass_core.readers.regular_file import FileError, read_bytes
+
+LIMIT = 64 * 2**20  # bytes; the largest sidecars, of MEG or PET, have a few
+DIGITS = 300  # of a whole number; one with more exceeds every other number
+
+
+class JsonError(FileError):
+    """A file that holds no JSON object."""
+
+
+def read_object(path: Path, limit: int = LIMIT) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    A number too large to calculate with becomes infinite, as 1e400 does.
+
+    Raises
+    ------
+    JsonError
+        If it is no JSON, no object, nested too deep, or has a key twice with different values.
+    FileError
+        If it is no regular file, damaged, or too large.
+    """
+    content = read_bytes(path, limit)
+    try:
+        text = content.decode("utf-8-sig")
+        found = json.loads(text, parse_int=_whole_number, object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise JsonError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
+    except RecursionError:
+        raise JsonError(f"{path}: nested too deep to be JSON that anybody wrote") from None
+    except ValueError as error:
+        raise JsonError(f"{path}: no JSON ({error}); correct it or remove the file") from None
+    if not isinstance(found, dict):
+        raise JsonError(
+            f"{path}: found a JSON {type(found).__name__}, expected an object of metadata; correct "
+            "it or remove the file"
+        )
+    return found
+
+
+def _whole_number(text: str) -> int | float:
+    if len(text) <= DIGITS:
+        return int(text)
+    return -math.inf if text.startswith("-") else math.inf
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise ValueError(f"{key!r} is written twice, with different values")
+        found[key] = value
+    return found
