@@ -105,8 +105,8 @@ class Dataset(Strict):
         None,
         ge=0.1,
         le=20,
-        description="Repetition time in seconds, when the data do not say (kind `timeseries`, images "
-        "without one). Scans whose sidecar or header says another are excluded.",
+        description="Repetition time in seconds, when the data do not say (kind `timeseries`, "
+        "images without one). Scans whose sidecar or header says another are excluded.",
     )
     t_r_tolerance: float = Field(
         0.001, ge=0, description="Largest difference in s between sidecar and header t_r."
@@ -116,8 +116,8 @@ class Dataset(Strict):
     )
     orientation: Literal["time_by_roi", "roi_by_time"] | None = Field(
         None,
-        description="Axes of stored series (kind `timeseries`). Default: `time_by_roi`, but a series "
-        "with as many timepoints as the atlas has parcels is refused until this is set.",
+        description="Axes of stored series (kind `timeseries`). Default: `time_by_roi`, but a "
+        "series with as many timepoints as the atlas has parcels is refused until this is set.",
     )
     header: bool | None = Field(
         None,
@@ -126,9 +126,9 @@ class Dataset(Strict):
     )
     array: str | None = Field(
         None,
-        description="Which arrays of `.npz` files are series (kind `timeseries`): a name, when each "
-        "file is a scan and holds other arrays beside it, or a pattern with `*`, when a file holds "
-        "many scans, such as `*_ts`. Default: all.",
+        description="Which arrays of `.npz` files are series (kind `timeseries`): a name, when "
+        "each file is a scan and holds other arrays beside it, or a pattern with `*`, when a file "
+        "holds many scans, such as `*_ts`. Default: all.",
     )
     band_pass: bool = Field(
         False,

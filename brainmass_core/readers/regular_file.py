@@ -140,7 +140,8 @@ def check_length(path: Path, expected: int, tolerance: int) -> None:
     if found < expected or found >= expected + max(tolerance, 1):
         raise FileError(
             f"{path}: its header says {expected:,} bytes, but it holds "
-            f"{'at least ' if found > expected else ''}{found:,}; volumes are missing or were added: "
+            f"{'at least ' if found > expected else ''}{found:,}; volumes are missing or were "
+            "added: "
             "copy it again, or convert the image anew"
         )
 
@@ -154,7 +155,8 @@ def _length_of_gzip(path: Path, enough: int) -> int:
                 total += len(block)
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(
-            f"{path}: cannot be read to its end ({type(error).__name__}: {error}); the file is damaged "
+            f"{path}: cannot be read to its end ({type(error).__name__}: {error}); the file is "
+            "damaged "
             "or incomplete: copy it again"
         ) from None
     return total

@@ -1,6 +1,7 @@
 """Read ready parcel time series: ``.npy``, ``.npz``, ``.tsv``, ``.csv``, ``.1D``, ``.txt``.
 
-Text files may be gzipped; how they are read is in `series_text`. A matrix between regions is refused,
+Text files may be gzipped; how they are read is in `series_text`. A matrix between regions is
+refused,
 because it has the shape of a series with as many timepoints as regions.
 """
 
@@ -120,7 +121,8 @@ def read_named_series(
     ------
     SeriesError
         If the file is missing, damaged, of an unknown kind, ragged, not numeric, or not
-        two-dimensional; if it is a matrix between regions; or if it cannot be told whether the first
+        two-dimensional; if it is a matrix between regions; or if it cannot be told whether the
+        first
         row is a header.
     """
     path = Path(path)
@@ -140,7 +142,8 @@ def _names_of_time(path: Path, names: list[str] | None) -> None:
     """A header over columns that are timepoints has no names of regions."""
     if names and not is_generic(names):
         raise SeriesError(
-            f"{path}: the header names the columns ({', '.join(names[:5])}), which are timepoints if "
+            f"{path}: the header names the columns ({', '.join(names[:5])}), which are "
+            "timepoints if "
             "orientation is roi_by_time; set orientation to time_by_roi, or header to false"
         )
 
@@ -309,7 +312,8 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if dtype.kind == "O":
         raise SeriesError(
-            f"{path}: holds pickled Python objects (a dict, a list, or arrays of different lengths) "
+            f"{path}: holds pickled Python objects (a dict, a list, or arrays of different "
+            "lengths) "
             "and no array of numbers; they could run code, so they are not read: save each series "
             "as an array of numbers, with numpy.savez(file, **arrays)"
         )

@@ -14,7 +14,9 @@ NUMBERED = re.compile(
     r"unnamed:|#|v|x|t)?[\s_.:-]*(?P<number>\d+)(\.0*)?",
     re.IGNORECASE | re.ASCII,
 )
-ATLAS_OF_NAME = re.compile(r"^x?\d+networks_")  # R writes an X before a name that begins with a digit
+ATLAS_OF_NAME = re.compile(
+    r"^x?\d+networks_"
+)  # R writes an X before a name that begins with a digit
 
 
 class NamesError(ValueError):

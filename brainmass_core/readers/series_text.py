@@ -82,7 +82,8 @@ class Text:
         values = self._parse(self._kept_lines())
         if self.header is None and values.shape[1] > 1 and _is_ramp(values[:, 0]):
             raise SeriesError(
-                f"{self.path}: the first column counts the rows (0, 1, 2, ...) and has no name, so it "
+                f"{self.path}: the first column counts the rows (0, 1, 2, ...) and has no name, "
+                "so it "
                 "is no region; remove it, or call it `index` in a header"
             )
         return values
@@ -94,7 +95,8 @@ class Text:
         for i, row in enumerate(rows):
             if len(row) != len(rows[0]):
                 raise SeriesError(
-                    f"{self.path}: data row {i + 1} has {len(row)} fields, expected {len(rows[0])} as "
+                    f"{self.path}: data row {i + 1} has {len(row)} fields, expected "
+                    f"{len(rows[0])} as "
                     "in the first"
                 )
         kept = [i for i in range(len(rows[0])) if i not in self.dropped]
@@ -106,9 +108,9 @@ class Text:
             return np.loadtxt(plain, delimiter=self.delimiter, ndmin=2, comments=None)
         except ValueError as error:
             raise SeriesError(
-                f"{self.path}: {str(error).split(';')[0]} (rows counted without comments and header); "
-                "expected the same number of numeric columns in every row"
-                + self._hint(lines)
+                f"{self.path}: {str(error).split(';')[0]} (rows counted without comments and "
+                "header); "
+                "expected the same number of numeric columns in every row" + self._hint(lines)
             ) from None
 
     def _hint(self, lines: list[str]) -> str:
@@ -120,7 +122,9 @@ class Text:
             what = "names regions: is it a matrix between them?" if square else "holds words"
             return f"; the first column ({', '.join(words[:3])} ...) {what}"
         if self.delimiter in (",", "\t") and len(rows[0]) == 1:
-            return f"; its suffix says that {'commas' if self.delimiter == ',' else 'tabs'} separate"
+            return (
+                f"; its suffix says that {'commas' if self.delimiter == ',' else 'tabs'} separate"
+            )
         return ""
 
 
@@ -178,7 +182,8 @@ def _has_header(path: Path, lines: list[str], delimiter: str | None, stated: boo
     judged = is_header(first, [_fields(s, delimiter) for s in lines[1 : 1 + SAMPLE]])
     if judged is None:
         raise SeriesError(
-            f"{path}: the first row ({', '.join(first[:6])}{' ...' if len(first) > 6 else ''}) may be "
+            f"{path}: the first row ({', '.join(first[:6])}{' ...' if len(first) > 6 else ''}) "
+            "may be "
             "numbers of columns or a timepoint; set header of the data set to true or false"
         )
     return judged
@@ -188,7 +193,8 @@ def _fitted(path: Path, header: list[str], width: int) -> list[str]:
     if len(header) == width:
         return header
     raise SeriesError(
-        f"{path}: the header has {len(header)} names ({', '.join(header[:5])} ...), the row below it "
+        f"{path}: the header has {len(header)} names ({', '.join(header[:5])} ...), the row "
+        "below it "
         f"{width} fields; "
         + (
             "write the table without row names"
@@ -229,7 +235,8 @@ def _without_others(text: Text) -> Text:
         return Text(text.path, text.delimiter, text.lines, header, (0,))
     if not header[0] or header[0].lower() == "unnamed: 0":
         raise SeriesError(
-            f"{text.path}: the first column has no name and does not count the rows (0, 1, 2, ...): it "
+            f"{text.path}: the first column has no name and does not count the rows (0, 1, 2, "
+            "...): it "
             f"begins with {', '.join(first[:3])}; name it after its region, or remove it"
         )
     return text

@@ -54,10 +54,11 @@ def list_bids(name: str, dataset: Dataset, slice_times: bool = True) -> list[Row
         If there is no such run at all, or the folder is one of derivatives.
     """
     refuse_derivatives(name, dataset.path)
-    files = _raw(name, dataset, index_files(dataset.path))
+    found = index_files(dataset.path)
+    files = _raw(name, dataset, found)
     bold = [f for f in files if f.named("bold") and f.entities.get("datatype") == "func"]
-    wanted = f"*_bold.nii.gz in sub-*/[ses-*/]func{surfaces(files)}"
-    bold = keep_task(bold, name, dataset, len(files), wanted)
+    wanted = f"*_bold.nii.gz in sub-*/[ses-*/]func{surfaces(found)}"
+    bold = keep_task(bold, name, dataset, len(found), wanted)
     anatomical = defaultdict(list)
     for file in files:
         magnitude = file.entities.get("part", "mag") == "mag"
@@ -92,7 +93,8 @@ def refuse_derivatives(name: str, root: Path) -> None:
     first = by[0] if isinstance(by, list) and by and isinstance(by[0], dict) else {}
     raise ScansError(
         f"datasets.{name}: {path} says that {root} is derivatives, written by "
-        f"{first.get('Name', 'a pipeline')}, not raw BIDS; set kind: derivatives, or path to the raw "
+        f"{first.get('Name', 'a pipeline')}, not raw BIDS; set kind: derivatives, or path to the "
+        "raw "
         "data set"
     )
 
@@ -110,8 +112,10 @@ def _raw(name: str, dataset: Dataset, files: list[File]) -> list[File]:
     made = [f for f in derived if f.named("bold") or f.named("T1w")]
     if made and bold and all(DERIVED & f.entities.keys() for f in bold):
         raise ScansError(
-            f"datasets.{name}: all {len(bold)} BOLD runs of {dataset.path} are derivatives, such as "
-            f"{bold[0].path.name}: raw BIDS has no {' or '.join(sorted(DERIVED))} in its names; set "
+            f"datasets.{name}: all {len(bold)} BOLD runs of {dataset.path} are derivatives, such "
+            "as "
+            f"{bold[0].path.name}: raw BIDS has no {' or '.join(sorted(DERIVED))} in its names; "
+            "set "
             "kind: derivatives, or path to the raw data set"
         )
     if made:
@@ -129,7 +133,8 @@ def surfaces(files: list[File]) -> str:
     if not found:
         return ""
     return (
-        f" ({len(found)} of them CIFTI or GIFTI, such as {found[0].path.name}, which hold surfaces; "
+        f" ({len(found)} of them CIFTI or GIFTI, such as {found[0].path.name}, which hold "
+        "surfaces; "
         "volumes are needed, with fMRIPrep: --output-spaces MNI152NLin2009cAsym, or parcel series "
         "as kind timeseries)"
     )

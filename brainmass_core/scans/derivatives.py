@@ -187,7 +187,8 @@ def _row(
     reasons = []
     if "echo" in file.entities:
         return row | {
-            "excluded_reason": f"{file.path}: echo {file.entities['echo']} of a multi-echo run that is "
+            "excluded_reason": f"{file.path}: echo {file.entities['echo']} of a multi-echo run "
+            "that is "
             "not there combined; let the pipeline write the combination (fMRIPrep does without "
             "--me-output-echos too), or remove the run"
         }

@@ -17,7 +17,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError, check_capacity, check_length, check_regular
+from brainmass_core.readers.regular_file import (
+    FileError,
+    check_capacity,
+    check_length,
+    check_regular,
+)
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 LARGE = 2**33  # bytes of data; the largest runs hold half of it
@@ -128,7 +133,8 @@ def choose_t_r(
 ) -> float:
     """The repetition time of a run, in s.
 
-    Trusted in this order: ``RepetitionTime`` of the sidecar, the NIfTI header, the configured value.
+    Trusted in this order: ``RepetitionTime`` of the sidecar, the NIfTI header, the configured
+    value.
     What is said twice has to agree. The header of derivatives is not asked if it says exactly 1 s,
     or what no scanner does, and the sidecar says something: that is what writers leave there.
 
@@ -195,8 +201,10 @@ def _without_sidecar(
     if configured is None:
         if header.t_r == (1.0,):
             raise ScanExcluded(
-                f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header says "
-                f"{header.t_r_text}, which is also what it says when nobody set it; add RepetitionTime "
+                f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header "
+                "says "
+                f"{header.t_r_text}, which is also what it says when nobody set it; add "
+                "RepetitionTime "
                 "(s) to the sidecar, or set t_r of the data set",
                 "t_r",
             )
@@ -216,7 +224,8 @@ def _other_than_configured(
 ) -> ScanExcluded:
     return ScanExcluded(
         f"{path}: contradictory t_r: {configured:g} s as t_r of the data set in the configuration, "
-        f"{said}, more than t_r_tolerance {tolerance:g} s apart; find out which is right and correct "
+        f"{said}, more than t_r_tolerance {tolerance:g} s apart; find out which is right and "
+        "correct "
         "the other: RepetitionTime in a sidecar, the header, or t_r",
         "t_r",
     )

@@ -20,16 +20,16 @@ import pandas as pd
 from brainmass_core.config import Dataset
 from brainmass_core.readers import ReadError
 from brainmass_core.readers.matrices import other_than_series
-from brainmass_core.scans.bids import Row
-from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
-from brainmass_core.scans.phenotype import numeric, phenotype_path
-from brainmass_core.scans.rows import canonical
 from brainmass_core.readers.series import (
     SUFFIXES,
     SeriesError,
     series_shapes,
     series_suffix,
 )
+from brainmass_core.scans.bids import Row
+from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
+from brainmass_core.scans.phenotype import numeric, phenotype_path
+from brainmass_core.scans.rows import canonical
 from brainmass_core.scans.table import PHENO, ScansError
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,9 @@ def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> l
 
 def _chosen(path: Path, pattern: str, shapes: Shapes) -> Shapes:
     """The arrays of a file that `array` asks for."""
-    chosen = {key: shape for key, shape in shapes.items() if fnmatch.fnmatchcase(key or "", pattern)}
+    chosen = {
+        key: shape for key, shape in shapes.items() if fnmatch.fnmatchcase(key or "", pattern)
+    }
     if not chosen:
         names = ", ".join(map(str, list(shapes)[:10]))
         raise SeriesError(
@@ -147,7 +149,8 @@ def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
         names = [r["bold_key"] for r in rows if r["bold_path"] == files[0]]
         raise ScansError(
             f"datasets.{name}: {files[0]} holds the arrays {', '.join(names[:10])}, and {files[1]} "
-            f"too has {again[0]!r}; which of them is the series? set datasets.{name}.array to its name"
+            f"too has {again[0]!r}; which of them is the series? set datasets.{name}.array to "
+            "its name"
         )
 
 
@@ -201,7 +204,7 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
         + scans.loc[wrong, "label"]
         + " is "
         + found
-        + f" in column {column!r}, expected {SHORTEST_T_R:g} to {LONGEST_T_R:g} s, not milliseconds; correct it, or set "
-        f"datasets.{name}.t_r for scans without one"
+        + f" in column {column!r}, expected {SHORTEST_T_R:g} to {LONGEST_T_R:g} s, not "
+        f"milliseconds; correct it, or set datasets.{name}.t_r for scans without one"
     )
     return scans

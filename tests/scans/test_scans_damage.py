@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from brainmass_core.manifest import ScanExcluded
+from brainmass_core.readers.series import SeriesError, read_series, series_shapes
 from brainmass_core.scans.image import Header, choose_t_r, read_header
 from brainmass_core.scans.index import File, Sidecars
-from brainmass_core.readers.series import SeriesError, read_series, series_shapes
 
 X = np.arange(5.0, 17.0).reshape(4, 3)
 

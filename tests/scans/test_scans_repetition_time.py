@@ -105,9 +105,7 @@ def test_slice_times_are_judged_only_if_they_are_used(bids, listed):
     run = bids.run()
     bids.t1w()
     for times in ([0, 500, 1000, 1500], [0, 1], "ascending"):
-        bids.json(
-            "sub-01/func/sub-01_task-rest_bold.json", RepetitionTime=2.0, SliceTiming=times
-        )
+        bids.json("sub-01/func/sub-01_task-rest_bold.json", RepetitionTime=2.0, SliceTiming=times)
         (on,) = listed(bids.root).itertuples()
         assert "SliceTiming" in on.excluded_reason
         (off,) = listed(bids.root, sections={"preprocess": {"slice_timing": False}}).itertuples()

@@ -172,8 +172,10 @@ REMEDIES = {
 }
 
 
-@pytest.mark.parametrize("how", REMEDIES)
-@pytest.mark.parametrize("what", ["image", "sidecar", "t1w"])
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [*(("image", how) for how in REMEDIES), ("sidecar", "annex link"), ("t1w", "annex pointer")],
+)
 def test_what_was_not_fetched_or_is_no_file_costs_its_scan_with_the_remedy(bids, listed, how, what):
     run, t1w = bids.run(), bids.t1w()
     bids.run("sub-02_task-rest"), bids.t1w("sub-02")
@@ -187,8 +189,10 @@ def test_what_was_not_fetched_or_is_no_file_costs_its_scan_with_the_remedy(bids,
         assert how == "folder"
 
 
-@pytest.mark.parametrize("how", ["annex link", "annex pointer", "pipe"])
-@pytest.mark.parametrize("what", ["desc-brain_mask.nii.gz", "desc-confounds_timeseries.tsv"])
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("desc-brain_mask.nii.gz", "annex pointer"), ("desc-confounds_timeseries.tsv", "pipe")],
+)
 def test_a_mask_or_table_that_was_not_fetched_costs_its_scan(bids, listed, how, what):
     derived(bids)
     (path,) = bids.root.glob(f"**/*{what}")
@@ -243,4 +247,6 @@ def test_matrices_by_their_names_are_no_scans(tmp_path, listed):
         np.savetxt(tmp_path / f"sub-01_{name}.tsv", rng.normal(size=(9, 4)), delimiter="\t")
     reasons = listed(tmp_path, kind="timeseries", t_r=2.0).excluded_reason
     assert reasons["d_sub-01_timeseries"] is None
-    assert reasons.dropna().str.contains("matrix between regions by its name").tolist() == [True] * 2
+    assert (
+        reasons.dropna().str.contains("matrix between regions by its name").tolist() == [True] * 2
+    )

@@ -30,11 +30,18 @@ def made(tmp_path, files, lut=NAMES, order=None, **dataset):
         (tmp_path / name).write_text("\n".join(lines))
     atlas = {"name": "six", "labels": str(tmp_path / "lut.tsv")}
     config = study(
-        tmp_path, "timeseries", rows, atlas=atlas, dataset=dataset, timeseries={"derivatives": False}
+        tmp_path,
+        "timeseries",
+        rows,
+        atlas=atlas,
+        dataset=dataset,
+        timeseries={"derivatives": False},
     )
     entries, found = outcome(config)
     series = {
-        name.removeprefix("lab_"): np.array(row["bold"]) for name, row in found.items() if row["bold"]
+        name.removeprefix("lab_"): np.array(row["bold"])
+        for name, row in found.items()
+        if row["bold"]
     }
     reasons = {k.removeprefix("lab_"): f"{e.reason}; {e.remedy}" for k, e in entries.items()}
     return series, reasons, config
@@ -84,9 +91,7 @@ def test_values_outside_of_the_brain_are_not_judged(tmp_path, smoothing):
         data[inside == 0] = outside
         nib.save(nib.Nifti1Image(data, image.affine), row["bold_path"])
         settings = {"derivatives": False, "smoothing_fwhm": smoothing}
-        config = study(
-            tmp_path, "derivatives", [row], atlas=six(tmp_path), timeseries=settings
-        )
+        config = study(tmp_path, "derivatives", [row], atlas=six(tmp_path), timeseries=settings)
         entries, rows = outcome(config)
         assert entries[row["scan_id"]].status == "ok", entries
         found.append(rows[row["scan_id"]]["bold"])
