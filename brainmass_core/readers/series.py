@@ -1,8 +1,7 @@
 """Read ready parcel time series: ``.npy``, ``.npz``, ``.tsv``, ``.csv``, ``.1D``, ``.txt``.
 
 Text files may be gzipped; how they are read is in `series_text`. A matrix between regions is
-refused,
-because it has the shape of a series with as many timepoints as regions.
+refused, because it has the shape of a series with as many timepoints as regions.
 """
 
 from __future__ import annotations
@@ -142,9 +141,8 @@ def _names_of_time(path: Path, names: list[str] | None) -> None:
     """A header over columns that are timepoints has no names of regions."""
     if names and not is_generic(names):
         raise SeriesError(
-            f"{path}: the header names the columns ({', '.join(names[:5])}), which are "
-            "timepoints if "
-            "orientation is roi_by_time; set orientation to time_by_roi, or header to false"
+            f"{path}: the header names the columns ({', '.join(names[:5])}), which are timepoints "
+            "if orientation is roi_by_time; set orientation to time_by_roi, or header to false"
         )
 
 
@@ -313,9 +311,8 @@ def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if dtype.kind == "O":
         raise SeriesError(
             f"{path}: holds pickled Python objects (a dict, a list, or arrays of different "
-            "lengths) "
-            "and no array of numbers; they could run code, so they are not read: save each series "
-            "as an array of numbers, with numpy.savez(file, **arrays)"
+            "lengths) which could run code and are not read, expected real numbers: save each "
+            "series as an array of numbers, with numpy.savez(file, **arrays)"
         )
     if dtype.names:
         raise SeriesError(

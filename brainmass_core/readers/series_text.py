@@ -82,9 +82,8 @@ class Text:
         values = self._parse(self._kept_lines())
         if self.header is None and values.shape[1] > 1 and _is_ramp(values[:, 0]):
             raise SeriesError(
-                f"{self.path}: the first column counts the rows (0, 1, 2, ...) and has no name, "
-                "so it "
-                "is no region; remove it, or call it `index` in a header"
+                f"{self.path}: the first column counts the rows (0, 1, 2, ...) and has no name, so "
+                "it is no region; remove it, or call it `index` in a header"
             )
         return values
 
@@ -95,9 +94,8 @@ class Text:
         for i, row in enumerate(rows):
             if len(row) != len(rows[0]):
                 raise SeriesError(
-                    f"{self.path}: data row {i + 1} has {len(row)} fields, expected "
-                    f"{len(rows[0])} as "
-                    "in the first"
+                    f"{self.path}: data row {i + 1} has {len(row)} fields, expected {len(rows[0])} "
+                    "as in the first"
                 )
         kept = [i for i in range(len(rows[0])) if i not in self.dropped]
         return [(self.delimiter or "\t").join(row[i] for i in kept) for row in rows]
@@ -182,9 +180,8 @@ def _has_header(path: Path, lines: list[str], delimiter: str | None, stated: boo
     judged = is_header(first, [_fields(s, delimiter) for s in lines[1 : 1 + SAMPLE]])
     if judged is None:
         raise SeriesError(
-            f"{path}: the first row ({', '.join(first[:6])}{' ...' if len(first) > 6 else ''}) "
-            "may be "
-            "numbers of columns or a timepoint; set header of the data set to true or false"
+            f"{path}: the first row ({', '.join(first[:6])}{' ...' if len(first) > 6 else ''}) may "
+            "be numbers of columns or a timepoint; set header of the data set to true or false"
         )
     return judged
 
@@ -193,9 +190,8 @@ def _fitted(path: Path, header: list[str], width: int) -> list[str]:
     if len(header) == width:
         return header
     raise SeriesError(
-        f"{path}: the header has {len(header)} names ({', '.join(header[:5])} ...), the row "
-        "below it "
-        f"{width} fields; "
+        f"{path}: the header has {len(header)} names ({', '.join(header[:5])} ...), the row below "
+        f"it {width} fields; "
         + (
             "write the table without row names"
             if len(header) == width - 1
@@ -236,8 +232,7 @@ def _without_others(text: Text) -> Text:
     if not header[0] or header[0].lower() == "unnamed: 0":
         raise SeriesError(
             f"{text.path}: the first column has no name and does not count the rows (0, 1, 2, "
-            "...): it "
-            f"begins with {', '.join(first[:3])}; name it after its region, or remove it"
+            f"...): it begins with {', '.join(first[:3])}; name it after its region, or remove it"
         )
     return text
 

@@ -94,8 +94,7 @@ def refuse_derivatives(name: str, root: Path) -> None:
     raise ScansError(
         f"datasets.{name}: {path} says that {root} is derivatives, written by "
         f"{first.get('Name', 'a pipeline')}, not raw BIDS; set kind: derivatives, or path to the "
-        "raw "
-        "data set"
+        "raw data set"
     )
 
 
@@ -113,10 +112,8 @@ def _raw(name: str, dataset: Dataset, files: list[File]) -> list[File]:
     if made and bold and all(DERIVED & f.entities.keys() for f in bold):
         raise ScansError(
             f"datasets.{name}: all {len(bold)} BOLD runs of {dataset.path} are derivatives, such "
-            "as "
-            f"{bold[0].path.name}: raw BIDS has no {' or '.join(sorted(DERIVED))} in its names; "
-            "set "
-            "kind: derivatives, or path to the raw data set"
+            f"as {bold[0].path.name}: raw BIDS has no {' or '.join(sorted(DERIVED))} in its names; "
+            "set kind: derivatives, or path to the raw data set"
         )
     if made:
         log.warning(
@@ -134,9 +131,8 @@ def surfaces(files: list[File]) -> str:
         return ""
     return (
         f" ({len(found)} of them CIFTI or GIFTI, such as {found[0].path.name}, which hold "
-        "surfaces; "
-        "volumes are needed, with fMRIPrep: --output-spaces MNI152NLin2009cAsym, or parcel series "
-        "as kind timeseries)"
+        "surfaces; volumes are needed, with fMRIPrep: --output-spaces MNI152NLin2009cAsym, or "
+        "parcel series as kind timeseries)"
     )
 
 

@@ -188,9 +188,8 @@ def _row(
     if "echo" in file.entities:
         return row | {
             "excluded_reason": f"{file.path}: echo {file.entities['echo']} of a multi-echo run "
-            "that is "
-            "not there combined; let the pipeline write the combination (fMRIPrep does without "
-            "--me-output-echos too), or remove the run"
+            "that is not there combined; let the pipeline write the combination (fMRIPrep does "
+            "without --me-output-echos too), or remove the run"
         }
     for step in (
         lambda: _check_name(file, dataset),

@@ -134,9 +134,9 @@ def choose_t_r(
     """The repetition time of a run, in s.
 
     Trusted in this order: ``RepetitionTime`` of the sidecar, the NIfTI header, the configured
-    value.
-    What is said twice has to agree. The header of derivatives is not asked if it says exactly 1 s,
-    or what no scanner does, and the sidecar says something: that is what writers leave there.
+    value. What is said twice has to agree. The header of derivatives is not asked if it says
+    exactly 1 s, or what no scanner does, and the sidecar says something: that is what writers
+    leave there.
 
     Parameters
     ----------
@@ -202,8 +202,7 @@ def _without_sidecar(
         if header.t_r == (1.0,):
             raise ScanExcluded(
                 f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header "
-                "says "
-                f"{header.t_r_text}, which is also what it says when nobody set it; add "
+                f"says {header.t_r_text}, which is also what it says when nobody set it; add "
                 "RepetitionTime "
                 "(s) to the sidecar, or set t_r of the data set",
                 "t_r",

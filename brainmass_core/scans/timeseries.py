@@ -149,8 +149,8 @@ def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
         names = [r["bold_key"] for r in rows if r["bold_path"] == files[0]]
         raise ScansError(
             f"datasets.{name}: {files[0]} holds the arrays {', '.join(names[:10])}, and {files[1]} "
-            f"too has {again[0]!r}; which of them is the series? set datasets.{name}.array to "
-            "its name"
+            f"too has {again[0]!r}; which of them is the series? set datasets.{name}.array to its "
+            "name"
         )
 
 

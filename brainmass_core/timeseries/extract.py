@@ -105,8 +105,8 @@ def _in_order(item: Item, path: Path, series: np.ndarray, names: list[str] | Non
     if names is None:
         if item.orientation is None and len(series) == item.atlas.n_rois:
             raise ScanFailed(
-                f"{path}: found {len(series)} rows and columns, as many as the atlas has "
-                "parcels, so "
+                f"{path}: found {len(series)} rows and columns, as many as the atlas has parcels, "
+                "so "
                 "that it cannot be told which are timepoints",
                 "read",
                 f"set datasets.{item.scan['dataset']}.orientation to time_by_roi or roi_by_time",

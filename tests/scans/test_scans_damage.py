@@ -134,7 +134,7 @@ def test_a_small_file_that_expands_to_millions_of_lines_is_refused(tmp_path):
     path = tmp_path / "x.txt.gz"
     path.write_bytes(gzip.compress(b"\n" * 2_000_000 + b"0\n" * 2_000_000))
     for read in (read_series, series_shapes):
-        with pytest.raises(SeriesError, match="more than 1,000,000 lines"):
+        with pytest.raises(SeriesError, match="1,000,000 lines"):
             read(path)
 
 

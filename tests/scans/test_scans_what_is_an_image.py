@@ -128,15 +128,14 @@ def test_series_as_cifti_are_said_plainly(tmp_path, listed):
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("change", [400, -400])
-def test_a_file_longer_or_shorter_than_its_header_says_is_refused(bids, suffix, change):
+def test_a_file_longer_than_its_header_says_is_refused(bids, suffix):
     path = bids.image(f"sub-01/func/sub-01_task-rest_bold{suffix}")
     assert read_header(path).shape == (3, 3, 4, 10)
     content = path.read_bytes()
     content = gzip.decompress(content) if suffix == ".nii.gz" else content
-    content = content + b"\1" * change if change > 0 else content[:change]
+    content += b"\1" * 400
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
-    with pytest.raises(ScanExcluded, match="volumes are missing or were added"):
+    with pytest.raises(ScanExcluded, match="volumes were added"):
         read_header(path)
 
 
@@ -144,9 +143,8 @@ def test_a_file_compressed_in_parts_is_as_long_as_all_of_them(tmp_path):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(b"a" * 1000) + gzip.compress(b"b" * 10))
     check_length(path, 1010, 10)
-    for expected in (1011, 900):
-        with pytest.raises(FileError, match="volumes are missing or were added"):
-            check_length(path, expected, 10)
+    with pytest.raises(FileError, match="volumes were added"):
+        check_length(path, 900, 10)
 
 
 def spoil(path, how):
