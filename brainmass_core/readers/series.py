@@ -133,12 +133,13 @@ def read_named_series(
         values, names = text.parse(), text.names
     _refuse_matrix(path, key, values)
     if orientation == "roi_by_time":
-        values, names = values.T, _names_of_time(path, names)
+        _refuse_names_of_regions(path, names)
+        values, names = values.T, None
     return Series(np.ascontiguousarray(values, dtype=np.float64), names)
 
 
-def _names_of_time(path: Path, names: list[str] | None) -> None:
-    """A header over columns that are timepoints has no names of regions."""
+def _refuse_names_of_regions(path: Path, names: list[str] | None) -> None:
+    """Refuse names of regions over columns that are timepoints."""
     if names and not is_generic(names):
         raise SeriesError(
             f"{path}: the header names the columns ({', '.join(names[:5])}), which are timepoints "
