@@ -376,6 +376,16 @@ def predict(
     pattern: Annotated[
         str | None, typer.Option(help="Glob of the series in a folder, such as *.1D.")
     ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether series as text have a header row."),
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(help="Name of the array that is the series in .npz files.")
+    ] = None,
+    orientation: Annotated[
+        str | None, typer.Option(help="Axes of the series: time_by_roi or roi_by_time.")
+    ] = None,
     atlas: Annotated[Path | None, typer.Option(help="Label image of the model's atlas.")] = None,
     as_trained: Annotated[
         bool, typer.Option("--as-trained", help="Input that does not say so was made as training.")
@@ -393,7 +403,10 @@ def predict(
 
     threads = min(threads, len(os.sched_getaffinity(0)))
     chosen, codes = tuple(dataset or ()), tuple(missing_value or ())
-    options = Options(phenotype, t_r, atlas, as_trained, pattern, threads, chosen, codes)
+    options = Options(
+        *(phenotype, t_r, atlas, as_trained, pattern, threads, chosen, codes),
+        *(header, array, orientation),
+    )
     score(model, given, out, embeddings, config, options, work)
 
 

@@ -171,6 +171,9 @@ def _without_image(config: Config, lut: pd.DataFrame | None) -> Atlas:
             )
         index = np.arange(1, section.n_rois + 1)
         lut = pd.DataFrame({"index": index, "name": [f"roi-{i}" for i in index]})
+    if not lut["index"].is_monotonic_increasing:
+        log.info("%s: its rows are sorted by index, the order of parcels", section.labels)
+        lut = lut.sort_values("index")
     lut = complete(lut)
     return Atlas(section.name, section.space, lut, None, False, digest(lut.to_csv().encode()))
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 import brainmass_core.readers.lut as lut_reader
 from brainmass_core.readers import ReadError
+from brainmass_core.readers.regular_file import check_regular
 
 COLUMNS = ["index", "name", "network", "x", "y", "z"]
 
@@ -31,6 +32,7 @@ def read_labels(path: Path) -> nib.Nifti1Image:
         If it is unreadable, not 3-D, not of integers, negative or without labels.
     """
     try:
+        check_regular(path)
         image = cast(nib.Nifti1Image, nib.load(path))
         data = np.asanyarray(image.dataobj)
     except Exception as error:

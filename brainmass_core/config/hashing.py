@@ -127,7 +127,10 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
         return {"before": before("listing"), "phenotypes": named}
     if stage == "listing":
         settings = config.datasets[str(name)].model_dump(mode="json", exclude={"band_pass"})
-        return {"name": name, "dataset": settings, "seed": config.seed}
+        listed = {"name": name, "dataset": settings, "seed": config.seed}
+        if settings["kind"] == "bids" and not config.preprocess.slice_timing:
+            listed["slice_timing"] = False  # then slice times that do not fit exclude nobody
+        return listed
     if stage == "preprocess":
         return {"before": before("listing"), "preprocess": part("preprocess")}
     if stage == "timeseries":

@@ -103,8 +103,10 @@ class Dataset(Strict):
     )
     t_r: float | None = Field(
         None,
-        gt=0,
-        description="Repetition time in seconds, when the data do not say (kind `timeseries`).",
+        ge=0.1,
+        le=20,
+        description="Repetition time in seconds, when the data do not say (kind `timeseries`, "
+        "images without one). Scans whose sidecar or header says another are excluded.",
     )
     t_r_tolerance: float = Field(
         0.001, ge=0, description="Largest difference in s between sidecar and header t_r."
@@ -112,8 +114,21 @@ class Dataset(Strict):
     pattern: str = Field(
         "*", description="Glob of the files inside `path` (kind `timeseries`), e.g. `*.1D.gz`."
     )
-    orientation: Literal["time_by_roi", "roi_by_time"] = Field(
-        "time_by_roi", description="Axes of stored arrays (kind `timeseries`)."
+    orientation: Literal["time_by_roi", "roi_by_time"] | None = Field(
+        None,
+        description="Axes of stored series (kind `timeseries`). Default: `time_by_roi`, but a "
+        "series with as many timepoints as the atlas has parcels is refused until this is set.",
+    )
+    header: bool | None = Field(
+        None,
+        description="Whether the first row of series as text is a header (kind `timeseries`). "
+        "Default: as it looks; a row that may be either is refused.",
+    )
+    array: str | None = Field(
+        None,
+        description="Which arrays of `.npz` files are series (kind `timeseries`): a name, when "
+        "each file is a scan and holds other arrays beside it, or a pattern with `*`, when a file "
+        "holds many scans, such as `*_ts`. Default: all.",
     )
     band_pass: bool = Field(
         False,

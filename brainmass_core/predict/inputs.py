@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.readers import ReadError, read_delimited
 from brainmass_core.readers.missing import MISSING
-from brainmass_core.scans.series import series_suffix
+from brainmass_core.readers.series import series_suffix
 from brainmass_core.tables import TableError, read_table
 
+log = logging.getLogger(__name__)
 Kind = Literal["results", "table", "matrices", "bids", "derivatives", "series"]
 RESULTS = ("connectivity", "timeseries")  # stages whose tables can be scored
 ABOUT = ["scan_id", "participant_id", "site", "sex", "age", "mean_fd"]
@@ -143,12 +145,25 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
         about = dict.fromkeys(ABOUT) | {"scan_id": scan_id, "participant_id": participant}
         try:
             parcels, matrix = _matrix(file)
+            parcels, matrix = _in_order(file, parcels, matrix, contract)
             origin = _of_matrix(file, entities, parcels, len(matrix))
         except PredictError as error:
             found.add(about, None, "failed", str(error))
             continue
         _settle(found, about, vectorise(matrix), misfit(contract, origin, as_trained))
     return found
+
+
+def _in_order(
+    file: Path, parcels: list[str], matrix: np.ndarray, contract: Contract
+) -> tuple[list[str], np.ndarray]:
+    """A matrix with its parcels in the model's order; of other parcels as it is, see `misfit`."""
+    names = contract.atlas.names
+    if parcels == names or sorted(parcels) != sorted(names):
+        return parcels, matrix
+    log.info("%s: its parcels are in another order than the model's, and are put right", file)
+    order = [parcels.index(name) for name in names]
+    return names, matrix[np.ix_(order, order)]
 
 
 def _matrix(file: Path) -> tuple[list[str], np.ndarray]:

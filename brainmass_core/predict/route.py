@@ -51,6 +51,8 @@ class Options:
         Codes of missing values in `phenotype`, beside those of the training data.
     datasets : tuple of str
         Those of a results folder to score; all by default.
+    header, array, orientation
+        Of ready series, as the settings of a data set.
     """
 
     phenotype: Path | None = None
@@ -61,6 +63,9 @@ class Options:
     threads: int = 1
     datasets: tuple[str, ...] = ()
     missing_values: tuple[str, ...] = ()
+    header: bool | None = None
+    array: str | None = None
+    orientation: str | None = None
 
 
 def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path) -> Found:
@@ -147,6 +152,7 @@ def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
     # without a filter t_r is not used; the table needs one
     t_r = options.t_r or (contract.t_r[0] if contract.t_r else 2.0)
     found: dict[str, Any] = {"kind": "timeseries", "t_r": t_r, "band_pass": filtered}
+    found |= {"header": options.header, "array": options.array, "orientation": options.orientation}
     if path.is_file():
         derived = bool(sidecar(path))
         here = {"path": str(path.parent), "pattern": glob.escape(path.name)}

@@ -7,6 +7,7 @@ read forwards, some at a time, into the one array that holds the run.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,7 @@ def load_bold(
     n_dummy_volumes: int | Literal["auto"] = 0,
     min_volumes: int = 1,
     t_r: float | None = None,
+    brain: Callable[[tuple[int, ...], np.ndarray], np.ndarray] | None = None,
 ) -> Bold:
     """Read and check a BOLD run, turn it to RAS order and drop its dummy volumes.
 
@@ -77,6 +79,9 @@ def load_bold(
         Fewest volumes that must be left; two at least.
     t_r : float, optional
         Repetition time in s; says how many volumes ``auto`` may drop.
+    brain : callable, optional
+        Gives the mask (x, y, z) of the brain on a grid, by its shape and affine in RAS. Values
+        outside of it that are not finite, as some pipelines write there, become 0.
 
     Raises
     ------
@@ -99,7 +104,11 @@ def load_bold(
     n_dummy = 0 if n_dummy_volumes == "auto" else n_dummy_volumes
     _refuse_short(path, shape[3], n_dummy, min_volumes)
     stored = check_affine(path, image.affine)
-    data, low, high = read_data(path, image, shape)
+    inside = None
+    if brain is not None:
+        turned = shape_in_ras(shape, orientation_of(stored))
+        inside = brain(tuple(turned[:3]), affine_in_ras(stored, shape))
+    data, low, high = read_data(path, image, shape, inside)
     check_volumes(path, data, low, high, n_dummy)
     if n_dummy_volumes == "auto":
         n_dummy = non_steady_volumes(global_signal(data), t_r, str(path))
@@ -138,7 +147,7 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
 
 
 def read_data(
-    path: Path, image: Any, shape: tuple[int, ...]
+    path: Path, image: Any, shape: tuple[int, ...], inside: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Voxel values as float32, scale factors applied.
 
@@ -147,6 +156,8 @@ def read_data(
     image : nibabel image
     shape : tuple of int
         (x, y, z, n_volumes) in the file, without dimensions of length 1.
+    inside : ndarray (x, y, z) of bool, optional
+        The brain, in RAS; what is not finite outside of it becomes 0.
 
     Returns
     -------
@@ -180,6 +191,8 @@ def read_data(
             for start in range(0, shape[3], step):
                 slab = data[..., start : start + step]
                 slab[...] = in_ras(proxy[..., start : start + step], orientation)
+                if inside is not None and not np.isfinite(slab).all():
+                    slab[~(np.isfinite(slab) | inside[..., None])] = 0
                 low[start : start + step] = slab.min(axis=(0, 1, 2))
                 high[start : start + step] = slab.max(axis=(0, 1, 2))
             file.read(1)  # at the end .gz compares its checksum

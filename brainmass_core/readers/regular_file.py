@@ -15,6 +15,8 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+POINTER_BYTES = 4096  # larger than any pointer
+POINTERS = {b"/annex/objects/": "`datalad get`", b"version https://git-lfs": "`git lfs pull`"}
 GZIP = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # no stream of this format expands by more
 
@@ -44,7 +46,23 @@ def check_regular(path: Path) -> int:
         raise FileError(f"{path}: found {kind}, expected a file; correct the path")
     if not os.access(path, os.R_OK):
         raise FileError(f"{path}: may not be read; mend its permissions")
+    if found.st_size <= POINTER_BYTES:
+        _refuse_pointer(path)
     return found.st_size
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Refuse what git-annex or git-lfs leave in place of a file that was not fetched."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); copy it again") from None
+    for mark, remedy in POINTERS.items():
+        if mark in start:
+            raise FileError(
+                f"{path}: holds a pointer to its content, not the content; run {remedy}"
+            )
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -91,3 +109,48 @@ def check_capacity(path: Path, n_bytes: int) -> None:
             f"{path}: its header claims {n_bytes:,} bytes of data, but the file has {size:,}; "
             "it is damaged or incomplete: copy it again"
         )
+
+
+def check_length(path: Path, expected: int, tolerance: int) -> None:
+    """Refuse a file that holds more than its header says; one with less is found when it is read.
+
+    Of a compressed file its last four bytes say the length; only where they say another is it
+    decompressed to count, because it may have been compressed in parts.
+
+    Parameters
+    ----------
+    expected : int
+        Bytes, header included.
+    tolerance : int
+        Bytes from which on more is too much; a writer may have filled up a block.
+
+    Raises
+    ------
+    FileError
+        If so.
+    """
+    found = check_regular(path)
+    if path.name.endswith(".gz"):
+        with open(path, "rb") as file:
+            file.seek(max(found - 4, 0))
+            said = int.from_bytes(file.read(4), "little")
+        if said == expected % 2**32:
+            return
+        found = _length_of_gzip(path, expected + tolerance)
+    if found >= expected + max(tolerance, 1):
+        raise FileError(
+            f"{path}: its header says {expected:,} bytes, but it holds at least {found:,}; "
+            "volumes were added, or the header is wrong: copy it again, or convert the image anew"
+        )
+
+
+def _length_of_gzip(path: Path, enough: int) -> int:
+    """Bytes after decompression, counted no further than `enough` or the first damage."""
+    total = 0
+    try:
+        with gzip.open(path) as file:
+            while total < enough and (block := file.read(2**20)):
+                total += len(block)
+    except (OSError, EOFError, zlib.error):
+        return total  # told when the data are read
+    return total

@@ -1,6 +1,6 @@
 """BIDS, derivatives or ready series to the scans table: who, which role, which split."""
 
-from brainmass_core.scans.series import SeriesError, read_series
+from brainmass_core.readers.series import SeriesError, read_series
 from brainmass_core.scans.stage import list_again, run
 from brainmass_core.scans.table import (
     ScansError,

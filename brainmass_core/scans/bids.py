@@ -6,11 +6,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
 from brainmass_core.manifest import ScanExcluded
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import (
     check_one_echo,
     check_series_shape,
@@ -25,16 +28,20 @@ from brainmass_core.scans.table import ScansError
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 T = TypeVar("T")
+DERIVED = {"desc", "space"}  # entities that raw images do not have
+SURFACES = (".dtseries.nii", ".ptseries.nii", ".dscalar.nii", ".gii")
 READERS = 8  # threads that wait for headers from disk or network
 
 
-def list_bids(name: str, dataset: Dataset) -> list[Row]:
+def list_bids(name: str, dataset: Dataset, slice_times: bool = True) -> list[Row]:
     """Rows of a raw BIDS data set, before phenotypes and split.
 
     Parameters
     ----------
     name : str
         Name of the data set, the prefix of its scan ids.
+    slice_times : bool
+        Whether slice timing will be corrected, so that it has to be right.
 
     Returns
     -------
@@ -44,21 +51,89 @@ def list_bids(name: str, dataset: Dataset) -> list[Row]:
     Raises
     ------
     ScansError
-        If there is no such run at all.
+        If there is no such run at all, or the folder is one of derivatives.
     """
-    files = index_files(dataset.path)
+    refuse_derivatives(name, dataset.path)
+    found = index_files(dataset.path)
+    files = _raw(name, dataset, found)
     bold = [f for f in files if f.named("bold") and f.entities.get("datatype") == "func"]
-    bold = keep_task(bold, name, dataset, len(files), "*_bold.nii.gz in sub-*/[ses-*/]func")
+    wanted = f"*_bold.nii.gz in sub-*/[ses-*/]func{surfaces(found)}"
+    bold = keep_task(bold, name, dataset, len(found), wanted)
     anatomical = defaultdict(list)
     for file in files:
-        if file.named("T1w") and file.entities.get("datatype") == "anat":
+        magnitude = file.entities.get("part", "mag") == "mag"
+        if file.named("T1w") and file.entities.get("datatype") == "anat" and magnitude:
             anatomical[file.participant].append(file)
     sidecars = Sidecars(dataset.path)
 
     def one(file: File) -> Row:
-        return _row(name, dataset, file, anatomical[file.participant], sidecars)
+        return _row(name, dataset, file, anatomical[file.participant], sidecars, slice_times)
 
     return in_threads(one, bold)
+
+
+def refuse_derivatives(name: str, root: Path) -> None:
+    """Refuse a folder that a pipeline has written and says so.
+
+    Raises
+    ------
+    ScansError
+        With the remedy.
+    """
+    path = root / "dataset_description.json"
+    try:
+        about = read_object(path)
+    except FileError:
+        return  # it is not needed
+    if str(about.get("DatasetType", "")).lower() != "derivative" and not about.get(
+        "PipelineDescription"
+    ):
+        return
+    by = about.get("GeneratedBy") or [about.get("PipelineDescription")]
+    first = by[0] if isinstance(by, list) and by and isinstance(by[0], dict) else {}
+    raise ScansError(
+        f"datasets.{name}: {path} says that {root} is derivatives, written by "
+        f"{first.get('Name', 'a pipeline')}, not raw BIDS; set kind: derivatives, or path to the "
+        "raw data set"
+    )
+
+
+def _raw(name: str, dataset: Dataset, files: list[File]) -> list[File]:
+    """Files without those that a pipeline has written among raw ones.
+
+    Raises
+    ------
+    ScansError
+        If all BOLD runs are such files.
+    """
+    bold = [f for f in files if f.named("bold")]
+    derived = [f for f in files if DERIVED & f.entities.keys()]
+    made = [f for f in derived if f.named("bold") or f.named("T1w")]
+    if made and bold and all(DERIVED & f.entities.keys() for f in bold):
+        raise ScansError(
+            f"datasets.{name}: all {len(bold)} BOLD runs of {dataset.path} are derivatives, such "
+            f"as {bold[0].path.name}: raw BIDS has no {' or '.join(sorted(DERIVED))} in its names; "
+            "set kind: derivatives, or path to the raw data set"
+        )
+    if made:
+        log.warning(
+            "%s: %d images are left out, because raw BIDS has no %s in its names: %s",
+            *(name, len(made), " or ".join(f"{d}-" for d in sorted(DERIVED))),
+            ", ".join(f.path.name for f in made[:20]),
+        )
+    return [f for f in files if not DERIVED & f.entities.keys()]
+
+
+def surfaces(files: list[File]) -> str:
+    """What to say of CIFTI and GIFTI files; empty if there are none."""
+    found = [f for f in files if f.path.name.endswith(SURFACES)]
+    if not found:
+        return ""
+    return (
+        f" ({len(found)} of them CIFTI or GIFTI, such as {found[0].path.name}, which hold "
+        "surfaces; volumes are needed, with fMRIPrep: --output-spaces MNI152NLin2009cAsym, or "
+        "parcel series as kind timeseries)"
+    )
 
 
 def in_threads(function: Callable[[File], T], files: list[File]) -> list[T]:
@@ -105,7 +180,14 @@ def base_row(name: str, stem: str, file: File) -> Row:
     }
 
 
-def _row(name: str, dataset: Dataset, file: File, t1w: list[File], sidecars: Sidecars) -> Row:
+def _row(
+    name: str,
+    dataset: Dataset,
+    file: File,
+    t1w: list[File],
+    sidecars: Sidecars,
+    slice_times: bool,
+) -> Row:
     stem = file.path.name.removesuffix(f"_bold{file.entities['ext']}")
     row = base_row(name, stem, file)
     reasons = []
@@ -117,7 +199,7 @@ def _row(name: str, dataset: Dataset, file: File, t1w: list[File], sidecars: Sid
             reasons.append(outcome.reason)
 
     def image() -> None:
-        row.update(_describe(file, dataset, sidecars))
+        row.update(_describe(file, dataset, sidecars, slice_times))
 
     def anatomy() -> None:
         row["t1w_path"] = str(_usable_t1w(name, file, t1w, dataset.t1w).path)
@@ -142,14 +224,20 @@ def _unsupported(file: File) -> str | None:
     return None
 
 
-def _describe(file: File, dataset: Dataset, sidecars: Sidecars) -> Row:
+def _describe(file: File, dataset: Dataset, sidecars: Sidecars, slice_times: bool) -> Row:
     """Number of volumes, t_r, slice timing and phase encoding, from header and sidecars."""
     header = read_header(file.path)
     n_volumes = check_series_shape(file.path, header.shape)
     metadata = sidecars.of(file)
     check_one_echo(file.path, metadata)
     t_r = choose_t_r(file.path, metadata, header, dataset.t_r_tolerance, dataset.t_r)
-    times, axis = slice_timing(file.path, metadata, header.shape, t_r)
+    try:
+        times, axis = slice_timing(file.path, metadata, header.shape, t_r)
+    except ScanExcluded as outcome:
+        if slice_times:
+            raise
+        log.info("%s; not used, because preprocess.slice_timing is false", outcome.reason)
+        times, axis = None, None
     direction, readout = phase_encoding(metadata, header.shape)
     return {
         "n_volumes": n_volumes,

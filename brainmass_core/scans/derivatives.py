@@ -11,6 +11,7 @@ template space, has not, and is taken first.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -18,10 +19,12 @@ from typing import Any
 
 from brainmass_core.config import Dataset
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.scans.bids import Row, base_row, in_threads, keep_task
+from brainmass_core.readers.regular_file import FileError, check_regular
+from brainmass_core.scans.bids import Row, base_row, in_threads, keep_task, surfaces
 from brainmass_core.scans.image import check_series_shape, choose_t_r, read_header
 from brainmass_core.scans.index import File, Sidecars, check_place, index_files
 
+log = logging.getLogger(__name__)
 TEMPLATES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 # what a pipeline adds to the entities of the raw run; the others say which run it is
 ADDED = ("space", "cohort", "res", "den", "desc", "label", "reg", "filt")
@@ -54,10 +57,10 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
     """
     files = index_files(dataset.path)
     bold = [f for f in files if f.named("bold") and _is_preproc(f)]
-    wanted = "*_space-<template>_desc-preproc_bold.nii.gz"
+    wanted = f"*_space-<template>_desc-preproc_bold.nii.gz{surfaces(files)}"
     bold = keep_task(bold, name, dataset, len(files), wanted)
     versions = defaultdict(list)
-    for file in bold:
+    for file in _without_echoes(name, bold):
         versions[run_of(file)].append(file)
     chosen = [min(_unregressed(found), key=_preference) for _, found in sorted(versions.items())]
     companions = defaultdict(list)
@@ -71,6 +74,31 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
         return _row(name, dataset, file, companions[run], sidecars, strategies_of(versions[run]))
 
     return in_threads(one, chosen)
+
+
+def _without_echoes(name: str, bold: list[File]) -> list[File]:
+    """BOLD without single echoes of runs that are there combined; of others the first echo."""
+    single = [f for f in bold if "echo" in f.entities]
+    if not single:
+        return bold
+    kept = [f for f in bold if "echo" not in f.entities]
+    there = {_combined(f) for f in kept}
+    alone = [f for f in single if _combined(f) not in there]
+    if len(alone) < len(single):
+        log.info(
+            "%s: %d files of single echoes are left out, because their runs are there combined: %s",
+            *(name, len(single) - len(alone)),
+            ", ".join(f.path.name for f in single if f not in alone)[:500],
+        )
+    first: dict[Run, File] = {}
+    for file in sorted(alone, key=lambda f: (f.entities["echo"], f.path.name)):
+        first.setdefault(_combined(file), file)
+    return [*kept, *first.values()]
+
+
+def _combined(file: File) -> Run:
+    """The run that an echo belongs to."""
+    return tuple(pair for pair in run_of(file) if pair[0] != "echo")
 
 
 def run_of(file: File) -> Run:
@@ -157,6 +185,12 @@ def _row(
 ) -> Row:
     row: dict[str, Any] = base_row(name, _stem(file), file)
     reasons = []
+    if "echo" in file.entities:
+        return row | {
+            "excluded_reason": f"{file.path}: echo {file.entities['echo']} of a multi-echo run "
+            "that is not there combined; let the pipeline write the combination (fMRIPrep does "
+            "without --me-output-echos too), or remove the run"
+        }
     for step in (
         lambda: _check_name(file, dataset),
         lambda: _check_strategy(file, strategies),
@@ -198,7 +232,7 @@ def _describe(file: File, dataset: Dataset, sidecars: Sidecars) -> Row:
     header = read_header(file.path)
     n_volumes = check_series_shape(file.path, header.shape)
     metadata = sidecars.of(file)
-    t_r = choose_t_r(file.path, metadata, header, dataset.t_r_tolerance, dataset.t_r)
+    t_r = choose_t_r(file.path, metadata, header, dataset.t_r_tolerance, dataset.t_r, True)
     return {"n_volumes": n_volumes, "t_r": t_r}
 
 
@@ -206,7 +240,7 @@ def _confounds(file: File, companions: list[File]) -> str:
     for suffix, description, extension in CONFOUNDS:
         for other in companions:
             if other.named(suffix, (extension,)) and other.entities.get("desc") == description:
-                return str(other.path)
+                return _readable(other.path, "confounds")
     if found := cpac_files(file.path):
         return str(found[0])
     raise ScanExcluded(
@@ -215,6 +249,14 @@ def _confounds(file: File, companions: list[File]) -> str:
         " copy it from the pipeline's output",
         "confounds",
     )
+
+
+def _readable(path: Path, step: str) -> str:
+    try:
+        check_regular(path)
+    except FileError as error:
+        raise ScanExcluded(str(error), step) from None
+    return str(path)
 
 
 def _mask(file: File, companions: list[File]) -> str:
@@ -227,7 +269,7 @@ def _mask(file: File, companions: list[File]) -> str:
         for other in companions:
             same = other.named("mask") and grid(other) == grid(file)
             if same and other.entities.get("desc") == description:
-                return str(other.path)
+                return _readable(other.path, "mask")
     raise ScanExcluded(
         f"{file.path}: no brain mask on its grid, expected {_stem(file)}_space-"
         f"{file.entities.get('space')}_desc-brain_mask.nii.gz beside it; copy it from the "

@@ -17,11 +17,16 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError, check_capacity, check_regular
+from brainmass_core.readers.regular_file import (
+    FileError,
+    check_capacity,
+    check_length,
+    check_regular,
+)
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 LARGE = 2**33  # bytes of data; the largest runs hold half of it
-LONGEST_T_R = 30.0  # s; larger values are milliseconds by mistake
+SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; what lies outside is in another unit by mistake
 UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 
 
@@ -58,25 +63,39 @@ def read_header(path: Path) -> Header:
         raise ScanExcluded(str(error), "header") from None
     try:
         image: Any = nib.load(path)
+        refuse_surface(path, image)
         header = image.header
         value = float(header["pixdim"][4])
         unit = header.get_xyzt_units()[1]
-    except (*UNREADABLE, KeyError, AttributeError) as error:
+    except (*UNREADABLE, KeyError, AttributeError, IndexError, TypeError) as error:
         raise ScanExcluded(
             f"{path}: unreadable NIfTI header ({type(error).__name__}: {error}); "
             "copy the file again or convert it anew",
             "header",
         ) from None
     shape = tuple(int(n) for n in image.shape)
-    n_bytes = math.prod(shape) * image.get_data_dtype().itemsize
+    itemsize = image.get_data_dtype().itemsize
+    n_bytes = math.prod(shape) * itemsize
     try:
         if n_bytes > LARGE:  # of smaller ones a missing part is found when they are read
             check_capacity(path, n_bytes)
+        check_length(path, int(image.dataobj.offset) + n_bytes, math.prod(shape[:2]) * itemsize)
     except FileError as error:
         raise ScanExcluded(str(error), "header") from None
     if len(shape) == 5 and shape[3] == 1 and float(header["pixdim"][5]) not in (0.0, 1.0):
         value = float(header["pixdim"][5])  # time is the fifth dimension, see `series_shape`
     return Header(shape, header_seconds(value, unit), f"{value:g} {unit}")
+
+
+def refuse_surface(path: Path, image: object) -> None:
+    """Refuse CIFTI and GIFTI, which hold surfaces and lists of voxels, not a grid."""
+    kind = {nib.Cifti2Image: "CIFTI", nib.GiftiImage: "GIFTI"}.get(type(image))
+    if kind:
+        raise ScanExcluded(
+            f"{path}: is {kind}, which holds values on a surface, expected NIfTI with a grid of "
+            "voxels; give the volumes, or parcel series made from it as kind timeseries",
+            "header",
+        )
 
 
 def header_seconds(value: float, unit: str) -> tuple[float, ...]:
@@ -109,25 +128,31 @@ def choose_t_r(
     sidecar: dict[str, Any],
     header: Header,
     tolerance: float,
-    fallback: float | None = None,
+    configured: float | None = None,
+    derived: bool = False,
 ) -> float:
     """The repetition time of a run, in s.
 
-    The sidecar's ``RepetitionTime`` must not contradict the header. Without it the header's
-    value holds, and only when both are silent the configured one.
+    Trusted in this order: ``RepetitionTime`` of the sidecar, the NIfTI header, the configured
+    value. What is said twice has to agree. The header of derivatives is not asked if it says
+    exactly 1 s, or what no scanner does, and the sidecar says something: that is what writers
+    leave there.
 
     Parameters
     ----------
     tolerance : float
         Largest difference in s.
-    fallback : float, optional
+    configured : float, optional
         ``t_r`` of the data set's configuration.
+    derived : bool
+        Whether a pipeline has written the image and its sidecar.
 
     Raises
     ------
     ScanExcluded
-        If t_r is missing, zero, not a number, implausible or contradictory; or if the sidecar
-        has ``VolumeTiming``, so that volumes are not evenly spaced.
+        If t_r is missing, zero, not a number, implausible or contradictory; if nothing but a header
+        of exactly 1 s says it; or if the sidecar has ``VolumeTiming``, so that volumes are not
+        evenly spaced.
     """
     if "VolumeTiming" in sidecar:
         raise ScanExcluded(
@@ -135,9 +160,31 @@ def choose_t_r(
             "connectivity with a band-pass filter needs",
             "t_r",
         )
+    stated = _stated(path, sidecar, header)
+    if stated is None:
+        return _without_sidecar(path, header, tolerance, configured)
+    left_behind = derived and not any(is_plausible(h) and h != 1 for h in header.t_r)
+    if header.t_r and not left_behind and not _agrees(stated, header, tolerance):
+        raise ScanExcluded(
+            f"{path}: contradictory t_r: {stated:g} s in the sidecar, {header.t_r_text} in the "
+            f"NIfTI header, more than t_r_tolerance {tolerance:g} s apart; find out which is "
+            "right and correct the other",
+            "t_r",
+        )
+    if configured is not None and abs(configured - stated) > tolerance + 1e-9:
+        raise _other_than_configured(path, configured, f"{stated:g} s in the sidecar", tolerance)
+    return _plausible(path, stated, header)
+
+
+def is_plausible(t_r: float) -> bool:
+    """Whether a repetition time (s) is one of fMRI, and not in another unit."""
+    return SHORTEST_T_R <= t_r <= LONGEST_T_R
+
+
+def _stated(path: Path, sidecar: dict[str, Any], header: Header) -> float | None:
     stated = sidecar.get("RepetitionTime")
     if stated is None:
-        return _plausible(path, header.t_r[0] if header.t_r else fallback, header)
+        return None
     number = isinstance(stated, int | float) and not isinstance(stated, bool)
     if not number or not math.isfinite(stated) or stated <= 0:
         raise ScanExcluded(
@@ -145,15 +192,42 @@ def choose_t_r(
             "expected seconds > 0; correct the sidecar",
             "t_r",
         )
-    close = [h for h in header.t_r if abs(h - stated) <= tolerance + 1e-9]
-    if header.t_r and not close:
-        raise ScanExcluded(
-            f"{path}: contradictory t_r: {stated:g} s in the sidecar, {header.t_r_text} in the "
-            f"NIfTI header, more than t_r_tolerance {tolerance:g} s apart; find out which is "
-            "right and correct the other",
-            "t_r",
-        )
-    return _plausible(path, float(stated), header)
+    return float(stated)
+
+
+def _without_sidecar(
+    path: Path, header: Header, tolerance: float, configured: float | None
+) -> float:
+    if configured is None:
+        if header.t_r == (1.0,):
+            raise ScanExcluded(
+                f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header "
+                f"says {header.t_r_text}, which is also what it says when nobody set it; add "
+                "RepetitionTime "
+                "(s) to the sidecar, or set t_r of the data set",
+                "t_r",
+            )
+        return _plausible(path, header.t_r[0] if header.t_r else None, header)
+    if header.t_r and not _agrees(configured, header, tolerance):
+        said = f"{header.t_r_text} in the NIfTI header"
+        raise _other_than_configured(path, configured, said, tolerance)
+    return _plausible(path, configured, header)
+
+
+def _agrees(t_r: float, header: Header, tolerance: float) -> bool:
+    return any(abs(h - t_r) <= tolerance + 1e-9 for h in header.t_r)
+
+
+def _other_than_configured(
+    path: Path, configured: float, said: str, tolerance: float
+) -> ScanExcluded:
+    return ScanExcluded(
+        f"{path}: contradictory t_r: {configured:g} s as t_r of the data set in the configuration, "
+        f"{said}, more than t_r_tolerance {tolerance:g} s apart; find out which is right and "
+        "correct "
+        "the other: RepetitionTime in a sidecar, the header, or t_r",
+        "t_r",
+    )
 
 
 def _plausible(path: Path, t_r: float | None, header: Header) -> float:
@@ -163,10 +237,12 @@ def _plausible(path: Path, t_r: float | None, header: Header) -> float:
             f"{header.t_r_text}; add RepetitionTime (s) to the sidecar, or set t_r of the data set",
             "t_r",
         )
-    if t_r > LONGEST_T_R:
+    if not is_plausible(t_r):
+        unit = "milliseconds" if t_r > LONGEST_T_R else "another unit"
         raise ScanExcluded(
-            f"{path}: t_r is {t_r:g} s (header: {header.t_r_text}), expected at most "
-            f"{LONGEST_T_R:g} s; BIDS wants seconds, not milliseconds: correct the sidecar",
+            f"{path}: t_r is {t_r:g} s (header: {header.t_r_text}), expected {SHORTEST_T_R:g} to "
+            f"{LONGEST_T_R:g} s; BIDS wants seconds, not {unit}: correct the sidecar, or the unit "
+            "of the header",
             "t_r",
         )
     return t_r

@@ -65,6 +65,13 @@ def index_files(root: Path) -> list[File]:
             "digits only, and are left out: %s",
             *(root, len(odd), ", ".join(odd[:20])),
         )
+    broken = [p.name for p in root.glob("sub-*") if p.is_symlink() and not p.exists()]
+    if broken:
+        log.warning(
+            "%s: %d participants' folders are links to nothing and are left out; fetch them, with "
+            "DataLad: `datalad get -n`: %s",
+            *(root, len(broken), ", ".join(sorted(broken)[:20])),
+        )
     paths: list[str] = []
     with tempfile.TemporaryDirectory(prefix="brainmass-index-") as temporary:
         for start in range(0, len(folders), AT_ONCE):

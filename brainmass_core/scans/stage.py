@@ -98,7 +98,7 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
         )
     named = named_phenotypes(config, name)
     table = read_phenotype(name, dataset, named)
-    rows = _list(name, dataset, table)
+    rows = _list(name, dataset, table, config.preprocess.slice_timing)
     check_unique_rows(rows)
     columns = {c: [row.get(c) for row in rows] for c in (*SCANS.names, "label")}
     listed = pd.DataFrame(columns, dtype=object)
@@ -111,9 +111,11 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
     return scans.drop(columns="label"), unmatched
 
 
-def _list(name: str, dataset: Dataset, table: pd.DataFrame | None) -> list[dict[str, Any]]:
+def _list(
+    name: str, dataset: Dataset, table: pd.DataFrame | None, slice_times: bool
+) -> list[dict[str, Any]]:
     if dataset.kind == "bids":
-        return list_bids(name, dataset)
+        return list_bids(name, dataset, slice_times)
     if dataset.kind == "derivatives":
         return list_derivatives(name, dataset)
     return list_timeseries(name, dataset, table)

@@ -2,13 +2,16 @@
 
 A scan is called after its file, without suffix and without the ``_rois_<atlas>`` that the
 Preprocessed Connectomes Project appends. Arrays of an ``.npz`` file are called after their keys;
-a single array after its file, unless the phenotype table lists its key.
+a single array, or the one that `array` names, after its file, unless the phenotype table lists its
+key.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import re
+from collections import Counter
 from pathlib import Path
 
 import bids2table
@@ -16,19 +19,22 @@ import pandas as pd
 
 from brainmass_core.config import Dataset
 from brainmass_core.readers import ReadError
-from brainmass_core.scans.bids import Row
-from brainmass_core.scans.image import LONGEST_T_R
-from brainmass_core.scans.phenotype import numeric, phenotype_path
-from brainmass_core.scans.rows import canonical
-from brainmass_core.scans.series import (
+from brainmass_core.readers.matrices import other_than_series
+from brainmass_core.readers.series import (
     SUFFIXES,
     SeriesError,
     series_shapes,
     series_suffix,
 )
+from brainmass_core.scans.bids import Row
+from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
+from brainmass_core.scans.phenotype import numeric, phenotype_path
+from brainmass_core.scans.rows import canonical
 from brainmass_core.scans.table import PHENO, ScansError
 
 log = logging.getLogger(__name__)
+WILD = re.compile(r"[*?\[]")
+Shapes = dict[str | None, tuple[int, ...] | SeriesError]
 PCP_NAME = re.compile(r"_rois_\w+$")
 
 
@@ -44,6 +50,7 @@ def list_timeseries(name: str, dataset: Dataset, table: pd.DataFrame | None) -> 
     rows = []
     for path in series_files(name, dataset):
         rows += _rows_of_file(name, dataset, path, known)
+    _check_arrays(name, dataset, rows)
     bad = [r["label"] for r in rows if not re.fullmatch(r"[^/\\\x00-\x1f]{1,150}", r["label"])]
     if bad:
         raise ScansError(
@@ -64,10 +71,17 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
     found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
     files = matching_files(dataset, found)
     if not files:
+        cifti = [p for p in found if p.name.endswith(".nii")]
+        hint = (
+            f"; {cifti[0].name} is an image or CIFTI: write its series as text, with Connectome "
+            "Workbench: wb_command -cifti-convert -to-text"
+            if cifti
+            else ""
+        )
         raise ScansError(
             f"datasets.{name}.pattern: {dataset.pattern!r} matches {len(found)} files in "
             f"{dataset.path}, none of them a series; expected {', '.join(SUFFIXES)}; correct "
-            "path or pattern (`**/*.npy` looks into sub-folders)"
+            f"path or pattern (`**/*.npy` looks into sub-folders){hint}"
         )
     skipped = [p.name for p in found if not series_suffix(p)]
     if skipped:
@@ -104,13 +118,19 @@ def _known_names(dataset: Dataset, table: pd.DataFrame | None) -> set[str]:
 
 def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> list[Row]:
     stem = named_in(path)
+    if other := other_than_series(path.name.removesuffix(series_suffix(path) or "")):
+        reason = f"{path}: is {other} by its name, expected a series; narrow `pattern`, such as "
+        return [_row(name, path, stem) | {"excluded_reason": reason + "`**/*_timeseries.tsv`"}]
     try:
-        shapes = series_shapes(path, dataset.orientation)
+        shapes = series_shapes(path, dataset.orientation, dataset.header)
+        if path.suffix == ".npz" and dataset.array is not None:
+            shapes = _chosen(path, dataset.array, shapes)
     except SeriesError as error:
         shapes = {None: error}
     rows = []
+    one = dataset.array is not None and not WILD.search(dataset.array)
     for key, shape in shapes.items():
-        by_key = key is not None and (len(shapes) > 1 or canonical(key) in known)
+        by_key = key is not None and ((len(shapes) > 1 and not one) or canonical(key) in known)
         row = _row(name, path, str(key) if by_key else stem) | {"bold_key": key}
         if isinstance(shape, SeriesError):
             row["excluded_reason"] = str(shape)
@@ -120,6 +140,35 @@ def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> l
             row["n_volumes"] = shape[0]
         rows.append(row)
     return rows
+
+
+def _chosen(path: Path, pattern: str, shapes: Shapes) -> Shapes:
+    """The arrays of a file that `array` asks for."""
+    chosen = {
+        key: shape for key, shape in shapes.items() if fnmatch.fnmatchcase(key or "", pattern)
+    }
+    if not chosen:
+        names = ", ".join(map(str, list(shapes)[:10]))
+        raise SeriesError(
+            f"{path}: holds the arrays {names}, none of them `array` {pattern!r}; correct `array`"
+        )
+    return chosen
+
+
+def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
+    """Refuse files that each hold the same arrays: then a file is a scan, and not each array."""
+    if dataset.array is not None:
+        return
+    keys = Counter(r["bold_key"] for r in rows if r.get("bold_key") == r["label"])
+    again = [key for key, n in keys.items() if n > 1]
+    if again:
+        files = [r["bold_path"] for r in rows if r["bold_key"] == again[0]]
+        names = [r["bold_key"] for r in rows if r["bold_path"] == files[0]]
+        raise ScansError(
+            f"datasets.{name}: {files[0]} holds the arrays {', '.join(names[:10])}, and {files[1]} "
+            f"too has {again[0]!r}; which of them is the series? set datasets.{name}.array to its "
+            "name"
+        )
 
 
 def _row(name: str, path: Path, label: str) -> Row:
@@ -163,15 +212,16 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
     t_r = pd.Series(dataset.t_r, index=scans.index, dtype="float64")
     if values is not None:
         t_r = values.fillna(t_r)
-    wrong = ~((t_r > 0) & (t_r <= LONGEST_T_R)) & scans["excluded_reason"].isna()
-    scans = scans.assign(t_r=t_r.where((t_r > 0) & (t_r <= LONGEST_T_R)))
+    plausible = (t_r >= SHORTEST_T_R) & (t_r <= LONGEST_T_R)
+    wrong = ~plausible & scans["excluded_reason"].isna()
+    scans = scans.assign(t_r=t_r.where(plausible))
     found = t_r[wrong].map(lambda v: "missing" if pd.isna(v) else f"{v:g} s")
     scans.loc[wrong, "excluded_reason"] = scans.loc[wrong, "bold_path"] + (
         ": t_r of "
         + scans.loc[wrong, "label"]
         + " is "
         + found
-        + f" in column {column!r}, expected up to {LONGEST_T_R:g} s; correct it, or set "
-        f"datasets.{name}.t_r for scans without one"
+        + f" in column {column!r}, expected {SHORTEST_T_R:g} to {LONGEST_T_R:g} s, not "
+        f"milliseconds; correct it, or set datasets.{name}.t_r for scans without one"
     )
     return scans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from brainmass_core.preprocess.functional import load_bold
 from brainmass_core.preprocess.orientation import scan_in_ras
 from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
-from brainmass_core.scans import SeriesError, read_series
+from brainmass_core.readers.series import SeriesError, read_named_series
+from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.derivatives import strategy_of
 from brainmass_core.timeseries.inputs import (
     Item,
@@ -29,6 +31,7 @@ from brainmass_core.timeseries.inputs import (
 )
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
+log = logging.getLogger(__name__)
 # outputs of `preprocess` that are read here
 READ = {"normalisation", "coregistration", "motion", "distortion", "confounds", "bold_mask"}
 UNREADABLE = (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError)
@@ -72,9 +75,12 @@ def from_ready_series(item: Item) -> Raw:
     scan = item.scan
     path, n_rois = Path(scan["bold_path"]), item.atlas.n_rois
     try:
-        series = read_series(path, scan["bold_key"], cast(Any, item.orientation))
+        read = read_named_series(
+            path, scan["bold_key"], cast(Any, item.orientation), header=item.header
+        )
     except SeriesError as error:
         raise ScanFailed(str(error), "read") from None
+    series = read.values
     if series.shape[1] != n_rois:
         turned = " (its rows would fit: check `orientation`)" if series.shape[0] == n_rois else ""
         raise ScanFailed(
@@ -83,6 +89,7 @@ def from_ready_series(item: Item) -> Raw:
             "read",
             "use series of this atlas, or set `atlas` to the one they were made with",
         )
+    series = _in_order(item, path, series, read.names)
     finite = np.isfinite(series)
     partly = np.flatnonzero(finite.any(axis=0) & ~finite.all(axis=0))
     if partly.size:
@@ -94,6 +101,39 @@ def from_ready_series(item: Item) -> Raw:
         )
     share = finite.all(axis=0).astype(float)
     return Raw(series, share, None, scan["t_r"], scan["mean_fd"])
+
+
+def _in_order(item: Item, path: Path, series: np.ndarray, names: list[str] | None) -> np.ndarray:
+    """Columns in the order of the atlas, by the names in the file."""
+    labels = item.atlas.labels
+    if names is None:
+        if item.orientation is None and len(series) == item.atlas.n_rois:
+            raise ScanFailed(
+                f"{path}: found {len(series)} rows and columns, as many as the atlas has parcels, "
+                "so "
+                "that it cannot be told which are timepoints",
+                "read",
+                f"set datasets.{item.scan['dataset']}.orientation to time_by_roi or roi_by_time",
+            )
+        return series
+    try:
+        order = order_of(names, labels["name"].tolist(), labels["index"].tolist(), _named(labels))
+    except NamesError as error:
+        raise ScanFailed(
+            f"{path}: {error}",
+            "read",
+            f"use series of the atlas {item.atlas.name}, or set `atlas` to the one they were "
+            "made with",
+        ) from None
+    if order is None:
+        return series
+    log.info("%s: its columns are in another order than the atlas, and are put right by name", path)
+    return np.ascontiguousarray(series[:, order])
+
+
+def _named(labels: pd.DataFrame) -> bool:
+    """Whether an atlas has names of its own, and not numbers because it has no look-up table."""
+    return bool((labels["name"] != [f"roi-{i}" for i in labels["index"]]).any())
 
 
 def from_bids(item: Item) -> Raw:
@@ -159,15 +199,20 @@ def from_derivatives(item: Item) -> Raw:
         If the mean framewise displacement is above `max_mean_fd`.
     """
     scan = item.scan
-    bold = load_bold(scan["bold_path"])
+    masks: list[np.ndarray] = []
+
+    def brain(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+        masks.append(read_mask(Path(scan["mask_path"]), shape, affine))
+        return masks[0]
+
+    bold = load_bold(scan["bold_path"], brain=brain)
     confounds = read_confounds(Path(scan["confounds_path"]), bold.data.shape[3])
     first = n_non_steady(confounds)
     confounds = confounds.iloc[first:].reset_index(drop=True)
     mean_fd = mean_displacement(confounds)
     refuse_motion(mean_fd, item.preprocess.max_mean_fd, scan["confounds_path"])
-    mask = read_mask(Path(scan["mask_path"]), bold.data.shape[:3], bold.affine)
     series, share = average_parcels(
-        bold.data[..., first:], bold.affine, mask, item.atlas, item.settings.smoothing_fwhm
+        bold.data[..., first:], bold.affine, masks[0], item.atlas, item.settings.smoothing_fwhm
     )
     strategy = strategy_of(Path(scan["bold_path"]))
     cleaned_by = f"C-PAC {strategy}" if strategy else ""

@@ -45,14 +45,16 @@ class Item:
         What `preprocess` found, see `FROM_PREPROCESS`; empty unless the kind is `bids`.
     root : Path
         Results folder, below which the preprocess outputs lie.
-    orientation : str
-        Axes of stored arrays, kind `timeseries`.
+    orientation : str or None
+        Axes of stored arrays, kind `timeseries`; None if nobody said.
     preprocess : Preprocess
         As `preprocess` had it; its criteria also hold for kinds that `preprocess` has not judged.
     filtered : bool
         Whether to band-pass: always for images, on demand for ready series.
     read : tuple of Path
         Files that are read and that `scan` does not name.
+    header : bool or None
+        Whether series as text have a header, kind `timeseries`; None if nobody said.
     """
 
     scan: dict[str, Any]
@@ -60,10 +62,11 @@ class Item:
     root: Path
     atlas: Atlas
     settings: Timeseries
-    orientation: str
+    orientation: str | None
     preprocess: Preprocess
     filtered: bool
     read: tuple[Path, ...] = ()
+    header: bool | None = None
 
 
 def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[str, Item]:
@@ -96,6 +99,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
             atlas=atlas,
             settings=config.timeseries,
             orientation=section.orientation,
+            header=section.header,
             preprocess=config.preprocess,
             filtered=section.kind != "timeseries" or section.band_pass,
             read=_also_read(row, preprocessed.get(scan_id, {}), paths.results),

@@ -80,7 +80,13 @@ def bids(tmp_path: Path) -> Bids:
 def listed(tmp_path: Path) -> Listing:
     """List a folder: `listed(path, kind=..., ...)` gives the scans, indexed by scan_id."""
 
-    def do(path: Path, kind: str = "bids", role: str = "internal", **settings: Any) -> pd.DataFrame:
+    def do(
+        path: Path,
+        kind: str = "bids",
+        role: str = "internal",
+        sections: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> pd.DataFrame:
         section = {"kind": kind, "role": role, "path": str(path), **settings}
         # a data set that is only evaluated cannot stand alone
         datasets = {"d": section, "other": {**section, "role": "internal"}}
@@ -89,6 +95,7 @@ def listed(tmp_path: Path) -> Listing:
             {"t": {**task, "classes": {"one": ["1"], "two": ["2"]}}} if role != "pretrain" else {}
         )
         raw = {"results": str(tmp_path / "results"), "datasets": datasets, "tasks": tasks}
+        raw |= sections or {}
         config = parse_config(raw)
         scans, unmatched = list_scans(config, "d")
         scans = scans.astype(object).where(scans.notna(), None).set_index("scan_id")

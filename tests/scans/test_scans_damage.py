@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from brainmass_core.manifest import ScanExcluded
+from brainmass_core.readers.series import SeriesError, read_series, series_shapes
 from brainmass_core.scans.image import Header, choose_t_r, read_header
 from brainmass_core.scans.index import File, Sidecars
-from brainmass_core.scans.series import SeriesError, read_series, series_shapes
 
 X = np.arange(5.0, 17.0).reshape(4, 3)
 
@@ -134,7 +134,7 @@ def test_a_small_file_that_expands_to_millions_of_lines_is_refused(tmp_path):
     path = tmp_path / "x.txt.gz"
     path.write_bytes(gzip.compress(b"\n" * 2_000_000 + b"0\n" * 2_000_000))
     for read in (read_series, series_shapes):
-        with pytest.raises(SeriesError, match="more than 1,000,000 lines"):
+        with pytest.raises(SeriesError, match="1,000,000 lines"):
             read(path)
 
 

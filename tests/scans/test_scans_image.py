@@ -46,14 +46,15 @@ def test_sidecar_and_header_agree_within_the_tolerance_or_are_refused(stated, fo
 @pytest.mark.parametrize(("value", "unit"), [(0, "sec"), (1, "unknown"), (-1, "sec"), (2, "hz")])
 def test_a_silent_header_leaves_the_word_to_sidecar_then_configuration(value, unit):
     silent = header(value, unit)
-    assert choose_t_r(BOLD, {"RepetitionTime": 2.5}, silent, 0.001, 3.0) == 2.5
+    assert choose_t_r(BOLD, {"RepetitionTime": 2.5}, silent, 0.001) == 2.5
     assert choose_t_r(BOLD, {}, silent, 0.001, 3.0) == 3.0
     with pytest.raises(ScanExcluded, match="no t_r"):
         choose_t_r(BOLD, {}, silent, 0.001)
 
 
-def test_the_header_holds_without_a_sidecar_and_beats_the_configuration():
-    assert choose_t_r(BOLD, {}, header(2500, "msec"), 0.001, 3.0) == 2.5
+def test_the_header_holds_without_a_sidecar_and_has_to_agree_with_the_configuration():
+    assert choose_t_r(BOLD, {}, header(2500, "msec"), 0.001) == 2.5
+    assert choose_t_r(BOLD, {}, header(2500, "msec"), 0.001, 2.5) == 2.5
 
 
 def test_a_header_without_unit_may_mean_seconds_or_milliseconds():

@@ -1,37 +1,59 @@
 """Read ready parcel time series: ``.npy``, ``.npz``, ``.tsv``, ``.csv``, ``.1D``, ``.txt``.
 
-Text files may be gzipped. They may have a header row: names, or the numbers 0, 1, 2, ... (or
-1, 2, 3, ...) that pandas and others write. Lines that start with ``#`` are comments, which is how
-AFNI and the Preprocessed Connectomes Project write the header of a ``.1D`` file.
+Text files may be gzipped; how they are read is in `series_text`. A matrix between regions is
+refused, because it has the shape of a series with as many timepoints as regions.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 
-from brainmass_core.readers.regular_file import FileError, check_regular, read_bytes
+from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.matrices import matrix_kind
+from brainmass_core.readers.regular_file import FileError, check_regular
+from brainmass_core.readers.series_names import is_generic
+from brainmass_core.readers.series_text import DELIMITERS, SeriesError, Text, read_text
+
+__all__ = [
+    "SUFFIXES",
+    "Orientation",
+    "Series",
+    "SeriesError",
+    "array_keys",
+    "read_named_series",
+    "read_series",
+    "series_shapes",
+    "series_suffix",
+]
 
 Orientation = Literal["time_by_roi", "roi_by_time"]
-DELIMITERS = {".tsv": "\t", ".csv": ",", ".1D": None, ".txt": None}  # None: any white space
 SUFFIXES = (".npy", ".npz", *DELIMITERS, *(f"{s}.gz" for s in DELIMITERS))
-MISSING = re.compile(r"(?<![^\s,\"])n/a(?![^\s,\"])", re.IGNORECASE)
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
 BROKEN_ZIP = (*DAMAGED, KeyError, RuntimeError, NotImplementedError)  # encrypted, another method
-MAX_BYTES = 2**29  # of text, and 2**31 of an array: more than any scan's series
-MAX_LINES = 1_000_000
-MAX_ARRAY = 2**31
+MAX_ARRAY = 2**31  # bytes, more than any scan's series
+PICKLE = b"\x80"
 
 
-class SeriesError(ValueError):
-    """A file that does not hold a parcel time series; the message names it and says why."""
+@dataclass(frozen=True)
+class Series:
+    """A series as it is in a file.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (n_timepoints, n_rois)
+    names : list of str or None
+        Of the regions, as a header says them; None without one.
+    """
+
+    values: np.ndarray
+    names: list[str] | None
 
 
 def series_suffix(path: Path) -> str | None:
@@ -61,9 +83,22 @@ def array_keys(path: Path) -> list[str]:
 
 
 def read_series(
-    path: Path | str, key: str | None = None, orientation: Orientation = "time_by_roi"
+    path: Path | str,
+    key: str | None = None,
+    orientation: Orientation | None = None,
+    header: bool | None = None,
 ) -> np.ndarray:
-    """Read one parcel time series.
+    """The values of `read_named_series`, shape (n_timepoints, n_rois)."""
+    return read_named_series(path, key, orientation, header).values
+
+
+def read_named_series(
+    path: Path | str,
+    key: str | None = None,
+    orientation: Orientation | None = None,
+    header: bool | None = None,
+) -> Series:
+    """Read one parcel time series, and what its columns are called.
 
     Parameters
     ----------
@@ -71,35 +106,75 @@ def read_series(
         File of a known suffix (`SUFFIXES`).
     key : str, optional
         Array inside an ``.npz`` file; may be left out when the file holds one array.
-    orientation : {'time_by_roi', 'roi_by_time'}
-        Axes as stored in the file.
+    orientation : {'time_by_roi', 'roi_by_time'}, optional
+        Axes as stored in the file. Default: ``time_by_roi``.
+    header : bool, optional
+        Whether the first row of a text file is a header. Default: as it looks.
 
     Returns
     -------
-    ndarray of float64, shape (n_timepoints, n_rois)
+    Series
         In the file's own unit. ``n/a`` in text becomes NaN; NaN and infinity are kept.
 
     Raises
     ------
     SeriesError
         If the file is missing, damaged, of an unknown kind, ragged, not numeric, or not
-        two-dimensional.
+        two-dimensional; if it is a matrix between regions; or if it cannot be told whether the
+        first
+        row is a header.
     """
     path = Path(path)
     suffix = _known_suffix(path)
-    series = _load_array(path, key) if suffix in (".npy", ".npz") else _parse_text(path, suffix)
+    if suffix in (".npy", ".npz"):
+        values, names = _load_array(path, key), None
+    else:
+        text = _read_text(path, suffix, header)
+        values, names = text.parse(), text.names
+    _refuse_matrix(path, key, values)
     if orientation == "roi_by_time":
-        series = series.T
-    return np.ascontiguousarray(series, dtype=np.float64)
+        _refuse_names_of_regions(path, names)
+        values, names = values.T, None
+    return Series(np.ascontiguousarray(values, dtype=np.float64), names)
+
+
+def _refuse_names_of_regions(path: Path, names: list[str] | None) -> None:
+    """Refuse names of regions over columns that are timepoints."""
+    if names and not is_generic(names):
+        raise SeriesError(
+            f"{path}: the header names the columns ({', '.join(names[:5])}), which are timepoints "
+            "if orientation is roi_by_time; set orientation to time_by_roi, or header to false"
+        )
+
+
+def _read_text(path: Path, suffix: str, header: bool | None) -> Text:
+    try:
+        return read_text(path, suffix, header)
+    except SeriesError:
+        raise
+    except ReadError as error:
+        raise SeriesError(str(error)) from None
+
+
+def _refuse_matrix(path: Path, key: str | None, values: np.ndarray) -> None:
+    kind = matrix_kind(values)
+    if kind:
+        where = f"{path}: the array {key!r}" if key else f"{path}:"
+        raise SeriesError(
+            f"{where} is {kind} of {len(values)} regions, expected a series over time "
+            "(n_timepoints, n_rois); give the series that it was computed from"
+            + ("" if key is None else ", chosen by `array`")
+        )
 
 
 def series_shapes(
-    path: Path, orientation: Orientation = "time_by_roi"
+    path: Path, orientation: Orientation | None = None, header: bool | None = None
 ) -> dict[str | None, tuple[int, ...] | SeriesError]:
     """Shapes of all series of a file, from as little of it as possible.
 
-    Arrays: the headers alone. Text: the number of data lines and the width of the first, so a
-    ragged or non-numeric file is found by `read_series` only.
+    Arrays: the headers alone, but square ones whole, because they may be matrices between regions.
+    Text: the number of data lines and the width of the first, so a ragged or non-numeric file is
+    found by `read_series` only.
 
     Returns
     -------
@@ -134,8 +209,13 @@ def series_shapes(
         except OSError as error:
             raise _unreadable(path, error) from None
     else:
-        lines = _data_lines(path, suffix)
-        shapes[None] = (len(lines), len(_fields(lines[0], suffix)))
+        shapes[None] = _read_text(path, suffix, header).shape
+    for name, shape in shapes.items():
+        if not isinstance(shape, SeriesError) and shape[0] == shape[1]:
+            try:
+                read_named_series(path, name, orientation, header)
+            except SeriesError as error:
+                shapes[name] = error
     if orientation == "roi_by_time":
         shapes = {k: s if isinstance(s, SeriesError) else (s[1], s[0]) for k, s in shapes.items()}
     return shapes
@@ -160,7 +240,8 @@ def _pick_key(path: Path, key: str | None) -> str:
     if key is None and len(keys) == 1:
         return keys[0]
     if key not in keys:
-        raise SeriesError(f"{path}: found the arrays {keys[:10]}, expected {key!r}")
+        wanted = "one: choose it by `array`" if key is None else repr(key)
+        raise SeriesError(f"{path}: found the arrays {keys[:10]}, expected {wanted}")
     return key
 
 
@@ -212,6 +293,10 @@ def _array_shape(path: Path, stream: IO[bytes], size: int) -> tuple[int, ...]:
 
 
 def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    start = stream.read(1)
+    if start == PICKLE:
+        raise ValueError("a Python pickle, which could run code; save arrays with numpy.save")
+    stream.seek(0)
     version = np.lib.format.read_magic(stream)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -224,66 +309,18 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if dtype.kind == "O":
+        raise SeriesError(
+            f"{path}: holds pickled Python objects (a dict, a list, or arrays of different "
+            "lengths) which could run code and are not read, expected real numbers: save each "
+            "series as an array of numbers, with numpy.savez(file, **arrays)"
+        )
+    if dtype.names:
+        raise SeriesError(
+            f"{path}: holds a table of named columns ({', '.join(dtype.names[:5])}), expected an "
+            "array of numbers (time, rois); write it as .tsv with a header"
+        )
     if len(shape) != 2 or min(shape) < 1:
         raise SeriesError(f"{path}: found an array of shape {shape}, expected (time, rois)")
     if dtype.kind not in "fiu":
         raise SeriesError(f"{path}: found values of type {dtype}, expected real numbers")
-
-
-def _data_lines(path: Path, suffix: str) -> list[str]:
-    """Lines that hold numbers: neither comments nor blank nor the header."""
-    try:
-        content = read_bytes(path, MAX_BYTES)
-        if content.count(b"\n") > MAX_LINES:
-            raise SeriesError(f"{path}: has more than {MAX_LINES:,} lines, so it is no series")
-        with io.StringIO(content.decode("utf-8-sig"), newline=None) as file:
-            lines = [s for line in file if (s := line.rstrip("\r\n")).strip() and s[0] != "#"]
-    except FileError as error:
-        raise SeriesError(str(error)) from None
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, error) from None
-    if lines and _is_header(_fields(lines[0], suffix)):
-        del lines[0]
-    if not lines:
-        raise SeriesError(f"{path}: holds no numbers; expected one line per timepoint")
-    return lines
-
-
-def _fields(line: str, suffix: str) -> list[str]:
-    return [f.strip().strip('"') for f in line.split(DELIMITERS[suffix.removesuffix(".gz")])]
-
-
-def _is_header(fields: list[str]) -> bool:
-    """Names alone, or column numbers, which no measured row looks like.
-
-    A row that mixes text with other numbers is data with a mistake in it, which must not be
-    dropped as if it were a header.
-    """
-    numbers = [f for f in fields if _is_number(f)]
-    if not numbers:
-        return True
-    if len(numbers) < 3 or len(fields) - len(numbers) > 1:
-        return False
-    first = numbers[0]
-    return first in ("0", "1") and numbers == [str(int(first) + i) for i in range(len(numbers))]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text.lower() == "n/a"
-    return True
-
-
-def _parse_text(path: Path, suffix: str) -> np.ndarray:
-    lines = [MISSING.sub("nan", line).replace('"', "") for line in _data_lines(path, suffix)]
-    try:
-        return np.loadtxt(
-            lines, delimiter=DELIMITERS[suffix.removesuffix(".gz")], ndmin=2, comments=None
-        )
-    except ValueError as error:
-        raise SeriesError(
-            f"{path}: {str(error).split(';')[0]} (rows counted without comments and header); "
-            "expected the same number of numeric columns in every row"
-        ) from None
