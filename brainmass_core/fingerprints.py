@@ -275,8 +275,8 @@ def phenotypes(name: str, dataset: Dataset, columns: Iterable[str | None]) -> di
     """Participant, in the form in which ids are compared, to the values in some columns.
 
     Empty without such a column. Where the table cannot be read or is very large, the state of the
-    table stands for its content, under the name ``*``. Of synthetic data only rows count that were
-    changed since they were written.
+    table is taken in place of its content, under the name ``*``. Of synthetic data only rows that
+    were changed since they were written count.
     """
     columns, left = list(columns), dataset.path / WRITTEN_TABLE
     found = _phenotypes(name, dataset, columns)

@@ -62,7 +62,7 @@ def read_lut(path: Path) -> pd.DataFrame:
     Raises
     ------
     AtlasError
-        If it has none of the known forms, or an index or a name stands twice.
+        If it has none of the known forms, or an index or a name occurs twice.
     """
     try:
         return lut_reader.read_lut(Path(path))

@@ -81,7 +81,7 @@ def without_braces(path: Path) -> Path:
     """Refuse what Snakemake takes for a wildcard, in a path that it makes."""
     if set("{}") & set(str(path)):
         raise ValueError(
-            f"{path}: Snakemake takes what stands in braces for a wildcard; choose a folder "
+            f"{path}: Snakemake reads text in braces as a wildcard; choose a folder "
             "without `{` and `}`"
         )
     return plain(path)

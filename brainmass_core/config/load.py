@@ -39,7 +39,7 @@ def list_presets() -> list[str]:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file in which no key stands twice.
+    """Read a YAML file in which no key occurs twice.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice; remove or rename one")
+        raise ValueError(f"the key {twice!r} occurs twice; remove or rename one")
     return found
 
 
@@ -85,7 +85,7 @@ class _UniqueKeys(yaml.SafeLoader):
             # `true` and `yes` are one key, and so are 1 and "1" here
             same = {key.value, str(self.construct_object(key, deep=True))}
             if same & seen:
-                problem = f"the key {key.value!r} stands twice; remove or rename one"
+                problem = f"the key {key.value!r} occurs twice; remove or rename one"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen |= same
         return node

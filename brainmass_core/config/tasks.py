@@ -67,7 +67,7 @@ class Protocol(Strict):
         "repeated_kfold",
         description="`repeated_kfold`: stratified by label and site. `leave_one_site_out`: each "
         "site is tested by a model that saw none of it. `fixed_split`: one training set, test "
-        "participants drawn anew from the others in each repeat, as in the BrainMass paper. "
+        "participants drawn again from the others in each repeat, as in the BrainMass paper. "
         "`cross_cohort`: trained on some data sets, tested on the others.",
     )
     n_splits: int = Field(5, ge=2, description="Folds (`repeated_kfold`).")

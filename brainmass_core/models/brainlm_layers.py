@@ -63,7 +63,7 @@ def convolve(v: Tensor, taps: Tensor) -> Tensor:
     blocks = -(-n // block)
     filled = functional.pad(v, (0, 0, block // 2, (blocks + 1) * block - n - block // 2))
     filled = filled.unflatten(2, (blocks + 1, block))  # (B, heads, blocks + 1, block, d)
-    # row i of the matrix is the filter moved by i: rows one longer than the matrix, cut anew
+    # row i of the matrix is the filter moved by i: rows one longer than the matrix, cut again
     span = 2 * block
     rows = functional.pad(taps.to(v.dtype), (0, span + 1 - k))[:, None].expand(-1, block, -1)
     matrix = rows.reshape(heads, -1)[:, : block * span].view(heads, block, span)

@@ -118,7 +118,7 @@ def skeleton(where: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def check_tensors(where: str, found: Mapping[str, Stored], expected: Mapping[str, Stored]) -> None:
-    """Compare names, shapes and types; any floating type may stand for another.
+    """Compare names, shapes and types; any floating type is accepted.
 
     Raises
     ------

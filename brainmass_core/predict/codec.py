@@ -73,7 +73,7 @@ CLASSES: dict[str, type] = {
     )
 }
 FUNCTIONS: dict[str, Callable] = {"clip": np.clip, "log1p": np.log1p, "expm1": np.expm1}
-# not needed to predict, or built anew: who was held back, and the last training scan (`_Given`)
+# not needed to predict, or built again: who was held back, and the last training scan (`_Given`)
 OF_TRAINING = frozenset({"recipe", "network_", "validation_", "history_"})
 LEFT_OUT = {
     "_Given": frozenset({"covariance_"}),

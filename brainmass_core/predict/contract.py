@@ -27,7 +27,7 @@ from brainmass_core.tables import atomic_path
 
 FILE = "contract.json"
 FORMAT = 1
-REMEDY = "copy the folder again, or make it anew: snakemake --cores all finetune"
+REMEDY = "copy the folder again, or make it again: snakemake --cores all finetune"
 # knobs that say which scans are refused or what is written, not what becomes of those that stay
 CRITERIA = {
     *("min_volumes", "max_mean_fd", "fd_threshold", "max_censored_fraction", "max_std_dvars"),
@@ -262,7 +262,7 @@ def _read(path: Path) -> dict[str, Any]:
     if raw.get("format") != FORMAT:
         raise ContractError(
             f"{path}: found format {raw.get('format')!r}, expected {FORMAT}; use the version "
-            "of brainmass that made it, or make it anew"
+            "of brainmass that made it, or make it again"
         )
     return raw
 

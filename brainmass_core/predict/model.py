@@ -258,7 +258,7 @@ def _check_probe(folder: Path, model: Model) -> None:
     except Exception as error:  # whatever a library of another version raises
         raise ContractError(
             f"{folder}: the model cannot be run here ({type(error).__name__}: {error}); it was "
-            f"made with {model.contract.versions}; install these, or make it anew"
+            f"made with {model.contract.versions}; install these, or make it again"
         ) from None
     expected = np.array(model.contract.probe)
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
@@ -266,5 +266,5 @@ def _check_probe(folder: Path, model: Model) -> None:
         raise ContractError(
             f"{folder}: on made-up input the model gives {found.round(4).tolist()}, expected "
             f"{expected.round(4).tolist()}; it was made with {model.contract.versions}; install "
-            "these, or make it anew"
+            "these, or make it again"
         )

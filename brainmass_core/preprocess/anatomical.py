@@ -1,8 +1,8 @@
 """The anatomical part, once per T1w: later runs of the same participant find it in the derivatives.
 
 It is kept under a key made of the T1w file and of the settings that matter for it, no others;
-another T1w or another such setting makes it anew. What a run uses is always read from the files, so
-it does not matter who made them.
+another T1w or another such setting makes it again. What a run uses is always read from the files,
+whoever made them.
 """
 
 from __future__ import annotations
@@ -305,6 +305,6 @@ def read_t1w(path: Path) -> Volume:
         raise ScanFailed(
             f"{path}: found shape {image.shape}, {what}; expected a 3-D T1w of the head",
             "read_t1w",
-            "convert the T1w anew, or leave the participant out",
+            "convert the T1w again, or leave the participant out",
         )
     return Volume(data, check_affine(path, image.affine))

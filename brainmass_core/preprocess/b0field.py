@@ -89,7 +89,7 @@ def hz_of_phase(
     """Field (x, y, z) in Hz from a phase difference, ``phase / (2 pi dTE)``; 0 outside the mask.
 
     Its median is taken to be 0: unwrapping leaves a number of turns open, scanners differ in what
-    they call 0, and the centre frequency of the EPI is set anew anyway. A constant field shifts
+    they call 0, and the centre frequency of the EPI is set again anyway. A constant field shifts
     the image as a whole, which the coregistration that follows finds.
 
     Parameters

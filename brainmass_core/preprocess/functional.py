@@ -99,7 +99,7 @@ def load_bold(
             f"{path}: found a {len(image.shape)}-D image of shape {image.shape}, expected a 4-D "
             "series of volumes (x, y, z, time)",
             STEP,
-            "convert the run anew or remove it; of a multi-echo run, combine the echoes first",
+            "convert the run again or remove it; of a multi-echo run, combine the echoes first",
         )
     n_dummy = 0 if n_dummy_volumes == "auto" else n_dummy_volumes
     _refuse_short(path, shape[3], n_dummy, min_volumes)
@@ -141,7 +141,7 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
             f"{path}: found the affine {affine.tolist()}, which gives voxels no size, expected "
             "voxel axes in mm",
             STEP,
-            "convert the image anew",
+            "convert the image again",
         )
     return affine
 
@@ -176,7 +176,7 @@ def read_data(
         raise ScanFailed(
             f"{path}: found voxels of type {stored.dtype}, expected real numbers",
             STEP,
-            "convert the run anew, as magnitude",
+            "convert the run again, as magnitude",
         )
     orientation = orientation_of(image.affine)
     data = np.empty(shape_in_ras(shape, orientation), dtype=np.float32, order="F")
@@ -225,7 +225,7 @@ def check_volumes(
     ScanFailed
         With the numbers of the volumes (from 0, as in the file).
     """
-    remedy = "reconstruct the run anew, or cut these volumes off if they are at its end"
+    remedy = "reconstruct the run again, or cut these volumes off if they are at its end"
     checks = {
         "voxels that are not finite (NaN or infinite)": ~(np.isfinite(low) & np.isfinite(high)),
         "only zeros": (low == 0) & (high == 0),
@@ -246,7 +246,7 @@ def check_volumes(
             f"{path}: the first, second and last volume are identical: found no change in time, "
             "expected a series of measurements",
             STEP,
-            "convert the run anew",
+            "convert the run again",
         )
 
 

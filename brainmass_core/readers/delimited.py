@@ -233,7 +233,7 @@ def _why(header: list[str], row: list[str], lengths: Counter[int]) -> str:
         )
     if not any(row[expected:]):
         return "it ends in a delimiter, and not all rows do; remove it"
-    return "a cell holds the delimiter, or a value stands twice; correct the row"
+    return "a cell holds the delimiter, or a value occurs twice; correct the row"
 
 
 def _check_header(path: Path, header: list[str], rows: Rows) -> None:

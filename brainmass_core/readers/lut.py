@@ -149,7 +149,7 @@ def _indices(path: Path, table: pd.DataFrame) -> pd.Series:
     double = index[index.duplicated()]
     if not double.empty:
         raise ReadError(
-            f"{path}: the index {sorted(set(double.tolist()))} stands twice (line "
+            f"{path}: the index {sorted(set(double.tolist()))} occurs twice (line "
             f"{double.index[0]}); keep one row of each"
         )
     return index

@@ -140,7 +140,7 @@ def check_length(path: Path, expected: int, tolerance: int) -> None:
     if found >= expected + max(tolerance, 1):
         raise FileError(
             f"{path}: its header says {expected:,} bytes, but it holds at least {found:,}; "
-            "volumes were added, or the header is wrong: copy it again, or convert the image anew"
+            "volumes were added, or the header is wrong: copy it again, or convert the image again"
         )
 
 
@@ -152,5 +152,5 @@ def _length_of_gzip(path: Path, enough: int) -> int:
             while total < enough and (block := file.read(2**20)):
                 total += len(block)
     except (OSError, EOFError, zlib.error):
-        return total  # told when the data are read
+        return total  # the damage is reported when the data are read
     return total

@@ -70,7 +70,7 @@ def read_header(path: Path) -> Header:
     except (*UNREADABLE, KeyError, AttributeError, IndexError, TypeError) as error:
         raise ScanExcluded(
             f"{path}: unreadable NIfTI header ({type(error).__name__}: {error}); "
-            "copy the file again or convert it anew",
+            "copy the file again or convert it again",
             "header",
         ) from None
     shape = tuple(int(n) for n in image.shape)
@@ -274,7 +274,7 @@ def check_series_shape(path: Path, shape: tuple[int, ...]) -> int:
         echoes = "; a fifth dimension of echoes must be combined first" if len(shape) == 5 else ""
         raise ScanExcluded(
             f"{path}: found a {len(shape)}-D image of shape {shape}, expected a 4-D series of "
-            f"volumes (x, y, z, time); convert it anew or remove it{echoes}",
+            f"volumes (x, y, z, time); convert it again or remove it{echoes}",
             "header",
         )
     return series[3]

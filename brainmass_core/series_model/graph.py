@@ -72,7 +72,7 @@ def fit_gcn(
         Parcels whose label is seen.
     steps, batch : int
         Updates, each on so many recordings drawn without replacement: the parcels of one recording
-        say nearly what those of another say, and every shuffle of the labels fits anew.
+        say nearly what those of another say, and every shuffle of the labels fits again.
     """
     counts = torch.bincount(labels[train], minlength=n_classes)
     weight = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)

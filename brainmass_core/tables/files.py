@@ -116,7 +116,7 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
     ------
     TableError
         If the file is missing, damaged, another table, or of another schema version; the message
-        says which target makes it anew.
+        says which target makes it again.
     """
     command = f"run: snakemake --cores all {MADE_BY.get(name, name)}".rstrip()
     remedy = f"remove it and {command}"

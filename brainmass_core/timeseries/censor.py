@@ -75,7 +75,7 @@ def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | 
         raise ConfoundsError(
             f"the confounds table lacks the columns {missing}, by which timeseries.censor finds "
             "volumes with motion; set timeseries.censor.method to none, choose another fd_kind, "
-            "or write the table anew with them"
+            "or write the table again with them"
         )
     if needed[0] not in found:
         return None

@@ -62,7 +62,7 @@ def _columns(confounds: pd.DataFrame, needed: list[str]) -> pd.DataFrame:
     if missing:
         raise ConfoundsError(
             f"the confounds table lacks the columns {missing}; turn these regressors off in "
-            "`timeseries`, or write the table anew with them"
+            "`timeseries`, or write the table again with them"
         )
     values = confounds[needed].astype(float)
     bad = [n for n in needed if not isfinite(values[n]).all()]

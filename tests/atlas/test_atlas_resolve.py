@@ -225,7 +225,7 @@ def test_a_label_without_a_row_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("value,name\n1,a\n", "found columns"), ("index,name\n1,a\n1,b\n", "stands twice")],
+    [("value,name\n1,a\n", "found columns"), ("index,name\n1,a\n1,b\n", "occurs twice")],
 )
 def test_a_bad_look_up_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "lut.csv").write_text(text)

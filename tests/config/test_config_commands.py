@@ -120,7 +120,7 @@ def test_a_path_with_a_line_break_is_refused_wherever_it_is_read(tmp_path):
 def test_a_key_that_is_written_twice_is_refused_at_any_depth(tmp_path, text):
     file = tmp_path / "study.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="stands twice"):
+    with pytest.raises(ConfigError, match="occurs twice"):
         read_yaml(file)
 
 
@@ -137,5 +137,5 @@ def test_a_key_over_that_of_a_merge_is_no_repetition(tmp_path):
 )
 def test_snakemakes_way_into_the_configuration_refuses_it_too(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match=r"'seed' stands twice"):
+    with pytest.raises(ConfigError, match=r"'seed' occurs twice"):
         Study.load({"seed": 2}, [tmp_path / name])

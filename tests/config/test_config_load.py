@@ -154,8 +154,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (b"datasets: [", "not valid YAML"),
         (b"\xff\xfe\x00", "not valid YAML"),
         (b"", "datasets: field required"),
-        (b"seed: 1\nseed: 2\n", "the key 'seed' stands twice"),
-        (b"datasets:\n  abide: {}\n  abide: {}\n", "the key 'abide' stands twice"),
+        (b"seed: 1\nseed: 2\n", "the key 'seed' occurs twice"),
+        (b"datasets:\n  abide: {}\n  abide: {}\n", "the key 'abide' occurs twice"),
     ],
 )
 def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, content: bytes, expected: str) -> None:

@@ -103,7 +103,7 @@ def test_every_shuffle_moves_participants_whole_and_within_their_site(monkeypatc
         assert (once.groupby(keys)["y"].apply(sorted) == before).all()
         assert (shuffled["y"] != scans["y"]).mean() > 0.1
         if kind == "regression":
-            assert (once.groupby("stratum")["y"].max().diff().dropna() > 0).all(), "fifths anew"
+            assert (once.groupby("stratum")["y"].max().diff().dropna() > 0).all(), "fifths again"
     assert (seen[0]["y"] == scans["y"]).all()
 
 

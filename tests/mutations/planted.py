@@ -54,7 +54,7 @@ PLANTED = [
         'return np.argsort(networks.map(first).to_numpy(), kind="stable")',
         'return np.argsort(networks.to_numpy().astype(str), kind="stable")',
         ("report/test_report_tables.py", "atlas/test_atlas_parcels.py"),
-        "Networks stand in another order than in the atlas, whose order the pages promise.",
+        "Networks are in another order than in the atlas, whose order the pages promise.",
     ),
     Planted(
         "batch-fingerprint-ignored",

@@ -148,7 +148,7 @@ def with_parcel(x: np.ndarray, values: object) -> np.ndarray:
 
 
 def files_of(study, folder: Path, harmed: dict) -> set[str]:
-    """Data set `b` made anew by its stages, from files: six sound ones, and those harmed."""
+    """Data set `b` made again by its stages, from files: six sound ones, and those harmed."""
     table = read_table(study.paths.batch("timeseries", "b", 0), "timeseries")
     sound = bold_by_scan(table)
     content = {s: (x, 2.0) for s, x in sound.items() if s in {f"b{k:03}" for k in range(6)}}

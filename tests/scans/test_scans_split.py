@@ -72,5 +72,5 @@ def test_a_doubled_cohort_moves_few_of_the_old():
     both = old | {f"sub-{i}": ("", "") for i in range(500, 1000)}
     before = evaluation_participants(old, 0.3, 7, "d")
     after = evaluation_participants(both, 0.3, 7, "d")
-    # shuffling anew would move 2 * 0.3 * 0.7 = 42 %, 210 participants
+    # shuffling again would move 2 * 0.3 * 0.7 = 42 %, 210 participants
     assert len((before ^ after) & set(old)) < 50

@@ -41,4 +41,4 @@ def test_a_key_that_is_written_twice_is_refused_before_any_job(tmp_path):
     file.write_text(f"seed: 1\nseed: 2\n{file.read_text()}")
     done = study.snakemake(tmp_path, "--dry-run", "--cores", "1", "--configfile", str(file))
     assert done.returncode != 0
-    assert "'seed' stands twice" in done.stdout + done.stderr
+    assert "'seed' occurs twice" in done.stdout + done.stderr
