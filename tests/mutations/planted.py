@@ -59,9 +59,8 @@ PLANTED = [
     Planted(
         "batch-fingerprint-ignored",
         "batch.py",
-        "if not (file.exists() and made_from.exists() and made_from.read_text() == fingerprint"
-        "(item)):",
-        "if not (file.exists() and made_from.exists()):",
+        "same = made_from.read_text() == fingerprint(item)",
+        "same = made_from.exists()",
         ("batch/test_batch_run.py",),
         "A scan whose image has changed counts as finished.",
     ),
@@ -545,9 +544,9 @@ PLANTED = [
     Planted(
         "predict-checksum-skipped",
         "predict/model.py",
-        "        if found != expected:",
-        "        if expected is None:",
-        ("predict/test_predict_stage.py",),
+        "check_file(path, contract.files.get(name))",
+        "contract.files.get(name)",
+        ("predict/test_predict_stored.py", "predict/test_predict_damage.py"),
         "A changed model file is used.",
     ),
     Planted(
@@ -944,9 +943,9 @@ PLANTED = [
     ),
     Planted(
         "scans-missing-age-of-minus-9999",
-        "scans/phenotype.py",
-        "unusable = joined[column].notna() & ~(values >= 0)",
-        "unusable = joined[column].notna() & values.isna()",
+        "readers/missing.py",
+        "outside = values.notna() & ~values.between(kind.low, kind.high)",
+        "outside = values.notna() & values.isna()",
         ("scans/test_scans_phenotype.py",),
         "A code for missing values counts as an age.",
     ),
@@ -1138,8 +1137,8 @@ PLANTED = [
     Planted(
         "timeseries-first-volume-moves-by-0",
         "timeseries/inputs.py",
-        "return float(np.nanmean(fd)) if",
-        "return float(np.nan_to_num(fd).mean()) if",
+        "return float(np.nanmean(fd))",
+        "return float(np.nan_to_num(fd).mean())",
         ("timeseries/test_timeseries_bids.py", "timeseries/test_timeseries_displacement.py"),
         "The mean displacement counts the first volume, which has none.",
     ),
