@@ -60,7 +60,10 @@ def quick(recipe, **settings):
     return NetworkClassifier(recipe, **{"max_epochs": 12, "patience": 4, **settings})
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.study] if n == "finetune" else []) for n in RECIPES],
+)
 def test_a_planted_difference_is_learned(name):
     X, y = cohort(effect=0.4)
     model = quick(RECIPES[name]).fit(X[:110], y[:110])

@@ -20,6 +20,7 @@ from brainmass_core.preprocess.motion import (
     reference_volume,
 )
 
+pytestmark = pytest.mark.study  # many seconds for a head of realistic size
 JUMPS = (5.0, 5.0)  # mm, and degrees
 
 
