@@ -108,7 +108,10 @@ class Pretrained(nn.Module):
         given = {name: settings.get(name) for name in cls.ARGUMENTS}
         for name, value in given.items():
             if value is None:
-                raise ModelError(f"{where}: {name} is missing; {REMEDY}")
+                raise ModelError(
+                    f"{where}: {name} is missing: not a usable model of the kind {cls.__name__}; "
+                    f"{REMEDY}"
+                )
             if name not in NAMES:
                 check_sizes(where, {name: value}, found)
             elif isinstance(value, dict):
