@@ -29,7 +29,7 @@ test-study: venv
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
 slow: venv
-	$(PYTEST) -m slow --dist loadgroup
+	$(PYTEST) -m slow --dist loadscope
 
 lint: venv
 	$(BIN)/ruff check .

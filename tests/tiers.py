@@ -30,6 +30,15 @@ BUDGET = {"unit": 240, "study": 480, "slow": 1200}
 TOLERANCE = 1.25
 RECORD = Path(__file__).parent / "durations.tsv"
 N_RECORDED = 40  # of each tier
+# slow tests are distributed one by one, but for files whose tests share an expensive fixture
+TOGETHER = {
+    "tests/predict/test_predict_series.py",
+    "tests/preprocess/test_preprocess_engines_installed.py",
+    "tests/preprocess/test_preprocess_wrong_t1w.py",
+    "tests/slurm/test_slurm_dag.py",
+    "tests/workflow/test_workflow_abide.py",
+    "tests/workflow/test_workflow_studyforrest.py",
+}
 # programs that libraries ask about the machine, once
 HARMLESS = {"uname", "lscpu", "fc-list", "ldconfig", "file"}
 
@@ -60,6 +69,22 @@ def pytest_configure(config: pytest.Config) -> None:
     multiprocessing.process.BaseProcess.start = _watched(multiprocessing.process.BaseProcess.start)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Distribution of ``--dist loadscope``; xdist's own groups are lost on pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    if config.getoption("dist") != "loadscope":
+        return None
+
+    class OneByOne(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return OneByOne(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if tier(item) == "unit":
@@ -69,7 +94,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         files[item.location[0]] += seconds.get(item.nodeid, 0)
     # unit and study tests are distributed by file, slow ones one by one
-    items.sort(key=lambda item: -seconds.get(item.nodeid, 0) if tier(item) == "slow" else 0)
+    unknown = dict.fromkeys(TOGETHER, 100.0)  # of which nothing is recorded
+    items.sort(
+        key=lambda item: (
+            -seconds.get(item.nodeid, unknown.get(item.location[0], 0.0))
+            if tier(item) == "slow"
+            else 0.0
+        )
+    )
     items.sort(key=lambda item: -files[item.location[0]] if tier(item) != "slow" else 0)
 
 

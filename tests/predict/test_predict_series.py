@@ -36,8 +36,7 @@ from brainmass_core.timeseries.sampling import resampled
 pytestmark = pytest.mark.study
 
 FAST = ("series_svm", "brainlm_svm", "brainlm_logistic", "brainlm_finetune")
-# those that are slow share a study
-SLOW = [pytest.mark.slow, pytest.mark.xdist_group("predict-series")]
+SLOW = pytest.mark.slow
 STORED = [
     name if name in FAST else pytest.param(name, marks=SLOW)
     for name in DEPLOYABLE

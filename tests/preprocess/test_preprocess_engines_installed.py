@@ -22,7 +22,7 @@ from brainmass_core.preprocess.segmentation import labels_of, segment
 from brainmass_core.preprocess.slice_timing import correct_slice_timing
 from brainmass_core.preprocess.template import load_template
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines-installed")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,6 @@ def rows(tmp_path_factory) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wrong-t1w")
 def test_a_t1w_of_somebody_else_fails_with_the_numbers(rows):
     for participant in SWAPPED:
         row = rows[participant]
@@ -51,7 +50,6 @@ def test_a_t1w_of_somebody_else_fails_with_the_numbers(rows):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wrong-t1w")
 def test_ones_own_t1w_passes(rows):
     own = [row for name, row in rows.items() if name not in SWAPPED]
     passed = [row for row in own if row["status"] == "ok"]

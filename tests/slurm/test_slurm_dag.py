@@ -13,7 +13,6 @@ import yaml
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(3000),
-    pytest.mark.xdist_group("slurm-dag"),
 ]
 ROOT = Path(__file__).parents[2]
 FAST = [

@@ -16,7 +16,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.shared,
     pytest.mark.timeout(3000),
-    pytest.mark.xdist_group("abide"),
 ]
 
 

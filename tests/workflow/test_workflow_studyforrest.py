@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.shared,
     pytest.mark.timeout(3000),
-    pytest.mark.xdist_group("studyforrest"),
 ]
 
 PRESETS = ("cpac-default", "abide-pcp-filt-noglobal", "fmriprep-like", "minimal")
