@@ -18,7 +18,7 @@ def kept(results: Path, stage: str) -> dict[str, float]:
     """Scans that an unfinished batch has kept, and how long they took."""
     entries = {}
     for file in results.glob(f"work/{stage}/*/*/*/*.json"):
-        entry = json.loads(file.read_text())
+        entry = json.loads(file.read_text())["entry"]
         entries[entry["scan_id"]] = entry["seconds"]
     return entries
 
