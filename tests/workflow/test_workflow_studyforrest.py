@@ -90,7 +90,7 @@ def default(forrest):
 
     They ask for it too, so that it is copied before.
     """
-    folder = forrest / "default"
+    folder = forrest / "tables-of-default"  # Snakemake takes a folder `default` for a profile
     for file in (forrest / "results").glob("*/forrest/0.parquet"):
         copied = folder / file.relative_to(forrest)
         copied.parent.mkdir(parents=True, exist_ok=True)
