@@ -179,6 +179,11 @@ class Study:
         tasks = self.config.tasks.items()
         return [f"{n} {t.label} {t.classes}" for n, t in tasks if dataset in t.datasets]
 
+    def tested_scans_tables(self) -> list[str]:
+        """Scans tables of those whom pre-training must not see, beside those of its own."""
+        own = self.datasets("pfc")
+        return self.scans_tables([n for n in self.config.tested_datasets() if n not in own])
+
     def pretrain_tables(self) -> list[str]:
         """What the model is trained on: pFC shards, or the time series of the same data sets."""
         return self.tables(self.config.pretrain.source, self.datasets("pfc"))
@@ -195,13 +200,13 @@ class Study:
         """FC and scans of the task's data sets, the model, and who it was trained on."""
         names = self.config.tasks[task].datasets
         scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pfc")])))
-        sources = self._seen(names) + scans
+        shown = self.tables("timeseries", self.datasets("pfc"))  # copies are found by their series
+        sources = self._seen(names) + scans + shown
         return [*dict.fromkeys([*sources, *self.pretrain_tables()]), self.model()]
 
     def _seen(self, datasets: list[str]) -> list[str]:
-        """What methods see of data sets: FC, and beside a BrainLM the series."""
-        series = self.tables("timeseries", datasets) if self.config.pretrain.of_series else []
-        return [*self.tables("connectivity", datasets), *series]
+        """What a task reads of data sets: FC, and the series or what copies are known by."""
+        return [*self.tables("connectivity", datasets), *self.tables("timeseries", datasets)]
 
     def task_results(self, task: str) -> list[str]:
         """Tables of a task."""
@@ -221,8 +226,7 @@ class Study:
 
     def deployed_inputs(self, task: str) -> list[str]:
         """What the task itself reads, what was done to its scans, and its scores."""
-        series = self.tables("timeseries", self.config.tasks[task].datasets)
-        return [*self.task_inputs(task), *series, *self.task_results(task)]
+        return [*self.task_inputs(task), *self.task_results(task)]
 
     def deployed_results(self, task: str) -> list[str]:
         """Files of a task's model for new scans, whether asked for or not."""

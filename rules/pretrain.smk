@@ -2,6 +2,7 @@ rule pretrain:
     input:
         study.pretrain_tables(),
         lambda wildcards: [scans_table("pfc", name) for name in study.datasets("pfc")],
+        [ancient(table) for table in study.tested_scans_tables()],
     output:
         model=study.model(),
         config=study.model_file("config.json"),

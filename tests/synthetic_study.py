@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from brainmass_core.tables import (
     timeseries_schema,
     write_table,
 )
+from brainmass_core.timeseries.identity import series_fingerprint
 
 N_ROIS = 20
 N_TIMEPOINTS = 80
@@ -176,9 +178,14 @@ def _renamed(table: pd.DataFrame) -> pd.Series:
     return table["scan_id"].str.replace("demo_", "replication_")
 
 
-def write_corpus(paths: Paths, bold_path: str) -> None:
-    """One scan of one person that pre-training was given."""
-    row = {"scan_id": "corpus_x", "dataset": "corpus", "participant_id": "x", "kind": "timeseries"}
+def write_corpus(
+    paths: Paths, bold_path: str, participant_id: str = "x", **marks: str | None
+) -> None:
+    """One scan of one person that pre-training was given; `marks` say what it is a copy of."""
+    row = {"scan_id": "corpus_x", "dataset": "corpus", "kind": "timeseries"}
+    row |= {"participant_id": participant_id}
+    series = from_rows([{"scan_id": "corpus_x", "status": "ok"} | marks], timeseries_schema(N_ROIS))
+    write_table(paths.batch("timeseries", "corpus", 0), series, "timeseries")
     row |= {"bold_path": bold_path, "role": "pretrain", "split": "pretrain", "batch": 0}
     scans = pd.DataFrame([dict.fromkeys(SCANS.names) | row])
     write_scans(paths.scans("corpus"), scans, Unmatched("participants.tsv", [], []), "hash")
@@ -303,6 +310,8 @@ def _write_batch(paths: Paths, scans: pd.DataFrame, batch: int, bold: dict) -> N
             "n_rois": N_ROIS,
             "n_timepoints": N_TIMEPOINTS,
             "t_r": 2.0,
+            "source_checksum": sha256(bold[s].tobytes()).hexdigest(),
+            "series_fingerprint": series_fingerprint(bold[s]),
             "bold": bold[s].tolist(),
         }
         for s in alive["scan_id"]

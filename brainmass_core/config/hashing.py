@@ -176,6 +176,7 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
             "before": [before("timeseries", n) for n in config.datasets],
             "pretrain": before("pretrain", None),
             "series_model": part("series_model", exclude={"analyses"}),
+            "allow_same_ids": config.allow_same_ids,
             "analysis": name,
             "seed": config.seed,
             "task": _classes(config, config.series_model.task),
@@ -224,6 +225,7 @@ def _task_part(config: Config, name: str) -> dict:
         "task": task.model_dump(mode="json", exclude={"zero_shot_from"}),
         "class_order": list(task.classes),  # the last one is the positive class
         "permuted": config.finetune.permute_labels,
+        "allow_same_ids": config.allow_same_ids,
         "seed": config.seed,
     }
 

@@ -89,6 +89,12 @@ class Config(Strict):
         allow_inf_nan=False,
         description="Seconds that one scan may take in one stage; then it is stopped and failed.",
     )
+    allow_same_ids: list[str] = Field(
+        default_factory=list,
+        description="Participant ids, or patterns such as `sub-0*`, that are different people in "
+        "different data sets; or names of data sets whose ids are nobody else's. Otherwise one id "
+        "is one person, who must not be pre-trained or trained on and tested.",
+    )
     datasets: dict[Name, Dataset] = Field(min_length=1, description="Data sets by name.")
     atlas: Atlas = Atlas()
     preprocess: Preprocess = Preprocess()
@@ -136,6 +142,13 @@ class Config(Strict):
         if errors:
             raise ValueError("\n".join(errors))
         return self
+
+    def tested_datasets(self) -> list[str]:
+        """Data sets whose participants are tested: by tasks and by analyses of a BrainLM."""
+        named = [d for task in self.tasks.values() for d in task.datasets]
+        if self.series_model.analyses:
+            named += [n for n, d in self.datasets.items() if d.role != "pretrain"]
+        return list(dict.fromkeys(named))
 
     def target_confounds(self, task: str) -> list[ConfoundName]:
         """Confounds that are the target of a task: its label is their column in a data set."""

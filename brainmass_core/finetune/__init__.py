@@ -1,8 +1,8 @@
 """Tasks: cohort, folds, methods and scores of one diagnosis."""
 
 from brainmass_core.finetune.dataset import TaskError
-from brainmass_core.finetune.folds import LeakError
 from brainmass_core.finetune.parts import run_few_shot, run_zero_shot
 from brainmass_core.finetune.stage import run
+from brainmass_core.scans.copies import LeakError
 
 __all__ = ["LeakError", "TaskError", "run", "run_few_shot", "run_zero_shot"]

@@ -22,6 +22,7 @@ from brainmass_core.readers import ReadError
 from brainmass_core.readers.missing import numbers
 from brainmass_core.scans import read_scans
 from brainmass_core.tables import read_table
+from brainmass_core.timeseries.identity import with_marks
 
 log = logging.getLogger(__name__)
 PHENO = "pheno_"
@@ -41,7 +42,8 @@ class TaskData:
     scans : DataFrame (n_scans rows)
         scan_id, dataset, participant_id, participant (unique over data sets), site, age, sex,
         mean_fd, split, class_name and y: the number of the class (1 for the second, positive one),
-        or the target of a regression, which also has stratum, its fifth.
+        or the target of a regression, which also has stratum, its fifth. Further what leaks are
+        found by, see `timeseries.identity.with_marks`.
     fc : ndarray (n_scans, n_edges), float32
         FC of the full series, upper triangle in row-major order.
     cohort : DataFrame
@@ -96,6 +98,7 @@ def assemble(config: Config, name: str) -> TaskData:
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
+    scans = with_marks(config, scans)
     refuse_empty_class(cohort, task, name)
     if task.kind == "regression":
         scans["y"] = scans["y"].astype("float64")

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
-from brainmass_core.finetune.folds import Fold, LeakError
+from brainmass_core.finetune.folds import Fold
 from brainmass_core.finetune.influence import (
     auc_influence,
     balanced_accuracy_influence,
@@ -29,6 +29,7 @@ from brainmass_core.finetune.influence import (
     standard_error,
 )
 from brainmass_core.finetune.shots import classify, coordinates, gram
+from brainmass_core.scans.copies import LeakError
 
 log = logging.getLogger(__name__)
 SCORES = {"auc": 0, "balanced_accuracy": 1}

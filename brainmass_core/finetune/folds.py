@@ -12,10 +12,6 @@ from sklearn.model_selection import StratifiedKFold
 from brainmass_core.finetune.dataset import TaskError, place_of
 
 
-class LeakError(ValueError):
-    """A test participant that training or pre-training has seen."""
-
-
 @dataclass(frozen=True)
 class Fold:
     """Rows of the task's scans.

@@ -114,7 +114,6 @@ def fixed_split(
 def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "task") -> list[Fold]:
     """Trained on some data sets, tested on each of the others: one fold per tested data set."""
     source = scans["dataset"].isin(train_datasets)
-    warn_of_shared_ids(scans[source], scans[~source], name)
     _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
     folds: list[Fold] = []
     for dataset in sorted(scans.loc[~source, "dataset"].unique()):
@@ -124,19 +123,6 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
     if not folds:
         raise TaskError(f"task {name}: no scan of the data sets to test is usable")
     return folds
-
-
-def warn_of_shared_ids(source: pd.DataFrame, target: pd.DataFrame, name: str) -> None:
-    """Say which participant ids stand in two cohorts: sites number people from 1, so no error."""
-    shared = sorted(set(source["participant_id"]) & set(target["participant_id"]))
-    if shared:
-        log.warning(
-            "%s: %d participant ids stand in the source and in the target, such as %s; if "
-            "these are the same people, exclude them",
-            name,
-            len(shared),
-            ", ".join(shared[:5]),
-        )
 
 
 def _training(

@@ -18,7 +18,6 @@ from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.dataset import TaskError, place_of
-from brainmass_core.finetune.folds import LeakError
 from brainmass_core.finetune.influence import (
     auc_influence,
     balanced_accuracy_influence,
@@ -26,9 +25,8 @@ from brainmass_core.finetune.influence import (
     smallest_class,
     standard_error,
 )
-from brainmass_core.finetune.leaks import files_of, known_to_pretraining
-from brainmass_core.finetune.protocols import warn_of_shared_ids
 from brainmass_core.finetune.shots import classify, coordinates, gram
+from brainmass_core.scans.copies import LeakError, copies, named, remedy
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame)
     Parameters
     ----------
     source, target : DataFrame
-        scan_id, dataset, participant, participant_id, bold_path and bold_key of each scan.
+        Scans with their marks, see `timeseries.identity.with_marks`.
     shown : DataFrame
         Scans that pre-training was given, of any data set, see `leaks.scans_shown`.
 
@@ -48,26 +46,20 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame)
     LeakError
         Naming the participants or scans.
     """
-    both = sorted(set(source["participant"]) & set(target["participant"]))
-    if both:
+    both = copies(target, source)
+    if len(both):
         raise LeakError(
-            f"zero-shot: {len(both)} participants are in the source and in the target: "
-            f"{', '.join(both[:10])}; name a source without them in zero_shot_from"
+            f"zero-shot: {len(both)} scans of the target are of participants of the source, or "
+            f"copies of its scans: {named(both)}; name a source without them in zero_shot_from, or "
+            f"{remedy(both)}"
         )
-    same = sorted(target.loc[files_of(target).isin(files_of(source).dropna()), "scan_id"])
-    if same:
-        raise LeakError(
-            f"zero-shot: {len(same)} scans of the target are files of the source as well: "
-            f"{', '.join(same[:10])}; the same folder has two names under datasets"
-        )
-    seen = sorted(target.loc[known_to_pretraining(target, shown), "scan_id"])
-    if seen:
+    seen = copies(target, shown)
+    if len(seen):
         raise LeakError(
             f"zero-shot: {len(seen)} scans of the target were shown to pre-training, or other "
-            f"scans of their participants: {', '.join(seen[:10])}; give its data sets the role "
-            "external and run again"
+            f"scans of their participants, or copies: {named(seen)}; give its data sets the role "
+            f"external and run again, or {remedy(seen)}"
         )
-    warn_of_shared_ids(source, target, "zero-shot")
 
 
 def site_centred(features: np.ndarray, scans: pd.DataFrame) -> np.ndarray:

@@ -23,6 +23,7 @@ from brainmass_core.pretrain.checkpoint import Checkpoints
 from brainmass_core.pretrain.data import index_shards
 from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop import build_model
+from brainmass_core.pretrain.people import refuse_tested_people
 
 log = logging.getLogger(__name__)
 # Around torchrun: SIGUSR1 becomes the SIGTERM on which it stops its workers. torchrun itself would
@@ -68,9 +69,12 @@ def run(config: Config, config_path: Path) -> None:
     ------
     ShardError, TableError
         If the pFC shards or time series cannot be used.
+    LeakError
+        If a task tests a participant who would be pre-trained on.
     LaunchError
         If training fails; the message holds the reason or the last lines.
     """
+    refuse_tested_people(config)
     index = index_shards(config)
     build_model(config, index.n_rois)  # refuses a wrong number of heads here, in plain view
     checkpoints = Checkpoints(config, index.fingerprint)

@@ -16,6 +16,7 @@ from brainmass_core.config import Config
 from brainmass_core.paths import Paths
 from brainmass_core.quality import cohort as people
 from brainmass_core.quality import cohort_charts as charts
+from brainmass_core.quality.duplicates import duplicate_rows
 from brainmass_core.quality.embed import chart, rich_chart
 from brainmass_core.quality.measures import MEASURES, Reference
 from brainmass_core.quality.motion import MotionInFc, motion_in_fc
@@ -61,6 +62,7 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
         "max_rows": MAX_ROWS,
         "light_names": LIGHTS,
         "flow": people.flow(cohort),
+        "duplicates": duplicate_rows(config, dataset)[:MAX_ROWS],
         "exclusions": [_linked(config, dataset, r) for r in people.head(lost, MAX_ROWS)],
         "outliers": [_outlier(config, dataset, r) for r in people.head(outliers, MAX_ROWS)],
         "distributions": distributions(config, cohort, found),

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config, stable_hash
-from brainmass_core.finetune.folds import LeakError
-from brainmass_core.finetune.leaks import known_to_pretraining, scans_shown
+from brainmass_core.finetune.leaks import refuse_shown, scans_shown
 from brainmass_core.finetune.recordings import Feed, feed_of, folder_of
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.paths import Paths
@@ -22,6 +21,7 @@ from brainmass_core.pretrain.usable import check_window
 from brainmass_core.scans import read_scans
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.tables import read_table
+from brainmass_core.timeseries.identity import with_marks
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 log = logging.getLogger(__name__)
@@ -113,13 +113,7 @@ def unseen(config: Config, trained: Trained, length: int) -> Recordings:
     names = [n for n, d in config.datasets.items() if d.role != "pretrain"]
     scans = _scans(config, names)
     scans = scans[scans["split"] == "test"]
-    leaked = sorted(scans.loc[known_to_pretraining(scans, scans_shown(config)), "scan_id"])
-    if leaked:
-        raise LeakError(
-            f"pre-training was given {len(leaked)} scans, or others of the same participants or "
-            f"files, that are kept for evaluation: {', '.join(leaked[:10])}; if the same folder "
-            "has two names under datasets, remove one, and run again from the start"
-        )
+    refuse_shown(with_marks(config, scans), scans_shown(config))
     found = _recordings(config, trained, scans, length)
     if not found.series:
         raise UnseenError(

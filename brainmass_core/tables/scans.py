@@ -142,6 +142,8 @@ def timeseries_schema(n_rois: int) -> pa.Schema:
             ("n_rois", pa.int64()),
             ("n_empty_rois", pa.int64()),
             ("mean_fd", pa.float64()),
+            ("source_checksum", pa.string()),
+            ("series_fingerprint", pa.string()),
             ("coverage", pa.list_(_F32, n_rois)),
             ("bold", pa.list_(pa.field("element", pa.list_(_F32, n_rois)))),
         ]

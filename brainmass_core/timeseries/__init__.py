@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from brainmass_core.timeseries.extract import (
     parcel_names,
 )
 from brainmass_core.timeseries.filters import filter_text, ideal_bandpass
+from brainmass_core.timeseries.identity import series_fingerprint, source_checksum
 from brainmass_core.timeseries.inputs import Item, list_items
 from brainmass_core.timeseries.parcellate import empty_rois
 
@@ -115,6 +117,8 @@ def _denoised(item: Item, raw: Raw, known: dict[str, Any]) -> pa.Table:
     row |= {
         "scan_id": item.scan["scan_id"],
         "status": "ok",
+        "source_checksum": source_checksum(Path(item.scan["bold_path"]), item.scan["bold_key"]),
+        "series_fingerprint": series_fingerprint(bold),
         "n_timepoints": len(bold),
         "n_empty_rois": int(empty.sum()),
     }

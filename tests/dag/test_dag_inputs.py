@@ -20,3 +20,8 @@ def test_a_task_on_external_data_reads_the_scans_of_pre_training_too(tmp_path):
     study = Study(parse_config(raw))
     scans = {Path(f).stem for f in study.task_inputs("dx") if "/scans/" in f}
     assert scans == {"own", "unseen"}
+    # copies are found by what the tables of time series say
+    series = {Path(f).parent.name for f in study.task_inputs("dx") if "/timeseries/" in f}
+    assert series == {"own", "unseen"}
+    # who is tested is known before pre-training starts
+    assert [Path(f).stem for f in study.tested_scans_tables()] == ["unseen"]

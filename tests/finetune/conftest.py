@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from marked_scans import marked
 
 
 @pytest.fixture
@@ -21,4 +22,4 @@ def people():
                     "split": "test" if i % 4 else "train",
                 }
             )
-    return pd.DataFrame(rows)
+    return marked(pd.DataFrame(rows))

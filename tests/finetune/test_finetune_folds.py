@@ -4,12 +4,12 @@ import pytest
 from brainmass_core.finetune.dataset import TaskError
 from brainmass_core.finetune.folds import (
     Fold,
-    LeakError,
     make_folds,
     make_strata,
     permute_labels,
 )
 from brainmass_core.finetune.leaks import refuse_leaks
+from brainmass_core.scans.copies import LeakError
 
 
 def test_every_evaluation_scan_is_tested_once_per_repeat_and_no_other_ever(people):

@@ -24,6 +24,7 @@ from brainmass_core.finetune.folds import Fold, make_folds
 from brainmass_core.finetune.leaks import refuse_leaks
 from brainmass_core.finetune.methods import METHODS, Design, Method, predict_folds
 from brainmass_core.finetune.protocols import leave_one_site_out
+from brainmass_core.scans.copies import persons
 
 N, N_ROIS = 60, 8
 FOLD = Fold(0, 0, np.arange(40), np.arange(40, N))
@@ -178,12 +179,25 @@ def test_a_pipeline_that_scales_inside_is_no_leak(monkeypatch):
 def test_the_same_file_in_two_cohorts_is_no_test(people):
     twin = people.assign(
         dataset="copy", scan_id="copy_" + people["scan_id"], split="test",
-        participant="copy/" + people["participant_id"],
+        participant="copy/other_" + people["participant_id"], person="other_" + people["person"],
     )  # fmt: skip
     both = pd.concat([people.assign(split="test"), twin], ignore_index=True)
     fold = Fold(0, 0, np.arange(120), np.arange(120, 240))
-    with pytest.raises(LeakError, match="120 tested scans are files that are trained on as well"):
+    with pytest.raises(LeakError, match=r"120 tested scans .*copy_s00_run-0 \(the same file"):
         refuse_leaks(both, [fold], people.iloc[:0])
+
+
+def test_one_id_in_two_data_sets_of_a_task_is_one_person(people):
+    twin = people.assign(
+        dataset="copy", scan_id="copy_" + people["scan_id"], split="test",
+        participant="copy/" + people["participant_id"], file="/copy" + people["file"],
+    )  # fmt: skip
+    both = pd.concat([people.assign(split="test"), twin], ignore_index=True)
+    fold = Fold(0, 0, np.arange(120), np.arange(120, 240))
+    with pytest.raises(LeakError, match=r"\(the same participant as s00_run-0\).*allow_same_ids"):
+        refuse_leaks(both, [fold], people.iloc[:0])
+    allowed = both.assign(person=persons(both, ["copy"]))
+    refuse_leaks(allowed, [fold], people.iloc[:0])
 
 
 def test_a_scan_that_a_tested_participant_has_at_another_site_is_not_tested(people):

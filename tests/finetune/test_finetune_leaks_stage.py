@@ -14,6 +14,7 @@ from brainmass_core.finetune import (
     run_zero_shot,
     stage,
 )
+from brainmass_core.finetune.dataset import assemble
 
 pytestmark = pytest.mark.study
 
@@ -37,6 +38,28 @@ def test_a_tested_file_that_pretraining_knew_by_another_name_stops_every_part(tm
         runs(study.config, task)
 
 
+COPIES = {
+    "id": lambda row: {"participant_id": row["participant_id"]},
+    "bytes": lambda row: {"source_checksum": row["source_checksum"]},
+    "series": lambda row: {"series_fingerprint": row["series_fingerprint"]},
+}
+
+
+@pytest.mark.parametrize("copied", COPIES)
+@pytest.mark.parametrize("part", PARTS)
+def test_one_person_or_recording_in_another_data_set_stops_every_part(tmp_path, part, copied):
+    study = write_two_cohorts(tmp_path, methods=("chance",))
+    runs, task = PARTS[part]
+    where = "demo" if part in ("score", "few-shot") else "replication"
+    tested = assemble(study.config, task).scans.set_index("scan_id").loc[f"{where}_s05_run-0"]
+    write_corpus(study.paths, "/corpus/x.npy", **COPIES[copied](tested))
+    with pytest.raises(LeakError, match=rf"{where}_s05_run-0 \(.* as corpus_x\)"):
+        runs(study.config, task)
+    if copied == "id":
+        allowed = study.config.model_copy(update={"allow_same_ids": [tested["participant_id"]]})
+        runs(allowed, task)
+
+
 @pytest.mark.parametrize("part", ["score", "few-shot"])
 def test_another_scan_of_a_tested_participant_in_the_shards_stops_the_part(tmp_path, part):
     # the task takes first runs only, so that no scan of the task itself is in the shards
@@ -45,7 +68,7 @@ def test_another_scan_of_a_tested_participant_in_the_shards_stops_the_part(tmp_p
     runs, task = PARTS[part]
     runs(study.config, task)
     add_to_shards(study, "demo_s05_run-1")
-    with pytest.raises(LeakError, match=r"other scans of the same participants.*demo_s05_run-0"):
+    with pytest.raises(LeakError, match=r"demo_s05_run-0 \(the same participant.*folders pfc"):
         runs(study.config, task)
 
 

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from marked_scans import marked
 
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.finetune.dataset import TaskError
-from brainmass_core.finetune.folds import LeakError, make_folds
+from brainmass_core.finetune.folds import make_folds
 from brainmass_core.finetune.leaks import refuse_leaks
 from brainmass_core.finetune.protocols import protocol_folds
+from brainmass_core.scans.copies import LeakError
 
 
 def of(kind, **over):
@@ -18,7 +20,7 @@ def cohort(people):
     second = people["participant"].str[-1].isin(["1", "2", "3", "4"])
     people["dataset"] = np.where(second, "two", "one")
     people["participant"] = people["dataset"] + "/" + people["scan_id"].str[:3]
-    return people
+    return marked(people)
 
 
 PROTOCOLS = [

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quality_study import BROKEN, MOVED, OK
 from scipy import stats
-from synthetic_study import write_study
+from synthetic_study import N_ROIS, write_study
 
 from brainmass_core.paths import Paths
 from brainmass_core.quality import cohort as people
 from brainmass_core.quality import dataset, run, run_dataset
 from brainmass_core.quality.cohort_charts import thinned
 from brainmass_core.quality.dataset import freedom
+from brainmass_core.quality.duplicates import duplicate_rows
 from brainmass_core.quality.motion import motion_in_fc
+from brainmass_core.tables import from_rows, read_table, timeseries_schema, write_table
 
 
 def made(folder, **options):
@@ -142,6 +144,25 @@ def test_the_page_and_the_csv_beside_it(moving, cohort):
     before = page
     run_dataset(moving, "demo")
     assert paths.quality("demo").read_text() == before
+
+
+@pytest.mark.study
+def test_recordings_that_are_there_twice_are_named(tmp_path, caplog):
+    config = made(tmp_path)
+    path = Paths(config.results).batch("timeseries", "demo", 0)
+    rows = read_table(path, "timeseries").to_pylist()
+    one, other = [r for r in rows if r["status"] == "ok"][:2]
+    assert not duplicate_rows(config, "demo")
+    other["series_fingerprint"] = one["series_fingerprint"]
+    write_table(path, from_rows(rows, timeseries_schema(N_ROIS)), "timeseries")
+    (row,) = duplicate_rows(config, "demo")
+    assert row["scans"] == sorted([one["scan_id"], other["scan_id"]])
+    assert len(row["people"]) == 2
+    assert "are one recording (a copy of the series)" in caplog.text
+    run_dataset(config, "demo")
+    page = Paths(config.results).quality("demo").read_text()
+    assert "Recordings that are there more than once" in page
+    assert f"{row['scans'][0]}, {row['scans'][1]}" in page
 
 
 @pytest.mark.study

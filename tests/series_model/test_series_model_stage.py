@@ -16,10 +16,10 @@ from unseen_study import N_ROIS, NETWORKS, write_model, write_scans_of, write_st
 
 from brainmass_core.config import ConfigError, stage_hash
 from brainmass_core.dag import Study as Dag
-from brainmass_core.finetune.folds import LeakError
 from brainmass_core.finetune.leaks import scans_shown
 from brainmass_core.models.pretrained import ModelError, seal
 from brainmass_core.report.series_model import read_series_model
+from brainmass_core.scans.copies import LeakError
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.series_model import networks
 from brainmass_core.series_model.attention import attention_by_participant

@@ -66,6 +66,7 @@ def write_study(folder: Path, model: str = "brainlm-tiny", **sections: Any) -> S
     ready = {"kind": "timeseries", "path": str(folder)}
     raw = {
         "results": str(folder / "results"),
+        "allow_same_ids": ["p*"],
         "datasets": {
             "a": ready | {"role": "internal", "batches": 2},
             "b": ready | {"role": "pretrain"},

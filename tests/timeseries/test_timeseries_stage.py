@@ -13,6 +13,7 @@ import pytest
 from timeseries_study import N_ROIS, T_R, N, outcome, preprocessed_run, six, study
 
 from brainmass_core import connectivity
+from brainmass_core.checksums import sha256_of
 from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.manifest import Entry
 from brainmass_core.paths import Paths
@@ -20,6 +21,7 @@ from brainmass_core.tables import read_table, write_table
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import ideal_bandpass
+from brainmass_core.timeseries.identity import series_fingerprint
 from brainmass_core.timeseries.table import bold_by_scan
 
 pytestmark = pytest.mark.study
@@ -49,6 +51,8 @@ class TestReadySeries:
         assert (row["t_r"], row["mean_fd"], row["denoise"]) == (T_R, 0.2, "as given")
         assert [row[k] for k in ("order", "filter", "censor")] == ["none"] * 3
         assert (row["n_regressors"], row["n_censored"]) == (0, None)
+        assert row["source_checksum"] == sha256_of(tmp_path / "a.npy")
+        assert row["series_fingerprint"] == series_fingerprint(series)
 
     def test_is_band_passed_on_demand(self, tmp_path: Path, series: np.ndarray) -> None:
         _, row = self.run(tmp_path, series, dataset={"band_pass": True})

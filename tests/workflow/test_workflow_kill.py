@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import study
 
+from brainmass_core.fingerprints import WRITTEN
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
