@@ -13,7 +13,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from scipy.ndimage import center_of_mass
 
 from brainmass_core.atlas.labels import (
     AtlasError,
@@ -209,6 +208,8 @@ def atlas_from_image(path: Path, name: str, space: str, lut: pd.DataFrame | None
         )
     lut = lut[lut["index"].isin(values)].sort_values("index").reset_index(drop=True)
     if "x" not in lut:
+        from scipy.ndimage import center_of_mass
+
         centres = center_of_mass(np.ones(data.shape), data, lut["index"].to_numpy())
         xyz = nib.affines.apply_affine(image.affine, np.array(centres))
         lut = lut.assign(x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2])

@@ -12,8 +12,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from nilearn import datasets
-from scipy.spatial import KDTree
 
 from brainmass_core.atlas.labels import AtlasError, published_labels
 
@@ -37,6 +35,8 @@ def schaefer_file(n_rois: int, networks: int) -> Path:
     AtlasError
         If it is not in the cache and cannot be downloaded, with three remedies.
     """
+    from nilearn import datasets  # loading it takes longer than a batch of small scans
+
     name = f"Schaefer2018_{n_rois}Parcels_{networks}Networks_order_FSLMNI152_2mm.nii.gz"
     folders = [Path(d) / "schaefer_2018" for d in datasets.get_data_dirs()]
     for folder in folders:
@@ -58,6 +58,8 @@ def _download(n_rois: int, networks: int, folder: Path) -> str:
     """Let nilearn download into its cache; the reason if that is impossible."""
     if os.environ.get(OFFLINE):
         return f"{OFFLINE} is set"
+    from nilearn import datasets
+
     try:
         # nilearn would wait for a minute where a firewall swallows packets
         probe = urllib.request.Request(f"{CBIG}/master/README.md", method="HEAD")
@@ -90,6 +92,9 @@ def voronoi_image() -> nib.Nifti1Image:
 
     Voxels farther than 20 mm from every centroid belong to no parcel. 2 mm, int32.
     """
+    from nilearn import datasets
+    from scipy.spatial import KDTree
+
     mask = datasets.load_mni152_gm_mask(resolution=2)
     voxels = np.argwhere(np.asarray(mask.dataobj) > 0)
     labels = published_labels()

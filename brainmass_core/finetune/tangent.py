@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from nilearn.connectome import ConnectivityMeasure
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from brainmass_core.connectivity import unvectorise
@@ -52,6 +51,8 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         ----------
         X : ndarray (n_scans, n_edges)
         """
+        from nilearn.connectome import ConnectivityMeasure  # as slow to load as torch
+
         self.measure_ = ConnectivityMeasure(
             cov_estimator=_Given(), kind="tangent", vectorize=True, standardize=False
         )

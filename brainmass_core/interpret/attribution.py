@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import linear_kernel
 from sklearn.preprocessing import StandardScaler
@@ -80,6 +79,8 @@ def integrated_gradients(
     reference : ndarray (n_edges,)
         Where the path starts: the mean FC of the training scans.
     """
+    from captum.attr import IntegratedGradients  # loads matplotlib
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.eval().to(device)
     score = probe.on(model.encode)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from torch import Tensor
 
 from brainmass_core.config import Config
@@ -94,6 +93,8 @@ def series_gradients(
             torch.default_generator.manual_seed(0)
             found = model.encode(recordings.flatten(0, 1), where)
         return found.unflatten(0, (len(recordings), -1)).mean(1)
+
+    from captum.attr import IntegratedGradients  # loads matplotlib
 
     score = probe.on(embedding)
     of_roi, wrong, change = [], 0.0, 0.0

@@ -9,7 +9,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nilearn import datasets
 from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
 
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
@@ -64,7 +63,7 @@ def load_template(path: Path | None, mask_path: Path | None, resolution: float) 
         If the mask is missing or does not overlap, or an image cannot be read.
     """
     if path is None:
-        head, brain = _packaged(datasets.load_mni152_template), _packaged(_mask_image)
+        head, brain = _packaged("load_mni152_template"), _packaged("load_mni152_brain_mask")
     elif mask_path is None:
         raise TemplateError(
             f"preprocess.template is {path}, but there is no preprocess.template_mask; give the "
@@ -99,7 +98,7 @@ def _priors(grid: tuple[tuple[int, int, int], np.ndarray], mask: np.ndarray) -> 
     """The packaged priors, in MNI152 space, smoothed because templates differ by millimetres."""
     grey, white = (
         resample(_packaged(load), *grid).data
-        for load in (datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
+        for load in ("load_mni152_gm_template", "load_mni152_wm_template")
     )
     fluid = np.clip(1 - grey - white, 0, 1)
     priors = np.stack([fluid, grey, white], axis=-1)
@@ -109,12 +108,11 @@ def _priors(grid: tuple[tuple[int, int, int], np.ndarray], mask: np.ndarray) -> 
     return (priors / priors.sum(axis=-1, keepdims=True) * mask[..., None]).astype(np.float32)
 
 
-def _mask_image(resolution: int) -> Any:
-    return datasets.load_mni152_brain_mask(resolution=resolution)
+def _packaged(load: str) -> Volume:
+    """An image of nilearn's, by the name of its loader; importing them takes a second."""
+    from nilearn import datasets
 
-
-def _packaged(load: Any) -> Volume:
-    image = load(resolution=1)
+    image: Any = getattr(datasets, load)(resolution=1)
     return Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine))
 
 

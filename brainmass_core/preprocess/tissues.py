@@ -5,7 +5,6 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
-from nilearn.masking import compute_epi_mask
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from brainmass_core.manifest import ScanFailed
@@ -31,6 +30,8 @@ def epi_brain(boldref: Volume, path: str) -> np.ndarray:
     """
     image = nib.Nifti1Image(boldref.data.astype(np.float32), boldref.affine)
     try:
+        from nilearn.masking import compute_epi_mask
+
         mask = np.asarray(compute_epi_mask(image, verbose=0).dataobj) > 0
     except (ValueError, IndexError) as error:
         mask, reason = np.zeros(boldref.data.shape, dtype=bool), f" ({error})"

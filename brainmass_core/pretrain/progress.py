@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from brainmass_core.config import Config
 from brainmass_core.models.pretrained import Pretrained
@@ -51,6 +50,8 @@ class Progress:
         columns: Sequence[str],
         step_share: float = math.nan,
     ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self.batch_size, self.total_steps, self.step_share = batch_size, total_steps, step_share
         self.columns = columns
         self.last_line, self.done, self.clock = -math.inf, start, time.monotonic()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import CubicSpline
-from scipy.ndimage import label
 
 from brainmass_core.config.timeseries import Censor
 from brainmass_core.timeseries.design import ConfoundsError
@@ -43,6 +41,8 @@ def censor_mask(
     for shift in range(1, settings.n_after + 1):
         censored[shift:] |= above[:-shift]
     if censored.any():
+        from scipy.ndimage import label
+
         stretch, n = label(~censored)
         short = np.bincount(stretch, minlength=n + 1) < settings.min_contiguous
         short[0] = True  # the censored ones themselves
@@ -101,6 +101,8 @@ def fill_matrix(kept: np.ndarray) -> np.ndarray:
     fill[at, np.arange(len(at))] = 1.0
     gaps = np.flatnonzero(~kept)
     if gaps.size and len(at) > 1:
+        from scipy.interpolate import CubicSpline
+
         inside = np.clip(gaps, at[0], at[-1])
         fill[gaps] = CubicSpline(at, np.eye(len(at)))(inside)
     return fill

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from brainmass_core.preprocess.confounds import cosines
 
@@ -103,6 +102,8 @@ def butterworth(
         return x.copy()
     kind = "band" if len(limits) == 2 else "high" if low_hz is not None else "low"
     edges = limits if len(limits) == 2 else limits[0]
+    from scipy.signal import butter, sosfiltfilt
+
     sections = butter(BUTTERWORTH_ORDER, edges, kind, output="sos", fs=1.0 / t_r)
     try:
         return sosfiltfilt(sections, x, axis=0)

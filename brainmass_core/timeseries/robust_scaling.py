@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.preprocessing import RobustScaler
 
 from brainmass_core.tables import atomic_path
 
@@ -94,6 +93,8 @@ def fit(recordings: Iterable[np.ndarray], n_timepoints: int = N_TIMEPOINTS) -> R
     if len(flat):
         named = ", ".join(map(str, flat[:5]))
         raise ScalingError(f"{len(flat)} parcels do not vary, such as {named} (from 0)")
+    from sklearn.preprocessing import RobustScaler
+
     scaler = RobustScaler().fit(values)
     median, iqr = (tuple(np.asarray(a, float).tolist()) for a in (scaler.center_, scaler.scale_))
     return RobustScaling(median, iqr, len(parts))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.signal import butter, sosfiltfilt
 
 TOLERANCE = 1e-3  # s: repetition times that differ by less are the same
 ORDER, MARGIN = 5, 0.8  # of the low-pass before a coarser sampling: its limit, of the new Nyquist's
@@ -39,6 +37,9 @@ def resampled(series: np.ndarray, t_r: float, new_t_r: float) -> np.ndarray:
     """
     if same_t_r(t_r, new_t_r):
         return series.astype(np.float32, copy=False)
+    from scipy.interpolate import CubicSpline
+    from scipy.signal import butter, sosfiltfilt
+
     n = len(series)
     new = np.full((n_resampled(n, t_r, new_t_r), series.shape[1]), np.nan, np.float32)
     known = np.isfinite(series).all(axis=0)
