@@ -138,7 +138,7 @@ def test_a_network_that_never_answers_is_asked_once_and_with_the_short_limit(
         asked.append("nilearn, which waits for a minute")
 
     monkeypatch.setattr(schaefer_module.urllib.request, "urlopen", urlopen)
-    monkeypatch.setattr(schaefer_module.datasets, "fetch_atlas_schaefer_2018", fetch)
+    monkeypatch.setattr("nilearn.datasets.fetch_atlas_schaefer_2018", fetch)
     monkeypatch.delenv("BRAINMASS_OFFLINE")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -160,7 +160,7 @@ def test_what_is_downloaded_is_checked(
 
     monkeypatch.delenv("BRAINMASS_OFFLINE")
     monkeypatch.setattr(schaefer_module.urllib.request, "urlopen", lambda *_, **__: io.BytesIO())
-    monkeypatch.setattr(schaefer_module.datasets, "fetch_atlas_schaefer_2018", fetch)
+    monkeypatch.setattr("nilearn.datasets.fetch_atlas_schaefer_2018", fetch)
     arrives = small_atlas(tmp_path / "other.nii.gz").read_bytes()
     with pytest.raises(AtlasError):
         resolve_atlas(config(tmp_path))
