@@ -131,7 +131,7 @@ def test_a_target_whose_file_pre_training_was_shown_stops_the_transfer(tmp_path)
     table = read_table(study.paths.scans("demo"), "scans").to_pandas()
     shown = table.index[(table["split"] != "test") & table["excluded_reason"].isna()][3]
     tested = table.index[table["split"] == "test"][3]
-    for row, stops in ((tested, "files of the source as well"), (shown, "replication_s09")):
+    for row, stops in ((tested, "the same file as demo"), (shown, "replication_s09")):
         planted = table.copy()
         planted.loc[row, "bold_path"] = study.scans["bold_path"].iloc[9]
         write_scans(study.paths.scans("demo"), planted, Unmatched("p.tsv", [], []), "hash")
