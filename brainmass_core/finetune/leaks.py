@@ -16,7 +16,7 @@ from brainmass_core.finetune.folds import Fold
 from brainmass_core.paths import Paths
 from brainmass_core.pretrain.data import scans_seen
 from brainmass_core.scans import read_scans
-from brainmass_core.scans.copies import LeakError, copies, named, remedy
+from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
 from brainmass_core.timeseries.identity import MARKED, with_marks
 
 
@@ -48,6 +48,7 @@ def refuse_shown(scans: pd.DataFrame, shown: pd.DataFrame) -> None:
     LeakError
         Naming the scans, and what they are like.
     """
+    require_marks(scans, shown)
     found = copies(scans, shown)
     if len(found):
         raise LeakError(
@@ -72,6 +73,7 @@ def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], shown: pd.DataFrame) ->
     LeakError
         Naming the participants and scans.
     """
+    require_marks(scans, shown)
     is_test = scans["split"] == "test"
     mixed = sorted(set(scans.loc[is_test, "participant"]) & set(scans.loc[~is_test, "participant"]))
     if mixed:

@@ -26,7 +26,7 @@ from brainmass_core.finetune.influence import (
     standard_error,
 )
 from brainmass_core.finetune.shots import classify, coordinates, gram
-from brainmass_core.scans.copies import LeakError, copies, named, remedy
+from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame)
     LeakError
         Naming the participants or scans.
     """
+    require_marks(source, target, shown)
     both = copies(target, source)
     if len(both):
         raise LeakError(

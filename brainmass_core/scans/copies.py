@@ -97,6 +97,22 @@ def copies(scans: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     return table[other.notna()].sort_values("scan_id", ignore_index=True)
 
 
+def require_marks(*tables: pd.DataFrame) -> None:
+    """Refuse tables of scans without every column of `MARKS`: fewer would be compared unnoticed.
+
+    Raises
+    ------
+    LeakError
+        Naming the columns. A column of missing values is one that was looked for.
+    """
+    missing = sorted({mark for table in tables for mark in MARKS if mark not in table})
+    if missing:
+        raise LeakError(
+            f"scans cannot be compared: found no column {', '.join(missing)}, expected "
+            f"{', '.join(MARKS)}; this is a fault of brainmass: please report it"
+        )
+
+
 def named(found: pd.DataFrame) -> str:
     """The pairs of `copies` for a message, such as ``b_x (the same participant as a_x)``."""
     pairs = [

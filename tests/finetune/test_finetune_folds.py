@@ -8,7 +8,7 @@ from brainmass_core.finetune.folds import (
     make_strata,
     permute_labels,
 )
-from brainmass_core.finetune.leaks import refuse_leaks
+from brainmass_core.finetune.leaks import refuse_leaks, refuse_shown
 from brainmass_core.scans.copies import LeakError
 
 
@@ -75,6 +75,14 @@ def test_a_participant_in_both_splits_is_refused(people):
 def test_an_evaluation_scan_in_the_shards_is_refused(people):
     with pytest.raises(LeakError, match="s01_run-0"):
         refuse_leaks(people, [], people[people["scan_id"] == "s01_run-0"])
+
+
+@pytest.mark.parametrize("mark", ["person", "file", "source_checksum", "series_fingerprint"])
+def test_scans_without_a_mark_are_not_compared_less_unnoticed(people, mark):
+    with pytest.raises(LeakError, match=f"no column {mark}"):
+        refuse_leaks(people.drop(columns=mark), [], people.iloc[:0])
+    with pytest.raises(LeakError, match=f"no column {mark}"):
+        refuse_shown(people, people.iloc[:0].drop(columns=mark))
 
 
 @pytest.mark.parametrize(("train", "test"), [([2], [3]), ([4], [0])])

@@ -106,6 +106,8 @@ def test_participants_on_both_sides_and_scans_that_were_pre_trained_on_are_refus
         refuse_seen(source, target, renamed)
     with pytest.raises(LeakError, match=r"there_s05 \(the same file as other_name\)"):
         refuse_seen(pd.concat([source, renamed.assign(participant="x/y")]), target, none)
+    with pytest.raises(LeakError, match="no column person"):
+        refuse_seen(source, target.drop(columns="person"), none)
 
 
 def test_the_same_id_in_two_cohorts_is_refused():
