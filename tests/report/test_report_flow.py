@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainmass_core.report.flow import exclusion_flow, reasons_of
+from brainmass_core.reasons import reasons_of
+from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.tables import read_table
 
 STAGES = (None, "scans", "preprocess", "timeseries", "connectivity", "finetune", "unheard-of")
