@@ -18,7 +18,7 @@ def known(*values: Any) -> bool:
     return not any(value is None or pd.isna(value) for value in values)
 
 
-def fixed(value: float, digits: int = 2, sign: str = "") -> str:
+def fixed(value: Any, digits: int = 2, sign: str = "") -> str:
     """So many decimals, without a sign on zero; ``unknown`` where the number is."""
     if not known(value):
         return "unknown"

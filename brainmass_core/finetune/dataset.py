@@ -80,27 +80,18 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
         If the label column is missing or a class has no scan.
     """
     paths, task = Paths(config.results), config.tasks[name]
+    again = f"remove {paths.results / 'connectivity'} and run: snakemake --cores all connectivity"
     cohort = _with_fates(config, name)
     cohort = (judge_numbers if task.kind == "regression" else judge_labels)(cohort, task, name)
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
-    cohort = _drop(
-        cohort,
-        cohort["used"] & ~cohort["scan_id"].isin(ids),
-        "connectivity",
-        f"no row in the connectivity table and no entry in a manifest; remove "
-        f"{paths.results / 'connectivity'} and run: snakemake --cores all connectivity",
-    )
+    reason = f"in neither the connectivity table nor a manifest; {again}"
+    cohort = _drop(cohort, ~cohort["scan_id"].isin(ids), "connectivity", reason)
     if config.pretrain.of_series:  # whatever the methods, so that all are of the same scans
         why = cohort["scan_id"].map(unusable(config, task.datasets))
         cohort = _drop(cohort, why.notna(), "finetune", why)
     finite = np.isfinite(fc).all(axis=1)
-    cohort = _drop(
-        cohort,
-        cohort["scan_id"].isin(ids[~finite]),
-        "finetune",
-        f"FC with values that are not finite; remove {paths.results / 'connectivity'} and run: "
-        "snakemake --cores all connectivity",
-    )
+    reason = f"FC with values that are not finite; {again}"
+    cohort = _drop(cohort, cohort["scan_id"].isin(ids[~finite]), "finetune", reason)
     ids, fc = ids[finite], fc[finite]
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
@@ -347,8 +338,8 @@ def _read_fc(config: Config, task: Task, wanted: set[str]) -> tuple[np.ndarray, 
     if len(widths) > 1 or len(estimators) > 1:
         raise TaskError(
             f"data sets {', '.join(task.datasets)}: found FC of {sorted(widths)} edges, estimators "
-            f"{sorted(estimators)}; expected one of each; run: snakemake --cores all connectivity; if "
-            "the numbers of parcels differ in the data, give each kind a task of its own"
+            f"{sorted(estimators)}, expected one of each; run: snakemake --cores all connectivity; "
+            "if the data are of different parcels, give each kind a task of its own"
         )
     fc = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     return np.array(ids, dtype=object), fc, next(iter(estimators), "")

@@ -53,7 +53,7 @@ def make_folds(
     """
     people = scans.drop_duplicates("participant")
     people = people[people["split"] == "test"].reset_index(drop=True)
-    _refuse_too_few(people, n_splits, name, (scans["split"] != "test").any())
+    _refuse_too_few(people, n_splits, name, bool((scans["split"] != "test").any()))
     strata = make_strata(_filled(stratum_of(people), n_splits), place_of(people), n_splits)
     folds = []
     for repeat in range(n_repeats):

@@ -152,6 +152,8 @@ class Design:
         Participant of each scan.
     confounds : DataFrame (n_scans rows)
         site, sex, age, mean_fd.
+    name, classes : str, tuple of str
+        Of the task and its classes, for messages.
     """
 
     y: np.ndarray
@@ -164,6 +166,7 @@ class Design:
     inner_splits: int = 3
     config: Config | None = None
     name: str = "task"
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -186,6 +189,7 @@ class Design:
             inner_splits=inner_splits,
             config=config,
             name=name,
+            classes=tuple(task.classes),
         )
 
 
@@ -268,7 +272,7 @@ def fit_method(name: str, features: Any, design: Design, train: np.ndarray, stat
     setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
     groups = train if design.groups is None else design.groups[train]
     model = _with_target(method.make(setting), design)
-    fit_to_size(name, model, design.y[train], groups, design.name)
+    fit_to_size(name, model, design.y[train], groups, design.name, design.classes)
     with in_our_words(name):
         model = fit(model, shown, design.y[train], groups)
     return Fitted(design.kind, model, before, adjust, train)

@@ -48,7 +48,7 @@ def score(row: Mapping[Any, Any], metric: str, digits: int = 2, sign: str = "") 
 def unscaled(row: Mapping[Any, Any], metric: str) -> Cell:
     """A score in the unit of a target, of which no number of decimals is known to suit."""
     value, low, high = (row.get(metric + end) for end in ("", "_low", "_high"))
-    if not known(value):
+    if value is None or not known(value):
         return EMPTY
     interval = f"{low:.3g} to {high:.3g}" if known(low, high) else ""
     return Cell(f"{value:.3g}", interval, round(float(value), 6))

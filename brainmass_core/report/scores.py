@@ -161,4 +161,5 @@ def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> 
 
 
 def _with_interval(row: Mapping[Any, Any], metric: str, sign: str = "") -> str:
-    return with_interval(*(row[metric + s] for s in ("", "_low", "_high")), 2, sign)
+    value, low, high = (row[metric + s] for s in ("", "_low", "_high"))
+    return with_interval(value, low, high, 2, sign)
