@@ -11,7 +11,7 @@ import pandas as pd
 
 MAX_REASONS = 5  # of a loss; the others are counted together
 MAX_NAMES = 3
-_VARIES = re.compile(r"(?:/|\b[A-Za-z]:\\)[^\s:;,]*|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_VARIES = re.compile(r"(…|(?:/|\b[A-Za-z]:\\)[^\s:;,]*|\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Reason:
     Attributes
     ----------
     text : str
-        As recorded; where many are alike, with ``…`` for the names, numbers and paths that differ.
+        As recorded; where many are alike, with ``…`` for the names, numbers and paths in which
+        they differ.
     names : tuple of str
         Of the first scans, where names are known.
     """
@@ -54,16 +55,16 @@ def reasons_of(
     """
     found = pd.Series(list(texts), dtype=object).fillna("no reason is recorded").astype(str)
     who = pd.Series(list(names) if names is not None else [""] * len(found), dtype=object)
-    alike = pd.Series(
+    nameless = pd.Series(
         [t.replace(n, "…") if n else t for t, n in zip(found, who, strict=True)], dtype=object
-    ).str.replace(_VARIES, "…", regex=True)
+    )
     counted = [
         Reason(
-            str(group.iloc[0]) if group.nunique() == 1 else str(pattern),
+            str(group.iloc[0]) if group.nunique() == 1 else _common(nameless[group.index]),
             len(group),
             tuple(who[group.index[:MAX_NAMES]]) if names is not None else (),
         )
-        for pattern, group in found.groupby(alike)
+        for _, group in found.groupby(nameless.str.replace(_VARIES, "…", regex=True))
     ]
     counted.sort(key=lambda r: (-r.n, r.text))
     rest = counted[limit:]
@@ -71,3 +72,9 @@ def reasons_of(
         more = Reason(f"{len(rest)} other reasons", sum(r.n for r in rest))
         return [*counted[:limit], more]
     return counted
+
+
+def _common(texts: Iterable[str]) -> str:
+    """Texts that differ in names, numbers and paths alone, as one with ``…`` where they differ."""
+    parts = zip(*(_VARIES.split(text) for text in texts), strict=True)
+    return "".join(part[0] if len(set(part)) == 1 else "…" for part in parts)

@@ -43,7 +43,8 @@ def test_scans_lost_for_one_cause_are_one_line_with_their_number_and_three_names
     assert warned(cohort, caplog, True) == [
         "t: 1 of 17 scans take part (a 1, b 0)",
         "t: dropped at finetune: 2 scans: no value in column 'dx' (t1, t2)",
-        "t: dropped at timeseries: 14 scans: …: …: … mm is above … (s00, s01, s02 and 11 more)",
+        "t: dropped at timeseries: 14 scans: …: /d/….nii: … mm is above 0.5 "
+        "(s00, s01, s02 and 11 more)",
         "t: each scan with its own reason: r/cohort.parquet",
     ]
 

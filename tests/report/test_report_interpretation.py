@@ -46,7 +46,7 @@ def test_of_one_fold_stability_is_not_known_rather_than_absent(own_study):
     folder = {
         "task": "demo_task",
         "method": "fc_pattern",
-        "reason": "one fold: no",
+        "reason": "one fold",
         "stable": False,
     }
     rows = {
