@@ -19,7 +19,7 @@ from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
-from brainmass_core.config.tasks import DEPLOYABLE
+from brainmass_core.config.tasks import DEPLOYABLE, REMEMBERING
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import UNKNOWN, TaskData, TaskError, assemble
@@ -88,9 +88,12 @@ def _nothing_to_store(config: Config, task: str) -> str:
     if settings.permute_labels:
         why, remedy = "finetune.permute_labels is set", "set it to false"
     else:
-        able = [m for m in DEPLOYABLE if kind in METHODS[m].kinds]
+        # of FC, which every study has
+        of_fc = [m for m in DEPLOYABLE if METHODS[m].features == "fc" and m not in REMEMBERING]
+        able = [m for m in of_fc if kind in METHODS[m].kinds]
         why = f"finetune.deploy is {settings.deploy!r} and methods are {list(settings.methods)}"
-        remedy = f"set finetune.deploy to auto, with one of {', '.join(able)} among the methods"
+        names = ", ".join(able)
+        remedy = f"set finetune.deploy to auto, and add one of {names} to finetune.methods"
     return f"task {task}: there is no model to store: {why}; {remedy}"
 
 
