@@ -290,8 +290,8 @@ def kept_entry(file: Path, with_rows: bool = True) -> Entry | None:
         return Entry(**record["entry"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        log.warning("a kept scan is damaged and counts as not finished: %s", error)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        log.warning("%s: a kept scan is damaged and counts as not finished: %s", file, error)
         return None
 
 

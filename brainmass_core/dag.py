@@ -192,6 +192,10 @@ class Study:
         """The pre-trained weights."""
         return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
 
+    def models(self) -> list[str]:
+        """The same; none where all data sets are external and nothing is pre-trained."""
+        return [self.model()] if self.config.pretrains else []
+
     def model_file(self, name: str) -> str:
         """Another file of the pre-trained model's folder."""
         return str(self.paths.pretrain(self.config.pretrain.model) / name)
@@ -202,7 +206,7 @@ class Study:
         scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pfc")])))
         shown = self.tables("timeseries", self.datasets("pfc"))  # copies are found by their series
         sources = self._seen(names) + scans + shown
-        return [*dict.fromkeys([*sources, *self.pretrain_tables()]), self.model()]
+        return [*dict.fromkeys([*sources, *self.pretrain_tables()]), *self.models()]
 
     def _seen(self, datasets: list[str]) -> list[str]:
         """What a task reads of data sets: FC, and the series or what copies are known by."""
@@ -314,7 +318,7 @@ class Study:
         for stage in SHOWN:
             here = [d for d in datasets if d in self.datasets(stage)]
             needed += self.tables(stage, here)
-        return [*needed, *self.pretrain_tables(), *self.scans_tables(datasets), self.model()]
+        return [*needed, *self.pretrain_tables(), *self.scans_tables(datasets), *self.models()]
 
     # --- what a change of the data concerns ------------------------------------------------------
 

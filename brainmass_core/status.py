@@ -143,7 +143,8 @@ def _table(rows: list[Standing]) -> Table:
 def _later_stages(config: Config) -> Iterator[str]:
     paths = Paths(config.results)
     model = paths.pretrain(config.pretrain.model) / "model.safetensors"
-    yield f"pretrain: {'done' if model.exists() else 'not finished'}"
+    if config.pretrains:
+        yield f"pretrain: {'done' if model.exists() else 'not finished'}"
     for task in config.tasks:
         scored = (paths.finetune(task) / "metrics.parquet").exists()
         page = paths.report(task)

@@ -37,6 +37,7 @@ def read_labels(path: Path) -> nib.Nifti1Image:
         data = np.asanyarray(image.dataobj)
     except Exception as error:
         raise AtlasError(f"{path}: not a readable label image ({error}); check the file") from None
+    _check_affine(path, image.affine)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -54,6 +55,15 @@ def read_labels(path: Path) -> nib.Nifti1Image:
     if np.unique(labels).size < 3:
         raise AtlasError(f"{path}: found fewer than two labels, expected one value per parcel")
     return nib.Nifti1Image(labels.astype(np.int32), image.affine)
+
+
+def _check_affine(path: Path, affine: np.ndarray) -> None:
+    """Refuse an image whose voxels have no place in space."""
+    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6:
+        raise AtlasError(
+            f"{path}: found the affine {affine.tolist()}, which gives voxels no size, expected "
+            "voxel axes in mm; copy the file again, or convert it again"
+        )
 
 
 def read_lut(path: Path) -> pd.DataFrame:

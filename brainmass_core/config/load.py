@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from brainmass_core.config.base import near_miss
 from brainmass_core.config.model import Config
 
+TOO_DEEP = "sections are nested too deep; look for brackets or braces that are not closed"
 PRESETS_DIR = Path(__file__).parent.parent / "presets"
 
 
@@ -56,6 +57,8 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid {_form(path)}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: {TOO_DEEP}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -148,7 +151,10 @@ def load_config(path: Path | str, check_paths: bool = True) -> Config:
         If the file is missing, is not YAML, or does not fit the model.
     """
     raw = read_yaml(Path(path))
-    return parse_config({} if raw is None else raw, str(path), check_paths)
+    try:
+        return parse_config({} if raw is None else raw, str(path), check_paths)
+    except RecursionError:
+        raise ConfigError(f"{path}: {TOO_DEEP}") from None
 
 
 def _unknown_presets(raw: dict) -> Iterator[str]:

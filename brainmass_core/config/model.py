@@ -6,19 +6,13 @@ The reference page and the JSON schema are generated from it (`brainmass_core.co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from brainmass_core.config.adaptation import (
-    SERIES_FEATURES,
-    FeatureName,
-    FewShot,
-    Neural,
-    ZeroShot,
-)
+from brainmass_core.config.adaptation import SERIES_FEATURES, FewShot, Neural, ZeroShot
 from brainmass_core.config.base import (
     RULES,
     STAGES,
@@ -28,6 +22,7 @@ from brainmass_core.config.base import (
     near_miss,
     without_braces,
 )
+from brainmass_core.config.encoder import KNOWN, asked_for, check_all_external
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.series_model import SeriesModel
@@ -36,27 +31,19 @@ from brainmass_core.config.stages import (
     PATCH,
     Connectivity,
     Interpret,
-    InterpretName,
     Pfc,
     Pretrain,
     Quality,
     Report,
     Resources,
 )
-from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES, ConfoundName, Finetune, Task
+from brainmass_core.config.tasks import OF_SERIES, ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 
 HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
 OF_ENCODER = ("attention", "permutation")  # `interpret.methods` that do
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
-# what may be asked for, of the encoder of either model or of none
-KNOWN: dict[str, tuple[str, ...]] = {
-    "finetune.methods": METHOD_NAMES,
-    "few_shot.features": get_args(FeatureName),
-    "zero_shot.features": get_args(FeatureName),
-    "interpret.methods": get_args(InterpretName),
-}
 # defaults of a study with a BrainLM, in place of what needs the other encoder
 WITH_BRAINLM = {
     "finetune": {
@@ -118,6 +105,11 @@ class Config(Strict):
     def stage_resources(self, stage: str) -> Resources:
         """Resources of one stage, the default where the file gives none."""
         return self.resources.get(cast(Stage, stage), DEFAULT_RESOURCES[stage])
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether there is anybody to pre-train a model on."""
+        return any(d.role != "external" for d in self.datasets.values())
 
     @field_validator("results")
     @classmethod
@@ -184,8 +176,7 @@ def _cross_check(config: Config) -> Iterator[str]:
     yield from _check_few_shot(config)
     yield from _check_encoder(config)
     yield from _check_series_model(config)
-    if not any(d.role != "external" for d in config.datasets.values()):
-        yield "datasets: all are external, so nothing is left to pre-train on"
+    yield from check_all_external(config)
     for name in config.datasets:
         if name in (*STAGES, "all"):
             yield f"datasets.{name}: a data set cannot be called like a stage; rename it"
@@ -263,20 +254,11 @@ def _check_few_shot(config: Config) -> Iterator[str]:
 
 def _check_encoder(config: Config) -> Iterator[str]:
     """What asks for the encoder of the other model than the one that is pre-trained."""
-    if not config.tasks:
-        return
     model, of_series = config.pretrain.model, config.pretrain.of_series
-    transfer = any(task.zero_shot_from for task in config.tasks.values())
-    asked: dict[str, Sequence[str]] = {
-        "finetune.methods": config.finetune.methods,
-        "few_shot.features": config.few_shot.features if config.few_shot.shots else [],
-        "zero_shot.features": config.zero_shot.features if transfer else [],
-        "interpret.methods": config.interpret.methods,
-    }
     other = "brainmass" if of_series else "brainlm-13m"
     needs = "these need the encoder of brainmass" if of_series else "these need a BrainLM"
     strays = _of_brainmass if of_series else _of_brainlm
-    for name, values in asked.items():
+    for name, values in asked_for(config).items():
         stray = [v for v in values if strays(v)]
         if stray:
             there = [v for v in KNOWN[name] if not strays(v)]

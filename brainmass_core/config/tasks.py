@@ -230,7 +230,10 @@ class Finetune(Strict):
         "fractions of a second, of a BrainLM its own.",
     )
     inner_splits: int = Field(
-        3, ge=2, description="Folds within the training set that choose a hyper-parameter."
+        3,
+        ge=2,
+        description="Folds within the training set that choose a hyper-parameter; as many as its "
+        "smallest class has participants where these are fewer.",
     )
     permute_labels: bool = Field(
         False, description="Shuffle labels between participants: every score must fall to chance."

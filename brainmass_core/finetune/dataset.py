@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.base import near_miss
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.attrition import say_who_takes_part
 from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
@@ -24,7 +24,6 @@ from brainmass_core.scans import read_scans
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.identity import with_marks
 
-log = logging.getLogger(__name__)
 PHENO = "pheno_"
 UNKNOWN = "unknown"
 
@@ -66,8 +65,14 @@ class TaskData:
         return n_rois_of(self.fc.shape[1])
 
 
-def assemble(config: Config, name: str) -> TaskData:
+def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     """Join scans, labels and FC of a task and account for every scan.
+
+    Parameters
+    ----------
+    listed : bool
+        Whether the reasons of those that fell out are logged. One part of a task does that, the
+        one that also writes the table of all of them.
 
     Raises
     ------
@@ -75,25 +80,18 @@ def assemble(config: Config, name: str) -> TaskData:
         If the label column is missing or a class has no scan.
     """
     paths, task = Paths(config.results), config.tasks[name]
+    again = f"remove {paths.results / 'connectivity'} and run: snakemake --cores all connectivity"
     cohort = _with_fates(config, name)
     cohort = (judge_numbers if task.kind == "regression" else judge_labels)(cohort, task, name)
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
-    cohort = _drop(
-        cohort,
-        cohort["used"] & ~cohort["scan_id"].isin(ids),
-        "connectivity",
-        "no row in the connectivity table and no entry in a manifest; run: snakemake connectivity",
-    )
+    reason = f"in neither the connectivity table nor a manifest; {again}"
+    cohort = _drop(cohort, ~cohort["scan_id"].isin(ids), "connectivity", reason)
     if config.pretrain.of_series:  # whatever the methods, so that all are of the same scans
         why = cohort["scan_id"].map(unusable(config, task.datasets))
         cohort = _drop(cohort, why.notna(), "finetune", why)
     finite = np.isfinite(fc).all(axis=1)
-    cohort = _drop(
-        cohort,
-        cohort["scan_id"].isin(ids[~finite]),
-        "finetune",
-        "FC with values that are not finite; lower timeseries.max_empty_rois",
-    )
+    reason = f"FC with values that are not finite; {again}"
+    cohort = _drop(cohort, cohort["scan_id"].isin(ids[~finite]), "finetune", reason)
     ids, fc = ids[finite], fc[finite]
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
@@ -106,7 +104,7 @@ def assemble(config: Config, name: str) -> TaskData:
     else:
         order_of = {class_name: i for i, class_name in enumerate(task.classes)}
         scans["y"] = scans["class_name"].map(order_of).astype(int)
-    _say(cohort, task, name, paths)
+    say_who_takes_part(cohort, task, name, paths.finetune(name) / "cohort.parquet", listed)
     target = tuple(config.target_confounds(name))
     return TaskData(scans, fc[order.astype(int)], cohort, estimator, target)
 
@@ -340,18 +338,8 @@ def _read_fc(config: Config, task: Task, wanted: set[str]) -> tuple[np.ndarray, 
     if len(widths) > 1 or len(estimators) > 1:
         raise TaskError(
             f"data sets {', '.join(task.datasets)}: found FC of {sorted(widths)} edges, estimators "
-            f"{sorted(estimators)}; expected one of each; run: snakemake connectivity"
+            f"{sorted(estimators)}, expected one of each; run: snakemake --cores all connectivity; "
+            "if the data are of different parcels, give each kind a task of its own"
         )
     fc = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     return np.array(ids, dtype=object), fc, next(iter(estimators), "")
-
-
-def _say(cohort: pd.DataFrame, task: Task, name: str, paths: Paths) -> None:
-    used = cohort[cohort["used"]]
-    sizes = ", ".join(f"{c} {int((used['class_name'] == c).sum())}" for c in task.classes)
-    sizes = sizes or f"{task.label} {pd.to_numeric(used['label']).mean():.3g} on average"
-    log.info("%s: %d of %d scans take part (%s)", name, len(used), len(cohort), sizes)
-    dropped = cohort.loc[~cohort["used"], ["stage", "reason"]].value_counts().reset_index()
-    for stage, reason, n in dropped.head(50).itertuples(index=False):
-        log.warning("%s: %d scans dropped at %s: %s", name, n, stage, reason)
-    log.info("%s: who takes part is listed in %s", name, paths.finetune(name) / "cohort.parquet")

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.dataset import TaskError
 from brainmass_core.finetune.folds import Fold
 from brainmass_core.finetune.influence import (
     auc_influence,
@@ -78,7 +79,7 @@ def draw_shots(
     """
     first = pd.DataFrame({"row": train, "who": who[train], "y": y[train]}).drop_duplicates("who")
     pools = [people["who"].to_numpy() for _, people in first.groupby("y")]
-    possible = [k for k in shots if k <= min(map(len, pools))]
+    possible = [k for k in shots if k <= min(map(len, pools), default=0)]
     for number in range(n_draws):
         rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
         orders = [rng.permutation(pool) for pool in pools]
@@ -119,6 +120,8 @@ def learning_curves(
     ------
     LeakError
         If a drawn participant is among those tested.
+    TaskError
+        If no fold has as many participants of each class as the least of the shots.
     """
     y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
     folds = [f for f in folds if f.repeat < s.n_repeats]
@@ -142,6 +145,8 @@ def learning_curves(
                         row = _record(curve, f, d, y, *scored)
                         n_train = {"n_train_participants": len(set(who[d.rows]))}
                         rows.append({"method": method} | row | n_train)
+    if not curves:
+        raise TaskError(_none_drawn(s, scans, folds))
     _say_left_out(s, {k for _, k in curves})
     summary = [_summary(m, k, c, y, who) for (m, k), c in curves.items()]
     order = ["method", "k", "draw", "repeat", "fold"]
@@ -237,6 +242,17 @@ def _over_folds(scores: list[tuple[float, float, int]]) -> list[float]:
 
 def _empty(n_scans: int) -> _Curve:
     return _Curve(np.zeros((len(SCORES), n_scans)), np.zeros(n_scans, int))
+
+
+def _none_drawn(s: FewShot, scans: pd.DataFrame, folds: list[Fold]) -> str:
+    n_classes = scans["y"].nunique()
+    people = [scans.iloc[f.train].drop_duplicates("participant")["y"] for f in folds]
+    most = max(y.value_counts().min() if y.nunique() == n_classes else 0 for y in people)
+    lower = f"set few_shot.shots to numbers up to {most}, or " if most else ""
+    return (
+        f"few_shot.shots {s.shots}: found {most} participants of the smallest class in the "
+        f"training part of a fold, expected at least {min(s.shots)}; {lower}add participants"
+    )
 
 
 def _say_left_out(s: FewShot, done: set[int]) -> None:

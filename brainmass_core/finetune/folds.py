@@ -53,8 +53,8 @@ def make_folds(
     """
     people = scans.drop_duplicates("participant")
     people = people[people["split"] == "test"].reset_index(drop=True)
-    _refuse_too_few(people, n_splits, name)
-    strata = make_strata(stratum_of(people), place_of(people), n_splits)
+    _refuse_too_few(people, n_splits, name, bool((scans["split"] != "test").any()))
+    strata = make_strata(_filled(stratum_of(people), n_splits), place_of(people), n_splits)
     folds = []
     for repeat in range(n_repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
@@ -75,6 +75,15 @@ def stratum_of(people: pd.DataFrame) -> pd.Series:
     only to spread them evenly, as stratifying by class does.
     """
     return people["stratum"] if "stratum" in people else people["y"]
+
+
+def _filled(label: pd.Series, n_splits: int) -> pd.Series:
+    """Fifths put together until one of them can be dealt into all folds."""
+    n = int(label.max()) + 1
+    while n > 1 and label.value_counts().max() < n_splits:
+        label = label * (n - 1) // n
+        n -= 1
+    return label
 
 
 def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
@@ -122,7 +131,8 @@ def permute_labels(
     return scans["participant"].map(new).astype(people["y"].dtype)
 
 
-def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str) -> None:
+def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str, more: bool) -> None:
+    """Refuse folds without a participant of each class; `more`: some are trained on alone."""
     if pd.api.types.is_integer_dtype(people["y"]):
         counts = people["y"].value_counts().sort_index()
         counts = counts.reindex(range(max(2, len(counts))), fill_value=0)
@@ -137,8 +147,13 @@ def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str) -> None:
     )
     found = found if len(counts) > 1 else str(possible)
     lower = f"set tasks.{name}.protocol.n_splits to {possible}, " if possible >= 2 else ""
+    keep = (
+        "raise evaluation_fraction of the internal data sets, set their stratify_by to the label "
+        "column, "
+        if more
+        else ""
+    )
     raise TaskError(
         f"task {name}: kept for evaluation are {found}, expected at least {n_splits} of each "
-        f"(protocol.n_splits); {lower}raise evaluation_fraction of the data sets, set stratify_by "
-        "to the label column, or add participants"
+        f"(protocol.n_splits); {lower}{keep}or add participants".replace("; or", ";")
     )

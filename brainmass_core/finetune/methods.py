@@ -41,6 +41,7 @@ from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.estimators import BOTH, CLASSES, Setting
 from brainmass_core.finetune.families import PRETRAINED, RECIPES, make_network
 from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.searches import fit_to_size, in_our_words
 from brainmass_core.finetune.series_networks import SERIES_NETWORKS, make_series_network
 from brainmass_core.finetune.tangent import TangentSpace
 
@@ -151,6 +152,8 @@ class Design:
         Participant of each scan.
     confounds : DataFrame (n_scans rows)
         site, sex, age, mean_fd.
+    name, classes : str, tuple of str
+        Of the task and its classes, for messages.
     """
 
     y: np.ndarray
@@ -162,6 +165,8 @@ class Design:
     transform: str = "none"
     inner_splits: int = 3
     config: Config | None = None
+    name: str = "task"
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -170,6 +175,7 @@ class Design:
         scans: pd.DataFrame,
         inner_splits: int = 3,
         config: Config | None = None,
+        name: str = "task",
     ) -> Design:
         """The design of a task's scans (`TaskData.scans`)."""
         return cls(
@@ -182,6 +188,8 @@ class Design:
             transform=task.transform,
             inner_splits=inner_splits,
             config=config,
+            name=name,
+            classes=tuple(task.classes),
         )
 
 
@@ -262,8 +270,11 @@ def fit_method(name: str, features: Any, design: Design, train: np.ndarray, stat
         shown = adjust.transform(shown, at_training)
     n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
     setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
-    groups = None if design.groups is None else design.groups[train]
-    model = fit(_with_target(method.make(setting), design), shown, design.y[train], groups)
+    groups = train if design.groups is None else design.groups[train]
+    model = _with_target(method.make(setting), design)
+    fit_to_size(name, model, design.y[train], groups, design.name, design.classes)
+    with in_our_words(name):
+        model = fit(model, shown, design.y[train], groups)
     return Fitted(design.kind, model, before, adjust, train)
 
 

@@ -16,6 +16,7 @@ from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.finetune.zero_shot import refuse_seen, transfer
+from brainmass_core.intervals import fixed
 from brainmass_core.paths import Paths
 from brainmass_core.tables import (
     FEW_SHOT,
@@ -51,7 +52,7 @@ def run_few_shot(config: Config, task: str) -> None:
     features = {str(name): made[name] for name in settings.features}
     rows, curves = learning_curves(features, data.scans, folds, settings, seed, config.tasks[task])
     for row in curves.itertuples():
-        log.info("%s: %s with %d per class: AUC %.3f", task, row.method, row.k, row.auc)
+        log.info("%s: %s with %d per class: AUC %s", task, row.method, row.k, fixed(row.auc, 3))
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "few_shot", task)
     for name, frame, schema in (
         ("few_shot", rows, FEW_SHOT),
@@ -84,7 +85,7 @@ def run_zero_shot(config: Config, task: str) -> None:
     if source.estimator != target.estimator:
         raise TaskError(
             f"tasks.{task}: FC by {target.estimator!r}, that of its source by "
-            f"{source.estimator!r}; run: snakemake connectivity"
+            f"{source.estimator!r}; run: snakemake --cores all connectivity"
         )
     seed = task_seed(config, task) % 2**31
     refuse_seen(source.scans, target.scans, scans_shown(config))
@@ -94,7 +95,7 @@ def run_zero_shot(config: Config, task: str) -> None:
         features, source.scans, target.scans, settings, config.tasks[task], seed
     )
     for row in rows.itertuples():
-        log.info("%s: %s from %s: AUC %.3f", task, row.method, asked, row.auc)
+        log.info("%s: %s from %s: AUC %s", task, row.method, asked, fixed(row.auc, 3))
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "zero_shot", task)
     named = asked if isinstance(asked, str) else ", ".join(asked)
     for name, frame, schema in (

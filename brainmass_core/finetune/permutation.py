@@ -36,7 +36,7 @@ def refit_p_values(
     n, chosen = config.finetune.n_permutations_refit, config.finetune.permutation_methods
     settings = config.tasks[task]
     found: dict[str, float] = {}
-    design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
+    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
     for method in [m for m in methods if n and m in chosen]:
         shown = features[METHODS[method].features]
         found[method] = refit_p(

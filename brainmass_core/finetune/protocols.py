@@ -70,11 +70,16 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
     if left_out:
         log.warning("%s: sites too small to be tested: %s", name, ", ".join(left_out))
     if len(folds) < 2:
+        lower = (
+            f"lower tasks.{name}.protocol.min_per_class, "
+            if min_per_class > 1 and place.nunique() > 1
+            else ""
+        )
         raise TaskError(
             f"task {name}: {len(folds)} of {place.nunique()} sites have {min_per_class} or more "
-            "evaluation participants of each class, expected two or more; lower "
-            "protocol.min_per_class, set phenotype.site_column of the data sets, or use another "
-            "protocol"
+            f"evaluation participants of each class, expected two or more; {lower}set "
+            "phenotype.site_column of the data sets to the column that tells sites, or set "
+            f"tasks.{name}.protocol.kind to another"
         )
     for f in folds:
         _refuse_one_class(scans, f.train, name, "the other sites")
@@ -121,7 +126,10 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
         _refuse_one_class(scans, test, name, f"the evaluation participants of {dataset}")
         folds.append(Fold(0, len(folds), np.flatnonzero(source), test))
     if not folds:
-        raise TaskError(f"task {name}: no scan of the data sets to test is usable")
+        raise TaskError(
+            f"task {name}: no scan of the data sets to test is usable (those not in "
+            "protocol.train_datasets); see the exclusions: brainmass status"
+        )
     return folds
 
 
@@ -176,5 +184,5 @@ def _refuse_one_class(scans: pd.DataFrame, rows: np.ndarray, name: str, where: s
     if found < max(expected, 1) or len(rows) == 0:
         raise TaskError(
             f"task {name}: {where} hold {len(rows)} scans of {found} classes, expected "
-            f"{expected or 'some'}; add participants or use another protocol"
+            f"{expected or 'some'}; add participants, or set tasks.{name}.protocol.kind to another"
         )

@@ -121,5 +121,6 @@ def _by_row(config: Config, feed: Feed, data: TaskData) -> Iterator[tuple[int, n
     if missing:
         raise TaskError(
             f"{len(missing)} scans have FC and no time series, such as {min(missing)}; remove "
-            "results/connectivity and run: snakemake --cores all connectivity"
+            f"{config.results / 'timeseries'} and {config.results / 'connectivity'}, and run: "
+            "snakemake --cores all connectivity"
         )

@@ -21,6 +21,7 @@ from brainmass_core.finetune.methods import Design, predict_folds
 from brainmass_core.finetune.permutation import refit_p_values
 from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.scoring import Scored, score_methods
+from brainmass_core.intervals import with_interval
 from brainmass_core.paths import Paths
 from brainmass_core.tables import (
     CALIBRATION,
@@ -47,7 +48,7 @@ def run(config: Config, task: str) -> None:
         If training or pre-training has seen a test participant.
     """
     settings = config.tasks[task]
-    data = assemble(config, task)
+    data = assemble(config, task, listed=True)
     seed = task_seed(config, task)
     if config.finetune.permute_labels:
         log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
@@ -57,7 +58,7 @@ def run(config: Config, task: str) -> None:
     left = left_by_combat(settings, data.scans, folds)
     say_unadjusted(task, left)
     features = Features(config, data)
-    design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
+    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
     methods = methods_of(config, task)
     predictions = [_predict(task, m, features, design, data, folds, seed) for m in methods]
     p_refit = refit_p_values(config, task, data, features, methods, seed)
@@ -127,7 +128,7 @@ def _publish(
     for row in scored.metrics:
         leading = row["leading"]
         triple = (row[leading], row[f"{leading}_low"], row[f"{leading}_high"])
-        log.info("%s: %s %s %.3f [%.3f, %.3f]", task, row["method"], leading, *triple)
+        log.info("%s: %s: %s %s", task, row["method"], leading, with_interval(*triple, 3))
     order = ["method", "repeat", "fold", "scan_id"]
     table = pd.concat(predictions).sort_values(order)
     _write(folder, "cohort", data.cohort, COHORT, made_by)

@@ -23,6 +23,7 @@ from brainmass_core.interpret.stability import (
     spearman,
     top_of,
 )
+from brainmass_core.intervals import fixed, side_of, with_interval
 
 MIN_AGREEMENT = 0.4  # of Kuncheva's index: below it agreement counts as poor (Nogueira et al. 2018)
 MIN_FREQUENCY = 0.75
@@ -101,16 +102,25 @@ def _warnings(row: Row, tested: pd.DataFrame) -> str:
     fewest = int(people.reindex([0, 1], fill_value=0).min())
     if fewest < MIN_PER_CLASS:
         said.append(f"{fewest} participants explained in a class, fewer than {MIN_PER_CLASS}")
-    if not row["auc_low"] > 0.5:  # NaN is no evidence either
+    if row["n_folds"] < 2:
         said.append(
-            f"the model behind it scores no better than chance (AUC {row['auc']:.2f}, "
-            f"{row['auc_low']:.2f} to {row['auc_high']:.2f})"
+            f"one fold: no interval and no second fold to compare, so neither whether the model "
+            f"behind it scores above chance (AUC {fixed(row['auc'])}) nor whether its top "
+            f"{row['top_k']} would be found again is known"
+        )
+        return "; ".join(said)
+    if (side := side_of(row["auc_low"], row["auc_high"], 0.5)) != "above":
+        auc = with_interval(row["auc"], row["auc_low"], row["auc_high"])
+        said.append(
+            f"whether the model behind it scores above chance is not known: AUC {auc}"
+            if side == "unknown"
+            else f"the model behind it scores no better than chance: AUC {auc}"
         )
     if not row["kuncheva_low"] >= MIN_AGREEMENT:
+        found = with_interval(row["kuncheva"], row["kuncheva_low"], row["kuncheva_high"])
         said.append(
-            f"the top {row['top_k']} of two folds agree by {row['kuncheva']:.2f} "
-            f"({row['kuncheva_low']:.2f} to {row['kuncheva_high']:.2f}; 0 by chance, 1 the same), "
-            f"expected above {MIN_AGREEMENT}"
+            f"the top {row['top_k']} of two folds agree by {found}, expected above "
+            f"{MIN_AGREEMENT} (0 by chance, 1 the same)"
         )
     return "; ".join(said)
 

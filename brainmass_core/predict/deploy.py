@@ -19,7 +19,7 @@ from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
-from brainmass_core.config.tasks import DEPLOYABLE
+from brainmass_core.config.tasks import DEPLOYABLE, REMEMBERING
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.dataset import UNKNOWN, TaskData, TaskError, assemble
@@ -73,11 +73,7 @@ def deploy(config: Config, task: str) -> None:
     """
     name = config.finetune.deployed(config.tasks[task].kind)
     if name is None:
-        raise TaskError(
-            f"task {task}: finetune.deploy is {config.finetune.deploy!r} with methods "
-            f"{list(config.finetune.methods)} and permute_labels {config.finetune.permute_labels}: "
-            "there is no model to store; set finetune.deploy to one of the methods that can do it"
-        )
+        raise TaskError(_nothing_to_store(config, task))
     scores = _scores(config, task)
     data = assemble(config, task)
     model, found = fit_all(config, task, name, data, scores)
@@ -85,6 +81,20 @@ def deploy(config: Config, task: str) -> None:
     write_model(folder, model)
     log.info("%s: %s fitted to %d scans is stored in %s", task, name, len(found.rows), folder)
     _say_if_another_is_better(config, task, name, scores)
+
+
+def _nothing_to_store(config: Config, task: str) -> str:
+    settings, kind = config.finetune, config.tasks[task].kind
+    if settings.permute_labels:
+        why, remedy = "finetune.permute_labels is set", "set it to false"
+    else:
+        # of FC, which every study has
+        of_fc = [m for m in DEPLOYABLE if METHODS[m].features == "fc" and m not in REMEMBERING]
+        able = [m for m in of_fc if kind in METHODS[m].kinds]
+        why = f"finetune.deploy is {settings.deploy!r} and methods are {list(settings.methods)}"
+        names = ", ".join(able)
+        remedy = f"set finetune.deploy to auto, and add one of {names} to finetune.methods"
+    return f"task {task}: there is no model to store: {why}; {remedy}"
 
 
 def fit_all(
@@ -100,7 +110,7 @@ def fit_all(
         As it was fitted, the training scans of a linear SVM and all searches still in it.
     """
     settings, method = config.tasks[task], METHODS[name]
-    design = Design.of(settings, data.scans, config.finetune.inner_splits, config)
+    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
     rows, seed = np.arange(len(data.scans)), task_seed(config, task) % 2**31
     with threadpool_limits(limits=1):
         features = Features(config, data)[method.features]

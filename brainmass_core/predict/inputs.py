@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +16,9 @@ from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.readers import ReadError, read_delimited
 from brainmass_core.readers.missing import MISSING
+from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.series import series_suffix
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import TableError, read_table
 
 log = logging.getLogger(__name__)
@@ -85,10 +86,10 @@ def kind_of(path: Path) -> Kind:
 
 def _is_derivative(path: Path) -> bool:
     try:
-        about = json.loads((path / "dataset_description.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+        about = read_object(path / "dataset_description.json")
+    except FileError:
         return False
-    return isinstance(about, dict) and about.get("DatasetType") == "derivative"
+    return about.get("DatasetType") == "derivative"
 
 
 def _settle(found: Found, about: dict[str, Any], fc: Any, reason: str | None) -> None:
@@ -119,7 +120,7 @@ def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
         metadata = pq.read_metadata(path).metadata or {}
     except Exception as error:  # whatever pyarrow raises on a damaged file
         raise TableError(f"{path}: damaged Parquet file ({error}); copy it again") from None
-    name = metadata.get(b"brainmass_table", b"no table of brainmass").decode()
+    name = metadata.get(b"brainmass_table", b"no table of brainmass").decode(errors="replace")
     if name != "connectivity":
         raise PredictError(
             f"{path}: found {name!r}, expected a connectivity table; give the results folder"
@@ -200,16 +201,36 @@ def sidecar(file: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        about = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return read_object(path)
+    except FileError as error:
         raise PredictError(f"{path}: unreadable sidecar ({error}); copy it again") from None
-    if not isinstance(about, dict):
-        raise PredictError(f"{path}: found no JSON object, expected one; copy it again")
-    return about
 
 
-def done_by(about: dict[str, Any]) -> Done | None:
-    """What a sidecar of ours says was done; None if it says nothing."""
+def text_in(about: dict[str, Any], name: str, file: Path) -> str | None:
+    """An entry of the sidecar of a file that is text, None if there is none.
+
+    Raises
+    ------
+    PredictError
+        If it is anything else.
+    """
+    value = about.get(name)
+    if value is not None and not isinstance(value, str):
+        raise PredictError(
+            f"{file.with_suffix('.json')}: found {name} {repr(value)[:80]}, expected text as "
+            "brainmass writes it; copy the sidecar again"
+        )
+    return value
+
+
+def done_by(about: dict[str, Any], file: Path) -> Done | None:
+    """What a sidecar of ours, of this file, says was done; None if it says nothing.
+
+    Raises
+    ------
+    PredictError
+        If it says it by anything but text.
+    """
     names = {
         "denoise": "Denoise",
         "order": "FilterOrder",
@@ -218,7 +239,7 @@ def done_by(about: dict[str, Any]) -> Done | None:
     }
     if "Denoise" not in about:
         return None
-    return Done(**{key: about.get(name) for key, name in names.items()})
+    return Done(**{key: text_in(about, name, file) for key, name in names.items()})
 
 
 def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int) -> Origin:
@@ -229,6 +250,6 @@ def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int)
         atlas=entities.get("atlas"),
         parcels=parcels,
         n_edges=n * (n - 1) // 2,
-        estimator=about.get("Estimator") or labels.get(entities.get("stat", "")),
-        done=done_by(about),
+        estimator=text_in(about, "Estimator", file) or labels.get(entities.get("stat", "")),
+        done=done_by(about, file),
     )

@@ -16,7 +16,7 @@ from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config, dump_config, parse_config
 from brainmass_core.paths import Paths
 from brainmass_core.predict.contract import Contract
-from brainmass_core.predict.inputs import Found, done_by, sidecar
+from brainmass_core.predict.inputs import Found, done_by, sidecar, text_in
 from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
@@ -198,10 +198,10 @@ def _origin(file: Path, measured: Measured, contract: Contract, options: Options
     t_r = about.get("RepetitionTime", options.t_r)
     origin = Origin(
         where=str(file),
-        atlas=about.get("Atlas"),
+        atlas=text_in(about, "Atlas", file),
         estimator=contract.connectivity.estimator,  # computed here
-        done=done_by(about),
-        t_r=float(t_r) if isinstance(t_r, int | float) else None,
+        done=done_by(about, file),
+        t_r=float(t_r) if isinstance(t_r, int | float) and not isinstance(t_r, bool) else None,
     )
     return sized(origin, measured.values)
 

@@ -140,7 +140,7 @@ def _chosen(given: Path, finished: list[str], options: Options) -> list[str]:
     if missing or not finished:
         raise PredictError(
             f"{given}: found results of the data sets {finished}, expected {missing or 'some'}; "
-            "correct --dataset, or run: snakemake connectivity"
+            "correct --dataset, or run: snakemake --cores all connectivity"
         )
     return [d for d in finished if d in options.datasets] if options.datasets else finished
 

@@ -106,12 +106,17 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     ShardError
         If a table is missing, damaged, from another configuration or schema version, has another
         number of ROIs or views, or holds a scan kept for evaluation; if no series can be used, or
-        those of a BrainLM are of several repetition times.
+        those of a BrainLM are of several repetition times; if all data sets are external.
     TableError
         If a scans table cannot be read.
     ScansError
         If two data sets have a scan id in common.
     """
+    if not config.pretrains:
+        raise ShardError(
+            "datasets: all are external, so there is nobody to pre-train a model on; give a data "
+            "set the role pretrain, or internal with the evaluation_fraction to be kept"
+        )
     paths, stage = Paths(config.results), STAGES[config.pretrain.source]
     groups: list[Group] = []
     short: list[str] = []
@@ -134,7 +139,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
             if with_fingerprint:
                 _read_all(file, stage, digest)
         ids = [s for g in found for s in g.scan_ids]
-        _refuse_evaluation_scans(stage, name, ids, participants)
+        _refuse_evaluation_scans(paths.batch(stage, name, 0).parent, stage, name, ids, participants)
         if with_fingerprint:
             digest.update("\n".join(ids).encode())
         sources.append(Source(name, dataset.role, len(ids), len({participants[s] for s in ids})))
@@ -213,19 +218,19 @@ def _allowed(path: Path) -> dict[str, str]:
 
 
 def _refuse_evaluation_scans(
-    stage: str, dataset: str, ids: list[str], allowed: dict[str, str]
+    folder: Path, stage: str, dataset: str, ids: list[str], allowed: dict[str, str]
 ) -> None:
     """Leakage is the one mistake that no later check would show."""
     what = {"pfc": "pFC", "timeseries": "time series"}[stage]
     wrong = sorted(set(ids) - set(allowed))
+    remedy = f"remove {folder} and run: snakemake --cores all {stage}"
     if wrong:
         raise ShardError(
             f"{what} of {dataset}: {len(wrong)} scans are not free for pre-training (kept for "
-            f"evaluation, or not in the scans table): {', '.join(wrong[:5])}; remove "
-            f"results/{stage}/{dataset} and run: snakemake --cores all {stage}"
+            f"evaluation, or not in the scans table): {', '.join(wrong[:5])}; {remedy}"
         )
     if len(ids) != len(set(ids)):
-        raise ShardError(f"{what} of {dataset}: a scan stands in two shards; remove them and rerun")
+        raise ShardError(f"{what} of {dataset}: a scan stands in two shards; {remedy}")
 
 
 def _usable(group: Group, splits: dict[str, str], usable: Usable, left_out: list[str]) -> Group:

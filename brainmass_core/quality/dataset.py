@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from brainmass_core.config import Config
+from brainmass_core.intervals import fixed, side_of, span
 from brainmass_core.paths import Paths
 from brainmass_core.quality import cohort as people
 from brainmass_core.quality import cohort_charts as charts
@@ -172,10 +173,9 @@ def motion_context(result: MotionInFc | str) -> dict[str, Any]:
     }
     if distance is not None:
         said["distance"] = {
-            "rho": f"{distance.rho:+.3f}",
-            "low": f"{distance.low:+.3f}",
-            "high": f"{distance.high:+.3f}",
-            "depends": not distance.low <= 0 <= distance.high,
+            "rho": fixed(distance.rho, 3, "+"),
+            "interval": span(distance.low, distance.high, 3, "+"),
+            "depends": side_of(distance.low, distance.high, 0) in ("above", "below"),
             "uri": rich_chart(partial(charts.distance_chart, result)),
         }
     return {"qcfc": said, "qcfc_missing": ""}

@@ -1,9 +1,11 @@
 """Look-up tables of label images, as atlases are published with.
 
-Read are: a table with a header, under the names of BIDS (``index``, ``name``), XCP-D (``index``,
-``label``, ``network_label``) or CBIG's centroids (``ROI Label``, ``ROI Name``, ``R``, ``A``,
-``S``); CBIG's ``*_order.txt`` (index, name, R, G, B, A; no header); and FreeSurfer's colour tables
-(the same between spaces). Names stay as they are written: a region may be called ``NA``.
+Read are: a table with a header, under the names of BIDS and nilearn (``index``, ``name``), XCP-D
+(``index``, ``label`` or ``node``, ``network_label``) or CBIG's centroids (``ROI Label``, ``ROI
+Name``, ``R``, ``A``, ``S``); CBIG's ``*_order.txt`` (index, name, R, G, B, A; no header) and
+``*_order_info.txt`` (a name, and in the line below index, R, G, B, A); FreeSurfer's colour tables
+(between spaces); and ITK-SNAP's label descriptions. Names stay as they are written: a region may
+be called ``NA``.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 # ours to what it is called elsewhere, in lower case with spaces for underscores; first names first
 NAMES = {
     "index": ("index", "roi label", "label index", "roi index", "id", "no.", "#no."),
-    "name": ("name", "label", "roi name", "label name", "region", "region name", "parcel"),
+    "name": ("name", "label", "roi name", "label name", "region", "region name", "parcel", "node"),
     "network": ("network", "network label", "network name"),
     "x": ("x", "r"),
     "y": ("y", "a"),
@@ -37,6 +39,7 @@ BACKGROUND = {
     "",
     "background",
     "unknown",
+    "unclassified",
     "none",
     "n/a",
     "null",
@@ -45,7 +48,25 @@ BACKGROUND = {
     "clear label",
     "outside",
 }
-PLAIN = re.compile(r"\s*(?P<index>\d+)\s+(?P<name>\S+)\s+\d+\s+\d+\s+\d+(\s+\d+)?\s*", re.ASCII)
+# rows of tables without a header
+PLAIN = [
+    re.compile(pattern, re.ASCII)
+    for pattern in (
+        r"\s*(?P<index>\d+)\s+(?P<name>\S+)\s+\d+\s+\d+\s+\d+(\s+\d+)?\s*",  # colours last
+        r" *(?P<index>\d+) *\t *(?P<name>[^\t]+?) *\t *\d+ *\t *\d+ *\t *\d+ *(\t *\d+ *)?",
+        r'\s*(?P<index>\d+)(\s+[\d.]+){6}\s+"(?P<name>[^"]*)"\s*',  # ITK-SNAP
+    )
+]
+NO_HEADER = re.compile(r"\d+\s*[\s,;]", re.ASCII)
+NUMBERS = re.compile(r"\s*(?P<index>\d+)(\s+\d+){4}\s*", re.ASCII)  # below a name
+# what is no table: how it begins, and what to do
+OTHERS = {
+    "<?xml": "XML, expected a table; write one with the columns index and name, where index is the "
+    "value in the label image (of FSL's atlases: the index of the XML where its type is Label, and "
+    "1 more than that where it is Probabilistic)",
+    "<": "markup, expected a table; write one with the columns index and name",
+    "{": "JSON, expected a table; write one with the columns index and name",
+}
 
 
 def read_lut(path: Path) -> pd.DataFrame:
@@ -74,24 +95,60 @@ def read_lut(path: Path) -> pd.DataFrame:
 
 
 def _plain(path: Path) -> pd.DataFrame | None:
-    """A table without a header: index, name and a colour in each row. None if it is another."""
+    """A table without a header: index, name and a colour of each label. None if it is another."""
     lines = [(i, s) for i, s in enumerate(read_lines(path, SMALL), 1) if s.strip(BLANK)]
     body = [(i, s) for i, s in lines if not s.lstrip(BLANK).startswith("#")]
-    if not body or not PLAIN.fullmatch(body[0][1]):
-        return None
+    first = body[0][1].strip(BLANK) if body else ""
+    for beginning, what in OTHERS.items():
+        if first.lower().startswith(beginning):
+            raise ReadError(f"{path}: is {what}")
+    if len(body) > 1 and not NUMBERS.fullmatch(first) and NUMBERS.fullmatch(body[1][1]):
+        return _of_rows(_pairs(path, body))
+    pattern = next((p for p in PLAIN if p.fullmatch(first)), None)
+    if pattern is None and NO_HEADER.match(first):
+        raise ReadError(
+            f"{path}: line {body[0][0]}: found {first[:60]!r}, expected the names of the columns; "
+            "write a line above it that names each column, two of them index and name, with tabs "
+            "between the fields of every line"
+        )
+    return None if pattern is None else _of_rows(_matched(path, body, pattern))
+
+
+def _of_rows(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
+    """Line, index and name of each label as a table."""
+    at = pd.Index([n for n, _, _ in rows], name=LINE)
+    return pd.DataFrame([r[1:] for r in rows], index=at, columns=["index", "name"], dtype=object)
+
+
+def _matched(
+    path: Path, body: list[tuple[int, str]], pattern: re.Pattern[str]
+) -> list[tuple[int, str, str]]:
     found = []
     for number, text in body:
-        match = PLAIN.fullmatch(text)
+        match = pattern.fullmatch(text.strip(BLANK))
         if match is None:
             raise ReadError(
                 f"{path}: line {number}: found {text.strip()[:80]!r}, expected index, name and a "
                 "colour (three or four whole numbers) as in the other rows"
             )
         found.append((number, match["index"], match["name"]))
-    index = pd.Index([n for n, _, _ in found], name=LINE)
-    return pd.DataFrame(
-        [f[1:] for f in found], index=index, columns=["index", "name"], dtype=object
-    )
+    return found
+
+
+def _pairs(path: Path, body: list[tuple[int, str]]) -> list[tuple[int, str, str]]:
+    """Of two lines each: the name, below it index, R, G, B and A."""
+    found = []
+    for i in range(0, len(body), 2):
+        number, name = body[i]
+        below = body[i + 1][1] if i + 1 < len(body) else ""
+        match = NUMBERS.fullmatch(below)
+        if match is None:
+            raise ReadError(
+                f"{path}: line {number}: found {below.strip()[:80]!r} below {name.strip()!r}, "
+                "expected index, R, G, B and A as below the other names; copy the file again"
+            )
+        found.append((number, match["index"], name.strip(BLANK)))
+    return found
 
 
 def _renamed(path: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -304,7 +304,12 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     }.get(version)
     if read is None:
         raise ValueError(f"array format {version} is newer than the reader knows")
-    shape, _, dtype = read(stream)
+    try:
+        shape, _, dtype = read(stream)
+    except (EOFError, OSError, zipfile.BadZipFile, zlib.error):
+        raise  # the file is damaged, not its header
+    except Exception as error:  # a damaged header fails in many ways in numpy's parser
+        raise ValueError(f"its header describes no array: {error}") from None
     return shape, dtype
 
 

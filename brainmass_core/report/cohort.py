@@ -10,7 +10,7 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.paths import Paths
-from brainmass_core.report.flow import reasons_of
+from brainmass_core.reasons import reasons_of
 from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
 from brainmass_core.tables import read_table

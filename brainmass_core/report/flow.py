@@ -5,29 +5,12 @@ Every listed scan is in the last box or in exactly one of the losses.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-MAX_REASONS = 5  # of a loss; the others are counted together
-_VARIES = re.compile(r"(?:/|\b[A-Za-z]:\\)[^\s:;,]*|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why scans were lost.
-
-    Attributes
-    ----------
-    text : str
-        As recorded; where many are alike, with ``…`` for the numbers and paths that differ.
-    """
-
-    text: str
-    n: int
+from brainmass_core.reasons import Reason, reasons_of
 
 
 @dataclass(frozen=True)
@@ -48,28 +31,6 @@ class Step:
     lost: int = 0
     reasons: list[Reason] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def reasons_of(texts: Iterable[Any], limit: int = MAX_REASONS) -> list[Reason]:
-    """Reasons and how many scans each has; those that differ in numbers and paths count as one.
-
-    Returns
-    -------
-    list of Reason
-        The most frequent first; what is beyond `limit` stands in a last entry together.
-    """
-    found = pd.Series(list(texts), dtype=object).fillna("no reason is recorded").astype(str)
-    groups = found.groupby(found.str.replace(_VARIES, "…", regex=True))
-    counted = [
-        Reason(str(group.iloc[0]) if group.nunique() == 1 else str(pattern), len(group))
-        for pattern, group in groups
-    ]
-    counted.sort(key=lambda r: (-r.n, r.text))
-    rest = counted[limit:]
-    if rest:
-        more = Reason(f"{len(rest)} other reasons", sum(r.n for r in rest))
-        return [*counted[:limit], more]
-    return counted
 
 
 def exclusion_flow(

@@ -62,13 +62,21 @@ def read_interpretation(config: Config, task: str) -> Interpretation | None:
     }
     stability = read["stability"]
     warned = stability[stability["reason"] != ""]
+    single = set(stability.loc[stability["n_folds"] < 2, "method"])
     top_k = int(stability["top_k"].max()) if len(stability) else 0
     return Interpretation(
         [_picture(paths, task, row) for row in read["maps"].to_dict("records")],
         [_stability(row) for row in stability.to_dict("records")],
-        [_region(row) for row in read["regions"].to_dict("records") if row["rank"] <= top_k],
+        [
+            _region(row, row["method"] in single)
+            for row in read["regions"].to_dict("records")
+            if row["rank"] <= top_k
+        ],
         [_network(row) for row in read["networks"].to_dict("records")],
-        [f"{METHODS[m]}: not stable: {r}." for m, r in warned[["method", "reason"]].to_numpy()],
+        [
+            f"{METHODS[m]}: {'stability is not known' if m in single else 'not stable'}: {r}."
+            for m, r in warned[["method", "reason"]].to_numpy()
+        ],
     )
 
 
@@ -83,7 +91,7 @@ def _picture(paths: Paths, task: str, row: dict[Any, Any]) -> Picture:
 def _stability(row: dict[Any, Any]) -> dict[str, Any]:
     return {
         "Method": METHODS[row["method"]],
-        "Stable": "yes" if row["stable"] else "no",
+        "Stable": _stable(row, row["n_folds"] < 2),
         "Folds": row["n_folds"],
         "Scans explained": row["n_scans"],
         f"Agreement of the first {row['top_k']} (Kuncheva)": score(row, "kuncheva"),
@@ -95,7 +103,11 @@ def _stability(row: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _region(row: dict[Any, Any]) -> dict[str, Any]:
+def _stable(row: dict[Any, Any], single_fold: bool) -> str:
+    return "not known" if single_fold else "yes" if row["stable"] else "no"
+
+
+def _region(row: dict[Any, Any], single_fold: bool) -> dict[str, Any]:
     return {
         "Method": METHODS[row["method"]],
         "Rank": row["rank"],
@@ -104,7 +116,7 @@ def _region(row: dict[Any, Any]) -> dict[str, Any]:
         "Importance": score(row, "importance", 3),
         "Among the first in": Cell(f"{row['frequency']:.0%}", "", float(row["frequency"])),
         "p, corrected": p_value(row["p_corrected"]),
-        "Stable": "yes" if row["stable"] else "no",
+        "Stable": _stable(row, single_fold),
     }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from brainmass_core.report.cells import Cell, fixed, number, p_value, score, span, unscaled
+from brainmass_core.intervals import side_of, span, with_interval
+from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
 from brainmass_core.report.names import LEADING, METHODS, METRICS, short_of
 
 SMALL_CLASS = 50
@@ -94,7 +95,7 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
         low, high = model["auc_minus_fc_svm_low"], model["auc_minus_fc_svm_high"]
         said.append(
             f"The BrainMass embedding has an AUC of {_with_interval(model, 'auc')}; the FC "
-            f"baseline {_with_interval(base, 'auc')}. On the same participants the model is "
+            f"baseline {_with_interval(base, 'auc')}. On the same participants the model "
             f"{_against(low, high)} the baseline "
             f"(difference {_with_interval(model, 'auc_minus_fc_svm', '+')})."
         )
@@ -103,7 +104,7 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
         said.append(f"{METHODS[row['method']].short} has an AUC of {_with_interval(row, 'auc')}.")
     said += _against_best(rows)
     confounds = rows.get("confounds_svm")
-    if confounds and confounds["auc_low"] > 0.5:
+    if confounds and side_of(confounds["auc_low"], confounds["auc_high"], 0.5) == "above":
         said.append(
             "Confounds alone (site, age, sex, motion) predict the diagnosis, with an AUC of "
             f"{_with_interval(confounds, 'auc')}: part of any score here may be theirs."
@@ -122,14 +123,19 @@ def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
         return []
     low, high = best["minus_best_low"], best["minus_best_high"]
     return [
-        f"The best of the pre-trained methods ({short_of(best['method'])}) is "
+        f"The best of the pre-trained methods ({short_of(best['method'])}) "
         f"{_against(low, high)} the best baseline ({short_of(best['best_baseline'])}): difference "
         f"in AUC {_with_interval(best, 'minus_best', '+')}. Both were picked by these scores."
     ]
 
 
-def _against(low: float, high: float) -> str:
-    return "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
+def _against(low: Any, high: Any) -> str:
+    return {
+        "above": "is better than",
+        "below": "is worse than",
+        "around": "is not distinguishable from",
+        "unknown": "cannot be compared with",  # neither better nor the same
+    }[side_of(low, high, 0)]
 
 
 def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> list[str]:
@@ -156,4 +162,4 @@ def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> 
 
 def _with_interval(row: Mapping[Any, Any], metric: str, sign: str = "") -> str:
     value, low, high = (row[metric + s] for s in ("", "_low", "_high"))
-    return f"{fixed(value, 2, sign)} (95 % interval {span(low, high, 2, sign)})"
+    return with_interval(value, low, high, 2, sign)

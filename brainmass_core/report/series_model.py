@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from brainmass_core.config import Config
+from brainmass_core.intervals import known
 from brainmass_core.paths import Paths
 from brainmass_core.report.cells import number, p_value, score
 from brainmass_core.report.page import Picture
@@ -178,7 +179,9 @@ def _perturbation(table: pd.DataFrame) -> Rows:
             "To": f"{row['second']} ({row['n_second']})",
             "Size": score(row, "magnitude"),
             "Added": number(row["added"], 2, "+"),
-            "Distance left": f"{row['remaining_low']:.0%} to {row['remaining_high']:.0%}",
+            "Distance left": f"{row['remaining_low']:.0%} to {row['remaining_high']:.0%}"
+            if known(row["remaining_low"], row["remaining_high"])
+            else "unknown",
             "Agreement of restarts": score(row, "stability_restarts"),
             "Agreement of draws": score(row, "stability_draws"),
         }

@@ -330,7 +330,8 @@ def slice_timing(
             "slice_timing",
         )
     sound = isinstance(times, list) and all(
-        isinstance(t, int | float) and 0 <= t <= t_r + 1e-3 for t in times
+        isinstance(t, int | float) and not isinstance(t, bool) and 0 <= t <= t_r + 1e-3
+        for t in times
     )
     if not sound or len(times) != shape[axis]:
         found = f"{len(times)} values up to {max(times)}" if sound else repr(times)[:80]

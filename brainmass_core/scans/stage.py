@@ -12,6 +12,7 @@ import pandas as pd
 from brainmass_core.config import Config, Dataset, batch_of, stage_hash
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
 from brainmass_core.paths import Paths
+from brainmass_core.reasons import reasons_of
 from brainmass_core.scans.bids import list_bids
 from brainmass_core.scans.derivatives import list_derivatives
 from brainmass_core.scans.phenotype import join, read_phenotype
@@ -27,6 +28,7 @@ from brainmass_core.scans.timeseries import add_t_r, list_timeseries
 from brainmass_core.tables import SCANS, config_hash_of, read_table
 
 log = logging.getLogger(__name__)
+MAX_LINES = 20  # of reasons; the table has each scan with its own
 
 
 def run(config: Config, dataset: str) -> None:
@@ -151,8 +153,8 @@ def _say(name: str, scans: pd.DataFrame, unmatched: Unmatched) -> None:
         *(name, len(scans), scans["participant_id"].nunique()),
         *(", ".join(f"{k} {v}" for k, v in people.items()), len(excluded)),
     )
-    for row in excluded.head(50).itertuples():
-        log.warning("%s excluded: %s", row.scan_id, row.excluded_reason)
+    for reason in reasons_of(excluded["excluded_reason"], MAX_LINES, excluded["scan_id"]):
+        log.warning("%s: excluded: %s", name, reason.line())
     for ids, what in (
         (unmatched.table_only, "in the phenotype table only"),
         (unmatched.scans_only, "not in the phenotype table"),

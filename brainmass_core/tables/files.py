@@ -131,8 +131,8 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
     metadata = table.schema.metadata or {}
-    found = metadata.get(TABLE, b"no brainmass table").decode()
-    version = metadata.get(b"brainmass_version", b"none").decode()
+    found = metadata.get(TABLE, b"no brainmass table").decode(errors="replace")
+    version = metadata.get(b"brainmass_version", b"none").decode(errors="replace")
     if found != name or version != str(VERSION):
         raise TableError(
             f"{path}: found {found!r} version {version}, expected {name!r} version {VERSION}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -101,9 +102,59 @@ def test_the_folder_of_a_synthetic_data_set_may_be_missing() -> None:
     assert parse_config({"datasets": {"demo": dataset}}).datasets["demo"].synthetic
 
 
-def test_something_must_be_left_to_pretrain_on() -> None:
-    dataset = {"kind": "bids", "role": "external", "path": "."}
-    assert "nothing is left to pre-train on" in message({"datasets": {"x": dataset}})
+WITHOUT_MODEL = {
+    "finetune": {"methods": ["chance", "fc_svm", "untrained_svm", "brainnetcnn"]},
+    "interpret": {"methods": ["fc_pattern"]},
+}
+
+
+def external(**over: object) -> dict:
+    raw = minimal(**{"tasks": {"asd": task()}} | over)
+    for dataset in raw["datasets"].values():
+        dataset["role"] = "external"
+    return raw
+
+
+def test_external_data_alone_are_a_study_without_a_model() -> None:
+    assert not parse_config(external(tasks={})).pretrains
+    assert not parse_config(external(**WITHOUT_MODEL)).pretrains
+    assert parse_config(minimal(tasks={"asd": task()})).pretrains
+
+
+@pytest.mark.parametrize(
+    ("over", "knobs"),
+    [
+        ({}, ["finetune.methods (asks for brainmass_svm", "interpret.methods (asks for attention"]),
+        ({"few_shot": {"shots": [1]}}, ["few_shot.features (asks for brainmass) to some of fc"]),
+        (
+            {"pretrain": {"model": "brainlm-13m"}, "finetune": {"methods": ["series_svm"]}},
+            ["finetune.methods (asks for series_svm) to some of chance"],
+        ),
+        (
+            {"pretrain": {"model": "brainlm-13m"}, "series_model": {"analyses": ["forecast"]}},
+            ["series_model.analyses to []"],
+        ),
+    ],
+)
+def test_what_external_data_alone_cannot_have_is_named_with_what_they_can(
+    over: dict, knobs: list[str]
+) -> None:
+    said = message(external(**(WITHOUT_MODEL if over else {}) | over))
+    assert "all are external, so there is nobody to pre-train a model on" in said
+    assert "role pretrain, or internal" in said
+    for knob in knobs:
+        assert knob in said
+
+
+def test_the_remedies_for_external_data_alone_are_taken() -> None:
+    said = message(external())
+    chosen = re.findall(r"(\w+)\.(\w+) \(asks for [^)]*\) to some of ([\w, ]+)", said)
+    assert {section for section, _, _ in chosen} == {"finetune", "interpret"}
+    over = {section: {knob: names.split(", ")} for section, knob, names in chosen}
+    assert not parse_config(external(**over)).pretrains
+    raw = external()
+    next(iter(raw["datasets"].values()))["role"] = "internal"
+    assert parse_config(raw).pretrains
 
 
 def test_a_data_set_for_pretraining_only_cannot_be_evaluated() -> None:

@@ -42,6 +42,25 @@ def test_a_task_reads_its_own_data_sets_and_the_model(tmp_path):
     assert study(tmp_path).model() in inputs
 
 
+def test_of_external_data_alone_nothing_waits_for_a_model(tmp_path):
+    found = study(
+        tmp_path,
+        datasets={"unseen": {"kind": "timeseries", "role": "external", "path": str(tmp_path)}},
+        finetune={"methods": ["chance", "fc_svm"]},
+        interpret={"methods": ["fc_pattern"]},
+    )
+    asked = [
+        *found.task_inputs("dx"),
+        *found.report_inputs("dx"),
+        *found.report_inputs("index"),
+        *found.interpret_inputs("dx"),
+        *found.deployed_inputs("dx"),
+    ]
+    assert not [f for f in asked if "/pretrain/" in f or "/pfc/" in f]
+    assert found.datasets("pfc") == found.pretrain_tables() == []
+    assert [f for f in asked if "/connectivity/unseen/" in f]
+
+
 def test_memory_doubles_at_each_retry(tmp_path):
     mem = study(tmp_path, resources={"pfc": {"mem_mb": 700}}).mem_mb("pfc")
     assert [mem(None, attempt) for attempt in (1, 2, 3)] == [700, 1400, 2800]

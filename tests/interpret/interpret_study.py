@@ -9,7 +9,7 @@ from brainmass_core.config.stages import Interpret
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.finetune.dataset import TaskData
 from brainmass_core.finetune.embedding import embed
-from brainmass_core.finetune.folds import make_folds
+from brainmass_core.finetune.folds import Fold, make_folds
 from brainmass_core.interpret.explain import Encoder, explain_folds
 from brainmass_core.interpret.stage import attend
 from brainmass_core.interpret.summary import region_rows, stability_rows
@@ -49,10 +49,13 @@ def labels() -> pd.DataFrame:
 
 
 def regions_of(
-    data: TaskData, settings: Interpret = SMALL, encoder: bool = True
+    data: TaskData,
+    settings: Interpret = SMALL,
+    encoder: bool = True,
+    folds: list[Fold] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Regions and stability over five folds; the encoder has random weights, no pre-training."""
-    folds = make_folds(data.scans, n_splits=5, n_repeats=1, seed=1)
+    """Regions and stability, over five folds by default; the encoder has random weights."""
+    folds = folds or make_folds(data.scans, n_splits=5, n_repeats=1, seed=1)
     model, attention = None, None
     if encoder:
         network = build("tiny", N_ROIS, seed=3).eval().requires_grad_(False)

@@ -3,9 +3,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from interpret_study import SMALL, cohort, regions_of
 from scipy import stats
 
 from brainmass_core.atlas import published_labels
+from brainmass_core.finetune.folds import Fold
 from brainmass_core.interpret.networks import networks_of
 from brainmass_core.interpret.stability import (
     holm,
@@ -120,3 +122,18 @@ def test_an_atlas_with_neither_networks_nor_places_has_no_summary():
     found, source = networks_of(atlas_labels(network=["", ""]))
     assert source == ""
     assert found.tolist() == ["", ""]
+
+
+def test_one_fold_says_that_nothing_is_known_and_claims_neither_chance_nor_its_absence():
+    data = cohort(effect=1.0, n=80)
+    half = Fold(0, 0, np.arange(40), np.arange(40, 80))
+    fc_alone = SMALL.model_copy(update={"methods": ["fc_pattern"]})
+    regions, stability = regions_of(data, fc_alone, encoder=False, folds=[half])
+    (reason,) = stability["reason"]
+    assert stability["auc"].item() > 0.5
+    assert stability["auc_low"].isna().all()
+    assert reason.startswith("one fold: no interval")
+    for word in ("nan", "no better", "unknown to", "agree by"):
+        assert word not in reason
+    assert (regions["reason"] == reason).all()
+    assert regions["importance_low"].isna().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from synthetic_study import N_ROIS, write_study
 
 from brainmass_core.checksums import sealed
 from brainmass_core.config import dump_config
+from brainmass_core.config.tasks import Finetune
 from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.finetune import TaskError, run
 from brainmass_core.finetune.confounds import confounds_of
@@ -429,8 +431,14 @@ def test_the_model_of_a_task_is_made_from_its_scores_and_names_nobody(tmp_path):
 
 def test_a_task_without_a_model_says_why(tmp_path):
     study = write_study(tmp_path, methods=("chance",))
-    with pytest.raises(TaskError, match=r"finetune.deploy is 'auto' with methods \['chance'\]"):
+    said = r"finetune.deploy is 'auto' and methods are \['chance'\]; set .*deploy to auto, and add"
+    with pytest.raises(TaskError, match=said) as error:
         deploy(study.config, TASK)
+    offered = re.search(r"add one of ([\w, ]+) to finetune\.methods", str(error.value))[1]
+    assert "fc_svm" in offered
+    for method in offered.split(", "):
+        taken = Finetune(methods=["chance", method], deploy="auto")
+        assert taken.deployed("classification") == method
 
 
 def test_the_card_warns_when_it_holds_participants_data(fitted, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainmass_core.report.flow import exclusion_flow, reasons_of
+from brainmass_core.reasons import reasons_of
+from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.tables import read_table
 
 STAGES = (None, "scans", "preprocess", "timeseries", "connectivity", "finetune", "unheard-of")
@@ -61,9 +62,14 @@ def test_what_failed_and_what_was_refused_are_apart():
 def test_reasons_that_differ_in_numbers_and_paths_count_as_one():
     texts = [f"/data/{i}.nii: FD {0.5 + i / 100:.2f} mm above 0.4" for i in range(7)] + ["mute"]
     most, other = reasons_of(texts)
-    assert (most.text, most.n) == ("…: FD … mm above …", 7)
+    assert (most.text, most.n) == ("…: FD … mm above 0.4", 7)
     assert (other.text, other.n) == ("mute", 1)
     assert reasons_of(["7 of 20 parcels"] * 3)[0].text == "7 of 20 parcels", "all are the same"
+    (met,) = reasons_of(["a1: 5 s of 1", "b: 6 s of 1"], names=["a1", "b"])
+    assert (met.text, met.n, met.names) == ("…: … s of 1", 2, ("a1", "b"))
+    assert reasons_of(["s1", "2"], names=["s1", "x"])[0].text == "…", (
+        "a name may stand for a number"
+    )
 
 
 def test_rare_reasons_are_counted_together():

@@ -6,6 +6,8 @@ from synthetic_study import write_model
 from brainmass_core.paths import MAPS
 from brainmass_core.report import run
 from brainmass_core.report.interpretation import read_interpretation
+from brainmass_core.tables import MAPS as MAP_TABLE
+from brainmass_core.tables import NETWORKS, REGIONS, STABILITY, from_rows, write_table
 
 pytestmark = pytest.mark.study
 
@@ -38,3 +40,27 @@ def test_the_page_shows_the_figures_regions_and_warnings_of_the_results(own_stud
     assert "participants explained in a class, fewer than 10" in text
     for row in found.regions:
         assert row["Region"] in text
+
+
+def test_of_one_fold_stability_is_not_known_rather_than_absent(own_study):
+    folder = {
+        "task": "demo_task",
+        "method": "fc_pattern",
+        "reason": "one fold",
+        "stable": False,
+    }
+    rows = {
+        "stability": [folder | {"n_folds": 1, "n_scans": 9, "top_k": 1, "auc": 0.69}],
+        "regions": [folder | {"rank": 1, "name": "a", "network": "", "frequency": 1.0}],
+        "networks": [],
+        "maps": [],
+    }
+    schemas = {"stability": STABILITY, "regions": REGIONS, "networks": NETWORKS, "maps": MAP_TABLE}
+    for name, schema in schemas.items():
+        path = own_study.paths.interpret("demo_task", f"{name}.parquet")
+        write_table(path, from_rows(rows[name], schema), name, "hash")
+    found = read_interpretation(own_study.config, "demo_task")
+    assert found.warnings == ["FC, pattern of the linear SVM: stability is not known: one fold."]
+    assert found.stability[0]["Stable"] == found.regions[0]["Stable"] == "not known"
+    assert found.stability[0]["AUC of the explained model"].text == "0.69"
+    assert found.stability[0]["AUC of the explained model"].interval == ""

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from brainmass_core.config.tasks import METHOD_NAMES
-from brainmass_core.report.cells import fixed, number, p_value, score
+from brainmass_core.report.cells import number, p_value, score
 from brainmass_core.report.names import METHODS, kind_of, short_of
 from brainmass_core.report.scores import comparison_table, highlight, score_table, verdict
 from brainmass_core.tables import read_table
@@ -20,7 +20,6 @@ def test_a_missing_number_is_an_empty_cell_and_sorted_last():
     assert number(None).sort < number(-1e9).sort
     assert p_value(None).sort > p_value(1.0).sort
     assert p_value(0.0004).text == "< 0.001"
-    assert fixed(-0.001, 2, "+") == "0.00"
     assert score({"auc": 0.5, "auc_low": None, "auc_high": None}, "auc").interval == ""
 
 
@@ -64,6 +63,21 @@ def test_the_best_baseline_is_named_unless_it_is_the_fc_that_was_named_already()
         said = verdict(pd.DataFrame([base, model]))
         assert len(said) == n
     assert "worse than the best baseline (Tangent FC, SVM)" in said[1]
+
+
+def test_a_gain_whose_interval_is_unknown_is_neither_better_nor_the_same():
+    nan = float("nan")
+    row = {"auc": 0.7, "auc_low": nan, "auc_high": nan}
+    gain = {f"auc_minus_fc_svm{end}": v for end, v in (("", 0.2), ("_low", nan), ("_high", nan))}
+    base = {"method": "fc_svm", **row}
+    confounds = {"method": "confounds_svm", **row}
+    said = " ".join(
+        verdict(pd.DataFrame([base, confounds, {"method": "brainmass_svm", **row, **gain}]))
+    )
+    assert "cannot be compared with the baseline (difference +0.20 (interval unknown))" in said
+    assert "nan" not in said
+    assert "distinguishable" not in said
+    assert "Confounds alone" not in said
 
 
 @pytest.mark.parametrize(("n", "kind"), [(0, "regression"), (2, "binary"), (3, "several")])
