@@ -163,6 +163,7 @@ def choose_t_r(
     stated = _stated(path, sidecar, header)
     if stated is None:
         return _without_sidecar(path, header, tolerance, configured)
+    stated = _plausible(path, stated, header)  # before comparing: 2000 is no other time than 2 s
     left_behind = derived and not any(is_plausible(h) and h != 1 for h in header.t_r)
     if header.t_r and not left_behind and not _agrees(stated, header, tolerance):
         raise ScanExcluded(
@@ -173,7 +174,7 @@ def choose_t_r(
         )
     if configured is not None and abs(configured - stated) > tolerance + 1e-9:
         raise _other_than_configured(path, configured, f"{stated:g} s in the sidecar", tolerance)
-    return _plausible(path, stated, header)
+    return stated
 
 
 def is_plausible(t_r: float) -> bool:

@@ -70,6 +70,8 @@ def test_a_header_of_one_second_alone_is_asked_about():
         ({"RepetitionTime": 2000}, header(0)),
         ({"RepetitionTime": 0.002}, header(0)),
         ({"RepetitionTime": 20.5}, header(20.5)),
+        ({"RepetitionTime": 2000}, header(2.0)),  # no contradiction: the same in another unit
+        ({"RepetitionTime": 0.0008}, header(0.8)),
     ],
 )
 @pytest.mark.parametrize("derived", [False, True])
