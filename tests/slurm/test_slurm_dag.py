@@ -26,8 +26,8 @@ def reduced_demo(folder: Path) -> dict:
     """The shipped configuration with fewer and coarser scans and two training nodes."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     demo = config["datasets"]["demo"]
-    demo |= {"path": str(folder / "demo"), "batches": 1, "evaluation_fraction": 0.5}
-    demo["synthetic"] |= {"n_participants": 8, "n_volumes": 60, "voxel_size": 6.0}
+    demo |= {"path": str(folder / "demo"), "batches": 1, "evaluation_fraction": 0.4}
+    demo["synthetic"] |= {"n_participants": 10, "n_volumes": 60, "voxel_size": 6.0}
     # voxels of 6 mm blur every boundary
     config["preprocess"] |= {"resolution": 4, "min_coregistration_sharpness": None}
     config["quality"] = {"pages": "flagged"}
@@ -93,6 +93,6 @@ def test_the_two_planted_faults_are_recorded(finished):
         for file in (folder / "results/manifest").glob("*/*/*.parquet")
         for row in pq.ParquetFile(file).read().to_pylist()
     ]
-    assert len([r for r in rows if r["stage"] == "preprocess"]) == 8
+    assert len([r for r in rows if r["stage"] == "preprocess"]) == 10
     assert len({r["scan_id"] for r in rows if r["status"] == "failed"}) == 1
     assert {r["scan_id"] for r in rows if r["status"] == "excluded"}
