@@ -102,6 +102,12 @@ class Text:
 
     def _parse(self, lines: list[str]) -> np.ndarray:
         plain = [MISSING.sub("nan", line).replace('"', "") for line in lines]
+        for i, line in enumerate(lines):
+            if '"' in line and "" in (f.strip('" ') for f in self.split(line)):
+                raise SeriesError(  # NumPy would read the others as if it were not there
+                    f"{self.path}: data row {i + 1} has a field with nothing but quotes, expected "
+                    "a number, or n/a; correct the row"
+                )
         try:
             return np.loadtxt(plain, delimiter=self.delimiter, ndmin=2, comments=None)
         except ValueError as error:

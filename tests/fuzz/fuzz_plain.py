@@ -86,7 +86,9 @@ def rows(path: Path) -> list[list[str]]:
 
 def _quoted(whole: str, delimiter: str) -> list[list[str]]:
     """RFC 4180, one character after the other."""
-    table, row, cell, at = [], [], "", 0
+    table: list[list[str]] = []
+    row: list[str] = []
+    cell, at = "", 0
     quoted = False
     while at < len(whole):
         c = whole[at]
@@ -137,7 +139,7 @@ def difference(path: Path, table: pd.DataFrame) -> str | None:
     return f"{len(found)} rows, {len(expected)} expected; first: {str(pairs[:1])[:200]}"
 
 
-def series(path: Path) -> np.ndarray:
+def series(path: Path) -> list[list[float | None]]:
     """Numbers of a text file of series, all rows that are numbers."""
     name = path.name.removesuffix(".gz")
     delimiter = {".tsv": "\t", ".csv": ","}.get(name[-4:])
@@ -147,7 +149,7 @@ def series(path: Path) -> np.ndarray:
             continue
         cells = [c.strip().strip('"') for c in line.split(delimiter)]
         found.append([_value(c) for c in cells])
-    return found  # type: ignore[return-value]
+    return found
 
 
 def _value(cell: str) -> float | None:

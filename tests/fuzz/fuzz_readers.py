@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import fuzz_models
+import fuzz_preprocess
+import fuzz_results
 import fuzz_scans
+import fuzz_series
 import fuzz_tables
 
-READERS = {r.name: r for r in (*fuzz_tables.READERS, *fuzz_scans.READERS, *fuzz_models.READERS)}
+_MODULES = (fuzz_tables, fuzz_series, fuzz_scans, fuzz_preprocess, fuzz_results, fuzz_models)
+READERS = {reader.name: reader for module in _MODULES for reader in module.READERS}

@@ -115,7 +115,7 @@ def test_a_truncated_file_is_named_with_what_it_should_hold(tmp_path, data, keep
 def test_a_file_that_is_no_image_is_named(tmp_path):
     path = tmp_path / "sub-1_bold.nii.gz"
     path.write_bytes(b"not an image")
-    assert "no readable image" in refused(path)
+    assert "unreadable NIfTI header" in refused(path)
 
 
 def test_a_link_without_content_names_datalad(tmp_path):

@@ -143,5 +143,5 @@ def test_a_table_of_fmriprep_is_read_as_before(tmp_path: Path) -> None:
     path = tmp_path / "confounds.tsv"
     path.write_text("csf\ttrans_x\nn/a\t1\n2\t3\n")
     pd.testing.assert_frame_equal(
-        read_confounds(path, 2), pd.DataFrame({"csf": [np.nan, 2.0], "trans_x": [1, 3]})
+        read_confounds(path, 2), pd.DataFrame({"csf": [np.nan, 2.0], "trans_x": [1.0, 3.0]})
     )
