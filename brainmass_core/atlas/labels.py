@@ -44,7 +44,7 @@ def read_labels(path: Path) -> nib.Nifti1Image:
             "to be made into one label per voxel first"
         )
     labels = np.rint(data)
-    if not np.array_equal(labels, data) or labels.min() < 0 or labels.max() > LARGEST:
+    if not np.array_equal(labels, data) or labels.min() < 0 or float(labels.max()) > LARGEST:
         odd = data[(labels != data) | (data < 0) | (data > LARGEST)].ravel()[:3].tolist()
         raise AtlasError(
             f"{path}: found values such as {odd}, expected integers from 0 to {LARGEST}; resample "

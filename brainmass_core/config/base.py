@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 STAGES = (
     "scans",
@@ -51,6 +51,23 @@ class Strict(BaseModel):
     """Base of every section: unknown keys are errors, values do not change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is expected; pydantic takes them for 1 and 0."""
+        parts = value if isinstance(value, list) else [value]
+        expected = cls.model_fields[str(info.field_name)].annotation
+        if any(isinstance(part, bool) for part in parts) and not _takes_switch(expected):
+            raise ValueError("true and false are no values of this setting")
+        return value
+
+
+def _takes_switch(annotation: Any) -> bool:
+    """Whether a type, or a part of it, is bool."""
+    if annotation in (bool, Any) or isinstance(annotation, bool):
+        return True
+    return any(_takes_switch(part) for part in get_args(annotation))
 
 
 def existing(path: Path, info: ValidationInfo) -> Path:

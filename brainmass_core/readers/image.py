@@ -91,13 +91,14 @@ def read_image(path: Path) -> Voxels:
             f"{path}: found the affine {np.asarray(image.affine).tolist()}, which gives voxels no "
             "size or no direction, expected voxel axes in mm; convert the image again"
         )
+    stored: Any = image.dataobj
     if path.name.endswith((".nii", ".nii.gz")):
         n_bytes = math.prod(shape) * dtype.itemsize
         check_capacity(path, n_bytes)
-        check_length(path, image.dataobj.offset + n_bytes, math.prod(shape[:2]) * dtype.itemsize)
+        check_length(path, stored.offset + n_bytes, math.prod(shape[:2]) * dtype.itemsize)
         check_whole(path)
     try:
-        data = np.asanyarray(image.dataobj)
+        data = np.asanyarray(stored)
     except Exception as error:
         raise ImageError(
             f"{path}: truncated or damaged image ({type(error).__name__}: {error}); copy or "

@@ -79,42 +79,26 @@ def _check_config(folder: Path, name: str, config: Any) -> str | None:
 
 def _lost(raw: Any, found: Any, where: str) -> str | None:
     """A setting that the configuration does not have as it is written."""
+    pairs: list[tuple[Any, Any, Any]] = []
     if isinstance(raw, dict) and isinstance(found, dict):
-        for key, value in raw.items():
-            if value is None or (where == "" and key == "presets"):
-                continue
-            if str(key) not in found:
-                return f"{where}.{key} is lost"
-            if lost := _lost(value, found[str(key)], f"{where}.{key}"):
-                return lost
-        return None
-    if isinstance(raw, list) and isinstance(found, list) and len(raw) == len(found):
-        return next(
-            (
-                x
-                for i, (a, b) in enumerate(zip(raw, found, strict=True))
-                if (x := _lost(a, b, f"{where}.{i}"))
-            ),
-            None,
-        )
-    if raw == found and type(raw) is type(found):
-        return None
-    if (
-        isinstance(raw, int | float | str)
-        and isinstance(found, int | float | str)
-        and _plainly(raw) == _plainly(found)
-    ):
-        return None
-    return f"{where} is {found!r}, written is {raw!r}"[:300]
+        wanted = {k: v for k, v in raw.items() if v is not None and (where or k != "presets")}
+        pairs = [(v, found.get(str(k), "nothing"), k) for k, v in wanted.items()]
+    elif isinstance(raw, list) and isinstance(found, list) and len(raw) == len(found):
+        pairs = [(a, b, i) for i, (a, b) in enumerate(zip(raw, found, strict=True))]
+    elif _plainly(raw, found) != _plainly(found, found):
+        return f"{where} is {found!r}, written is {raw!r}"[:300]
+    return next((lost for a, b, k in pairs if (lost := _lost(a, b, f"{where}.{k}"))), None)
 
 
-def _plainly(value: Any) -> Any:
-    """A number as such, however it is written; a path without a slash at its end."""
-    if isinstance(value, bool):
-        return str(value).lower()
+def _plainly(value: Any, found: Any) -> Any:
+    """A switch or a number as such, however it is written; a path without a slash at its end."""
+    if isinstance(found, bool):
+        return {1: "true", 0: "false"}.get(value, value) if isinstance(value, int) else value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return repr(value)
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return str(Path(value)) if value else value
 
 

@@ -185,10 +185,10 @@ def _luts() -> list[Seed]:
 
 
 def _check_lut(folder: Path, name: str, table: pd.DataFrame) -> str | None:
-    written = [line.replace('""', '"') for line in plain.lines(folder / name)]
+    written = [line.replace('"', "") for line in plain.lines(folder / name)]
     for index, label in zip(table["index"], table["name"], strict=True):
         lines = [line for line in written if str(index) in line]
-        first = label.split("\n")[0]
+        first = label.replace('"', "").split("\n")[0]
         if index < 1 or not any(first in line for line in lines):
             return f"{index} is called {label!r}, which no line says"
         cells = [plain.number(c) for line in lines for c in re.split('[\\s,;"]+', line)]
