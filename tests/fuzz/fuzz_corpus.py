@@ -92,8 +92,13 @@ def npy(header: str) -> Callable[[bytes], bytes]:
 
 def other_checksum(raw: bytes) -> bytes:
     """A gzipped image whose checksum is wrong, with some bytes behind its voxels."""
-    content = gzip.compress(gzip.decompress(raw) + bytes(4), mtime=0)
+    content = gzip.compress(gzip.decompress(raw) + bytes(2**16), mtime=0)
     return content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
+
+
+def other_type(code: int, bits: int) -> Callable[[bytes], bytes]:
+    """An image of few voxels of another NIfTI type."""
+    return lambda raw: put(70, "hh", code, bits)(put(42, "hhh", 3, 2, 384 // bits // 6)(raw))
 
 
 def unknown_field(raw: bytes) -> bytes:
@@ -115,7 +120,7 @@ CASES = (
         "confounds",
         "c.tsv",
         "OverflowError of a number of 400 digits",
-        swap(FIELD, "9" * 400),
+        lambda raw: b"csf\n" + (b"9" * 400 + b"\n") * 2,
         outcome="read",
     ),
     Case("lut", "lut.tsv", "OverflowError of an index above 2**63", swap("\n5\t", f"\n{2**70}\t")),
@@ -123,15 +128,15 @@ CASES = (
     Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),
     Case("atlas", "atlas.nii", "zero voxels", put(42, "h", 0)),
     Case("atlas", "atlas.nii", "HeaderDataError of the affine", put(296, "f", -math.inf)),
-    Case("atlas", "atlas.nii", "the header was read as labels", put(108, "f", 1e-38)),
+    Case("atlas", "atlas.nii", "the header was read as labels", put(96, "17s", bytes(17))),
     Case("atlas", "atlas.nii", "labels that int32 does not hold", put(112, "ff", 1e9, 0)),
-    Case("t1w", "h.nii", "RGB voxels", put(70, "hh", 128, 24)),
-    Case("t1w", "h.nii", "the imaginary part was left out", put(70, "hh", 32, 64)),
-    Case("t1w", "h.nii", "a part was read as the whole", put(46, "h", 4)),
+    Case("t1w", "h.nii", "a part was read as the whole", put(46, "h", 9)),
     Case("t1w", "h.nii.gz", "the checksum was not compared", other_checksum),
     Case("fieldmap", "h.nii", "OverflowError of nibabel", put(108, "f", math.inf)),
+    Case("fieldmap", "h.nii", "the imaginary part was left out", other_type(32, 64)),
+    Case("fieldmap", "h.nii", "TypeError of RGB voxels", other_type(128, 24)),
     Case("mask", "m.nii", "two axes of one direction", put(280, "8f", *[0, 0, 0, 0] * 2)),
-    Case("nifti", "a_bold.nii", "OrientationError", put(280, "ff", math.inf, 0)),
+    Case("nifti", "a_bold.nii", "OrientationError", put(296, "f", 1e38)),
     Case("nifti", "a_bold.nii.gz", "the checksum was not compared", other_checksum),
     Case("bids", "bold.nii", "OverflowError of nibabel", put(108, "f", math.inf)),
     Case("bids", "01_task-rest_bold.json", "true was a slice time", entry(SliceTiming=[True, 0.0])),
