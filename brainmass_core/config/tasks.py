@@ -172,7 +172,8 @@ class Task(Strict):
         if any(isinstance(v, bool) for v in [*classes, *values]):
             raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
         for value in [*classes, *values]:
-            if value is None or isinstance(value, list | dict):
+            unclear = value is None or isinstance(value, list | dict)
+            if unclear or value != value:  # the latter is not a number
                 raise ValueError(
                     f"found {value!r}, expected values of the column: text or numbers; put null in "
                     "quotes if it is one"

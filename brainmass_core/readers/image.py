@@ -54,8 +54,8 @@ def open_image(path: Path) -> Any:
         image: Any = nib.load(path)
     except Exception as error:  # nibabel lets many kinds through, of many libraries
         raise ImageError(
-            f"{path}: unreadable NIfTI header ({type(error).__name__}: {error}); copy the file "
-            "again or convert it again"
+            f"{path}: unreadable NIfTI header ({type(error).__name__}: {error}), expected an "
+            "image; copy the file again or convert it again"
         ) from None
     single = isinstance(image, nib.Nifti1Image) and image.header.is_single
     if single and image.dataobj.offset < SINGLE_FILE:

@@ -82,6 +82,19 @@ def test_all_errors_are_reported_at_once() -> None:
             minimal(tasks={"asd": task(classes={"a": [True], "b": ["no"]})}),
             "in quotes to keep them as text",
         ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [["1"]], "b": ["2"]})}),
+            "found ['1'], expected values of the column",
+        ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [None], "b": ["2"]})}),
+            "found None, expected values of the column",
+        ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [float("nan")], "b": ["2"]})}),
+            "found nan, expected values of the column",
+        ),
+        (minimal(timeseries={"low_hz": True}), "true and false are no values of this setting"),
         (minimal(resources={"preproces": {}}), "resources.preproces"),
         ({"datasets": {}}, "datasets"),
         ({}, "datasets: field required"),

@@ -108,10 +108,12 @@ def unknown_field(raw: bytes) -> bytes:
     return json.dumps(record).encode()
 
 
-CLASS, DEEP = '"p": ["1"]', '{"a":' * 20_000
+DEEP = '{"a":' * 20_000
+ONE_ROW = "{'descr': '<f8', 'fortran_order': True, 'shape': (True, 80), }"
 FIELD = "0.132105"
 CASES = (
     Case("series", "s.npy", "NumPy's parser: TokenError", npy("{'descr': ((((")),
+    Case("series", "s.npy", "TypeError of a shape", npy(ONE_ROW)),
     Case("series", "s.1D", "a row of one quote was counted and not read", swap("\n-", '\n"\n-')),
     Case(
         "series", "s.1D", "a field of quotes was left out", swap(f"\t-{FIELD}", f'\t""\t-{FIELD}')
@@ -128,7 +130,7 @@ CASES = (
     Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),
     Case("atlas", "atlas.nii", "zero voxels", put(42, "h", 0)),
     Case("atlas", "atlas.nii", "HeaderDataError of the affine", put(296, "f", -math.inf)),
-    Case("atlas", "atlas.nii", "the header was read as labels", put(96, "17s", bytes(17))),
+    Case("atlas", "atlas.nii", "the header was read as labels", put(108, "f", 0)),
     Case("atlas", "atlas.nii", "labels that int32 does not hold", put(112, "ff", 1e9, 0)),
     Case("t1w", "h.nii", "a part was read as the whole", put(46, "h", 9)),
     Case("t1w", "h.nii.gz", "the checksum was not compared", other_checksum),
@@ -148,6 +150,9 @@ CASES = (
     Case("config", "config.yaml", "RecursionError", lambda raw: b"x: " + b"[" * 3000),
     Case("config", "config.json", "a list became text", swap('"1"', '["1"]')),
     Case("config", "config.json", "true became 1.0", swap('"t_r": 2.0', '"t_r": true')),
+    Case("config", "config.json", "NaN became text", swap('"1"', "NaN")),
+    Case("shards", "0.parquet", "KeyError of a lost column", swap("bold", "bald")),
+    Case("shards", "0.parquet", "UnicodeDecodeError", lambda raw: raw.replace(b"bold", b"b\xffld")),
     Case("kept", "a.json", "the log named no file", lambda raw: b"{"),
     Case("kept", "a.json", "KeyError", entry(entry=None), sealed=True),
     Case("kept", "a.json", "TypeError of another version's field", unknown_field, sealed=True),

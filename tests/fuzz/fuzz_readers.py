@@ -7,7 +7,11 @@ import fuzz_preprocess
 import fuzz_results
 import fuzz_scans
 import fuzz_series
+import fuzz_shards
 import fuzz_tables
 
-_MODULES = (fuzz_tables, fuzz_series, fuzz_scans, fuzz_preprocess, fuzz_results, fuzz_models)
+_MODULES = (
+    *(fuzz_tables, fuzz_series, fuzz_scans, fuzz_preprocess),
+    *(fuzz_results, fuzz_shards, fuzz_models),
+)
 READERS = {reader.name: reader for module in _MODULES for reader in module.READERS}

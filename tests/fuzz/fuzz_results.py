@@ -85,6 +85,9 @@ def _lost(raw: Any, found: Any, where: str) -> str | None:
         pairs = [(v, found.get(str(k), "nothing"), k) for k, v in wanted.items()]
     elif isinstance(raw, list) and isinstance(found, list) and len(raw) == len(found):
         pairs = [(a, b, i) for i, (a, b) in enumerate(zip(raw, found, strict=True))]
+    elif where.startswith(".tasks.") and isinstance(found, list) and len(found) == 1:
+        # one value of a class in place of a list of one
+        pairs = [(raw, found[0], 0)]
     elif _plainly(raw, found) != _plainly(found, found):
         return f"{where} is {found!r}, written is {raw!r}"[:300]
     return next((lost for a, b, k in pairs if (lost := _lost(a, b, f"{where}.{k}"))), None)
@@ -99,7 +102,7 @@ def _plainly(value: Any, found: Any) -> Any:
     try:
         return float(value)
     except (ValueError, OverflowError):
-        return str(Path(value)) if value else value
+        return str(Path(str(value))) if value else value
 
 
 def _parquet() -> list[Seed]:
