@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import select
@@ -97,6 +98,7 @@ def _serve(orders: Any, answers: Any, seed: int, folder: Path) -> None:
     ran: list[str] = []
     sys.addaudithook(lambda event, _: ran.append(event) if event in FORBIDDEN else None)
     signal.signal(signal.SIGPROF, _too_long)
+    logging.getLogger("nibabel.global").setLevel(logging.ERROR)
     inputs, work = folder / "inputs", folder / "work"
     work.mkdir()
     os.chdir(work)  # where code that runs would leave its file

@@ -1,9 +1,10 @@
 """Give damaged files to all readers: each must be refused by name, or read as what it says.
 
+    make fuzz [INPUTS=N] [SEED=K] [FOUND=FOLDER]
     python tests/fuzz/run.py [--inputs N] [--seed K] [--reader NAME ...] [--found FOLDER]
     python tests/fuzz/run.py --seed K --reader NAME --number N
 
-The second form reads one input again. A finding is an error that the reader does not document, a
+The last form reads one input again. A finding is an error that the reader does not document, a
 refusal that names no file, a value that differs from what the bytes say or from what was written,
 a hang, a crash, too much memory, or code that ran. An input depends on the seed, the reader's name
 and the input's number only. Exit status: 0 without findings, 1 with some.
