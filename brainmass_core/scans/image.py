@@ -18,7 +18,7 @@ from brainmass_core.readers.image import open_image
 from brainmass_core.readers.regular_file import FileError, check_capacity, check_length
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-LARGE = 2**33  # bytes of data; the largest runs hold half of it
+LARGE = 2**28  # bytes of data
 SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; what lies outside is in another unit by mistake
 
 

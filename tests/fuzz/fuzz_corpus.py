@@ -7,14 +7,17 @@ when the changes that `run.py` makes become others.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from fuzz_judge import Input, Reader
 from fuzz_readers import READERS
+from fuzz_series import npz
 
 
 class Case(NamedTuple):
@@ -101,6 +104,23 @@ def other_type(code: int, bits: int) -> Callable[[bytes], bytes]:
     return lambda raw: put(70, "hh", code, bits)(put(42, "hhh", 3, 2, 384 // bits // 6)(raw))
 
 
+def renamed(name: str) -> Callable[[bytes], bytes]:
+    """The first array of an archive under another name."""
+
+    def changed(raw: bytes) -> bytes:
+        with np.load(io.BytesIO(raw)) as file:
+            first, *others = file.files
+            return npz(**{n: file[n] for n in others} | {name: file[first]})
+
+    return changed
+
+
+def claiming(*shape: int) -> Callable[[bytes], bytes]:
+    """A gzipped image whose header says that it is large."""
+    change = put(42, f"{len(shape)}h", *shape)
+    return lambda raw: gzip.compress(change(gzip.decompress(raw)), mtime=0)
+
+
 def unknown_field(raw: bytes) -> bytes:
     """A kept entry as another version may write it."""
     record = json.loads(raw)
@@ -139,15 +159,17 @@ CASES = (
     Case("fieldmap", "h.nii", "TypeError of RGB voxels", other_type(128, 24)),
     Case("mask", "m.nii", "two axes of one direction", put(280, "8f", *[0, 0, 0, 0] * 2)),
     Case("nifti", "a_bold.nii", "OrientationError", put(296, "f", 1e38)),
+    Case("nifti", "a_bold.nii.gz", "MemoryError of 10 GiB", claiming(3, 19000, 19000, 6)),
     Case("nifti", "a_bold.nii.gz", "the checksum was not compared", other_checksum),
     Case("bids", "bold.nii", "OverflowError of nibabel", put(108, "f", math.inf)),
     Case("bids", "01_task-rest_bold.json", "true was a slice time", entry(SliceTiming=[True, 0.0])),
+    Case("series_folder", "all.npz", "the refusal named no file", renamed("../a")),
     Case("transforms", "m.npy", "TokenError", npy("{'descr': ((((")),
     Case("transforms", "m.npy", "matrices of other numbers", lambda raw: raw[:128] + b"\xff" * 640),
     Case("transforms", "c.txt", "text behind # was left out", swap("\n", "#\n")),
     Case("scaling", "s.json", "text was a number", entry(median=["0.5", -1.0, 2])),
     Case("scaling", "s.json", "a range of zero", entry(iqr=[0, 1, 1])),
-    Case("config", "config.yaml", "RecursionError", lambda raw: b"x: " + b"[" * 3000),
+    Case("config", "config.yaml", "RecursionError", lambda raw: b"x: " + b"[" * 1000),
     Case("config", "config.json", "a list became text", swap('"1"', '["1"]')),
     Case("config", "config.json", "true became 1.0", swap('"t_r": 2.0', '"t_r": true')),
     Case("config", "config.json", "NaN became text", swap('"1"', "NaN")),

@@ -171,12 +171,17 @@ def array(path: Path) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def shape_of(raw: bytes) -> tuple[str, tuple[int, ...]]:
+    """Byte order and shape of a NIfTI-1 file."""
+    end = "<" if 0 < struct.unpack_from("<h", raw, 40)[0] < 8 else ">"
+    dim = struct.unpack_from(f"{end}8h", raw, 40)
+    return end, tuple(dim[1 : 1 + dim[0]])
+
+
 def image(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and numbers (Fortran order) of a NIfTI-1 file, from its bytes."""
     raw = content(path)
-    end = "<" if 0 < struct.unpack_from("<h", raw, 40)[0] < 8 else ">"
-    dim = struct.unpack_from(f"{end}8h", raw, 40)
-    shape = tuple(dim[1 : 1 + dim[0]])
+    end, shape = shape_of(raw)
     (kind,) = struct.unpack_from(f"{end}h", raw, 70)
     offset, slope, inter = struct.unpack_from(f"{end}3f", raw, 108)
     dtype = np.dtype(end + NIFTI_TYPES[kind])

@@ -14,8 +14,8 @@ import fuzz_plain as plain
 import fuzz_text
 import numpy as np
 from fuzz_bytes import Change
+from fuzz_images import image
 from fuzz_judge import Reader, Seed
-from fuzz_scans import image
 
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical import read_t1w

@@ -51,7 +51,7 @@ def _series() -> list[Seed]:
         *alone(
             ("s.npy", _npy(values)),
             ("f.npy", _npy(np.asfortranarray(values.astype("f4")))),
-            ("s.npz", _npz(sub=values)),
+            ("s.npz", npz(sub=values)),
             ("s.tsv", "\n".join(map("\t".join, [names, *lines])) + "\n"),
             (
                 "s.csv",
@@ -72,7 +72,7 @@ def _npy(values: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _npz(**arrays: np.ndarray) -> bytes:
+def npz(**arrays: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()

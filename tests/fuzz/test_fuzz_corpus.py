@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 
+import fuzz_models
 import pytest
 from fuzz_corpus import CASES, case_input
 from fuzz_judge import Input, judged, made, written
 from fuzz_readers import READERS
 
-# making and reading models takes longer than the rest; `make fuzz` reads as many of them
-FAST = [r for r in READERS.values() if r.name not in ("deployed", "brainlm_official", "config")]
-READER = pytest.mark.parametrize("reader", FAST, ids=lambda r: r.name)
+# models take longer to make and to read than the rest; `make fuzz` reads as many of them
+QUICK = [r for r in READERS.values() if r not in fuzz_models.READERS]
+READER = pytest.mark.parametrize("reader", QUICK, ids=lambda r: r.name)
 
 
 @pytest.fixture(autouse=True)

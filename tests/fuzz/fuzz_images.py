@@ -1,28 +1,22 @@
-"""Readers of images, BIDS folders, configurations, Parquet tables and kept scans."""
+"""Readers of images: BOLD runs and atlases."""
 
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import fuzz_nifti
 import fuzz_plain as plain
-import fuzz_text
 import nibabel as nib
 import numpy as np
 from fuzz_judge import Reader, Seed
 
 from brainmass_core.atlas import AtlasError, atlas_from_image
-from brainmass_core.config import parse_config
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.functional import load_bold
-from brainmass_core.scans.bids import list_bids
 from brainmass_core.scans.image import read_header
-from brainmass_core.scans.table import ScansError
-from brainmass_core.tables import SCANS, from_rows
 
 SHAPE = (3, 4, 2, 6)
 EXAMPLE = Path(__file__).parents[2] / "config.yaml"
@@ -98,47 +92,6 @@ def _check_atlas(folder: Path, name: str, atlas: Any) -> str | None:
     return None if np.isfinite(numbers_there).all() else "a parcel lies nowhere"
 
 
-def _bids() -> list[Seed]:
-    bold, t1w = image(np.ones(SHAPE, np.int16)), image(np.ones(SHAPE[:3], np.int16))
-    about = {"RepetitionTime": 2.0, "SliceTiming": [0.0, 1.0], "PhaseEncodingDirection": "j-"}
-    about |= {"EffectiveEchoSpacing": 0.0005, "EchoTime": 0.03, "SliceEncodingDirection": "k"}
-    files = {
-        "dataset_description.json": b'{"Name": "x", "BIDSVersion": "1.8.0", "DatasetType": "raw"}',
-        "task-rest_bold.json": b'{"EchoTime": 0.03, "ReconMatrixPE": 64}',
-        "sub-01/anat/sub-01_T1w.nii": t1w,
-        "sub-01/func/sub-01_task-rest_bold.nii": bold,
-        "sub-01/func/sub-01_task-rest_bold.json": json.dumps(about).encode(),
-    }
-    return [Seed(files, tuple(files))]
-
-
-def _list(folder: Path, _: str) -> Any:
-    raw = {"kind": "bids", "role": "internal", "path": str(folder)}
-    dataset = parse_config({"datasets": {"x": raw}}).datasets["x"]
-    (row,) = list_bids("x", dataset)
-    if row["excluded_reason"]:
-        raise ScansError(row["excluded_reason"])
-    from_rows([{k: v for k, v in row.items() if k in SCANS.names}], SCANS)
-    return row
-
-
-def _check_list(folder: Path, _: str, row: dict) -> str | None:
-    (path,) = folder.rglob("sub-01_task-rest_bold.json")
-    about = plain.metadata(folder / "task-rest_bold.json") | plain.metadata(path)
-    if (
-        "RepetitionTime" in about
-        and about["RepetitionTime"] is not None
-        and row["t_r"] != about["RepetitionTime"]
-    ):
-        return f"t_r {row['t_r']}, the sidecar has {about['RepetitionTime']!r}"
-    if not 0.1 <= row["t_r"] <= 20:
-        return f"t_r {row['t_r']}"
-    times = about.get("SliceTiming")
-    if times and sorted(row["slice_timing"] or []) != sorted(times):
-        return f"slice timing {row['slice_timing']}, the sidecar has {times!r}"
-    return None
-
-
 READERS = (
     Reader("nifti", _images, _bold, (ScanFailed,), {".nii": [fuzz_nifti.images]}, _check_bold),
     Reader(
@@ -148,13 +101,5 @@ READERS = (
         (AtlasError,),
         {".nii": [fuzz_nifti.images]},
         _check_atlas,
-    ),
-    Reader(
-        "bids",
-        _bids,
-        _list,
-        (ScansError,),
-        {".json": [fuzz_text.json_value], ".nii": [fuzz_nifti.nifti]},
-        _check_list,
     ),
 )
