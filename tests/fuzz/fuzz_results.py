@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,7 +101,8 @@ def _plainly(value: Any, found: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return repr(value)
     try:
-        return float(value)
+        number = float(value)
+        return "nan" if math.isnan(number) else number
     except (ValueError, OverflowError):
         return str(Path(str(value))) if value else value
 
