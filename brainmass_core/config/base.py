@@ -54,20 +54,22 @@ class Strict(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_switch_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false where a number is expected; pydantic takes them for 1 and 0."""
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic reads as something else: true as 1, no path as this folder."""
         parts = value if isinstance(value, list) else [value]
         expected = cls.model_fields[str(info.field_name)].annotation
-        if any(isinstance(part, bool) for part in parts) and not _takes_switch(expected):
+        if any(isinstance(part, bool) for part in parts) and not _takes(expected, bool):
             raise ValueError("true and false are no values of this setting")
+        if "" in parts and _takes(expected, Path):
+            raise ValueError("an empty path; write . for the folder where the command runs")
         return value
 
 
-def _takes_switch(annotation: Any) -> bool:
-    """Whether a type, or a part of it, is bool."""
-    if annotation in (bool, Any) or isinstance(annotation, bool):
+def _takes(annotation: Any, kind: type) -> bool:
+    """Whether a type, or a part of it, is this one or any."""
+    if annotation in (kind, Any) or isinstance(annotation, kind):
         return True
-    return any(_takes_switch(part) for part in get_args(annotation))
+    return any(_takes(part, kind) for part in get_args(annotation))
 
 
 def existing(path: Path, info: ValidationInfo) -> Path:

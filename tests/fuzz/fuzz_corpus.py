@@ -115,6 +115,12 @@ def renamed(name: str) -> Callable[[bytes], bytes]:
     return changed
 
 
+def as_folder(raw: bytes) -> bytes:
+    """A checkpoint of which one part is marked as a folder."""
+    at = raw.rindex(b"PK\x01\x02", 0, raw.rindex(b"/data/1")) + 38
+    return raw[:at] + b"\x10" + raw[at + 1 :]
+
+
 def unknown_field(raw: bytes) -> bytes:
     """A kept entry as another version may write it."""
     record = json.loads(raw)
@@ -125,6 +131,10 @@ def unknown_field(raw: bytes) -> bytes:
 DEEP = '{"a":' * 20_000
 ONE_ROW = "{'descr': '<f8', 'fortran_order': True, 'shape': (True, 80), }"
 FIELD = "0.132105"
+ALIASES = "a0: &a0 x\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 8)
+)
+ALIASES += "results: *a7\n"
 CASES = (
     Case("series", "s.npy", "NumPy's parser: TokenError", npy("{'descr': ((((")),
     Case("series", "s.npy", "TypeError of a shape", npy(ONE_ROW)),
@@ -163,9 +173,13 @@ CASES = (
     Case("scaling", "s.json", "text was a number", entry(median=["0.5", -1.0, 2])),
     Case("scaling", "s.json", "a range of zero", entry(iqr=[0, 1, 1])),
     Case("config", "config.yaml", "RecursionError", lambda raw: b"x: " + b"[" * 1000),
+    Case("config", "config.yaml", "memory: aliases of aliases", lambda raw: ALIASES.encode()),
+    Case("config", "config.json", "no path became this folder", swap('"path": "a"', '"path": ""')),
     Case("config", "config.json", "a list became text", swap('"1"', '["1"]')),
     Case("config", "config.json", "true became 1.0", swap('"t_r": 2.0', '"t_r": true')),
     Case("config", "config.json", "NaN became text", swap('"1"', "NaN")),
+    Case("checkpoint", ".pt", "torch read memory in place of a folder", as_folder),
+    Case("official", "m.pth", "torch read memory in place of a folder", as_folder),
     Case("shards", "0.parquet", "KeyError of a lost column", swap("bold", "bald")),
     Case("shards", "0.parquet", "UnicodeDecodeError", lambda raw: raw.replace(b"bold", b"b\xffld")),
     Case("kept", "a.json", "the log named no file", lambda raw: b"{"),

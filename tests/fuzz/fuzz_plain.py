@@ -145,7 +145,7 @@ def series(path: Path) -> list[list[float | None]]:
     delimiter = {".tsv": "\t", ".csv": ","}.get(name[-4:])
     found = []
     for line in lines(path):
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or line.strip().startswith("#"):
             continue
         cells = [c.strip().strip('"') for c in line.split(delimiter)]
         found.append([_value(c) for c in cells])
