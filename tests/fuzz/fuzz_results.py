@@ -108,48 +108,36 @@ def _plainly(value: Any, found: Any) -> Any:
 
 
 def _parquet() -> list[Seed]:
-    rng = np.random.default_rng(0)
-    fc = pa.array(
-        [list(map(float, v)) for v in rng.standard_normal((5, 6)).astype("f4")],
-        pa.list_(pa.float32(), 6),
-    )
-    table = pa.table(
-        {
-            "scan_id": [f"s{i}" for i in range(5)],
-            "estimator": ["pearson"] * 5,
-            "fc": fc,
-            "v": rng.standard_normal(5),
-            "w": rng.standard_normal(5),
-        }
-    )
-    table = table.replace_schema_metadata({"n_rois": "4"})
     with TemporaryDirectory() as name:
         path = Path(name) / "x.parquet"
-        write_table(path, table, "connectivity", "abc", row_group_size=3)
+        write_table(path, _connectivity(), "connectivity", "abc", row_group_size=3)
         connectivity = path.read_bytes()
-        rows = [
-            {
-                "scan_id": f"x_{i}",
-                "dataset": "x",
-                "participant_id": f"sub-{i}",
-                "bold_path": "b",
-                "kind": "bids",
-                "t_r": 2.0,
-            }
-            for i in range(3)
-        ]
-        frame = (
-            pd.DataFrame(rows)
-            .reindex(columns=SCANS.names)
-            .astype(object)
-            .assign(pheno_dx=["a", "", "b"])
-        )
-        write_scans(path, frame, Unmatched("p.tsv", ["sub-9"], []), "abc")
+        write_scans(path, _scans(), Unmatched("p.tsv", ["sub-9"], []), "abc")
         scans = path.read_bytes()
     return [
         Seed({"c.parquet": connectivity}, ("c.parquet",)),
         Seed({"s.parquet": scans}, ("s.parquet",)),
     ]
+
+
+def _connectivity() -> pa.Table:
+    rng = np.random.default_rng(0)
+    fc = [v.tolist() for v in rng.standard_normal((5, 6)).astype("f4")]
+    columns = {
+        "scan_id": [f"s{i}" for i in range(5)],
+        "estimator": ["pearson"] * 5,
+        "fc": pa.array(fc, pa.list_(pa.float32(), 6)),
+        "v": rng.standard_normal(5),
+        "w": rng.standard_normal(5),
+    }
+    return pa.table(columns).replace_schema_metadata({"n_rois": "4"})
+
+
+def _scans() -> pd.DataFrame:
+    same = {"dataset": "x", "bold_path": "b", "kind": "bids", "t_r": 2.0}
+    rows = [{"scan_id": f"x_{i}", "participant_id": f"sub-{i}"} | same for i in range(3)]
+    frame = pd.DataFrame(rows).reindex(columns=SCANS.names).astype(object)
+    return frame.assign(pheno_dx=["a", "", "b"])
 
 
 def _read_parquet(folder: Path, name: str) -> Any:
