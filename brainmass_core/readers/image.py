@@ -96,7 +96,7 @@ def read_image(path: Path) -> Voxels:
         n_bytes = math.prod(shape) * dtype.itemsize
         check_capacity(path, n_bytes)
         check_length(path, stored.offset + n_bytes, math.prod(shape[:2]) * dtype.itemsize)
-        check_whole(path)
+    check_whole(path)
     try:
         data = np.asanyarray(stored)
     except Exception as error:

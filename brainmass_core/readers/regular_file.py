@@ -152,7 +152,7 @@ def check_whole(path: Path) -> None:
     FileError
         If it differs, or the file is cut off. A file that is not compressed has no checksum.
     """
-    if not path.name.endswith(".gz"):
+    if not path.name.endswith((".gz", ".mgz")):
         return
     try:
         with gzip.open(path) as file:

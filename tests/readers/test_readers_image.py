@@ -67,12 +67,14 @@ def test_a_damaged_header_is_refused_by_name(tmp_path, offset, form, values, sai
 
 
 @pytest.mark.parametrize("where", [-5, -1, 30, 100])
-def test_damage_to_a_compressed_image_is_found(tmp_path, where):
-    raw = bytearray(save(tmp_path / "x.nii.gz").read_bytes())
+@pytest.mark.parametrize(("name", "kind"), [("x.nii.gz", nib.Nifti1Image), ("x.mgz", nib.MGHImage)])
+def test_damage_to_a_compressed_image_is_found(tmp_path, where, name, kind):
+    path = save(tmp_path / name, kind=kind)
+    raw = bytearray(path.read_bytes())
     raw[where] ^= 0x40
-    (tmp_path / "x.nii.gz").write_bytes(raw)
-    with pytest.raises(FileError, match=r"x\.nii\.gz"):
-        read_image(tmp_path / "x.nii.gz")
+    path.write_bytes(raw)
+    with pytest.raises(FileError, match=name):
+        read_image(path)
 
 
 def test_only_a_compressed_file_has_a_checksum(tmp_path):
