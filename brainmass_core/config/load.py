@@ -58,7 +58,8 @@ def read_yaml(path: Path) -> Any:
             return json.loads(text, object_pairs_hook=_unique)
         found = yaml.load(text, Loader=_UniqueKeys)
         n_entries = _expanded(found, {})
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, LookupError) as error:
+        # PyYAML lets through what Python raises on a date or number that is none
         raise ConfigError(f"{path}: not valid {_form(path)}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: {TOO_DEEP}") from None

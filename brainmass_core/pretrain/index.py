@@ -268,6 +268,8 @@ def _index_file(
             file = pq.ParquetFile(stream)
             schema = file.schema_arrow
             names = [file.read_row_group(i, columns=columns) for i in range(file.num_row_groups)]
+        if lost := set(columns) - set(schema.names):
+            raise KeyError(f"no column {sorted(lost)}")
         meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
         n_rois = _n_rois(schema, meta, stage)
     except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:

@@ -108,6 +108,13 @@ def test_an_error_names_the_place_the_value_and_the_remedy(raw: object, expected
     assert expected in message(raw)
 
 
+@pytest.mark.parametrize("text", ["x: !!timestamp 99", "x: !!int ''", "x: !!bool maybe"])
+def test_a_value_that_is_not_of_its_type_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml: not valid YAML"):
+        read_yaml(tmp_path / "c.yaml")
+
+
 def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)]

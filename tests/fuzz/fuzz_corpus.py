@@ -77,12 +77,17 @@ def swap(old: str, new: str) -> Callable[[bytes], bytes]:
     return changed
 
 
+def swap_all(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """Write bytes in place of others, wherever they are."""
+    return lambda raw: raw.replace(old, new)
+
+
 def entry(**values: Any) -> Callable[[bytes], bytes]:
     """Change entries of a JSON object; None removes one."""
 
     def changed(raw: bytes) -> bytes:
-        about = json.loads(raw) | values
-        return json.dumps({k: v for k, v in about.items() if v is not None}).encode()
+        kept = {k: v for k, v in json.loads(raw).items() if k not in values}
+        return json.dumps(kept | {k: v for k, v in values.items() if v is not None}).encode()
 
     return changed
 
@@ -136,6 +141,9 @@ ALIASES = "a0: &a0 x\n" + "".join(
 )
 ALIASES += "results: *a7\n"
 CASES = (
+    Case("shards", "0.parquet", "KeyError of a lost t_r", swap_all(b"t_r", b"t_s")),
+    Case("config", "config.yaml", "AttributeError of a date", lambda raw: b"x: !!timestamp 99"),
+    Case("deployed", "contract.json", "uneven rows", entry(probe=[[1, 0], [1]]), sealed=True),
     Case("series", "s.npy", "NumPy's parser: TokenError", npy("{'descr': ((((")),
     Case("series", "s.npy", "TypeError of a shape", npy(ONE_ROW)),
     Case("series", "s.1D", "a row of one quote was counted and not read", swap("\n-", '\n"\n-')),
@@ -149,6 +157,7 @@ CASES = (
         lambda raw: b"csf\n" + (b"9" * 400 + b"\n") * 2,
         outcome="read",
     ),
+    Case("table", "people.csv", "IndexError of a table of delimiters", lambda raw: b",\n,,\n"),
     Case("lut", "lut.tsv", "OverflowError of an index above 2**63", swap("\n5\t", f"\n{2**70}\t")),
     Case("fc_matrix", ".json", "RecursionError", lambda raw: DEEP.encode()),
     Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),
@@ -179,9 +188,8 @@ CASES = (
     Case("config", "config.json", "true became 1.0", swap('"t_r": 2.0', '"t_r": true')),
     Case("config", "config.json", "NaN became text", swap('"1"', "NaN")),
     Case("checkpoint", ".pt", "torch read memory in place of a folder", as_folder),
-    Case("official", "m.pth", "torch read memory in place of a folder", as_folder),
     Case("shards", "0.parquet", "KeyError of a lost column", swap("bold", "bald")),
-    Case("shards", "0.parquet", "UnicodeDecodeError", lambda raw: raw.replace(b"bold", b"b\xffld")),
+    Case("shards", "0.parquet", "UnicodeDecodeError", swap_all(b"bold", b"b\xffld")),
     Case("kept", "a.json", "the log named no file", lambda raw: b"{"),
     Case("kept", "a.json", "KeyError", entry(entry=None), sealed=True),
     Case("kept", "a.json", "TypeError of another version's field", unknown_field, sealed=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,11 @@ def _list_series(folder: Path, _: str) -> Any:
 
 
 def _check_series(folder: Path, _: str, rows: list[dict]) -> str | None:
-    with np.load(folder / "all.npz") as file:
-        names = [n for n in file.zip.namelist() if n.endswith(".npy")]
-        lengths = {n[:-4]: len(file[n]) for n in names}
+    lengths = {}
+    with zipfile.ZipFile(folder / "all.npz") as archive:
+        for name in [n for n in archive.namelist() if n.endswith(".npy")]:
+            with archive.open(name) as file:
+                lengths[name[:-4]] = len(np.lib.format.read_array(file))
     found = {r["bold_key"]: r["n_volumes"] for r in rows if r["bold_path"].endswith("all.npz")}
     if len(lengths) == 1:  # a single array is called after its file
         found = dict(zip(lengths, found.values(), strict=True))
