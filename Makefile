@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # tests of one file share fixtures and stay together; slow tests are distributed one by one, the longest first
 PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
 
-.PHONY: venv demo test test-study slow lint docs clean
+.PHONY: venv demo test test-study slow fuzz lint docs clean
 
 venv: $(STAMP)
 
@@ -32,6 +32,13 @@ test-study: venv
 
 slow: venv
 	$(PYTEST) -m slow --dist loadscope
+
+# damaged files for every reader; what is found is written to FOUND
+fuzz: INPUTS ?= 20000
+fuzz: SEED ?= 0
+fuzz: FOUND ?= /tmp/fuzz-findings
+fuzz: venv
+	$(BIN)/python -W ignore tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED) --found $(FOUND)
 
 lint: venv
 	$(BIN)/ruff check .

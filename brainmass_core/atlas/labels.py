@@ -6,7 +6,6 @@ import hashlib
 import re
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -14,8 +13,10 @@ import pandas as pd
 
 import brainmass_core.readers.lut as lut_reader
 from brainmass_core.readers import ReadError
-from brainmass_core.readers.regular_file import check_regular
+from brainmass_core.readers.image import read_image
+from brainmass_core.readers.regular_file import FileError
 
+LARGEST = 2**31 - 1  # of labels, which are held as int32
 COLUMNS = ["index", "name", "network", "x", "y", "z"]
 
 
@@ -32,12 +33,9 @@ def read_labels(path: Path) -> nib.Nifti1Image:
         If it is unreadable, not 3-D, not of integers, negative or without labels.
     """
     try:
-        check_regular(path)
-        image = cast(nib.Nifti1Image, nib.load(path))
-        data = np.asanyarray(image.dataobj)
-    except Exception as error:
-        raise AtlasError(f"{path}: not a readable label image ({error}); check the file") from None
-    _check_affine(path, image.affine)
+        data, affine = read_image(path)
+    except FileError as error:
+        raise AtlasError(f"{error}: not a readable label image") from None
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -46,24 +44,15 @@ def read_labels(path: Path) -> nib.Nifti1Image:
             "to be made into one label per voxel first"
         )
     labels = np.rint(data)
-    if not np.array_equal(labels, data) or labels.min() < 0:
-        odd = data[(labels != data) | (data < 0)].ravel()[:3].tolist()
+    if not np.array_equal(labels, data) or labels.min() < 0 or float(labels.max()) > LARGEST:
+        odd = data[(labels != data) | (data < 0) | (data > LARGEST)].ravel()[:3].tolist()
         raise AtlasError(
-            f"{path}: found values such as {odd}, expected integers from 0; resample label images "
-            "with nearest neighbour"
+            f"{path}: found values such as {odd}, expected integers from 0 to {LARGEST}; resample "
+            "label images with nearest neighbour"
         )
     if np.unique(labels).size < 3:
         raise AtlasError(f"{path}: found fewer than two labels, expected one value per parcel")
-    return nib.Nifti1Image(labels.astype(np.int32), image.affine)
-
-
-def _check_affine(path: Path, affine: np.ndarray) -> None:
-    """Refuse an image whose voxels have no place in space."""
-    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6:
-        raise AtlasError(
-            f"{path}: found the affine {affine.tolist()}, which gives voxels no size, expected "
-            "voxel axes in mm; copy the file again, or convert it again"
-        )
+    return nib.Nifti1Image(labels.astype(np.int32), affine)
 
 
 def read_lut(path: Path) -> pd.DataFrame:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 STAGES = (
     "scans",
@@ -51,6 +51,25 @@ class Strict(BaseModel):
     """Base of every section: unknown keys are errors, values do not change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic reads as something else: true as 1, no path as this folder."""
+        parts = value if isinstance(value, list) else [value]
+        expected = cls.model_fields[str(info.field_name)].annotation
+        if any(isinstance(part, bool) for part in parts) and not _takes(expected, bool):
+            raise ValueError("true and false are no values of this setting")
+        if "" in parts and _takes(expected, Path):
+            raise ValueError("an empty path; write . for the folder where the command runs")
+        return value
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    """Whether a type, or a part of it, is this one or any."""
+    if annotation in (kind, Any) or isinstance(annotation, kind):
+        return True
+    return any(_takes(part, kind) for part in get_args(annotation))
 
 
 def existing(path: Path, info: ValidationInfo) -> Path:

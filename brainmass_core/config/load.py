@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from brainmass_core.config.base import near_miss
 from brainmass_core.config.model import Config
 
+LARGEST = 100_000  # entries; a configuration of a hundred data sets has a few thousand
+LONGEST = 200  # characters of a value in a message
 TOO_DEEP = "sections are nested too deep; look for brackets or braces that are not closed"
 PRESETS_DIR = Path(__file__).parent.parent / "presets"
 
@@ -54,13 +56,21 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":  # may be indented with tabs, which YAML refuses
             return json.loads(text, object_pairs_hook=_unique)
-        return yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, ValueError) as error:
+        found = yaml.load(text, Loader=_UniqueKeys)
+        n_entries = _expanded(found, {})
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, LookupError) as error:
+        # PyYAML lets through what Python raises on a date or number that is none
         raise ConfigError(f"{path}: not valid {_form(path)}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: {TOO_DEEP}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if n_entries > LARGEST:
+        raise ConfigError(
+            f"{path}: {n_entries:,} entries once its aliases (*) are filled in, expected at most "
+            f"{LARGEST:,}; write out what is meant"
+        )
+    return found
 
 
 def _form(path: Path) -> str:
@@ -74,6 +84,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} occurs twice; remove or rename one")
     return found
+
+
+def _expanded(node: Any, known: dict[int, int]) -> int:
+    """Entries of a tree whose parts may be the same object: aliases of aliases grow without end."""
+    if not isinstance(node, dict | list):
+        return 1
+    if id(node) not in known:
+        parts = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -199,11 +219,16 @@ def _explain(error: Any) -> str:
         return f"  {where}: unknown key{near_miss(str(error['loc'][-1]), known)}"
     if error["type"] == "literal_error":
         choices = [c.strip("' ") for c in error["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"  {where}: found {error['input']!r}{near_miss(str(error['input']), choices)}"
+        return f"  {where}: found {_shown(error['input'])}{near_miss(str(error['input']), choices)}"
     if error["type"] == "value_error" and not where:
         return "\n".join(f"  {line}" for line in message.splitlines())
-    found = "" if error["type"] == "missing" else f"found {error['input']!r}: "
+    found = "" if error["type"] == "missing" else f"found {_shown(error['input'])}: "
     return f"  {where}: {found}{message[:1].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _fields_at(location: tuple) -> list[str]:

@@ -171,6 +171,13 @@ class Task(Strict):
         values = [v for vs in classes.values() for v in (vs if isinstance(vs, list) else [vs])]
         if any(isinstance(v, bool) for v in [*classes, *values]):
             raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
+        for value in [*classes, *values]:
+            unclear = value is None or isinstance(value, list | dict)
+            if unclear or value != value:  # the latter is not a number
+                raise ValueError(
+                    f"found {value!r}, expected values of the column: text or numbers; put null in "
+                    "quotes if it is one"
+                )
         return {
             str(k): [str(x) for x in (v if isinstance(v, list) else [v])]
             for k, v in classes.items()

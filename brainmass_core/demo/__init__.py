@@ -114,7 +114,7 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     description = folder / "dataset_description.json"
-    if not (description.is_file() and WARNING in description.read_text()):
+    if not (description.is_file() and WARNING in description.read_text(errors="replace")):
         raise ValueError(
             f"{folder} exists and is no synthetic data set of brainmass, so it is left alone; "
             "choose another folder"

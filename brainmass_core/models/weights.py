@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from brainmass_core.readers.regular_file import FileError, check_regular
 
+FOLDER = 0x10  # the bit of MS-DOS, in the list at the end of a zip
 FLOATS = {"F64", "F32", "F16", "BF16"}
 DTYPES = {
     torch.float64: "F64",
@@ -172,6 +173,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
             with zipfile.ZipFile(path) as archive:
                 if bad := archive.testzip():
                     raise ModelError(f"{path}: {bad} does not have the checksum that was written")
+                # torch takes them for folders, and what lay in memory for their tensors
+                if any(part.external_attr & FOLDER for part in archive.infolist()):
+                    raise ModelError(f"{path}: a part of it is marked as a folder; copy it again")
         return torch.load(path, map_location=device, weights_only=True)
     except FileError as error:
         raise ModelError(str(error)) from None

@@ -178,6 +178,8 @@ class Contract(Strict):
             raise ValueError(
                 f"series of {len(self.series.coordinates)} parcels, atlas of {self.atlas.n_rois}"
             )
+        if len({len(scores) for scores in self.probe}) > 1:
+            raise ValueError("probe: rows of different lengths, expected one score per class")
         return self
 
     @property

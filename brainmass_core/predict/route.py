@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from brainmass_core.predict.inputs import Found, done_by, sidecar, text_in
 from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 
@@ -165,9 +166,9 @@ def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
 
 def _synthetic(path: Path) -> bool:
     try:
-        about = json.loads((path / "dataset_description.json").read_text(encoding="utf-8"))
+        about = read_object(path / "dataset_description.json")
         return any(by.get("Name") == "brainmass demo" for by in about.get("GeneratedBy", []))
-    except (OSError, ValueError, AttributeError):
+    except (FileError, AttributeError, TypeError):
         return False
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from filelock import FileLock
 
@@ -22,7 +21,6 @@ from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
 from brainmass_core.config.hashing import fingerprint
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.functional import DAMAGED, check_affine
 from brainmass_core.preprocess.grids import (
     Volume,
     crop_to,
@@ -40,6 +38,8 @@ from brainmass_core.preprocess.transforms import (
     load_normalisation,
     save_normalisation,
 )
+from brainmass_core.readers.image import read_image
+from brainmass_core.readers.regular_file import FileError
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
@@ -289,22 +289,19 @@ def read_t1w(path: Path) -> Volume:
         If it cannot be read, is not 3-D, or holds one value only.
     """
     try:
-        image: Any = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except DAMAGED as error:
+        stored, affine = read_image(path)
+    except FileError as error:
         raise ScanFailed(
-            f"{path}: missing, truncated or damaged T1w ({type(error).__name__}: {error})",
-            "read_t1w",
-            "copy or download the file again and compare its checksum",
+            f"T1w {error}", "read_t1w", "compare the checksum of the file with that of its source"
         ) from None
-    data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+    data = np.nan_to_num(np.asarray(stored, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3 or min(data.shape) < 8 or np.ptp(data) == 0:
         what = "one constant value" if data.ndim == 3 and np.ptp(data) == 0 else "no 3-D head"
         raise ScanFailed(
-            f"{path}: found shape {image.shape}, {what}; expected a 3-D T1w of the head",
+            f"{path}: found shape {stored.shape}, {what}; expected a 3-D T1w of the head",
             "read_t1w",
             "convert the T1w again, or leave the participant out",
         )
-    return Volume(data, check_affine(path, image.affine))
+    return Volume(data, affine)

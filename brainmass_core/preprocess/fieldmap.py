@@ -6,19 +6,19 @@ fieldmap, tie them together; an image that only lies in the same folder belongs 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bids2table
-import nibabel as nib
 import numpy as np
 
 from brainmass_core.manifest import ScanExcluded, ScanFailed
-from brainmass_core.preprocess.functional import DAMAGED, check_affine
 from brainmass_core.preprocess.grids import Volume
+from brainmass_core.readers.image import read_image
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.index import IMAGES, File, Sidecars
 
 STEP = "fieldmap"
@@ -250,12 +250,10 @@ def _check_orphans(
         if path.stem in there:
             continue
         try:
-            metadata = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise ScanFailed(
-                f"{path}: unreadable sidecar of a fieldmap ({error})", STEP, "correct the JSON"
-            ) from None
-        if isinstance(metadata, dict) and _belongs(metadata, bold, participant, sources):
+            metadata = read_object(path)
+        except FileError as error:
+            raise ScanFailed(f"sidecar of a fieldmap {error}", STEP, "correct the JSON") from None
+        if _belongs(metadata, bold, participant, sources):
             raise ScanFailed(
                 f"{path}: names {bold.name}, but found no image of that name beside it",
                 STEP,
@@ -272,19 +270,17 @@ def read_volume(path: Path) -> Volume:
         If it cannot be read, is not 3-D or 4-D, or holds one value only.
     """
     try:
-        image: Any = nib.load(path)
-        data = np.nan_to_num(np.asarray(image.dataobj, dtype=np.float32))
-    except DAMAGED as error:
+        stored, affine = read_image(path)
+    except FileError as error:
         raise ScanFailed(
-            f"{path}: missing, truncated or damaged fieldmap ({type(error).__name__}: {error})",
-            STEP,
-            "copy or download the file again, or set preprocess.distortion to none",
+            f"fieldmap {error}", STEP, "restore the file, or set preprocess.distortion to none"
         ) from None
+    data = np.nan_to_num(np.asarray(stored, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     if data.ndim == 4:
         data = data.mean(axis=3)
     if data.ndim != 3 or np.ptp(data) == 0:
-        raise _refused(path, f"shape {image.shape} with values from {data.min()}", "an image")
-    return Volume(data, check_affine(path, image.affine))
+        raise _refused(path, f"shape {stored.shape} with values from {data.min()}", "an image")
+    return Volume(data, affine)
 
 
 def radians(phase: np.ndarray) -> np.ndarray:

@@ -28,6 +28,8 @@ from brainmass_core.preprocess.orientation import (
     shape_in_ras,
 )
 from brainmass_core.preprocess.steady_state import global_signal, non_steady_volumes
+from brainmass_core.readers.image import has_place, open_image
+from brainmass_core.readers.regular_file import FileError
 from brainmass_core.scans.image import series_shape
 
 STEP = "load_bold"
@@ -133,13 +135,13 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     Raises
     ------
     ScanFailed
-        If it is singular or not finite, so that voxels have no place in space.
+        If voxels have no place in space, see `readers.image.has_place`.
     """
     affine = np.asarray(affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6:
+    if not has_place(affine):
         raise ScanFailed(
-            f"{path}: found the affine {affine.tolist()}, which gives voxels no size, expected "
-            "voxel axes in mm",
+            f"{path}: found the affine {affine.tolist()}, which gives voxels no size or "
+            "no direction, expected voxel axes in mm",
             STEP,
             "convert the image again",
         )
@@ -195,7 +197,8 @@ def read_data(
                     slab[~(np.isfinite(slab) | inside[..., None])] = 0
                 low[start : start + step] = slab.min(axis=(0, 1, 2))
                 high[start : start + step] = slab.max(axis=(0, 1, 2))
-            file.read(1)  # at the end .gz compares its checksum
+            while file.read(2**20):  # at the end .gz compares its checksum
+                pass
     except DAMAGED as error:
         expected = int(np.prod(shape)) * stored.dtype.itemsize
         raise ScanFailed(
@@ -255,13 +258,9 @@ def _open(path: Path) -> Any:
         remedy = "`datalad get` it" if path.is_symlink() else "restore it"
         raise ScanFailed(f"{path}: no such file", STEP, remedy)
     try:
-        return nib.load(path)
-    except DAMAGED as error:
-        raise ScanFailed(
-            f"{path}: found no readable image ({type(error).__name__}: {error}), expected NIfTI",
-            STEP,
-            "copy or download the file again",
-        ) from None
+        return open_image(path)
+    except FileError as error:
+        raise ScanFailed(str(error), STEP, "copy or download the file again") from None
 
 
 def _readable_bytes(path: Path) -> str:

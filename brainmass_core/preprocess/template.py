@@ -7,11 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
 
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
+from brainmass_core.readers.image import read_image
+from brainmass_core.readers.regular_file import FileError
 
 MARGIN = 12.0  # mm of space kept around the brain
 PRIOR_FLOOR = 0.03  # no tissue is impossible anywhere: heads differ from the template
@@ -118,10 +119,10 @@ def _packaged(load: str) -> Volume:
 
 def _read(path: Path) -> Volume:
     try:
-        image: Any = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except Exception as error:
-        raise TemplateError(f"{path}: no readable image ({error}); check the file") from None
+        stored, affine = read_image(path)
+    except FileError as error:
+        raise TemplateError(str(error)) from None
+    data = np.asarray(stored, dtype=np.float32)
     if data.ndim != 3:
         raise TemplateError(f"{path}: found shape {data.shape}, expected 3 dimensions")
-    return Volume(np.nan_to_num(data), np.asarray(image.affine, dtype=np.float64))
+    return Volume(np.nan_to_num(data), affine)

@@ -8,12 +8,10 @@ pulled: from the place to be filled (template) to the place where the data lie (
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -186,7 +184,9 @@ def _packed(field: np.ndarray) -> np.ndarray:
 
 def _unpacked(packed: np.ndarray) -> np.ndarray:
     """The inverse of `_packed`: a field (nx, ny, nz, 3) of float32, mm."""
-    steps = packed.astype(np.int16)
+    if packed.dtype != np.int16 or packed.ndim != 4:
+        raise ValueError(f"found a field of {packed.dtype} {packed.shape}, expected int16, 4-D")
+    steps = packed
     for axis in (3, 2, 1):
         steps = np.cumsum(steps, axis=axis, dtype=np.int16)
     return np.moveaxis(steps * np.float32(FIELD_LEVEL), 0, -1)
@@ -242,21 +242,39 @@ def load_transforms(
     Raises
     ------
     ScanFailed
-        If a file is missing or damaged.
+        If a file is missing or damaged, or holds no transforms.
     """
     root, names = Path(results_root), dict(outputs)
     try:
-        return ScanTransforms(
+        found = ScanTransforms(
             normalisation=load_normalisation(root / names["normalisation"]),
-            t1w_to_boldref=np.loadtxt(root / names["coregistration"]).reshape(4, 4),
-            motion=np.load(root / names["motion"], allow_pickle=False).reshape(-1, 4, 4),
+            t1w_to_boldref=np.loadtxt(root / names["coregistration"], comments=None),
+            motion=np.load(root / names["motion"], allow_pickle=False),
             distortion=load_distortion(root / names["distortion"])
             if "distortion" in names
             else None,
         )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        _check(found)
+    except Exception as error:  # NumPy and zipfile let many kinds through
         raise ScanFailed(
             f"{root}: the transforms of this scan cannot be read ({error})",
             "transforms",
             "run preprocess again for this data set",
         ) from None
+    return found
+
+
+def _check(found: ScanTransforms) -> None:
+    """Refuse arrays of other shapes, and places that are no numbers."""
+    parts = [(found.t1w_to_boldref, (4, 4)), (found.motion, (len(found.motion), 4, 4))]
+    warp = found.normalisation
+    parts += [(warp.affine, (4, 4)), (warp.field_affine, (4, 4))]
+    parts += [(warp.field, (*warp.field.shape[:3], 3))]
+    if (shift := found.distortion) is not None:
+        parts += [(shift.affine, (4, 4)), (shift.direction, (3,))]
+        parts += [(shift.displacement, shift.displacement.shape[:3])]
+        if shift.displacement.ndim != 3:
+            raise ValueError(f"found a distortion of shape {shift.displacement.shape}")
+    for array, shape in parts:
+        if array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(f"found numbers of shape {array.shape}, expected finite ones, {shape}")

@@ -268,9 +268,12 @@ def _index_file(
             file = pq.ParquetFile(stream)
             schema = file.schema_arrow
             names = [file.read_row_group(i, columns=columns) for i in range(file.num_row_groups)]
-    except (pa.ArrowException, OSError) as error:
+        if lost := set(columns) - set(schema.names):
+            raise KeyError(f"no column {sorted(lost)}")
+        meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        n_rois = _n_rois(schema, meta, stage)
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
         raise ShardError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
-    meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
     expected = {
         "brainmass_table": stage,
         "brainmass_version": str(VERSION),
@@ -280,7 +283,6 @@ def _index_file(
         if meta.get(key) != value:
             raise ShardError(f"{path}: found {key} {meta.get(key)!r}, expected {value!r}; {remedy}")
     if stage == "timeseries":
-        n_rois = schema.field("bold").type.value_type.list_size
         return n_rois, [_with_series(path, i, table) for i, table in enumerate(names)]
     n_views = config.pfc.n_views
     groups = []
@@ -291,7 +293,16 @@ def _index_file(
                 f"{path}: row group {i} does not hold whole scans of {n_views} views; {remedy}"
             )
         groups.append(Group(path, i, ids))
-    return int(meta["n_rois"]), groups
+    return n_rois, groups
+
+
+def _n_rois(schema: pa.Schema, meta: dict[str, str], stage: str) -> int:
+    """Number of ROIs of a table; 0 of one of another stage, which is refused."""
+    if meta.get("brainmass_table") != stage:
+        return 0
+    if stage == "timeseries":
+        return schema.field("bold").type.value_type.list_size
+    return int(meta["n_rois"])
 
 
 def _with_series(path: Path, number: int, table: pa.Table) -> Group:

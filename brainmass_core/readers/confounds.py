@@ -63,7 +63,7 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
     known = cells[~gone]
     plain = known.map(lambda v: bool(NUMBER.fullmatch(v) or INFINITE.fullmatch(v))).astype(bool)
     if plain.all():
-        values = pd.to_numeric(known).reindex(cells.index)
+        values = known.astype(float).reindex(cells.index)
     else:
         values, others = numbers(cells.mask(gone, None), f"{path}: column {name!r}")
         if len(others) == len(known):

@@ -67,6 +67,8 @@ def read_delimited(path: Path, limits: Limits = TEXT) -> pd.DataFrame:
         Naming file, line, what was found and what was expected.
     """
     rows = read_rows(path, limits)
+    if not rows.fields:
+        raise ReadError(f"{path}: has delimiters and nothing between them; expected a header")
     header, body = rows.fields[0], rows.fields[1:]
     if not body:
         skipped = f" ({rows.n_comments} lines begin with #)" if rows.n_comments else ""

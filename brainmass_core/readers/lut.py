@@ -33,6 +33,7 @@ NAMES = {
     "z": ("z", "s"),
 }
 COLOURS = {"g", "b"}  # beside which R and A are a colour and no place
+LARGEST = 2**31 - 1  # of an index: label images are held as int32
 INDEX = re.compile(r"\d+(\.0*)?", re.ASCII)
 # what 0 may be called: it is what lies outside of all parcels
 BACKGROUND = {
@@ -202,6 +203,9 @@ def _indices(path: Path, table: pd.DataFrame) -> pd.Series:
     wrong = table["index"][~table["index"].map(lambda v: bool(INDEX.fullmatch(v))).astype(bool)]
     if len(wrong):
         raise _wrong(path, wrong, "index", "a whole number from 0")
+    large = table["index"][table["index"].map(lambda v: float(v) > LARGEST).astype(bool)]
+    if len(large):
+        raise _wrong(path, large, "index", f"at most {LARGEST}")
     index = table["index"].map(lambda v: int(v.partition(".")[0])).astype("int64")
     double = index[index.duplicated()]
     if not double.empty:

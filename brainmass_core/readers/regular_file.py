@@ -144,6 +144,27 @@ def check_length(path: Path, expected: int, tolerance: int) -> None:
         )
 
 
+def check_whole(path: Path) -> None:
+    """Compare a compressed file with the checksum at its end, which is read by nobody else.
+
+    Raises
+    ------
+    FileError
+        If it differs, or the file is cut off. A file that is not compressed has no checksum.
+    """
+    if not path.name.endswith((".gz", ".mgz")):
+        return
+    try:
+        with gzip.open(path) as file:
+            while file.read(2**20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(
+            f"{path}: truncated or damaged ({type(error).__name__}: {error}); copy or download the "
+            "file again and compare its checksum"
+        ) from None
+
+
 def _length_of_gzip(path: Path, enough: int) -> int:
     """Bytes after decompression, counted no further than `enough` or the first damage."""
     total = 0

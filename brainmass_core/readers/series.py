@@ -310,6 +310,8 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
         raise  # the file is damaged, not its header
     except Exception as error:  # a damaged header fails in many ways in numpy's parser
         raise ValueError(f"its header describes no array: {error}") from None
+    if not all(type(n) is int for n in shape):
+        raise ValueError(f"its header describes no array: found the shape {shape}")
     return shape, dtype
 
 

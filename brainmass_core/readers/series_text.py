@@ -25,6 +25,7 @@ from brainmass_core.readers.series_header import (
 log = logging.getLogger(__name__)
 DELIMITERS = {".tsv": "\t", ".csv": ",", ".1D": None, ".txt": None}  # None: any white space
 MISSING = re.compile(r"(?<![^\s,\"])(n/a|na|null)(?![^\s,\"])", re.IGNORECASE)
+QUOTED = re.compile(r'\s*"[^"]+"\s*')  # a field
 SAMPLE = 20  # rows that are looked at to tell a header
 RAMP = 8  # rows: fewer whole numbers may count by chance
 
@@ -102,6 +103,13 @@ class Text:
 
     def _parse(self, lines: list[str]) -> np.ndarray:
         plain = [MISSING.sub("nan", line).replace('"', "") for line in lines]
+        for i, line in enumerate(lines):
+            odd = [f for f in line.split(self.delimiter) if '"' in f and not QUOTED.fullmatch(f)]
+            if odd:  # without its quotes the row would be another
+                raise SeriesError(
+                    f"{self.path}: data row {i + 1}: found {odd[0].strip()[:40]!r}, expected a "
+                    "number with a quote on either side, or with none; correct the row"
+                )
         try:
             return np.loadtxt(plain, delimiter=self.delimiter, ndmin=2, comments=None)
         except ValueError as error:

@@ -7,27 +7,19 @@ names the file, what was found, what was expected and the remedy.
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import (
-    FileError,
-    check_capacity,
-    check_length,
-    check_regular,
-)
+from brainmass_core.readers.image import open_image
+from brainmass_core.readers.regular_file import FileError, check_capacity, check_length
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-LARGE = 2**33  # bytes of data; the largest runs hold half of it
+LARGE = 2**28  # bytes of data
 SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; what lies outside is in another unit by mistake
-UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 
 
 @dataclass(frozen=True)
@@ -58,16 +50,15 @@ def read_header(path: Path) -> Header:
         If the file is missing (also: a DataLad link without content), empty, or no image.
     """
     try:
-        check_regular(path)
+        image = open_image(path)
     except FileError as error:
         raise ScanExcluded(str(error), "header") from None
+    refuse_surface(path, image)
     try:
-        image: Any = nib.load(path)
-        refuse_surface(path, image)
         header = image.header
         value = float(header["pixdim"][4])
         unit = header.get_xyzt_units()[1]
-    except (*UNREADABLE, KeyError, AttributeError, IndexError, TypeError) as error:
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
         raise ScanExcluded(
             f"{path}: unreadable NIfTI header ({type(error).__name__}: {error}); "
             "copy the file again or convert it again",

@@ -51,11 +51,12 @@ def list_timeseries(name: str, dataset: Dataset, table: pd.DataFrame | None) -> 
     for path in series_files(name, dataset):
         rows += _rows_of_file(name, dataset, path, known)
     _check_arrays(name, dataset, rows)
-    bad = [r["label"] for r in rows if not re.fullmatch(r"[^/\\\x00-\x1f]{1,150}", r["label"])]
+    bad = [r for r in rows if not re.fullmatch(r"[^/\\\x00-\x1f]{1,150}", r["label"])]
     if bad:
         raise ScansError(
-            f"datasets.{name}: scans are called {bad[:5]}, which cannot be file names (no slash, "
-            "at most 150 characters); rename them"
+            f"datasets.{name}: {bad[0]['bold_path']}: scans are called "
+            f"{[r['label'][:200] for r in bad[:5]]}, which cannot be file names (no slash, at most "
+            "150 characters); rename them"
         )
     return rows
 

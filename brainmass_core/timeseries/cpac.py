@@ -70,8 +70,9 @@ def _read(path: Path) -> pd.DataFrame:
     """Columns of one file, under fMRIPrep's names."""
     try:
         lines = read_lines(path)
-        header = [line for line in lines if line.startswith("#")]
-        values = np.loadtxt(lines, comments="#", ndmin=2)
+        header = [line.lstrip() for line in lines if line.lstrip().startswith("#")]
+        body = [line for line in lines if not line.lstrip().startswith("#")]
+        values = np.loadtxt(body, comments=None, ndmin=2)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.name}: {error}") from None
     name = path.name.lower()

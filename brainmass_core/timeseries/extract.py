@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
@@ -17,9 +15,16 @@ from brainmass_core.atlas import Atlas
 from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.functional import load_bold
-from brainmass_core.preprocess.orientation import scan_in_ras
+from brainmass_core.preprocess.orientation import (
+    affine_in_ras,
+    in_ras,
+    orientation_of,
+    scan_in_ras,
+)
 from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
+from brainmass_core.readers.image import read_image
+from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.derivatives import strategy_of
@@ -34,7 +39,6 @@ from brainmass_core.timeseries.resample import atlas_targets, average_parcels, s
 log = logging.getLogger(__name__)
 # outputs of `preprocess` that are read here
 READ = {"normalisation", "coregistration", "motion", "distortion", "confounds", "bold_mask"}
-UNREADABLE = (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError)
 
 
 @dataclass(frozen=True)
@@ -228,13 +232,12 @@ def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndar
         If it cannot be read or has another grid.
     """
     try:
-        image = nib.as_closest_canonical(cast(nib.Nifti1Image, nib.load(path)))
-        mask = np.asarray(image.dataobj) > 0
-    except UNREADABLE as error:
-        raise ScanFailed(
-            f"{path}: unreadable mask ({type(error).__name__}: {error})", "mask", "copy it again"
-        ) from None
-    if mask.shape != shape or not np.allclose(image.affine, affine, atol=1e-3):
+        stored, there = read_image(path)
+    except FileError as error:
+        raise ScanFailed(f"mask {error}", "mask", "copy it again") from None
+    mask = in_ras(stored > 0, orientation_of(there))
+    there = affine_in_ras(there, stored.shape)
+    if mask.shape != shape or not np.allclose(there, affine, atol=1e-3):
         raise ScanFailed(
             f"{path}: found a grid of {mask.shape} voxels, expected that of the run, {shape}, at "
             "the same place",

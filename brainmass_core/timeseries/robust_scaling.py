@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 
 N_TIMEPOINTS = 200  # of each recording enter the fit, so that long ones do not outweigh the others
@@ -115,14 +117,25 @@ def load(path: Path) -> RobustScaling:
         If the file is missing, damaged or of another version.
     """
     try:
-        content = json.loads(path.read_text())
-        version = content.pop("version")
-        median, iqr = tuple(content["median"]), tuple(content["iqr"])
-        n_recordings = content["n_recordings"]
-    except FileNotFoundError:
-        raise ScalingError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
-        raise ScalingError(f"{path}: no scaling ({error}); fit it again") from None
-    if version != VERSION:
-        raise ScalingError(f"{path}: found version {version}, expected {VERSION}; fit it again")
-    return RobustScaling(median, iqr, n_recordings)
+        content = read_object(path)
+    except FileError as error:
+        raise ScalingError(f"{error}; or fit the scaling again") from None
+    if content.get("version") != VERSION:
+        found = repr(content.get("version"))[:80]
+        raise ScalingError(f"{path}: found version {found}, expected {VERSION}; fit it again")
+    try:
+        parts = [content["median"], content["iqr"]]
+        if not all(type(v) in (int, float) for part in parts for v in part):
+            raise TypeError("median and iqr must be lists of numbers")
+        median, iqr = (np.array(part, dtype=np.float64) for part in parts)
+        n_recordings = int(content["n_recordings"])
+        sound = median.ndim == 1 and median.shape == iqr.shape and bool((iqr > 0).all())
+        sound &= bool(np.isfinite([median, iqr]).all()) and n_recordings > 0
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ScalingError(f"{path}: no scaling ({repr(error)[:200]}); fit it again") from None
+    if not sound:
+        raise ScalingError(
+            f"{path}: found {median.size} medians and {iqr.size} interquartile ranges, expected a "
+            "finite median and a positive range of each parcel; fit it again"
+        )
+    return RobustScaling(tuple(median.tolist()), tuple(iqr.tolist()), n_recordings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from batch_processes import called, items, job, process
 
 from brainmass_core.batch import BatchError, kept_entry, run_batch
+from brainmass_core.checksums import sealed
 from brainmass_core.tables import read_table
 
 
@@ -49,6 +51,13 @@ def kept(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kept")
     run_batch(job(folder / "r"), items(3, folder / "calls"), process)
     return folder
+
+
+@pytest.mark.parametrize("record", [{}, {"rows": None}, {"rows": None, "entry": {"x": 1}}])
+def test_a_kept_file_of_another_version_counts_as_not_finished(tmp_path, caplog, record) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(sealed(record)))
+    assert kept_entry(tmp_path / "s.json") is None
+    assert f"{tmp_path / 's.json'}: a kept scan is damaged" in caplog.text
 
 
 def test_a_damaged_kept_file_counts_as_not_finished(kept: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from brainmass_core.config import ConfigError, dump_config, list_presets, load_config, parse_config
 from brainmass_core.config import load as loading
+from brainmass_core.config.load import read_yaml
 
 
 def minimal(**over: object) -> dict:
@@ -82,6 +83,21 @@ def test_all_errors_are_reported_at_once() -> None:
             minimal(tasks={"asd": task(classes={"a": [True], "b": ["no"]})}),
             "in quotes to keep them as text",
         ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [["1"]], "b": ["2"]})}),
+            "found ['1'], expected values of the column",
+        ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [None], "b": ["2"]})}),
+            "found None, expected values of the column",
+        ),
+        (
+            minimal(tasks={"asd": task(classes={"a": [float("nan")], "b": ["2"]})}),
+            "found nan, expected values of the column",
+        ),
+        (minimal(results=""), "results: found '': an empty path; write ."),
+        (minimal(results=["x"] * 999), "'x', ..."),
+        (minimal(timeseries={"low_hz": True}), "true and false are no values of this setting"),
         (minimal(resources={"preproces": {}}), "resources.preproces"),
         ({"datasets": {}}, "datasets"),
         ({}, "datasets: field required"),
@@ -90,6 +106,26 @@ def test_all_errors_are_reported_at_once() -> None:
 )
 def test_an_error_names_the_place_the_value_and_the_remedy(raw: object, expected: str) -> None:
     assert expected in message(raw)
+
+
+@pytest.mark.parametrize("text", ["x: !!timestamp 99", "x: !!int ''", "x: !!bool maybe"])
+def test_a_value_that_is_not_of_its_type_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml: not valid YAML"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"c\.yaml: .* entries once its aliases"):
+        read_yaml(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("a: &a [*a]")
+    with pytest.raises(ConfigError, match=r"c\.yaml: .* nested too deep"):
+        read_yaml(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]")
+    assert read_yaml(tmp_path / "c.yaml") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
 
 
 def test_every_synthetic_data_set_is_bids() -> None:

@@ -1,62 +1,196 @@
-"""Inputs that once were findings, and what has to become of them.
+"""One small input for each cause of findings so far, and what has to become of it.
 
-    python tests/fuzz/fuzz_corpus.py READER NUMBER CAUSE [--seed K]
-
-writes one. A file is called ``OUTCOME--CAUSE--SEED[s]--TARGET``: what has to become of it
-(``refused``, or ``read``), why it is there, the number of the sound folder that the other files
-come from (with an ``s`` if checksums are written anew), and the changed file, with ``!`` for a
-slash.
+Each is a change of a sound file, written as the few bytes that matter, so that it stays the same
+when the changes that `run.py` makes become others.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-import tempfile
-from pathlib import Path
+import gzip
+import io
+import json
+import math
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from fuzz_judge import Input, Reader, judged, made, written
+import numpy as np
+from fuzz_judge import Input, Reader
 from fuzz_readers import READERS
-
-CORPUS = Path(__file__).parent / "corpus"
-
-
-def kept(file: Path) -> tuple[Reader, Input, str]:
-    """Reader, input and expected outcome of a file of the corpus."""
-    reader = READERS[file.parent.name]
-    outcome, _, number, target = file.name.split("--", 3)
-    sealed = number.endswith("s")
-    target = target.replace("!", "/")
-    exact = not sealed and reader.covered
-    return reader, Input(int(number.rstrip("s")), target, file.read_bytes(), sealed, exact), outcome
+from fuzz_series import npz
 
 
-def keep(reader: Reader, case: Input, cause: str) -> Path:
-    """Write an input to the corpus with what becomes of it now, which must be no finding."""
-    with tempfile.TemporaryDirectory() as name:
-        written(reader, case, Path(name))
-        verdict = judged(reader, case, Path(name))
-    assert verdict.outcome != "finding", verdict.what
-    number = f"{case.seed}{'s' if case.sealed else ''}"
-    target = case.target.replace("/", "!")
-    path = CORPUS / reader.name / f"{verdict.outcome}--{cause}--{number}--{target}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(case.content)
-    return path
+class Case(NamedTuple):
+    """An input that was a finding.
+
+    Attributes
+    ----------
+    reader, target : str
+        Name of the reader, and end of the name of the file that is changed.
+    cause : str
+    change : callable
+        The sound file's bytes to those of the input.
+    sealed : bool
+        Whether checksums are written anew.
+    outcome : str
+        ``refused`` or ``read``.
+    """
+
+    reader: str
+    target: str
+    cause: str
+    change: Callable[[bytes], bytes]
+    sealed: bool = False
+    outcome: str = "refused"
 
 
-def main() -> int:
-    """Keep one input of a run."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("reader", choices=READERS)
-    parser.add_argument("number", type=int)
-    parser.add_argument("cause", help="words with hyphens")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    reader = READERS[args.reader]
-    print(keep(reader, made(reader, args.number, args.seed), args.cause))
-    return 0
+def case_input(case: Case) -> tuple[Reader, Input]:
+    """The reader and the input of a case, in the first sound folder that has its file."""
+    reader = READERS[case.reader]
+    number, name = next(
+        (i, name)
+        for i, seed in enumerate(reader.seeds)
+        for name in seed.targets
+        if name.endswith(case.target)
+    )
+    content = case.change(reader.seeds[number].files[name])
+    return reader, Input(number, name, content, case.sealed, False)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def put(offset: int, form: str, *values: Any) -> Callable[[bytes], bytes]:
+    """Write numbers over the bytes of a header."""
+
+    def changed(raw: bytes) -> bytes:
+        content = struct.pack(f"<{form}", *values)
+        return raw[:offset] + content + raw[offset + len(content) :]
+
+    return changed
+
+
+def swap(old: str, new: str) -> Callable[[bytes], bytes]:
+    """Write a text in place of another, once."""
+
+    def changed(raw: bytes) -> bytes:
+        assert old.encode() in raw, f"{old!r} is not there"
+        return raw.replace(old.encode(), new.encode(), 1)
+
+    return changed
+
+
+def swap_all(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """Write bytes in place of others, wherever they are."""
+    return lambda raw: raw.replace(old, new)
+
+
+def entry(**values: Any) -> Callable[[bytes], bytes]:
+    """Change entries of a JSON object; None removes one."""
+
+    def changed(raw: bytes) -> bytes:
+        kept = {k: v for k, v in json.loads(raw).items() if k not in values}
+        return json.dumps(kept | {k: v for k, v in values.items() if v is not None}).encode()
+
+    return changed
+
+
+def npy(header: str) -> Callable[[bytes], bytes]:
+    """An array file with this header."""
+    text = header.encode().ljust(117) + b"\n"
+    return lambda raw: b"\x93NUMPY\x01\0" + struct.pack("<H", len(text)) + text + raw[128:]
+
+
+def other_checksum(raw: bytes) -> bytes:
+    """A gzipped image whose checksum is wrong, with some bytes behind its voxels."""
+    content = gzip.compress(gzip.decompress(raw) + bytes(2**16), mtime=0)
+    return content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
+
+
+def other_type(code: int, bits: int) -> Callable[[bytes], bytes]:
+    """An image of few voxels of another NIfTI type."""
+    return lambda raw: put(70, "hh", code, bits)(put(42, "hhh", 3, 2, 384 // bits // 6)(raw))
+
+
+def renamed(name: str) -> Callable[[bytes], bytes]:
+    """The first array of an archive under another name."""
+
+    def changed(raw: bytes) -> bytes:
+        with np.load(io.BytesIO(raw)) as file:
+            first, *others = file.files
+            return npz(**{n: file[n] for n in others} | {name: file[first]})
+
+    return changed
+
+
+def as_folder(raw: bytes) -> bytes:
+    """A checkpoint of which one part is marked as a folder."""
+    at = raw.rindex(b"PK\x01\x02", 0, raw.rindex(b"/data/1")) + 38
+    return raw[:at] + b"\x10" + raw[at + 1 :]
+
+
+def unknown_field(raw: bytes) -> bytes:
+    """A kept entry as another version may write it."""
+    record = json.loads(raw)
+    record["entry"]["x"] = 1
+    return json.dumps(record).encode()
+
+
+DEEP = '{"a":' * 20_000
+ONE_ROW = "{'descr': '<f8', 'fortran_order': True, 'shape': (True, 80), }"
+FIELD = "0.132105"
+ALIASES = "a0: &a0 x\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 8)
+)
+ALIASES += "results: *a7\n"
+CASES = (
+    Case("shards", "0.parquet", "KeyError of a lost t_r", swap_all(b"t_r", b"t_s")),
+    Case("config", "config.yaml", "AttributeError of a date", lambda raw: b"x: !!timestamp 99"),
+    Case("deployed", "contract.json", "uneven rows", entry(probe=[[1, 0], [1]]), sealed=True),
+    Case("series", "s.npy", "NumPy's parser: TokenError", npy("{'descr': ((((")),
+    Case("series", "s.npy", "TypeError of a shape", npy(ONE_ROW)),
+    Case("series", "s.1D", "a row of one quote was counted and not read", swap("\n-", '\n"\n-')),
+    Case(
+        "series", "s.1D", "a field of quotes was left out", swap(f"\t-{FIELD}", f'\t""\t-{FIELD}')
+    ),
+    Case(
+        "confounds",
+        "c.tsv",
+        "OverflowError of a number of 400 digits",
+        lambda raw: b"csf\n" + (b"9" * 400 + b"\n") * 2,
+        outcome="read",
+    ),
+    Case("table", "people.csv", "IndexError of a table of delimiters", lambda raw: b",\n,,\n"),
+    Case("lut", "lut.tsv", "OverflowError of an index above 2**63", swap("\n5\t", f"\n{2**70}\t")),
+    Case("fc_matrix", ".json", "RecursionError", lambda raw: DEEP.encode()),
+    Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),
+    Case("atlas", "atlas.nii", "zero voxels", put(42, "h", 0)),
+    Case("atlas", "atlas.nii", "HeaderDataError of the affine", put(296, "f", -math.inf)),
+    Case("atlas", "atlas.nii", "the header was read as labels", put(108, "f", 0)),
+    Case("atlas", "atlas.nii", "labels that int32 does not hold", put(112, "ff", 1e9, 0)),
+    Case("t1w", "h.nii", "a part was read as the whole", put(46, "h", 9)),
+    Case("t1w", "h.nii.gz", "the checksum was not compared", other_checksum),
+    Case("fieldmap", "h.nii", "OverflowError of nibabel", put(108, "f", math.inf)),
+    Case("fieldmap", "h.nii", "the imaginary part was left out", other_type(32, 64)),
+    Case("fieldmap", "h.nii", "TypeError of RGB voxels", other_type(128, 24)),
+    Case("mask", "m.nii", "two axes of one direction", put(280, "8f", *[0, 0, 0, 0] * 2)),
+    Case("nifti", "a_bold.nii", "OrientationError", put(296, "f", 1e38)),
+    Case("nifti", "a_bold.nii.gz", "the checksum was not compared", other_checksum),
+    Case("bids", "bold.nii", "OverflowError of nibabel", put(108, "f", math.inf)),
+    Case("bids", "01_task-rest_bold.json", "true was a slice time", entry(SliceTiming=[True, 0.0])),
+    Case("series_folder", "all.npz", "the refusal named no file", renamed("../a")),
+    Case("transforms", "m.npy", "TokenError", npy("{'descr': ((((")),
+    Case("transforms", "m.npy", "matrices of other numbers", lambda raw: raw[:128] + b"\xff" * 640),
+    Case("transforms", "c.txt", "text behind # was left out", swap("\n", "#\n")),
+    Case("scaling", "s.json", "text was a number", entry(median=["0.5", -1.0, 2])),
+    Case("scaling", "s.json", "a range of zero", entry(iqr=[0, 1, 1])),
+    Case("config", "config.yaml", "RecursionError", lambda raw: b"x: " + b"[" * 1000),
+    Case("config", "config.yaml", "memory: aliases of aliases", lambda raw: ALIASES.encode()),
+    Case("config", "config.json", "no path became this folder", swap('"path": "a"', '"path": ""')),
+    Case("config", "config.json", "a list became text", swap('"1"', '["1"]')),
+    Case("config", "config.json", "true became 1.0", swap('"t_r": 2.0', '"t_r": true')),
+    Case("config", "config.json", "NaN became text", swap('"1"', "NaN")),
+    Case("checkpoint", ".pt", "torch read memory in place of a folder", as_folder),
+    Case("shards", "0.parquet", "KeyError of a lost column", swap("bold", "bald")),
+    Case("shards", "0.parquet", "UnicodeDecodeError", swap_all(b"bold", b"b\xffld")),
+    Case("kept", "a.json", "the log named no file", lambda raw: b"{"),
+    Case("kept", "a.json", "KeyError", entry(entry=None), sealed=True),
+    Case("kept", "a.json", "TypeError of another version's field", unknown_field, sealed=True),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,12 @@ class Seed(NamedTuple):
 
     files: Files
     targets: tuple[str, ...]
+
+
+def alone(*files: tuple[str, bytes | str]) -> list[Seed]:
+    """Each file in a folder of its own."""
+    raw = [(name, c if isinstance(c, bytes) else c.encode()) for name, c in files]
+    return [Seed({name: content}, (name,)) for name, content in raw]
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,12 @@ class Reader:
     make: Callable[[], list[Seed]]
     read: Callable[[Path, str], Any]
     refusals: tuple[type[Exception], ...]
-    changes: dict[str, Sequence[Change]]
+    changes: Mapping[str, Sequence[Change]]
     check: Callable[[Path, str, Any], str | None] | None = None
     same: Callable[[Any, Any], bool] | None = None
     sealed: Callable[[Files], None] | None = None
     covered: bool = False
-    store: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    store: dict[Any, Any] = field(default_factory=dict, hash=False, compare=False)
 
     @property
     def seeds(self) -> list[Seed]:

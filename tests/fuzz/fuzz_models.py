@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import sys
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,11 +13,9 @@ import fuzz_binary
 import fuzz_text
 import numpy as np
 import torch
+from fuzz_contract import contract
 from fuzz_judge import Files, Reader, Seed
-from fuzz_scans import seal_json
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "predict"))
-from predict_study import a_contract
+from fuzz_results import seal_json
 from safetensors.torch import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -53,18 +51,6 @@ RELEASED = {
     "num_landmarks": 64,
     "segment_means_seq_len": 64,
 }
-
-
-def contract(table: list[dict], **over: Any) -> Contract:
-    """A contract of these parcels."""
-    atlas = {
-        "name": "rings",
-        "configured": "rings",
-        "space": "MNI152",
-        "sha256": "0",
-        "approximate": False,
-    }
-    return a_contract(atlas=atlas | {"table": table}, **over)
 
 
 def _folder(path: Path) -> Files:
@@ -169,7 +155,9 @@ def _states() -> list[Seed]:
         made = _checkpoints(Path(name))
         made.config_hash = "h"
         made.save(state)
-        files = {p.name: p.read_bytes() for p in Path(name).glob("*.pt")}
+        # the name of the temporary file is written too, and differs from run to run
+        same = re.compile(rb"(?<=step-000000003\.pt\.)\w{8}")
+        files = {p.name: same.sub(b"x" * 8, p.read_bytes()) for p in Path(name).glob("*.pt")}
     return [Seed(files, tuple(files))]
 
 
@@ -183,16 +171,14 @@ def _latest(folder: Path, _: str) -> Any:
 def _deployed() -> list[Seed]:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((20, 6)), rng.integers(0, 2, 20)
-    table = [{"index": i, "name": n, "x": 1.0, "y": None} for i, n in enumerate("abcd", 1)]
     one = _written(
-        contract(table), make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y), None
+        contract("abcd"), make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y), None
     )
     encoder = _tiny().eval().requires_grad_(False)
     about = Encoder(size="tiny", n_rois=5, heads=1)
-    table = [{"index": i, "name": n} for i, n in enumerate("abcde", 1)]
     x = rng.standard_normal((20, encoder.embedding_dim))
     fitted = LogisticRegression().fit(x, y)
-    two = _written(contract(table, features="brainmass", encoder=about), fitted, encoder)
+    two = _written(contract("abcde", features="brainmass", encoder=about), fitted, encoder)
     return [
         Seed(files, ("contract.json", "estimator.json", "model.safetensors"))
         for files in (one, two)

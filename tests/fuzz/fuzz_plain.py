@@ -86,7 +86,9 @@ def rows(path: Path) -> list[list[str]]:
 
 def _quoted(whole: str, delimiter: str) -> list[list[str]]:
     """RFC 4180, one character after the other."""
-    table, row, cell, at = [], [], "", 0
+    table: list[list[str]] = []
+    row: list[str] = []
+    cell, at = "", 0
     quoted = False
     while at < len(whole):
         c = whole[at]
@@ -137,17 +139,17 @@ def difference(path: Path, table: pd.DataFrame) -> str | None:
     return f"{len(found)} rows, {len(expected)} expected; first: {str(pairs[:1])[:200]}"
 
 
-def series(path: Path) -> np.ndarray:
+def series(path: Path) -> list[list[float | None]]:
     """Numbers of a text file of series, all rows that are numbers."""
     name = path.name.removesuffix(".gz")
     delimiter = {".tsv": "\t", ".csv": ","}.get(name[-4:])
     found = []
     for line in lines(path):
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or line.strip().startswith("#"):
             continue
         cells = [c.strip().strip('"') for c in line.split(delimiter)]
         found.append([_value(c) for c in cells])
-    return found  # type: ignore[return-value]
+    return found
 
 
 def _value(cell: str) -> float | None:
@@ -169,12 +171,17 @@ def array(path: Path) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def shape_of(raw: bytes) -> tuple[str, tuple[int, ...]]:
+    """Byte order and shape of a NIfTI-1 file."""
+    end = "<" if 0 < struct.unpack_from("<h", raw, 40)[0] < 8 else ">"
+    dim = struct.unpack_from(f"{end}8h", raw, 40)
+    return end, tuple(dim[1 : 1 + dim[0]])
+
+
 def image(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and numbers (Fortran order) of a NIfTI-1 file, from its bytes."""
     raw = content(path)
-    end = "<" if 0 < struct.unpack_from("<h", raw, 40)[0] < 8 else ">"
-    dim = struct.unpack_from(f"{end}8h", raw, 40)
-    shape = tuple(dim[1 : 1 + dim[0]])
+    end, shape = shape_of(raw)
     (kind,) = struct.unpack_from(f"{end}h", raw, 70)
     offset, slope, inter = struct.unpack_from(f"{end}3f", raw, 108)
     dtype = np.dtype(end + NIFTI_TYPES[kind])

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import gzip
-import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
-import fuzz_binary
 import fuzz_plain as plain
 import fuzz_text
 import numpy as np
 import pandas as pd
-from fuzz_judge import Reader, Seed
+from fuzz_judge import Reader, Seed, alone
 
 from brainmass_core.atlas import AtlasError, read_lut
 from brainmass_core.config import parse_config
 from brainmass_core.manifest import ScanFailed
-from brainmass_core.predict.inputs import Found, read_matrices
+from brainmass_core.predict.inputs import Found
 from brainmass_core.predict.misfit import PredictError
 from brainmass_core.predict.phenotype import add_phenotype
 from brainmass_core.readers import ReadError, read_delimited
 from brainmass_core.readers.confounds import read_confounds_table
-from brainmass_core.readers.regular_file import FileError
-from brainmass_core.readers.series import SeriesError, read_named_series, series_shapes
-from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.phenotype import join, read_phenotype
 from brainmass_core.scans.table import ScansError
 from brainmass_core.timeseries.inputs import mean_displacement, n_non_steady, read_confounds
@@ -81,14 +75,8 @@ def _rows(header: str, n: int = 8, seed: int = 0) -> str:
     return header + "\n".join(rows) + "\n"
 
 
-def _alone(*files: tuple[str, bytes | str]) -> list[Seed]:
-    """Each file in a folder of its own."""
-    raw = [(name, c if isinstance(c, bytes) else c.encode()) for name, c in files]
-    return [Seed({name: content}, (name,)) for name, content in raw]
-
-
 def _tables() -> list[Seed]:
-    return _alone(
+    return alone(
         ("participants.tsv", PEOPLE),
         ("people.csv", CSV),
         ("people.txt", PEOPLE.replace("5,5", "55").replace("\t", ";")),
@@ -99,7 +87,7 @@ def _tables() -> list[Seed]:
 
 
 def _phenotypes() -> list[Seed]:
-    return _alone(("participants.tsv", PEOPLE), ("participants.csv", CSV))
+    return alone(("participants.tsv", PEOPLE), ("participants.csv", CSV))
 
 
 def _phenotype(folder: Path, name: str) -> Any:
@@ -109,7 +97,7 @@ def _phenotype(folder: Path, name: str) -> Any:
         "age_column": "age",
         "mean_fd_column": "mean_fd",
     }
-    raw = {"kind": "bids", "role": "internal", "path": str(folder)}
+    raw: dict[str, Any] = {"kind": "bids", "role": "internal", "path": str(folder)}
     raw["phenotype"] = columns | {"path": str(folder / name)}
     dataset = parse_config({"datasets": {"x": raw}}).datasets["x"]
     table = read_phenotype("x", dataset, ["dx"])
@@ -187,7 +175,7 @@ def _check_confounds(folder: Path, name: str, table: pd.DataFrame) -> str | None
 
 
 def _luts() -> list[Seed]:
-    return _alone(
+    return alone(
         ("lut.tsv", LUT),
         ("lut.csv", CENTROIDS),
         ("order.txt", ORDER),
@@ -197,10 +185,10 @@ def _luts() -> list[Seed]:
 
 
 def _check_lut(folder: Path, name: str, table: pd.DataFrame) -> str | None:
-    written = [line.replace('""', '"') for line in plain.lines(folder / name)]
+    written = [line.replace('"', "") for line in plain.lines(folder / name)]
     for index, label in zip(table["index"], table["name"], strict=True):
         lines = [line for line in written if str(index) in line]
-        first = label.split("\n")[0]
+        first = label.replace('"', "").split("\n")[0]
         if index < 1 or not any(first in line for line in lines):
             return f"{index} is called {label!r}, which no line says"
         cells = [plain.number(c) for line in lines for c in re.split('[\\s,;"]+', line)]
@@ -224,125 +212,6 @@ def _check_cpac(folder: Path, name: str, table: pd.DataFrame) -> str | None:
     return None
 
 
-def _check_object(folder: Path, name: str, value: Any) -> str | None:
-    expected = plain.metadata(folder / name)
-    return None if repr(value) == repr(expected) else f"{value!r}, expected {expected!r}"[:300]
-
-
-def _series() -> list[Seed]:
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((20, 4))
-    lines = [[f"{v:.6f}" for v in row] for row in values]
-    names = ["LH_Vis_1", "LH_Vis_2", "RH_Vis_1", "RH_Vis_2"]
-    with_time = "\n".join(
-        [f"t {' '.join(names)}", *(f"{2 * i} {' '.join(r)}" for i, r in enumerate(lines))]
-    )
-    return [
-        *_alone(
-            ("s.npy", _npy(values)),
-            ("f.npy", _npy(np.asfortranarray(values.astype("f4")))),
-            ("s.npz", _npz(sub=values)),
-            ("s.tsv", "\n".join(map("\t".join, [names, *lines])) + "\n"),
-            (
-                "s.csv",
-                "\n".join(
-                    map(",".join, [["", *names], *([str(i), *r] for i, r in enumerate(lines))])
-                ),
-            ),
-            ("s.1D", "# x\n#ROI1\t#ROI2\t#ROI3\t#ROI4\n" + "\n".join(map("\t".join, lines))),
-            ("s.txt", with_time),
-            ("s.csv.gz", gzip.compress("\n".join(map(",".join, lines)).encode(), mtime=0)),
-        ),
-    ]
-
-
-def _npy(values: np.ndarray) -> bytes:
-    import io
-
-    out = io.BytesIO()
-    np.save(out, values)
-    return out.getvalue()
-
-
-def _npz(**arrays: np.ndarray) -> bytes:
-    import io
-
-    out = io.BytesIO()
-    np.savez(out, **arrays)
-    return out.getvalue()
-
-
-def _read_series(folder: Path, name: str) -> Any:
-    path = folder / name
-    found = read_named_series(path)
-    shapes = series_shapes(path)
-    if isinstance(error := next(iter(shapes.values())), SeriesError):
-        raise AssertionError(f"series_shapes refuses what is read: {error}")
-    return found, list(shapes.values())
-
-
-def _check_series(folder: Path, name: str, value: Any) -> str | None:
-    found, shapes = value
-    if shapes != [found.values.shape]:
-        return f"series_shapes says {shapes}, read were {found.values.shape}"
-    if name.endswith((".npy", ".npz")):
-        expected: Any = plain.array(folder / name)
-        same = np.array_equal(found.values, expected.astype(np.float64), equal_nan=True)
-        return None if same else "other numbers"
-    rows: Any = plain.series(folder / name)[-len(found.values) :]
-    while (
-        rows and len(rows[0]) > found.values.shape[1] and all(len(r) == len(rows[0]) for r in rows)
-    ):
-        # a delimiter at the end of each row, AFNI's columns, the number of the row
-        last = all(r[-1] is None for r in rows)
-        rows = [r[:-1] if last else r[1:] for r in rows]
-    if any(None in row for row in rows) or {len(r) for r in rows} != {found.values.shape[1]}:
-        return f"{found.values.shape}, but the file has {str(rows[:3])[:200]}"
-    return None if plain.alike(found.values, rows) else "other numbers"
-
-
-def _matrices() -> list[Seed]:
-    matrix = np.corrcoef(np.random.default_rng(0).standard_normal((4, 50)))
-    rows = [["a", "b", "c", "d"], *([f"{v:.6f}" for v in row] for row in matrix)]
-    about = SIDECAR | {
-        "Estimator": "pearson",
-        "Denoise": "36p",
-        "FilterOrder": "joint",
-        "Filter": "cosine",
-    }
-    name = "sub-01_atlas-rings_stat-pearsoncorrelation_relmat"
-    files = {
-        f"{name}.tsv": "\n".join(map("\t".join, rows)).encode(),
-        f"{name}.json": json.dumps(about).encode(),
-    }
-    return [Seed(files, tuple(files))]
-
-
-def _fc(folder: Path, _: str) -> Any:
-    from fuzz_models import contract
-
-    table = [{"index": i, "name": n} for i, n in enumerate("abcd", 1)]
-    done = [{"denoise": "36p", "order": "joint", "filter": "cosine"}]
-    found = read_matrices(folder, contract(table, done=done), False)
-    (row,) = found.rows
-    if row["status"] != "ok":
-        raise PredictError(row["reason"])
-    return found.seen[row["scan_id"]]
-
-
-def _check_fc(folder: Path, _: str, value: np.ndarray) -> str | None:
-    (path,) = folder.glob("*.tsv")
-    header, *body = plain.rows(path)
-    cells = {
-        frozenset((header[i], header[j])): plain.number(body[i][j])
-        for i in range(4)
-        for j in range(i)
-    }
-    expected = [cells[frozenset(p)] for p in ("ab", "ac", "ad", "bc", "bd", "cd")]
-    same = np.allclose(value, [0 if math.isnan(v) else v for v in expected], atol=1e-5)
-    return None if same else f"{value}, expected {expected}"
-
-
 READERS = (
     Reader(
         "table",
@@ -357,7 +226,7 @@ READERS = (
     ),
     Reader(
         "confounds",
-        lambda: _alone(("c.tsv", _rows(CONFOUNDS)), ("old.tsv", _rows(OLD, seed=1))),
+        lambda: alone(("c.tsv", _rows(CONFOUNDS)), ("old.tsv", _rows(OLD, seed=1))),
         _confounds,
         (ReadError,),
         TABLE,
@@ -365,42 +234,11 @@ READERS = (
     ),
     Reader(
         "cpac",
-        lambda: _alone(("sub-1_regressors.1D", _rows(CPAC).replace("n/a", "0.5", 1))),
+        lambda: alone(("sub-1_regressors.1D", _rows(CPAC).replace("n/a", "0.5", 1))),
         _cpac,
         (ScanFailed,),
         TABLE,
         _check_cpac,
     ),
     Reader("lut", _luts, lambda f, n: read_lut(f / n), (AtlasError,), TABLE, _check_lut),
-    Reader(
-        "sidecar",
-        lambda: _alone(
-            ("bold.json", json.dumps(SIDECAR, indent=1)),
-            ("mark.json", b"\xef\xbb\xbf" + json.dumps(SIDECAR).encode()),
-        ),
-        lambda f, n: read_object(f / n),
-        (FileError,),
-        {".json": [fuzz_text.json_value]},
-        _check_object,
-    ),
-    Reader(
-        "series",
-        _series,
-        _read_series,
-        (SeriesError,),
-        {
-            ".npy": [fuzz_binary.npy],
-            ".npz": [fuzz_binary.members(fuzz_binary.npy)],
-            "": [fuzz_text.table],
-        },
-        _check_series,
-    ),
-    Reader(
-        "fc_matrix",
-        _matrices,
-        _fc,
-        (PredictError,),
-        {".tsv": [fuzz_text.table], ".json": [fuzz_text.json_value]},
-        _check_fc,
-    ),
 )

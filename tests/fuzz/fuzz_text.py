@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import json
+import math
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -188,10 +190,10 @@ def _changed(tree: Any, rng: Random) -> Any:
                 walk(value)
 
     if not isinstance(tree, dict | list) or rng.random() < 0.02:
-        return rng.choice(VALUES)
+        return _value(rng)
     walk(tree)
     if not places:
-        return {"a": rng.choice(VALUES)}
+        return {"a": _value(rng)}
     node, key = rng.choice(places)
     kind = rng.randrange(6)
     if kind == 0:
@@ -207,14 +209,20 @@ def _changed(tree: Any, rng: Random) -> Any:
         if at in other if isinstance(other, dict) else at < len(other):
             node[key] = json.loads(json.dumps(other[at]))
     else:
-        node[key] = rng.choice(VALUES)
+        node[key] = _value(rng)
     return tree
+
+
+def _value(rng: Random) -> Any:
+    return copy.deepcopy(rng.choice(VALUES))  # it may be changed in its turn
 
 
 def _near(value: Any, rng: Random) -> Any:
     if isinstance(value, str):
         return rng.choice([value + " ", value.upper(), value[:-1], value + "0", value * 2, [value]])
-    return rng.choice([value + 1, -value, value * 1000, str(value), float(value), value == 1, 0])
+    as_float = math.inf if abs(value) > 1e300 else float(value)
+    text = "9" * 400 if as_float == math.inf else str(value)
+    return rng.choice([value + 1, -value, value * 1000, text, as_float, value == 1, 0])
 
 
 YAML_LINES = (

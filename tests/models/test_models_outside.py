@@ -275,6 +275,18 @@ def test_a_damaged_checkpoint_is_refused_or_reads_the_same(tmp_path):
             read_checkpoint(path)
 
 
+def test_a_part_marked_as_a_folder_is_refused(tmp_path):
+    """`torch.load` then gives what lies in memory, whatever the checksums."""
+    path = tmp_path / "c.pt"
+    torch.save({"w": torch.arange(400.0)}, path)
+    whole = bytearray(path.read_bytes())
+    entry = whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"/data/0"))
+    whole[entry + 38] |= 0x10
+    path.write_bytes(whole)
+    with pytest.raises(ModelError, match=r"c\.pt: a part of it is marked as a folder"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     ("tensor", "said"),
     [

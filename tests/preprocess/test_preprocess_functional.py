@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -115,7 +116,16 @@ def test_a_truncated_file_is_named_with_what_it_should_hold(tmp_path, data, keep
 def test_a_file_that_is_no_image_is_named(tmp_path):
     path = tmp_path / "sub-1_bold.nii.gz"
     path.write_bytes(b"not an image")
-    assert "no readable image" in refused(path)
+    assert "unreadable NIfTI header" in refused(path)
+
+
+def test_the_checksum_is_compared_whatever_lies_behind_the_voxels(tmp_path, data):
+    path = written(tmp_path, data)
+    content = gzip.compress(gzip.decompress(path.read_bytes()) + bytes(2**18))
+    path.write_bytes(content)
+    assert load_bold(path).data.shape == data.shape
+    path.write_bytes(content[:-8] + bytes([content[-8] ^ 1]) + content[-7:])
+    assert "CRC" in refused(path)
 
 
 def test_a_link_without_content_names_datalad(tmp_path):

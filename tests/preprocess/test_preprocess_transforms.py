@@ -106,6 +106,25 @@ def test_damaged_transforms_fail_the_scan_and_say_what_to_run(tmp_path, transfor
     assert "preprocess" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("motion", np.ones((16, 4))),
+        ("motion", np.full((3, 4, 4), np.nan)),
+        ("coregistration", np.eye(3)),
+        ("normalisation", np.ones((4, 4))),
+    ],
+)
+def test_what_is_no_transform_fails_the_scan(tmp_path, transforms, name, content):
+    write(tmp_path, transforms)
+    file = tmp_path / OUTPUTS[name]
+    with open(file, "wb") as stream:
+        np.savetxt(stream, content) if name == "coregistration" else np.save(stream, content)
+    with pytest.raises(ScanFailed, match="cannot be read") as caught:
+        load_transforms(tmp_path, OUTPUTS)
+    assert "preprocess" in caught.value.remedy
+
+
 @pytest.fixture
 def with_distortion(tmp_path, transforms) -> ScanTransforms:
     shift = 5 * np.cos(np.indices((20, 24, 16)).sum(axis=0) / 8).astype(np.float32)

@@ -114,6 +114,13 @@ def test_infinite_values_are_missing_and_said(tmp_path, caplog):
     assert "1 infinite values of 'csf'" in caplog.text
 
 
+def test_a_whole_number_of_400_digits_is_infinite(tmp_path, caplog):
+    (tmp_path / "c.tsv").write_text("csf\n" + "9" * 400 + "\n12\n")
+    found = read_confounds_table(tmp_path / "c.tsv")
+    np.testing.assert_array_equal(found["csf"], [np.nan, 12])
+    assert "1 infinite values of 'csf'" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -127,9 +127,13 @@ def test_names_and_values_lose_white_space_around(table):
     assert found.to_dict("list") == {"id": ["0051"], "age": ["21"]}
 
 
-@pytest.mark.parametrize("text", ["a\tb\n", "# only\n# comments\n", "a\tb\n#1\t2\n", "\n \n"])
+@pytest.mark.parametrize(
+    "text", ["a\tb\n", "# only\n# comments\n", "a\tb\n#1\t2\n", "\n \n", "\t\n\t\t\n"]
+)
 def test_a_table_without_rows_is_refused(table, text):
-    with pytest.raises(ReadError, match=r"no row below|comments only|is empty"):
+    with pytest.raises(
+        ReadError, match=r"no row below|comments only|is empty|has delimiters and nothing"
+    ):
         table(text)
 
 

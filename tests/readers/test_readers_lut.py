@@ -77,6 +77,7 @@ def test_quotation_marks_in_names_are_kept(lut):
         ("index\tname\n1\ta\n2\n", r"line 3: found 1 fields, expected 2"),
         ("index\tname\n1\ta\n1.5\tb\n", r"found '1\.5'"),
         ("index\tname\n1\ta\n-2\tb\n", r"found '-2'"),
+        (f"index\tname\n1\ta\n{2**70}\tb\n", r"line 3: found '11805.*at most 2147483647"),
         ("index\tname\n1\ta\n1\tb\n", r"index \[1\] occurs twice"),
         ("index\tname\n1\tSame\n2\tSame\n", r"'Same' is given to the indices \[1, 2\]"),
         ("index\tname\n0\tR1\n1\tR2\n", r"index 0 is called 'R1'.*add 1"),

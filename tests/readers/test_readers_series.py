@@ -105,6 +105,29 @@ def test_an_array_that_is_no_series_is_named_by_reader_and_listing(tmp_path, arr
     assert isinstance(series_shapes(tmp_path / "x.npz")["ts"], SeriesError)
 
 
+@pytest.mark.parametrize("field", ['"', '""', '0"5', '"0.5', '0.5"', '""0.5""'])
+def test_a_field_is_quoted_on_either_side_or_refused(tmp_path, field):
+    path = tmp_path / "x.txt"
+    for row in (field, f"0.5 {field} 2.25"):
+        path.write_text(f"1.5 2.5 3.5\n{row}\n0.5 1.5 2.25\n")
+        with pytest.raises(SeriesError, match=r"x\.txt: data row 2: found .* quote"):
+            read_series(path)
+    path.write_text('1.5 "2.5"\n0.5 2.25\n')
+    np.testing.assert_array_equal(read_series(path), [[1.5, 2.5], [0.5, 2.25]])
+
+
+def test_a_header_that_describes_no_array_is_refused(tmp_path):
+    raw = bytearray(write(tmp_path / "x.npy", np.ones((3, 2))).read_bytes())
+    sound = bytes(raw)
+    raw[10:30] = b"((((" * 5
+    (tmp_path / "x.npy").write_bytes(raw)
+    with pytest.raises(SeriesError, match=r"x\.npy.*header describes no array"):
+        read_series(tmp_path / "x.npy")
+    (tmp_path / "x.npy").write_bytes(sound.replace(b"(3, 2)", b"(True, 6)"))
+    with pytest.raises(SeriesError, match=r"x\.npy.*describes no array: found the shape"):
+        read_series(tmp_path / "x.npy")
+
+
 def test_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([[{}]], dtype=object), allow_pickle=True)
     with pytest.raises(SeriesError):

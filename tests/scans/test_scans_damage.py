@@ -167,11 +167,12 @@ def test_a_pickled_object_in_an_array_file_is_never_run(tmp_path):
 # --- images and sidecars --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sides", [(30_000, 30_000, 30_000), (8_000, 8_000, 3)])
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
-def test_an_image_that_claims_more_than_it_holds_is_excluded(tmp_path, name):
+def test_an_image_that_claims_more_than_it_holds_is_excluded(tmp_path, name, sides):
     image = nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.int16), np.eye(4))
     content = bytearray(image.to_bytes())
-    content[42:48] = struct.pack("<3h", 30_000, 30_000, 30_000)
+    content[42:48] = struct.pack("<3h", *sides)
     path = tmp_path / name
     path.write_bytes(gzip.compress(bytes(content)) if name.endswith(".gz") else bytes(content))
     with pytest.raises(ScanExcluded, match=rf"{name}: its header claims"):

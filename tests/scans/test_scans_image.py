@@ -92,6 +92,11 @@ def test_slice_times_follow_the_index_along_their_axis(letter, axis):
         slice_timing(BOLD, sidecar, (3, 3, 3, 10), 2.0)
 
 
+def test_true_is_no_slice_time():
+    with pytest.raises(ScanExcluded, match="True"):
+        slice_timing(BOLD, {"SliceTiming": [True, 0, 1, 0]}, (3, 3, 4, 10), 2.0)
+
+
 def test_slices_are_along_the_third_axis_unless_something_is_said():
     assert slice_timing(BOLD, {"SliceTiming": [0, 1, 0, 1]}, (3, 3, 4, 10), 2.0)[1] == 2
     assert slice_timing(BOLD, {}, (3, 3, 4, 10), 2.0) == (None, None)

@@ -121,6 +121,7 @@ def test_what_the_model_needs_and_is_missing_is_named(tmp_path: Path, volreg) ->
         ("# C-PAC\n# Nuisance regressors:\n# X\tY\n1\t2\t3\n", "found 3 columns and 2 names"),
         ("# X\tY\n1\t2\n3\n", "regressors.1D"),
         ("# X\n\x00\x01\n", "regressors.1D"),
+        ("# X\tY\n1\t2\n3\t4#5\n", "regressors.1D"),
     ],
 )
 def test_damaged_files_fail_with_what_was_found(tmp_path: Path, content, message) -> None:
@@ -143,5 +144,5 @@ def test_a_table_of_fmriprep_is_read_as_before(tmp_path: Path) -> None:
     path = tmp_path / "confounds.tsv"
     path.write_text("csf\ttrans_x\nn/a\t1\n2\t3\n")
     pd.testing.assert_frame_equal(
-        read_confounds(path, 2), pd.DataFrame({"csf": [np.nan, 2.0], "trans_x": [1, 3]})
+        read_confounds(path, 2), pd.DataFrame({"csf": [np.nan, 2.0], "trans_x": [1.0, 3.0]})
     )

@@ -76,7 +76,12 @@ def test_what_cannot_be_scaled_is_refused(tmp_path):
         "[]",
         '{"version": 1}',
         '{"version": 9, "median": [], "iqr": [], "n_recordings": 1}',
+        '{"version": 1, "median": ["0.5"], "iqr": [1], "n_recordings": 1}',
+        '{"version": 1, "median": [0.5], "iqr": [0], "n_recordings": 1}',
+        '{"version": 1, "median": [0.5, 1], "iqr": [1], "n_recordings": 1}',
+        '{"version": 1, "median": [NaN], "iqr": [1], "n_recordings": 1}',
+        '{"version": 1, "median": [0.5], "iqr": [1], "n_recordings": "many"}',
     ):
         file.write_text(text)
-        with pytest.raises(ScalingError):
+        with pytest.raises(ScalingError, match=r"s\.json"):
             load(file)
