@@ -52,7 +52,7 @@ def test_it_calls_itself_synthetic_wherever_a_reader_looks(demo: Path) -> None:
     assert "SYNTHETIC" in (demo / "README").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_the_same_seed_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
     write_demo(tmp_path / "again", SIZE)
     assert digests(tmp_path / "again") == digests(demo)

@@ -347,11 +347,9 @@ Root Cause (first observed failure):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "rank"), [("brainmass", 0), ("brainlm-tiny", 1)])
-def test_a_rank_that_is_killed_is_named_and_the_same_command_goes_on_to_the_same_bytes(
-    make_study, model, rank
-):
-    study = make_study(model=model, epochs=25, checkpoint_steps=3, processes_per_node=2)
+def test_a_rank_that_is_killed_is_named_and_the_same_command_goes_on_to_the_same_bytes(make_study):
+    rank = 0  # which saves the state
+    study = make_study(epochs=25, checkpoint_steps=3, processes_per_node=2)
     run(study.config, study.path)
     expected = published(study)
 

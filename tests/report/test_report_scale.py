@@ -10,11 +10,11 @@ from brainmass_core.config import load_config
 from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table
 
-N_SCANS = 70_781
+N_SCANS = 20_000  # pages that hold all rows, or tables read whole, would show at this size
 
 
 @pytest.mark.slow
-def test_the_report_of_seventy_thousand_scans_is_light_and_counts_every_lost_scan(root, tmp_path):
+def test_the_report_of_a_very_large_cohort_is_light_and_counts_every_lost_scan(root, tmp_path):
     script = root / "benchmarks" / "report_scale.py"
     done = subprocess.run(
         [sys.executable, script, "--scans", str(N_SCANS), "--folder", tmp_path, "--keep"],
@@ -28,8 +28,8 @@ def test_the_report_of_seventy_thousand_scans_is_light_and_counts_every_lost_sca
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["page"] for row in rows] == ["large", "index"]
     for row in rows:
-        assert row["peak_rss_mb"] < 4096
-        assert row["html_mb"] < 20
+        assert row["peak_rss_mb"] < 2048
+        assert row["html_mb"] < 10
     paths = Paths(load_config(tmp_path / "config.yaml").results)
     table = read_table(paths.finetune("large") / "cohort.parquet", "cohort", ["used"])
     lost = N_SCANS - sum(table["used"].to_pylist())

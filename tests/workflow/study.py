@@ -109,7 +109,7 @@ def raw_bids_config() -> dict:
         },
         "preprocess": {
             "registration": "syn_fast",
-            "resolution": 3,
+            "resolution": 4,
             "max_mean_fd": None,
             "min_coregistration_sharpness": None,  # voxels of 6 mm blur every boundary
         },
