@@ -15,11 +15,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainmass_core.atlas.parcels import network_order
+from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.carpet import load_carpet
 from brainmass_core.preprocess.grids import Volume, load_image
 from brainmass_core.preprocess.template import load_template
-from brainmass_core.preprocess.transforms import load_transforms
+from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile
 from brainmass_core.quality.embed import MissingError, chart, rich_chart
@@ -29,6 +30,7 @@ from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import design_matrix
 from brainmass_core.timeseries.inputs import read_confounds
 
+TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")  # read together
 CARPET_QUALITY = 40  # of WebP: noise is dear, and nobody reads single voxels
 # what a file that is absent, cut off or of another kind raises
 UNREADABLE = (
@@ -69,18 +71,26 @@ class Sources:
     """Files of a scan, each read once and only when a section asks."""
 
     item: Item
+    unchanged: set[str] = field(default_factory=set, compare=False)
 
     def path(self, name: str) -> Path:
-        """A derivative's path.
+        """A derivative's path; what `preprocess` wrote is compared with its checksum once.
 
         Raises
         ------
         MissingError
-            If the scan has none.
+            If the scan has none, or not the one that was written.
         """
         if name not in self.item.files:
             raise MissingError(_why_missing(self.item, name))
-        return Path(self.item.files[name])
+        path, done = Path(self.item.files[name]), self.item.preprocessed
+        if name not in self.unchanged and name in dict(done.get("outputs") or []):
+            try:
+                check_file(path, dict(done.get("sha256") or []).get(name))
+            except ChecksumError as error:
+                raise MissingError(f"{error}; run preprocess again for this data set") from None
+            self.unchanged.add(name)
+        return path
 
     @cached_property
     def head(self) -> Head:
@@ -163,7 +173,7 @@ def _template(found: Sources) -> Section:
 
     def fill() -> dict:
         settings = found.item.config.preprocess
-        moved = load_transforms(found.item.results, _relative(found, "normalisation"))
+        moved = _transforms(found)
         model = load_template(settings.template, settings.template_mask, settings.resolution)
         tiles = brain.template_flicker(found.head, model, moved.normalisation)
         return {"tiles": tiles, "frames": ("T1w", "template")}
@@ -181,16 +191,16 @@ def _coregistration(found: Sources) -> Section:
 
     def fill() -> dict:
         found.path("coregistration")
-        moved = load_transforms(found.item.results, _relative(found, "coregistration"))
+        moved = _transforms(found)
         place = (found.boldref, moved.t1w_to_boldref, moved.distortion)
         return {"tiles": brain.bold_flicker(found.head, *place), "frames": ("BOLD", "T1w")}
 
     return _guarded(empty, fill)
 
 
-def _relative(found: Sources, name: str) -> dict[str, str]:
-    found.path(name)
-    return found.item.files
+def _transforms(found: Sources) -> ScanTransforms:
+    needed = [n for n in TRANSFORMS if n != "distortion" or n in found.item.files]
+    return load_transforms(found.item.results, {n: str(found.path(n)) for n in needed})
 
 
 def _bold_mask(found: Sources) -> Section:

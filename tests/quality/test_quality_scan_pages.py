@@ -1,6 +1,7 @@
 """The page of each scan: complete, self-contained, honest about what is missing."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +142,28 @@ def test_a_damaged_file_costs_its_pictures_and_no_other(name, hit, spared, own_r
         file.truncate(20)
     assert SECTIONS[hit](Sources(item)).missing
     assert not SECTIONS[spared](Sources(item)).missing
+
+
+@pytest.mark.study
+@pytest.mark.parametrize(
+    ("name", "hit"),
+    [
+        ("tsnr", "tsnr"),
+        ("confounds", "motion"),
+        ("motion", "coregistration"),
+        ("normalisation", "template"),
+    ],
+)
+def test_a_file_that_is_no_longer_what_preprocess_wrote_is_not_drawn(name, hit, own_raw):
+    item = list_items(own_raw, "raw", 0)[OK]
+    file = Path(item.files[name])
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    missing = SECTIONS[hit](Sources(item)).missing
+    assert str(file) in missing
+    assert "sha256" in missing
+    assert "run preprocess again" in missing
 
 
 @pytest.mark.study
