@@ -51,7 +51,7 @@ def reasons_of(
     Returns
     -------
     list of Reason
-        The most frequent first; what is beyond `limit` stands in a last entry together.
+        The most frequent first; those beyond `limit` are counted together in a last entry.
     """
     found = pd.Series(list(texts), dtype=object).fillna("no reason is recorded").astype(str)
     who = pd.Series(list(names) if names is not None else [""] * len(found), dtype=object)

@@ -230,7 +230,7 @@ def _refuse_evaluation_scans(
             f"evaluation, or not in the scans table): {', '.join(wrong[:5])}; {remedy}"
         )
     if len(ids) != len(set(ids)):
-        raise ShardError(f"{what} of {dataset}: a scan stands in two shards; {remedy}")
+        raise ShardError(f"{what} of {dataset}: a scan is in two shards; {remedy}")
 
 
 def _usable(group: Group, splits: dict[str, str], usable: Usable, left_out: list[str]) -> Group:

@@ -31,7 +31,7 @@ class Case(NamedTuple):
     change : callable
         The sound file's bytes to those of the input.
     sealed : bool
-        Whether checksums are written anew.
+        Whether checksums are recomputed.
     outcome : str
         ``refused`` or ``read``.
     """

@@ -58,7 +58,7 @@ class Reader:
     changes : dict
         Suffix to the changes that know the format.
     sealed : callable, optional
-        Writes checksums anew, so that what lies behind them is reached; such input may give any
+        Recomputes checksums, so that the code after the comparison is tested; such input may give any
         value of the right kind.
     covered : bool
         Whether checksums cover whatever a change does, and not only damaged bytes.
@@ -95,7 +95,7 @@ class Input(NamedTuple):
     content : bytes
         What it holds now.
     sealed : bool
-        Whether checksums were written anew.
+        Whether checksums were recomputed.
     exact : bool
         Whether nothing but the original may be read, because only bytes were damaged.
     """

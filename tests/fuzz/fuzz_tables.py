@@ -1,4 +1,4 @@
-"""Readers of text: tables, look-up tables, confounds, phenotypes, sidecars, series, FC matrices."""
+"""Readers of tables: look-up tables, confounds, phenotypes."""
 
 from __future__ import annotations
 
@@ -55,16 +55,6 @@ FREESURFER = (
 CENTROIDS = (
     "ROI Label,ROI Name,R,A,S\n1,7Networks_LH_Vis_1,-30,-40,-20\n2,7Networks_LH_Vis_2,5,6,7\n"
 )
-SIDECAR = {
-    "RepetitionTime": 2.0,
-    "SliceTiming": [0.0, 0.5, 1.0, 1.5],
-    "EchoTime": 0.03,
-    "PhaseEncodingDirection": "j-",
-    "TotalReadoutTime": 0.05,
-    "Manufacturer": "Siemens",
-    "ImageType": ["ORIGINAL", "PRIMARY"],
-    "Nested": {"a": {"b": [1, None, True]}},
-}
 TABLE = {"": [fuzz_text.table]}
 
 
