@@ -58,8 +58,8 @@ class Reader:
     changes : dict
         Suffix to the changes that know the format.
     sealed : callable, optional
-        Recomputes checksums, so that the code after the comparison is tested; such input may give any
-        value of the right kind.
+        Recomputes checksums, so that the code after the comparison is tested; such input may give
+        any value of the right kind.
     covered : bool
         Whether checksums cover whatever a change does, and not only damaged bytes.
     """
