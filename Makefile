@@ -7,7 +7,8 @@ CORES ?= all
 export PYTHONDONTWRITEBYTECODE :=
 
 # tests of one file share fixtures and stay together; slow tests are distributed one by one, the longest first
-PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
+WORKERS := 2
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: venv demo test test-study slow fuzz lint docs clean
 
@@ -30,6 +31,8 @@ test: venv
 test-study: venv
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
+# one more, because some of these tests mostly wait for Slurm
+slow: WORKERS := 3
 slow: venv
 	$(PYTEST) -m slow --dist loadscope
 
