@@ -12,6 +12,7 @@ from torch import Tensor
 
 from brainmass_core.models.brainlm_tokens import random_visible
 from brainmass_core.models.pretrained import Pretrained
+from brainmass_core.readers.limits import quoted
 
 MODES = ("corrected", "reference")
 
@@ -52,7 +53,7 @@ class SeriesModel(Pretrained):
     def __init__(self, size: str | Mapping[str, int], mode: str) -> None:
         super().__init__()
         if mode not in MODES:
-            raise ValueError(f"found mode {mode!r}, expected one of {', '.join(MODES)}")
+            raise ValueError(f"found mode {quoted(mode)}, expected one of {', '.join(MODES)}")
         self.shape = self._shape(size)
         self._check_heads()
         self.size = size if isinstance(size, str) else asdict(self.shape)
@@ -136,7 +137,9 @@ class SeriesModel(Pretrained):
     def _shape(cls, size: str | Mapping[str, int]) -> Any:
         if isinstance(size, str):
             if size not in cls.SIZES:
-                raise ValueError(f"found size {size!r}, expected one of {', '.join(cls.SIZES)}")
+                raise ValueError(
+                    f"found size {quoted(size)}, expected one of {', '.join(cls.SIZES)}"
+                )
             return cls.SIZES[size]
         kind = type(next(iter(cls.SIZES.values())))
         try:

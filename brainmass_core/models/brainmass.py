@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from brainmass_core.models import fused
 from brainmass_core.models.pretrained import Pretrained
+from brainmass_core.readers.limits import quoted
 
 READOUT = 8  # features per ROI; the embedding is their concatenation
 
@@ -61,7 +62,7 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
         If there is no such size, or the heads do not divide `n_rois`; names those that do.
     """
     if not isinstance(size, str) or size not in SIZES:
-        raise ValueError(f"found size {size!r}, expected one of {', '.join(SIZES)}")
+        raise ValueError(f"found size {quoted(size)}, expected one of {', '.join(SIZES)}")
     wanted = heads or SIZES[size].heads
     divisors = [h for h in range(1, n_rois + 1) if n_rois % h == 0]
     if wanted in divisors:
@@ -71,7 +72,7 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
     nearest = [max(h for h in divisors if h < wanted), *[h for h in divisors if h > wanted][:1]]
     choices = " or ".join(map(str, nearest))
     raise ValueError(
-        f"model size {size!r}: {wanted} attention heads do not divide {n_rois} ROIs; "
+        f"model size {quoted(size)}: {wanted} attention heads do not divide {n_rois} ROIs; "
         f"set pretrain.heads to {choices}"
     )
 

@@ -32,6 +32,7 @@ from brainmass_core.models.weights import (
     skeleton,
     stored_tensors,
 )
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
@@ -117,7 +118,9 @@ class Pretrained(nn.Module):
             elif isinstance(value, dict):
                 check_sizes(f"{where}: {name}", value, found)
             elif not isinstance(value, str):
-                raise ModelError(f"{where}: {name}: found {value!r}, expected a name; {REMEDY}")
+                raise ModelError(
+                    f"{where}: {name}: found {quoted(value)}, expected a name; {REMEDY}"
+                )
         return given
 
     def save_pretrained(self, folder: str | Path, about: dict[str, Any] | None = None) -> None:

@@ -56,6 +56,7 @@ from brainmass_core.models.weights import (
     skeleton,
 )
 from brainmass_core.predict.primal import LinearClassifier, LinearRegressor, primal
+from brainmass_core.readers.limits import quoted
 
 Arrays = dict[str, np.ndarray]
 NETWORKS = (NetworkClassifier, NetworkRegressor)  # and those of series, which derive from them
@@ -200,32 +201,34 @@ def decode(node: Any, arrays: Arrays) -> Any:
         return _decode_object(node, arrays)
     tag = next((t for t in DECODERS if t in node), None)
     if tag is None:
-        raise CodecError(f"found {sorted(node)}, expected one of {sorted([*DECODERS, 'class'])}")
+        raise CodecError(
+            f"found {quoted(sorted(node))}, expected one of {sorted([*DECODERS, 'class'])}"
+        )
     try:
         return DECODERS[tag](node, arrays)
     except CodecError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CodecError(f"a damaged {tag}: {type(error).__name__}: {error}") from None
+        raise CodecError(f"a damaged {tag}: {type(error).__name__}: {quoted(str(error))}") from None
 
 
 def _array(node: dict, arrays: Arrays) -> np.ndarray:
     if node["array"] not in arrays:
-        raise CodecError(f"the array {node['array']!r} is missing")
+        raise CodecError(f"the array {quoted(node['array'])} is missing")
     found = arrays[node["array"]]
     return np.asfortranarray(found) if node.get("order") == "F" else found
 
 
 def _function(node: dict, arrays: Arrays) -> Callable:
     if node["function"] not in FUNCTIONS:
-        raise CodecError(f"the function {node['function']!r} is none of {sorted(FUNCTIONS)}")
+        raise CodecError(f"the function {quoted(node['function'])} is none of {sorted(FUNCTIONS)}")
     return FUNCTIONS[node["function"]]
 
 
 def _number_type(name: str) -> np.dtype:
     dtype = np.dtype(name)
     if dtype.kind not in "fiubOU":
-        raise CodecError(f"found the type {name}, expected one of numbers or text")
+        raise CodecError(f"found the type {quoted(name)}, expected one of numbers or text")
     return dtype
 
 
@@ -246,9 +249,9 @@ DECODERS: dict[str, Callable[[dict, Arrays], Any]] = {
 def _decode_object(node: dict, arrays: Arrays) -> Any:
     name, state = node["class"], node.get("state")
     if name not in CLASSES:
-        raise CodecError(f"the class {name!r} is none of {sorted(CLASSES)}")
+        raise CodecError(f"the class {quoted(name)} is none of {sorted(CLASSES)}")
     if not isinstance(state, dict) or not all(map(str.isidentifier, state)):
-        raise CodecError(f"{name}: its state is no mapping of attributes")
+        raise CodecError(f"{quoted(name)}: its state is no mapping of attributes")
     cls: Any = CLASSES[name]
     made = cls.__new__(cls)
     vars(made).update({key: decode(value, arrays) for key, value in state.items()})

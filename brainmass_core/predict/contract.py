@@ -21,6 +21,7 @@ from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.predict.feeding import Series
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
@@ -263,7 +264,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ContractError(f"{error}: cannot be read as JSON; {REMEDY}") from None
     if raw.get("format") != FORMAT:
         raise ContractError(
-            f"{path}: found format {raw.get('format')!r}, expected {FORMAT}; use the version "
+            f"{path}: found format {quoted(raw.get('format'))}, expected {FORMAT}; use the version "
             "of brainmass that made it, or make it again"
         )
     return raw

@@ -11,6 +11,7 @@ import pandas as pd
 
 from brainmass_core.readers.delimited import read_delimited
 from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.missing import INFINITE, MISSING, NUMBER, numbers
 
 log = logging.getLogger(__name__)
@@ -70,8 +71,8 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
             return cells.mask(gone, None)  # a column of words
         if len(others):
             raise ReadError(
-                f"{path}: line {others.index[0]}: found {others.iloc[0]!r} in column {name!r}, "
-                "expected a number, or n/a"
+                f"{path}: line {others.index[0]}: found {quoted(others.iloc[0])} in column "
+                f"{name!r}, expected a number, or n/a"
             )
     if np.isinf(values.astype(float)).any():
         log.warning(

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from brainmass_core.readers.files import ReadError, read_lines
-from brainmass_core.readers.limits import TEXT, Limits
+from brainmass_core.readers.limits import TEXT, Limits, quoted
 
 log = logging.getLogger(__name__)
 NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons"}
@@ -252,7 +252,7 @@ def _check_header(path: Path, header: list[str], rows: Rows) -> None:
     if twice:
         places = [i + 1 for i, name in enumerate(header) if name == twice[0]]
         raise ReadError(
-            f"{path}: line {line}: the name {twice[0]!r} is given to columns "
+            f"{path}: line {line}: the name {quoted(twice[0])} is given to columns "
             f"{', '.join(map(str, places))} (white space around names does not count); rename or "
             "remove all but one"
         )

@@ -7,6 +7,7 @@ read, before the memory for all of it is asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from reprlib import Repr
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,12 @@ class Limits:
 
 TEXT = Limits()  # phenotypes, confounds, series as text
 SMALL = Limits(n_bytes=16 * 2**20, n_lines=100_000, n_line=2**20)  # look-up tables, lists
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def quoted(value: object) -> str:
+    """A value of a file for a message: its repr, shortened, as it may be as long as the file."""
+    return _SHORT.repr(value)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from brainmass_core.readers.delimited import BLANK, LINE, read_delimited
 from brainmass_core.readers.files import ReadError, read_lines
-from brainmass_core.readers.limits import SMALL
+from brainmass_core.readers.limits import SMALL, quoted
 from brainmass_core.readers.missing import MISSING, numbers
 
 log = logging.getLogger(__name__)
@@ -194,8 +194,8 @@ def _is_whole(table: pd.DataFrame, column: str | None) -> bool:
 
 def _wrong(path: Path, cells: pd.Series, column: str, expected: str) -> ReadError:
     return ReadError(
-        f"{path}: line {cells.index[0]}: found {cells.iloc[0]!r} in column {column!r}, expected "
-        f"{expected}; is the row shifted?"
+        f"{path}: line {cells.index[0]}: found {quoted(cells.iloc[0])} in column {column!r}, "
+        f"expected {expected}; is the row shifted?"
     )
 
 
@@ -221,9 +221,9 @@ def _check_background(path: Path, table: pd.DataFrame) -> None:
     zero = table["name"][table["index"] == 0]
     if len(zero) and not _is_background(zero.iloc[0]):
         raise ReadError(
-            f"{path}: line {zero.index[0]}: the index 0 is called {zero.iloc[0]!r}, but in a label "
-            "image 0 is what lies outside of all parcels; if the table counts from 0, add 1 to "
-            "every index; otherwise call it background"
+            f"{path}: line {zero.index[0]}: the index 0 is called {quoted(zero.iloc[0])}, but "
+            "in a label image 0 is what lies outside of all parcels; if the table counts from 0, "
+            "add 1 to every index; otherwise call it background"
         )
 
 
@@ -244,6 +244,6 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
         first = twice.iloc[0]
         which = table["index"][table["name"] == first].tolist()[:5]
         raise ReadError(
-            f"{path}: the name {first!r} is given to the indices {which}; names head the columns "
-            "of results and must differ: add the hemisphere or a number"
+            f"{path}: the name {quoted(first)} is given to the indices {which}; names head the "
+            "columns of results and must differ: add the hemisphere or a number"
         )

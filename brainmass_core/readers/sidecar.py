@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.regular_file import FileError, read_bytes
 
 LIMIT = 64 * 2**20  # bytes; the largest sidecars, of MEG or PET, have a few
@@ -57,6 +58,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found and found[key] != value:
-            raise ValueError(f"{key!r} is written twice, with different values")
+            raise ValueError(f"{quoted(key)} is written twice, with different values")
         found[key] = value
     return found

@@ -15,6 +15,7 @@ import nibabel as nib
 
 from brainmass_core.manifest import ScanExcluded
 from brainmass_core.readers.image import open_image
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.regular_file import FileError, check_capacity, check_length
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
@@ -180,8 +181,8 @@ def _stated(path: Path, sidecar: dict[str, Any], header: Header) -> float | None
     number = isinstance(stated, int | float) and not isinstance(stated, bool)
     if not number or not math.isfinite(stated) or stated <= 0:
         raise ScanExcluded(
-            f"{path}: RepetitionTime in the sidecar is {stated!r} (header: {header.t_r_text}), "
-            "expected seconds > 0; correct the sidecar",
+            f"{path}: RepetitionTime in the sidecar is {quoted(stated)} (header: "
+            f"{header.t_r_text}), expected seconds > 0; correct the sidecar",
             "t_r",
         )
     return float(stated)
@@ -317,7 +318,7 @@ def slice_timing(
     axis, backwards = axis_of(stated)
     if axis is None:
         raise ScanExcluded(
-            f"{path}: SliceEncodingDirection is {stated!r}, expected i, j or k, or one of "
+            f"{path}: SliceEncodingDirection is {quoted(stated)}, expected i, j or k, or one of "
             "them with a minus; correct the sidecar",
             "slice_timing",
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from brainmass_core.readers.limits import quoted
 from brainmass_core.scans.table import ScansError
 
 MANGLED = re.compile(r"\d[.,]\d+E\+\d+")  # 5.1456E+04, as spreadsheets show long numbers
@@ -91,8 +92,9 @@ def _refuse_mangled(column: pd.Series, path: Path) -> None:
     odd = column[column.map(lambda v: bool(MANGLED.fullmatch(v))).astype(bool)]
     if len(odd):
         raise ScansError(
-            f"{path}: line {odd.index[0]}: the id {odd.iloc[0]!r} has been turned into a number by "
-            "a spreadsheet, which may have lost digits; take the ids from their source, as text"
+            f"{path}: line {odd.index[0]}: the id {quoted(odd.iloc[0])} has been turned into a "
+            "number by a spreadsheet, which may have lost digits; take the ids from their source, "
+            "as text"
         )
 
 

@@ -144,6 +144,13 @@ CASES = (
     Case("shards", "0.parquet", "KeyError of a lost t_r", swap_all(b"t_r", b"t_s")),
     Case("config", "config.yaml", "AttributeError of a date", lambda raw: b"x: !!timestamp 99"),
     Case("deployed", "contract.json", "uneven rows", entry(probe=[[1, 0], [1]]), sealed=True),
+    Case(
+        "deployed",
+        "estimator.json",
+        "a name of 100,000 characters came back in the message",
+        lambda raw: raw.replace(b"model.steps", b"1" * 100_000),
+        sealed=True,
+    ),
     Case("series", "s.npy", "NumPy's parser: TokenError", npy("{'descr': ((((")),
     Case("series", "s.npy", "TypeError of a shape", npy(ONE_ROW)),
     Case("series", "s.1D", "a row of one quote was counted and not read", swap("\n-", '\n"\n-')),
