@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from brainmass_core import __version__
+from brainmass_core.pipeline.stages import STAGES, stages_of
 
 if TYPE_CHECKING:
     from brainmass_core.config import Config
@@ -171,13 +172,12 @@ def demo(
     remember(folder)
 
 
-@app.command()
+@app.command(help=STAGES["scans"].summary)
 def scans(
     dataset: DatasetName,
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
-    """List the scans of a data set, join the phenotypes, split the participants."""
     _start_log(log)
     settings = _load(config)
     _dataset(settings, dataset)
@@ -192,19 +192,10 @@ def scans(
         file.write_text(seen, encoding="utf-8")
 
 
-BATCH_STAGES = {
-    "preprocess": "Estimate masks, transforms, motion, confounds and quality of a batch of scans.",
-    "timeseries": "Make the clean parcel time series of a batch of scans.",
-    "connectivity": "Compute the functional connectivity of a batch of scans.",
-    "quality": "Write the quality pages of a batch of scans, and their numbers.",
-    "pfc": "Draw the pseudo-FC of a batch of scans into a Parquet shard.",
-}
-
-
-def _add_batch_stage(stage: str, text: str) -> None:
+def _add_batch_stage(stage: str) -> None:
     """Add the command of a stage that works on batches; all have the same options."""
 
-    @app.command(stage, help=text)
+    @app.command(stage, help=STAGES[stage].summary)
     def command(
         dataset: DatasetName,
         batch: BatchNumber,
@@ -219,8 +210,8 @@ def _add_batch_stage(stage: str, text: str) -> None:
         run(settings, dataset, batch, min(threads, len(os.sched_getaffinity(0))))
 
 
-for _stage, _text in BATCH_STAGES.items():
-    _add_batch_stage(_stage, _text)
+for _stage in stages_of("batch"):
+    _add_batch_stage(_stage)
 
 
 @app.command("quality-dataset")
@@ -238,9 +229,8 @@ def quality_dataset(
     run_dataset(settings, dataset)
 
 
-@app.command()
+@app.command(help=STAGES["pretrain"].summary)
 def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
-    """Pre-train the foundation model on pseudo-FC or time series."""
     _start_log(log)
     settings = _load(config)
     from brainmass_core.pretrain import run
@@ -313,7 +303,7 @@ def export_official(
     typer.echo(str(checkpoint))
 
 
-@app.command()
+@app.command(help=STAGES["finetune"].summary)
 def finetune(
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
     config: ConfigPath = DEFAULT_CONFIG,
@@ -326,7 +316,6 @@ def finetune(
         ),
     ] = TaskPart.SCORES,
 ) -> None:
-    """Adapt and evaluate the model on one task, with the baselines on the same folds."""
     _start_log(log)
     settings = _load(config)
     if task not in settings.tasks:
@@ -410,13 +399,12 @@ def predict(
     score(model, given, out, embeddings, config, options, work)
 
 
-@app.command()
+@app.command(help=STAGES["interpret"].summary)
 def interpret(
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
-    """Find the regions that carry a task's decision, and how stable they are."""
     _start_log(log)
     settings = _load(config)
     if task not in settings.tasks:
@@ -426,13 +414,12 @@ def interpret(
     run(settings, task)
 
 
-@app.command("series_model")
+@app.command("series_model", help=STAGES["series_model"].summary)
 def series_model(
     analysis: Annotated[str, typer.Option("--analysis", help="One of series_model.analyses.")],
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
-    """Analyse what a BrainLM makes of the series of participants that it has not seen."""
     _start_log(log)
     settings = _load(config)
     if analysis not in settings.series_model.analyses:
@@ -445,13 +432,12 @@ def series_model(
     run(settings, analysis)
 
 
-@app.command()
+@app.command(help=STAGES["report"].summary)
 def report(
     page: Annotated[str, typer.Option("--page", help="Name of a task, or index.")],
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
-    """Write one page of the report from the results."""
     _start_log(log)
     settings = _load(config)
     if page not in (*settings.tasks, "index"):

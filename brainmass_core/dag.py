@@ -29,12 +29,11 @@ from brainmass_core.fingerprints import (
     with_phenotypes,
 )
 from brainmass_core.paths import MAPS, MODEL_FILES, Paths
+from brainmass_core.pipeline.stages import STAGES, stages_of
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 from brainmass_core.tables import config_hash_of
 
-BATCH_STAGES = ("preprocess", "timeseries", "connectivity", "quality", "pfc")
-SHOWN = ("preprocess", "timeseries", "connectivity")  # what pages are made from
-RECOMPUTED_CHEAPLY = ("timeseries", "connectivity", "quality", "pfc")
+SHOWN = tuple(s for s in stages_of("batch") if STAGES[s].selects)  # what pages are made from
 
 
 class Study:
@@ -96,12 +95,8 @@ class Study:
 
     def datasets(self, stage: str) -> list[str]:
         """Data sets that go through a stage."""
-        kept: dict[str, Callable[[Any], bool]] = {
-            "preprocess": lambda d: d.kind == "bids",
-            "pfc": lambda d: d.role != "external",
-        }
-        keep = kept.get(stage, lambda d: True)
-        return [name for name, d in self.config.datasets.items() if keep(d)]
+        takes = STAGES[stage].takes
+        return [name for name, d in self.config.datasets.items() if takes(d)]
 
     def tables(self, stage: str, datasets: list[str] | None = None) -> list[str]:
         """Every batch table of a stage."""
@@ -181,12 +176,12 @@ class Study:
 
     def tested_scans_tables(self) -> list[str]:
         """Scans tables of those whom pre-training must not see, beside those of its own."""
-        own = self.datasets("pfc")
+        own = self.datasets("pretrain")
         return self.scans_tables([n for n in self.config.tested_datasets() if n not in own])
 
     def pretrain_tables(self) -> list[str]:
         """What the model is trained on: pFC shards, or the time series of the same data sets."""
-        return self.tables(self.config.pretrain.source, self.datasets("pfc"))
+        return self.tables(self.config.pretrain.source, self.datasets("pretrain"))
 
     def model(self) -> str:
         """The pre-trained weights."""
@@ -203,8 +198,9 @@ class Study:
     def task_inputs(self, task: str) -> list[str]:
         """FC and scans of the task's data sets, the model, and who it was trained on."""
         names = self.config.tasks[task].datasets
-        scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pfc")])))
-        shown = self.tables("timeseries", self.datasets("pfc"))  # copies are found by their series
+        scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pretrain")])))
+        # copies are found by their series
+        shown = self.tables("timeseries", self.datasets("pretrain"))
         sources = self._seen(names) + scans + shown
         return [*dict.fromkeys([*sources, *self.pretrain_tables()]), *self.models()]
 
@@ -215,8 +211,7 @@ class Study:
     def task_results(self, task: str) -> list[str]:
         """Tables of a task."""
         folder = self.paths.finetune(task)
-        names = ("cohort", "roc", "predictions", "metrics", "calibration")
-        return [str(folder / f"{name}.parquet") for name in names]
+        return [str(folder / f"{name}.parquet") for name in STAGES["finetune"].outputs]
 
     def few_shot_results(self, task: str) -> list[str]:
         """Tables of a task's few-shot curves, whether asked for or not."""
@@ -240,8 +235,7 @@ class Study:
         """What the task and its source are made from, and who was pre-trained on."""
         source = self.config.tasks[task].zero_shot_from or []
         names = self.config.tasks[source].datasets if isinstance(source, str) else source
-        shown = [n for n, d in self.config.datasets.items() if d.role != "external"]
-        needed = [*self._seen(names), *self.scans_tables([*names, *shown])]
+        needed = [*self._seen(names), *self.scans_tables([*names, *self.datasets("pretrain")])]
         return list(dict.fromkeys([*self.task_inputs(task), *needed]))
 
     def all_task_results(self, task: str) -> list[str]:
@@ -265,7 +259,7 @@ class Study:
 
     def interpret_results(self, task: str) -> list[str]:
         """Tables of a task's regions and maps."""
-        names = ("attention", "networks", "stability", "maps", "regions")
+        names = STAGES["interpret"].outputs
         return [str(self.paths.interpret(task, f"{name}.parquet")) for name in names]
 
     def interpret_figure(self, task: str, name: str) -> str:
@@ -349,7 +343,7 @@ class Study:
 
     def listed_from(self, dataset: str) -> str:
         """What `settled` compares, as JSON; taken before the scans are listed."""
-        stages = [s for s in BATCH_STAGES if dataset in self.datasets(s)]
+        stages = [s for s in stages_of("batch") if dataset in self.datasets(s)]
         return json.dumps({s: self._rows(s, dataset) for s in stages if s != "connectivity"})
 
     def _rows(self, stage: str, dataset: str) -> list[str]:
@@ -367,7 +361,7 @@ class Study:
 
     def pretrain_state(self) -> str:
         """Fingerprint of who may be pre-trained on; what they are, is in the tables."""
-        return digest(self.inputs("pfc", name) for name in self.datasets("pfc"))
+        return digest(self.inputs("pfc", name) for name in self.datasets("pretrain"))
 
     def compared_state(self) -> str:
         """Fingerprint of the other results folders that the front page compares."""
@@ -488,7 +482,7 @@ class Study:
 
         They are what makes a later run of a grown data set cheap.
         """
-        for stage in RECOMPUTED_CHEAPLY:
+        for stage in (s for s in stages_of("batch") if not STAGES[s].keeps_work):
             for name in self.datasets(stage):
                 for batch in range(self.config.datasets[name].batches):
                     table = self.paths.batch(stage, name, batch)

@@ -15,9 +15,8 @@ from brainmass_core.batch import kept_entry
 from brainmass_core.config import Config, stage_hash
 from brainmass_core.manifest import Entry, read_manifest
 from brainmass_core.paths import Paths
+from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.tables import config_hash_of, read_table
-
-FLOW = ("preprocess", "timeseries", "connectivity", "quality", "pfc")
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,8 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
     alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
     yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
     seen = {row["scan_id"] for row in rows if row["split"] != "test"}
-    for stage in FLOW:
-        if stage == "preprocess" and config.datasets[dataset].kind != "bids":
-            continue
-        stored = config.pretrain.source == "pfc" and config.datasets[dataset].role != "external"
-        if stage == "pfc" and not stored:
-            continue
+    for known in batch_stages(config, dataset):
+        stage = known.name
         # lost scans have a quality page as well, and the page loses none
         entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)
         entries, current = _entries(config, paths, stage, dataset)
@@ -86,7 +81,7 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
             seconds=sum(e.seconds for e in entries),
             current=current,
         )
-        if stage not in ("pfc", "quality"):
+        if known.selects:
             alive = alive - failed - excluded
 
 
@@ -171,7 +166,7 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
         If a data set cannot be listed.
     """
     paths, removed = Paths(config.results), {}
-    for name, dataset in config.datasets.items():
+    for name in config.datasets:
         if not paths.scans(name).exists():
             continue
         from brainmass_core.scans import list_again  # reads images, which `status` does not
@@ -179,7 +174,7 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
         batches = list_again(config, name)
         if batches is None:
             continue
-        first = "preprocess" if dataset.kind == "bids" else "timeseries"
+        first = next(batch_stages(config, name)).name
         removed[name] = [paths.batch(first, name, batch) for batch in sorted(batches)]
         for table in removed[name]:
             table.unlink(missing_ok=True)

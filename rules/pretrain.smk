@@ -1,7 +1,7 @@
 rule pretrain:
     input:
         study.pretrain_tables(),
-        lambda wildcards: [scans_table("pfc", name) for name in study.datasets("pfc")],
+        lambda wildcards: [scans_table("pfc", name) for name in study.datasets("pretrain")],
         [ancient(table) for table in study.tested_scans_tables()],
     output:
         model=study.model(),

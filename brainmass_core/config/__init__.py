@@ -1,6 +1,5 @@
 """The configuration: its pydantic tree, loading with readable errors, and hashes."""
 
-from brainmass_core.config.base import STAGES, Stage
 from brainmass_core.config.hashing import (
     batch_of,
     fingerprint,
@@ -20,11 +19,9 @@ from brainmass_core.config.model import Config
 from brainmass_core.config.tasks import Task
 
 __all__ = [
-    "STAGES",
     "Config",
     "ConfigError",
     "Dataset",
-    "Stage",
     "Task",
     "batch_of",
     "dump_config",

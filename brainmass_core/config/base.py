@@ -5,36 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-STAGES = (
-    "scans",
-    "preprocess",
-    "timeseries",
-    "connectivity",
-    "quality",
-    "pfc",
-    "pretrain",
-    "finetune",
-    "interpret",
-    "series_model",
-    "report",
-)
-Stage = Literal[
-    "scans",
-    "preprocess",
-    "timeseries",
-    "connectivity",
-    "quality",
-    "pfc",
-    "pretrain",
-    "finetune",
-    "interpret",
-    "series_model",
-    "report",
-]
 # of data sets and tasks: they are folders, parts of commands and, of tasks, Snakemake's targets
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,79}$"
 # targets and rules of the workflow, which no task may be called

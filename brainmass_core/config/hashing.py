@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from brainmass_core.config.model import Config
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
+from brainmass_core.pipeline.stages import STAGES
 
 
 def stable_hash(*parts: str) -> int:
@@ -98,7 +100,7 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     Parameters
     ----------
     stage : str
-        One of `STAGES`, or ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune`
+        A name in `STAGES`, or ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune`
         that are asked for apart, or ``listing``, what later stages depend on of `scans`.
     name : str, optional
         The data set (up to `pfc`), the task (`finetune`, `interpret`, `report`) or the analysis
@@ -115,78 +117,48 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
 
 
 def _stage_part(config: Config, stage: str, name: str | None) -> dict:
-    def part(section: str, **chosen: Any) -> Any:
-        return getattr(config, section).model_dump(mode="json", **chosen)
-
-    def before(earlier: str, key: str | None = name) -> str:
-        return stage_hash(config, earlier, key)
-
-    if stage == "scans":
-        # columns that only tasks name are carried along; no later stage but theirs reads them
-        named = [named_phenotypes(config, str(name)), targets_of(config, str(name))]
-        return {"before": before("listing"), "phenotypes": named}
-    if stage == "listing":
-        settings = config.datasets[str(name)].model_dump(mode="json", exclude={"band_pass"})
-        listed = {"name": name, "dataset": settings, "seed": config.seed}
-        if settings["kind"] == "bids" and not config.preprocess.slice_timing:
-            listed["slice_timing"] = False  # then slice times that do not fit exclude nobody
-        return listed
-    if stage == "preprocess":
-        return {"before": before("listing"), "preprocess": part("preprocess")}
-    if stage == "timeseries":
-        dataset = config.datasets[str(name)]
-        # what `preprocess` has not judged is judged here, by the same criteria
-        criteria = {"min_volumes", "max_mean_fd", "fd_threshold"}
-        judged = dataset.kind == "bids"
-        return {
-            "before": before("preprocess" if judged else "listing"),
-            "criteria": None if judged else part("preprocess", include=criteria),
-            "atlas": part("atlas"),
-            "timeseries": part("timeseries"),
-            "band_pass": dataset.band_pass,
-        }
-    if stage == "connectivity":
-        return {"before": before("timeseries"), "connectivity": part("connectivity")}
-    if stage == "quality":
-        return {"before": before("connectivity"), "quality": part("quality")}
-    if stage == "pfc":
-        return {"before": before("timeseries"), "pfc": part("pfc"), "seed": config.seed}
-    if stage == "pretrain":
-        return _pretrain_part(config)
-    if stage == "finetune":
-        own = {"finetune": part("finetune", exclude={"deploy"}), "neural": part("neural")}
-        return _task_part(config, str(name)) | own
-    if stage == "model":
-        deployed = config.finetune.deployed(config.tasks[str(name)].kind)
-        return {"before": before("finetune"), "deployed": deployed}
-    if stage == "few_shot":
-        return _task_part(config, str(name)) | {"few_shot": part("few_shot")}
-    if stage == "zero_shot":
-        source = config.tasks[str(name)].zero_shot_from
-        if isinstance(source, str):
-            trained_on: Any = _task_part(config, source)
-        else:
-            trained_on = [before("connectivity", n) for n in source or []]
-        own = {"trained_on": trained_on, "zero_shot": part("zero_shot")}
-        return _task_part(config, str(name)) | own
-    if stage == "interpret":
-        return {"before": before("finetune"), "interpret": part("interpret")}
-    if stage == "series_model":
-        return {
-            "before": [before("timeseries", n) for n in config.datasets],
-            "pretrain": before("pretrain", None),
-            "series_model": part("series_model", exclude={"analyses"}),
-            "allow_same_ids": config.allow_same_ids,
-            "analysis": name,
-            "seed": config.seed,
-            "task": _classes(config, config.series_model.task),
-        }
-    return _report_part(config, name)
+    if stage in PARTS:
+        return PARTS[stage](config, name)
+    known = STAGES[stage]
+    found: dict[str, Any] = {"before": stage_hash(config, known.after, name)}
+    found |= {section: _section(config, section) for section in known.sections}
+    return found | {"seed": config.seed} if known.seeded else found
 
 
-def _pretrain_part(config: Config) -> dict:
+def _section(config: Config, section: str, **chosen: Any) -> Any:
+    return getattr(config, section).model_dump(mode="json", **chosen)
+
+
+def _scans_part(config: Config, dataset: str) -> dict:
+    # columns that only tasks name are carried along; no later stage but theirs reads them
+    named = [named_phenotypes(config, dataset), targets_of(config, dataset)]
+    return {"before": stage_hash(config, "listing", dataset), "phenotypes": named}
+
+
+def _listing_part(config: Config, dataset: str) -> dict:
+    settings = config.datasets[dataset].model_dump(mode="json", exclude={"band_pass"})
+    listed = {"name": dataset, "dataset": settings, "seed": config.seed}
+    if settings["kind"] == "bids" and not config.preprocess.slice_timing:
+        listed["slice_timing"] = False  # then slice times that do not fit exclude nobody
+    return listed
+
+
+def _timeseries_part(config: Config, dataset: str) -> dict:
+    # what `preprocess` has not judged is judged here, by the same criteria
+    criteria = {"min_volumes", "max_mean_fd", "fd_threshold"}
+    judged = config.datasets[dataset].kind == "bids"
+    return {
+        "before": stage_hash(config, "preprocess" if judged else "listing", dataset),
+        "criteria": None if judged else _section(config, "preprocess", include=criteria),
+        "atlas": _section(config, "atlas"),
+        "timeseries": _section(config, "timeseries"),
+        "band_pass": config.datasets[dataset].band_pass,
+    }
+
+
+def _pretrain_part(config: Config, _: str | None) -> dict:
     s = config.pretrain
-    sources = [n for n, d in config.datasets.items() if d.role != "external"]
+    sources = config.pretrain_datasets()
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
     unseen = how if s.of_series else how | {"brainlm"}
     own = {"pretrain": s.model_dump(mode="json", exclude=unseen)}
@@ -198,6 +170,42 @@ def _pretrain_part(config: Config) -> dict:
         pfc = config.pfc.model_dump(mode="json", exclude={"n_views"})
         return found | {"views": {"pfc": pfc, "seed": config.seed}}
     return found
+
+
+def _finetune_part(config: Config, task: str) -> dict:
+    own = {"finetune": _section(config, "finetune", exclude={"deploy"})}
+    return _task_part(config, task) | own | {"neural": _section(config, "neural")}
+
+
+def _model_part(config: Config, task: str) -> dict:
+    deployed = config.finetune.deployed(config.tasks[task].kind)
+    return {"before": stage_hash(config, "finetune", task), "deployed": deployed}
+
+
+def _few_shot_part(config: Config, task: str) -> dict:
+    return _task_part(config, task) | {"few_shot": _section(config, "few_shot")}
+
+
+def _zero_shot_part(config: Config, task: str) -> dict:
+    source = config.tasks[task].zero_shot_from
+    if isinstance(source, str):
+        trained_on: Any = _task_part(config, source)
+    else:
+        trained_on = [stage_hash(config, "connectivity", n) for n in source or []]
+    own = {"trained_on": trained_on, "zero_shot": _section(config, "zero_shot")}
+    return _task_part(config, task) | own
+
+
+def _series_model_part(config: Config, analysis: str) -> dict:
+    return {
+        "before": [stage_hash(config, "timeseries", n) for n in config.datasets],
+        "pretrain": stage_hash(config, "pretrain"),
+        "series_model": _section(config, "series_model", exclude={"analyses"}),
+        "allow_same_ids": config.allow_same_ids,
+        "analysis": analysis,
+        "seed": config.seed,
+        "task": _classes(config, config.series_model.task),
+    }
 
 
 def _report_part(config: Config, name: str | None) -> dict:
@@ -237,3 +245,18 @@ def _classes(config: Config, name: str | None) -> dict | None:
     if task is None:
         return None
     return task.model_dump(mode="json", include=kept) | {"order": list(task.classes)}
+
+
+# stages that depend on more, or on less, than the stage before them and whole sections
+PARTS: dict[str, Callable[[Config, Any], dict]] = {
+    "listing": _listing_part,
+    "scans": _scans_part,
+    "timeseries": _timeseries_part,
+    "pretrain": _pretrain_part,
+    "finetune": _finetune_part,
+    "model": _model_part,
+    "few_shot": _few_shot_part,
+    "zero_shot": _zero_shot_part,
+    "series_model": _series_model_part,
+    "report": _report_part,
+}

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from brainmass_core.config.adaptation import SERIES_FEATURES, FewShot, Neural, ZeroShot
 from brainmass_core.config.base import (
     RULES,
-    STAGES,
     Name,
-    Stage,
     Strict,
     near_miss,
     without_braces,
@@ -27,7 +25,6 @@ from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.stages import (
-    DEFAULT_RESOURCES,
     PATCH,
     Connectivity,
     Interpret,
@@ -36,9 +33,11 @@ from brainmass_core.config.stages import (
     Quality,
     Report,
     Resources,
+    default_resources,
 )
 from brainmass_core.config.tasks import OF_SERIES, ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
+from brainmass_core.pipeline.stages import STAGES, StageName
 
 HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
 ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
@@ -98,18 +97,18 @@ class Config(Strict):
     interpret: Interpret = Interpret()
     series_model: SeriesModel = SeriesModel()
     report: Report = Report()
-    resources: dict[Stage, Resources] = Field(
+    resources: dict[StageName, Resources] = Field(
         default_factory=dict, description="Per stage; what is not given keeps its default."
     )
 
     def stage_resources(self, stage: str) -> Resources:
         """Resources of one stage, the default where the file gives none."""
-        return self.resources.get(cast(Stage, stage), DEFAULT_RESOURCES[stage])
+        return self.resources.get(stage) or default_resources(stage)
 
     @property
     def pretrains(self) -> bool:
         """Whether there is anybody to pre-train a model on."""
-        return any(d.role != "external" for d in self.datasets.values())
+        return bool(self.pretrain_datasets())
 
     @field_validator("results")
     @classmethod
@@ -134,6 +133,10 @@ class Config(Strict):
         if errors:
             raise ValueError("\n".join(errors))
         return self
+
+    def pretrain_datasets(self) -> list[str]:
+        """Data sets of which a model is pre-trained on everybody who is not kept for evaluation."""
+        return [n for n, d in self.datasets.items() if STAGES["pretrain"].takes(d)]
 
     def tested_datasets(self) -> list[str]:
         """Data sets whose participants are tested: by tasks and by analyses of a BrainLM."""

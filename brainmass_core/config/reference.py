@@ -12,7 +12,8 @@ from typing import Any
 
 from brainmass_core.config.load import list_presets
 from brainmass_core.config.model import Config
-from brainmass_core.config.stages import DEFAULT_RESOURCES
+from brainmass_core.config.stages import Resources, default_resources
+from brainmass_core.pipeline.stages import STAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 PAGE, SCHEMA = "config.md", "config.schema.json"
@@ -152,11 +153,11 @@ def _default(spec: dict[str, Any], is_section: bool) -> str:
 
 
 def _default_resources() -> str:
-    names = list(next(iter(DEFAULT_RESOURCES.values())).model_dump())
+    names = list(Resources.model_fields)
     lines = ["## Default resources per stage", "", "| Stage | " + " | ".join(names) + " |"]
     lines.append("|---" * (len(names) + 1) + "|")
-    for stage, resources in DEFAULT_RESOURCES.items():
-        values = " | ".join(str(v) for v in resources.model_dump().values())
+    for stage in STAGES:
+        values = " | ".join(str(v) for v in default_resources(stage).model_dump().values())
         lines.append(f"| `{stage}` | {values} |")
     return "\n".join([*lines, ""])
 

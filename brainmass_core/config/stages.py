@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from brainmass_core.config.base import Strict, without_braces
+from brainmass_core.pipeline.stages import STAGES
 
 InterpretName = Literal["attention", "gradient", "permutation", "fc_pattern"]
 PATCH = {"brainlm-tiny": 20, "brainlm-13m": 20}  # timepoints of a token that spans no parcels
@@ -315,16 +316,7 @@ class Resources(Strict):
     gpus: int = Field(0, ge=0, description="GPUs per machine (pretrain).")
 
 
-DEFAULT_RESOURCES = {
-    "scans": Resources(),
-    "preprocess": Resources(cpus_per_task=2, mem_mb=6000, runtime=720),
-    "timeseries": Resources(cpus_per_task=2, mem_mb=4000, runtime=240),
-    "connectivity": Resources(),
-    "quality": Resources(mem_mb=4000),
-    "pfc": Resources(),
-    "pretrain": Resources(cpus_per_task=2, mem_mb=8000, runtime=2880),
-    "finetune": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
-    "interpret": Resources(cpus_per_task=2, mem_mb=8000, runtime=720),
-    "series_model": Resources(cpus_per_task=2, mem_mb=8000, runtime=1440),
-    "report": Resources(mem_mb=4000),
-}
+def default_resources(stage: str) -> Resources:
+    """Resources of a stage that the configuration says nothing about."""
+    known = STAGES[stage]
+    return Resources(cpus_per_task=known.cpus_per_task, mem_mb=known.mem_mb, runtime=known.runtime)

@@ -30,7 +30,6 @@ from brainmass_core.scans import check_unique
 from brainmass_core.tables import VERSION, check_schema, read_table
 
 log = logging.getLogger(__name__)
-STAGES = {"pfc": "pfc", "timeseries": "timeseries"}  # the stage whose tables a source reads
 
 
 @dataclass(frozen=True)
@@ -117,12 +116,12 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
             "datasets: all are external, so there is nobody to pre-train a model on; give a data "
             "set the role pretrain, or internal with the evaluation_fraction to be kept"
         )
-    paths, stage = Paths(config.results), STAGES[config.pretrain.source]
+    paths, stage = Paths(config.results), config.pretrain.source
     groups: list[Group] = []
     short: list[str] = []
     sources, shapes, digest = [], {}, hashlib.sha256()
     blocks: list[np.ndarray] = []
-    used = {name: d for name, d in config.datasets.items() if d.role != "external"}
+    used = {name: config.datasets[name] for name in config.pretrain_datasets()}
     usable = usable_by(config)
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
@@ -186,11 +185,11 @@ def scans_seen(config: Config, dataset: str) -> set[str]:
     """
     paths, source = Paths(config.results), config.pretrain.source
     seen: set[str] = set()
-    if config.datasets[dataset].role == "external":
+    if dataset not in config.pretrain_datasets():
         return seen
     splits = _splits(paths.scans(dataset))
     for batch in range(config.datasets[dataset].batches):
-        path = paths.batch(STAGES[source], dataset, batch)
+        path = paths.batch(source, dataset, batch)
         if source == "pfc":
             seen.update(read_table(path, "pfc", ["scan_id"])["scan_id"].to_pylist())
             continue

@@ -24,7 +24,7 @@ def refuse_tested_people(config: Config) -> None:
     TableError
         If a scans table cannot be read.
     """
-    shown = [n for n, d in config.datasets.items() if d.role != "external"]
+    shown = config.pretrain_datasets()
     tested = config.tested_datasets()
     scans = _scans(config, list(dict.fromkeys([*shown, *tested])))
     is_test = scans["split"] == "test"

@@ -10,11 +10,12 @@ from scipy import stats
 
 from brainmass_core.config import Config
 from brainmass_core.paths import Paths
+from brainmass_core.pipeline.stages import stages_of
 from brainmass_core.quality.groups import Difference, compare
 from brainmass_core.quality.measures import MEASURES, Measure, Reference, light, references
 from brainmass_core.tables import read_table
 
-STAGES = ("scans", "preprocess", "timeseries", "connectivity", "quality")
+STAGES = (*stages_of(selecting=True), "quality")
 WHO = ["scan_id", "participant_id", "site", "age", "sex"]
 MAX_LEVELS = 40  # groups of a column; more is no grouping
 ALPHA = 0.05

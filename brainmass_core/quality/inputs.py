@@ -13,6 +13,7 @@ import pyarrow as pa
 from brainmass_core.atlas.parcels import parcels, same_network
 from brainmass_core.config import Config
 from brainmass_core.paths import Paths
+from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.quality.measures import Reference, references
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.table import bold_by_scan
@@ -24,7 +25,6 @@ COPIED = (
     *("max_fd", "mean_rmsd", "std_dvars", "tsnr", "global_correlation", "mask_dice"),
     *("template_correlation", "coregistration_cost", "coregistration_sharpness"),
 )
-JUDGED = ("preprocess", "timeseries", "connectivity")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def list_items(config: Config, dataset: str, batch: int) -> dict[str, Item]:
         for r in read_table(paths.scans(dataset), "scans").to_pylist()
         if r["batch"] == batch
     }
-    judged = [s for s in JUDGED if s != "preprocess" or config.datasets[dataset].kind == "bids"]
+    judged = [s.name for s in batch_stages(config, dataset) if s.selects]
     fates = _fates(paths, dataset, batch, judged, scans)
     prepared = _rows(paths, "preprocess", dataset, batch) if "preprocess" in judged else {}
     table = read_table(paths.batch("timeseries", dataset, batch), "timeseries")

@@ -10,12 +10,12 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.paths import Paths
+from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.reasons import reasons_of
 from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
 from brainmass_core.tables import read_table
 
-STAGES = ("preprocess", "timeseries", "connectivity", "pfc")
 MAX_ROWS = 300  # of a table of single scans; the rest is in the results
 MAX_REASONS = 20  # of a stage and outcome
 MAX_NAMES = 50
@@ -107,24 +107,21 @@ def stage_flow(
     entries = read_entries(config, datasets) if entries is None else entries
     rows = []
     for name in datasets:
-        dataset = config.datasets[name]
         columns = ["scan_id", "split", "excluded_reason"]
         scans = read_table(paths.scans(name), "scans", columns).to_pandas()
         alive = set(scans.loc[scans["excluded_reason"].isna(), "scan_id"])
         rows.append(_flow(name, "scans", len(scans), len(alive), 0, len(scans) - len(alive)))
         seen = set(scans.loc[scans["split"] != "test", "scan_id"])
-        for stage in STAGES:
-            stored = config.pretrain.source == "pfc" and dataset.role != "external"
-            if (stage == "preprocess" and dataset.kind != "bids") or (
-                stage == "pfc" and not stored
-            ):
+        for known in batch_stages(config, name):
+            stage = known.name
+            if stage == "quality":  # its pages lose no scan
                 continue
             here = entries[(entries["dataset"] == name) & (entries["stage"] == stage)]
             entered = alive & seen if stage == "pfc" else alive
             status = here[here["scan_id"].isin(entered)].set_index("scan_id")["status"]
             counts = [int((status == s).sum()) for s in ("ok", "failed", "excluded")]
             rows.append(_flow(name, stage, len(entered), *counts))
-            if stage != "pfc":
+            if known.selects:
                 alive = entered & set(status[status == "ok"].index)
     return rows
 

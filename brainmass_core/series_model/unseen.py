@@ -132,7 +132,7 @@ def seen(config: Config, trained: Trained, length: int) -> Recordings:
     UnseenError
         If there are fewer than two participants.
     """
-    names = [n for n, d in config.datasets.items() if d.role != "external"]
+    names = config.pretrain_datasets()
     scans = _scans(config, names)
     found = _recordings(
         config, trained, scans[scans["scan_id"].isin(scans_shown(config)["scan_id"])], length

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainmass_core.config import (
-    STAGES,
     Config,
     batch_of,
     fingerprint,
@@ -20,6 +19,7 @@ from brainmass_core.config import (
     stable_hash,
     stage_hash,
 )
+from brainmass_core.pipeline.stages import NAMES
 
 RAW = {
     "datasets": {
@@ -34,7 +34,7 @@ RAW = {
 }
 EVERYTHING = {
     (stage, name)
-    for stage in STAGES
+    for stage in NAMES
     for name in (
         ("asd", "mdd")
         if stage in ("finetune", "interpret", "report")
@@ -85,7 +85,7 @@ def stages(of: set[tuple[str, str | None]]) -> set[str]:
 def test_a_knob_changes_its_stage_and_none_before(knob: str, value: object, first: str) -> None:
     touched = stages(changed(**{knob: value}))
     assert touched >= {first, "report"}
-    assert not touched & set(STAGES[: STAGES.index(first)])
+    assert not touched & set(NAMES[: NAMES.index(first)])
 
 
 def test_few_and_zero_shot_knobs_make_only_their_own_part_anew() -> None:
@@ -128,7 +128,7 @@ def test_where_and_how_it_runs_changes_no_result(knob: str, value: object) -> No
 
 def test_a_data_set_does_not_touch_another() -> None:
     touched = changed(datasets__corpus__t_r_tolerance=0.5)
-    assert {n for s, n in touched if s in STAGES[:5]} == {"corpus"}
+    assert {n for s, n in touched if s in NAMES[:5]} == {"corpus"}
     assert ("pretrain", None) in touched
 
 

@@ -19,8 +19,8 @@ from typer.main import get_command
 import brainmass_core
 from brainmass_core import tables
 from brainmass_core.cli import app
-from brainmass_core.config import STAGES
 from brainmass_core.config.model import Config
+from brainmass_core.pipeline.stages import STAGES
 
 PACKAGE = Path(brainmass_core.__file__).parent
 FILLED_IN = "{}"

@@ -6,7 +6,7 @@ import pytest
 import study
 import yaml
 
-from brainmass_core.config import STAGES
+from brainmass_core.pipeline.stages import STAGES
 
 pytestmark = pytest.mark.study
 

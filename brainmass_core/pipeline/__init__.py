@@ -1,0 +1,1 @@
+"""How the stages hang together: the table of stages, which all that lists stages reads."""
