@@ -99,6 +99,7 @@ def test_a_log_that_cannot_be_written_ends_with_one_line(capsys):
 
 LIMITED = """
 import resource, sys
+sys.dont_write_bytecode = True  # a truncated one would be left in the checkout
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from brainmass_core.cli import main
 main()
