@@ -1,3 +1,56 @@
-"""brainmass: from raw fMRI scans to a diagnosis model a lab can defend."""
+"""brainmass: from raw fMRI scans to a diagnosis model a lab can defend.
+
+The names of `__all__` are the public Python interface: arrays in and arrays out, and a finished
+study as tables. Each is imported when it is first used, so that ``import brainmass_core`` takes no
+time and torch is loaded by those alone who ask for a model.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = [
+    "BrainLM",
+    "BrainMass",
+    "StudyResults",
+    "clean_series",
+    "functional_connectivity",
+    "load_study",
+    "pseudo_fc",
+    "unvectorise",
+    "vectorise",
+]
+
+_WHERE = {
+    "BrainLM": "models.brainlm",
+    "BrainMass": "models.brainmass",
+    "StudyResults": "study",
+    "clean_series": "timeseries.denoise",
+    "functional_connectivity": "connectivity",
+    "load_study": "study",
+    "pseudo_fc": "pfc",
+    "unvectorise": "connectivity",
+    "vectorise": "connectivity",
+}
+
+if TYPE_CHECKING:
+    from brainmass_core.connectivity import functional_connectivity, unvectorise, vectorise
+    from brainmass_core.models.brainlm import BrainLM
+    from brainmass_core.models.brainmass import BrainMass
+    from brainmass_core.pfc import pseudo_fc
+    from brainmass_core.study import StudyResults, load_study
+    from brainmass_core.timeseries.denoise import clean_series
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -125,6 +125,33 @@ def ledoit_wolf(x: np.ndarray) -> np.ndarray:
 
 
 ESTIMATORS = {"pearson": pearson, "ledoit_wolf": ledoit_wolf}
+
+
+def functional_connectivity(
+    series: np.ndarray, estimator: Literal["pearson", "ledoit_wolf"] = "pearson"
+) -> np.ndarray:
+    """Functional connectivity of parcel series.
+
+    Parameters
+    ----------
+    series : ndarray (..., n_timepoints, n_rois)
+    estimator : {"pearson", "ledoit_wolf"}
+        See the functions of these names.
+
+    Returns
+    -------
+    ndarray (..., n_rois, n_rois)
+        In [-1, 1], symmetric, diagonal 1. A constant ROI correlates 0 with every other.
+
+    Raises
+    ------
+    ValueError
+        If there is no such estimator, or `series` has fewer than two timepoints or a value that is
+        not finite.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"found estimator {estimator!r}, expected one of {sorted(ESTIMATORS)}")
+    return ESTIMATORS[estimator](series)
 
 
 def vectorise(fc: np.ndarray) -> np.ndarray:

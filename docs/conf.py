@@ -11,7 +11,9 @@ from brainmass_core import __version__, tables
 project = "brainmass"
 author = copyright = "the brainmass maintainers"
 release = version = __version__
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+autodoc_typehints = "none"  # the docstrings say shapes, which the annotations do not
+autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "brainmass"

@@ -19,7 +19,7 @@ from brainmass_core.paths import Paths
 from brainmass_core.preprocess.provenance import bids_uri
 from brainmass_core.tables import from_rows, timeseries_schema
 from brainmass_core.timeseries.censor import censor_text, censored_volumes
-from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, clean
+from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, modelled
 from brainmass_core.timeseries.derivatives import (
     SOURCE,
     names_of,
@@ -153,23 +153,12 @@ def _empty(item: Item, raw: Raw) -> np.ndarray:
 
 def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
     """The model and the series (n_kept, n_rois) of the parcels that are not empty."""
-    settings = item.settings
     x = raw.series[:, ~empty]
-    band = _band(item)
     try:
         model = _model(item, raw)
         _refuse_few_minutes(item, raw, model)
-        if model.design is None and band == (None, None):
-            kept = np.ones(len(x), dtype=bool)
-            return model, Cleaned(x, len(x) - 1.0, kept, 0)
-        cleaned = clean(
-            *(x, raw.t_r, None if model.design is None else model.design.to_numpy()),
-            *(*band, settings.order),
-            kind=settings.filter,
-            n_drift=1 if model.design is None else settings.polynomial_order + 1,
-            censored=model.censored,
-            method=settings.censor.method,
-        )
+        design = None if model.design is None else model.design.to_numpy()
+        cleaned = modelled(x, raw.t_r, design, model.censored, _band(item), item.settings)
     except ConfoundsError as error:
         place = item.scan["confounds_path"] or item.scan["bold_path"]
         raise ScanFailed(f"{place}: {error}", "confounds") from None

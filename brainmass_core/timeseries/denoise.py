@@ -6,13 +6,17 @@ Averaging and regression commute, so a model on the parcels equals one on the vo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from brainmass_core.timeseries.censor import fill_matrix
+from brainmass_core.config.timeseries import Timeseries
+from brainmass_core.timeseries.censor import censored_volumes, fill_matrix
+from brainmass_core.timeseries.design import design_matrix
 from brainmass_core.timeseries.filters import filter_matrix, ideal_bandpass, terms_outside
 
-__all__ = ["Cleaned", "NoFreedomError", "clean", "ideal_bandpass"]
+__all__ = ["Cleaned", "NoFreedomError", "clean", "clean_series", "ideal_bandpass"]
 
 # squares of millimetre motion and offsets of thousands meet in one design, so rank needs a margin
 RANK_TOLERANCE = 1e-9
@@ -150,6 +154,93 @@ def clean(
             "milder censoring or longer runs"
         )
     return Cleaned(linear.of(x[kept]), dof, kept, design.shape[1])
+
+
+def clean_series(
+    series: np.ndarray, t_r: float, confounds: pd.DataFrame | None = None, **settings: Any
+) -> np.ndarray:
+    """Clean parcel series as the stage `timeseries` does.
+
+    Parameters
+    ----------
+    series : ndarray (n_timepoints, n_rois)
+        Finite.
+    t_r : float
+        Repetition time in s.
+    confounds : DataFrame (n_timepoints rows), optional
+        Named as fMRIPrep does. Default: no regression, only the filter.
+    **settings
+        Those of section ``timeseries`` of the configuration, such as ``motion="6"``,
+        ``high_hz=None`` or ``censor={"method": "remove"}``; their defaults are those of C-PAC.
+
+    Returns
+    -------
+    ndarray (n_kept, n_rois)
+        Without the censored volumes if ``censor`` removes them.
+
+    Raises
+    ------
+    ConfoundsError
+        If a column is missing or has missing values.
+    NoFreedomError
+        If fewer than two dimensions of the data are left.
+    ValueError
+        If the series are not two-dimensional or not finite, a setting is not known, or the
+        confounds have another length.
+    """
+    series = np.asarray(series, dtype=np.float64)
+    if series.ndim != 2 or not np.isfinite(series).all():
+        raise ValueError(
+            f"found series of shape {series.shape}, expected finite values (n_timepoints, n_rois)"
+        )
+    chosen, design, censored = Timeseries(**settings), None, None
+    if confounds is not None:
+        if len(confounds) != len(series):
+            raise ValueError(
+                f"found {len(confounds)} rows of confounds and {len(series)} timepoints, expected "
+                "as many"
+            )
+        design = design_matrix(confounds, chosen).to_numpy()
+        censored = censored_volumes(confounds, chosen.censor)
+    return modelled(series, t_r, design, censored, (chosen.low_hz, chosen.high_hz), chosen).series
+
+
+def modelled(
+    series: np.ndarray,
+    t_r: float,
+    design: np.ndarray | None,
+    censored: np.ndarray | None,
+    band: tuple[float | None, float | None],
+    settings: Timeseries,
+) -> Cleaned:
+    """`clean` with the settings of the configuration; without a model the series as they are.
+
+    Parameters
+    ----------
+    series : ndarray (n_timepoints, n_rois)
+    t_r : float
+        In s.
+    design : ndarray (n_timepoints, n_regressors) or None
+        Of `design_matrix`.
+    censored : ndarray (n_timepoints,) of bool or None
+    band : tuple
+        Limits in Hz.
+
+    Raises
+    ------
+    NoFreedomError
+    ValueError
+        As `clean` does.
+    """
+    if design is None and band == (None, None):
+        return Cleaned(series, len(series) - 1.0, np.ones(len(series), dtype=bool), 0)
+    return clean(
+        *(series, t_r, design, *band, settings.order),
+        kind=settings.filter,
+        n_drift=1 if design is None else settings.polynomial_order + 1,
+        censored=censored,
+        method=settings.censor.method,
+    )
 
 
 Band = tuple[str, int, float, float | None, float | None]
