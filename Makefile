@@ -10,9 +10,13 @@ export PYTHONDONTWRITEBYTECODE :=
 WORKERS := 2
 PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
-.PHONY: venv demo test test-study slow fuzz lint docs clean
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-study slow fuzz lint docs clean
 
-venv: $(STAMP)
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+venv: $(STAMP)  ## .venv with everything, pinned by constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,29 +25,29 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	touch $@
 
-demo: venv
+demo: venv  ## the embedded demo, from raw scans to the report
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES)
 	@echo "open results/report/index.html"
 
-test: venv
+test: venv  ## units: under 4 minutes
 	$(PYTEST) -m unit --dist loadfile
 
-test-study: venv
+test-study: venv  ## a small study in the hands of the stages, and commands: under 8 minutes
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
 # one more, because some of these tests mostly wait for Slurm
 slow: WORKERS := 3
-slow: venv
+slow: venv  ## real data, a real Slurm, kills: about 20 minutes
 	$(PYTEST) -m slow --dist loadscope
 
 # damaged files for every reader; what is found is written to FOUND
 fuzz: INPUTS ?= 20000
 fuzz: SEED ?= 0
 fuzz: FOUND ?= /tmp/fuzz-findings
-fuzz: venv
+fuzz: venv  ## damaged files for every reader: about 6 minutes
 	$(BIN)/python -W ignore tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED) --found $(FOUND)
 
-lint: venv
+lint: venv  ## ruff, snakefmt, import-linter, mypy, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow rules
@@ -51,9 +55,9 @@ lint: venv
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
-docs: venv
+docs: venv  ## the documentation as HTML, warnings as errors
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 
-clean:
+clean:  ## remove results, the demo and built pages
 	rm -rf results demo .snakemake docs/_build
