@@ -24,6 +24,7 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import IO, NamedTuple
 
 from planted import PLANTED, Planted
@@ -232,6 +233,8 @@ def pytest_here(
         os.dup2(output.fileno(), stream.fileno())
     os.environ.clear()
     os.environ |= variables
+    # workers of the stages import the main module again, and would find this file
+    sys.modules["__main__"] = ModuleType("__main__")
     sys.dont_write_bytecode, sys.pycache_prefix = False, None  # `byte_code` tells what was imported
     own = str(Path(__file__).parent)
     sys.path[:] = [str(folder), *(p for p in sys.path if p not in ("", own))]
