@@ -194,6 +194,7 @@ class TestScanner:
         times = scanner.interleaved_slice_timing(n_slices, 2.0, odd_first)
         np.testing.assert_allclose(np.sort(times), np.arange(n_slices) * 2.0 / n_slices)
         assert np.abs(np.diff(times)).min() > 2.0 / n_slices
+        assert times.argmin() == int(odd_first)
 
     @pytest.mark.parametrize("mean_fd", [0.1, 0.9])
     def test_motion_has_the_displacement_asked_for(self, mean_fd: float) -> None:

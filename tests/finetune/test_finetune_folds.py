@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from brainmass_core.finetune.dataset import TaskError
@@ -52,6 +53,13 @@ def test_strata_have_at_least_as_many_participants_as_folds(people):
     assert all(
         len({y for y, s in zip(once["y"], strata, strict=True) if s == n}) == 1 for n in names
     )
+
+
+def test_a_site_with_just_enough_participants_keeps_its_own_stratum():
+    site = pd.Series(["a"] * 8 + ["b"] * 4 + ["c"] * 3)
+    strata = make_strata(pd.Series(0, index=site.index), site, 4)
+    assert strata.tolist()[:12] == ["0|a"] * 8 + ["0|b"] * 4
+    assert len(set(strata[12:])) == 1
 
 
 def test_too_few_participants_of_a_class_is_an_error_with_the_remedy(people):

@@ -546,7 +546,7 @@ PLANTED = [
         "predict/model.py",
         "check_file(path, contract.files.get(name))",
         "contract.files.get(name)",
-        ("predict/test_predict_stored.py", "predict/test_predict_damage.py"),
+        ("predict/test_predict_stage.py", "predict/test_predict_damage.py"),
         "A changed model file is used.",
     ),
     Planted(
