@@ -18,7 +18,7 @@ from brainmass_core.finetune.attrition import say_who_takes_part
 from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.missing import numbers
 from brainmass_core.scans import read_scans
 from brainmass_core.tables import read_table
@@ -201,7 +201,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     cohort = _drop(cohort, missing, "finetune", f"no value in column {task.label!r}")
     try:
         number, _ = numbers(cohort["label"], f"tasks.{name}.label: column {task.label!r}")
-    except ReadError as error:
+    except FileError as error:
         raise TaskError(str(error)) from None
     values = "label " + cohort["label"].astype(str) + " is not a number"
     cohort = _drop(cohort, number.isna() & ~missing, "finetune", values)

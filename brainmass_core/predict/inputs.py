@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from brainmass_core.connectivity import MEASURES, vectorise
 from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import read_delimited
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.missing import MISSING
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import TableError, read_table
@@ -172,7 +172,7 @@ def _matrix(file: Path) -> tuple[list[str], np.ndarray]:
     try:
         table = read_delimited(file)
         matrix = table.mask(table.isin(MISSING), "nan").to_numpy().astype(np.float64)
-    except ReadError as error:
+    except FileError as error:
         raise PredictError(str(error)) from None
     except ValueError as error:
         raise PredictError(f"{file}: cannot be read as a matrix ({error}); copy it again") from None
@@ -198,7 +198,7 @@ def sidecar(file: Path) -> dict[str, Any]:
         If it is damaged.
     """
     path = file.with_suffix(".json")
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return {}
     try:
         return read_object(path)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.predict.inputs import Found
 from brainmass_core.predict.misfit import PredictError
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.missing import (
     AGE,
     POSITIVE,
@@ -113,7 +113,7 @@ def _read(path: Path, codes: Sequence[Code]) -> pd.DataFrame:
                 table[column] = checked_numbers(table[column], where, NUMBERS[column])
             else:
                 refuse_codes_among_names(table[column], where)
-    except ReadError as error:
+    except FileError as error:
         text = str(error).replace("Declare them for the data set, ", "Declare them, ")
         remedy = " (here: --missing-value)" if "missing_values" in text else ""
         raise PredictError(f"{text}{remedy}") from None

@@ -19,7 +19,7 @@ from brainmass_core.predict.inputs import Found, done_by, sidecar, text_in
 from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text

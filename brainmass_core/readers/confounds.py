@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.readers.delimited import read_delimited
-from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.missing import INFINITE, MISSING, NUMBER, numbers
 
@@ -50,7 +50,7 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    ReadError
+    FileError
         If the table does not fit, or a column holds text among numbers.
     """
     text = read_delimited(path)
@@ -70,7 +70,7 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
         if len(others) == len(known):
             return cells.mask(gone, None)  # a column of words
         if len(others):
-            raise ReadError(
+            raise FileError(
                 f"{path}: line {others.index[0]}: found {quoted(others.iloc[0])} in column "
                 f"{name!r}, expected a number, or n/a"
             )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.files import FileError
 
 log = logging.getLogger(__name__)
 MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan", "null")
@@ -116,7 +116,7 @@ def numbers(column: pd.Series, where: str) -> tuple[pd.Series, pd.Series]:
 
     Raises
     ------
-    ReadError
+    FileError
         If separators of thousands or of decimals are ambiguous or mixed.
     """
     text = column.dropna().map(lambda v: str(v).strip().translate(MINUS))
@@ -135,20 +135,20 @@ def _check_separators(text: pd.Series, where: str) -> None:
     decimal_comma = text[text.map(lambda t: bool(COMMA.fullmatch(t))).astype(bool)]
     grouped = text[text.map(_is_grouped).astype(bool)]
     if len(grouped):
-        raise ReadError(
+        raise FileError(
             f"{where}: found {_some(grouped)}, with separators of thousands; write numbers without"
         )
     if decimal_comma.empty:
         return
     points = text[text.map(lambda t: bool(NUMBER.fullmatch(t)) and "." in t).astype(bool)]
     if len(points):
-        raise ReadError(
+        raise FileError(
             f"{where}: found {_some(decimal_comma)} and {_some(points)}: a comma and a point for "
             "decimals in one column; write all with a point"
         )
     either = decimal_comma[decimal_comma.map(lambda t: bool(EITHER.fullmatch(t))).astype(bool)]
     if len(either) == len(decimal_comma):
-        raise ReadError(
+        raise FileError(
             f"{where}: found {_some(either)}: the comma may separate decimals or thousands; write "
             "numbers with a point and without separators of thousands"
         )
@@ -184,13 +184,13 @@ def checked_numbers(
 
     Raises
     ------
-    ReadError
+    FileError
         If more than half of the values are no numbers, if two or more lie outside of what the
         column can hold, or if undeclared codes of missing values are among them.
     """
     values, others = numbers(column, where)
     if len(others) > values.notna().sum():
-        raise ReadError(
+        raise FileError(
             f"{where}: {len(others)} of {column.notna().sum()} values are no numbers, such as "
             f"{_some(others)}; expected {kind.name}; name another column, or correct the table"
         )
@@ -202,7 +202,7 @@ def checked_numbers(
         if known or outside.sum() <= values.notna().sum() / 2:
             codes = sorted({_plain(v) for v in values[outside]})[:10]
             remedy = f"correct the table, or, if they mean missing, set missing_values: {codes}"
-        raise ReadError(
+        raise FileError(
             f"{where}: {_counted(values[outside])} cannot be {kind.name}{kind.hint}; {remedy}"
         )
     lost = pd.concat([others, column[outside]])
@@ -219,13 +219,13 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
 
     Raises
     ------
-    ReadError
+    FileError
         With the codes, their counts and the remedy.
     """
     found = undeclared_codes(values, valid)
     if found:
         texts = ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in sorted(found.items()))
-        raise ReadError(
+        raise FileError(
             f"{where}: found {texts}, far from all other values, as codes of missing values are. "
             f"Declare them for the data set, missing_values: {[_plain(v) for v in sorted(found)]}, "
             f"or, if they are measured, valid_values: {[_plain(v) for v in sorted(found)]}"
@@ -237,14 +237,14 @@ def refuse_codes_among_names(names: pd.Series, where: str, valid: Iterable[float
 
     Raises
     ------
-    ReadError
+    FileError
         As `refuse_codes`. Positive codes are none here: a site may be called 99.
     """
     keys = names.map(_key, na_action="ignore")
     counts = Counter(k for k in keys if isinstance(k, float) and k in CODES - set(valid) and k < 0)
     if counts:
         codes = sorted(map(_plain, counts))
-        raise ReadError(
+        raise FileError(
             f"{where}: found {', '.join(f'{_plain(c)} ({_times(n)})' for c, n in counts.items())}, "
             f"which is a code of missing values; declare it for the data set, missing_values: "
             f"{codes}, or, if it is a name, valid_values: {codes}"

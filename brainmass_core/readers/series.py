@@ -15,9 +15,8 @@ from typing import IO, Literal
 
 import numpy as np
 
-from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.readers.matrices import matrix_kind
-from brainmass_core.readers.regular_file import FileError, check_regular
 from brainmass_core.readers.series_names import is_generic
 from brainmass_core.readers.series_text import DELIMITERS, SeriesError, Text, read_text
 
@@ -152,7 +151,7 @@ def _read_text(path: Path, suffix: str, header: bool | None) -> Text:
         return read_text(path, suffix, header)
     except SeriesError:
         raise
-    except ReadError as error:
+    except FileError as error:
         raise SeriesError(str(error)) from None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmass_core.readers.files import ReadError, read_lines
+from brainmass_core.readers.files import FileError, read_lines
 from brainmass_core.readers.series_header import (
     COUNTING,
     columns_of_afni,
@@ -30,7 +30,7 @@ SAMPLE = 20  # rows that are looked at to tell a header
 RAMP = 8  # rows: fewer whole numbers may count by chance
 
 
-class SeriesError(ReadError):
+class SeriesError(FileError):
     """A file that does not hold a parcel time series; the message names it and says why."""
 
 
@@ -146,7 +146,7 @@ def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
 
     Raises
     ------
-    ReadError
+    FileError
         If it is no text, holds no numbers, or it cannot be told whether the first row is a header.
     """
     delimiter = DELIMITERS[suffix.removesuffix(".gz")]

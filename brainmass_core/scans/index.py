@@ -11,7 +11,7 @@ from typing import Any
 import bids2table
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def index_files(root: Path) -> list[File]:
     broken = [p.name for p in root.glob("sub-*") if p.is_symlink() and not p.exists()]
     if broken:
         log.warning(
-            "%s: %d participants' folders are links to nothing and are left out; fetch them, with "
-            "DataLad: `datalad get -n`: %s",
+            "%s: %d folders of participants are links to nothing and are left out; mend the links: "
+            "%s",
             *(root, len(broken), ", ".join(sorted(broken)[:20])),
         )
     paths: list[str] = []

@@ -10,7 +10,7 @@ import pandas as pd
 
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.missing import (
     AGE,
     POSITIVE,
@@ -69,7 +69,7 @@ def read_phenotype(name: str, dataset: Dataset, named: Sequence[str] = ()) -> pd
         return None
     try:
         table = read_delimited(path)
-    except ReadError as error:
+    except FileError as error:
         raise ScansError(str(error)) from None
     _check_declared(name, path, declared, table)
     _say_missing(name, path, [c for c in named if c not in declared.values()], table)
@@ -234,7 +234,7 @@ def _with_values(
             "age": numeric(used, settings.age_column, dataset, AGE),
             "mean_fd": numeric(used, settings.mean_fd_column, dataset),
         }
-    except ReadError as error:
+    except FileError as error:
         raise ScansError(str(error)) from None
 
     def of_scans(values: pd.Series | None) -> pd.Series | None:
@@ -277,7 +277,7 @@ def numeric(
 
     Raises
     ------
-    ReadError
+    FileError
         If there are several impossible ones, codes of missing values, or mostly text.
     """
     if column is None:

@@ -148,6 +148,6 @@ def test_decimal_commas_are_read(tmp_path):
 
 
 def test_a_link_into_an_annex_that_is_not_there_is_named(tmp_path):
-    (tmp_path / "c.tsv").symlink_to("/nonexistent/annex/x.tsv")
+    (tmp_path / "c.tsv").symlink_to("/nonexistent/.git/annex/objects/x.tsv")
     with pytest.raises(ScanFailed, match="datalad get"):
         read_confounds(tmp_path / "c.tsv", N)

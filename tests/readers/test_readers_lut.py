@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brainmass_core.atlas.labels import complete, published_labels
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.lut import read_lut
 
 N = range(1, 5)
@@ -91,7 +91,7 @@ def test_quotation_marks_in_names_are_kept(lut):
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_cause(lut, text, message):
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(FileError, match=message):
         lut(text)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.missing import (
     AGE,
     checked_numbers,
@@ -78,7 +78,7 @@ def test_numbers_are_read_as_they_are_meant(texts, values):
     ],
 )
 def test_ambiguous_separators_are_refused_with_the_values(texts, message):
-    with pytest.raises(ReadError, match=f"p.tsv: column 'x': found ['\"].*{message}"):
+    with pytest.raises(FileError, match=f"p.tsv: column 'x': found ['\"].*{message}"):
         read(*texts)
 
 
@@ -119,7 +119,7 @@ def test_codes_are_found_by_lying_far_from_all_others(values, codes):
 
 def test_an_undeclared_code_is_refused_by_name_and_count_with_the_remedy():
     values = pd.Series([*IQ, -9999.0, -9999.0, 999.0])
-    with pytest.raises(ReadError) as error:
+    with pytest.raises(FileError) as error:
         refuse_codes(values, "p.tsv: column 'FIQ'")
     for part in ("p.tsv: column 'FIQ'", "-9999 (2 times)", "999 (once)"):
         assert part in str(error.value)
@@ -129,7 +129,7 @@ def test_an_undeclared_code_is_refused_by_name_and_count_with_the_remedy():
 
 def test_a_negative_code_is_no_site_and_99_may_be():
     refuse_codes_among_names(column("1", "2", "99", None), "x")
-    with pytest.raises(ReadError, match=r"column 'site': found -9999 \(2 times\)"):
+    with pytest.raises(FileError, match=r"column 'site': found -9999 \(2 times\)"):
         refuse_codes_among_names(column("1", "-9999", "-9999.0"), "p.tsv: column 'site'")
 
 
@@ -138,7 +138,7 @@ def test_one_impossible_age_is_missing_and_said_and_several_are_refused(caplog):
     assert found.tolist()[2:] == pytest.approx([9.5, np.nan, 12, 13], nan_ok=True)
     assert found.isna().sum() == 3
     assert "-5, 89+" in caplog.text
-    with pytest.raises(ReadError, match=r"252 \(once\).*age in years.*months"):
+    with pytest.raises(FileError, match=r"252 \(once\).*age in years.*months"):
         checked_numbers(column("252", "264", "276"), "x", AGE)
-    with pytest.raises(ReadError, match="2 of 3 values are no numbers"):
+    with pytest.raises(FileError, match="2 of 3 values are no numbers"):
         checked_numbers(column("2001-01-01", "2002-01-01", "3"), "x", AGE)
