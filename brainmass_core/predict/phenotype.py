@@ -112,7 +112,7 @@ def _read(path: Path, codes: Sequence[Code]) -> pd.DataFrame:
             if column in NUMBERS:
                 table[column] = checked_numbers(table[column], where, NUMBERS[column])
             else:
-                refuse_codes_among_names(table[column], where)
+                refuse_codes_among_names(table[column], where, positive=column == "sex")
     except FileError as error:
         text = str(error).replace("Declare them for the data set, ", "Declare them, ")
         remedy = " (here: --missing-value)" if "missing_values" in text else ""

@@ -317,3 +317,28 @@ def test_an_error_between_sections_is_reported_once() -> None:
         parse_config(raw, "my.yaml", check_paths=False)
     assert str(caught.value).count("no data set 'abidex'") == 1
     assert str(caught.value).startswith("my.yaml: 1 error\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("010", 8),
+        ("12:30", 750),
+        ("0x10", 16),
+        ("0b11", 3),
+        ("1_000", 1000),
+        ("1:30.5", 90.5),
+        ("1_0.5", 10.5),
+        ("[1, 017]", 15),
+    ],
+)
+def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path, text, read):
+    (tmp_path / "c.yaml").write_text(f"seed: {text}\n")
+    with pytest.raises(ConfigError, match=rf"which YAML reads as {read}; .* quotes .*"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_plain_numbers_and_quoted_ones_are_as_written(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: [0, -7, +7, 2.50, -0.5, 1.0e+3, .inf, '010', '12:30']\n")
+    expected = [0, -7, 7, 2.5, -0.5, 1000.0, float("inf"), "010", "12:30"]
+    assert read_yaml(tmp_path / "c.yaml") == {"a": expected}
