@@ -19,6 +19,7 @@ from brainmass_core.readers.files import FileError
 from brainmass_core.readers.missing import MISSING
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
+from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R, is_plausible
 from brainmass_core.tables import TableError, read_table
 
 log = logging.getLogger(__name__)
@@ -221,6 +222,26 @@ def text_in(about: dict[str, Any], name: str, file: Path) -> str | None:
             "brainmass writes it; copy the sidecar again"
         )
     return value
+
+
+def t_r_in(about: dict[str, Any], file: Path) -> float | None:
+    """The repetition time (s) that the sidecar of a file says, None if it says none.
+
+    Raises
+    ------
+    PredictError
+        If it is no number, or no repetition time of fMRI in seconds.
+    """
+    value = about.get("RepetitionTime")
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not is_plausible(value):
+        raise PredictError(
+            f"{file.with_suffix('.json')}: found RepetitionTime {repr(value)[:80]}, expected "
+            f"{SHORTEST_T_R:g} to {LONGEST_T_R:g}, in seconds; correct the sidecar"
+        )
+    return float(value)
 
 
 def done_by(about: dict[str, Any], file: Path) -> Done | None:
