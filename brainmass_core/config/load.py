@@ -16,6 +16,7 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.config.model import Config
 
 LARGEST = 100_000  # entries; a configuration of a hundred data sets has a few thousand
+LARGEST_FILE = 2**24  # bytes; parsing takes a thousand times as much
 LONGEST = 200  # characters of a value in a message
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 TOO_DEEP = "sections are nested too deep; look for brackets or braces that are not closed"
@@ -54,6 +55,13 @@ def read_yaml(path: Path) -> Any:
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such configuration file; start from the shipped config.yaml")
+    if not path.is_file():  # a pipe would wait for ever, a device has no end
+        raise ConfigError(f"{path}: is no regular file, expected a configuration; correct the path")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ConfigError(
+            f"{path}: has {path.stat().st_size:,} bytes, expected at most {LARGEST_FILE:,}; check "
+            "that it is the right file"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":  # may be indented with tabs, which YAML refuses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -253,11 +254,6 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, content: bytes, expe
     assert str(file) in str(error.value)
 
 
-def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_config(tmp_path)
-
-
 # --- presets --------------------------------------------------------------------------------------
 
 
@@ -342,3 +338,16 @@ def test_plain_numbers_and_quoted_ones_are_as_written(tmp_path):
     (tmp_path / "c.yaml").write_text("a: [0, -7, +7, 2.50, -0.5, 1.0e+3, .inf, '010', '12:30']\n")
     expected = [0, -7, 7, 2.5, -0.5, 1000.0, float("inf"), "010", "12:30"]
     assert read_yaml(tmp_path / "c.yaml") == {"a": expected}
+
+
+def test_what_is_no_regular_file_or_too_large_is_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        with pytest.raises(ConfigError, match=f"{name}.yaml: is no regular file"):
+            load_config(tmp_path / f"{name}.yaml")
+    with open(tmp_path / "large.yaml", "wb") as file:
+        file.truncate(2**24 + 1)
+    with pytest.raises(ConfigError, match="expected at most 16,777,216"):
+        load_config(tmp_path / "large.yaml")
