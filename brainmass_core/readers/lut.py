@@ -33,6 +33,7 @@ NAMES = {
     "z": ("z", "s"),
 }
 COLOURS = {"g", "b"}  # beside which R and A are a colour and no place
+FARTHEST = 300  # mm: voxels and codes such as -9999 lie beyond
 LARGEST = 2**31 - 1  # of an index: label images are held as int32
 INDEX = re.compile(r"\d+(\.0*)?", re.ASCII)
 # what 0 may be called: it is what lies outside of all parcels
@@ -181,11 +182,18 @@ def _coordinates(path: Path, column: str, cells: pd.Series) -> pd.Series:
     """In mm; whole numbers stay so, because the atlas's checksum is of them as they were read."""
     plain = pd.to_numeric(cells, errors="coerce")
     if np.isfinite(plain).all():
-        return plain
+        return _within_head(path, column, cells, plain)
     values, others = numbers(cells.mask(cells.isin(MISSING), None), f"{path}: column {column!r}")
     if len(others):
         raise _wrong(path, others, column, "a coordinate in mm")
-    return values
+    return _within_head(path, column, cells, values)
+
+
+def _within_head(path: Path, column: str, cells: pd.Series, mm: pd.Series) -> pd.Series:
+    far = cells[mm.abs() > FARTHEST]
+    if len(far):
+        raise _wrong(path, far, column, f"a coordinate in mm within {FARTHEST} of the origin")
+    return mm
 
 
 def _is_whole(table: pd.DataFrame, column: str | None) -> bool:
@@ -238,6 +246,12 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
         raise FileError(
             f"{path}: line {nameless.index[0]}: index {table['index'][nameless.index[0]]} has no "
             "name; give it one"
+        )
+    odd = table["name"][~table["name"].map(str.isprintable).astype(bool)]
+    if len(odd):
+        raise FileError(
+            f"{path}: line {odd.index[0]}: found {odd.iloc[0]!r} in column 'name', which holds a "
+            "character that cannot be shown, such as a line break; remove it"
         )
     twice = table["name"][table["name"].duplicated(keep=False)]
     if len(twice):
