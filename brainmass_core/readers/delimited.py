@@ -103,6 +103,8 @@ def read_rows(path: Path, limits: Limits = TEXT, delimiter: str | None = None) -
     first = next((s for s in lines if s.strip(BLANK) and not _is_comment(s)), None)
     if first is None:
         raise FileError(f"{path}: holds comments only; expected a header and rows")
+    if first.strip(BLANK).strip('"').lower().startswith("sep="):
+        raise FileError(f"{path}: begins with {quoted(first)}, a note for Excel; remove that line")
     delimiter = delimiter or delimiter_of(path, first)
     kept: dict[str, str] = {}  # one object per text: most cells of a large table repeat
     at, fields, n_comments = [], [], 0

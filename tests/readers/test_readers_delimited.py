@@ -178,6 +178,11 @@ def test_an_ambiguous_delimiter_is_refused(table, name, header, message):
         table(f"{header}\n1 2 3\n", name)
 
 
+def test_a_note_for_excel_is_no_header(table):
+    with pytest.raises(FileError, match="begins with 'sep=;', a note for Excel"):
+        table("sep=;\na;b\n1;2\n", "p.csv")
+
+
 def test_mixed_delimiters_are_refused_with_the_line(table):
     with pytest.raises(FileError, match="line 3: found 1 fields, expected 2"):
         table("a\tb\n1\t2\n3,4\n")
