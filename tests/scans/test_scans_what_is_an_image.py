@@ -207,6 +207,15 @@ def test_a_participant_that_is_a_link_to_nothing_is_said(bids, listed, caplog):
     assert "sub-14" in caplog.text
 
 
+def test_a_loop_of_links_makes_no_scan_twice(bids, listed, caplog):
+    run = bids.run()
+    bids.t1w()
+    (run.parent / "again").symlink_to(bids.root / "sub-01")
+    (reason,) = listed(bids.root).excluded_reason
+    assert reason is None
+    assert "a link leads back to a folder" in caplog.text
+
+
 def npz(folder, sub, **arrays):
     rng = np.random.default_rng(sub)
     series = rng.normal(size=(9, 4))
