@@ -12,6 +12,7 @@ import yaml
 from brainmass_core.config import ConfigError, dump_config, list_presets, load_config, parse_config
 from brainmass_core.config import load as loading
 from brainmass_core.config.load import read_yaml
+from brainmass_core.config.query import parse_query
 
 
 def minimal(**over: object) -> dict:
@@ -351,3 +352,35 @@ def test_what_is_no_regular_file_or_too_large_is_no_configuration(tmp_path):
         file.truncate(2**24 + 1)
     with pytest.raises(ConfigError, match="expected at most 16,777,216"):
         load_config(tmp_path / "large.yaml")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "age.to_csv('{place}')",
+        "age.__class__.__init__.__globals__['sys'].modules['os'].system('touch {place}')",
+        "@task.name == 'x'",
+        "age.map(print) == 1",
+        "print(age)",
+        "(lambda: 1)() == 1",
+        "[x for x in age] == 1",
+        "age[0] == 1",
+        "age = 3",
+        "'a' * 1000000000 == sex",
+        "9 ** 9 ** 9 > age",
+        "age >",
+        "f'{{age}}' == sex",
+        "(age := 1) == 1",
+    ],
+)
+def test_a_query_runs_no_code(tmp_path, query):
+    place = tmp_path / "written"
+    with pytest.raises(ValueError, match=r"expected (comparisons|a comparison) of columns"):
+        parse_query(query.format(place=place))
+    assert not place.exists()
+
+
+def test_a_query_that_is_none_is_an_error_of_the_configuration(tmp_path):
+    raw = {"tasks": {"t": {"datasets": ["d"], "label": "dx", "exclude": "age.to_csv('x')"}}}
+    with pytest.raises(ConfigError, match=r"tasks\.t\.exclude: .*holds \.to_csv"):
+        parse_config(raw)
