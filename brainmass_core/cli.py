@@ -361,6 +361,10 @@ def predict(
         list[str] | None,
         typer.Option(help="Code of missing values in that table, such as -9999; repeatable."),
     ] = None,
+    valid_value: Annotated[
+        list[float] | None,
+        typer.Option(help="Number in it that looks like such a code but is measured; repeatable."),
+    ] = None,
     t_r: Annotated[float | None, typer.Option("--t-r", help="Of ready series, s.")] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Glob of the series in a folder, such as *.1D.")
@@ -394,7 +398,7 @@ def predict(
     chosen, codes = tuple(dataset or ()), tuple(missing_value or ())
     options = Options(
         *(phenotype, t_r, atlas, as_trained, pattern, threads, chosen, codes),
-        *(header, array, orientation),
+        *(tuple(valid_value or ()), header, array, orientation),
     )
     score(model, given, out, embeddings, config, options, work)
 

@@ -31,7 +31,7 @@ from brainmass_core.fingerprints import (
 from brainmass_core.paths import MAPS, MODEL_FILES, Paths
 from brainmass_core.pipeline.stages import STAGES, stages_of
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
-from brainmass_core.tables import config_hash_of
+from brainmass_core.tables import TableError, config_hash_of
 
 SHOWN = tuple(s for s in stages_of("batch") if STAGES[s].selects)  # what pages are made from
 
@@ -486,5 +486,13 @@ class Study:
             for name in self.datasets(stage):
                 for batch in range(self.config.datasets[name].batches):
                     table = self.paths.batch(stage, name, batch)
-                    if table.exists() and config_hash_of(table) == self.hash(stage, name):
+                    if table.exists() and _made_by(table) == self.hash(stage, name):
                         shutil.rmtree(self.paths.work(stage, name, batch), ignore_errors=True)
+
+
+def _made_by(table: Path) -> str | None:
+    """The hash of the configuration that made a table; None if it is damaged."""
+    try:
+        return config_hash_of(table)
+    except TableError:
+        return None

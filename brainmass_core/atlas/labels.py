@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 import brainmass_core.readers.lut as lut_reader
-from brainmass_core.readers import ReadError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
-from brainmass_core.readers.regular_file import FileError
 
 LARGEST = 2**31 - 1  # of labels, which are held as int32
 COLUMNS = ["index", "name", "network", "x", "y", "z"]
@@ -65,7 +64,7 @@ def read_lut(path: Path) -> pd.DataFrame:
     """
     try:
         return lut_reader.read_lut(Path(path))
-    except ReadError as error:
+    except FileError as error:
         raise AtlasError(str(error)) from None
 
 

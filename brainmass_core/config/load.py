@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -15,7 +16,9 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.config.model import Config
 
 LARGEST = 100_000  # entries; a configuration of a hundred data sets has a few thousand
+LARGEST_FILE = 2**24  # bytes; parsing takes a thousand times as much
 LONGEST = 200  # characters of a value in a message
+DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 TOO_DEEP = "sections are nested too deep; look for brackets or braces that are not closed"
 PRESETS_DIR = Path(__file__).parent.parent / "presets"
 
@@ -52,11 +55,18 @@ def read_yaml(path: Path) -> Any:
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such configuration file; start from the shipped config.yaml")
+    if not path.is_file():  # a pipe would wait for ever, a device has no end
+        raise ConfigError(f"{path}: is no regular file, expected a configuration; correct the path")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ConfigError(
+            f"{path}: has {path.stat().st_size:,} bytes, expected at most {LARGEST_FILE:,}; check "
+            "that it is the right file"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":  # may be indented with tabs, which YAML refuses
             return json.loads(text, object_pairs_hook=_unique)
-        found = yaml.load(text, Loader=_UniqueKeys)
+        found = yaml.load(text, Loader=_AsWritten)
         n_entries = _expanded(found, {})
     except (yaml.YAMLError, ValueError, AttributeError, TypeError, LookupError) as error:
         # PyYAML lets through what Python raises on a date or number that is none
@@ -96,8 +106,25 @@ def _expanded(node: Any, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Looks at a mapping as it is written, before merge keys (``<<``) add others to it."""
+class _AsWritten(yaml.SafeLoader):
+    """Refuses what would be read as something else than is written.
+
+    Keys that occur twice are looked for before merge keys (``<<``) add others to a mapping.
+    """
+
+    def construct_yaml_int(self, node: Any) -> int:
+        """A whole number. YAML reads ``010`` as 8, ``12:30`` as 750 and ``1_000`` as 1000."""
+        number = super().construct_yaml_int(node)
+        if not DECIMAL.fullmatch(node.value):
+            raise _ambiguous(node, number)
+        return number
+
+    def construct_yaml_float(self, node: Any) -> float:
+        """A number with a point; ``1:30.5`` would be 90.5."""
+        number = super().construct_yaml_float(node)
+        if set(":_") & set(node.value):
+            raise _ambiguous(node, number)
+        return number
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -112,6 +139,19 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen |= same
         return node
+
+
+for _name in ("int", "float"):
+    _method = getattr(_AsWritten, f"construct_yaml_{_name}")
+    _AsWritten.add_constructor(f"tag:yaml.org,2002:{_name}", _method)
+
+
+def _ambiguous(node: Any, number: float) -> yaml.constructor.ConstructorError:
+    problem = (
+        f"found {node.value}, which YAML reads as {number}; write a plain decimal number, or put "
+        "it in quotes if it is text"
+    )
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def expand_presets(raw: dict) -> dict:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
+from brainmass_core.config.query import parse_query
 
 MethodName = Literal[
     "chance",
@@ -153,7 +154,10 @@ class Task(Strict):
         description="What `regress` takes out.",
     )
     exclude: str | None = Field(
-        None, description="Scans that fulfil this pandas query over the scans table are excluded."
+        None,
+        description="Scans that fulfil this query over the scans table are excluded: comparisons "
+        "of columns as pandas reads them, such as `age > 60 or pheno_dx == '3'`. Phenotypes are "
+        "text: `pheno_FIQ.astype('float') < 70`.",
     )
     protocol: Protocol = Protocol()
     zero_shot_from: Name | list[Name] | None = Field(
@@ -161,6 +165,13 @@ class Task(Strict):
         description="A task, or a list of data sets with the same label column: what is learned "
         "there is applied to this task's data sets without any of their labels.",
     )
+
+    @field_validator("exclude")
+    @classmethod
+    def _is_query(cls, query: str | None) -> str | None:
+        if query:
+            parse_query(query)
+        return query
 
     @field_validator("classes", mode="before")
     @classmethod

@@ -15,11 +15,12 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.attrition import say_who_takes_part
+from brainmass_core.finetune.query import caught_by
 from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
 from brainmass_core.paths import Paths
-from brainmass_core.readers import ReadError
-from brainmass_core.readers.missing import numbers
+from brainmass_core.readers import FileError
+from brainmass_core.readers.missing import NUMBER, numbers
 from brainmass_core.scans import read_scans
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.identity import with_marks
@@ -123,10 +124,9 @@ def canonical(value: str) -> str:
     Text that is no whole number stays as it is, without white space around it.
     """
     text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
+    if not NUMBER.fullmatch(text):  # float() also reads 1_0 and digits of other scripts
         return text
+    number = float(text)
     whole = math.isfinite(number) and number == int(number)
     return str(int(number)) if whole else text
 
@@ -201,7 +201,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     cohort = _drop(cohort, missing, "finetune", f"no value in column {task.label!r}")
     try:
         number, _ = numbers(cohort["label"], f"tasks.{name}.label: column {task.label!r}")
-    except ReadError as error:
+    except FileError as error:
         raise TaskError(str(error)) from None
     values = "label " + cohort["label"].astype(str) + " is not a number"
     cohort = _drop(cohort, number.isna() & ~missing, "finetune", values)
@@ -291,10 +291,7 @@ def _query(cohort: pd.DataFrame, task: Task, name: str) -> pd.Series:
     if not task.exclude:
         return pd.Series(False, index=cohort.index)
     try:
-        caught = cohort.eval(task.exclude, engine="python")
-        if not isinstance(caught, pd.Series):
-            raise TypeError(f"gives {type(caught).__name__}, not one truth value per scan")
-        return caught.fillna(False).astype(bool)
+        return caught_by(task.exclude, cohort)
     except Exception as error:  # whatever pandas' expression engine can raise
         raise TaskError(
             f"tasks.{name}.exclude: {task.exclude!r} cannot be evaluated "

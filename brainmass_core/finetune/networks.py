@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class Recipe(Protocol):
     standardise : bool
         Whether edges are z-scored over the training scans. A pre-trained encoder knows plain FC.
     """
+
+    knob: ClassVar[str]  # the setting of its learning rate
 
     @property
     def lr(self) -> float: ...
@@ -51,6 +53,7 @@ class BrainNetCNN:
         Maps of the edge-to-edge layers; 32 in the paper.
     """
 
+    knob: ClassVar[str] = "neural.brainnetcnn_lr"
     edge_maps: int = 16
     lr: float = 3e-4
     standardise: bool = True
@@ -69,6 +72,7 @@ class BrainNetCNN:
 class BrainNetworkTransformer:
     """See `models.baselines.BrainNetworkTransformer`."""
 
+    knob: ClassVar[str] = "neural.transformer_lr"
     n_clusters: int = 10
     lr: float = 1e-4
     standardise: bool = False
@@ -94,6 +98,7 @@ class FineTune:
         Architecture and seed of the control; a pre-trained model knows its own.
     """
 
+    knob: ClassVar[str] = "neural.finetune_lr"
     folder: str | None = None
     size: str = "tiny"
     heads: int | None = None
@@ -133,6 +138,7 @@ class Lora(FineTune):
         The adapters are scaled by ``alpha / rank``.
     """
 
+    knob: ClassVar[str] = "neural.lora_lr"
     rank: int = 4
     alpha: float = 8.0
     lr: float = 1e-3

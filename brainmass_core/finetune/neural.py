@@ -128,7 +128,7 @@ class _Network(BaseEstimator):
                 loss.backward()
                 optimizer.step()
                 total += float(loss.detach()) * len(rows)
-            _refuse_divergence(total, optimizer)
+            self._refuse_divergence(total, optimizer)
             validation = math.nan
             if len(held):
                 out = self._outputs(network, X[held])
@@ -141,6 +141,13 @@ class _Network(BaseEstimator):
                 break
         if kept is not None:
             network.load_state_dict(kept)
+
+    def _refuse_divergence(self, total: float, optimizer: torch.optim.Optimizer) -> None:
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the training loss is {total}: training diverged at learning rate "
+                f"{optimizer.param_groups[0]['lr']:g}; lower {(self.recipe or BrainNetCNN()).knob}"
+            )
 
     def _fit_scales(self, X: np.ndarray, standardise: bool) -> None:
         """Mean and standard deviation of each edge; 0 and 1 if edges are left as they are."""
@@ -353,11 +360,3 @@ def reproducible(seed: int, n_threads: int) -> Iterator[None]:
 def device() -> torch.device:
     """Where networks are trained: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _refuse_divergence(total: float, optimizer: torch.optim.Optimizer) -> None:
-    if not math.isfinite(total):
-        raise ValueError(
-            f"the training loss is {total}: training diverged at learning rate "
-            f"{optimizer.param_groups[0]['lr']:g}; lower it"
-        )

@@ -7,7 +7,7 @@ that predictions are not random.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class SeriesFineTune:
     lr : float
     """
 
+    knob: ClassVar[str] = "neural.finetune_lr"
     config: Config
     pretrained: bool
     lr: float = 1e-4
@@ -76,6 +77,7 @@ class SeriesArchitecture:
         Parcels; where they lie is among the weights.
     """
 
+    knob: ClassVar[str] = "neural.finetune_lr"
     architecture: str
     size: str | dict[str, int]
     mode: str

@@ -22,6 +22,7 @@ from brainmass_core.quality.matrices import mark_networks
 
 DPI = 150
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name of a user may hold a $
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,

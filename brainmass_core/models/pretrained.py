@@ -32,8 +32,8 @@ from brainmass_core.models.weights import (
     skeleton,
     stored_tensors,
 )
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 

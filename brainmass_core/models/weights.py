@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from brainmass_core.readers.regular_file import FileError, check_regular
+from brainmass_core.readers.files import FileError, check_regular
 
 FOLDER = 0x10  # the bit of MS-DOS, in the list at the end of a zip
 FLOATS = {"F64", "F32", "F16", "BF16"}

@@ -21,8 +21,8 @@ from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.predict.feeding import Series
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from brainmass_core.connectivity import MEASURES, vectorise
 from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import read_delimited
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.missing import MISSING
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
+from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R, is_plausible
 from brainmass_core.tables import TableError, read_table
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ def _matrix(file: Path) -> tuple[list[str], np.ndarray]:
     try:
         table = read_delimited(file)
         matrix = table.mask(table.isin(MISSING), "nan").to_numpy().astype(np.float64)
-    except ReadError as error:
+    except FileError as error:
         raise PredictError(str(error)) from None
     except ValueError as error:
         raise PredictError(f"{file}: cannot be read as a matrix ({error}); copy it again") from None
@@ -198,7 +199,7 @@ def sidecar(file: Path) -> dict[str, Any]:
         If it is damaged.
     """
     path = file.with_suffix(".json")
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return {}
     try:
         return read_object(path)
@@ -221,6 +222,26 @@ def text_in(about: dict[str, Any], name: str, file: Path) -> str | None:
             "brainmass writes it; copy the sidecar again"
         )
     return value
+
+
+def t_r_in(about: dict[str, Any], file: Path) -> float | None:
+    """The repetition time (s) that the sidecar of a file says, None if it says none.
+
+    Raises
+    ------
+    PredictError
+        If it is no number, or no repetition time of fMRI in seconds.
+    """
+    value = about.get("RepetitionTime")
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not is_plausible(value):
+        raise PredictError(
+            f"{file.with_suffix('.json')}: found RepetitionTime {repr(value)[:80]}, expected "
+            f"{SHORTEST_T_R:g} to {LONGEST_T_R:g}, in seconds; correct the sidecar"
+        )
+    return float(value)
 
 
 def done_by(about: dict[str, Any], file: Path) -> Done | None:

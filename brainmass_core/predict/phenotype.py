@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.predict.inputs import Found
 from brainmass_core.predict.misfit import PredictError
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.missing import (
     AGE,
     POSITIVE,
@@ -30,7 +30,9 @@ IDS = ("scan_id", "participant_id")
 SESSION = re.compile(r"(?:^|_)ses-([A-Za-z0-9]+)(?:_|$)")
 
 
-def add_phenotype(found: Found, path: Path, codes: Sequence[Code] = ()) -> None:
+def add_phenotype(
+    found: Found, path: Path, codes: Sequence[Code] = (), valid: Sequence[float] = ()
+) -> None:
     """Fill in site, sex, age and mean_fd of scans that have none, in place.
 
     Parameters
@@ -40,13 +42,15 @@ def add_phenotype(found: Found, path: Path, codes: Sequence[Code] = ()) -> None:
         sessions are compared as in training: ``sub-`` and leading zeros do not matter.
     codes : sequence of int, float or str
         Codes of missing values, those of the training data among them.
+    valid : sequence of float
+        Numbers that look like such codes but are measured.
 
     Raises
     ------
     PredictError
         If the table cannot be read, has none of these columns, an id twice, or undeclared codes.
     """
-    table = _read(path, codes)
+    table = _read(path, codes, valid)
     key = next((c for c in IDS if c in table), None)
     columns = [c for c in COLUMNS if c in table]
     if key is None or not columns:
@@ -100,7 +104,7 @@ def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
     return sites.map(lambda site: site if site in known else of.get(site, site))
 
 
-def _read(path: Path, codes: Sequence[Code]) -> pd.DataFrame:
+def _read(path: Path, codes: Sequence[Code], valid: Sequence[float]) -> pd.DataFrame:
     """The table with what is missing as in training, numbers as such."""
     try:
         table = read_delimited(path)
@@ -110,11 +114,12 @@ def _read(path: Path, codes: Sequence[Code]) -> pd.DataFrame:
                 continue
             where = f"{path}: column {column!r}"
             if column in NUMBERS:
-                table[column] = checked_numbers(table[column], where, NUMBERS[column])
+                table[column] = checked_numbers(table[column], where, NUMBERS[column], valid)
             else:
-                refuse_codes_among_names(table[column], where)
-    except ReadError as error:
+                refuse_codes_among_names(table[column], where, valid, column == "sex")
+    except FileError as error:
         text = str(error).replace("Declare them for the data set, ", "Declare them, ")
-        remedy = " (here: --missing-value)" if "missing_values" in text else ""
-        raise PredictError(f"{text}{remedy}") from None
+        text = text.replace("missing_values:", "--missing-value:")
+        text = text.replace("valid_values:", "--valid-value:")
+        raise PredictError(text) from None
     return table

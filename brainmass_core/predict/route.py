@@ -15,11 +15,11 @@ from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config, dump_config, parse_config
 from brainmass_core.paths import Paths
 from brainmass_core.predict.contract import Contract
-from brainmass_core.predict.inputs import Found, done_by, sidecar, text_in
+from brainmass_core.predict.inputs import Found, done_by, sidecar, t_r_in, text_in
 from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
@@ -50,6 +50,8 @@ class Options:
         Scans worked on at once.
     missing_values : tuple of str
         Codes of missing values in `phenotype`, beside those of the training data.
+    valid_values : tuple of float
+        Numbers in `phenotype` that look like codes of missing values but are measured.
     datasets : tuple of str
         Those of a results folder to score; all by default.
     header, array, orientation
@@ -64,6 +66,7 @@ class Options:
     threads: int = 1
     datasets: tuple[str, ...] = ()
     missing_values: tuple[str, ...] = ()
+    valid_values: tuple[float, ...] = ()
     header: bool | None = None
     array: str | None = None
     orientation: str | None = None
@@ -151,7 +154,7 @@ def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
             f"{path}: the model band-passes ready series, for which t_r is needed; give --t-r"
         )
     # without a filter t_r is not used; the table needs one
-    t_r = options.t_r or (contract.t_r[0] if contract.t_r else 2.0)
+    t_r = (contract.t_r[0] if contract.t_r else 2.0) if options.t_r is None else options.t_r
     found: dict[str, Any] = {"kind": "timeseries", "t_r": t_r, "band_pass": filtered}
     found |= {"header": options.header, "array": options.array, "orientation": options.orientation}
     if path.is_file():
@@ -196,13 +199,12 @@ def _check_atlas(config: Config, contract: Contract) -> None:
 def _origin(file: Path, measured: Measured, contract: Contract, options: Options) -> Origin:
     """Of ready series by their sidecar; without one, by what the user says."""
     about = sidecar(file)
-    t_r = about.get("RepetitionTime", options.t_r)
     origin = Origin(
         where=str(file),
         atlas=text_in(about, "Atlas", file),
         estimator=contract.connectivity.estimator,  # computed here
         done=done_by(about, file),
-        t_r=float(t_r) if isinstance(t_r, int | float) and not isinstance(t_r, bool) else None,
+        t_r=t_r_in(about, file) or options.t_r,
     )
     return sized(origin, measured.values)
 

@@ -82,7 +82,12 @@ def predict(
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainmass-")))
         found = find(given, model, config, options, place)
     if (table := _phenotype(given, model.contract, options)) is not None:
-        add_phenotype(found, table, [*model.contract.missing_values, *options.missing_values])
+        add_phenotype(
+            found,
+            table,
+            [*model.contract.missing_values, *options.missing_values],
+            options.valid_values,
+        )
     rows = pd.DataFrame(found.rows)
     if not len(rows):
         raise PredictError(f"{given}: found no scan; check the folder")

@@ -38,8 +38,8 @@ from brainmass_core.preprocess.transforms import (
     load_normalisation,
     save_normalisation,
 )
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)

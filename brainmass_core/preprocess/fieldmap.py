@@ -16,8 +16,8 @@ import numpy as np
 
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.grids import Volume
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.index import IMAGES, File, Sidecars
 

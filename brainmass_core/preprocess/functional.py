@@ -28,8 +28,8 @@ from brainmass_core.preprocess.orientation import (
     shape_in_ras,
 )
 from brainmass_core.preprocess.steady_state import global_signal, non_steady_volumes
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import has_place, open_image
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.scans.image import series_shape
 
 STEP = "load_bold"
@@ -254,13 +254,11 @@ def check_volumes(
 
 
 def _open(path: Path) -> Any:
-    if not path.exists():
-        remedy = "`datalad get` it" if path.is_symlink() else "restore it"
-        raise ScanFailed(f"{path}: no such file", STEP, remedy)
     try:
         return open_image(path)
     except FileError as error:
-        raise ScanFailed(str(error), STEP, "copy or download the file again") from None
+        found, _, remedy = str(error).rpartition("; ")
+        raise ScanFailed(found, STEP, remedy) from None
 
 
 def _readable_bytes(path: Path) -> str:

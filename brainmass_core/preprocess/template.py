@@ -11,8 +11,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
 
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
-from brainmass_core.readers.regular_file import FileError
 
 MARGIN = 12.0  # mm of space kept around the brain
 PRIOR_FLOOR = 0.03  # no tissue is impossible anywhere: heads differ from the template

@@ -19,6 +19,7 @@ INK = "#767d88"  # text and axes: the same contrast on white as on near black
 ACCENT, WARM, COOL, GREEN = "#d9534f", "#e08a1e", "#3d8fd1", "#2e9e73"
 SERIES = (COOL, WARM, GREEN)
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name of a user may hold a $
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,

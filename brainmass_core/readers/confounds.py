@@ -10,11 +10,19 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.readers.delimited import read_delimited
-from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
-from brainmass_core.readers.missing import INFINITE, MISSING, NUMBER, numbers
+from brainmass_core.readers.missing import (
+    CODES,
+    INFINITE,
+    MISSING,
+    NUMBER,
+    numbers,
+    undeclared_codes,
+)
 
 log = logging.getLogger(__name__)
+LARGE = 90  # smaller codes of missing values (-77, 88) are numbers of confounds too
 HEAD_RADIUS = 50.0  # mm, Power 2012
 # summed in this order, on which the last digit depends
 ROTATIONS = [f"rot_{axis}" for axis in "zxy"]
@@ -50,7 +58,7 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    ReadError
+    FileError
         If the table does not fit, or a column holds text among numbers.
     """
     text = read_delimited(path)
@@ -70,7 +78,7 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
         if len(others) == len(known):
             return cells.mask(gone, None)  # a column of words
         if len(others):
-            raise ReadError(
+            raise FileError(
                 f"{path}: line {others.index[0]}: found {quoted(others.iloc[0])} in column "
                 f"{name!r}, expected a number, or n/a"
             )
@@ -80,7 +88,19 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
             *(path, int(np.isinf(values.astype(float)).sum()), name),
         )
         values = values.where(~np.isinf(values.astype(float)))
+    _refuse_codes(path, name, values)
     return values
+
+
+def _refuse_codes(path: Path, name: str, values: pd.Series) -> None:
+    """Refuse -9999, 999 and the like where a column comes nowhere near them."""
+    suspects = values[values.isin(CODES) & (values.abs() > LARGE)]
+    found = sorted(set(undeclared_codes(values)) & set(suspects)) if len(suspects) else []
+    if found:
+        raise FileError(
+            f"{path}: line {suspects.index[0]}: found {found[0]:g} in column {name!r}, far from "
+            "all others, as codes of missing values are; write n/a where a value is missing"
+        )
 
 
 def _names(found: list[str]) -> dict[str, str]:

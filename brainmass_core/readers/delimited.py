@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainmass_core.readers.files import ReadError, read_lines
+from brainmass_core.readers.files import FileError, read_lines
 from brainmass_core.readers.limits import TEXT, Limits, quoted
 
 log = logging.getLogger(__name__)
@@ -63,16 +63,16 @@ def read_delimited(path: Path, limits: Limits = TEXT) -> pd.DataFrame:
 
     Raises
     ------
-    ReadError
+    FileError
         Naming file, line, what was found and what was expected.
     """
     rows = read_rows(path, limits)
     if not rows.fields:
-        raise ReadError(f"{path}: has delimiters and nothing between them; expected a header")
+        raise FileError(f"{path}: has delimiters and nothing between them; expected a header")
     header, body = rows.fields[0], rows.fields[1:]
     if not body:
         skipped = f" ({rows.n_comments} lines begin with #)" if rows.n_comments else ""
-        raise ReadError(f"{path}: has a header and no row below it{skipped}; expected rows")
+        raise FileError(f"{path}: has a header and no row below it{skipped}; expected rows")
     header = _without_trailing(path, header)
     body = _fitted(path, header, rows)
     if header and not header[0] and _counts([r[0] for r in body]):
@@ -96,13 +96,15 @@ def read_rows(path: Path, limits: Limits = TEXT, delimiter: str | None = None) -
 
     Raises
     ------
-    ReadError
+    FileError
         If it is no text, is larger than the limits, or its quoting is broken.
     """
     lines = read_lines(path, limits)
     first = next((s for s in lines if s.strip(BLANK) and not _is_comment(s)), None)
     if first is None:
-        raise ReadError(f"{path}: holds comments only; expected a header and rows")
+        raise FileError(f"{path}: holds comments only; expected a header and rows")
+    if first.strip(BLANK).strip('"').lower().startswith("sep="):
+        raise FileError(f"{path}: begins with {quoted(first)}, a note for Excel; remove that line")
     delimiter = delimiter or delimiter_of(path, first)
     kept: dict[str, str] = {}  # one object per text: most cells of a large table repeat
     at, fields, n_comments = [], [], 0
@@ -123,7 +125,7 @@ def delimiter_of(path: Path, header: str) -> str:
 
     Raises
     ------
-    ReadError
+    FileError
         If the row has no delimiter but spaces between words, or two that are equally likely.
     """
     name = path.name.removesuffix(".gz")
@@ -133,7 +135,7 @@ def delimiter_of(path: Path, header: str) -> str:
     counts = {d: header.count(d) for d in NAMES if d in header}
     if not counts:
         if len(header.split()) > 1 and not name.endswith(".csv"):
-            raise ReadError(
+            raise FileError(
                 f"{path}: fields are separated by spaces ({header.strip()[:60]!r}), expected "
                 f"{NAMES[own]}; write it with {NAMES[own]}"
             )
@@ -141,7 +143,7 @@ def delimiter_of(path: Path, header: str) -> str:
     most = max(counts.values())
     likely = [d for d, n in counts.items() if n == most]
     if len(likely) > 1:
-        raise ReadError(
+        raise FileError(
             f"{path}: the header has as many {' as '.join(NAMES[d] for d in likely)}, so that it "
             f"is not known what separates fields; expected {NAMES[own]}"
         )
@@ -169,7 +171,7 @@ def _records(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int
             yield last + 1, row
             last = reader.line_num
     except csv.Error as error:
-        raise ReadError(
+        raise FileError(
             f"{path}: line {last + 1}: cannot be parsed ({error}); a quotation mark that begins a "
             'cell needs one at its end, and inside it is doubled: ""'
         ) from None
@@ -179,7 +181,7 @@ def _check_spanning(path: Path, row: list[str], delimiter: str, first: int, last
     """Refuse a quoted cell that has swallowed rows: a stray quotation mark looks like that."""
     for cell in row:
         if "\n" in cell.strip() and delimiter in cell:
-            raise ReadError(
+            raise FileError(
                 f"{path}: lines {first} to {last} are one row, because a quotation mark opens in "
                 f"line {first} and closes in line {last}; remove stray quotation marks, or the "
                 "line breaks inside the cell"
@@ -217,7 +219,7 @@ def _fitted(path: Path, header: list[str], rows: Rows) -> list[list[str]]:
     line, row = next(
         (n, r) for n, r in zip(rows.lines[1:], body, strict=True) if len(r) != expected
     )
-    raise ReadError(
+    raise FileError(
         f"{path}: line {line}: found {len(row)} fields, expected {expected} as in the header "
         f"({', '.join(header[:8])}{', ...' if expected > 8 else ''}): {_why(header, row, lengths)}"
     )
@@ -241,23 +243,23 @@ def _why(header: list[str], row: list[str], lengths: Counter[int]) -> str:
 def _check_header(path: Path, header: list[str], rows: Rows) -> None:
     line = rows.lines[0]
     if not header:
-        raise ReadError(f"{path}: line {line}: columns have no names; expected a header")
+        raise FileError(f"{path}: line {line}: columns have no names; expected a header")
     empty = [i + 1 for i, name in enumerate(header) if not name]
     if empty:
-        raise ReadError(
+        raise FileError(
             f"{path}: line {line}: column {empty[0]} has no name; name it, or write the table "
             "without row numbers"
         )
     twice = [name for name, n in Counter(header).items() if n > 1]
     if twice:
         places = [i + 1 for i, name in enumerate(header) if name == twice[0]]
-        raise ReadError(
+        raise FileError(
             f"{path}: line {line}: the name {quoted(twice[0])} is given to columns "
             f"{', '.join(map(str, places))} (white space around names does not count); rename or "
             "remove all but one"
         )
     if rows.delimiter == "\t" and all(len(n) > 1 and n[0] == n[-1] == '"' for n in header):
-        raise ReadError(
+        raise FileError(
             f"{path}: line {line}: names are in quotation marks, but .tsv has no quoting; write it "
             "without (R: quote = FALSE), or as .csv"
         )

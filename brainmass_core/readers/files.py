@@ -1,10 +1,12 @@
-"""Open what a user points at: regular files only, decompressed, within limits, as text."""
+"""Open what a user points at: regular files only, within limits, decompressed, as bytes or text."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
 import logging
+import os
+import re
 import stat
 import zlib
 from pathlib import Path
@@ -13,6 +15,18 @@ from brainmass_core.readers.limits import TEXT, Limits
 
 log = logging.getLogger(__name__)
 CHUNK = 2**20
+DAMAGED = (OSError, EOFError, zlib.error)  # what decompression raises
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+POINTER_BYTES = 4096  # larger than any pointer
+POINTERS = {b"/annex/objects/": "`datalad get`", b"version https://git-lfs": "`git lfs pull`"}
+ANNEX = re.compile(r"(^|/)\.git/(.*/)?annex(/|$)")  # where the content of git-annex lies
+DEFLATE_RATIO = 1032  # no stream of this format expands by more
 # a longer mark comes before a shorter one that it begins with
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -21,65 +35,80 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 FORMATS = {  # first bytes of what is often taken for a table
     b"PK\x03\x04": "an Excel workbook or zip archive; export it as .tsv or .csv",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; export it as .tsv or .csv",
     b"PAR1": "a Parquet file; write it as .tsv or .csv",
     b"\x1f\x8b": "gzip-compressed; let its name end in .gz",
 }
-ANNEX = ("/annex/objects/", "version https://git-lfs")
 
 
-class ReadError(ValueError):
-    """A file of a user that cannot be read; the message names it, what was found and expected."""
+class FileError(ValueError):
+    """A file that cannot be read as what it should be.
+
+    The message names the file, what was found, what was expected and what to do.
+    """
 
 
-def require_regular(path: Path) -> None:
-    """Refuse what is not a regular file, before it is opened: a pipe would wait for ever.
+def check_regular(path: Path) -> int:
+    """Size in bytes of a file that may be opened without waiting for ever.
 
     Raises
     ------
-    ReadError
-        Saying what it is; of a broken link, where it points and what to do.
+    FileError
+        If it is missing, a broken or circular link, a folder, a pipe, a device, not readable, or
+        what git-annex or git-lfs leave in place of a file that was not fetched.
     """
     try:
-        mode = path.stat().st_mode
+        found = os.stat(path)
     except FileNotFoundError:
-        raise ReadError(_not_there(path)) from None
-    except OSError as error:
-        raise ReadError(
-            f"{path}: cannot be opened ({error.strerror or error}); check the path and its "
-            "permissions"
-        ) from None
-    if not stat.S_ISREG(mode):
-        kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
-        raise ReadError(f"{path}: is {kind}, expected a regular file; correct the path")
+        raise FileError(_not_there(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{path}: cannot be opened ({reason}); correct the path") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise FileError(f"{path}: is {kind}, expected a regular file; correct the path")
+    if not os.access(path, os.R_OK):
+        raise FileError(f"{path}: may not be read; mend its permissions")
+    if found.st_size <= POINTER_BYTES:
+        _refuse_pointer(path)
+    return found.st_size
 
 
 def _not_there(path: Path) -> str:
     if not path.is_symlink():
-        return f"{path}: no such file; correct the path"
-    target = path.readlink()
-    remedy = "run `datalad get` on it" if "annex" in str(target) else "mend the link"
-    return f"{path}: a link to {target}, which does not exist; {remedy}, or copy the file"
+        return f"{path}: no such file; restore it, or correct the path"
+    target = os.readlink(path)
+    remedy = "mend the link, or copy the file"
+    if ANNEX.search(target) or ANNEX.search(os.path.realpath(path)):
+        remedy = "fetch its content: `datalad get`"
+    return f"{path}: a link to {target}, where no file is; {remedy}"
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Refuse what git-annex or git-lfs leave in place of a file that was not fetched."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); copy it again") from None
+    for mark, remedy in POINTERS.items():
+        if mark in start:
+            raise FileError(
+                f"{path}: holds a pointer to its content, not the content; run {remedy}"
+            )
 
 
 def read_bytes(path: Path, limits: Limits = TEXT) -> bytes:
-    """Content of a regular file, decompressed if its name ends in ``.gz``.
+    """The content of a file, decompressed if its name ends in ``.gz``.
 
     Raises
     ------
-    ReadError
-        If it cannot be read, or is larger than the limits.
+    FileError
+        If it is no regular file, is damaged, or is larger than the limits.
     """
-    require_regular(path)
+    check_regular(path)
     zipped = path.name.endswith(".gz")
     parts: list[bytes] = []
     n_bytes = n_lines = 0
@@ -89,18 +118,103 @@ def read_bytes(path: Path, limits: Limits = TEXT) -> bytes:
                 n_bytes += len(part)
                 n_lines += max(part.count(b"\n"), part.count(b"\r"))
                 if n_bytes > limits.n_bytes or n_lines > limits.n_lines:
-                    raise ReadError(
-                        f"{path}: more than {limits.n_bytes >> 20} MiB or {limits.n_lines:,} lines"
+                    raise FileError(
+                        f"{path}: holds more than {limits.said()}"
                         f"{' after decompression' if zipped else ''}, which no such file has; "
                         "check that it is the right one, or leave out what is not needed"
                     )
                 parts.append(part)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(
+    except DAMAGED as error:
+        raise FileError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); the file is damaged or "
             "incomplete: copy it again"
         ) from None
     return b"".join(parts)
+
+
+def check_capacity(path: Path, n_bytes: int) -> None:
+    """Refuse a file whose header claims more data than it can hold, before memory is asked for.
+
+    Raises
+    ------
+    FileError
+        If so.
+    """
+    size = check_regular(path)
+    room = size
+    if path.name.endswith(".gz"):
+        room = size * DEFLATE_RATIO
+    if n_bytes > room:
+        raise FileError(
+            f"{path}: its header claims {n_bytes:,} bytes of data, but the file has {size:,}; "
+            "it is damaged or incomplete: copy it again"
+        )
+
+
+def check_length(path: Path, expected: int, tolerance: int) -> None:
+    """Refuse a file that holds more than its header says; one with less is found when it is read.
+
+    Of a compressed file its last four bytes say the length; only where they say another is it
+    decompressed to count, because it may have been compressed in parts.
+
+    Parameters
+    ----------
+    expected : int
+        Bytes, header included.
+    tolerance : int
+        Bytes from which on more is too much; a writer may have filled up a block.
+
+    Raises
+    ------
+    FileError
+        If so.
+    """
+    found = check_regular(path)
+    if path.name.endswith(".gz"):
+        with open(path, "rb") as file:
+            file.seek(max(found - 4, 0))
+            said = int.from_bytes(file.read(4), "little")
+        if said == expected % 2**32:
+            return
+        found = _length_of_gzip(path, expected + tolerance)
+    if found >= expected + max(tolerance, 1):
+        raise FileError(
+            f"{path}: its header says {expected:,} bytes, but it holds at least {found:,}; "
+            "volumes were added, or the header is wrong: copy it again, or convert the image again"
+        )
+
+
+def check_whole(path: Path) -> None:
+    """Compare a compressed file with the checksum at its end, which is read by nobody else.
+
+    Raises
+    ------
+    FileError
+        If it differs, or the file is cut off. A file that is not compressed has no checksum.
+    """
+    if not path.name.endswith((".gz", ".mgz")):
+        return
+    try:
+        with gzip.open(path) as file:
+            while file.read(CHUNK):
+                pass
+    except DAMAGED as error:
+        raise FileError(
+            f"{path}: truncated or damaged ({type(error).__name__}: {error}); copy or download the "
+            "file again and compare its checksum"
+        ) from None
+
+
+def _length_of_gzip(path: Path, enough: int) -> int:
+    """Bytes after decompression, counted no further than `enough` or the first damage."""
+    total = 0
+    try:
+        with gzip.open(path) as file:
+            while total < enough and (block := file.read(CHUNK)):
+                total += len(block)
+    except DAMAGED:
+        return total  # the damage is reported when the data are read
+    return total
 
 
 def decode(raw: bytes, path: Path) -> str:
@@ -111,18 +225,18 @@ def decode(raw: bytes, path: Path) -> str:
 
     Raises
     ------
-    ReadError
+    FileError
         If it is binary, or damaged.
     """
     for start, what in FORMATS.items():
         if raw.startswith(start):
-            raise ReadError(f"{path}: is {what}")
+            raise FileError(f"{path}: is {what}")
     for mark, encoding in MARKS:
         if raw.startswith(mark):
             try:
                 return _checked(raw[len(mark) :].decode(encoding), path)
             except UnicodeDecodeError as error:
-                raise ReadError(
+                raise FileError(
                     f"{path}: is not the {encoding} that its byte order mark says ({error}); save "
                     "it as UTF-8"
                 ) from None
@@ -130,7 +244,7 @@ def decode(raw: bytes, path: Path) -> str:
         return _checked(raw.decode("utf-8"), path)
     except UnicodeDecodeError as error:
         if b"\0" in raw:
-            raise ReadError(_binary(path)) from None
+            raise FileError(_binary(path)) from None
         line = raw.count(b"\n", 0, error.start) + 1
         log.warning(
             "%s: line %d is not UTF-8; the file is read as latin-1 (Windows-1252). If names look "
@@ -145,12 +259,7 @@ def decode(raw: bytes, path: Path) -> str:
 
 def _checked(text: str, path: Path) -> str:
     if "\0" in text:
-        raise ReadError(_binary(path))
-    if text.startswith(ANNEX):
-        raise ReadError(
-            f"{path}: holds a pointer of git-annex or git-lfs in place of its content; run "
-            "`datalad get` or `git lfs pull`"
-        )
+        raise FileError(_binary(path))
     return text
 
 
@@ -168,16 +277,16 @@ def read_lines(path: Path, limits: Limits = TEXT) -> list[str]:
 
     Raises
     ------
-    ReadError
+    FileError
         If it cannot be read as text, is empty, or is larger than the limits.
     """
     text = decode(read_bytes(path, limits), path)
     if not text.strip():
-        raise ReadError(f"{path}: is empty; copy it again, or remove it")
+        raise FileError(f"{path}: is empty; copy it again, or remove it")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > limits.n_line:
-        raise ReadError(
+        raise FileError(
             f"{path}: line {longest + 1} has {len(lines[longest]):,} characters, expected at most "
             f"{limits.n_line:,}; check that it is the right file"
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
-from brainmass_core.readers.regular_file import (
+from brainmass_core.readers.files import (
     FileError,
     check_capacity,
     check_length,

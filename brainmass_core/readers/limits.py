@@ -27,9 +27,15 @@ class Limits:
     n_lines: int = 1_000_000
     n_line: int = 16 * 2**20
 
+    def said(self) -> str:
+        """For messages."""
+        size = f"{self.n_bytes >> 20} MiB" if self.n_bytes >> 20 else f"{self.n_bytes:,} bytes"
+        return f"{size} or {self.n_lines:,} lines"
+
 
 TEXT = Limits()  # phenotypes, confounds, series as text
 SMALL = Limits(n_bytes=16 * 2**20, n_lines=100_000, n_line=2**20)  # look-up tables, lists
+JSON = Limits(n_bytes=64 * 2**20, n_lines=64 * 2**20)  # the largest sidecars, of MEG or PET
 
 
 _SHORT = Repr()

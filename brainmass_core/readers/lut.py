@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.readers.delimited import BLANK, LINE, read_delimited
-from brainmass_core.readers.files import ReadError, read_lines
+from brainmass_core.readers.files import FileError, read_lines
 from brainmass_core.readers.limits import SMALL, quoted
 from brainmass_core.readers.missing import MISSING, numbers
 
@@ -33,6 +33,7 @@ NAMES = {
     "z": ("z", "s"),
 }
 COLOURS = {"g", "b"}  # beside which R and A are a colour and no place
+FARTHEST = 300  # mm: voxels and codes such as -9999 lie beyond
 LARGEST = 2**31 - 1  # of an index: label images are held as int32
 INDEX = re.compile(r"\d+(\.0*)?", re.ASCII)
 # what 0 may be called: it is what lies outside of all parcels
@@ -81,7 +82,7 @@ def read_lut(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    ReadError
+    FileError
         If it has none of the forms, a row does not fit, or an index or a name occurs twice.
     """
     table = _plain(path)
@@ -90,7 +91,7 @@ def read_lut(path: Path) -> pd.DataFrame:
     _check_background(path, table)
     table = table[table["index"] != 0]
     if table.empty:
-        raise ReadError(f"{path}: has no row but that of the background; expected one per parcel")
+        raise FileError(f"{path}: has no row but that of the background; expected one per parcel")
     _check_names(path, table)
     return table.reset_index(drop=True)
 
@@ -102,12 +103,12 @@ def _plain(path: Path) -> pd.DataFrame | None:
     first = body[0][1].strip(BLANK) if body else ""
     for beginning, what in OTHERS.items():
         if first.lower().startswith(beginning):
-            raise ReadError(f"{path}: is {what}")
+            raise FileError(f"{path}: is {what}")
     if len(body) > 1 and not NUMBERS.fullmatch(first) and NUMBERS.fullmatch(body[1][1]):
         return _of_rows(_pairs(path, body))
     pattern = next((p for p in PLAIN if p.fullmatch(first)), None)
     if pattern is None and NO_HEADER.match(first):
-        raise ReadError(
+        raise FileError(
             f"{path}: line {body[0][0]}: found {first[:60]!r}, expected the names of the columns; "
             "write a line above it that names each column, two of them index and name, with tabs "
             "between the fields of every line"
@@ -128,7 +129,7 @@ def _matched(
     for number, text in body:
         match = pattern.fullmatch(text.strip(BLANK))
         if match is None:
-            raise ReadError(
+            raise FileError(
                 f"{path}: line {number}: found {text.strip()[:80]!r}, expected index, name and a "
                 "colour (three or four whole numbers) as in the other rows"
             )
@@ -144,7 +145,7 @@ def _pairs(path: Path, body: list[tuple[int, str]]) -> list[tuple[int, str, str]
         below = body[i + 1][1] if i + 1 < len(body) else ""
         match = NUMBERS.fullmatch(below)
         if match is None:
-            raise ReadError(
+            raise FileError(
                 f"{path}: line {number}: found {below.strip()[:80]!r} below {name.strip()!r}, "
                 "expected index, R, G, B and A as below the other names; copy the file again"
             )
@@ -164,7 +165,7 @@ def _renamed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     if "index" not in chosen and _is_whole(table, known.get("label")) and "name" in known:
         chosen |= {"index": known["label"], "name": known["name"]}
     if not {"index", "name"} <= chosen.keys():
-        raise ReadError(
+        raise FileError(
             f"{path}: found columns {list(table.columns)}, expected index and name (or label), "
             "optionally network, x, y, z; rename the columns"
         )
@@ -181,19 +182,26 @@ def _coordinates(path: Path, column: str, cells: pd.Series) -> pd.Series:
     """In mm; whole numbers stay so, because the atlas's checksum is of them as they were read."""
     plain = pd.to_numeric(cells, errors="coerce")
     if np.isfinite(plain).all():
-        return plain
+        return _within_head(path, column, cells, plain)
     values, others = numbers(cells.mask(cells.isin(MISSING), None), f"{path}: column {column!r}")
     if len(others):
         raise _wrong(path, others, column, "a coordinate in mm")
-    return values
+    return _within_head(path, column, cells, values)
+
+
+def _within_head(path: Path, column: str, cells: pd.Series, mm: pd.Series) -> pd.Series:
+    far = cells[mm.abs() > FARTHEST]
+    if len(far):
+        raise _wrong(path, far, column, f"a coordinate in mm within {FARTHEST} of the origin")
+    return mm
 
 
 def _is_whole(table: pd.DataFrame, column: str | None) -> bool:
     return column is not None and bool(table[column].map(lambda v: bool(INDEX.fullmatch(v))).all())
 
 
-def _wrong(path: Path, cells: pd.Series, column: str, expected: str) -> ReadError:
-    return ReadError(
+def _wrong(path: Path, cells: pd.Series, column: str, expected: str) -> FileError:
+    return FileError(
         f"{path}: line {cells.index[0]}: found {quoted(cells.iloc[0])} in column {column!r}, "
         f"expected {expected}; is the row shifted?"
     )
@@ -209,7 +217,7 @@ def _indices(path: Path, table: pd.DataFrame) -> pd.Series:
     index = table["index"].map(lambda v: int(v.partition(".")[0])).astype("int64")
     double = index[index.duplicated()]
     if not double.empty:
-        raise ReadError(
+        raise FileError(
             f"{path}: the index {sorted(set(double.tolist()))} occurs twice (line "
             f"{double.index[0]}); keep one row of each"
         )
@@ -220,7 +228,7 @@ def _check_background(path: Path, table: pd.DataFrame) -> None:
     """Refuse a table that counts from 0: 0 is what lies outside of all parcels."""
     zero = table["name"][table["index"] == 0]
     if len(zero) and not _is_background(zero.iloc[0]):
-        raise ReadError(
+        raise FileError(
             f"{path}: line {zero.index[0]}: the index 0 is called {quoted(zero.iloc[0])}, but "
             "in a label image 0 is what lies outside of all parcels; if the table counts from 0, "
             "add 1 to every index; otherwise call it background"
@@ -235,15 +243,21 @@ def _is_background(name: str) -> bool:
 def _check_names(path: Path, table: pd.DataFrame) -> None:
     nameless = table["name"][table["name"].isin(["", "n/a"])]
     if len(nameless):
-        raise ReadError(
+        raise FileError(
             f"{path}: line {nameless.index[0]}: index {table['index'][nameless.index[0]]} has no "
             "name; give it one"
+        )
+    odd = table["name"][~table["name"].map(str.isprintable).astype(bool)]
+    if len(odd):
+        raise FileError(
+            f"{path}: line {odd.index[0]}: found {odd.iloc[0]!r} in column 'name', which holds a "
+            "character that cannot be shown, such as a line break; remove it"
         )
     twice = table["name"][table["name"].duplicated(keep=False)]
     if len(twice):
         first = twice.iloc[0]
         which = table["index"][table["name"] == first].tolist()[:5]
-        raise ReadError(
+        raise FileError(
             f"{path}: the name {quoted(first)} is given to the indices {which}; names head the "
             "columns of results and must differ: add the hemisphere or a number"
         )

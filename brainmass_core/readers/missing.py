@@ -17,10 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from brainmass_core.readers.files import ReadError
+from brainmass_core.readers.files import FileError
 
 log = logging.getLogger(__name__)
-MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan", "null")
+MISSING = (
+    *("", "n/a", "N/A", "N/a", "NA", "NaN", "NAN", "Nan", "nan", "null", "NULL", "Null"),
+    *("#N/A", "<NA>"),  # Excel, R and pandas
+)
+NO_NAMES = ("na", "n.a.", "n.a", "n/a.", "nil", "missing")  # in lower case, beside `.`, `-`, `?`
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 # 1,234: one and a bit, or one thousand two hundred and thirty-four
@@ -30,11 +34,11 @@ INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 MINUS = str.maketrans({"\u2212": "-"})
 # what surveys and scanners' spreadsheets write for missing
 CODES = frozenset(
-    [float(sign * int(digit * n)) for sign in (-1, 1) for digit in "789" for n in (2, 3, 4, 5)]
+    [float(sign * int(digit * n)) for sign in (-1, 1) for digit in "789" for n in range(2, 8)]
     + [float(v) for v in (997, 998, 9997, 9998, -997, -998, -9997, -9998, -121, -818, -666, 666)]
 )
 ENOUGH = 3  # distinct other values, to know what lies far from them
-FAR = 10  # times the spread of the others, of a repeated negative number that is no known code
+FAR = 10  # times the spread of the others, of a repeated number that is no known code
 MAX_AGE = 120.0  # years
 
 Code = int | float | str
@@ -116,7 +120,7 @@ def numbers(column: pd.Series, where: str) -> tuple[pd.Series, pd.Series]:
 
     Raises
     ------
-    ReadError
+    FileError
         If separators of thousands or of decimals are ambiguous or mixed.
     """
     text = column.dropna().map(lambda v: str(v).strip().translate(MINUS))
@@ -135,20 +139,20 @@ def _check_separators(text: pd.Series, where: str) -> None:
     decimal_comma = text[text.map(lambda t: bool(COMMA.fullmatch(t))).astype(bool)]
     grouped = text[text.map(_is_grouped).astype(bool)]
     if len(grouped):
-        raise ReadError(
+        raise FileError(
             f"{where}: found {_some(grouped)}, with separators of thousands; write numbers without"
         )
     if decimal_comma.empty:
         return
     points = text[text.map(lambda t: bool(NUMBER.fullmatch(t)) and "." in t).astype(bool)]
     if len(points):
-        raise ReadError(
+        raise FileError(
             f"{where}: found {_some(decimal_comma)} and {_some(points)}: a comma and a point for "
             "decimals in one column; write all with a point"
         )
     either = decimal_comma[decimal_comma.map(lambda t: bool(EITHER.fullmatch(t))).astype(bool)]
     if len(either) == len(decimal_comma):
-        raise ReadError(
+        raise FileError(
             f"{where}: found {_some(either)}: the comma may separate decimals or thousands; write "
             "numbers with a point and without separators of thousands"
         )
@@ -184,13 +188,13 @@ def checked_numbers(
 
     Raises
     ------
-    ReadError
+    FileError
         If more than half of the values are no numbers, if two or more lie outside of what the
         column can hold, or if undeclared codes of missing values are among them.
     """
     values, others = numbers(column, where)
     if len(others) > values.notna().sum():
-        raise ReadError(
+        raise FileError(
             f"{where}: {len(others)} of {column.notna().sum()} values are no numbers, such as "
             f"{_some(others)}; expected {kind.name}; name another column, or correct the table"
         )
@@ -202,7 +206,7 @@ def checked_numbers(
         if known or outside.sum() <= values.notna().sum() / 2:
             codes = sorted({_plain(v) for v in values[outside]})[:10]
             remedy = f"correct the table, or, if they mean missing, set missing_values: {codes}"
-        raise ReadError(
+        raise FileError(
             f"{where}: {_counted(values[outside])} cannot be {kind.name}{kind.hint}; {remedy}"
         )
     lost = pd.concat([others, column[outside]])
@@ -219,61 +223,82 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
 
     Raises
     ------
-    ReadError
+    FileError
         With the codes, their counts and the remedy.
     """
     found = undeclared_codes(values, valid)
     if found:
         texts = ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in sorted(found.items()))
-        raise ReadError(
+        raise FileError(
             f"{where}: found {texts}, far from all other values, as codes of missing values are. "
             f"Declare them for the data set, missing_values: {[_plain(v) for v in sorted(found)]}, "
             f"or, if they are measured, valid_values: {[_plain(v) for v in sorted(found)]}"
         )
 
 
-def refuse_codes_among_names(names: pd.Series, where: str, valid: Iterable[float] = ()) -> None:
-    """Refuse sites, sexes and the like of which one is a code such as -9999.
+def refuse_codes_among_names(
+    names: pd.Series, where: str, valid: Iterable[float] = (), positive: bool = False
+) -> None:
+    """Refuse sites, sexes and the like of which one means missing: -9999, ``.``, ``n.a.``.
+
+    Parameters
+    ----------
+    positive : bool
+        Whether 99, 999 and the like are codes too: a site may be called 99, a sex not.
 
     Raises
     ------
-    ReadError
-        As `refuse_codes`. Positive codes are none here: a site may be called 99.
+    FileError
+        With the codes, their counts and the remedy.
     """
-    keys = names.map(_key, na_action="ignore")
-    counts = Counter(k for k in keys if isinstance(k, float) and k in CODES - set(valid) and k < 0)
+    codes = {c for c in CODES - set(valid) if c < 0 or positive}
+    counts = Counter(k for k in names.map(_key, na_action="ignore").dropna() if _no_name(k, codes))
     if counts:
-        codes = sorted(map(_plain, counts))
-        raise ReadError(
-            f"{where}: found {', '.join(f'{_plain(c)} ({_times(n)})' for c, n in counts.items())}, "
-            f"which is a code of missing values; declare it for the data set, missing_values: "
-            f"{codes}, or, if it is a name, valid_values: {codes}"
+        found = sorted(counts, key=str)
+        shown = [c if isinstance(c, str) else _plain(c) for c in found]
+        texts = ", ".join(f"{v} ({_times(counts[c])})" for c, v in zip(found, shown, strict=True))
+        numbers_only = not any(isinstance(c, str) for c in found)
+        raise FileError(
+            f"{where}: found {texts}, which is a code of missing values; declare it for the data "
+            f"set, missing_values: {shown}, or, if it is a name, "
+            + (f"valid_values: {shown}" if numbers_only else "write it as letters")
         )
+
+
+def _no_name(key: float | str, codes: set[float]) -> bool:
+    if isinstance(key, str):
+        return key.lower() in NO_NAMES or not any(c.isalnum() for c in key)
+    return key in codes
 
 
 def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[float, int]:
     """Values that are codes of missing ones by their looks, with how often they occur.
 
     One of `CODES` is taken for a code if it lies further from all other values than these spread,
-    another negative whole number that occurs twice if it lies ten times as far. Up to three
-    different negative numbers that occur twice (-3, -1) are codes if no other value is negative.
-    Zero never is: scales pile up there.
+    another number that occurs twice (a positive one only if whole) if it lies ten times as far. Up
+    to three different negative whole numbers that occur twice (-3, -1) are codes if no other value
+    is negative. Beside fewer than three different other values only negative `CODES` that
+    occur twice are told. Zero never is a code: scales pile up there.
     """
     counts = Counter(v for v in values.dropna().tolist() if v not in set(valid))
-    whole = {v for v in counts if v == int(v) and v != 0}
-    suspects = {v for v in whole if v in CODES or (v < 0 and counts[v] > 1)}
+    suspects = {v for v in counts if v in CODES or (v < 0 and counts[v] > 1)}
     # a code may hide another, so that what lies far is looked for among the unsuspected
     others = sorted(v for v in values.dropna().unique() if v not in suspects)
     if len(others) < ENOUGH:
-        return {}
+        told = {v for v in suspects & CODES if v < 0 and counts[v] > 1}
+        return {v: counts[v] for v in told if not others or others[0] >= 0}
     low, high = others[0], others[-1]
     n_negative = sum(v < 0 for v in counts)
     found = {}
     for v in suspects:
         away = max(low - v, v - high)
-        alone = v < 0 <= low and counts[v] > 1 and n_negative <= 3
+        alone = v == int(v) and v < 0 <= low and counts[v] > 1 and n_negative <= 3
         if alone or away > (high - low) * (1 if v in CODES else FAR):
             found[v] = counts[v]
+    below = others[:-1]
+    twice = high == int(high) and counts[high] > 1
+    if twice and len(below) >= ENOUGH and high - below[-1] > FAR * (below[-1] - below[0]):
+        found[high] = counts[high]
     return found
 
 

@@ -15,9 +15,8 @@ from typing import IO, Literal
 
 import numpy as np
 
-from brainmass_core.readers.files import ReadError
-from brainmass_core.readers.matrices import matrix_kind
-from brainmass_core.readers.regular_file import FileError, check_regular
+from brainmass_core.readers.files import FileError, check_regular
+from brainmass_core.readers.matrices import matrix_kind, strange_values
 from brainmass_core.readers.series_names import is_generic
 from brainmass_core.readers.series_text import DELIMITERS, SeriesError, Text, read_text
 
@@ -120,9 +119,8 @@ def read_named_series(
     ------
     SeriesError
         If the file is missing, damaged, of an unknown kind, ragged, not numeric, or not
-        two-dimensional; if it is a matrix between regions; or if it cannot be told whether the
-        first
-        row is a header.
+        two-dimensional; if it is a matrix between regions, a column counts the rows, or a code such
+        as -9999 is among the values; or if it cannot be told whether the first row is a header.
     """
     path = Path(path)
     suffix = _known_suffix(path)
@@ -135,7 +133,16 @@ def read_named_series(
     if orientation == "roi_by_time":
         _refuse_names_of_regions(path, names)
         values, names = values.T, None
-    return Series(np.ascontiguousarray(values, dtype=np.float64), names)
+    values = np.ascontiguousarray(values, dtype=np.float64)
+    _refuse_strange(path, values)
+    return Series(values, names)
+
+
+def _refuse_strange(path: Path, values: np.ndarray) -> None:
+    """Refuse a series with what no region has among its values."""
+    strange = strange_values(values)
+    if strange:
+        raise SeriesError(f"{path}: {strange}")
 
 
 def _refuse_names_of_regions(path: Path, names: list[str] | None) -> None:
@@ -152,7 +159,7 @@ def _read_text(path: Path, suffix: str, header: bool | None) -> Text:
         return read_text(path, suffix, header)
     except SeriesError:
         raise
-    except ReadError as error:
+    except FileError as error:
         raise SeriesError(str(error)) from None
 
 

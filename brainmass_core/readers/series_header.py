@@ -68,12 +68,18 @@ def _counts(row: Sequence[str], body: Sequence[Sequence[str]]) -> bool | None:
         fractions = _has_fractions(body)
         if even or (one_way and len(row) >= FEW):
             return True if fractions else None
-        if len(row) >= MANY and fractions and len(set(values.tolist())) == len(row):
+        if len(row) >= FEW and fractions and len(set(values.tolist())) == len(row):
             return None
         return False
     if (even and len(row) >= FEW) or (one_way and len(row) >= MANY):
         return None
     return False
+
+
+def is_second_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+    """Whether a row below a header is one too: whole numbers that count, over decimals."""
+    numeric = all(is_number(f) for f in first)
+    return numeric and _has_fractions(body) and is_header(first, body) is True
 
 
 def _has_fractions(body: Sequence[Sequence[str]]) -> bool:

@@ -13,24 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmass_core.readers.files import ReadError, read_lines
+from brainmass_core.readers.files import FileError, read_lines
 from brainmass_core.readers.series_header import (
     COUNTING,
     columns_of_afni,
     counts_rows,
     is_header,
     is_number,
+    is_second_header,
 )
 
 log = logging.getLogger(__name__)
 DELIMITERS = {".tsv": "\t", ".csv": ",", ".1D": None, ".txt": None}  # None: any white space
 MISSING = re.compile(r"(?<![^\s,\"])(n/a|na|null)(?![^\s,\"])", re.IGNORECASE)
 QUOTED = re.compile(r'\s*"[^"]+"\s*')  # a field
+DECIMAL_COMMA = re.compile(r"\d,\d", re.ASCII)
+SEPARATORS = {"\t": "tabs", ",": "commas", " ": "spaces"}
 SAMPLE = 20  # rows that are looked at to tell a header
-RAMP = 8  # rows: fewer whole numbers may count by chance
 
 
-class SeriesError(ReadError):
+class SeriesError(FileError):
     """A file that does not hold a parcel time series; the message names it and says why."""
 
 
@@ -78,15 +80,9 @@ class Text:
         Raises
         ------
         SeriesError
-            If a row is not numeric, has another length, or the first column counts the rows.
+            If a row is not numeric or has another length.
         """
-        values = self._parse(self._kept_lines())
-        if self.header is None and values.shape[1] > 1 and _is_ramp(values[:, 0]):
-            raise SeriesError(
-                f"{self.path}: the first column counts the rows (0, 1, 2, ...) and has no name, so "
-                "it is no region; remove it, or call it `index` in a header"
-            )
-        return values
+        return self._parse(self._kept_lines())
 
     def _kept_lines(self) -> list[str]:
         if not self.dropped:
@@ -122,16 +118,27 @@ class Text:
     def _hint(self, lines: list[str]) -> str:
         """What a file that is not numeric may be."""
         rows = [self.split(line) for line in lines[:SAMPLE]]
+        if wrong := self._wrong_delimiter(lines[:SAMPLE], len(rows[0])):
+            return wrong
         words = [row[0] for row in rows if row]
         if words and not any(is_number(w) for w in words) and len(rows[0]) > 1:
             square = self.header is not None and set(words) <= set(self.header)
             what = "names regions: is it a matrix between them?" if square else "holds words"
             return f"; the first column ({', '.join(words[:3])} ...) {what}"
-        if self.delimiter in (",", "\t") and len(rows[0]) == 1:
-            return (
-                f"; its suffix says that {'commas' if self.delimiter == ',' else 'tabs'} separate"
-            )
         return ""
+
+    def _wrong_delimiter(self, lines: list[str], width: int) -> str:
+        """What separates fields, if not what the suffix says, or what decimals are written with."""
+        own = {",": "commas", "\t": "tabs", None: "white space"}[self.delimiter]
+        if all(";" in s for s in lines):
+            return f"; fields are separated by semicolons: write them with {own}"
+        if self.delimiter != "," and width > 1 and any(DECIMAL_COMMA.search(s) for s in lines):
+            return "; decimals are written with a comma: write them with a point"
+        if width > 1:
+            return ""
+        found = next((n for d, n in SEPARATORS.items() if all(d in s for s in lines)), None)
+        said = f"; its suffix says that {own} separate{'s' * (self.delimiter is None)}"
+        return said if found is None else f"{said}, but fields are separated by {found}"
 
 
 def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
@@ -146,7 +153,7 @@ def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
 
     Raises
     ------
-    ReadError
+    FileError
         If it is no text, holds no numbers, or it cannot be told whether the first row is a header.
     """
     delimiter = DELIMITERS[suffix.removesuffix(".gz")]
@@ -159,6 +166,8 @@ def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
         found, lines = _fields(lines[0], delimiter), lines[1:]
     if not lines:
         raise SeriesError(f"{path}: holds no numbers; expected one line per timepoint")
+    if found is not None:
+        _refuse_second_header(path, lines, delimiter)
     width = len(_fields(lines[0], delimiter))
     if found is None:
         found = _names_in_comment(all_lines, delimiter, width)
@@ -192,6 +201,15 @@ def _has_header(path: Path, lines: list[str], delimiter: str | None, stated: boo
             "be numbers of columns or a timepoint; set header of the data set to true or false"
         )
     return judged
+
+
+def _refuse_second_header(path: Path, lines: list[str], delimiter: str | None) -> None:
+    rows = [_fields(s, delimiter) for s in lines[: 1 + SAMPLE]]
+    if is_second_header(rows[0], rows[1:]):
+        raise SeriesError(
+            f"{path}: below the header a row counts the columns ({', '.join(rows[0][:6])} ...), "
+            "expected a timepoint; remove one of the two rows"
+        )
 
 
 def _fitted(path: Path, header: list[str], width: int) -> list[str]:
@@ -243,9 +261,3 @@ def _without_others(text: Text) -> Text:
             f"...): it begins with {', '.join(first[:3])}; name it after its region, or remove it"
         )
     return text
-
-
-def _is_ramp(column: np.ndarray) -> bool:
-    if len(column) < RAMP or column[0] not in (0, 1):
-        return False
-    return bool((np.diff(column) == 1).all())

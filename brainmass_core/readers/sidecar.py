@@ -7,10 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from brainmass_core.readers.limits import quoted
-from brainmass_core.readers.regular_file import FileError, read_bytes
+from brainmass_core.readers.files import FileError, read_bytes
+from brainmass_core.readers.limits import JSON, Limits, quoted
 
-LIMIT = 64 * 2**20  # bytes; the largest sidecars, of MEG or PET, have a few
 DIGITS = 300  # of a whole number; one with more exceeds every other number
 
 
@@ -18,7 +17,7 @@ class JsonError(FileError):
     """A file that holds no JSON object."""
 
 
-def read_object(path: Path, limit: int = LIMIT) -> dict[str, Any]:
+def read_object(path: Path, limits: Limits = JSON) -> dict[str, Any]:
     """The object of a JSON file.
 
     A number too large to calculate with becomes infinite, as 1e400 does.
@@ -30,7 +29,7 @@ def read_object(path: Path, limit: int = LIMIT) -> dict[str, Any]:
     FileError
         If it is no regular file, damaged, or too large.
     """
-    content = read_bytes(path, limit)
+    content = read_bytes(path, limits)
     try:
         text = content.decode("utf-8-sig")
         found = json.loads(text, parse_int=_whole_number, object_pairs_hook=_unique)

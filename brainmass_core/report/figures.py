@@ -25,6 +25,7 @@ MAX_CURVES = 8
 SMOOTHING = 50  # a curve's running mean is over so small a share of its points
 N_EDGES = 80
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name of a user may hold a $
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import (
     check_one_echo,

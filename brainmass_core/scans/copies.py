@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from brainmass_core.scans.rows import padded
+
 # what two scans may have in common, and how a message says it; the first that applies is named
 MARKS = {
     "scan_id": "the same scan",
@@ -26,8 +28,8 @@ class LeakError(ValueError):
 def persons(scans: pd.DataFrame, allowed: Iterable[str] = ()) -> pd.Series:
     """Who a scan is of: the same for one participant id in every data set.
 
-    ``sub-`` and leading zeros are left out, ``sub-0050003`` and ``50003`` are one id; within a data
-    set that has both ``sub-1`` and ``sub-01`` the zeros stay.
+    ``sub-``, leading zeros and ``.0`` are left out: ``sub-0050003``, ``50003`` and ``50003.0`` are
+    one id; within a data set that has both ``sub-1`` and ``sub-01`` the zeros stay.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def persons(scans: pd.DataFrame, allowed: Iterable[str] = ()) -> pd.Series:
         The id; with the data set before it where the id is allowed to be another's.
     """
     given = scans["participant_id"].astype(str)
-    bare = given.str.removeprefix("sub-")
+    bare = given.map(padded)
     plain = bare.str.lstrip("0").where(bare.str.fullmatch(r"0*[1-9]\d*"), bare)
     per_id = pd.DataFrame({"dataset": scans["dataset"], "plain": plain, "given": given})
     several = per_id.groupby(["dataset", "plain"])["given"].transform("nunique") > 1

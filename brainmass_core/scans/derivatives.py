@@ -19,10 +19,10 @@ from typing import Any
 
 from brainmass_core.config import Dataset
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError, check_regular
+from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.scans.bids import Row, base_row, in_threads, keep_task, surfaces
 from brainmass_core.scans.image import check_series_shape, choose_t_r, read_header
-from brainmass_core.scans.index import File, Sidecars, check_place, index_files
+from brainmass_core.scans.index import IMAGES, File, Sidecars, check_place, index_files
 
 log = logging.getLogger(__name__)
 TEMPLATES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
@@ -191,6 +191,11 @@ def _row(
             "that is not there combined; let the pipeline write the combination (fMRIPrep does "
             "without --me-output-echos too), or remove the run"
         }
+    if file.entities.get("part", "mag") != "mag":
+        return row | {
+            "excluded_reason": f"{file.path}: the {file.entities['part']} part of a complex run, "
+            "expected magnitude"
+        }
     for step in (
         lambda: _check_name(file, dataset),
         lambda: _check_strategy(file, strategies),
@@ -207,6 +212,14 @@ def _row(
 
 def _check_name(file: File, dataset: Dataset) -> Row:
     check_place(file, dataset.path)
+    stem = file.path.name.removesuffix(str(file.entities["ext"]))
+    twins = [f"{stem}{ext}" for ext in IMAGES if (file.path.parent / f"{stem}{ext}").exists()]
+    if len(twins) > 1:
+        raise ScanExcluded(
+            f"{file.path.parent}: found {' and '.join(twins)}, expected one of them, because they "
+            "may differ; remove the other",
+            "name",
+        )
     if _preference(file)[0] > LAST:
         raise ScanExcluded(
             f"{file.path}: its space is {file.entities.get('space', 'native')!r}, expected a "

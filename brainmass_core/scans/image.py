@@ -14,9 +14,9 @@ from typing import Any
 import nibabel as nib
 
 from brainmass_core.manifest import ScanExcluded
+from brainmass_core.readers.files import FileError, check_capacity, check_length
 from brainmass_core.readers.image import open_image
 from brainmass_core.readers.limits import quoted
-from brainmass_core.readers.regular_file import FileError, check_capacity, check_length
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 LARGE = 2**28  # bytes of data

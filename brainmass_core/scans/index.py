@@ -11,13 +11,14 @@ from typing import Any
 import bids2table
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 
 log = logging.getLogger(__name__)
 logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it says which schema it bundles
 IMAGES = (".nii", ".nii.gz")
 AT_ONCE = 1000
+DEEP = 4  # parts of a path in BIDS: participant, session, kind of data, file
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def index_files(root: Path) -> list[File]:
     broken = [p.name for p in root.glob("sub-*") if p.is_symlink() and not p.exists()]
     if broken:
         log.warning(
-            "%s: %d participants' folders are links to nothing and are left out; fetch them, with "
-            "DataLad: `datalad get -n`: %s",
+            "%s: %d folders of participants are links to nothing and are left out; mend the links: "
+            "%s",
             *(root, len(broken), ", ".join(sorted(broken)[:20])),
         )
     paths: list[str] = []
@@ -80,8 +81,24 @@ def index_files(root: Path) -> list[File]:
             for folder in folders[start : start + AT_ONCE]:
                 (part / folder.name).symlink_to(folder, target_is_directory=True)
             paths += bids2table.index_dataset(part)["path"].to_pylist()
-    files = [File(root / p, bids2table.parse_bids_entities(p)) for p in sorted(paths)]
+    again = [p for p in paths if len(Path(p).parts) > DEEP and _in_a_loop(root, Path(p))]
+    if again:
+        log.warning(
+            "%s: %d files are left out, because a link leads back to a folder that it lies in: %s",
+            *(root, len(again), min(again, key=len)),
+        )
+    paths = sorted(set(paths) - set(again))
+    files = [File(root / p, bids2table.parse_bids_entities(p)) for p in paths]
     return [f for f in files if "sub" in f.entities]
+
+
+def _in_a_loop(root: Path, path: Path) -> bool:
+    """Whether a folder on the way to a file is a link to one before it on that way."""
+    folders = [root / parent for parent in path.parents]
+    links = [f for f in folders if f.is_symlink()]
+    return any(
+        link.resolve() in (link.parent.resolve(), *link.parent.resolve().parents) for link in links
+    )
 
 
 def check_place(file: File, root: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.missing import (
     AGE,
     POSITIVE,
@@ -69,7 +69,7 @@ def read_phenotype(name: str, dataset: Dataset, named: Sequence[str] = ()) -> pd
         return None
     try:
         table = read_delimited(path)
-    except ReadError as error:
+    except FileError as error:
         raise ScansError(str(error)) from None
     _check_declared(name, path, declared, table)
     _say_missing(name, path, [c for c in named if c not in declared.values()], table)
@@ -172,7 +172,8 @@ def join(
     Raises
     ------
     ScansError
-        If rows cannot be told apart, or a column of numbers holds undeclared codes.
+        If rows cannot be told apart, no scan has a row although its columns are used, or a column
+        of numbers holds undeclared codes.
     """
     settings = dataset.phenotype
     scans = scans.copy()
@@ -197,11 +198,25 @@ def join(
             *(scans["session"], sessions, table.drop(columns=[settings.id_column])),
         )
         scans_only = _lone(scans[rows.isna()], sessions is not None)
+        used = {c for c in _declared(dataset).values() if c != settings.id_column} | {*named}
+        if rows.isna().all() and len(scans) and used & {*table.columns}:
+            raise ScansError(_strangers(path, table[settings.id_column], scans_only))
     known = _with_values(scans, table, rows, dataset, named, targets)
     ids = table[settings.id_column]
-    used = set(ids[ids.index.isin(rows.dropna())].map(canonical))
-    table_only = ids[~ids.map(canonical).isin(used)]
+    matched = set(ids[ids.index.isin(rows.dropna())].map(canonical))
+    table_only = ids[~ids.map(canonical).isin(matched)]
     return known, Unmatched(str(path), sorted(set(table_only)), sorted(set(scans_only)))
+
+
+def _strangers(path: Path, ids: pd.Series, scans: pd.Series) -> str:
+    """What to say if table and scans have nobody in common."""
+    theirs, ours = (", ".join(map(repr, values.unique()[:3])) for values in (ids, scans))
+    quoted = len(ids) > 0 and ids.str.fullmatch('".*"').all()
+    return (
+        f"{path}: none of the {len(scans)} scans has a row: column {ids.name!r} holds "
+        f"{theirs or 'nothing'} ..., the scans are of {ours} ...; "
+        + ("write ids without quotation marks" if quoted else "correct the ids, or the id_column")
+    )
 
 
 def _lone(scans: pd.DataFrame, by_session: bool) -> pd.Series:
@@ -225,7 +240,10 @@ def _with_values(
     used = table[table.index.isin(rows.dropna())]
     try:
         for column in {settings.site_column, settings.sex_column} - {None}:
-            refuse_codes_among_names(used[column], _where(path, column), dataset.valid_values)
+            refuse_codes_among_names(
+                *(used[column], _where(path, column), dataset.valid_values),
+                positive=column == settings.sex_column,
+            )
         for column in targets:
             if column in used:
                 values, _ = numbers(used[column], _where(path, column))
@@ -234,7 +252,7 @@ def _with_values(
             "age": numeric(used, settings.age_column, dataset, AGE),
             "mean_fd": numeric(used, settings.mean_fd_column, dataset),
         }
-    except ReadError as error:
+    except FileError as error:
         raise ScansError(str(error)) from None
 
     def of_scans(values: pd.Series | None) -> pd.Series | None:
@@ -277,7 +295,7 @@ def numeric(
 
     Raises
     ------
-    ReadError
+    FileError
         If there are several impossible ones, codes of missing values, or mostly text.
     """
     if column is None:

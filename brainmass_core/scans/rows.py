@@ -32,10 +32,18 @@ def _bare(identifier: str, prefix: str) -> str:
     return text[len(prefix) :] if text.lower().startswith(prefix) else text
 
 
-def _number(text: str) -> str:
+def padded(identifier: str) -> str:
+    """An id without ``sub-`` and, of a whole number, ``.0``; leading zeros stay."""
+    return _whole(_bare(identifier, "sub-"))
+
+
+def _whole(text: str) -> str:
     whole, dot, rest = text.partition(".")
-    if dot and whole.isdecimal() and rest.strip("0") == "":
-        text = whole
+    return whole if dot and whole.isdecimal() and rest.strip("0") == "" else text
+
+
+def _number(text: str) -> str:
+    text = _whole(text)
     return text.lstrip("0") or "0" if text.isdecimal() else text
 
 

@@ -18,7 +18,7 @@ import bids2table
 import pandas as pd
 
 from brainmass_core.config import Dataset
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.matrices import other_than_series
 from brainmass_core.readers.series import (
     SUFFIXES,
@@ -208,7 +208,7 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
     if column is not None:
         try:
             values = numeric(scans, column, dataset, prefix=PHENO)
-        except ReadError as error:
+        except FileError as error:
             raise ScansError(str(error)) from None
     t_r = pd.Series(dataset.t_r, index=scans.index, dtype="float64")
     if values is not None:

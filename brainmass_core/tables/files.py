@@ -168,8 +168,19 @@ def check_schema(reader: pq.ParquetFile) -> None:
 
 
 def config_hash_of(path: Path) -> str:
-    """The configuration hash in a table's metadata, empty if there is none."""
-    metadata = pq.read_metadata(path).metadata or {}
+    """The configuration hash in a table's metadata, empty if there is none.
+
+    Raises
+    ------
+    TableError
+        If the file is damaged.
+    """
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableError(
+            f"{path}: damaged Parquet file ({error}); remove it and run the command that made it"
+        ) from None
     return metadata.get(b"brainmass_config_hash", b"").decode()
 
 

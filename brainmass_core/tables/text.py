@@ -13,7 +13,7 @@ import pandas as pd
 from brainmass_core.readers.missing import NUMBER
 from brainmass_core.tables.files import TableError
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # also full-width, which some spreadsheets read
 BREAKS = re.compile(r"[\t\r\n]+")
 
 
@@ -22,7 +22,9 @@ def neutral(value: Any) -> Any:
 
     Numbers stay numbers, and texts that are numbers too.
     """
-    if not isinstance(value, str) or not value.startswith(FORMULA) or NUMBER.fullmatch(value):
+    if not isinstance(value, str) or NUMBER.fullmatch(value):
+        return value
+    if not value.lstrip().startswith(FORMULA) and not value.startswith(("\t", "\r")):
         return value
     return f"'{value}"
 

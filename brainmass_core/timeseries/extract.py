@@ -23,8 +23,8 @@ from brainmass_core.preprocess.orientation import (
 )
 from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
-from brainmass_core.readers.regular_file import FileError
 from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.derivatives import strategy_of

@@ -16,7 +16,7 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.confounds import power_displacement, read_confounds_table
 from brainmass_core.scans import of_images
 from brainmass_core.scans.derivatives import cpac_files
@@ -132,7 +132,7 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
     """
     try:
         confounds = read_cpac(path) if path.suffix == ".1D" else read_confounds_table(path)
-    except ReadError as error:
+    except FileError as error:
         raise ScanFailed(str(error), "confounds", "mend the table, or copy it again") from None
     except (OSError, ValueError) as error:
         raise ScanFailed(

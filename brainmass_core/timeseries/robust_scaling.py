@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 

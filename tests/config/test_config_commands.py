@@ -113,7 +113,7 @@ def test_a_path_with_a_line_break_is_refused_wherever_it_is_read(tmp_path):
         "a: [{b: 1, b: 2}]\n",
         "{seed: 1, 'seed': 2}\n",
         "a: {yes: 1, true: 2}\n",
-        "a: {1: x, 0x1: y}\n",
+        "a: {1: x, +1: y}\n",
         "a: &x {b: 1}\nc: {<<: *x, d: 1, d: 2}\n",
         "? &k seed\n: 1\n*k : 2\n",
     ],

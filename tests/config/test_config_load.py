@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from brainmass_core.config import ConfigError, dump_config, list_presets, load_config, parse_config
 from brainmass_core.config import load as loading
 from brainmass_core.config.load import read_yaml
+from brainmass_core.config.query import parse_query
 
 
 def minimal(**over: object) -> dict:
@@ -253,11 +255,6 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, content: bytes, expe
     assert str(file) in str(error.value)
 
 
-def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_config(tmp_path)
-
-
 # --- presets --------------------------------------------------------------------------------------
 
 
@@ -317,3 +314,73 @@ def test_an_error_between_sections_is_reported_once() -> None:
         parse_config(raw, "my.yaml", check_paths=False)
     assert str(caught.value).count("no data set 'abidex'") == 1
     assert str(caught.value).startswith("my.yaml: 1 error\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("010", 8),
+        ("12:30", 750),
+        ("0x10", 16),
+        ("0b11", 3),
+        ("1_000", 1000),
+        ("1:30.5", 90.5),
+        ("1_0.5", 10.5),
+        ("[1, 017]", 15),
+    ],
+)
+def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path, text, read):
+    (tmp_path / "c.yaml").write_text(f"seed: {text}\n")
+    with pytest.raises(ConfigError, match=rf"which YAML reads as {read}; .* quotes .*"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_plain_numbers_and_quoted_ones_are_as_written(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: [0, -7, +7, 2.50, -0.5, 1.0e+3, .inf, '010', '12:30']\n")
+    expected = [0, -7, 7, 2.5, -0.5, 1000.0, float("inf"), "010", "12:30"]
+    assert read_yaml(tmp_path / "c.yaml") == {"a": expected}
+
+
+def test_what_is_no_regular_file_or_too_large_is_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        with pytest.raises(ConfigError, match=f"{name}.yaml: is no regular file"):
+            load_config(tmp_path / f"{name}.yaml")
+    with open(tmp_path / "large.yaml", "wb") as file:
+        file.truncate(2**24 + 1)
+    with pytest.raises(ConfigError, match="expected at most 16,777,216"):
+        load_config(tmp_path / "large.yaml")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "age.to_csv('{place}')",
+        "age.__class__.__init__.__globals__['sys'].modules['os'].system('touch {place}')",
+        "@task.name == 'x'",
+        "age.map(print) == 1",
+        "print(age)",
+        "(lambda: 1)() == 1",
+        "[x for x in age] == 1",
+        "age[0] == 1",
+        "age = 3",
+        "'a' * 1000000000 == sex",
+        "9 ** 9 ** 9 > age",
+        "age >",
+        "f'{{age}}' == sex",
+        "(age := 1) == 1",
+    ],
+)
+def test_a_query_runs_no_code(tmp_path, query):
+    place = tmp_path / "written"
+    with pytest.raises(ValueError, match=r"expected (comparisons|a comparison) of columns"):
+        parse_query(query.format(place=place))
+    assert not place.exists()
+
+
+def test_a_query_that_is_none_is_an_error_of_the_configuration(tmp_path):
+    raw = {"tasks": {"t": {"datasets": ["d"], "label": "dx", "exclude": "age.to_csv('x')"}}}
+    with pytest.raises(ConfigError, match=r"tasks\.t\.exclude: .*holds \.to_csv"):
+        parse_config(raw)

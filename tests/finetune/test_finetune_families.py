@@ -25,3 +25,10 @@ def test_settings_reach_the_network(tmp_path):
     assert model.recipe == FineTune(None, "tiny", None, 7, lr=3e-3)
     with pytest.raises(ValueError, match="expected a configuration"):
         make_network("brainnetcnn", Setting("classification", 2, 11))
+
+
+def test_the_setting_that_a_recipe_names_is_that_of_its_learning_rate(tmp_path):
+    raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
+    for make in RECIPES.values():
+        section, name = make(parse_config(raw)).knob.split(".")
+        assert make(parse_config(raw | {section: {name: 0.0625}})).lr == 0.0625

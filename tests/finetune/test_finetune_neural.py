@@ -274,7 +274,9 @@ def test_what_cannot_be_trained_is_refused():
         NetworkClassifier().fit(X[:, :65], y)
     with pytest.raises(ValueError, match="found 19 groups for 20 scans"):
         NetworkClassifier().fit(X, y, groups=np.arange(19))
-    with pytest.raises(ValueError, match="diverged at learning rate 1e\\+18"):
+    with pytest.raises(
+        ValueError, match=r"diverged at learning rate 1e\+18; lower neural\.brainnetcnn_lr"
+    ):
         quick(RECIPES["brainnetcnn"], lr=1e18).fit(X, y)
     with pytest.raises(NotFittedError):
         NetworkClassifier().predict(X)

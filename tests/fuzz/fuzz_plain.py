@@ -15,7 +15,10 @@ import numpy as np
 import pandas as pd
 
 BLANK = " \t\r\n\v\f\xa0\ufeff\u200b"
-MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan", "null")
+MISSING = (
+    *("", "n/a", "N/A", "N/a", "NA", "NaN", "NAN", "Nan", "nan", "null", "NULL", "Null"),
+    *("#N/A", "<NA>"),
+)
 MARKS = {
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\0\0": "utf-32-le",

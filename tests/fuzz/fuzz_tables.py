@@ -19,7 +19,7 @@ from brainmass_core.manifest import ScanFailed
 from brainmass_core.predict.inputs import Found
 from brainmass_core.predict.misfit import PredictError
 from brainmass_core.predict.phenotype import add_phenotype
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans.phenotype import join, read_phenotype
 from brainmass_core.scans.table import ScansError
@@ -139,7 +139,7 @@ def _confounds(folder: Path, name: str) -> Any:
         read = read_confounds(folder / name, len(table))
         mean_displacement(read), n_non_steady(read)
     except ScanFailed as error:
-        raise ReadError(f"{folder / name}: {error}") from None
+        raise FileError(f"{folder / name}: {error}") from None
     return table
 
 
@@ -207,7 +207,7 @@ READERS = (
         "table",
         _tables,
         lambda f, n: read_delimited(f / n),
-        (ReadError,),
+        (FileError,),
         TABLE,
         lambda f, n, v: plain.difference(f / n, v),
     ),
@@ -218,7 +218,7 @@ READERS = (
         "confounds",
         lambda: alone(("c.tsv", _rows(CONFOUNDS)), ("old.tsv", _rows(OLD, seed=1))),
         _confounds,
-        (ReadError,),
+        (FileError,),
         TABLE,
         _check_confounds,
     ),

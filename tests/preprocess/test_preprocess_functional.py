@@ -130,7 +130,7 @@ def test_the_checksum_is_compared_whatever_lies_behind_the_voxels(tmp_path, data
 
 def test_a_link_without_content_names_datalad(tmp_path):
     path = tmp_path / "sub-1_bold.nii.gz"
-    path.symlink_to(tmp_path / "annex")
+    path.symlink_to(tmp_path / ".git/annex/objects/x")
     with pytest.raises(ScanFailed) as caught:
         load_bold(path)
     assert "datalad" in caught.value.remedy

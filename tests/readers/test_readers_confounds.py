@@ -37,6 +37,16 @@ def test_numbers_are_those_of_pandas_to_the_last_digit(tmp_path):
     pd.testing.assert_frame_equal(read_confounds(path, N), expected, check_exact=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("trans_x", -9999), ("csf", "-999.0"), ("csf", 999), ("std_dvars", 9999)]
+)
+def test_a_code_of_missing_values_is_no_number(tmp_path, name, code):
+    table = confounds().astype(object).fillna("n/a")
+    table.loc[4, name] = code
+    with pytest.raises(ScanFailed, match=rf"line 6: found {float(code):g} in column '{name}'"):
+        read_confounds(write(tmp_path / "c.tsv", table), N)
+
+
 def test_a_tab_at_the_end_of_every_row_moves_no_column(tmp_path):
     table = confounds()
     found = read_confounds(write(tmp_path / "c.tsv", table, end="\t"), N)
@@ -148,6 +158,6 @@ def test_decimal_commas_are_read(tmp_path):
 
 
 def test_a_link_into_an_annex_that_is_not_there_is_named(tmp_path):
-    (tmp_path / "c.tsv").symlink_to("/nonexistent/annex/x.tsv")
+    (tmp_path / "c.tsv").symlink_to("/nonexistent/.git/annex/objects/x.tsv")
     with pytest.raises(ScanFailed, match="datalad get"):
         read_confounds(tmp_path / "c.tsv", N)

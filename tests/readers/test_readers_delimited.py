@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainmass_core.readers import ReadError, read_delimited
+from brainmass_core.readers import FileError, read_delimited
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, cells):
     ],
 )
 def test_a_stray_quotation_mark_of_a_csv_swallows_no_row(table, text):
-    with pytest.raises(ReadError, match=r"p\.csv: lines? 2.*quotation mark"):
+    with pytest.raises(FileError, match=r"p\.csv: lines? 2.*quotation mark"):
         table(text, "p.csv")
 
 
@@ -74,7 +74,7 @@ def test_a_note_of_two_lines_is_read(table):
 )
 def test_a_row_of_another_length_is_refused_with_its_line(table, rows, line, found):
     message = rf"p\.tsv: line {line}: found {found} fields, expected 3 .*\(a, b, c\)"
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(FileError, match=message):
         table(f"a\tb\tc\n{rows}")
 
 
@@ -90,7 +90,7 @@ def test_a_delimiter_at_the_end_of_the_header_alone_is_left_out(table):
 
 
 def test_an_unnamed_last_column_with_values_is_refused(table):
-    with pytest.raises(ReadError, match="line 2: found 3 fields, expected 2"):
+    with pytest.raises(FileError, match="line 2: found 3 fields, expected 2"):
         table("a\tb\t\n1\t2\t3\n")
 
 
@@ -106,7 +106,7 @@ def test_an_unnamed_last_column_with_values_is_refused(table):
     ],
 )
 def test_names_are_unique_and_not_empty(table, header, message):
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(FileError, match=message):
         table(f"{header}\nx\t2\t3\n")
 
 
@@ -118,7 +118,7 @@ def test_row_numbers_without_a_name_are_left_out(table, numbers):
 
 @pytest.mark.parametrize("ids", [("sub-01", "sub-02"), (2, 1), (1, 1)])
 def test_an_unnamed_first_column_of_anything_else_is_refused(table, ids):
-    with pytest.raises(ReadError, match="column 1 has no name"):
+    with pytest.raises(FileError, match="column 1 has no name"):
         table(f",age\n{ids[0]},20\n{ids[1]},21\n", "p.csv")
 
 
@@ -132,7 +132,7 @@ def test_names_and_values_lose_white_space_around(table):
 )
 def test_a_table_without_rows_is_refused(table, text):
     with pytest.raises(
-        ReadError, match=r"no row below|comments only|is empty|has delimiters and nothing"
+        FileError, match=r"no row below|comments only|is empty|has delimiters and nothing"
     ):
         table(text)
 
@@ -174,12 +174,17 @@ def test_decimal_commas_do_not_separate_in_a_csv_of_semicolons(table):
     ],
 )
 def test_an_ambiguous_delimiter_is_refused(table, name, header, message):
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(FileError, match=message):
         table(f"{header}\n1 2 3\n", name)
 
 
+def test_a_note_for_excel_is_no_header(table):
+    with pytest.raises(FileError, match="begins with 'sep=;', a note for Excel"):
+        table("sep=;\na;b\n1;2\n", "p.csv")
+
+
 def test_mixed_delimiters_are_refused_with_the_line(table):
-    with pytest.raises(ReadError, match="line 3: found 1 fields, expected 2"):
+    with pytest.raises(FileError, match="line 3: found 1 fields, expected 2"):
         table("a\tb\n1\t2\n3,4\n")
 
 

@@ -1,36 +1,118 @@
-"""What a user points at is a regular text file of sensible size, or it is refused by name."""
+"""What a user points at is a regular file of sensible size, or it is refused by name."""
 
 from __future__ import annotations
 
 import gzip
 import os
+import socket
 import tracemalloc
 
 import pytest
 
-from brainmass_core.readers import Limits, ReadError, read_lines
+from brainmass_core.readers import FileError, Limits, read_bytes, read_lines
+from brainmass_core.readers.files import check_capacity, check_regular
 
 
-def test_a_named_pipe_is_refused_before_it_is_opened(tmp_path):
-    os.mkfifo(tmp_path / "pheno.tsv")
-    with pytest.raises(ReadError, match=r"pheno\.tsv: is a named pipe, expected a regular file"):
-        read_lines(tmp_path / "pheno.tsv")
+def pipe(path):
+    os.mkfifo(path)
 
 
-def test_folders_and_devices_are_refused(tmp_path):
-    with pytest.raises(ReadError, match="is a folder"):
-        read_lines(tmp_path)
-    (tmp_path / "zero.tsv").symlink_to("/dev/zero")
-    with pytest.raises(ReadError, match="is a device"):
-        read_lines(tmp_path / "zero.tsv")
+def broken(path):
+    path.symlink_to("nowhere")
 
 
-def test_a_broken_link_says_where_it_points(tmp_path):
-    (tmp_path / "p.tsv").symlink_to("/nonexistent/annex/x.tsv")
-    with pytest.raises(ReadError, match=r"a link to /nonexistent/annex/x\.tsv.*datalad get"):
-        read_lines(tmp_path / "p.tsv")
-    with pytest.raises(ReadError, match="no such file"):
-        read_lines(tmp_path / "q.tsv")
+def circle(path):
+    path.symlink_to(path)
+
+
+def device(path):
+    path.symlink_to("/dev/zero")
+
+
+def listening(path):
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (pipe, "is a named pipe, expected a regular file"),
+        (broken, "a link to nowhere, where no file is; mend the link"),
+        (circle, "Too many levels of symbolic links"),
+        (device, "is a device"),
+        (listening, "is a socket"),
+        (lambda p: p.mkdir(), "is a folder"),
+        (lambda p: None, "no such file; restore it, or correct the path"),
+    ],
+    ids=["pipe", "broken link", "circular link", "device", "socket", "folder", "missing"],
+)
+def test_what_is_no_regular_file_is_refused_without_opening_it(tmp_path, monkeypatch, make, said):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    path = tmp_path / "x"
+    make(path if make is not listening else path.relative_to(tmp_path))
+    for read in (check_regular, read_bytes, read_lines):
+        with pytest.raises(FileError, match=said) as raised:
+            read(path)
+        assert str(path) in str(raised.value)
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "x").write_text("1")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(FileError, match="may not be read; mend its permissions"):
+        check_regular(tmp_path / "x")
+
+
+def test_the_size_of_a_file_or_of_what_a_link_leads_to(tmp_path):
+    (tmp_path / "x").write_bytes(b"123")
+    (tmp_path / "y").symlink_to("x")
+    assert check_regular(tmp_path / "x") == check_regular(tmp_path / "y") == 3
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.txt.gz"])
+def test_the_limit_is_that_of_what_a_file_holds(tmp_path, name):
+    path, content = tmp_path / name, b"1\n" * 500
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read_bytes(path, Limits(n_bytes=1000)) == content
+    with pytest.raises(FileError, match="holds more than 999 bytes"):
+        read_bytes(path, Limits(n_bytes=999))
+
+
+def test_damaged_compression_is_named_whatever_was_cut(tmp_path):
+    path = tmp_path / "x.gz"
+    whole = gzip.compress(os.urandom(2000))
+    for part in [whole[: i * len(whole) // 16] for i in range(1, 16)] + [whole[:-8] + bytes(8)]:
+        path.write_bytes(part)
+        with pytest.raises(FileError, match="damaged or incomplete"):
+            read_bytes(path)
+
+
+def test_a_header_cannot_claim_more_than_a_file_holds(tmp_path):
+    for name, room in {"x.nii": 100, "x.nii.gz": 103_200}.items():
+        (tmp_path / name).write_bytes(bytes(100))
+        check_capacity(tmp_path / name, room)
+        with pytest.raises(FileError, match="its header claims"):
+            check_capacity(tmp_path / name, room + 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "annexed"),
+    [
+        ("../../.git/annex/objects/aa/bb/MD5E-s1--x.tsv", True),
+        (".git/modules/sub-01/annex/objects/x.tsv", True),
+        ("/nonexistent/annex/x.tsv", False),
+        ("annex", False),
+    ],
+)
+def test_only_a_link_into_an_annex_asks_for_datalad(tmp_path, target, annexed):
+    (tmp_path / "p.tsv").symlink_to(target)
+    (tmp_path / "q.tsv").symlink_to("p.tsv")
+    for name in ("p.tsv", "q.tsv"):
+        with pytest.raises(FileError, match=f"{name}: a link to .*, where no file is") as caught:
+            read_lines(tmp_path / name)
+        assert ("datalad get" in str(caught.value)) == annexed
+        assert ("mend the link" in str(caught.value)) != annexed
 
 
 @pytest.mark.parametrize(
@@ -51,7 +133,7 @@ def test_a_broken_link_says_where_it_points(tmp_path):
 )
 def test_what_is_no_text_is_called_what_it_is(tmp_path, content, message):
     (tmp_path / "p.tsv").write_bytes(content)
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(FileError, match=message):
         read_lines(tmp_path / "p.tsv")
 
 
@@ -90,7 +172,7 @@ def test_a_small_archive_of_many_lines_is_refused_in_bounded_memory(tmp_path):
             file.write(b"0\n" * 1_000_000)
     assert path.stat().st_size < 200_000
     tracemalloc.start()
-    with pytest.raises(ReadError, match=r"more than .* 1,000,000 lines after decompression"):
+    with pytest.raises(FileError, match=r"more than .* 1,000,000 lines after decompression"):
         read_lines(path)
     assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
     tracemalloc.stop()
@@ -98,9 +180,9 @@ def test_a_small_archive_of_many_lines_is_refused_in_bounded_memory(tmp_path):
 
 def test_very_long_lines_and_files_are_refused(tmp_path):
     (tmp_path / "p.tsv").write_text("x" * 100 + "\n")
-    with pytest.raises(ReadError, match="line 1 has 100 characters"):
+    with pytest.raises(FileError, match="line 1 has 100 characters"):
         read_lines(tmp_path / "p.tsv", Limits(n_line=99))
-    with pytest.raises(ReadError, match="more than 0 MiB"):
+    with pytest.raises(FileError, match="more than 100 bytes"):
         read_lines(tmp_path / "p.tsv", Limits(n_bytes=100))
 
 
@@ -109,5 +191,5 @@ def test_very_long_lines_and_files_are_refused(tmp_path):
 )
 def test_a_damaged_archive_is_named(tmp_path, content):
     (tmp_path / "p.tsv.gz").write_bytes(content)
-    with pytest.raises(ReadError, match=r"p\.tsv\.gz: cannot be read .*copy it again"):
+    with pytest.raises(FileError, match=r"p\.tsv\.gz: cannot be read .*copy it again"):
         read_lines(tmp_path / "p.tsv.gz")

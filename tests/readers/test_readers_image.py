@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brainmass_core.readers.files import FileError, check_whole
 from brainmass_core.readers.image import has_place, read_image
-from brainmass_core.readers.regular_file import FileError, check_whole
 
 VALUES = np.random.default_rng(0).integers(-500, 500, (3, 4, 2)).astype(np.int16)
 AFFINE = np.array([[0, -2.0, 0, 5], [3, 0, 0, -7], [0, 0, 4, 1], [0, 0, 0, 1]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brainmass_core.atlas.labels import complete, published_labels
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.lut import read_lut
 
 N = range(1, 5)
@@ -86,12 +86,14 @@ def test_quotation_marks_in_names_are_kept(lut):
         ("index\tname\n0\tbackground\n", "no row but that of the background"),
         ("value\tname\n1\ta\n", r"found columns \['value', 'name'\]"),
         ("index\tname\tx\n1\ta\tleft\n", r"line 2: found 'left' in column 'x'.*mm"),
+        ("index\tname\tx\n1\ta\t-9999\n", r"line 2: found '-9999' in column 'x'.*within 300"),
+        ("index\tname\n1\ta\x07b\n", r"line 2: found 'a\\x07b' in column 'name'.*shown"),
         ("1\ta\t1\t2\t3\t0\n2\tb\t1\t2\n", r"line 2: found '2\\tb.*colour"),
         ("index name\n1 a\n", "separated by spaces"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_cause(lut, text, message):
-    with pytest.raises(ReadError, match=message):
+    with pytest.raises(FileError, match=message):
         lut(text)
 
 

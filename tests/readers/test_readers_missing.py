@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from brainmass_core.readers import ReadError
+from brainmass_core.readers import FileError
 from brainmass_core.readers.missing import (
     AGE,
     checked_numbers,
@@ -28,7 +30,9 @@ def read(*values):
     return numbers(column(*values), "p.tsv: column 'x'")[0].tolist()
 
 
-@pytest.mark.parametrize("text", ["", "n/a", "N/A", "NA", "NaN", "nan", "null"])
+@pytest.mark.parametrize(
+    "text", ["", "n/a", "N/A", "NA", "NaN", "nan", "null", "NAN", "NULL", "#N/A", "<NA>"]
+)
 def test_empty_cells_and_n_a_are_missing(text):
     table = pd.DataFrame({"x": column(text, "1", "None")})
     mask_missing(table)
@@ -78,7 +82,7 @@ def test_numbers_are_read_as_they_are_meant(texts, values):
     ],
 )
 def test_ambiguous_separators_are_refused_with_the_values(texts, message):
-    with pytest.raises(ReadError, match=f"p.tsv: column 'x': found ['\"].*{message}"):
+    with pytest.raises(FileError, match=f"p.tsv: column 'x': found ['\"].*{message}"):
         read(*texts)
 
 
@@ -110,6 +114,15 @@ def test_infinite_values_are_missing_and_said(text, caplog):
         ([-3.0, -3, -2.5, -1, 0, 1.5, 2], {}),  # z-scores
         ([-3.0, -3, -2, -2, -1, -1, -4, -4, 0, 1, 2], {}),  # changes
         ([17.0, 17, 17, 50, 60, 55], {}),  # controls at the floor of a scale
+        ([*IQ, 999999.0, 999999.0], {999999.0: 2}),
+        ([1.0, 1.1, 1.2, 1.3, 1000.0, 1000.0], {1000.0: 2}),
+        ([1.0, 1.1, 1.2, 1.3, 1000.0], {}),  # an outlier
+        ([*IQ, -99.9, -99.9], {}),  # not far enough from so wide a scale to be sure
+        ([1.0, 1.1, 1.2, 1.3, -99.9, -99.9], {-99.9: 2}),
+        ([-9999.0, -9999, 100, 110], {-9999.0: 2}),  # of few values too
+        ([-9999.0, -9999], {-9999.0: 2}),
+        ([-9999.0, -9998, -5], {}),
+        ([0.0, 1, 1, 99, 99], {}),
         (IQ, {}),
     ],
 )
@@ -119,7 +132,7 @@ def test_codes_are_found_by_lying_far_from_all_others(values, codes):
 
 def test_an_undeclared_code_is_refused_by_name_and_count_with_the_remedy():
     values = pd.Series([*IQ, -9999.0, -9999.0, 999.0])
-    with pytest.raises(ReadError) as error:
+    with pytest.raises(FileError) as error:
         refuse_codes(values, "p.tsv: column 'FIQ'")
     for part in ("p.tsv: column 'FIQ'", "-9999 (2 times)", "999 (once)"):
         assert part in str(error.value)
@@ -129,8 +142,21 @@ def test_an_undeclared_code_is_refused_by_name_and_count_with_the_remedy():
 
 def test_a_negative_code_is_no_site_and_99_may_be():
     refuse_codes_among_names(column("1", "2", "99", None), "x")
-    with pytest.raises(ReadError, match=r"column 'site': found -9999 \(2 times\)"):
+    with pytest.raises(FileError, match=r"column 'site': found -9999 \(2 times\)"):
         refuse_codes_among_names(column("1", "-9999", "-9999.0"), "p.tsv: column 'site'")
+
+
+@pytest.mark.parametrize("text", [".", "-", "?", "--", "n.a.", "na", "Missing"])
+def test_what_stands_for_missing_is_no_site(text):
+    said = rf"column 'site': found {re.escape(text)} \(2 times\).*missing_values: \['"
+    with pytest.raises(FileError, match=said):
+        refuse_codes_among_names(column("A", text, text), "p.tsv: column 'site'")
+
+
+def test_99_is_no_sex():
+    refuse_codes_among_names(column("1", "2", "9"), "x", positive=True)
+    with pytest.raises(FileError, match=r"found 99 \(once\).*valid_values: \[99\]"):
+        refuse_codes_among_names(column("1", "2", "99"), "x", positive=True)
 
 
 def test_one_impossible_age_is_missing_and_said_and_several_are_refused(caplog):
@@ -138,7 +164,7 @@ def test_one_impossible_age_is_missing_and_said_and_several_are_refused(caplog):
     assert found.tolist()[2:] == pytest.approx([9.5, np.nan, 12, 13], nan_ok=True)
     assert found.isna().sum() == 3
     assert "-5, 89+" in caplog.text
-    with pytest.raises(ReadError, match=r"252 \(once\).*age in years.*months"):
+    with pytest.raises(FileError, match=r"252 \(once\).*age in years.*months"):
         checked_numbers(column("252", "264", "276"), "x", AGE)
-    with pytest.raises(ReadError, match="2 of 3 values are no numbers"):
+    with pytest.raises(FileError, match="2 of 3 values are no numbers"):
         checked_numbers(column("2001-01-01", "2002-01-01", "3"), "x", AGE)

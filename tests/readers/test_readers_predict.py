@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainmass_core.predict.inputs import Found, _matrix
+from brainmass_core.predict.inputs import Found, _matrix, sidecar, t_r_in
 from brainmass_core.predict.misfit import PredictError
 from brainmass_core.predict.phenotype import add_phenotype
 
@@ -17,10 +17,10 @@ def found(*scans):
 
 @pytest.fixture
 def ages(tmp_path):
-    def read(text, *scans, codes=(), name="people.tsv"):
+    def read(text, *scans, codes=(), valid=(), name="people.tsv"):
         (tmp_path / name).write_text(text)
         new = found(*(scans or ("sub-1", "sub-2", "sub-3")))
-        add_phenotype(new, tmp_path / name, codes)
+        add_phenotype(new, tmp_path / name, codes, valid)
         return [row["age"] for row in new.rows]
 
     return read
@@ -32,6 +32,13 @@ def test_one_code_as_an_age_is_missing_and_several_are_refused(ages, caplog):
     assert "-9999" in caplog.text
     with pytest.raises(PredictError, match=r"-9999 \(2 times\).*--missing-value"):
         ages(text.replace("40", "-9999"))
+
+
+def test_a_number_that_looks_like_a_code_may_be_declared_as_measured(ages):
+    text = "participant_id\tage\n1\t20\n2\t21\n3\t22\n4\t99\n"
+    with pytest.raises(PredictError, match=r"Declare them, --missing-value: \[99\].*--valid-value"):
+        ages(text)
+    assert ages(text, "sub-1", "sub-4", valid=[99]) == [20.0, 99.0]
 
 
 @pytest.mark.parametrize("codes", [["-9999"], [-9999]])
@@ -86,3 +93,18 @@ def test_a_matrix_with_a_region_called_na_is_read(tmp_path):
     path.write_text("NA\tNone\n1\t0.5\n0.5\n")
     with pytest.raises(PredictError, match="line 3: found 1 fields, expected 2"):
         _matrix(path)
+
+
+@pytest.mark.parametrize("value", ["2.0", 2000, 0.002, 0, True, [2.0], float("nan")])
+def test_a_repetition_time_that_is_none_in_seconds_is_refused(tmp_path, value):
+    assert t_r_in({}, tmp_path / "x.tsv") is None
+    assert t_r_in({"RepetitionTime": 2}, tmp_path / "x.tsv") == 2.0
+    with pytest.raises(PredictError, match=r"x\.json: found RepetitionTime .* in seconds"):
+        t_r_in({"RepetitionTime": value}, tmp_path / "x.tsv")
+
+
+def test_a_sidecar_that_was_not_fetched_is_not_taken_for_absent(tmp_path):
+    assert sidecar(tmp_path / "x.tsv") == {}
+    (tmp_path / "x.json").symlink_to(".git/annex/objects/x")
+    with pytest.raises(PredictError, match="datalad get"):
+        sidecar(tmp_path / "x.tsv")

@@ -119,6 +119,75 @@ def test_row_numbers_without_any_header_are_refused(tmp_path):
         read_series(path)
 
 
+@pytest.mark.parametrize("place", [0, 12])
+@pytest.mark.parametrize(("start", "step"), [(0, 2.0), (5, 1), (30, -1), (0.36, 0.72)])
+@pytest.mark.parametrize("name", ["x.npy", "x.tsv"])
+def test_a_column_of_times_is_no_region(tmp_path, name, place, start, step):
+    rows = np.insert(X, place, start + step * np.arange(len(X)), axis=1)
+    path = tmp_path / name
+    np.save(path, rows) if name == "x.npy" else write(path, rows, ["trial", *NAMES])
+    which = "last" if place else "first"
+    with pytest.raises(SeriesError, match=rf"the {which} column counts the rows \({start:g}, "):
+        read_series(path)
+
+
+@pytest.mark.parametrize("code", [-9999, -999.0, -99999])
+def test_a_code_of_missing_values_is_no_signal(tmp_path, code):
+    rows = X + 100
+    rows[3, [2, 5]] = code
+    np.save(tmp_path / "x.npy", rows)
+    with pytest.raises(SeriesError, match=rf"x.npy: found {code:g} in 2 cells.*write n/a"):
+        read_series(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", -abs(X) * 9000 / abs(X).max() - (rows == code) * 999)
+    assert read_series(tmp_path / "x.npy").shape == X.shape
+
+
+@pytest.mark.parametrize("second", [INDEX, AAL, [f"{v}.0" for v in AAL]])
+def test_a_second_header_is_no_timepoint(tmp_path, second):
+    path = write(tmp_path / "x.tsv", [second, *X], NAMES)
+    with pytest.raises(SeriesError, match="below the header a row counts the columns"):
+        read_series(path)
+
+
+@pytest.mark.parametrize("first", [[2001, 2301, 2002, 2101], [3, 1, 2, 4, 9, 7]])
+def test_a_few_whole_numbers_in_any_order_over_decimals_are_asked_about(tmp_path, first):
+    path = write(tmp_path / "x.tsv", X[:, : len(first)], first)
+    with pytest.raises(SeriesError, match="may be numbers of columns or a timepoint"):
+        read_series(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "sep", "comma", "said"),
+    [
+        ("x.csv", ";", False, "separated by semicolons: write them with commas"),
+        ("x.tsv", ";", True, "separated by semicolons: write them with tabs"),
+        ("x.tsv", "\t", True, "decimals are written with a comma: write them with a point"),
+        ("x.txt", " ", True, "decimals are written with a comma: write them with a point"),
+        ("x.tsv", ",", False, "says that tabs separate, but fields are separated by commas"),
+        ("x.csv", "\t", False, "says that commas separate, but fields are separated by tabs"),
+        ("x.1D", ",", False, "says that white space separates, but .* separated by commas"),
+    ],
+)
+def test_what_separates_fields_and_decimals_is_said(tmp_path, name, sep, comma, said):
+    path = write(tmp_path / name, X, sep=sep)
+    if comma:
+        path.write_text(path.read_text().replace(".", ","))
+    with pytest.raises(SeriesError, match=said):
+        read_series(path)
+
+
+def test_a_matrix_that_is_not_quite_symmetric_is_refused():
+    rng = np.random.default_rng(1)
+    rounded = np.corrcoef(X.T) + 1e-3 * rng.normal(size=(12, 12))
+    directed = rng.random((12, 12))
+    np.fill_diagonal(directed, 0)
+    assert matrix_kind(rounded) == "a nearly symmetric matrix"
+    assert matrix_kind(directed) == "a matrix with one value along its diagonal"
+    assert matrix_kind(X[:12]) is None
+    assert matrix_kind(np.cumsum(X[:12], axis=0)) is None  # drifts
+    assert matrix_kind(np.arange(12.0)[:, None] + X[:12] / 9) is None  # of all regions
+
+
 def test_row_names_without_a_name_in_the_header_are_refused(tmp_path):
     rows = [[i + 1, *row] for i, row in enumerate(X)]  # R's write.table
     with pytest.raises(SeriesError, match=r"12 names .* 13 fields; write the table without row"):

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from brainmass_core.readers.regular_file import FileError
+from brainmass_core.readers import FileError, Limits
 from brainmass_core.readers.sidecar import JsonError, read_object
 
 
@@ -59,5 +59,5 @@ def test_a_mark_of_byte_order_a_repeated_equal_key_and_nan_are_read(tmp_path):
 
 def test_a_large_file_is_refused_before_it_is_parsed(tmp_path):
     path = written(tmp_path, json.dumps({"a": "x" * 1000}))
-    with pytest.raises(FileError, match="holds more than the 100 bytes"):
-        read_object(path, limit=100)
+    with pytest.raises(FileError, match="holds more than 100 bytes"):
+        read_object(path, Limits(n_bytes=100))

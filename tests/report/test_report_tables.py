@@ -1,6 +1,9 @@
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic_study import make_config
 
 from brainmass_core.paths import FIGURES
@@ -174,6 +177,18 @@ def test_a_figure_that_cannot_be_drawn_says_why():
     assert missing == "because"
     assert png.startswith(b"\x89PNG")
     assert "no mean FC" in draw(lambda: glass_brain(None))[1]
+
+
+@pytest.mark.parametrize("module", ["report.figures", "interpret.figures", "quality.embed"])
+def test_a_name_with_a_dollar_is_drawn_as_it_is_written(module):
+    draw_with = importlib.import_module(f"brainmass_core.{module}")
+
+    def make():
+        figure = Figure()
+        figure.text(0.5, 0.5, "site $5^{ and $")
+        return figure
+
+    getattr(draw_with, "chart" if module == "quality.embed" else "draw")(make)
 
 
 def test_the_loss_of_a_brainlm_is_drawn_beside_what_it_is_compared_with(tmp_path):

@@ -53,6 +53,9 @@ def test_a_copy_under_another_name_is_found_by_its_content(mark):
         ("sub-01", "01", True),
         ("sub-0050003", "50003", True),
         ("sub-1", "sub-001", True),
+        ("sub-0050003", "50003.0", True),
+        ("SUB-07", " 7", True),
+        ("sub-1", "1.5", False),
         ("sub-0", "sub-00", False),  # no digit is left to compare
         ("sub-NYU01", "sub-NYU1", False),
         ("sub-01", "sub-10", False),

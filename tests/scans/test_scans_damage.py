@@ -182,7 +182,7 @@ def test_an_image_that_claims_more_than_it_holds_is_excluded(tmp_path, name, sid
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/zero", p)])
 def test_what_is_no_file_is_no_image(tmp_path, make):
     make(tmp_path / "x.nii.gz")
-    with pytest.raises(ScanExcluded, match=r"x\.nii\.gz: found a .*, expected a file"):
+    with pytest.raises(ScanExcluded, match=r"x\.nii\.gz: is a .*, expected a regular file"):
         read_header(tmp_path / "x.nii.gz")
 
 

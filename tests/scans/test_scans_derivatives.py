@@ -53,6 +53,15 @@ def test_of_several_spaces_the_preferred_is_taken_once(bids, listed, spaces, cho
     assert f"space-{chosen}_desc-brain_mask" in row.mask_path.iloc[0]
 
 
+def test_a_phase_image_and_a_run_that_is_there_in_two_files_are_left_out(bids, listed):
+    write(bids, stem="sub-01_task-rest_part-phase")
+    whole = write(bids, stem="sub-01_task-rest_run-1")
+    bids.image(str(whole.relative_to(bids.root)).removesuffix(".gz"))
+    phase, twice = listed(bids.root, kind="derivatives").excluded_reason
+    assert "the phase part of a complex run, expected magnitude" in phase
+    assert f"found {whole.stem} and {whole.name}, expected one of them" in twice
+
+
 def test_a_run_without_a_template_space_is_left_out(bids, listed):
     write(bids, space="T1w")
     assert "'T1w'" in listed(bids.root, kind="derivatives").excluded_reason.iloc[0]

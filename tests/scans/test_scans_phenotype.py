@@ -48,6 +48,22 @@ def test_padding_and_prefix_do_not_matter(bids, listed, written):
     assert listed(bids.root).pheno_dx.iloc[0] == "1"
 
 
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("sub_01", "correct the ids"),
+        ("2020-01-01", "correct the ids"),
+        ('"sub-01"', "without quotation marks"),
+    ],
+)
+def test_a_table_of_nobody_is_refused_if_its_columns_are_used(bids, listed, written, remedy):
+    cohort(bids, "01")
+    bids.participants(f"{written}\t21\tF\tNYU\t1")
+    said = rf"none of the 1 scans has a row: .*{written}.*'sub-01' \.\.\.; .*{remedy}"
+    with pytest.raises(ScansError, match=said):
+        listed(bids.root, phenotype={"age_column": "age"})
+
+
 def test_those_left_over_on_either_side_are_named(bids, listed):
     cohort(bids, "01", "02")
     bids.participants("sub-01\t21\tF\tNYU\t1", "sub-07\t22\tF\tNYU\t1")

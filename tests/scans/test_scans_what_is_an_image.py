@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brainmass_core.manifest import ScanExcluded
-from brainmass_core.readers.regular_file import FileError, check_length
+from brainmass_core.readers.files import FileError, check_length
 from brainmass_core.scans import ScansError
 from brainmass_core.scans.image import read_header
 
@@ -203,8 +203,17 @@ def test_a_participant_that_is_a_link_to_nothing_is_said(bids, listed, caplog):
     bids.run(), bids.t1w()
     (bids.root / "sub-14").symlink_to("/nonexistent/sub-14")
     assert len(listed(bids.root)) == 1
-    assert "datalad get -n" in caplog.text
+    assert "mend the links" in caplog.text
     assert "sub-14" in caplog.text
+
+
+def test_a_loop_of_links_makes_no_scan_twice(bids, listed, caplog):
+    run = bids.run()
+    bids.t1w()
+    (run.parent / "again").symlink_to(bids.root / "sub-01")
+    (reason,) = listed(bids.root).excluded_reason
+    assert reason is None
+    assert "a link leads back to a folder" in caplog.text
 
 
 def npz(folder, sub, **arrays):

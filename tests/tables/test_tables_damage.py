@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from brainmass_core.tables import TableError, read_table, write_table
+from brainmass_core.tables import TableError, config_hash_of, read_table, write_table
 
 
 @pytest.fixture
@@ -42,6 +42,8 @@ def test_a_file_cut_anywhere_is_refused(path):
         path.write_bytes(whole[: i * len(whole) // 16])
         with pytest.raises(TableError, match="damaged Parquet file"):
             read_table(path, "scans")
+        with pytest.raises(TableError, match=r"x\.parquet: damaged Parquet file .*; remove it"):
+            config_hash_of(path)
 
 
 def test_a_folder_in_place_of_a_table_is_refused(path):

@@ -26,6 +26,11 @@ def test_cells_that_begin_as_formulas_are_neutralised(tmp_path, tabs):
     assert found["'=score"].tolist()[:3] == ["-1.5", "2.0", "n/a"]
 
 
+@pytest.mark.parametrize("value", [" =1", "\n=1", "\uff1d1", "\u00a0@x", "-", "-0x10"])
+def test_nothing_hides_a_formula(value):
+    assert neutral(value) == f"'{value}"
+
+
 @pytest.mark.parametrize("value", ["-1.5", "+3", "-2e5", -1.5, None, "a=b", ""])
 def test_numbers_and_plain_text_are_left_alone(value):
     assert neutral(value) == value
