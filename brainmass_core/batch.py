@@ -306,7 +306,11 @@ def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
         same = made_from.read_text() == fingerprint(item)
     except (OSError, UnicodeDecodeError):
         return None
-    return kept_entry(_file(job, scan_id, "json")) if same else None
+    entry = kept_entry(_file(job, scan_id, "json")) if same else None
+    if entry is not None and entry.status == "ok":
+        rows = pq.read_schema(_file(job, scan_id, "parquet"))
+        return entry if rows.names == job.schema.names else None  # of an older version
+    return entry
 
 
 def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:

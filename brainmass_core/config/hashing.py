@@ -146,6 +146,8 @@ def _listing_part(config: Config, dataset: str) -> dict:
 def _timeseries_part(config: Config, dataset: str) -> dict:
     # what `preprocess` has not judged is judged here, by the same criteria
     criteria = {"min_volumes", "max_mean_fd", "fd_threshold"}
+    if config.datasets[dataset].kind == "derivatives":
+        criteria |= {"max_censored_fraction", "max_std_dvars"}
     judged = config.datasets[dataset].kind == "bids"
     return {
         "before": stage_hash(config, "preprocess" if judged else "listing", dataset),

@@ -84,19 +84,28 @@ class Preprocess(Strict):
         0.5,
         gt=0,
         description="Runs with a larger mean framewise displacement (mm) are excluded; ready "
-        "series are taken as they are.",
+        "series are taken as they are. That of Power; of derivatives whose confounds have only "
+        "Jenkinson's, about half of it, that one. Derivatives in which a limit's column is missing "
+        "are excluded, which says which.",
     )
     fd_threshold: float = Field(
         0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
     )
     max_censored_fraction: float | None = Field(
-        None, gt=0, le=1, description="Runs with a larger share of such volumes are excluded."
+        None,
+        gt=0,
+        le=1,
+        description="Runs with a larger share of such volumes are excluded, raw or derivatives.",
     )
     max_std_dvars: float | None = Field(
-        None, gt=0, description="Runs with a larger mean standardised DVARS are excluded."
+        None,
+        gt=0,
+        description="Runs with a larger mean standardised DVARS are excluded, raw or derivatives.",
     )
     min_tsnr: float | None = Field(
-        None, gt=0, description="Runs with a smaller median temporal SNR are excluded."
+        None,
+        gt=0,
+        description="Runs with a smaller median temporal SNR are excluded; raw runs only.",
     )
     min_mask_dice: float = Field(
         0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."

@@ -24,7 +24,9 @@ class Censor(Strict):
         "regression, its residual filled in for the filter, and removed after it (Power 2014).",
     )
     fd_kind: Literal["power", "jenkinson"] = Field(
-        "power", description="`framewise_displacement` (Power 2012) or `rmsd` (Jenkinson 1999)."
+        "power",
+        description="`framewise_displacement` (Power 2012) or `rmsd` (Jenkinson 1999, about "
+        "half of it); one never stands in for the other.",
     )
     fd_threshold: float = Field(0.5, gt=0, description="mm.")
     std_dvars_threshold: float | None = Field(

@@ -15,6 +15,7 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.attrition import say_who_takes_part
+from brainmass_core.finetune.motion import mean_fd
 from brainmass_core.finetune.query import caught_by
 from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
@@ -261,7 +262,7 @@ def _with_fates(config: Config, name: str) -> pd.DataFrame:
     """Scans of the task's data sets; `used` is False for those that fell out upstream."""
     paths, task = Paths(config.results), config.tasks[name]
     scans = read_scans(paths, task.datasets).to_pandas().sort_values("scan_id", ignore_index=True)
-    scans["mean_fd"] = _mean_fd(config, task, scans)
+    scans["mean_fd"] = mean_fd(config, name, task, scans)
     scans = scans.assign(task=name, used=True, stage=None, reason=None)
     scans[["stage", "reason"]] = scans[["stage", "reason"]].astype(object)
     scans = _drop(scans, scans["excluded_reason"].notna(), "scans", scans["excluded_reason"])
@@ -298,22 +299,6 @@ def _query(cohort: pd.DataFrame, task: Task, name: str) -> pd.Series:
             f"({type(error).__name__}: {error}); columns are {sorted(cohort.columns)}; phenotypes "
             "are text: write pheno_x == '1' or pheno_x.astype('float') > 1"
         ) from None
-
-
-def _mean_fd(config: Config, task: Task, scans: pd.DataFrame) -> pd.Series:
-    """Mean framewise displacement (mm): of the series, else of preprocessing, else declared."""
-    paths = Paths(config.results)
-    found = scans["mean_fd"].astype("float64")
-    for stage in ("preprocess", "timeseries"):
-        for dataset in task.datasets:
-            for batch in range(config.datasets[dataset].batches):
-                path = paths.batch(stage, dataset, batch)
-                if not path.exists():
-                    continue
-                table = read_table(path, stage, ["scan_id", "mean_fd"]).to_pandas()
-                measured = table.dropna().set_index("scan_id")["mean_fd"]
-                found = scans["scan_id"].map(measured).astype("float64").fillna(found)
-    return found
 
 
 def _read_fc(config: Config, task: Task, wanted: set[str]) -> tuple[np.ndarray, np.ndarray, str]:

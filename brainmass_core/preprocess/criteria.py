@@ -95,13 +95,13 @@ def refuse_noise(quality: dict[str, Any], settings: Preprocess, path: str) -> No
         ``std_dvars`` and ``tsnr``.
     """
     most, least = settings.max_std_dvars, settings.min_tsnr
-    if most is not None and quality["std_dvars"] > most:
+    if most is not None and not quality["std_dvars"] <= most:  # not a number: nothing varies
         raise ScanExcluded(
             f"{path}: mean standardised DVARS {quality['std_dvars']:.2f} is above "
             f"preprocess.max_std_dvars {most:g}",
             "confounds",
         )
-    if least is not None and quality["tsnr"] < least:
+    if least is not None and not quality["tsnr"] >= least:
         raise ScanExcluded(
             f"{path}: median temporal SNR {quality['tsnr']:.1f} is below "
             f"preprocess.min_tsnr {least:g}",

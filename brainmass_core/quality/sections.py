@@ -29,6 +29,7 @@ from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import design_matrix
 from brainmass_core.timeseries.inputs import read_confounds
+from brainmass_core.timeseries.motion import steady
 
 TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")  # read together
 CARPET_QUALITY = 40  # of WebP: noise is dear, and nobody reads single voxels
@@ -104,9 +105,9 @@ class Sources:
 
     @cached_property
     def confounds(self) -> pd.DataFrame:
-        """Confounds of the run."""
+        """Confounds of the volumes in the steady state."""
         n_volumes = self.item.preprocessed.get("n_volumes") or self.item.scan["n_volumes"]
-        return read_confounds(self.path("confounds"), n_volumes)
+        return steady(read_confounds(self.path("confounds"), n_volumes))[1]
 
     @cached_property
     def timeline(self) -> traces.Timeline:

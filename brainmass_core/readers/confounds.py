@@ -27,12 +27,17 @@ HEAD_RADIUS = 50.0  # mm, Power 2012
 # summed in this order, on which the last digit depends
 ROTATIONS = [f"rot_{axis}" for axis in "zxy"]
 TRANSLATIONS = [f"trans_{axis}" for axis in "zxy"]
-# ours to what it is called elsewhere, in lower case without _, - and spaces
+# ours to what it is called elsewhere, in lower case without _, - and spaces. AFNI's enorm, the
+# displacement of Van Dijk and XCP-D's filtered one are other measures and stay what they are.
 ALIASES = {
-    "framewise_displacement": ("framewisedisplacement", "fd", "fdpower", "powerfd", "fdp"),
+    "framewise_displacement": (
+        *("framewisedisplacement", "framewisedisplacementpower", "powerframewisedisplacement"),
+        *("fd", "fdpower", "powerfd", "fdp", "fdpow"),
+    ),
     "rmsd": (
-        *("rmsd", "fdjenkinson", "jenkinsonfd", "fdj", "relrms", "relativerms", "rmsrel"),
-        *("relmeansrmsmotion", "relmeanrmsmotion"),
+        *("rmsd", "framewisedisplacementjenkinson", "jenkinsonframewisedisplacement"),
+        *("fdjenkinson", "jenkinsonfd", "fdj", "fdjenk", "fdrms", "rmsfd"),
+        *("relrms", "relativerms", "rmsrel", "relmeansrmsmotion", "relmeanrmsmotion"),
     ),
     "std_dvars": ("stddvars", "dvarsstd"),
     "global_signal": ("globalsignal",),

@@ -38,6 +38,7 @@ CPAC = (
     *("*_desc-confounds_timeseries.1D", "*_regressors.1D"),
     *("*_desc-movementParameters_motion.1D", "*_movement-parameters.1D"),
     *("*_desc-FDJenkinson_motion.1D", "*_framewise*isplacement*enkinson.1D"),
+    *("*_desc-FDPower_motion.1D", "*_framewise*isplacement*ower.1D"),
 )
 Run = tuple[tuple[str, str], ...]
 

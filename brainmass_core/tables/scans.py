@@ -142,6 +142,7 @@ def timeseries_schema(n_rois: int) -> pa.Schema:
             ("n_rois", pa.int64()),
             ("n_empty_rois", pa.int64()),
             ("mean_fd", pa.float64()),
+            ("fd_kind", pa.string()),
             ("source_checksum", pa.string()),
             ("series_fingerprint", pa.string()),
             ("coverage", pa.list_(_F32, n_rois)),

@@ -38,6 +38,7 @@ from brainmass_core.timeseries.extract import (
 from brainmass_core.timeseries.filters import filter_text, ideal_bandpass
 from brainmass_core.timeseries.identity import series_fingerprint, source_checksum
 from brainmass_core.timeseries.inputs import Item, list_items
+from brainmass_core.timeseries.motion import not_applied
 from brainmass_core.timeseries.parcellate import empty_rois
 
 __all__ = ["clean", "design_matrix", "ideal_bandpass", "run"]
@@ -81,6 +82,9 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     """
     atlas = resolve_atlas(config)
     items = list_items(config, dataset, batch, atlas)
+    if left := not_applied(config, dataset):
+        kind = config.datasets[dataset].kind
+        log.info("%s: not applied to data of kind %s: %s", dataset, kind, ", ".join(left))
     if config.timeseries.derivatives:
         write_dataset(
             Paths(config.results).derivatives(dataset, "timeseries"),
@@ -101,6 +105,7 @@ def _process(item: Item) -> pa.Table:
         "t_r": raw.t_r,
         "n_rois": item.atlas.n_rois,
         "mean_fd": raw.mean_fd,
+        "fd_kind": raw.fd_kind,
         "coverage": raw.coverage.tolist(),
     }
     with measured_so_far(known):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
 
 from brainmass_core.config.timeseries import Censor
 from brainmass_core.timeseries.design import ConfoundsError
+from brainmass_core.timeseries.motion import COLUMN, column_of, displacement
 
-DISPLACEMENT = {"power": "framewise_displacement", "jenkinson": "rmsd"}
+log = logging.getLogger(__name__)
 
 
 def censor_mask(
@@ -53,33 +56,37 @@ def censor_mask(
 def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | None:
     """Volumes (n_volumes,) of bool to censor, from a confounds table.
 
+    Power's displacement is computed from the six motion parameters where it has no column.
+
     Returns
     -------
     ndarray or None
-        None without the columns, if `settings.method` is ``none``.
+        None without what the criterion needs, if `settings.method` is ``none``.
 
     Raises
     ------
     ConfoundsError
         If the columns that the criterion needs are missing and volumes are to be censored.
     """
-    needed = [DISPLACEMENT[settings.fd_kind]]
-    needed += ["std_dvars"] if settings.std_dvars_threshold is not None else []
-    found = {}
-    for name in set(needed) & set(confounds):
-        values = np.asarray(pd.to_numeric(confounds[name], errors="coerce"), dtype=float)
-        if np.isfinite(values).any():
-            found[name] = values
-    missing = [n for n in needed if n not in found]
-    if missing and settings.method != "none":
+    fd = displacement(confounds, settings.fd_kind)
+    missing = [COLUMN[settings.fd_kind]] if fd is None else []
+    dvars = None
+    if settings.std_dvars_threshold is not None:
+        dvars = column_of(confounds, "std_dvars")
+        if dvars is None or not np.isfinite(dvars).any():
+            missing.append("std_dvars")
+    if fd is not None and not missing:
+        return censor_mask(fd.mm, dvars, settings)
+    if settings.method != "none":
         raise ConfoundsError(
             f"the confounds table lacks the columns {missing}, by which timeseries.censor finds "
             "volumes with motion; set timeseries.censor.method to none, choose another fd_kind, "
             "or write the table again with them"
         )
-    if needed[0] not in found:
-        return None
-    return censor_mask(found[needed[0]], found.get("std_dvars"), settings)
+    log.warning(
+        "the confounds table lacks the columns %s: volumes with motion are not counted", missing
+    )
+    return None
 
 
 def fill_matrix(kept: np.ndarray) -> np.ndarray:

@@ -43,8 +43,8 @@ def read_cpac(path: Path) -> pd.DataFrame:
     -------
     DataFrame
         Motion in mm and rad, mean signals, aCompCor, ``framewise_displacement`` (Power 2012, from
-        the motion) and, where C-PAC wrote it, ``rmsd`` (Jenkinson 1999). Terms that are computed
-        from these (delays, squares) are left out.
+        the motion, else C-PAC's) and, where C-PAC wrote it, ``rmsd`` (Jenkinson 1999). Terms that
+        are computed from these (delays, squares) are left out.
 
     Raises
     ------
@@ -78,6 +78,8 @@ def _read(path: Path) -> pd.DataFrame:
     name = path.name.lower()
     if "jenkinson" in name:
         return pd.DataFrame({"rmsd": values[:, 0]})
+    if "power" in name:
+        return pd.DataFrame({"framewise_displacement": values[:, 0]})
     if "movement" in name:
         if values.shape[1] != 6:
             raise ValueError(f"{path.name}: found {values.shape[1]} columns, expected 6 of motion")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.checksums import ChecksumError, check_file
-from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.functional import load_bold
 from brainmass_core.preprocess.orientation import (
     affine_in_ras,
@@ -28,12 +28,8 @@ from brainmass_core.readers.image import read_image
 from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.derivatives import strategy_of
-from brainmass_core.timeseries.inputs import (
-    Item,
-    mean_displacement,
-    n_non_steady,
-    read_confounds,
-)
+from brainmass_core.timeseries.inputs import Item, read_confounds
+from brainmass_core.timeseries.motion import refuse_moving, steady
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
 log = logging.getLogger(__name__)
@@ -55,6 +51,8 @@ class Raw:
         In s.
     mean_fd : float or None
         In mm.
+    fd_kind : {"power", "jenkinson"} or None
+        Its definition; None where that is not known.
     cleaned_by : str
         What has been regressed out before; empty: nothing.
     """
@@ -64,6 +62,7 @@ class Raw:
     confounds: pd.DataFrame | None
     t_r: float
     mean_fd: float | None
+    fd_kind: str | None = None
     cleaned_by: str = ""
 
 
@@ -178,7 +177,7 @@ def from_bids(item: Item) -> Raw:
         transforms.motion,
         item.settings.smoothing_fwhm,
     )
-    return Raw(series, share, confounds, scan["t_r"], found["mean_fd"])
+    return Raw(series, share, confounds, scan["t_r"], found["mean_fd"], "power")
 
 
 def _check_outputs(root: Path, outputs: dict[str, str], sums: Mapping[str, str]) -> None:
@@ -200,7 +199,7 @@ def from_derivatives(item: Item) -> Raw:
     ScanFailed
         If image, mask or confounds cannot be read or do not belong together.
     ScanExcluded
-        If the mean framewise displacement is above `max_mean_fd`.
+        If it moves too much, or limits on motion cannot be applied, see `refuse_moving`.
     """
     scan = item.scan
     masks: list[np.ndarray] = []
@@ -211,16 +210,15 @@ def from_derivatives(item: Item) -> Raw:
 
     bold = load_bold(scan["bold_path"], brain=brain)
     confounds = read_confounds(Path(scan["confounds_path"]), bold.data.shape[3])
-    first = n_non_steady(confounds)
-    confounds = confounds.iloc[first:].reset_index(drop=True)
-    mean_fd = mean_displacement(confounds)
-    refuse_motion(mean_fd, item.preprocess.max_mean_fd, scan["confounds_path"])
+    first, confounds = steady(confounds)
+    fd = refuse_moving(confounds, item.preprocess, scan["confounds_path"])
     series, share = average_parcels(
         bold.data[..., first:], bold.affine, masks[0], item.atlas, item.settings.smoothing_fwhm
     )
     strategy = strategy_of(Path(scan["bold_path"]))
     cleaned_by = f"C-PAC {strategy}" if strategy else ""
-    return Raw(series, share, confounds, scan["t_r"], mean_fd, cleaned_by)
+    mean, kind = (None, None) if fd is None else (fd.mean, fd.kind)
+    return Raw(series, share, confounds, scan["t_r"], mean, kind, cleaned_by)
 
 
 def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
@@ -245,22 +243,6 @@ def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndar
             "use the mask of the same space and resolution",
         )
     return mask
-
-
-def refuse_motion(mean_fd: float | None, limit: float | None, path: str) -> None:
-    """Exclude a run whose mean framewise displacement (mm) is above the limit, or not known."""
-    if mean_fd is None and limit is not None:
-        raise ScanExcluded(
-            f"{path}: holds neither framewise displacement (framewise_displacement, FD, rmsd ...) "
-            f"nor the six motion parameters, so that preprocess.max_mean_fd {limit:g} cannot be "
-            "applied; add it, or leave preprocess.max_mean_fd empty to take all runs",
-            "motion",
-        )
-    if mean_fd is not None and limit is not None and mean_fd > limit:
-        raise ScanExcluded(
-            f"mean framewise displacement {mean_fd:.2f} mm, above preprocess.max_mean_fd {limit:g}",
-            "motion",
-        )
 
 
 def parcel_names(atlas: Atlas, rows: np.ndarray) -> str:

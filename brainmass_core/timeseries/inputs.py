@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from brainmass_core.atlas import Atlas
@@ -17,7 +16,7 @@ from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
 from brainmass_core.readers import FileError
-from brainmass_core.readers.confounds import power_displacement, read_confounds_table
+from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans import of_images
 from brainmass_core.scans.derivatives import cpac_files
 from brainmass_core.tables import read_table
@@ -145,45 +144,3 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
             "use the table that belongs to the image",
         )
     return confounds
-
-
-def mean_displacement(confounds: pd.DataFrame) -> float | None:
-    """Mean framewise displacement, mm; None where it cannot be known.
-
-    That of Power 2012, of its column or else from the six motion parameters; else that of Jenkinson
-    1999, which is about half of it. The first volume has no displacement and is left out.
-
-    Raises
-    ------
-    ScanFailed
-        If a displacement is negative.
-    """
-    for fd in (
-        _column(confounds, "framewise_displacement"),
-        power_displacement(confounds),
-        _column(confounds, "rmsd"),
-    ):
-        if fd is None or not np.isfinite(fd).any():
-            continue
-        if np.nanmin(fd) < 0:
-            raise ScanFailed(
-                f"the confounds hold a framewise displacement of {np.nanmin(fd):g} mm, expected 0 "
-                "or more",
-                "confounds",
-                "write n/a for what is missing",
-            )
-        return float(np.nanmean(fd))
-    return None
-
-
-def _column(confounds: pd.DataFrame, name: str) -> np.ndarray | None:
-    if name not in confounds:
-        return None
-    return pd.to_numeric(confounds[name], errors="coerce").to_numpy(dtype=float)
-
-
-def n_non_steady(confounds: pd.DataFrame) -> int:
-    """Number of volumes at the start that fMRIPrep marks as not yet in the steady state."""
-    columns = confounds.filter(regex="^non_steady_state_outlier").to_numpy(dtype=float)
-    marked = columns.sum(axis=1) > 0
-    return int(np.argmin(marked)) if not marked.all() else len(marked)

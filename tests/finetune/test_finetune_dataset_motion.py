@@ -22,3 +22,22 @@ def test_the_displacement_of_the_series_goes_before_that_of_preprocessing(tmp_pa
     write_table(found, from_rows(rows, PREPROCESS), "preprocess")
     cohort = assemble(study.config, "demo_task").cohort.set_index("scan_id")["mean_fd"]
     assert [cohort[s] for s in ids] == [f or 0.25 for f in fd]
+
+
+def test_two_definitions_of_displacement_in_one_task_are_said(tmp_path, caplog):
+    study = write_study(tmp_path)
+    path = study.paths.batch("timeseries", "demo", 0)
+    table = read_table(path, "timeseries")
+    place = table.schema.get_field_index("fd_kind")
+
+    def kinds(*found):
+        column = pa.array([*found, *[found[-1]] * (len(table) - len(found))], pa.string())
+        changed = table.set_column(place, table.schema.field(place), column)
+        write_table(path, changed, "timeseries")
+        caplog.clear()
+        assemble(study.config, "demo_task")
+        return "Power's for some scans and Jenkinson's" in caplog.text
+
+    assert not kinds("power")
+    assert not kinds("power", None)
+    assert kinds("power", "jenkinson")

@@ -23,7 +23,8 @@ from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans.phenotype import join, read_phenotype
 from brainmass_core.scans.table import ScansError
-from brainmass_core.timeseries.inputs import mean_displacement, n_non_steady, read_confounds
+from brainmass_core.timeseries.inputs import read_confounds
+from brainmass_core.timeseries.motion import displacement, n_non_steady
 
 PEOPLE = """participant_id\tage\tsex\tsite\tdx\tmean_fd\tnote
 sub-01\t21.5\tF\tNYU\tpatient\t0.12\tn/a
@@ -137,7 +138,7 @@ def _confounds(folder: Path, name: str) -> Any:
     table = read_confounds_table(folder / name)
     try:
         read = read_confounds(folder / name, len(table))
-        mean_displacement(read), n_non_steady(read)
+        displacement(read), n_non_steady(read)
     except ScanFailed as error:
         raise FileError(f"{folder / name}: {error}") from None
     return table
@@ -145,7 +146,7 @@ def _confounds(folder: Path, name: str) -> Any:
 
 def _cpac(folder: Path, name: str) -> Any:
     read = read_confounds(folder / name, 8)
-    mean_displacement(read), n_non_steady(read)
+    displacement(read), n_non_steady(read)
     return read
 
 

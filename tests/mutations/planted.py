@@ -349,7 +349,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-motion-of-preprocessing-preferred",
-        "finetune/dataset.py",
+        "finetune/motion.py",
         'for stage in ("preprocess", "timeseries"):',
         'for stage in ("timeseries", "preprocess"):',
         ("finetune/test_finetune_dataset.py", "finetune/test_finetune_dataset_motion.py"),
@@ -1136,11 +1136,19 @@ PLANTED = [
     ),
     Planted(
         "timeseries-first-volume-moves-by-0",
-        "timeseries/inputs.py",
-        "return float(np.nanmean(fd))",
-        "return float(np.nan_to_num(fd).mean())",
+        "timeseries/motion.py",
+        "return float(np.nanmean(self.mm))",
+        "return float(np.nan_to_num(self.mm).mean())",
         ("timeseries/test_timeseries_bids.py", "timeseries/test_timeseries_displacement.py"),
         "The mean displacement counts the first volume, which has none.",
+    ),
+    Planted(
+        "timeseries-jump-from-dropped-volumes",
+        "timeseries/motion.py",
+        "where(kept.index > 0)",
+        "where(kept.index >= 0)",
+        ("timeseries/test_timeseries_displacement.py",),
+        "The step from the last volume left out to the first one kept counts as motion.",
     ),
     Planted(
         "workers-environment-not-put-back",

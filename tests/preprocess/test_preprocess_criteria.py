@@ -41,6 +41,9 @@ def test_exactly_the_noise_that_is_allowed_passes():
         refuse_noise({"std_dvars": 2.1, "tsnr": 20.0}, settings, "run")
     with pytest.raises(ScanExcluded, match="SNR"):
         refuse_noise({"std_dvars": 2.0, "tsnr": 19.9}, settings, "run")
+    for unknown in ({"std_dvars": np.nan, "tsnr": 20.0}, {"std_dvars": 2.0, "tsnr": np.nan}):
+        with pytest.raises(ScanExcluded, match="nan"):
+            refuse_noise(unknown, settings, "run")
 
 
 def test_an_overlap_or_a_sharpness_below_its_limit_fails():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 from preprocess_phantom import BOLD_AFFINE, rigid, rms
 
+from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.preprocess.head import head_motion
 from brainmass_core.preprocess.motion import (
     estimate_motion,
     framewise_displacement,
@@ -49,6 +52,23 @@ def test_framewise_displacement_is_that_of_the_true_motion(estimated, motion):
     assert np.isnan(found[0])
     assert np.corrcoef(found[1:], truth[1:])[0, 1] > 0.995
     assert abs(found[1:].mean() - truth[1:].mean()) < 0.03
+
+
+def test_the_step_from_the_last_dropped_volume_to_the_first_kept_is_no_motion(
+    run, motion, tmp_path
+):
+    # the head jumps after the second volume, and two are dropped
+    run, motion = run[..., 15:22], motion[15:22]
+    nib.save(nib.Nifti1Image(run.astype(np.float32), BOLD_AFFINE), tmp_path / "bold.nii")
+    bold = load_bold(tmp_path / "bold.nii", 2)
+    moved = head_motion(bold, "bold.nii", lambda data, *_: motion[-data.shape[3] :])
+    whole = framewise_displacement(motion_parameters(motion, np.array(CENTRE)))
+    assert whole[2] > 5
+    for fd in moved.displacement.values():
+        assert np.isnan(fd[0])
+        assert len(fd) == 5
+    # the centre of rotation is that of the brain found, a little off
+    assert moved.mean_fd == pytest.approx(whole[3:].mean(), rel=0.05)
 
 
 def test_two_estimates_are_bit_identical(estimated, run):

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanExcluded, ScanFailed
 from brainmass_core.readers.confounds import power_displacement, read_confounds_table
-from brainmass_core.timeseries.extract import refuse_motion
-from brainmass_core.timeseries.inputs import mean_displacement, n_non_steady, read_confounds
+from brainmass_core.timeseries.inputs import read_confounds
+from brainmass_core.timeseries.motion import displacement, n_non_steady, refuse_moving
 
 N = 20
 
@@ -51,34 +52,45 @@ def test_a_tab_at_the_end_of_every_row_moves_no_column(tmp_path):
     table = confounds()
     found = read_confounds(write(tmp_path / "c.tsv", table, end="\t"), N)
     assert list(found) == list(table)
-    assert mean_displacement(found) == pytest.approx(table["framewise_displacement"].mean())
+    assert displacement(found).mean == pytest.approx(table["framewise_displacement"].mean())
 
 
 @pytest.mark.parametrize(
     "name",
-    ["framewise_displacement", "FramewiseDisplacement", "fd", "FD", "FD_Power", "fd_power", "FD-P"],
+    [
+        *("framewise_displacement", "FramewiseDisplacement", "fd", "FD", "FD_Power", "fd_power"),
+        *("FD-P", "FDP", "framewise_displacement_power", "FramewiseDisplacement_Power", "power_fd"),
+    ],
 )
 def test_framewise_displacement_is_found_under_its_names(tmp_path, name):
     table = confounds()[["csf", "framewise_displacement"]]
     table = table.rename(columns={"framewise_displacement": name})
     table[name] = 5.0
-    found = mean_displacement(read_confounds(write(tmp_path / "c.tsv", table), N))
-    assert found == 5.0
-    with pytest.raises(ScanExcluded, match=r"5\.00 mm, above"):
-        refuse_motion(found, 0.5, "c.tsv")
+    found = read_confounds(write(tmp_path / "c.tsv", table), N)
+    assert (displacement(found).mean, displacement(found).kind) == (5.0, "power")
+    assert displacement(found, "jenkinson") is None
+    with pytest.raises(ScanExcluded, match=r"\(Power's\) 5\.00 mm, above"):
+        refuse_moving(found, Preprocess(), "c.tsv")
 
 
 @pytest.mark.parametrize(
-    "name", ["rmsd", "FD_Jenkinson", "fd_jenkinson", "rel_rms", "Relative RMS"]
+    "name",
+    [
+        *("rmsd", "FD_Jenkinson", "fd_jenkinson", "FD_J", "fdJenk", "rel_rms", "Relative RMS"),
+        *("framewise_displacement_jenkinson", "fdrms"),
+    ],
 )
-def test_relative_rms_counts_where_there_is_no_other(tmp_path, name):
+def test_jenkinsons_displacement_counts_where_there_is_no_other(tmp_path, name, caplog):
     table = pd.DataFrame({"csf": np.arange(N), name: [np.nan, *[2.0] * (N - 1)]})
     found = read_confounds(write(tmp_path / "c.tsv", table), N)
-    assert mean_displacement(found) == 2.0
+    assert (displacement(found).mean, displacement(found).kind) == (2.0, "jenkinson")
+    assert displacement(found, "power") is None
+    with pytest.raises(ScanExcluded, match=r"\(Jenkinson's\) 2\.00 mm, above"):
+        refuse_moving(found, Preprocess(), "c.tsv")
+    assert "c.tsv: limits on motion are applied to Jenkinson's" in caplog.text
     table["FD"] = 0.1
-    assert mean_displacement(read_confounds(write(tmp_path / "c.tsv", table), N)) == pytest.approx(
-        0.1
-    )
+    found = displacement(read_confounds(write(tmp_path / "c.tsv", table), N))
+    assert (found.mean, found.kind) == (pytest.approx(0.1), "power")
 
 
 def test_names_of_the_first_fmriprep_are_known(tmp_path):
@@ -99,21 +111,38 @@ def test_without_a_column_displacement_is_computed_from_the_motion_parameters(tm
     found = read_confounds(write(tmp_path / "c.tsv", table), N)
     trans = table.filter(like="trans").diff().abs().sum(axis=1)[1:]
     rot = table.filter(like="rot").diff().abs().sum(axis=1)[1:]
-    assert mean_displacement(found) == pytest.approx((trans + 50 * rot).mean())
+    assert displacement(found).mean == pytest.approx((trans + 50 * rot).mean())
     assert np.isnan(power_displacement(found)[0])
 
 
-def test_a_limit_that_cannot_be_applied_is_said(tmp_path):
-    found = read_confounds(write(tmp_path / "c.tsv", confounds()[["csf", "std_dvars"]]), N)
-    assert mean_displacement(found) is None
-    with pytest.raises(ScanExcluded, match=r"c\.tsv: .*max_mean_fd 0\.5 cannot be applied"):
-        refuse_motion(None, 0.5, "c.tsv")
-    refuse_motion(None, None, "c.tsv")
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({}, r"c\.tsv: .*max_mean_fd 0\.5 cannot be applied"),
+        ({"max_mean_fd": None, "max_censored_fraction": 0.3}, r"max_censored_fraction 0\.3 cannot"),
+        ({"max_mean_fd": None, "max_std_dvars": 1.2}, r"\(std_dvars\), so that .*1\.2 cannot"),
+    ],
+)
+def test_a_limit_that_cannot_be_applied_is_said(tmp_path, limits, says):
+    found = read_confounds(write(tmp_path / "c.tsv", confounds()[["csf"]]), N)
+    assert displacement(found) is None
+    with pytest.raises(ScanExcluded, match=says):
+        refuse_moving(found, Preprocess(**limits), "c.tsv")
+    assert refuse_moving(found, Preprocess(max_mean_fd=None), "c.tsv") is None
+
+
+@pytest.mark.parametrize("name", ["enorm", "FD_VanDijk", "framewise_displacement_filtered"])
+def test_another_measure_is_no_framewise_displacement_and_is_named(tmp_path, name):
+    table = pd.DataFrame({"csf": np.arange(N), name: 0.01})
+    found = read_confounds(write(tmp_path / "c.tsv", table), N)
+    assert displacement(found) is None
+    with pytest.raises(ScanExcluded, match=f"'{name}': another measure"):
+        refuse_moving(found, Preprocess(), "c.tsv")
 
 
 def test_a_negative_displacement_is_refused():
     with pytest.raises(ScanFailed, match="-9999 mm"):
-        mean_displacement(pd.DataFrame({"framewise_displacement": [0.1, -9999.0]}))
+        displacement(pd.DataFrame({"framewise_displacement": [0.1, -9999.0]}))
 
 
 def test_infinite_values_are_missing_and_said(tmp_path, caplog):

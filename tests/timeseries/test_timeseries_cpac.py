@@ -146,3 +146,11 @@ def test_a_table_of_fmriprep_is_read_as_before(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         read_confounds(path, 2), pd.DataFrame({"csf": [np.nan, 2.0], "trans_x": [1.0, 3.0]})
     )
+
+
+def test_powers_displacement_of_cpac_counts_where_there_is_no_motion(tmp_path: Path, columns):
+    still = {k: v for k, v in columns.items() if not k.startswith(tuple(MOTION))}
+    path = write_regressors(tmp_path / f"{STEM}_reg-default_regressors.1D", still)
+    written = np.random.default_rng(3).random(N)
+    np.savetxt(tmp_path / f"{STEM}_desc-FDPower_motion.1D", written)
+    np.testing.assert_allclose(read_cpac(path)["framewise_displacement"], written)

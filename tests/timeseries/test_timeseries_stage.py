@@ -279,6 +279,9 @@ class TestCensoring:
         _, found = outcome(config)
         (row,) = found.values()
         assert row["n_timepoints"] == N - 3
+        # the displacement of the first that is kept is that from the last that is not
+        assert row["mean_fd"] == pytest.approx(table["framewise_displacement"][4:].mean())
+        assert row["fd_kind"] == "power"
 
 
 def test_tables_give_back_what_was_written(tmp_path: Path) -> None:
