@@ -18,22 +18,16 @@ from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.paths import Paths
+from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import connectivity_schema, from_rows, read_table
-from brainmass_core.timeseries.derivatives import (
-    SOURCE,
-    Names,
-    names_of,
-    tsv,
-    write_dataset,
-    write_json,
-    write_text,
-)
+from brainmass_core.timeseries.derivatives import Names, names_of, write_dataset, write_matrix
+from brainmass_core.timeseries.joining import CONSTANT, READ, Joined, joined_runs, standardise
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
+
+__all__ = ["CONSTANT", "ESTIMATORS", "pearson", "run", "standardise", "vectorise"]
 
 log = logging.getLogger(__name__)
 
-# A spread this far below the level of a signal is rounding, not signal.
-CONSTANT = 1e-10
 # of the time-series table, for the sidecars
 ABOUT = [
     *("scan_id", "atlas", "space", "denoise", "order", "filter", "censor"),
@@ -43,26 +37,6 @@ MEASURES = {  # BIDS label and name
     "pearson": ("pearsoncorrelation", "Pearson correlation"),
     "ledoit_wolf": ("ledoitwolfcorrelation", "Correlation from the Ledoit-Wolf covariance"),
 }
-
-
-def standardise(x: np.ndarray) -> np.ndarray:
-    """Z-score every ROI over time with the population standard deviation.
-
-    Parameters
-    ----------
-    x : ndarray (..., n_timepoints, n_rois)
-
-    Returns
-    -------
-    ndarray (..., n_timepoints, n_rois)
-        In float64; the series of a constant ROI is zero.
-    """
-    x = np.asarray(x, dtype=np.float64)
-    mean = x.mean(axis=-2, keepdims=True)
-    centred = x - mean
-    std = np.sqrt(np.mean(centred**2, axis=-2, keepdims=True))
-    constant = std <= CONSTANT * np.abs(mean)
-    return np.where(constant, 0.0, centred / np.where(constant, 1.0, std))
 
 
 def pearson(x: np.ndarray) -> np.ndarray:
@@ -238,99 +212,130 @@ def _with_unit_diagonal(r: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Item:
-    """One scan on its way to a worker.
+    """One scan, or joined runs, on the way to a worker.
 
     Attributes
     ----------
     row : dict
-        Its row of the time-series table, see `ABOUT`.
-    bold : ndarray (n_timepoints, n_rois)
+        Its row of the time-series table, see `ABOUT`; of joined runs what `_about` makes of theirs.
+    bold : ndarray (n_timepoints, n_rois) or Joined
         NaN in parcels that are not covered.
-    names : Names or None
-        What its files are called; None: none are written.
+    names : list of Names
+        What its files are called, and those of the series that it is of; empty: none are written.
     parcels : list of str
     global_signal : bool or None
         Whether it was a regressor; None if it is not known.
     """
 
     row: dict[str, Any]
-    bold: np.ndarray
-    names: Names | None
+    bold: np.ndarray | Joined
+    names: list[Names]
     parcels: list[str]
     global_signal: bool | None
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
-    """Write the FC of one batch, of the scans that have a time series.
+    """Write the FC of one batch, of the scans, or joined runs, that have a time series.
 
     Raises
     ------
     TableError
-        If the time-series table cannot be read.
+        If the time-series table, or the scans table of joined runs, cannot be read.
     BatchError
         If the disk is full or too many scans failed.
     """
     paths = Paths(config.results)
+    columns = [*ABOUT, "status", "bold", *(READ if joins(config) else [])]
     table = read_table(
-        paths.batch("timeseries", dataset, batch), "timeseries", columns=[*ABOUT, "status", "bold"]
+        paths.batch("timeseries", dataset, batch),
+        "timeseries",
+        columns=list(dict.fromkeys(columns)),
     )
-    rows = {row["scan_id"]: row for row in table.select(ABOUT).to_pylist()}
     root = paths.derivatives(dataset, "connectivity")
     parcels: list[str] = []
     if config.timeseries.derivatives:
         atlas = resolve_atlas(config)
         parcels = atlas.labels["name"].astype(str).tolist()
-        settings = config.connectivity.model_dump(mode="json")
+        default = None if joins(config) else {"unit"}
+        settings = config.connectivity.model_dump(mode="json", exclude=default)
         source = paths.derivatives(dataset, "timeseries")
         write_dataset(root, "functional connectivity", dataset, source, atlas, settings)
 
-    def item(scan_id: str, bold: np.ndarray) -> Item:
-        row = rows[scan_id]
-        names = names_of(root, dataset, scan_id, row["space"], row["atlas"]) if parcels else None
+    def item(row: dict[str, Any], bold: np.ndarray | Joined) -> Item:
+        runs = bold.scan_ids if isinstance(bold, Joined) else [row["scan_id"]]
+        place = (row["space"], row["atlas"])
+        called = [names_of(root, dataset, s, *place) for s in [row["scan_id"], *runs] if parcels]
+        names = [n for n in called if n is not None]
         images = config.datasets[dataset].kind != "timeseries"
         return Item(row, bold, names, parcels, config.timeseries.global_signal if images else None)
 
-    items = {scan_id: item(scan_id, bold) for scan_id, bold in bold_by_scan(table).items()}
-    schema = connectivity_schema(table.schema.field("bold").type.value_type.list_size)
+    if joins(config):
+        empty = config.timeseries.max_empty_rois
+        units = joined_runs(table, read_units(config, dataset), empty, ABOUT)
+        items = {unit: item(_about(runs), runs) for unit, runs in units.items()}
+        _say_mixed(units, dataset)
+    else:
+        rows = {row["scan_id"]: row for row in table.select(ABOUT).to_pylist()}
+        items = {s: item(rows[s], bold) for s, bold in bold_by_scan(table).items()}
+    n_rois = table.schema.field("bold").type.value_type.list_size
+    schema = connectivity_schema(n_rois, joins(config))
     job = Job(config, "connectivity", dataset, batch, schema, threads)
     process = partial(_process, estimator=config.connectivity.estimator)
     entries = run_batch(job, items, process)
     log.info("connectivity %s/%s: %d scans", dataset, batch, len(entries))
 
 
+def _about(unit: Joined) -> dict[str, Any]:
+    """Columns `ABOUT` of joined runs: numbers are added, words that differ stand side by side."""
+    row: dict[str, Any] = {"scan_id": unit.scan_id, "residual_dof": unit.residual_dof}
+    row["n_timepoints"] = sum(run["n_timepoints"] for run in unit.runs)
+    for name in set(ABOUT) - set(row):
+        row[name] = "; ".join(dict.fromkeys(str(run[name]) for run in unit.runs))
+    return row
+
+
+def _say_mixed(units: dict[str, Joined], dataset: str) -> None:
+    mixed = sorted(unit for unit, runs in units.items() if runs.mixed_t_r)
+    if mixed:
+        log.warning(
+            "%s: %d of %d joined series are of runs with different repetition times (t_rs of the "
+            "table), of which those with short ones count more: %s",
+            *(dataset, len(mixed), len(units), ", ".join(mixed[:5])),
+        )
+
+
 def _process(item: Item, estimator: str) -> pa.Table:
     """The row of one scan; a parcel that is not covered counts as constant."""
-    covered = np.isfinite(item.bold).all(axis=0)
+    unit = item.bold if isinstance(item.bold, Joined) else None
+    bold = item.bold.series() if isinstance(item.bold, Joined) else item.bold
+    covered = np.isfinite(bold).all(axis=0)
     try:
-        refuse_partial(item.bold, item.row["scan_id"])
-        fc = ESTIMATORS[estimator](np.where(covered, item.bold, 0.0))
+        refuse_partial(bold, item.row["scan_id"])
+        fc = ESTIMATORS[estimator](np.where(covered, bold, 0.0))
     except ValueError as error:
         raise ScanFailed(str(error), "connectivity") from None
-    if item.names is not None:
-        _write_relmat(item, item.names, np.where(covered & covered[:, None], fc, np.nan), estimator)
+    if item.names:
+        _write_relmat(item, np.where(covered & covered[:, None], fc, np.nan), estimator)
     row = {
         "scan_id": item.row["scan_id"],
         "estimator": estimator,
-        "n_timepoints": len(item.bold),
+        "n_timepoints": len(bold),
         "fc": vectorise(fc).astype(np.float32).tolist(),
     }
-    return from_rows([row], connectivity_schema(item.bold.shape[1]))
+    if unit is not None:
+        row |= {
+            "joined": unit.scan_ids,
+            "n_listed": unit.n_listed,
+            "t_rs": unit.t_rs,
+            "residual_dof": unit.residual_dof,
+        }
+    return from_rows([row], connectivity_schema(bold.shape[1], unit is not None))
 
 
-def _write_relmat(item: Item, names: Names, fc: np.ndarray, estimator: str) -> None:
+def _write_relmat(item: Item, fc: np.ndarray, estimator: str) -> None:
     """FC as a matrix with its sidecar, after the draft of BEP017."""
-    path = names.of_atlas(f"stat-{MEASURES[estimator][0]}_relmat.tsv")
-    write_text(path, tsv(item.parcels, fc))
-    row = item.row
-    series = names.of_atlas("stat-mean_timeseries.tsv").relative_to(names.folder)
-    inside = "/".join(part for part in names.folder.parts[-3:] if part.startswith(("sub-", "ses-")))
+    row, dof = item.row, item.row["residual_dof"]
     about = {
-        "RelationshipMeasure": MEASURES[estimator][1],
-        "Weighted": True,
-        "Directed": False,
-        "ValidDiagonal": False,
-        "StorageFormat": "Full",
-        "NodeFiles": [f"bids::atlas-{names.atlas}_dseg.tsv"],
         "Estimator": estimator,
         "Denoise": row["denoise"],
         "GlobalSignalRegression": item.global_signal,
@@ -338,7 +343,8 @@ def _write_relmat(item: Item, names: Names, fc: np.ndarray, estimator: str) -> N
         "Filter": row["filter"],
         "Censoring": row["censor"],
         "NumberOfVolumes": row["n_timepoints"],
-        "EffectiveDegreesOfFreedom": round(row["residual_dof"], 3),
-        "Sources": [f"bids:{SOURCE}:{inside}/func/{series}"],
+        "EffectiveDegreesOfFreedom": None if dof is None else round(dof, 3),
     }
-    write_json(path.with_suffix(".json"), about)
+    if isinstance(item.bold, Joined):
+        about["JoinedRuns"] = item.bold.scan_ids
+    write_matrix(item.names, item.parcels, fc, MEASURES[estimator], about)

@@ -91,6 +91,11 @@ class Study:
             raw = deep_merge(read_yaml(path), raw)
         return cls(parse_config(raw, source), planning)
 
+    @property
+    def joins(self) -> bool:
+        """Whether runs are joined before FC, see `connectivity.unit`."""
+        return self.config.connectivity.unit != "run"
+
     # --- which data sets and batches -------------------------------------------------------------
 
     def datasets(self, stage: str) -> list[str]:

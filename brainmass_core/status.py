@@ -63,8 +63,15 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
     alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
     yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
     seen = {row["scan_id"] for row in rows if row["split"] != "test"}
+    units = None
+    if config.connectivity.unit != "run":
+        from brainmass_core.scans.units import read_units  # with readers, which `status` spares
+
+        units = read_units(config, dataset)
     for known in batch_stages(config, dataset):
         stage = known.name
+        if units is not None and stage == "connectivity":  # of which pages are no part
+            alive, seen = units.having(alive), units.having(seen)
         # lost scans have a quality page as well, and the page loses none
         entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)
         entries, current = _entries(config, paths, stage, dataset)
@@ -104,7 +111,7 @@ def _entries(config: Config, paths: Paths, stage: str, dataset: str) -> tuple[li
 def show(config: Config, console: Console, watch: float = 0.0) -> None:
     """Print the state, again and again if asked to."""
     while True:
-        console.print(_table(standings(config)))
+        console.print(_table(standings(config), config.connectivity.unit))
         for line in _later_stages(config):
             console.print(line)
         if not watch:
@@ -112,8 +119,10 @@ def show(config: Config, console: Console, watch: float = 0.0) -> None:
         time.sleep(watch)
 
 
-def _table(rows: list[Standing]) -> Table:
+def _table(rows: list[Standing], unit: str) -> Table:
     table = Table(title="scans per stage", box=SIMPLE_HEAD)
+    if unit != "run" and rows:
+        table.caption = f"connectivity and pfc count joined runs, one row per {unit} and task"
     for name in ("stage", "data set"):
         table.add_column(name, no_wrap=True)
     for name in ("entered", "done", "failed", "excluded", "left", "s"):

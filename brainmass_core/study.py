@@ -15,6 +15,7 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.manifest import read_manifest
 from brainmass_core.paths import Paths
 from brainmass_core.pipeline.stages import STAGES, stages_of
+from brainmass_core.scans.units import joins
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
@@ -168,7 +169,9 @@ class StudyResults:
         Returns
         -------
         scans : DataFrame (n_scans rows)
-            Of the scans table, in the order of `fc`; scans that were lost are not among them.
+            Of the scans table, in the order of `fc`; scans that were lost are not among them. Of
+            joined runs (`connectivity.unit`) a row is that of the first, under the name of the
+            unit; `joined` lists all of them, and `n_listed` counts those of the scans table.
         fc : ndarray (n_scans, n_edges), float32
             Upper triangles in row-major order; `unvectorise` makes matrices of them.
         """
@@ -179,7 +182,13 @@ class StudyResults:
         )
         fc = tables["fc"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         scans = self.scans(name).set_index("scan_id", drop=False)
-        rows = scans.loc[tables["scan_id"].to_pylist()].reset_index(drop=True)
+        if joins(self.config):
+            joined = tables["joined"].to_pylist()
+            rows = scans.loc[[runs[0] for runs in joined]].reset_index(drop=True)
+            of_units = {c: tables[c].to_pylist() for c in ("scan_id", "joined", "n_listed")}
+            rows = rows.assign(**of_units)
+        else:
+            rows = scans.loc[tables["scan_id"].to_pylist()].reset_index(drop=True)
         return rows, fc.reshape(len(rows), -1)
 
     def metrics(self, task: str) -> pd.DataFrame:

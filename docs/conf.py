@@ -27,6 +27,7 @@ SCHEMAS = {
     **{name.lower(): value for name, value in vars(tables).items() if isinstance(value, pa.Schema)},
     "timeseries": tables.timeseries_schema(100),
     "connectivity": tables.connectivity_schema(100),
+    "connectivity of joined runs": tables.connectivity_schema(100, joined=True),
     "pfc": tables.pfc_schema(100),
     "attention": tables.attention_schema(100),
 }

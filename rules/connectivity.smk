@@ -7,6 +7,10 @@ rule connectivity:
 rule connectivity_batch:
     input:
         study.table("timeseries"),
+        # who did which run, to join them; the rows are those that `timeseries` read
+        lambda wildcards: (
+            scans_table("timeseries", wildcards.dataset, wildcards.batch) if study.joins else []
+        ),
     output:
         table=study.table("connectivity"),
         manifest=study.manifest("connectivity"),

@@ -158,6 +158,20 @@ def _timeseries_part(config: Config, dataset: str) -> dict:
     }
 
 
+def _connectivity_part(config: Config, dataset: str) -> dict:
+    # a unit of one run changes nothing, and no hash
+    default = {"unit"} if config.connectivity.unit == "run" else None
+    own = _section(config, "connectivity", exclude=default)
+    return {"before": stage_hash(config, "timeseries", dataset), "connectivity": own}
+
+
+def _pfc_part(config: Config, dataset: str) -> dict:
+    unit = config.connectivity.unit
+    before = stage_hash(config, "timeseries", dataset)
+    own = {"before": before, "pfc": _section(config, "pfc"), "seed": config.seed}
+    return own if unit == "run" else own | {"unit": unit}
+
+
 def _pretrain_part(config: Config, _: str | None) -> dict:
     s = config.pretrain
     sources = config.pretrain_datasets()
@@ -254,6 +268,8 @@ PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "listing": _listing_part,
     "scans": _scans_part,
     "timeseries": _timeseries_part,
+    "connectivity": _connectivity_part,
+    "pfc": _pfc_part,
     "pretrain": _pretrain_part,
     "finetune": _finetune_part,
     "model": _model_part,

@@ -179,6 +179,7 @@ def _cross_check(config: Config) -> Iterator[str]:
     yield from _check_few_shot(config)
     yield from _check_encoder(config)
     yield from _check_series_model(config)
+    yield from _check_unit(config)
     yield from check_all_external(config)
     for name in config.datasets:
         if name in (*STAGES, "all"):
@@ -269,6 +270,26 @@ def _check_encoder(config: Config) -> Iterator[str]:
                 f"{name}: found {', '.join(stray)} with pretrain.model {model}; {needs}. Set "
                 f"{name} to some of what goes with {model}: {', '.join(there)}. Or set "
                 f"pretrain.model to {other}"
+            )
+
+
+def _check_unit(config: Config) -> Iterator[str]:
+    """What sees the series of single runs while FC is of joined ones."""
+    unit = config.connectivity.unit
+    if unit == "run":
+        return
+    if config.pretrain.source == "timeseries" and not config.pretrain.of_series:
+        yield (
+            f"pretrain.source: found timeseries with connectivity.unit {unit}; pseudo-FC of joined "
+            "runs is drawn by the stage pfc: set pretrain.source to pfc, or connectivity.unit to "
+            "run"
+        )
+    for name, values in asked_for(config).items():
+        if stray := [v for v in values if _of_brainlm(v)]:
+            yield (
+                f"{name}: found {', '.join(stray)} with connectivity.unit {unit}; a BrainLM sees "
+                "single runs, so that scores would be of other rows than those of FC: leave them "
+                f"out of {name}, or set connectivity.unit to run"
             )
 
 

@@ -31,6 +31,12 @@ class Connectivity(Strict):
     estimator: Literal["pearson", "ledoit_wolf"] = Field(
         "pearson", description="`ledoit_wolf` is nilearn's default, used by the released BrainMass."
     )
+    unit: Literal["run", "session", "participant"] = Field(
+        "run",
+        description="What one FC, and one set of pseudo-FC, is of: a run; or all runs of one task "
+        "that a participant did in a session, or at all, each z-scored and joined in time after "
+        "cleaning. Time series, quality pages and BrainLM stay with single runs.",
+    )
 
 
 class Quality(Strict):

@@ -15,7 +15,8 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.attrition import say_who_takes_part
-from brainmass_core.finetune.motion import mean_fd
+from brainmass_core.finetune.joining import BEFORE, joined_cohort
+from brainmass_core.finetune.motion import measured_motion
 from brainmass_core.finetune.query import caught_by
 from brainmass_core.finetune.recordings import unusable
 from brainmass_core.manifest import read_manifests
@@ -23,6 +24,7 @@ from brainmass_core.paths import Paths
 from brainmass_core.readers import FileError
 from brainmass_core.readers.missing import NUMBER, numbers
 from brainmass_core.scans import read_scans
+from brainmass_core.scans.units import joins, units_of
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.identity import with_marks
 
@@ -44,7 +46,7 @@ class TaskData:
         scan_id, dataset, participant_id, participant (unique over data sets), site, age, sex,
         mean_fd, split, class_name and y: the number of the class (1 for the second, positive one),
         or the target of a regression, which also has stratum, its fifth. Further what leaks are
-        found by, see `timeseries.identity.with_marks`.
+        found by, see `timeseries.identity.with_marks`. Where runs are joined a row is one unit.
     fc : ndarray (n_scans, n_edges), float32
         FC of the full series, upper triangle in row-major order.
     cohort : DataFrame
@@ -82,13 +84,16 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
         If the label column is missing or a class has no scan.
     """
     paths, task = Paths(config.results), config.tasks[name]
+    joined = joins(config)
     again = f"remove {paths.results / 'connectivity'} and run: snakemake --cores all connectivity"
     cohort = _with_fates(config, name)
     cohort = (judge_numbers if task.kind == "regression" else judge_labels)(cohort, task, name)
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
     reason = f"in neither the connectivity table nor a manifest; {again}"
     cohort = _drop(cohort, ~cohort["scan_id"].isin(ids), "connectivity", reason)
-    if config.pretrain.of_series:  # whatever the methods, so that all are of the same scans
+    if (
+        config.pretrain.of_series and not joined
+    ):  # whatever the methods, so that all are of the same scans
         why = cohort["scan_id"].map(unusable(config, task.datasets))
         cohort = _drop(cohort, why.notna(), "finetune", why)
     finite = np.isfinite(fc).all(axis=1)
@@ -98,7 +103,7 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
-    scans = with_marks(config, scans)
+    scans = scans if joined else with_marks(config, scans)  # they have theirs
     refuse_empty_class(cohort, task, name)
     if task.kind == "regression":
         scans["y"] = scans["y"].astype("float64")
@@ -259,10 +264,15 @@ def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
 
 
 def _with_fates(config: Config, name: str) -> pd.DataFrame:
-    """Scans of the task's data sets; `used` is False for those that fell out upstream."""
+    """Scans of the task's data sets; `used` is False for those that fell out upstream.
+
+    Where runs are joined, a row is a unit, see `joined_cohort`.
+    """
     paths, task = Paths(config.results), config.tasks[name]
     scans = read_scans(paths, task.datasets).to_pandas().sort_values("scan_id", ignore_index=True)
-    scans["mean_fd"] = mean_fd(config, name, task, scans)
+    found = measured_motion(config, name, task, scans)
+    scans["mean_fd"] = found["mean_fd"]
+    scans["unit"] = units_of(scans, config.connectivity.unit)  # before `task` is that of the study
     scans = scans.assign(task=name, used=True, stage=None, reason=None)
     scans[["stage", "reason"]] = scans[["stage", "reason"]].astype(object)
     scans = _drop(scans, scans["excluded_reason"].notna(), "scans", scans["excluded_reason"])
@@ -271,6 +281,16 @@ def _with_fates(config: Config, name: str) -> pd.DataFrame:
     counts = {d: config.datasets[d].batches for d in task.datasets}
     batches = entries["dataset"].map(counts).astype("float64")  # an empty column has no numbers
     entries = entries[entries["batch"] < batches]  # no other data set, no batch of an older config
+    if not joins(config):
+        return _with_entries(scans, entries)
+    runs = _with_entries(scans, entries[entries["stage"].isin(BEFORE)])
+    runs = with_marks(config, runs.assign(n_timepoints=found["n_timepoints"]))
+    units = joined_cohort(runs, PHENO + task.label)
+    return _with_entries(units, entries[entries["stage"] == "connectivity"])
+
+
+def _with_entries(scans: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:
+    """The scans without those that some manifest says were lost."""
     first = entries.drop_duplicates("scan_id").set_index("scan_id")
     stage = scans["scan_id"].map(first["stage"])
     return _drop(scans, stage.notna(), stage, scans["scan_id"].map(first["reason"]))

@@ -13,10 +13,10 @@ from brainmass_core.paths import Paths
 from brainmass_core.tables import read_table
 
 log = logging.getLogger(__name__)
-WANTED = ("scan_id", "mean_fd", "fd_kind")
+WANTED = ("scan_id", "mean_fd", "fd_kind", "n_timepoints")
 
 
-def mean_fd(config: Config, name: str, task: Task, scans: pd.DataFrame) -> pd.Series:
+def measured_motion(config: Config, name: str, task: Task, scans: pd.DataFrame) -> pd.DataFrame:
     """Mean framewise displacement (mm): of the series, else of preprocessing, else declared.
 
     Two definitions in one task are said: Jenkinson's numbers are about half of Power's.
@@ -25,14 +25,22 @@ def mean_fd(config: Config, name: str, task: Task, scans: pd.DataFrame) -> pd.Se
     ----------
     scans : DataFrame (n_scans rows)
         scan_id, mean_fd.
+
+    Returns
+    -------
+    DataFrame (n_scans rows)
+        mean_fd, and n_timepoints of the series.
     """
     found = scans["mean_fd"].astype("float64")
     kinds: set[str] = set()
+    lengths = pd.Series(dtype="float64")
     for stage in ("preprocess", "timeseries"):
         measured = _measured(config, task, stage)
         kinds |= set(measured.get("fd_kind", pd.Series(dtype=object)).dropna())
         values = measured.dropna(subset="mean_fd").set_index("scan_id")["mean_fd"]
         found = scans["scan_id"].map(values).astype("float64").fillna(found)
+        if stage == "timeseries" and "n_timepoints" in measured:
+            lengths = measured.dropna(subset="n_timepoints").set_index("scan_id")["n_timepoints"]
     if len(kinds) > 1:
         log.warning(
             "task %s: mean framewise displacement is Power's for some scans and Jenkinson's, about "
@@ -40,7 +48,8 @@ def mean_fd(config: Config, name: str, task: Task, scans: pd.DataFrame) -> pd.Se
             "tells them apart: give all data sets columns of one kind",
             name,
         )
-    return found
+    n_timepoints = scans["scan_id"].map(lengths).astype("float64")
+    return pd.DataFrame({"mean_fd": found, "n_timepoints": n_timepoints})
 
 
 def _measured(config: Config, task: Task, stage: str) -> pd.DataFrame:

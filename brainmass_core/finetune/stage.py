@@ -23,9 +23,11 @@ from brainmass_core.finetune.protocols import protocol_folds
 from brainmass_core.finetune.scoring import Scored, score_methods
 from brainmass_core.intervals import with_interval
 from brainmass_core.paths import Paths
+from brainmass_core.scans.units import joins
 from brainmass_core.tables import (
     CALIBRATION,
     COHORT,
+    JOINED_COHORT,
     METRICS,
     PREDICTIONS,
     ROC,
@@ -131,7 +133,8 @@ def _publish(
         log.info("%s: %s: %s %s", task, row["method"], leading, with_interval(*triple, 3))
     order = ["method", "repeat", "fold", "scan_id"]
     table = pd.concat(predictions).sort_values(order)
-    _write(folder, "cohort", data.cohort, COHORT, made_by)
+    rows_of = JOINED_COHORT if joins(config) else COHORT
+    _write(folder, "cohort", data.cohort, rows_of, made_by)
     _write(folder, "roc", scored.roc, ROC, made_by)
     _write(folder, "calibration", scored.calibration, CALIBRATION, made_by)
     _write(folder, "predictions", table, PREDICTIONS, made_by)

@@ -7,6 +7,7 @@ together (Yang et al., IEEE TMI 2024, doi:10.1109/TMI.2024.3414476).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +23,9 @@ from brainmass_core.paths import Paths
 from brainmass_core.pfc.draw import distinct, places
 from brainmass_core.pfc.kernel import correlations, z_scores
 from brainmass_core.pfc.syrk import SSYRK
+from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import pfc_schema, read_table
+from brainmass_core.timeseries.joining import Joined, joined_runs
 from brainmass_core.timeseries.table import bold_by_scan
 
 log = logging.getLogger(__name__)
@@ -163,7 +166,7 @@ def pseudo_fc(
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
-    """Write the pFC shard of one batch.
+    """Write the pFC shard of one batch; of joined runs as `connectivity.unit` has it.
 
     Only scans with a time series and of split ``pretrain`` or ``train`` enter: participants kept
     for evaluation never do.
@@ -180,9 +183,14 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     splits = dict(zip(scans["scan_id"], scans["split"], strict=True))
     series = read_table(paths.batch("timeseries", dataset, batch), "timeseries")
     n_rois = series.schema.field("coverage").type.list_size
+    found: Mapping[str, np.ndarray | Joined] = bold_by_scan(series)
+    if joins(config):
+        units = read_units(config, dataset)
+        found = joined_runs(series, units, config.timeseries.max_empty_rois)
+        splits |= {unit: splits[runs[0]] for unit, runs in units.runs.items()}  # a person has one
     items = {
         scan_id: (scan_id, bold)
-        for scan_id, bold in bold_by_scan(series).items()
+        for scan_id, bold in found.items()
         if splits.get(scan_id) in ("pretrain", "train")
     }
     views = config.pfc.n_views
@@ -203,9 +211,12 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     log.info("pfc %s/%s: %d scans, %d views each", dataset, batch, len(entries), views)
 
 
-def _process(item: tuple[str, np.ndarray], seed: int, pfc: dict[str, Any], n_rois: int) -> pa.Table:
-    """The rows of one scan, all views contiguous."""
-    scan_id, bold = item
+def _process(
+    item: tuple[str, np.ndarray | Joined], seed: int, pfc: dict[str, Any], n_rois: int
+) -> pa.Table:
+    """The rows of one scan, or of joined runs, all views contiguous."""
+    scan_id, given = item
+    bold = given.series() if isinstance(given, Joined) else given
     views = pfc["n_views"]
     dropping = Dropping(pfc["drop_rate"], pfc["drop_count"], pfc["window"])
     try:

@@ -113,7 +113,7 @@ _TABLE = (
         "connectivity",
         "batch",
         "Compute the functional connectivity of a batch of scans.",
-        reads=("timeseries",),
+        reads=("scans", "timeseries"),  # the scans where runs are joined
         sections=("connectivity",),
         after="timeseries",
         selects=True,

@@ -125,7 +125,9 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
 def _seen(c: Contract) -> str:
     """The row of the table that says what becomes of the series."""
     if c.series is None:
-        return f"FC | {c.connectivity.estimator}"
+        unit = c.connectivity.unit
+        joined = "" if unit == "run" else f", runs of a {unit} and task joined"
+        return f"FC | {c.connectivity.estimator}{joined}"
     s = c.series
     others = {"reject": "others are refused", "resample": "others are resampled"}[s.other_t_r]
     t_r = "t_r not known" if s.t_r is None else f"t_r {s.t_r:g} s, {others}"

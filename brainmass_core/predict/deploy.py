@@ -170,7 +170,8 @@ def _contract(
     encoder: BrainMass | SeriesModel | None,
 ) -> Contract:
     settings, scans = config.tasks[task], data.scans.iloc[fitted.rows]
-    done, t_r = _what_was_done(config, task, set(scans["scan_id"]))
+    series = scans["joined"].explode() if "joined" in scans else scans["scan_id"]
+    done, t_r = _what_was_done(config, task, set(series))
     processing: dict[str, list[dict[str, Any]]] = {}
     for dataset in settings.datasets:
         variants = processing.setdefault(config.datasets[dataset].kind, [])

@@ -126,8 +126,11 @@ def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
         raise PredictError(
             f"{path}: found {name!r}, expected a connectivity table; give the results folder"
         )
-    for scan_id, row in sorted(fc_rows(read_table(path, "connectivity"))):
-        origin = Origin(f"{path}: {scan_id}", estimator=row["estimator"], n_edges=len(row["fc"]))
+    table = read_table(path, "connectivity")
+    unit = "joined" if "joined" in table.column_names else "run"
+    for scan_id, row in sorted(fc_rows(table)):
+        where, n_edges = f"{path}: {scan_id}", len(row["fc"])
+        origin = Origin(where, estimator=row["estimator"], n_edges=n_edges, unit=unit)
         about = dict.fromkeys(ABOUT) | {"scan_id": scan_id}
         _settle(found, about, row["fc"], misfit(contract, origin, as_trained))
     return found
@@ -272,5 +275,6 @@ def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int)
         parcels=parcels,
         n_edges=n * (n - 1) // 2,
         estimator=text_in(about, "Estimator", file) or labels.get(entities.get("stat", "")),
+        unit="joined" if "JoinedRuns" in about else "run" if "Estimator" in about else None,
         done=done_by(about, file),
     )

@@ -39,6 +39,8 @@ class Origin:
     atlas : str
         Name, or BIDS label.
     parcels : list of str
+    unit : str
+        What one FC is of: ``run``, ``session``, ``participant``; ``joined``: one of the latter two.
     """
 
     where: str
@@ -50,6 +52,7 @@ class Origin:
     t_r: float | None = None
     n_rois: int | None = None
     n_timepoints: int | None = None
+    unit: str | None = None
 
 
 def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
@@ -62,6 +65,7 @@ def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
     """
     unknown = None in (origin.atlas, origin.estimator, origin.done)
     wrong = [*_atlas(contract, origin), *_estimator(contract, origin), *_done(contract, origin)]
+    wrong += _unit(contract, origin)
     if contract.series and origin.t_r is None and (unknown or as_trained):
         origin = replace(origin, t_r=contract.series.t_r)
     wrong += _recording(contract, origin) if contract.series else _t_r(contract, origin)
@@ -99,6 +103,16 @@ def _estimator(contract: Contract, origin: Origin) -> list[str]:
     if origin.estimator in (None, expected):
         return []
     return [f"found FC by the estimator {origin.estimator}, the model's is {expected}"]
+
+
+def _unit(contract: Contract, origin: Origin) -> list[str]:
+    """A model of joined runs has seen longer series than one of single runs, and other rows."""
+    expected, found = contract.connectivity.unit, origin.unit
+    if contract.series or found in (None, expected) or (found == "joined" and expected != "run"):
+        return []
+    words = {"run": "single runs", "joined": "joined runs"}
+    named = [words.get(u, f"joined runs of a {u}") for u in (str(found), expected)]
+    return [f"found FC of {named[0]}, the model's is of {named[1]} (connectivity.unit)"]
 
 
 def _done(contract: Contract, origin: Origin) -> list[str]:

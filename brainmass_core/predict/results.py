@@ -17,11 +17,12 @@ from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.predict.model import Model
 from brainmass_core.scans import read_scans
+from brainmass_core.scans.units import joins, units_of
 from brainmass_core.tables import TableError, read_table
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 BESIDE = ("pfc", "quality")  # stages whose outcome says nothing about series or FC
-MADE = ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd"]
+MADE = ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd", "n_timepoints"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,16 @@ class Measured:
     where : str
         For messages.
     made : dict
-        Its row of the time-series table but the series; empty if there is none.
+        Its row of the time-series table but the series; empty if there is none. Of joined runs that
+        of one of them.
     estimator : str
         Of FC.
     values : ndarray (n_edges,) or (n_timepoints, n_rois)
         FC, or for models on series these.
+    unit : str
+        What FC is of, `connectivity.unit`.
+    others : tuple of dict
+        Rows of the time-series table of the runs that `made` is joined with.
     """
 
     scan_id: str
@@ -45,6 +51,8 @@ class Measured:
     made: dict[str, Any]
     estimator: str
     values: np.ndarray
+    unit: str = "run"
+    others: tuple[dict[str, Any], ...] = ()
 
 
 def finished_datasets(config: Config) -> list[str]:
@@ -60,6 +68,7 @@ def of_tables(measured: Measured) -> Origin:
         where=measured.where,
         atlas=made.get("atlas"),
         estimator=measured.estimator,
+        unit=measured.unit,
         done=Done(**{key: made.get(key) for key in Done.model_fields}) if made else None,
         t_r=made.get("t_r"),
     )
@@ -92,18 +101,21 @@ def read_results(
     paths, found = Paths(config.results), Found()
     scans = read_scans(paths, datasets).to_pandas().sort_values("scan_id")
     beside = (*BESIDE, "connectivity") if model.contract.series else BESIDE
-    lost = _fates(paths, datasets, beside) | _excluded(scans)
+    if joins(config) and not model.contract.series:
+        scans, lost = _units(config, paths, datasets, scans)
+    else:
+        lost = _fates(paths, datasets, beside) | _excluded(scans)
     about = {row["scan_id"]: {key: row[key] for key in ABOUT} for row in scans.to_dict("records")}
     table = "time-series" if model.contract.series else "connectivity"
     fates = dict.fromkeys(about, ("failed", f"no row in the {table} table")) | lost
     for dataset in datasets:
         for batch in range(config.datasets[dataset].batches):
-            for measured in _measured(paths, dataset, batch, model.contract):
+            for measured in _measured(config, dataset, batch, model.contract):
                 if measured.scan_id in lost or measured.scan_id not in about:
                     continue
                 row = about.pop(measured.scan_id)
-                if measured.made.get("mean_fd") is not None:
-                    row["mean_fd"] = measured.made["mean_fd"]
+                if (moved := _mean_fd(measured)) is not None:
+                    row["mean_fd"] = moved
                 _judge(found, row, measured, model, origin_of, as_trained)
     for scan_id, row in about.items():
         found.add(row, None, *fates[scan_id])
@@ -123,6 +135,9 @@ def _judge(
             refuse_partial(measured.values, measured.where)
         origin = origin_of(measured)
         reason = misfit(model.contract, origin, as_trained)
+        for made in measured.others:
+            run = origin_of(replace(measured, made=made))
+            reason = reason or misfit(model.contract, run, as_trained)
     except (PredictError, TableError) as error:
         reason = str(error)
     if reason is not None:
@@ -133,8 +148,34 @@ def _judge(
     found.add(row, seen, "ok", "")
 
 
-def _measured(paths: Paths, dataset: str, batch: int, contract: Contract) -> Iterator[Measured]:
-    """Scans of a batch that have what the model is made for."""
+def _units(
+    config: Config, paths: Paths, datasets: list[str], scans: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, tuple[str, str]]]:
+    """One row per unit, that of its first run left; and the units lost, with outcome and reason."""
+    gone = _fates(paths, datasets, (*BESIDE, "connectivity")) | _excluded(scans)
+    named = scans.assign(unit=units_of(scans, config.connectivity.unit))
+    left = ~named["scan_id"].isin(gone)
+    first = named.assign(left=left).sort_values(["left", "scan_id"], ascending=[False, True])
+    first = first.drop_duplicates("unit")
+    lost = {u: gone[s] for u, s in first.loc[~first["left"], ["unit", "scan_id"]].to_numpy()}
+    single = ("scans", "preprocess", "timeseries")
+    lost |= _fates(paths, datasets, (*BESIDE, *single))
+    return first.assign(scan_id=first["unit"]).sort_values("scan_id"), lost
+
+
+def _mean_fd(measured: Measured) -> float | None:
+    """Over all timepoints, of the runs of which it is known."""
+    runs = [measured.made, *measured.others]
+    known = [r for r in runs if r.get("mean_fd") is not None]
+    if len(known) < 2:
+        return known[0]["mean_fd"] if known else None
+    weights = [r["n_timepoints"] for r in known]
+    return float(np.average([r["mean_fd"] for r in known], weights=weights))
+
+
+def _measured(config: Config, dataset: str, batch: int, contract: Contract) -> Iterator[Measured]:
+    """Scans, or joined runs, of a batch that have what the model is made for."""
+    paths, unit = Paths(config.results), config.connectivity.unit
     series = paths.batch("timeseries", dataset, batch)
     made: dict[str, dict[str, Any]] = {}
     where = f"{paths.results}: {{}}"
@@ -147,9 +188,17 @@ def _measured(paths: Paths, dataset: str, batch: int, contract: Contract) -> Ite
                 yield Measured(scan_id, where.format(scan_id), made[scan_id], estimator, bold)
     fc = paths.batch("connectivity", dataset, batch)
     if contract.series is None and fc.exists():
-        for scan_id, row in fc_rows(read_table(fc, "connectivity", ["scan_id", "estimator", "fc"])):
-            about = made.get(scan_id, {})
-            yield Measured(scan_id, where.format(scan_id), about, row["estimator"], row["fc"])
+        columns = ["scan_id", "estimator", "fc", *(["joined"] if joins(config) else [])]
+        table = read_table(fc, "connectivity", columns)
+        runs = (
+            table["joined"].to_pylist()
+            if joins(config)
+            else [[s] for s in table["scan_id"].to_pylist()]
+        )
+        for (scan_id, row), of in zip(fc_rows(table), runs, strict=True):
+            about, *others = [made.get(run, {}) for run in of]
+            values = (row["estimator"], row["fc"], unit, tuple(others))
+            yield Measured(scan_id, where.format(scan_id), about, *values)
 
 
 def _excluded(scans: pd.DataFrame) -> dict[str, tuple[str, str]]:

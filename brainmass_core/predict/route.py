@@ -107,7 +107,7 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     files = {row["scan_id"]: Path(row["bold_path"]) for row in listed.to_pylist()}
 
     def origin_of(measured: Measured) -> Origin:
-        return _origin(files[measured.scan_id], measured, contract, options)
+        return _origin(files[measured.made["scan_id"]], measured, contract, options)
 
     return _renamed(read_results(config, model, [DATASET], origin_of, options.as_trained))
 
@@ -203,6 +203,7 @@ def _origin(file: Path, measured: Measured, contract: Contract, options: Options
         where=str(file),
         atlas=text_in(about, "Atlas", file),
         estimator=contract.connectivity.estimator,  # computed here
+        unit=contract.connectivity.unit,
         done=done_by(about, file),
         t_r=t_r_in(about, file) or options.t_r,
     )

@@ -27,6 +27,7 @@ from brainmass_core.pretrain.usable import (
     usable_by,
 )
 from brainmass_core.scans import check_unique
+from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import VERSION, check_schema, read_table
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
     for name, dataset in used.items():
-        splits, participants = _splits(paths.scans(name)), _allowed(paths.scans(name))
+        splits = _splits(paths.scans(name))
+        participants = _of_rows(config, name, _allowed(paths.scans(name)))
         found: list[Group] = []
         for batch in range(dataset.batches):
             file = paths.batch(stage, name, batch)
@@ -178,6 +180,8 @@ def _blocks(groups: list[Group], first: int, size: int) -> list[np.ndarray]:
 def scans_seen(config: Config, dataset: str) -> set[str]:
     """scan_id of all scans of a data set that pre-training is given, read off the tables.
 
+    Of joined runs all, those as well that were lost on the way.
+
     Raises
     ------
     TableError
@@ -196,7 +200,18 @@ def scans_seen(config: Config, dataset: str) -> set[str]:
         rows = read_table(path, "timeseries", ["scan_id", "status"]).to_pylist()
         series = {r["scan_id"] for r in rows if r["status"] == "ok"}
         seen |= {s for s in series if splits.get(s) != "test"}
+    if source == "pfc" and joins(config):
+        units = read_units(config, dataset)
+        return {run for unit in seen for run in units.runs.get(unit, [unit])}
     return seen
+
+
+def _of_rows(config: Config, dataset: str, of_scans: dict[str, str]) -> dict[str, str]:
+    """The same by what a row of the source's tables stands for: a scan, or joined runs."""
+    if config.pretrain.source != "pfc" or not joins(config):
+        return of_scans
+    of = read_units(config, dataset).of
+    return {of[scan_id]: who for scan_id, who in of_scans.items()}
 
 
 def _splits(path: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pyarrow as pa
 
 from brainmass_core.atlas.parcels import parcels, same_network
 from brainmass_core.config import Config
+from brainmass_core.connectivity import ESTIMATORS, vectorise
 from brainmass_core.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.quality.measures import Reference, references
+from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
@@ -85,12 +88,16 @@ def list_items(config: Config, dataset: str, batch: int) -> dict[str, Item]:
         if r["batch"] == batch
     }
     judged = [s.name for s in batch_stages(config, dataset) if s.selects]
-    fates = _fates(paths, dataset, batch, judged, scans)
+    units = read_units(config, dataset).runs if joins(config) else {}
+    fates = _fates(paths, dataset, batch, judged, scans, units)
     prepared = _rows(paths, "preprocess", dataset, batch) if "preprocess" in judged else {}
     table = read_table(paths.batch("timeseries", dataset, batch), "timeseries")
     bold = bold_by_scan(table)
     series = {r["scan_id"]: r for r in table.drop_columns(["bold"]).to_pylist()}
-    fc = _fc(read_table(paths.batch("connectivity", dataset, batch), "connectivity"))
+    if joins(config):  # a page is of one run, and so is its FC
+        fc = _fc_of_runs(bold, config.connectivity.estimator)
+    else:
+        fc = _fc(read_table(paths.batch("connectivity", dataset, batch), "connectivity"))
     labels = _labels(config, table)
     rows = {
         s: measured(scan, fates[s], prepared.get(s, {}), series.get(s, {}), fc.get(s), labels)
@@ -155,9 +162,14 @@ def _censored(
 
 
 def _fates(
-    paths: Paths, dataset: str, batch: int, stages: list[str], scans: dict[str, dict]
+    paths: Paths,
+    dataset: str,
+    batch: int,
+    stages: list[str],
+    scans: dict[str, dict],
+    units: Mapping[str, list[str]],
 ) -> dict[str, dict[str, Any]]:
-    """What became of each scan, from the first stage that lost it."""
+    """What became of each scan, from the first stage that lost it; with it, or its joined runs."""
     fine = {"stage": "", "status": "ok", "reason": "", "step": "", "remedy": "", "log": ""}
     fates = {s: dict(fine) for s in scans}
     for scan_id, scan in scans.items():
@@ -167,10 +179,20 @@ def _fates(
     for stage in reversed(stages):
         table = read_table(paths.manifest(stage, dataset, batch), "manifest", FATE)
         for entry in table.to_pylist():
-            scan_id = entry.pop("scan_id")
-            if entry["status"] != "ok" and scan_id in scans:
-                fates[scan_id] |= entry | {"stage": stage}
+            name = entry.pop("scan_id")
+            single = stage != "connectivity" or not units
+            for scan_id in [name] if single else units.get(name, []):
+                if entry["status"] != "ok" and scan_id in scans:
+                    fates[scan_id] |= entry | {"stage": stage}
     return fates
+
+
+def _fc_of_runs(bold: Mapping[str, np.ndarray], estimator: str) -> dict[str, np.ndarray]:
+    found = {}
+    for scan_id, series in bold.items():
+        x = np.where(np.isfinite(series).all(axis=0), series, 0.0)
+        found[scan_id] = vectorise(ESTIMATORS[estimator](x)).astype(np.float32)
+    return found
 
 
 def _rows(paths: Paths, stage: str, dataset: str, batch: int) -> dict[str, dict[str, Any]]:

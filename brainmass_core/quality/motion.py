@@ -11,6 +11,7 @@ from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config, stable_hash
 from brainmass_core.paths import Paths
 from brainmass_core.quality.qcfc import DistanceDependence, QcFc, QcFcSums, edge_lengths
+from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import read_table
 
 LEAST_PEOPLE = 20
@@ -100,6 +101,10 @@ def _summed(
     """Sums over all batches, and the atlas's name."""
     paths = Paths(config.results)
     person_of = scans.set_index("scan_id")["participant_id"]
+    if joins(config):  # a row of FC is of all runs of a person's unit
+        of = read_units(config, dataset).of
+        person_of = person_of.rename(index=of)
+        person_of = person_of[~person_of.index.duplicated()]
     sums, atlas = None, config.atlas.name
     for batch in range(config.datasets[dataset].batches):
         columns = ["scan_id", "fc"]

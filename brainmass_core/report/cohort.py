@@ -12,8 +12,10 @@ from brainmass_core.config import Config
 from brainmass_core.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.reasons import reasons_of
+from brainmass_core.report.flow import JOINED
 from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
+from brainmass_core.scans.units import OF_UNIT, joins, read_units, units_of
 from brainmass_core.tables import read_table
 
 MAX_ROWS = 300  # of a table of single scans; the rest is in the results
@@ -54,7 +56,7 @@ def _people(name: str, scans: pd.DataFrame) -> dict[str, Any]:
         "Participants": len(people),
         "kept for evaluation": int(test.sum()),
         "training only": int((~test).sum()),
-        "Scans": len(scans),
+        "Joined series" if "joined" in scans else "Scans": len(scans),
         "Sites": people["site"].nunique(),
         "Age (years), mean ± SD": _mean_sd(people["age"]),
         "Sex, as recorded": ", ".join(f"{k}: {v}" for k, v in sex.items()),
@@ -112,10 +114,13 @@ def stage_flow(
         alive = set(scans.loc[scans["excluded_reason"].isna(), "scan_id"])
         rows.append(_flow(name, "scans", len(scans), len(alive), 0, len(scans) - len(alive)))
         seen = set(scans.loc[scans["split"] != "test", "scan_id"])
+        units = read_units(config, name) if joins(config) else None
         for known in batch_stages(config, name):
             stage = known.name
             if stage == "quality":  # its pages lose no scan
                 continue
+            if units is not None and stage == "connectivity":
+                alive, seen = units.having(alive), units.having(seen)
             here = entries[(entries["dataset"] == name) & (entries["stage"] == stage)]
             entered = alive & seen if stage == "pfc" else alive
             status = here[here["scan_id"].isin(entered)].set_index("scan_id")["status"]
@@ -123,7 +128,13 @@ def stage_flow(
             rows.append(_flow(name, stage, len(entered), *counts))
             if known.selects:
                 alive = entered & set(status[status == "ok"].index)
-    return rows
+    return _counted(rows) if joins(config) else rows
+
+
+def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with what they count, where that is not always a scan."""
+    after = ("connectivity", "pfc", "finetune")
+    return [r | {"Counted": JOINED if r["Stage"] in after else "runs"} for r in rows]
 
 
 def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
@@ -133,7 +144,7 @@ def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
         entered = scans[scans["used"] | (scans["stage"] == "finetune")]
         used = int(entered["used"].sum())
         rows.append(_flow(str(name), "finetune", len(entered), used, 0, len(entered) - used))
-    return rows
+    return _counted(rows) if "joined" in cohort else rows
 
 
 def _flow(
@@ -156,13 +167,17 @@ def exclusions(
 ) -> pd.DataFrame:
     """Every scan that failed or was excluded before the tasks: columns `LOST`."""
     datasets, paths = list(datasets), Paths(config.results)
-    columns = ["scan_id", "participant_id", "excluded_reason"]
+    columns = [*OF_UNIT, "excluded_reason"]
     tables = [read_table(paths.scans(name), "scans", columns).to_pandas() for name in datasets]
     scans = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     refused = scans[scans["excluded_reason"].notna()].rename(columns={"excluded_reason": "reason"})
     entries = read_entries(config, datasets) if entries is None else entries
     lost = entries[entries["status"] != "ok"].sort_values("scan_id")
     who = scans.drop_duplicates("scan_id").set_index("scan_id")["participant_id"]
+    if joins(config):
+        named = scans.assign(scan_id=units_of(scans, config.connectivity.unit))
+        units = named.drop_duplicates("scan_id").set_index("scan_id")["participant_id"]
+        who = pd.concat([who, units[~units.index.isin(who.index)]])
     lost = lost.assign(participant_id=lost["scan_id"].map(who))
     return pd.concat([_lost(refused, stage="scans", status="excluded"), _lost(lost)])
 
@@ -225,6 +240,9 @@ def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any
 def quality(config: Config, cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
     """Median and quartiles of every quality measure, by class."""
     used = cohort[cohort["used"]]
+    if "joined" in used:  # measured are single runs
+        used = used.explode("joined")
+        used = used.assign(scan_id=used["joined"])
     measured = _read_quality(config, used)
     table = used[["scan_id", "class_name", "mean_fd"]].merge(measured, on="scan_id", how="left")
     rows = []

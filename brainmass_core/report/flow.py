@@ -5,12 +5,14 @@ Every listed scan is in the last box or in exactly one of the losses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from brainmass_core.reasons import Reason, reasons_of
+
+JOINED = "joined series"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Step:
     ----------
     n_people : int
         Participants with at least one of the scans.
+    counted : str
+        What `n_scans` and `lost` count.
     lost : int
         Scans of the box before that are not in this one.
     """
@@ -31,6 +35,7 @@ class Step:
     lost: int = 0
     reasons: list[Reason] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    counted: str = "scans"
 
 
 def exclusion_flow(
@@ -39,13 +44,15 @@ def exclusion_flow(
     tested: set[str],
     classes: list[str],
     raw: bool,
+    runs: pd.DataFrame | None = None,
 ) -> list[Step]:
     """The boxes from the first to the last.
 
     Parameters
     ----------
     cohort : DataFrame
-        `tables.COHORT`: every scan of the task's data sets, and the first thing that befell it.
+        `tables.COHORT`: every scan of the task's data sets, and the first thing that befell it; or
+        `tables.JOINED_COHORT`.
     failed : set of (stage, scan_id)
         Scans that could not be processed, as against those that a criterion refused.
     tested : set of str
@@ -54,7 +61,21 @@ def exclusion_flow(
         Of a regression empty.
     raw : bool
         Whether any data set is preprocessed here.
+    runs : DataFrame, optional
+        Of joined runs each single one, see `joining.run_fates`.
     """
+    if runs is not None and len(runs):
+        return _joined_flow(cohort, failed, tested, classes, raw, runs)
+    return _flow(cohort, failed, tested, classes, raw)
+
+
+def _flow(
+    cohort: pd.DataFrame,
+    failed: set[tuple[str, str]],
+    tested: set[str],
+    classes: list[str],
+    raw: bool,
+) -> list[Step]:
     stage = cohort["stage"].fillna("").astype(str)
     pairs = pd.Series(list(zip(stage, cohort["scan_id"], strict=True)), index=cohort.index)
     broken, out = pairs.isin(failed), ~cohort["used"].astype(bool)
@@ -81,6 +102,31 @@ def exclusion_flow(
     return steps
 
 
+def _joined_flow(
+    cohort: pd.DataFrame,
+    failed: set[tuple[str, str]],
+    tested: set[str],
+    classes: list[str],
+    raw: bool,
+    runs: pd.DataFrame,
+) -> list[Step]:
+    """Single runs until they have a series, then the joined ones."""
+    first = 5 if raw else 4  # boxes up to those with a series, of runs; and with FC, of units
+    *before, last = _flow(runs, failed, set(), classes=[], raw=raw)[:first]
+    single = [*before, replace(last, title="With time series")]
+    left = runs[runs["used"]]
+    units = cohort[cohort["scan_id"].isin(left["unit"])]
+    n_left, n_listed = left.groupby("unit").size(), runs.groupby("unit").size()
+    sizes = n_left.value_counts().sort_index()
+    notes = [f"{n} from {k} run{'' if k == 1 else 's'}" for k, n in sizes.items()]
+    if short := int((n_left < n_listed[n_left.index]).sum()):
+        notes.append(f"{short} without all of their runs")
+    joined = Step("Joined", len(units), _people(units), counted=JOINED, notes=notes)
+    later = _flow(units, failed, tested, classes, raw)[first - 1 :]
+    counted = [replace(step, counted="runs") for step in single]
+    return [*counted, joined, *(replace(step, counted=JOINED) for step in later)]
+
+
 def _step(title: str, scans: pd.DataFrame, lost: int = 0, reasons: Any = ()) -> Step:
     return Step(title, len(scans), _people(scans), lost, list(reasons))
 
@@ -103,4 +149,5 @@ def _people(scans: pd.DataFrame) -> int:
 
 
 def _count(scans: pd.DataFrame) -> str:
-    return f"{len(scans)} scans of {_people(scans)} participants"
+    what = JOINED if "joined" in scans else "scans"
+    return f"{len(scans)} {what} of {_people(scans)} participants"

@@ -18,6 +18,7 @@ from brainmass_core.report.compare import ablations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
 from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.report.interpretation import read_interpretation
+from brainmass_core.report.joining import run_fates, told_of_joining
 from brainmass_core.report.names import FEW_ESTIMATORS, LEADING, METHODS, kind_of
 from brainmass_core.report.page import render, software
 from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
@@ -120,13 +121,15 @@ def _people(r: Results, entries: pd.DataFrame) -> dict[str, Any]:
     failed = set(zip(broken["stage"], broken["scan_id"], strict=True))
     raw = any(r.config.datasets[d].kind == "bids" for d in datasets)
     gone = [people.exclusions(r.config, datasets, entries), people.task_exclusions(r.cohort)]
+    runs = run_fates(r.config, datasets, entries)
     paths = Paths(r.config.results)
     files = [f"{paths.finetune(r.name) / 'cohort.parquet'} (stage and reason)", *_manifests(paths)]
     return {
         "people": people.summarise_cohort(r.cohort, r.classes),
         "sites": people.count_sites(r.cohort, r.classes),
         "flow": people.stage_flow(r.config, datasets, entries) + people.task_flow(r.cohort),
-        "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw),
+        "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw, runs),
+        "joining": told_of_joining(r.config),
         "lost": people.lost(pd.concat(gone, ignore_index=True), files),
         "unmatched": people.unmatched_ids(r.config, datasets),
         "quality": people.quality(r.config, r.cohort, r.classes),
@@ -146,6 +149,7 @@ def index_page(config: Config) -> str:
         "tasks": [_summary(config, name) for name in config.tasks],
         "datasets": people.describe_datasets(config),
         "flow": people.stage_flow(config, datasets, entries),
+        "joining": told_of_joining(config),
         "lost": people.lost(people.exclusions(config, datasets, entries), files),
         "unmatched": people.unmatched_ids(config, datasets),
         "connectivity": [p for name, c in connectomes.items() for p in draw_dataset(name, c)],

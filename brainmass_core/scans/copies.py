@@ -73,8 +73,8 @@ def copies(scans: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scans, others : DataFrame
-        scan_id, dataset and, where they are known, further columns of `MARKS`. A missing value is
-        like no other.
+        scan_id, dataset and, where they are known, further columns of `MARKS`: a value, or of
+        joined runs a list of them. A missing value is like no other.
 
     Returns
     -------
@@ -87,8 +87,12 @@ def copies(scans: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     for name in MARKS:
         if name not in scans or name not in others:
             continue
-        known = others.dropna(subset=[name]).drop_duplicates(name)
-        found = scans[name].map(pd.Series(known["scan_id"].to_numpy(), index=known[name]))
+        known = pd.Series(others[name].to_numpy(), index=others["scan_id"]).explode().dropna()
+        known = known[~known.duplicated()]
+        like = pd.Series(known.index, index=known.to_numpy(), dtype=object)
+        # of joined runs the first that is like another one
+        found = scans[name].explode().map(like).groupby(level=0, sort=False).first()
+        found = found.reindex(scans.index)
         new = found.notna() & other.isna()
         other, mark = other.where(~new, found), mark.where(~new, name)
     datasets = others.drop_duplicates("scan_id").set_index("scan_id")["dataset"]

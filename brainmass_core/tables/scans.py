@@ -5,6 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 _F32 = pa.float32()
+# which runs a row stands for, how many of them the scans table has, and what they have in all
+OF_JOINED = [
+    ("joined", pa.list_(pa.string())),
+    ("n_listed", pa.int64()),
+    ("t_rs", pa.list_(pa.float64())),
+    ("residual_dof", pa.float64()),
+]
 STATUS = [("status", pa.string()), ("reason", pa.string())]
 
 SCANS = pa.schema(
@@ -151,8 +158,11 @@ def timeseries_schema(n_rois: int) -> pa.Schema:
     )
 
 
-def connectivity_schema(n_rois: int) -> pa.Schema:
-    """Schema of FC: `fc` is the upper triangle, row-major, without the diagonal."""
+def connectivity_schema(n_rois: int, joined: bool = False) -> pa.Schema:
+    """Schema of FC: `fc` is the upper triangle, row-major, without the diagonal.
+
+    With `joined` a row is several runs of a person: `scan_id` names these, `joined` lists them.
+    """
     element = pa.field("element", _F32, nullable=False)
     return pa.schema(
         [
@@ -160,6 +170,7 @@ def connectivity_schema(n_rois: int) -> pa.Schema:
             ("estimator", pa.string()),
             ("n_timepoints", pa.int64()),
             ("fc", pa.list_(element, n_edges(n_rois))),
+            *(OF_JOINED if joined else []),
         ]
     )
 

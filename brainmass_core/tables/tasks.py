@@ -119,6 +119,8 @@ COHORT = pa.schema(
         ("reason", pa.string()),
     ]
 )
+# of joined runs: those that are left, and how many the scans table has
+JOINED_COHORT = pa.schema([*COHORT, ("joined", pa.list_(pa.string())), ("n_listed", pa.int64())])
 ROC = pa.schema(_TASK_METHOD + [(n, pa.float64()) for n in ("fpr", "tpr", "tpr_low", "tpr_high")])
 PREDICTED = pa.schema(
     [

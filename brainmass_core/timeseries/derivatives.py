@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,44 @@ def write_scan(
     write_text(path, tsv(parcels, series))
     write_json(path.with_suffix(".json"), about)
     write_text(names.of_atlas("stat-coverage_bold.tsv"), tsv(parcels, coverage[None]))
+
+
+def write_matrix(
+    names: Sequence[Names],
+    parcels: list[str],
+    fc: np.ndarray,
+    measure: tuple[str, str],
+    about: dict[str, Any],
+) -> None:
+    """Write the functional connectivity of a scan, or of joined runs, with its sidecar.
+
+    Parameters
+    ----------
+    names : sequence of Names
+        Of the matrix, then of the series that it is of.
+    fc : ndarray (n_rois, n_rois)
+        NaN where a parcel is not covered.
+    measure : (str, str)
+        BIDS label and name.
+    about : dict
+        What the sidecar says beside.
+    """
+    path = names[0].of_atlas(f"stat-{measure[0]}_relmat.tsv")
+    write_text(path, tsv(parcels, fc))
+    fixed = {
+        "RelationshipMeasure": measure[1],
+        "Weighted": True,
+        "Directed": False,
+        "ValidDiagonal": False,
+        "StorageFormat": "Full",
+        "NodeFiles": [f"bids::atlas-{names[0].atlas}_dseg.tsv"],
+    }
+    sources = []
+    for one in names[1:]:
+        series = one.of_atlas("stat-mean_timeseries.tsv")
+        inside = [p for p in series.parts[-4:-2] if p.startswith(("sub-", "ses-"))]
+        sources.append(f"bids:{SOURCE}:{'/'.join(inside)}/func/{series.name}")
+    write_json(path.with_suffix(".json"), fixed | about | {"Sources": sources})
 
 
 def write_model(

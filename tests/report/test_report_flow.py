@@ -91,3 +91,53 @@ def test_the_chart_of_a_study_ends_with_those_who_are_tested(study, pages):
     )
     assert "label 9 is in no class of the task" in chart
     assert np.all([title in chart for title in ("Scans listed", "In the folds")])
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from((None, *STAGES[1:4])), st.booleans()),
+        min_size=1,
+    ),
+    st.sampled_from((None, "connectivity", "finetune")),
+    st.booleans(),
+)
+def test_every_run_is_lost_or_joined_and_every_joined_series_lost_or_in_the_folds(fates, late, raw):
+    if not raw:  # then nothing is preprocessed
+        fates = [(u, None if s == "preprocess" else s, b) for u, s, b in fates]
+    runs = pd.DataFrame(
+        {
+            "scan_id": [f"r{i}" for i in range(len(fates))],
+            "dataset": "d",
+            "participant_id": [f"p{u}" for u, _, _ in fates],
+            "unit": [f"u{u}" for u, _, _ in fates],
+            "used": [stage is None for _, stage, _ in fates],
+            "stage": pd.Series([stage for _, stage, _ in fates], dtype=object),
+            "reason": "why",
+        }
+    )
+    failed = {(s, f"r{i}") for i, (_, s, broken) in enumerate(fates) if s and broken}
+    left = sorted(runs.loc[runs["used"], "unit"].unique())
+    names = sorted(runs["unit"].unique())
+    # the first unit with a run is lost later, those without any were lost before
+    stages = [late if n in left[:1] else None if n in left else "timeseries" for n in names]
+    cohort = pd.DataFrame(
+        {
+            "scan_id": names,
+            "dataset": "d",
+            "participant_id": [n.replace("u", "p") for n in names],
+            "class_name": "a",
+            "used": [s is None for s in stages],
+            "stage": pd.Series(stages, dtype=object),
+            "reason": "why",
+            "joined": [["r"]] * len(names),
+        }
+    )
+    steps = exclusion_flow(cohort, failed, set(), ["a"], raw, runs)
+    at = next(i for i, s in enumerate(steps) if s.title == "Joined")
+    assert {s.counted for s in steps[:at]} == {"runs"}
+    assert {s.counted for s in steps[at:]} == {"joined series"}
+    assert (steps[0].n_scans, steps[at - 1].n_scans) == (len(runs), int(runs["used"].sum()))
+    assert (steps[at].n_scans, steps[-1].n_scans) == (len(left), int(cohort["used"].sum()))
+    for before, step in [*pairwise(steps[:at]), *pairwise(steps[at:])]:
+        assert step.n_scans == before.n_scans - step.lost

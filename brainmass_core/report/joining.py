@@ -1,0 +1,53 @@
+"""Where runs are joined: what became of each run before, and of the joined ones after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from brainmass_core.config import Config
+from brainmass_core.paths import Paths
+from brainmass_core.scans import read_scans
+from brainmass_core.scans.units import OF_UNIT, joins, units_of
+
+SINGLE = ("preprocess", "timeseries")  # stages whose rows are runs
+
+
+def run_fates(config: Config, datasets: Iterable[str], entries: pd.DataFrame) -> pd.DataFrame:
+    """Every listed run with the first thing that befell it before it was joined.
+
+    Parameters
+    ----------
+    entries : DataFrame
+        `cohort.read_entries` of these data sets.
+
+    Returns
+    -------
+    DataFrame
+        scan_id, dataset, participant_id, unit, used, stage and reason; empty where nothing is
+        joined.
+    """
+    if not joins(config):
+        return pd.DataFrame()
+    columns = [*OF_UNIT, "excluded_reason"]
+    runs = read_scans(Paths(config.results), datasets).select(columns).to_pandas()
+    lost = entries[(entries["status"] != "ok") & entries["stage"].isin(SINGLE)]
+    lost = lost.drop_duplicates("scan_id").set_index("scan_id")
+    refused = runs["excluded_reason"].notna()
+    stage = runs["scan_id"].map(lost["stage"]).where(~refused, "scans")
+    reason = runs["scan_id"].map(lost["reason"]).where(~refused, runs["excluded_reason"])
+    unit = units_of(runs, config.connectivity.unit)
+    return runs.assign(unit=unit, stage=stage, reason=reason, used=stage.isna())
+
+
+def told_of_joining(config: Config) -> str:
+    """One sentence for the tables of stages; empty where nothing is joined."""
+    unit = config.connectivity.unit
+    if unit == "run":
+        return ""
+    return (
+        f"Runs of one {'participant' if unit == 'participant' else 'session'} and task are joined "
+        f"(connectivity.unit: {unit}): up to timeseries a row is a run, from connectivity on the "
+        "joined runs."
+    )
