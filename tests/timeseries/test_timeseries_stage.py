@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,57 @@ class TestCensoring:
         # the displacement of the first that is kept is that from the last that is not
         assert row["mean_fd"] == pytest.approx(table["framewise_displacement"][4:].mean())
         assert row["fd_kind"] == "power"
+
+
+def test_censoring_and_lags_of_joined_runs_end_at_the_seam(tmp_path: Path) -> None:
+    runs = []
+    for number, spikes in (("1", [N - 1]), ("2", [0, 30])):
+        folder = tmp_path / number
+        folder.mkdir()
+        (row,) = preprocessed_run(folder, spikes=spikes)
+        who = {"participant_id": "sub-01", "task": "rest", "run": number}
+        runs.append(row | who | {"scan_id": f"lab_sub-01_task-rest_run-{number}"})
+    other = np.random.default_rng(2).normal(900, 30, (8, 8, 8, N)).astype(np.float32)
+    nib.save(nib.Nifti1Image(other, np.diag([3.0, 3, 3, 1])), runs[1]["bold_path"])
+    table = pd.read_csv(runs[1]["confounds_path"], sep="\t")
+    table["non_steady_state_outlier_00"] = (np.arange(N) == 0).astype(float)
+    table.to_csv(runs[1]["confounds_path"], sep="\t", index=False, na_rep="n/a")
+    censor = {"method": "remove", "fd_threshold": 0.4, "n_after": 3, "n_before": 1}
+    series = {"motion": "24_lag", "n_compcor": 2, "censor": censor}
+
+    def made(rows: list[dict], name: str) -> tuple[Any, dict]:
+        (tmp_path / name).mkdir()
+        sections = {"atlas": six(tmp_path / "1"), "timeseries": series}
+        sections |= {"connectivity": {"unit": "participant"}}
+        config = study(tmp_path / name, "derivatives", rows, **sections)
+        return config, outcome(config)[1]
+
+    config, both = made(runs, "both")
+    for run in runs:  # a run is cleaned as it is alone
+        _, alone = made([run], run["scan_id"])
+        assert both[run["scan_id"]] == alone[run["scan_id"]]
+    first, second = (both[run["scan_id"]] for run in runs)
+    assert (first["n_censored"], first["n_timepoints"]) == (2, N - 2)  # 3 after its end are none
+    # the first volume, a spike, is left out; the step from it censors nothing
+    assert (second["n_censored"], second["n_timepoints"]) == (5, N - 1 - 5)
+    entries, found = outcome(config, connectivity)
+    row = found["lab_sub-01_task-rest"]
+    assert list(entries) == ["lab_sub-01_task-rest"]
+    z = [np.array(r["bold"]) for r in (first, second)]
+    z = np.concatenate([(x - x.mean(axis=0)) / x.std(axis=0) for x in z])
+    expected = np.corrcoef(z.T)[np.triu_indices(N_ROIS, 1)]
+    np.testing.assert_allclose(row["fc"], expected, atol=1e-6)
+    assert row["n_timepoints"] == len(z) == 2 * N - 1 - 7
+    assert row["residual_dof"] == pytest.approx(first["residual_dof"] + second["residual_dof"])
+    root = Paths(config.results).derivatives("lab", "connectivity") / "sub-01" / "func"
+    (sidecar,) = root.glob("sub-01_task-rest_*relmat.json")
+    about = json.loads(sidecar.read_text())
+    assert about["JoinedRuns"] == [run["scan_id"] for run in runs]
+    assert about["NumberOfVolumes"] == len(z)
+    assert [s.split("/")[-1].split("_space")[0] for s in about["Sources"]] == [
+        "sub-01_task-rest_run-1",
+        "sub-01_task-rest_run-2",
+    ]
 
 
 def test_tables_give_back_what_was_written(tmp_path: Path) -> None:
