@@ -15,7 +15,7 @@ from brainmass_core.config.base import near_miss
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.attrition import say_who_takes_part
-from brainmass_core.finetune.joining import BEFORE, joined_cohort
+from brainmass_core.finetune.joining import joined_cohort
 from brainmass_core.finetune.motion import measured_motion
 from brainmass_core.finetune.query import caught_by
 from brainmass_core.finetune.recordings import unusable
@@ -24,7 +24,7 @@ from brainmass_core.paths import Paths
 from brainmass_core.readers import FileError
 from brainmass_core.readers.missing import NUMBER, numbers
 from brainmass_core.scans import read_scans
-from brainmass_core.scans.units import joins, units_of
+from brainmass_core.scans.units import SINGLE, joins, units_of
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.identity import with_marks
 
@@ -283,7 +283,7 @@ def _with_fates(config: Config, name: str) -> pd.DataFrame:
     entries = entries[entries["batch"] < batches]  # no other data set, no batch of an older config
     if not joins(config):
         return _with_entries(scans, entries)
-    runs = _with_entries(scans, entries[entries["stage"].isin(BEFORE)])
+    runs = _with_entries(scans, entries[entries["stage"].isin(SINGLE)])
     runs = with_marks(config, runs.assign(n_timepoints=found["n_timepoints"]))
     units = joined_cohort(runs, PHENO + task.label)
     return _with_entries(units, entries[entries["stage"] == "connectivity"])

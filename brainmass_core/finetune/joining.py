@@ -6,8 +6,9 @@ import logging
 
 import pandas as pd
 
+from brainmass_core.scans.units import SINGLE
+
 log = logging.getLogger(__name__)
-BEFORE = ("scans", "preprocess", "timeseries")  # stages in which runs are still single
 MARKS = ("file", "source_checksum", "series_fingerprint")  # each run has its own
 TOLD = ("site", "age", "sex")
 
@@ -31,7 +32,7 @@ def joined_cohort(runs: pd.DataFrame, label: str) -> pd.DataFrame:
         the mean over its timepoints; the marks are lists; `joined` lists the runs that are left, of
         `n_listed`. A unit whose runs differ in the label is not used.
     """
-    far = runs["stage"].map({name: i for i, name in enumerate(BEFORE)}).fillna(len(BEFORE))
+    far = runs["stage"].map({name: i for i, name in enumerate(SINGLE)}).fillna(len(SINGLE))
     runs = runs.assign(_far=far)
     runs = runs.sort_values(["used", "_far", "scan_id"], ascending=[False, False, True])
     left = runs[runs["used"]].sort_values("scan_id")

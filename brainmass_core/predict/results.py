@@ -17,7 +17,7 @@ from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.predict.model import Model
 from brainmass_core.scans import read_scans
-from brainmass_core.scans.units import joins, units_of
+from brainmass_core.scans.units import SINGLE, joins, units_of
 from brainmass_core.tables import TableError, read_table
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
@@ -158,8 +158,7 @@ def _units(
     first = named.assign(left=left).sort_values(["left", "scan_id"], ascending=[False, True])
     first = first.drop_duplicates("unit")
     lost = {u: gone[s] for u, s in first.loc[~first["left"], ["unit", "scan_id"]].to_numpy()}
-    single = ("scans", "preprocess", "timeseries")
-    lost |= _fates(paths, datasets, (*BESIDE, *single))
+    lost |= _fates(paths, datasets, (*BESIDE, *SINGLE))
     return first.assign(scan_id=first["unit"]).sort_values("scan_id"), lost
 
 

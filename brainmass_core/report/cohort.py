@@ -15,7 +15,7 @@ from brainmass_core.reasons import reasons_of
 from brainmass_core.report.flow import JOINED
 from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
-from brainmass_core.scans.units import OF_UNIT, joins, read_units, units_of
+from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, read_units, units_of
 from brainmass_core.tables import read_table
 
 MAX_ROWS = 300  # of a table of single scans; the rest is in the results
@@ -133,8 +133,7 @@ def stage_flow(
 
 def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with what they count, where that is not always a scan."""
-    after = ("connectivity", "pfc", "finetune")
-    return [r | {"Counted": JOINED if r["Stage"] in after else "runs"} for r in rows]
+    return [r | {"Counted": "runs" if r["Stage"] in SINGLE else JOINED} for r in rows]
 
 
 def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:

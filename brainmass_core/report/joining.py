@@ -9,9 +9,7 @@ import pandas as pd
 from brainmass_core.config import Config
 from brainmass_core.paths import Paths
 from brainmass_core.scans import read_scans
-from brainmass_core.scans.units import OF_UNIT, joins, units_of
-
-SINGLE = ("preprocess", "timeseries")  # stages whose rows are runs
+from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, units_of
 
 
 def run_fates(config: Config, datasets: Iterable[str], entries: pd.DataFrame) -> pd.DataFrame:

@@ -12,9 +12,12 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.paths import Paths
+from brainmass_core.pipeline.stages import stages_of
 from brainmass_core.scans.table import ScansError
 from brainmass_core.tables import read_table
 
+# stages in which a row is a run, whatever is joined after them
+SINGLE = tuple(stage for stage in stages_of(selecting=True) if stage != "connectivity")
 OF_UNIT = ["scan_id", "dataset", "participant_id", "session", "task"]
 
 

@@ -93,7 +93,7 @@ def test_the_chart_of_a_study_ends_with_those_who_are_tested(study, pages):
     assert np.all([title in chart for title in ("Scans listed", "In the folds")])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(st.integers(0, 4), st.sampled_from((None, *STAGES[1:4])), st.booleans()),
