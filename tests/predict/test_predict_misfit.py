@@ -1,9 +1,11 @@
 """A scan fits a model only with the same parcels in the same order."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from brainmass_core.predict.contract import Parcels
-from brainmass_core.predict.misfit import Origin, _atlas
+from brainmass_core.predict.misfit import Origin, _atlas, _t_r
 
 
 class Model:
@@ -28,3 +30,15 @@ def test_the_same_parcels_in_another_order_are_refused(parcels, said):
     found = _atlas(Model, Origin("here", parcels=parcels))
     assert len(found) == len(said)
     assert all(part in text for part, text in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("t_r", "fits"),
+    [(0.8, True), (0.73, True), (0.7, False), (2.0, True), (2.19, True), (2.3, False)],
+)
+@pytest.mark.parametrize("low_passed", [False, True])
+def test_repetition_times_near_those_of_training_fit_and_others_after_a_low_pass(
+    t_r, fits, low_passed
+):
+    contract = SimpleNamespace(t_r=(0.8, 2.0), low_passed=low_passed)
+    assert (_t_r(contract, Origin("here", t_r=t_r)) == []) is (fits or low_passed)
