@@ -115,7 +115,7 @@ class Preprocess(Strict):
         0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
     )
     min_t1w_coverage: float = Field(
-        0.97,
+        0.985,
         ge=0,
         le=1,
         description="Least share of the template's brain that lies 4 mm or more inside the T1w's "

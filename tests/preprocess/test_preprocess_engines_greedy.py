@@ -47,6 +47,7 @@ def pose(degrees: float) -> np.ndarray:
     return matrix
 
 
+@lru_cache(maxsize=3)
 def head(degrees: float = 6.0) -> tuple[Volume, np.ndarray]:
     """A head on a grid of its own, and its brain: points of it lead to the template by `bend`."""
     grid = np.diag([4.0, 4.0, 4.0, 1.0])
