@@ -112,7 +112,10 @@ class Preprocess(Strict):
         0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."
     )
     min_template_correlation: float = Field(
-        0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
+        0.55,
+        ge=-1,
+        le=1,
+        description="Least correlation of the T1w with the template in the brain.",
     )
     min_t1w_coverage: float = Field(
         0.985,
