@@ -18,20 +18,21 @@ class Engines(Strict):
     """
 
     bias_correction: Literal["embedded", "ants"] = Field("embedded", description="N4.")
-    brain_extraction: Literal["embedded", "ants", "fsl", "afni"] = Field(
+    brain_extraction: Literal["deepbet", "embedded", "ants", "fsl", "afni"] = Field(
         "embedded",
-        description="`embedded`: the template's mask through affine and SyN; `ants`: "
-        "antsBrainExtraction; `fsl`: BET; `afni`: 3dSkullStrip.",
+        description="`embedded`: the template's mask through the normalisation; `deepbet`: two "
+        "networks trained on heads, on the CPU; `ants`: antsBrainExtraction; `fsl`: BET; `afni`: "
+        "3dSkullStrip.",
     )
     segmentation: Literal["embedded", "ants", "fsl"] = Field(
         "embedded",
         description="`embedded`: Gaussian mixture with the template's priors; `ants`: Atropos; "
         "`fsl`: FAST.",
     )
-    normalisation: Literal["embedded", "ants", "fsl"] = Field(
+    normalisation: Literal["greedy", "embedded", "ants", "fsl"] = Field(
         "embedded",
-        description="`embedded`: ANTs in process; `ants`: antsRegistration; `fsl`: FLIRT and "
-        "FNIRT.",
+        description="`embedded`: ANTs' SyN in process; `greedy`: Greedy in process; `ants`: "
+        "antsRegistration; `fsl`: FLIRT and FNIRT.",
     )
     despike: Literal["embedded", "afni"] = Field("embedded", description="`afni`: 3dDespike.")
     slice_timing: Literal["embedded", "fsl", "afni"] = Field(
@@ -111,10 +112,13 @@ class Preprocess(Strict):
         0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."
     )
     min_template_correlation: float = Field(
-        0.5, ge=-1, le=1, description="Least correlation of the T1w with the template in the brain."
+        0.55,
+        ge=-1,
+        le=1,
+        description="Least correlation of the T1w with the template in the brain.",
     )
     min_t1w_coverage: float = Field(
-        0.97,
+        0.985,
         ge=0,
         le=1,
         description="Least share of the template's brain that lies 4 mm or more inside the T1w's "

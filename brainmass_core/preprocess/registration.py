@@ -7,6 +7,7 @@ rest. The brain mask is the template's, brought back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,25 +88,25 @@ def place(head: Volume, template: Template) -> Placed:
             return tried[-1]
     turned = [
         register(fixed, moving, "Rigid", None, turn, **LINEAR).affine
-        for turn in _turned_starts(fixed, moving)
+        for turn in turned_starts(fixed, moving, TURNS)
     ]
     tried.append(finished(max(turned, key=lambda affine: similarity(head, template, affine))))
     return max(tried, key=lambda placed: placed.fit)
 
 
-def _turned_starts(fixed: Volume, moving: Volume) -> list[np.ndarray]:
-    """Centre of mass onto centre of mass, the head turned by 30 degrees either way."""
+def turned_starts(
+    fixed: Volume, moving: Volume, turns: list[tuple[int, int, int]]
+) -> Iterator[np.ndarray]:
+    """Fixed to moving points (4, 4): centre of mass onto centre of mass, then turned (degrees)."""
     here, there = (
         np.average(image.points(), axis=0, weights=np.clip(image.data, 0, None).ravel() + 1e-9)
         for image in (fixed, moving)
     )
-    starts = []
-    for angles in TURNS:
+    for angles in turns:
         start = np.eye(4)
         start[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
         start[:3, 3] = there - start[:3, :3] @ here
-        starts.append(start)
-    return starts
+        yield start
 
 
 def similarity(head: Volume, template: Template, affine: np.ndarray) -> float:

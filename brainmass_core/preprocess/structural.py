@@ -12,8 +12,9 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.antspy import correct_bias
 from brainmass_core.preprocess.engines import engine
-from brainmass_core.preprocess.grids import Volume, to_isotropic
+from brainmass_core.preprocess.grids import Volume, crop_to, cropped, resample, to_isotropic
 from brainmass_core.preprocess.registration import (
+    LEAST_BRAIN,
     LOOSE,
     Placed,
     around,
@@ -28,9 +29,10 @@ from brainmass_core.preprocess.registration import (
 )
 from brainmass_core.preprocess.segmentation import segment
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.template import Template
+from brainmass_core.preprocess.template import MARGIN, Template
 from brainmass_core.preprocess.transforms import Normalisation
 
+OF_THE_SCAN = ("deepbet",)  # engines that look for the brain in the scan, not in its 2 mm copy
 WITHIN = 4.0  # mm from the end of the image that do not count: skin and bone are thicker
 
 
@@ -94,15 +96,23 @@ def estimate(raw: Volume, template: Template, settings: Preprocess, steps: Steps
     placed = None
     if extract is None or bend is None:
         placed = steps.kept("affine", Placed, lambda: place(whole, template))
-    head = whole if placed is None else around(whole, template, placed.affine)
-    rough = _rough_brain(head, template, placed, extract, steps)
+    if settings.engines.brain_extraction in OF_THE_SCAN:
+        assert extract is not None
+        head, rough = _brain_of_the_scan(raw, whole, template, extract, steps)
+    else:
+        head = whole if placed is None else around(whole, template, placed.affine)
+        rough = _rough_brain(head, template, placed, extract, steps)
     near = grown(rough, head, LOOSE)
     correct = _chosen("bias_correction", settings) or correct_bias
     corrected = steps.kept("bias_correction", Kept, lambda: Kept(correct(head, near)))
     t1w = head.with_data(corrected.array)
 
     def normalise() -> Normalisation:
-        if bend is not None:
+        if settings.engines.normalisation == "greedy":
+            assert bend is not None
+            kept, start = (rough, None) if placed is None else (near, placed.affine)
+            affine, field = bend(t1w, kept, template, settings.registration, start)
+        elif bend is not None:
             affine, field = bend(t1w, rough, template, settings.registration)
         else:
             assert placed is not None
@@ -128,6 +138,34 @@ class Segmented:
 
     mask: np.ndarray
     posteriors: np.ndarray
+
+
+def _brain_of_the_scan(
+    raw: Volume, whole: Volume, template: Template, extract: Callable, steps: Steps
+) -> tuple[Volume, np.ndarray]:
+    """The part of `whole` around the brain, and the brain (x, y, z) in it, found in the scan.
+
+    Raises
+    ------
+    ScanFailed
+        If there is none.
+    """
+
+    def found() -> Kept:
+        mask = raw.with_data(extract(raw, template).astype(np.float32))
+        return Kept(resample(mask, whole.data.shape, whole.affine).data > 0.5)
+
+    mask = steps.kept("brain_extraction", Kept, found).array
+    volume = mask.sum() * whole.voxel_size.prod()
+    if volume < LEAST_BRAIN:
+        raise ScanFailed(
+            f"found a brain of {volume / 1e3:.0f} ml, expected more than {LEAST_BRAIN / 1e3:.0f}",
+            "brain_extraction",
+            "look at the T1w: is it a whole head? Or choose another "
+            "preprocess.engines.brain_extraction",
+        )
+    box = crop_to(whole, mask, MARGIN)
+    return cropped(whole, box), mask[box]
 
 
 def _rough_brain(

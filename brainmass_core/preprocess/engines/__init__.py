@@ -24,6 +24,8 @@ WHERE = {
     "fsl": "FSL 6 (https://fsl.fmrib.ox.ac.uk; its own conda channel; NeuroDebian)",
     "afni": "AFNI (its script `@update.afni.binaries`; the container afni/afni_make_build)",
     "ants": "ANTs 2.3 or newer (conda-forge package `ants`; the container antsx/ants)",
+    "greedy": "Greedy (`pip install 'brainmass-core[greedy]'`)",
+    "deepbet": "deepbet (`pip install 'brainmass-core[deepbet]'`)",
     "simpleitk": "SimpleITK (`pip install 'brainmass-core[simpleitk]'`)",
 }
 
@@ -75,9 +77,13 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ),
     ("brain_extraction", "fsl"): Entry("fsl", "brain_extraction", ("bet",)),
     ("brain_extraction", "afni"): Entry("afni", "brain_extraction", ("3dSkullStrip",)),
+    ("brain_extraction", "deepbet"): Entry("deepbet", "brain_extraction", packages=("deepbet",)),
     ("segmentation", "ants"): Entry("ants", "segmentation", ("Atropos",)),
     ("segmentation", "fsl"): Entry("fsl", "segmentation", ("fast",)),
     ("normalisation", "ants"): Entry("ants", "normalisation", ("antsRegistration",)),
+    ("normalisation", "greedy"): Entry(
+        "greedy", "normalisation", packages=("picsl_greedy", "SimpleITK")
+    ),
     ("normalisation", "fsl"): Entry(
         "fsl",
         "normalisation",
@@ -108,7 +114,7 @@ def engine(step: str, name: str) -> Callable:
     step : str
         A field of `config.preprocess.Engines`, or ``unwrap``, which goes with ``distortion``.
     name : str
-        ``ants``, ``fsl``, ``afni`` or ``simpleitk``.
+        A choice of that field, such as ``ants`` or ``greedy``.
 
     Raises
     ------
@@ -143,10 +149,12 @@ def missing(engines: Engines) -> list[str]:
     for step, name in engines.model_dump().items():
         if name == "embedded":
             continue
-        if absent := _absent(name, _entry(step, name)):
+        entry = _entry(step, name)
+        if absent := _absent(name, entry):
+            then = " and put it on PATH" if entry.programs else ""
             found.append(
                 f"preprocess.engines.{step} is {name}, but {'; '.join(absent)}. Install "
-                f"{WHERE[name]} and put it on PATH, or choose embedded"
+                f"{WHERE[name]}{then}, or choose embedded"
             )
     return found
 

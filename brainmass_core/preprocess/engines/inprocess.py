@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine
 
 from brainmass_core.preprocess.antspy import LPS, register
+from brainmass_core.preprocess.engines.matrices import simpleitk_image
 from brainmass_core.preprocess.grids import FWHM, Volume
 from brainmass_core.preprocess.motion import make_reference
 
@@ -52,7 +53,7 @@ def motion_simpleitk(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) 
     sitk = _simpleitk()
     reference = make_reference(boldref, affine)  # its points: the head without the image's border
     fixed = _smooth_image(sitk, boldref, affine)
-    method = _method(sitk, _head_mask(sitk, reference.points, affine, boldref.shape))
+    method = _method(sitk, _head_mask(reference.points, affine, boldref.shape))
     guess = sitk.Euler3DTransform()
     guess.SetCenter((LPS[:3, :3] @ reference.centre).tolist())
     motion = np.empty((data.shape[3], 4, 4))
@@ -124,28 +125,18 @@ def _method(sitk: Any, mask: Any) -> Any:
     return method
 
 
-def _image(sitk: Any, volume: np.ndarray, affine: np.ndarray) -> Any:
-    """A SimpleITK image (LPS) of a volume (x, y, z) on a grid without shear."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.T))
-    spacing = voxel_sizes(affine)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin((LPS[:3, :3] @ affine[:3, 3]).tolist())
-    image.SetDirection((LPS[:3, :3] @ affine[:3, :3] / spacing).ravel().tolist())
-    return image
-
-
 def _smooth_image(sitk: Any, volume: np.ndarray, affine: np.ndarray) -> Any:
     """Smoothed, with a mean of 10: the scanner's gain is no motion, and steps need a scale."""
     image = sitk.SmoothingRecursiveGaussian(
-        _image(sitk, np.asarray(volume, dtype=np.float32), affine), SMOOTHING / FWHM
+        simpleitk_image(np.asarray(volume, dtype=np.float32), affine), SMOOTHING / FWHM
     )
     return image * (10.0 / max(float(volume.mean()), 1e-12))
 
 
-def _head_mask(sitk: Any, points: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Any:
+def _head_mask(points: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> Any:
     mask = np.zeros(shape, dtype=np.uint8)
     mask[tuple(np.rint(apply_affine(np.linalg.inv(affine), points)).astype(int).T)] = 1
-    return _image(sitk, mask, affine)
+    return simpleitk_image(mask, affine)
 
 
 def _to_ras(transform: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ in LPS; their matrices lead from the reference to the moving image already.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
@@ -146,3 +147,15 @@ def moved_back(matrices: np.ndarray, grid: Grid) -> np.ndarray:
     """Transforms (n, 4, 4) found on `plain` of a grid, for that grid itself."""
     lead = grid.affine @ np.linalg.inv(plain(grid).affine)
     return lead @ matrices @ np.linalg.inv(lead)
+
+
+def simpleitk_image(volume: np.ndarray, affine: np.ndarray) -> Any:
+    """A SimpleITK image (LPS) of a volume (x, y, z) of numbers on a grid without shear."""
+    from SimpleITK import GetImageFromArray  # only where an engine needs it
+
+    image = GetImageFromArray(np.ascontiguousarray(volume.T))
+    spacing = voxel_sizes(affine)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin((LPS[:3, :3] @ affine[:3, 3]).tolist())
+    image.SetDirection((LPS[:3, :3] @ affine[:3, :3] / spacing).ravel().tolist())
+    return image
