@@ -1,5 +1,6 @@
 """Make the bridges between template spaces that the package ships, and measure them.
 
+    pip install --no-deps picsl-greedy    # 1.4.0.3 made those that are shipped
     D=../shared/data
     python benchmarks/bridges.py $D/templates_mni --atlases $D/atlas_schaefer100
 
