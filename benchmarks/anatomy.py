@@ -122,7 +122,9 @@ def measured(
 
 def main(
     seeds: Annotated[int, typer.Option()] = 2,
-    atlas: Annotated[Path | None, typer.Option(help="NIfTI of parcels in MNI152.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="NIfTI of parcels in MNI152NLin2009aSym.")
+    ] = None,
 ) -> None:
     """Print a row per variant and phantom."""
     template = load_template(None, None, 2.0)

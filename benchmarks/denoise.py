@@ -179,7 +179,7 @@ def files(run: Run, repeats: int) -> None:
     found = apply(run, settings)
     n_rois = found.series.shape[1]
     labels = pd.DataFrame({"index": range(n_rois), "name": [f"LH_Vis_{i}" for i in range(n_rois)]})
-    atlas = Atlas("Schaefer2018-100-7networks", "MNI152", labels, None, False, "0")
+    atlas = Atlas("Schaefer2018-100-7networks", "MNI152NLin6Asym", labels, None, False, "0")
     design = design_matrix(run[1], settings)
     censored = censored_volumes(run[1], settings.censor)
     fc = pearson(found.series)

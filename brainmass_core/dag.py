@@ -380,7 +380,9 @@ class Study:
     def _files(self, stage: str) -> list[Path | None]:
         """Single files that a stage reads of the configuration's own."""
         if stage == "preprocess":
-            return [self.config.preprocess.template, self.config.preprocess.template_mask]
+            template = self.config.preprocess.template
+            given = template if isinstance(template, Path) else None
+            return [given, self.config.preprocess.template_mask]
         if stage == "timeseries":
             return [self.config.atlas.path, self.config.atlas.labels]
         return []

@@ -28,12 +28,15 @@ from brainmass_core.atlas.schaefer import (
     PUBLISHED,
     SCHAEFER,
     SHA256,
+    SPACE_OF,
     VORONOI,
+    VORONOI_SPACE,
     check_order,
     schaefer_file,
     voronoi_image,
 )
 from brainmass_core.config import Config
+from brainmass_core.spaces import FSL, SpaceError, agreed, space_name, space_of_file
 
 __all__ = [
     "PUBLISHED",
@@ -48,6 +51,7 @@ __all__ = [
     "read_labels",
     "read_lut",
     "resolve_atlas",
+    "space_of_atlas",
     "voronoi_atlas",
     "voronoi_image",
 ]
@@ -63,8 +67,9 @@ class Atlas:
     ----------
     name : str
         Written to every result; `VORONOI` for the approximation.
-    space : str
-        Template space of the label image.
+    space : str or None
+        TemplateFlow name of the space that its image and centroids lie in; None where nobody said
+        it and no image is used.
     labels : DataFrame (n_rois rows)
         index (value in the image), name, network (empty if unknown), x, y, z (centroid, mm, RAS).
     image : Path or None
@@ -76,7 +81,7 @@ class Atlas:
     """
 
     name: str
-    space: str
+    space: str | None
     labels: pd.DataFrame
     image: Path | None
     approximate: bool
@@ -116,7 +121,8 @@ def resolve_atlas(config: Config, allow_approximate: bool | None = None) -> Atla
     Raises
     ------
     AtlasError
-        If the atlas cannot be had, with the remedies, or cannot be used.
+        If the atlas cannot be had, with the remedies, or cannot be used; if images are to be
+        parcellated and nothing says in which space it lies.
     """
     images = [d for d in config.datasets.values() if d.kind != "timeseries"]
     if allow_approximate is None:
@@ -135,7 +141,7 @@ def _resolve(config: Config, images: bool, allow_approximate: bool) -> Atlas:
     section = config.atlas
     lut = read_lut(section.labels) if section.labels else None
     if section.path:
-        return atlas_from_image(section.path, section.name, section.space, lut)
+        return atlas_from_image(section.path, section.name, section.space, lut, images)
     if not images:
         return _without_image(config, lut)
     match = SCHAEFER.match(section.name)
@@ -151,10 +157,29 @@ def _resolve(config: Config, images: bool, allow_approximate: bool) -> Atlas:
         if not (allow_approximate and (n_rois, networks) == (100, 7)):
             raise
         log.warning("%s\nSynthetic data only: using the approximation %s.", error, VORONOI)
+        _agreed({"atlas.space": section.space, VORONOI: VORONOI_SPACE}, f"atlas {section.name}")
         return voronoi_atlas()
     atlas = atlas_from_image(path, section.name, section.space, lut)
     _check_schaefer(atlas, n_rois, path)
     return atlas
+
+
+def space_of_atlas(config: Config) -> str:
+    """Space of the atlas of a configuration with images, known without looking for the atlas.
+
+    Raises
+    ------
+    AtlasError
+        If ``atlas.path`` is given and does not say its space, contradicts ``atlas.space``, or
+        cannot be read.
+    """
+    section = config.atlas
+    if section.path is not None:
+        named = _space_of(section.path, section.space, "", placed=False)
+        if named is not None:
+            return named
+        return str(_space_of(section.path, None, digest_of(read_labels(section.path)), True))
+    return section.space or FSL  # of the published Schaefer atlas; others need a path
 
 
 def _without_image(config: Config, lut: pd.DataFrame | None) -> Atlas:
@@ -174,23 +199,35 @@ def _without_image(config: Config, lut: pd.DataFrame | None) -> Atlas:
         log.info("%s: its rows are sorted by index, the order of parcels", section.labels)
         lut = lut.sort_values("index")
     lut = complete(lut)
-    return Atlas(section.name, section.space, lut, None, False, digest(lut.to_csv().encode()))
+    space = section.space or (FSL if section.name == PUBLISHED and not section.labels else None)
+    return Atlas(section.name, space, lut, None, False, digest(lut.to_csv().encode()))
 
 
-def atlas_from_image(path: Path, name: str, space: str, lut: pd.DataFrame | None = None) -> Atlas:
+def atlas_from_image(
+    path: Path,
+    name: str,
+    space: str | None = None,
+    lut: pd.DataFrame | None = None,
+    placed: bool = True,
+) -> Atlas:
     """Make an atlas of any label image.
 
     Parameters
     ----------
     path : Path
         3-D image of integers, 0 outside the parcels.
+    space : str, optional
+        Its space. Default: what its checksum or its name (``tpl-``, ``space-``, FSLMNI152) says.
     lut : DataFrame, optional
         As `read_lut` gives it; rows whose value is not in the image are left out.
+    placed : bool
+        Whether its space has to be known, as it has to where images are parcellated.
 
     Raises
     ------
     AtlasError
-        If the image is no label image, or a label has no row in `lut`.
+        If the image is no label image, or a label has no row in `lut`; if its space is not known,
+        or two sources contradict each other.
     """
     image = read_labels(path)
     data = np.asarray(image.dataobj)
@@ -215,7 +252,31 @@ def atlas_from_image(path: Path, name: str, space: str, lut: pd.DataFrame | None
         lut = lut.assign(x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2])
     if published:
         check_order(lut, path)
-    return Atlas(name, space, complete(lut), Path(path), False, digest_of(image))
+    sha256 = digest_of(image)
+    there = _space_of(Path(path), space, sha256, placed)
+    return Atlas(name, there, complete(lut), Path(path), False, sha256)
+
+
+def _space_of(path: Path, given: str | None, sha256: str, placed: bool) -> str | None:
+    """What the configuration, the checksum and the name of a label image say of its space."""
+    try:
+        said = {
+            "atlas.space": given and space_name(given),
+            "its checksum": SPACE_OF.get(sha256),
+            "its name": space_of_file(path),
+        }
+    except SpaceError as error:
+        raise AtlasError(str(error)) from None
+    if not placed and not any(said.values()):
+        return None
+    return _agreed(said, str(path))
+
+
+def _agreed(said: dict[str, str | None], what: str) -> str:
+    try:
+        return agreed(said, what, "name it as atlas.space")
+    except SpaceError as error:
+        raise AtlasError(str(error)) from None
 
 
 def _check_schaefer(atlas: Atlas, n_rois: int, path: Path) -> None:
@@ -231,4 +292,4 @@ def _check_schaefer(atlas: Atlas, n_rois: int, path: Path) -> None:
 def voronoi_atlas() -> Atlas:
     """The approximation of Schaefer-100 for synthetic data; see `voronoi_image`."""
     digest = digest_of(voronoi_image())
-    return Atlas(VORONOI, "MNI152", complete(published_labels()), None, True, digest)
+    return Atlas(VORONOI, VORONOI_SPACE, complete(published_labels()), None, True, digest)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
 
 from brainmass_core.atlas import PUBLISHED, VORONOI, AtlasError, published_labels, resolve_atlas
+from brainmass_core.atlas.schaefer import VORONOI_SPACE
 from brainmass_core.config import Config
+from brainmass_core.spaces import FSL, ICBM_2009A, SpaceError
+from brainmass_core.spaces.bridges import bridge
+
+log = logging.getLogger(__name__)
+FIGURES = ICBM_2009A  # nilearn draws brains on its own template
 
 
 def parcels(config: Config, atlas: str, n_rois: int) -> pd.DataFrame:
@@ -20,20 +28,52 @@ def parcels(config: Config, atlas: str, n_rois: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame (n_rois rows)
-        name, network (empty where unknown), x, y, z (NaN where unknown).
+        name, network (empty where unknown), x, y, z (NaN where unknown), space (of x, y, z; empty
+        where unknown).
     """
-    labels = None
+    labels, space = None, None
     if atlas in (VORONOI, PUBLISHED):
-        labels = published_labels()
+        labels, space = published_labels(), VORONOI_SPACE if atlas == VORONOI else FSL
     else:
         try:
-            labels = resolve_atlas(config).labels
+            found = resolve_atlas(config)
+            labels, space = found.labels, found.space
         except AtlasError:  # the results are complete without: the page says what is missing
             labels = None
     if labels is None or len(labels) != n_rois:
         names = [f"roi-{i}" for i in range(1, n_rois + 1)]
         labels = pd.DataFrame({"name": names, "network": "", "x": np.nan, "y": np.nan, "z": np.nan})
-    return labels.reset_index(drop=True)
+    return labels.reset_index(drop=True).assign(space=space or "")
+
+
+def places(labels: pd.DataFrame, space: str = FIGURES) -> np.ndarray:
+    """Centroids (n_rois, 3) of the parcels in a space, mm, RAS.
+
+    Parameters
+    ----------
+    labels : DataFrame (n_rois rows)
+        As `parcels` gives it. Where it does not say its space, x, y and z are taken as they are.
+    space : str
+        Default: that of nilearn's template, on which figures are drawn.
+
+    Returns
+    -------
+    ndarray (n_rois, 3)
+        NaN where a parcel has no place, and for all where there is no bridge.
+    """
+    xyz = labels[["x", "y", "z"]].to_numpy(float)
+    own = labels["space"].iloc[0] if "space" in labels and len(labels) else ""
+    if not own or own == space:
+        return xyz
+    try:
+        lead = bridge(own, space)
+    except SpaceError as error:
+        log.warning("the parcels are not drawn: %s", error)
+        return np.full_like(xyz, np.nan)
+    known = np.isfinite(xyz).all(axis=1)
+    there = np.full_like(xyz, np.nan)
+    there[known] = lead(xyz[known])
+    return there
 
 
 def network_order(networks: pd.Series) -> np.ndarray:

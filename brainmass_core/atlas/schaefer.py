@@ -14,12 +14,15 @@ import pandas as pd
 from filelock import FileLock
 
 from brainmass_core.atlas.labels import AtlasError, published_labels
+from brainmass_core.spaces import FSL, ICBM_2009A
 
 VORONOI = "Schaefer2018-100-voronoi"
 PUBLISHED = "Schaefer2018-100-7networks"
 SCHAEFER = re.compile(r"^Schaefer2018-(\d+)-(7|17)networks$")
 # of shape, affine and voxels, so that another compression of the same atlas passes
 SHA256 = {PUBLISHED: "3a6a09d49f8a69e94f8e8170007b357debfa6d5512bf11a15c61f49d06bbca24"}
+SPACE_OF = {SHA256[PUBLISHED]: FSL}  # by checksum; its publisher calls that space FSLMNI152
+VORONOI_SPACE = ICBM_2009A  # that of nilearn's mask; the synthetic heads are bent copies of it
 # farther from every cortical centroid lie the cerebellum and the deep nuclei
 MAX_DISTANCE = 20.0
 OFFLINE = "BRAINMASS_OFFLINE"
@@ -90,7 +93,9 @@ def check_order(lut: pd.DataFrame, path: Path) -> None:
 def voronoi_image() -> nib.Nifti1Image:
     """nilearn's packaged grey-matter mask, each voxel given to the nearest published centroid.
 
-    Voxels farther than 20 mm from every centroid belong to no parcel. 2 mm, int32.
+    Voxels farther than 20 mm from every centroid belong to no parcel. 2 mm, int32. It lies in
+    the space of that mask, MNI152NLin2009aSym; the centroids are those of MNI152NLin6Asym and
+    are taken as they are, which is part of the approximation.
     """
     from nilearn import datasets
     from scipy.spatial import KDTree

@@ -140,6 +140,8 @@ def _listing_part(config: Config, dataset: str) -> dict:
     listed = {"name": dataset, "dataset": settings, "seed": config.seed}
     if settings["kind"] == "bids" and not config.preprocess.slice_timing:
         listed["slice_timing"] = False  # then slice times that do not fit exclude nobody
+    if settings["kind"] == "derivatives":  # of several spaces the atlas's own is taken
+        listed["atlas"] = _section(config, "atlas", include={"path", "space"})
     return listed
 
 

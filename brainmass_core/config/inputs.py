@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Strict, existing, without_braces
+from brainmass_core.spaces import space_name
 
 
 class Synthetic(Strict):
@@ -187,7 +188,18 @@ class Atlas(Strict):
         ge=2,
         description="Number of parcels, when there is no image (kind `timeseries` only).",
     )
-    space: str = Field("MNI152", description="Template space of the label image.")
+    space: str | None = Field(
+        None,
+        description="Space of the label image and of x, y, z, as TemplateFlow names it: "
+        "`MNI152NLin6Asym` (FSL), `MNI152NLin2009cAsym` (fMRIPrep), `MNI152NLin2009aSym` "
+        "(nilearn) ... Default: what the atlas says itself by its checksum or its name "
+        "(`tpl-`, `space-`, FSLMNI152). Needed for images, not for ready series.",
+    )
+
+    @field_validator("space")
+    @classmethod
+    def _named(cls, space: str | None) -> str | None:
+        return space and space_name(space)
 
     @field_validator("path", "labels")
     @classmethod

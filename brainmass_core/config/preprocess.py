@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Strict, existing
+from brainmass_core.spaces import space_name
+
+PACKAGED: Literal["packaged"] = "packaged"  # of `template`: nilearn brings it
 
 
 class Engines(Strict):
@@ -55,10 +58,20 @@ class Engines(Strict):
 class Preprocess(Strict):
     """Estimation of masks, transforms, motion, confounds and quality."""
 
-    template: Path | None = Field(
-        None, description="T1w template with skull. Default: nilearn's packaged ICBM152 2009a."
+    template: Literal["packaged", "MNI152NLin6Asym", "MNI152NLin2009cAsym"] | Path = Field(
+        PACKAGED,
+        description="T1w template. `packaged`: nilearn's ICBM152 2009a (MNI152NLin2009aSym); a "
+        "name: TemplateFlow's, from the folder TEMPLATEFLOW_HOME, nothing is downloaded; else the "
+        "path of a T1w with or without skull. Atlases of another space are reached over a bridge.",
     )
-    template_mask: Path | None = Field(None, description="Brain mask of `template`.")
+    template_mask: Path | None = Field(
+        None, description="Brain mask of `template`, where that is a path."
+    )
+    template_space: str | None = Field(
+        None,
+        description="Space of `template`, where that is a path whose name does not say it "
+        "(`tpl-`, `space-`, FSL's and ICBM's own names), as TemplateFlow names it.",
+    )
     resolution: float = Field(
         2.0, ge=1, le=6, description="Voxel edge in mm at which the T1w is registered."
     )
@@ -160,7 +173,27 @@ class Preprocess(Strict):
         3.0, ge=1, le=6, description="Voxel edge in mm of that BOLD in template space."
     )
 
+    @field_validator("template", mode="before")
+    @classmethod
+    def _default(cls, template: Any) -> Any:
+        return PACKAGED if template is None else template
+
     @field_validator("template", "template_mask")
     @classmethod
-    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        return path if path is None else existing(path, info)
+    def _exists(cls, path: Path | str | None, info: ValidationInfo) -> Path | str | None:
+        return existing(path, info) if isinstance(path, Path) else path
+
+    @field_validator("template_space")
+    @classmethod
+    def _named(cls, space: str | None) -> str | None:
+        return space and space_name(space)
+
+    @model_validator(mode="after")
+    def _only_of_a_path(self) -> Preprocess:
+        for name in ("template_mask", "template_space"):
+            if getattr(self, name) is not None and not isinstance(self.template, Path):
+                raise ValueError(
+                    f"found {name}, but template is {self.template}, which brings its own: leave "
+                    f"{name} out, or give the path of a template"
+                )
+        return self

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from brainmass_core.atlas.parcels import network_order
+from brainmass_core.atlas.parcels import network_order, places
 from brainmass_core.config import Config
 from brainmass_core.interpret.networks import SOURCES, networks_of
 from brainmass_core.interpret.surface import MissingError, surface
@@ -174,7 +174,7 @@ def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
 
     if regions.empty:
         raise MissingError(NOTHING)
-    xyz = labels[["x", "y", "z"]].to_numpy(float)
+    xyz = places(labels)
     if not np.isfinite(xyz).all():
         raise MissingError(
             "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."

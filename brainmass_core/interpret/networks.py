@@ -7,7 +7,9 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from brainmass_core.atlas import published_labels
+from brainmass_core.atlas.parcels import places
 from brainmass_core.atlas.schaefer import MAX_DISTANCE
+from brainmass_core.spaces import FSL
 
 NO_NETWORK = "none"
 SOURCES = {
@@ -37,7 +39,7 @@ def networks_of(labels: pd.DataFrame) -> tuple[np.ndarray, str]:
     named = labels["network"].fillna("").astype(str).to_numpy(dtype=object)
     if (named != "").any():
         return np.where(named == "", NO_NETWORK, named).astype(str), "atlas"
-    xyz = labels[["x", "y", "z"]].to_numpy(float)
+    xyz = places(labels, FSL)  # the published centroids lie there
     if not np.isfinite(xyz).all():
         return named.astype(str), ""
     known = published_labels()

@@ -58,7 +58,7 @@ class Parcels(Strict):
 
     name: str
     configured: str
-    space: str
+    space: str | None
     sha256: str
     approximate: bool
     table: list[dict[str, int | str | float | None]] = Field(min_length=2)

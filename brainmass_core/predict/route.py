@@ -118,7 +118,9 @@ def config_for(kind: str, path: Path, contract: Contract, options: Options, work
     work.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(contract.atlas.table)
     labels.write_text(tsv_text(table.loc[:, (table != "").any()], missing=""), encoding="utf-8")
-    atlas = {"name": contract.atlas.configured, "space": contract.atlas.space}
+    atlas = {"name": contract.atlas.configured}
+    if contract.atlas.space and not contract.atlas.approximate:
+        atlas["space"] = contract.atlas.space
     if options.atlas is not None:
         atlas["path"] = str(options.atlas)
     if not contract.atlas.approximate:

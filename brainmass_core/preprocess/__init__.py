@@ -50,10 +50,11 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     from brainmass_core.preprocess.derivatives import Item, describe
     from brainmass_core.preprocess.fieldmap import candidates
     from brainmass_core.preprocess.scan import preprocess_scan
-    from brainmass_core.preprocess.template import load_template
+    from brainmass_core.preprocess.template import chosen_template, template_of
     from brainmass_core.scans import of_images
 
-    load_template(settings.template, settings.template_mask, settings.resolution)
+    template_of(settings)
+    _check_bridge(config, chosen_template(settings).space)
     key = stage_hash(config, "preprocess", dataset)
     results = paths.results.absolute()
     items = {
@@ -76,3 +77,13 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     threads = min(threads, os.cpu_count() or 1)
     job = Job(config, "preprocess", dataset, batch, PREPROCESS, threads)
     run_batch(job, items, preprocess_scan)
+
+
+def _check_bridge(config: Config, space: str) -> None:
+    """Refuse, before hours of work, a template from which the atlas cannot be reached."""
+    from brainmass_core.atlas import space_of_atlas
+    from brainmass_core.spaces.bridges import bridge
+
+    # synthetic data without an atlas get one in the space of the packaged template
+    if not all(d.synthetic for d in config.datasets.values() if d.kind != "timeseries"):
+        bridge(space_of_atlas(config), space)

@@ -32,7 +32,7 @@ from brainmass_core.preprocess.grids import (
 from brainmass_core.preprocess.segmentation import labels_of
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.structural import Structure, estimate
-from brainmass_core.preprocess.template import load_template
+from brainmass_core.preprocess.template import chosen_template, template_of
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     load_normalisation,
@@ -146,11 +146,13 @@ def anatomy_of(
 
 def anatomical_key(path: Path, settings: Preprocess) -> str:
     """Hash of all that the anatomical derivatives of a T1w depend on."""
+    chosen = chosen_template(settings)
     matter = {
         "method": METHOD,
         "t1w": path.absolute(),
-        "template": settings.template and settings.template.absolute(),
-        "mask": settings.template_mask and settings.template_mask.absolute(),
+        "template": chosen.path and chosen.path.absolute(),
+        "mask": chosen.mask and chosen.mask.absolute(),
+        "space": chosen.space,  # the priors are brought there
         "resolution": settings.resolution,
         "registration": settings.registration,
         "derivatives": settings.derivatives,
@@ -204,7 +206,7 @@ def _make(path: Path, start: Path, settings: Preprocess, key: str, steps: Steps)
     record_file.unlink(missing_ok=True)
     with steps.timed("anatomical"):
         raw = read_t1w(path)
-        template = load_template(settings.template, settings.template_mask, settings.resolution)
+        template = template_of(settings)
     parts = Steps(steps.folder and steps.folder.parent / f"t1w-{key}")
     try:
         found = estimate(raw, template, settings, parts)

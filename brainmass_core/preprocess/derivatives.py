@@ -24,11 +24,10 @@ from brainmass_core.preprocess.nuisance import Nuisance
 from brainmass_core.preprocess.placement import Placement
 from brainmass_core.preprocess.provenance import (
     bids_uri,
-    template_space,
     write_description,
     write_sidecar,
 )
-from brainmass_core.preprocess.template import load_template
+from brainmass_core.preprocess.template import chosen_template, template_of
 from brainmass_core.preprocess.transforms import (
     ScanTransforms,
     save_affine,
@@ -184,7 +183,7 @@ def _write_itk(item: Item, moved: Moved, t1w_to_boldref: np.ndarray, anatomy: An
     save_itk_affines(name_of(item, to_t1w), t1w_to_boldref[None])
     save_itk_affines(name_of(item, to_bold), np.linalg.inv(t1w_to_boldref)[None])
     save_itk_affines(name_of(item, hmc), moved.motion)
-    space = template_space(item.settings.template)
+    space = chosen_template(item.settings).space
     ours = anatomy.files["normalisation"]
     name = re.sub(r"_from-.*", f"_from-T1w_to-{space}_mode-image_xfm.nii.gz", ours.name)
     path = ours.with_name(name)
@@ -290,10 +289,10 @@ def write_template_bold(
         cubes of ``preprocess.bold_resolution`` mm; outside the field of view they are 0.
     """
     settings = item.settings
-    brain = load_template(settings.template, settings.template_mask, settings.resolution).brain
+    brain, chosen = template_of(settings).brain, chosen_template(settings)
     shape, affine = isotropic_grid(brain.data.shape, brain.affine, settings.bold_resolution)
     target = Series(shape, affine, transforms)
-    start = f"space-{template_space(settings.template)}_"
+    start = f"space-{chosen.space}_"
     files = {
         "bold_template": name_of(item, f"{start}desc-preproc_bold.nii.gz"),
         "bold_mask_template": name_of(item, f"{start}desc-brain_mask.nii.gz"),
@@ -306,7 +305,7 @@ def write_template_bold(
     inside = target.sample(boldref.with_data(mask.astype(np.float32)), order=1) > 0.5
     save_image(files["bold_mask_template"], Volume(inside.astype(np.uint8), affine))
     save_image(files["boldref_template"], Volume(_compact(target.sample(boldref)), affine))
-    space = str(settings.template) if settings.template else None
+    space = str(chosen.path) if chosen.path else None
     sources = _sources(item.scan["bold_path"], item.scan["t1w_path"])
     about = {"SpatialReference": space, "Sources": sources}
     _write_bold_sidecar(item, files["bold_template"], **about)

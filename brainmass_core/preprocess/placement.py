@@ -14,7 +14,7 @@ from brainmass_core.preprocess.distortion import coregister_undistorted, estimat
 from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.fieldmap import find_fieldmap
 from brainmass_core.preprocess.head import Moved
-from brainmass_core.preprocess.template import load_template
+from brainmass_core.preprocess.template import template_of
 from brainmass_core.preprocess.tissues import overlap_with_template
 from brainmass_core.preprocess.transforms import Distortion, ScanTransforms
 
@@ -97,5 +97,5 @@ def transforms_of(moved: Moved, anatomy: Anatomy, placed: Placement) -> ScanTran
 
 def mask_dice(moved: Moved, transforms: ScanTransforms, settings: Preprocess) -> float:
     """Overlap of the BOLD's brain with the template's, see `overlap_with_template`."""
-    template = load_template(settings.template, settings.template_mask, settings.resolution)
+    template = template_of(settings)
     return overlap_with_template(moved.boldref.with_data(moved.epi_mask), template, transforms)

@@ -16,7 +16,6 @@ from brainmass_core import __version__
 from brainmass_core.tables import atomic_path
 
 BIDS_VERSION = "1.10.0"
-PACKAGED_SPACE = "MNI152NLin2009aSym"  # nilearn's template is ICBM152 2009a, symmetric
 # what BIDS has no name for yet; fMRIPrep leaves out the first three as well
 IGNORED = (
     "*_xfm.*",
@@ -126,20 +125,6 @@ def bids_uri(path: str | Path, dataset: str = "") -> str:
     # the last such folder: one above the data set may be called sub-... as well
     first = max((i for i, p in enumerate(parts[:-1]) if p.startswith("sub-")), default=-1)
     return f"bids:{dataset}:{'/'.join(parts[first:])}"
-
-
-def template_space(template: Path | None) -> str:
-    """BIDS name of the space of a template.
-
-    Parameters
-    ----------
-    template : Path or None
-        ``preprocess.template``. A name like those of TemplateFlow (``tpl-...``) says its space.
-    """
-    if template is None:
-        return PACKAGED_SPACE
-    named = re.search(r"tpl-([A-Za-z0-9]+)", Path(template).name)
-    return named[1] if named else "MNI152"
 
 
 def hash_of(settings: dict[str, Any]) -> str:

@@ -39,10 +39,9 @@ from brainmass_core.preprocess.placement import (
     undistort,
 )
 from brainmass_core.preprocess.steps import Steps
+from brainmass_core.preprocess.template import chosen_template
 from brainmass_core.preprocess.temporal import Timed, temporal
 from brainmass_core.tables import PREPROCESS, from_rows
-
-SPACE = "MNI152"
 
 
 def preprocess_scan(item: Item) -> pa.Table:
@@ -62,7 +61,7 @@ def preprocess_scan(item: Item) -> pa.Table:
     """
     steps = Steps(item.steps / fingerprint((item.scan, item.fieldmaps)))
     known: dict[str, Any] = {
-        "space": SPACE,
+        "space": chosen_template(item.settings).space,
         "t_r": item.scan["t_r"],
         "engines": list(item.settings.engines.model_dump().items()),
     }

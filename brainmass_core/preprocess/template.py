@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
 
+from brainmass_core.config.preprocess import PACKAGED, Preprocess
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
+from brainmass_core.spaces import ICBM_2009A, SpaceError, agreed, space_of_file
+from brainmass_core.spaces.bridges import bridge
+from brainmass_core.spaces.templateflow import HOME, homes, template_files
 
 MARGIN = 12.0  # mm of space kept around the brain
+PACKAGED_SPACE = ICBM_2009A  # of nilearn's template, mask and tissue priors
 PRIOR_FLOOR = 0.03  # no tissue is impossible anywhere: heads differ from the template
 
 
@@ -45,23 +50,106 @@ class Template:
         return binary_dilation(self.mask, iterations=steps)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What ``preprocess.template`` stands for on this machine.
+
+    Attributes
+    ----------
+    path, mask : Path or None
+        T1w and brain mask; None for the packaged template.
+    space : str
+        TemplateFlow name.
+    """
+
+    path: Path | None
+    mask: Path | None
+    space: str
+
+
+def chosen_template(settings: Preprocess) -> Chosen:
+    """Files and space of the template of a configuration.
+
+    Raises
+    ------
+    TemplateError
+        If a template is asked for by name and TemplateFlow's folder does not hold it, or if
+        nothing says in which space the template of a path lies.
+    """
+    if settings.template == PACKAGED:
+        return Chosen(None, None, PACKAGED_SPACE)
+    if isinstance(settings.template, Path):
+        space = space_of_template(settings.template, settings.template_space)
+        return Chosen(settings.template, settings.template_mask, space)
+    found = template_files(settings.template, settings.resolution, homes())
+    if found is None:
+        start = f"tpl-{settings.template}/tpl-{settings.template}_res-02_"
+        raise TemplateError(
+            f"preprocess.template is {settings.template}, but {homes()[0]} holds no {start}T1w"
+            f".nii.gz with {start}desc-brain_mask.nii.gz, nor both with res-01: put them there, "
+            f"or set {HOME} to the folder of TemplateFlow, or give the path of the template as "
+            "preprocess.template, or use `packaged`, which reaches the atlas over a bridge"
+        )
+    return Chosen(*found, settings.template)
+
+
+def space_of_template(path: Path, given: str | None) -> str:
+    """Space of a template of a path.
+
+    Parameters
+    ----------
+    given : str or None
+        ``preprocess.template_space``.
+
+    Raises
+    ------
+    TemplateError
+        If neither that nor the file's name says it, or they contradict each other.
+    """
+    try:
+        said = {"preprocess.template_space": given, "its name": space_of_file(path)}
+        return agreed(said, f"preprocess.template {path}", "name it as preprocess.template_space")
+    except SpaceError as error:
+        raise TemplateError(str(error)) from None
+
+
+def template_of(settings: Preprocess) -> Template:
+    """The template of a configuration at ``preprocess.resolution``.
+
+    Raises
+    ------
+    TemplateError
+        As `chosen_template` and `load_template`.
+    """
+    chosen = chosen_template(settings)
+    return load_template(chosen.path, chosen.mask, settings.resolution, chosen.space)
+
+
 @lru_cache(maxsize=1)
-def load_template(path: Path | None, mask_path: Path | None, resolution: float) -> Template:
+def load_template(
+    path: Path | None,
+    mask_path: Path | None,
+    resolution: float,
+    space: str = PACKAGED_SPACE,
+) -> Template:
     """Load a template at a resolution.
 
     Parameters
     ----------
     path : Path or None
-        T1w image in MNI152 space; None takes nilearn's packaged ICBM152 2009a.
+        T1w image; None takes nilearn's packaged ICBM152 2009a.
     mask_path : Path or None
         Its brain mask; needed with `path`.
     resolution : float
         Edge of the voxels in mm.
+    space : str
+        Space of the images, to which the packaged tissue priors are brought over a bridge.
 
     Raises
     ------
     TemplateError
-        If the mask is missing or does not overlap, or an image cannot be read.
+        If the mask is missing or does not overlap, an image cannot be read, or there is no bridge
+        to the priors.
     """
     if path is None:
         head, brain = _packaged("load_mni152_template"), _packaged("load_mni152_brain_mask")
@@ -80,7 +168,7 @@ def load_template(path: Path | None, mask_path: Path | None, resolution: float) 
             f"preprocess.template {path}: found no image inside its mask {mask_path}, expected "
             "two images of one head in the same space"
         )
-    return Template(Volume(np.where(mask, inside, 0), grid[1]), mask, _priors(grid, mask))
+    return Template(Volume(np.where(mask, inside, 0), grid[1]), mask, _priors(grid, mask, space))
 
 
 def _grid_around(brain: Volume, resolution: float) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -95,18 +183,32 @@ def _grid_around(brain: Volume, resolution: float) -> tuple[tuple[int, int, int]
     return isotropic_grid(shape, affine, resolution)
 
 
-def _priors(grid: tuple[tuple[int, int, int], np.ndarray], mask: np.ndarray) -> np.ndarray:
-    """The packaged priors, in MNI152 space, smoothed because templates differ by millimetres."""
-    grey, white = (
-        resample(_packaged(load), *grid).data
-        for load in ("load_mni152_gm_template", "load_mni152_wm_template")
-    )
+def _priors(
+    grid: tuple[tuple[int, int, int], np.ndarray], mask: np.ndarray, space: str
+) -> np.ndarray:
+    """The packaged priors, brought to the space of the template and smoothed: heads differ."""
+    maps = [_packaged(load) for load in ("load_mni152_gm_template", "load_mni152_wm_template")]
+    if space == PACKAGED_SPACE:
+        grey, white = (resample(tissue, *grid).data for tissue in maps)
+    else:
+        try:
+            lead = bridge(space, PACKAGED_SPACE)
+        except SpaceError as error:
+            raise TemplateError(f"preprocess.template: {error}") from None
+        points = lead(Volume(mask, grid[1]).points())
+        fine = [resample(m, *isotropic_grid(m.data.shape, m.affine, _edge(grid))) for m in maps]
+        grey, white = (tissue.at(points).reshape(mask.shape) for tissue in fine)
     fluid = np.clip(1 - grey - white, 0, 1)
     priors = np.stack([fluid, grey, white], axis=-1)
     sigma = 1.5 / np.diag(grid[1])[:3]
     priors = np.stack([gaussian_filter(priors[..., k], sigma) for k in range(3)], axis=-1)
     priors = np.maximum(priors, PRIOR_FLOOR)
     return (priors / priors.sum(axis=-1, keepdims=True) * mask[..., None]).astype(np.float32)
+
+
+def _edge(grid: tuple[tuple[int, int, int], np.ndarray]) -> float:
+    """Edge of the voxels of a grid of cubes, mm."""
+    return float(grid[1][0, 0])
 
 
 def _packaged(load: str) -> Volume:

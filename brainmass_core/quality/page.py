@@ -91,7 +91,8 @@ def facts(item: Item) -> list[tuple[str, str]]:
         ("Distortion", done.get("distortion")),
         ("Engines", engines_text(done.get("engines") or [])),
         ("Atlas", series.get("atlas")),
-        ("Space", series.get("space")),
+        ("Space of the atlas", series.get("space")),
+        ("Space of the template", done.get("space") or scan.get("space")),
         *_denoising(series),
     ]
     return [(k, str(v)) for k, v in known if v is not None and v != ""]

@@ -19,7 +19,7 @@ from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.manifest import ScanFailed
 from brainmass_core.preprocess.carpet import load_carpet
 from brainmass_core.preprocess.grids import Volume, load_image
-from brainmass_core.preprocess.template import load_template
+from brainmass_core.preprocess.template import template_of
 from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile
@@ -175,7 +175,7 @@ def _template(found: Sources) -> Section:
     def fill() -> dict:
         settings = found.item.config.preprocess
         moved = _transforms(found)
-        model = load_template(settings.template, settings.template_mask, settings.resolution)
+        model = template_of(settings)
         tiles = brain.template_flicker(found.head, model, moved.normalisation)
         return {"tiles": tiles, "frames": ("T1w", "template")}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.atlas import VORONOI
-from brainmass_core.atlas.parcels import network_order, parcels
+from brainmass_core.atlas.parcels import network_order, parcels, places
 from brainmass_core.config import Config
 from brainmass_core.connectivity import unvectorise
 from brainmass_core.paths import Paths
@@ -53,7 +53,7 @@ class Connectome:
     @property
     def has_coordinates(self) -> bool:
         """Whether every parcel has a place."""
-        return bool(np.isfinite(self.labels[["x", "y", "z"]].to_numpy(float)).all())
+        return bool(np.isfinite(places(self.labels)).all())
 
     @property
     def approximate(self) -> bool:

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from brainmass_core.atlas.parcels import places
 from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.names import METRICS, colour_of, line_of, short_of
@@ -208,7 +209,7 @@ def glass_brain(connectome: Connectome | None) -> Figure:
     from nilearn.plotting import plot_connectome
 
     matrix = strongest_edges(connectome.mean, N_EDGES)
-    xyz = connectome.labels[["x", "y", "z"]].to_numpy(float)
+    xyz = places(connectome.labels)
     linked = np.abs(matrix).sum(0) > 0
     limit = float(np.abs(matrix).max()) or 1.0
     figure = Figure(figsize=(7.2, 2.9))

@@ -1,8 +1,9 @@
 """fMRIPrep or C-PAC derivatives: preprocessed BOLD in a template space, mask and confounds.
 
-One row per run. When a run was written in several spaces or resolutions, the first of
-`TEMPLATES` is taken, then any other MNI152 space, then C-PAC's ``space-template``; within a space
-the file with the shortest list of other entities, then the first by name.
+One row per run. When a run was written in several spaces or resolutions, the atlas's own space is
+taken first, then the others of `TEMPLATES`, from which a bridge leads there, then any other; within
+a space the file with the shortest list of other entities, then the first by name. C-PAC's
+``space-template`` names none: it is FSL's, C-PAC's default, unless the sidecar says otherwise.
 
 C-PAC's ``desc-preproc`` BOLD has been through its nuisance regression, once per strategy (``reg-``,
 before 1.8.5 a number: ``desc-preproc-1``). ``desc-head``, which it writes when it regresses in
@@ -23,12 +24,13 @@ from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.scans.bids import Row, base_row, in_threads, keep_task, surfaces
 from brainmass_core.scans.image import check_series_shape, choose_t_r, read_header
 from brainmass_core.scans.index import IMAGES, File, Sidecars, check_place, index_files
+from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, SpaceError, space_name
+from brainmass_core.spaces.bridges import bridge
 
 log = logging.getLogger(__name__)
-TEMPLATES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
+TEMPLATES = (FSL, ICBM_2009C, ICBM_2009A)
 # what a pipeline adds to the entities of the raw run; the others say which run it is
 ADDED = ("space", "cohort", "res", "den", "desc", "label", "reg", "filt")
-LAST = len(TEMPLATES) + 1  # largest rank of a template space, see `_preference`
 CONFOUNDS = (  # newest naming first: (suffix, desc, extension)
     ("timeseries", "confounds", ".tsv"),
     ("regressors", "confounds", ".tsv"),
@@ -43,8 +45,13 @@ CPAC = (
 Run = tuple[tuple[str, str], ...]
 
 
-def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
+def list_derivatives(name: str, dataset: Dataset, atlas_space: str | None = None) -> list[Row]:
     """Rows of a folder of derivatives, before phenotypes and split.
+
+    Parameters
+    ----------
+    atlas_space : str, optional
+        Space of the atlas, which runs are wanted in; None where it is not known yet.
 
     Returns
     -------
@@ -63,7 +70,11 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
     versions = defaultdict(list)
     for file in _without_echoes(name, bold):
         versions[run_of(file)].append(file)
-    chosen = [min(_unregressed(found), key=_preference) for _, found in sorted(versions.items())]
+
+    def preference(file: File) -> tuple[int, bool, int, str]:
+        return _preference(file, atlas_space)
+
+    chosen = [min(_unregressed(found), key=preference) for _, found in sorted(versions.items())]
     companions = defaultdict(list)
     for file in files:
         if file.entities.get("suffix") in ("mask", "timeseries", "regressors"):
@@ -72,7 +83,8 @@ def list_derivatives(name: str, dataset: Dataset) -> list[Row]:
 
     def one(file: File) -> Row:
         run = run_of(file)
-        return _row(name, dataset, file, companions[run], sidecars, strategies_of(versions[run]))
+        strategies = strategies_of(versions[run])
+        return _row(name, dataset, file, companions[run], sidecars, strategies, atlas_space)
 
     return in_threads(one, chosen)
 
@@ -116,7 +128,7 @@ def _is_preproc(file: File) -> bool:
 
 def _unregressed(files: list[File]) -> list[File]:
     """Of the versions of a run, those that no nuisance model was applied to, if there are any."""
-    head = [f for f in files if f.entities["desc"] == "head" and _preference(f)[0] <= LAST]
+    head = [f for f in files if f.entities["desc"] == "head" and _in_template(f)]
     return head or [f for f in files if f.entities["desc"] != "head"] or files
 
 
@@ -131,7 +143,7 @@ def strategy_of(path: Path) -> str | None:
 
 def strategies_of(files: list[File]) -> list[str]:
     """All strategies of a run."""
-    found = {strategy_of(f.path) for f in files if _preference(f)[0] <= LAST}
+    found = {strategy_of(f.path) for f in files if _in_template(f)}
     return sorted(s for s in found if s is not None)
 
 
@@ -156,15 +168,29 @@ def _strategy_of_regressors(path: Path) -> str | None:
     return numbered[1] if numbered else strategy_of(path)
 
 
-def _preference(file: File) -> tuple[int, int, str]:
+def _in_template(file: File) -> bool:
     space = file.entities.get("space", "")
-    if space in TEMPLATES:
-        rank = TEMPLATES.index(space)
-    elif space.startswith("MNI152"):
-        rank = len(TEMPLATES)
-    else:
-        rank = len(TEMPLATES) + (1 if space == "template" else 2)
-    return rank, len(file.entities), file.path.name
+    return space.startswith("MNI") or space == "template"
+
+
+def _named_space(file: File) -> str | None:
+    """The space that a file's name says; None if it says none, or a vague one."""
+    space = file.entities.get("space", "")
+    try:
+        named = FSL if space == "template" else space_name(space)
+    except SpaceError:
+        return None
+    cohort = file.entities.get("cohort")  # of a template that has several, each a space of its own
+    return f"{named}Cohort{cohort}" if cohort else named
+
+
+def _preference(file: File, atlas_space: str | None) -> tuple[int, bool, int, str]:
+    named = _named_space(file)
+    order = [s for s in (atlas_space, *TEMPLATES) if s is not None]
+    other = len(order) if _in_template(file) else len(order) + 1
+    rank = order.index(named) if named in order else other
+    vague = file.entities.get("space") == "template"
+    return rank, vague, len(file.entities), file.path.name
 
 
 def _stem(file: File) -> str:
@@ -183,6 +209,7 @@ def _row(
     companions: list[File],
     sidecars: Sidecars,
     strategies: list[str],
+    atlas_space: str | None,
 ) -> Row:
     row: dict[str, Any] = base_row(name, _stem(file), file)
     reasons = []
@@ -198,7 +225,8 @@ def _row(
             "expected magnitude"
         }
     for step in (
-        lambda: _check_name(file, dataset),
+        lambda: _check_name(file, dataset, atlas_space),
+        lambda: {"space": _space(file, sidecars.of(file), atlas_space)},
         lambda: _check_strategy(file, strategies),
         lambda: _describe(file, dataset, sidecars),
         lambda: {"confounds_path": _confounds(file, companions)},
@@ -211,7 +239,7 @@ def _row(
     return row | {"excluded_reason": "; ".join(reasons) or None}
 
 
-def _check_name(file: File, dataset: Dataset) -> Row:
+def _check_name(file: File, dataset: Dataset, atlas_space: str | None) -> Row:
     check_place(file, dataset.path)
     stem = file.path.name.removesuffix(str(file.entities["ext"]))
     twins = [f"{stem}{ext}" for ext in IMAGES if (file.path.parent / f"{stem}{ext}").exists()]
@@ -221,14 +249,44 @@ def _check_name(file: File, dataset: Dataset) -> Row:
             "may differ; remove the other",
             "name",
         )
-    if _preference(file)[0] > LAST:
+    if not _in_template(file) and _named_space(file) != atlas_space:
         raise ScanExcluded(
             f"{file.path}: its space is {file.entities.get('space', 'native')!r}, expected a "
             f"template space ({', '.join(TEMPLATES)} or another MNI152); let the pipeline write "
-            "it, with fMRIPrep: --output-spaces MNI152NLin2009cAsym",
+            f"it, with fMRIPrep: --output-spaces {atlas_space or FSL}",
             "space",
         )
     return {}
+
+
+def _space(file: File, metadata: dict[str, Any], atlas_space: str | None) -> str:
+    """The template space of a run, by name and sidecar, from which the atlas can be reached."""
+    written = file.entities.get("space", "")
+    try:
+        named = _named_space(file) or space_name(written)  # the latter says why it is none
+        said = _spatial_reference(metadata)
+        if said and written == "template":
+            named = said
+        if said and said != named and not named.startswith(f"{said}Cohort"):
+            raise SpaceError(
+                f"its name says {named} but SpatialReference of its sidecar {said}; correct what "
+                "is wrong"
+            )
+        if atlas_space is not None:
+            bridge(named, atlas_space)
+            bridge(atlas_space, named)
+    except SpaceError as error:
+        raise ScanExcluded(f"{file.path}: {error}", "space") from None
+    return named
+
+
+def _spatial_reference(metadata: dict[str, Any]) -> str | None:
+    """The template that a sidecar's SpatialReference names, as path, URL or BIDS URI."""
+    value = metadata.get("SpatialReference")
+    texts = value.values() if isinstance(value, dict) else [value]
+    found = (re.search(r"tpl-([A-Za-z0-9]+)", t) for t in texts if isinstance(t, str))
+    names = [match[1] for match in found if match]
+    return space_name(names[0]) if names else None
 
 
 def _check_strategy(file: File, strategies: list[str]) -> Row:

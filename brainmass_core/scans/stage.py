@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from brainmass_core.atlas import space_of_atlas
 from brainmass_core.config import Config, Dataset, batch_of, stage_hash
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
 from brainmass_core.paths import Paths
@@ -100,7 +101,7 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
         )
     named = named_phenotypes(config, name)
     table = read_phenotype(name, dataset, named)
-    rows = _list(name, dataset, table, config.preprocess.slice_timing)
+    rows = _list(config, name, table)
     check_unique_rows(rows)
     columns = {c: [row.get(c) for row in rows] for c in (*SCANS.names, "label")}
     listed = pd.DataFrame(columns, dtype=object)
@@ -113,13 +114,12 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
     return scans.drop(columns="label"), unmatched
 
 
-def _list(
-    name: str, dataset: Dataset, table: pd.DataFrame | None, slice_times: bool
-) -> list[dict[str, Any]]:
+def _list(config: Config, name: str, table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    dataset = config.datasets[name]
     if dataset.kind == "bids":
-        return list_bids(name, dataset, slice_times)
+        return list_bids(name, dataset, config.preprocess.slice_timing)
     if dataset.kind == "derivatives":
-        return list_derivatives(name, dataset)
+        return list_derivatives(name, dataset, space_of_atlas(config))
     return list_timeseries(name, dataset, table)
 
 

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from brainmass_core.atlas.parcels import places
 from brainmass_core.interpret.surface import MissingError
 from brainmass_core.series_model.names import METHODS
 
@@ -186,7 +187,7 @@ def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame)
     """
     from nilearn.plotting import plot_markers
 
-    xyz = labels[["x", "y", "z"]].to_numpy(float)
+    xyz = places(labels)
     if not np.isfinite(xyz).all():
         raise MissingError(
             "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."

@@ -27,6 +27,7 @@ SCANS = pa.schema(
         ("bold_key", pa.string()),
         ("t1w_path", pa.string()),
         ("mask_path", pa.string()),
+        ("space", pa.string()),
         ("confounds_path", pa.string()),
         ("t_r", pa.float64()),
         ("slice_timing", pa.list_(pa.float64())),

@@ -36,13 +36,15 @@ class Names:
         ``sub-X[/ses-Y]/func`` of the derivatives.
     stem : str
         Entities of the raw run.
-    space, atlas : str
-        BIDS labels.
+    space : str or None
+        BIDS label of the space in which the parcels are drawn; None where it is not known.
+    atlas : str
+        BIDS label.
     """
 
     folder: Path
     stem: str
-    space: str
+    space: str | None
     atlas: str
 
     def of_run(self, suffix: str) -> Path:
@@ -51,10 +53,11 @@ class Names:
 
     def of_atlas(self, suffix: str) -> Path:
         """A file about the parcels."""
-        return self.of_run(f"space-{self.space}_atlas-{self.atlas}_{suffix}")
+        space = f"space-{self.space}_" if self.space else ""
+        return self.of_run(f"{space}atlas-{self.atlas}_{suffix}")
 
 
-def names_of(root: Path, dataset: str, scan_id: str, space: str, atlas: str) -> Names | None:
+def names_of(root: Path, dataset: str, scan_id: str, space: str | None, atlas: str) -> Names | None:
     """Names of a scan's files.
 
     Returns
@@ -67,7 +70,7 @@ def names_of(root: Path, dataset: str, scan_id: str, space: str, atlas: str) -> 
     if not found:
         return None
     folder = root.joinpath(*[part for part in found.groups() if part], "func")
-    return Names(folder, stem, label_of(space), label_of(atlas))
+    return Names(folder, stem, space and label_of(space), label_of(atlas))
 
 
 def label_of(name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,7 @@ from brainmass_core.readers.image import read_image
 from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.derivatives import strategy_of
+from brainmass_core.spaces import SpaceError
 from brainmass_core.timeseries.inputs import Item, read_confounds
 from brainmass_core.timeseries.motion import refuse_moving, steady
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
@@ -167,7 +169,8 @@ def from_bids(item: Item) -> Raw:
         )
     confounds = read_confounds(item.root / outputs["confounds"], n_volumes)
     mask = read_mask(item.root / outputs["bold_mask"], bold.data.shape[:3], bold.affine)
-    targets = atlas_targets(item.atlas, item.settings.resolution)
+    with _crossing("run preprocess again for this data set"):
+        targets = atlas_targets(item.atlas, item.settings.resolution, found["space"] or "")
     series, share = sample_parcels(
         bold.data,
         bold.affine,
@@ -212,13 +215,24 @@ def from_derivatives(item: Item) -> Raw:
     confounds = read_confounds(Path(scan["confounds_path"]), bold.data.shape[3])
     first, confounds = steady(confounds)
     fd = refuse_moving(confounds, item.preprocess, scan["confounds_path"])
-    series, share = average_parcels(
-        bold.data[..., first:], bold.affine, masks[0], item.atlas, item.settings.smoothing_fwhm
-    )
+    with _crossing("list the scans again, or choose another space or atlas"):
+        series, share = average_parcels(
+            *(bold.data[..., first:], bold.affine, masks[0], item.atlas),
+            *(item.settings.smoothing_fwhm, scan["space"] or ""),
+        )
     strategy = strategy_of(Path(scan["bold_path"]))
     cleaned_by = f"C-PAC {strategy}" if strategy else ""
     mean, kind = (None, None) if fd is None else (fd.mean, fd.kind)
     return Raw(series, share, confounds, scan["t_r"], mean, kind, cleaned_by)
+
+
+@contextmanager
+def _crossing(remedy: str) -> Iterator[None]:
+    """A scan fails whose space is not known or has no bridge to the atlas's."""
+    try:
+        yield
+    except SpaceError as error:
+        raise ScanFailed(str(error), "space", remedy) from None
 
 
 def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:

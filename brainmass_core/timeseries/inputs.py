@@ -19,12 +19,14 @@ from brainmass_core.readers import FileError
 from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans import of_images
 from brainmass_core.scans.derivatives import cpac_files
+from brainmass_core.spaces import SpaceError
+from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.cpac import read_cpac
 
 # neither timings nor checksums: they differ between runs and would make finished work look old
 FROM_PREPROCESS = [
-    *("outputs", "t_r", "n_dummy_volumes", "n_volumes", "mean_fd", "n_volumes_censored"),
+    *("outputs", "space", "t_r", "n_dummy_volumes", "n_volumes", "mean_fd", "n_volumes_censored"),
 ]
 
 
@@ -101,7 +103,10 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
             header=section.header,
             preprocess=config.preprocess,
             filtered=section.kind != "timeseries" or section.band_pass,
-            read=_also_read(row, preprocessed.get(scan_id, {}), paths.results),
+            read=(
+                *_also_read(row, preprocessed.get(scan_id, {}), paths.results),
+                *_crossed(atlas, row["space"] or preprocessed.get(scan_id, {}).get("space")),
+            ),
         )
         for scan_id, row in scans.items()
     }
@@ -115,6 +120,17 @@ def _also_read(
     beside = cpac_files(Path(confounds)) if confounds and confounds.endswith(".1D") else []
     outputs = [results.absolute() / file for file in preprocessed.get("outputs", {}).values()]
     return (*beside, *sorted(outputs))
+
+
+def _crossed(atlas: Atlas, space: str | None) -> list[Path]:
+    """Files outside of this package that lead from the atlas to a scan's space and back."""
+    if atlas.space is None or space is None:
+        return []
+    try:
+        ways = [bridge(atlas.space, space).file, bridge(space, atlas.space).file]
+    except SpaceError:  # said where the scan is worked on
+        return []
+    return [file for file in ways if file is not None]
 
 
 def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.preprocess.grids import FWHM
+from brainmass_core.spaces.bridges import bridge
 from brainmass_core.timeseries.parcellate import coverage, parcel_means, parcel_rows
 
 
@@ -20,7 +21,7 @@ class Targets:
     Attributes
     ----------
     points : ndarray (n_points, 3)
-        mm, RAS, in the atlas's space.
+        mm, RAS, in the space that was asked for.
     parcels : ndarray (n_points,) of int
         Row of the atlas's table, from 0.
     n_rois : int
@@ -31,10 +32,10 @@ class Targets:
     n_rois: int
 
 
-_CACHE: dict[tuple[str, float], Targets] = {}
+_CACHE: dict[tuple[str, float, str | None, str], Targets] = {}
 
 
-def atlas_targets(atlas: Atlas, resolution: float) -> Targets:
+def atlas_targets(atlas: Atlas, resolution: float, space: str | None = None) -> Targets:
     """Labelled points of a regular grid over the atlas.
 
     The grid's points are multiples of `resolution`, so that they do not depend on the atlas's own
@@ -43,12 +44,23 @@ def atlas_targets(atlas: Atlas, resolution: float) -> Targets:
     Parameters
     ----------
     resolution : float
-        Distance of the points in mm.
+        Distance of the points in mm, in the atlas's space.
+    space : str, optional
+        Space to which the points are led over a bridge. Default: the atlas's own.
+
+    Raises
+    ------
+    SpaceError
+        If there is no bridge.
     """
-    key = (atlas.sha256, resolution)
+    key = (atlas.sha256, resolution, atlas.space, space or "")
     if key not in _CACHE:
         _CACHE.clear()  # one study has one atlas
-        _CACHE[key] = _sample_labels(atlas, resolution)
+        targets = _sample_labels(atlas, resolution)
+        if space is not None:
+            points = bridge(str(atlas.space), space)(targets.points)
+            targets = Targets(points, targets.parcels, targets.n_rois)
+        _CACHE[key] = targets
     return _CACHE[key]
 
 
@@ -139,10 +151,12 @@ def average_parcels(
     mask: np.ndarray,
     atlas: Atlas,
     smoothing_fwhm: float | None = None,
+    space: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parcel means of a run that lies in the atlas's space already.
+    """Parcel means of a run that lies in a template space already.
 
-    Each voxel of the run takes the label in which its centre lies.
+    Each voxel of the run takes the label in which its centre lies, over the bridge between the
+    spaces. The run itself is not interpolated.
 
     Parameters
     ----------
@@ -152,6 +166,8 @@ def average_parcels(
     mask : ndarray (x, y, z) of bool
     smoothing_fwhm : float, optional
         Gaussian smoothing of each volume, mm.
+    space : str, optional
+        Space of the run. Default: the atlas's.
 
     Returns
     -------
@@ -159,12 +175,19 @@ def average_parcels(
         NaN where no voxel of a parcel is covered.
     share : ndarray (n_rois,)
         Share of every parcel, as the atlas draws it, that lies in the mask.
+
+    Raises
+    ------
+    SpaceError
+        If there is no bridge.
     """
+    own, there = str(atlas.space), str(atlas.space) if space is None else space
+    to_atlas, to_run = bridge(there, own), bridge(own, there)
     image = atlas.load()
     labels = np.asarray(image.dataobj)
     index = atlas.labels["index"].to_numpy()
     voxels = np.argwhere(mask)
-    found = nearest_values(labels, image.affine, apply_affine(affine, voxels))
+    found = nearest_values(labels, image.affine, to_atlas(apply_affine(affine, voxels)))
     parcels = parcel_rows(found, index)
     voxels, parcels = voxels[parcels >= 0], parcels[parcels >= 0]
     place = tuple(voxels.T)
@@ -172,7 +195,8 @@ def average_parcels(
     for t in range(len(series)):  # volume by volume: no copy of the run
         volume = smoothed(bold[..., t], affine, smoothing_fwhm)
         series[t] = parcel_means(volume[place], parcels, len(index))
-    own = np.argwhere(labels > 0)
-    inside = nearest_values(mask.astype(np.uint8), affine, apply_affine(image.affine, own)) > 0
-    share = coverage(inside, parcel_rows(labels[tuple(own.T)], index), len(index))
+    drawn = np.argwhere(labels > 0)
+    lies = to_run(apply_affine(image.affine, drawn))
+    inside = nearest_values(mask.astype(np.uint8), affine, lies) > 0
+    share = coverage(inside, parcel_rows(labels[tuple(drawn.T)], index), len(index))
     return series, share

@@ -19,7 +19,7 @@ def folder(shared_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def a424(folder: Path) -> Atlas:
-    return atlas_from_image(folder / "A424+2mm.nii.gz", "A424", "MNI152")
+    return atlas_from_image(folder / "A424+2mm.nii.gz", "A424", "MNI152NLin6Asym")
 
 
 def distances(atlas: Atlas, folder: Path) -> np.ndarray:
@@ -41,12 +41,12 @@ def test_centroids_are_the_published_coordinates_to_three_millimetres(a424, fold
     assert np.median(found) == pytest.approx(3.2, abs=0.2)
     assert found.max() < 14
     mirrored = a424.labels.assign(x=-a424.labels["x"])
-    flipped = Atlas("A424", "MNI152", mirrored, None, False, "")
+    flipped = Atlas("A424", "MNI152NLin6Asym", mirrored, None, False, "")
     assert np.median(distances(flipped, folder)) > 40, "left is not right"
 
 
 def test_the_file_that_lacks_a_label_has_a_parcel_less_and_keeps_the_numbers(folder):
-    atlas = atlas_from_image(folder / "A424.nii.gz", "A424", "MNI152")
+    atlas = atlas_from_image(folder / "A424.nii.gz", "A424", "MNI152NLin6Asym")
     assert atlas.n_rois == 423
     assert 120 not in set(atlas.labels["index"])
     assert np.median(distances(atlas, folder)) < 4

@@ -62,7 +62,9 @@ def image(tmp_path):
 def named(tmp_path, image):
     def names(text: str, name: str = "lut.txt") -> dict[int, str]:
         (tmp_path / name).write_text(text)
-        labels = atlas_from_image(image, "three", "MNI152", read_lut(tmp_path / name)).labels
+        labels = atlas_from_image(
+            image, "three", "MNI152NLin6Asym", read_lut(tmp_path / name)
+        ).labels
         # the parcel of value 1 lies at x = 1, of value 2 at 3, of value 3 at 0
         assert labels["x"].tolist() == [1, 3, 0]
         return dict(zip(labels["index"], labels["name"], strict=True))
@@ -73,7 +75,7 @@ def named(tmp_path, image):
 @pytest.mark.parametrize("name", FORMS)
 def test_each_value_of_the_image_has_its_name_and_network(name, named, tmp_path, image):
     assert named(FORMS[name], name) == NAMES
-    atlas = atlas_from_image(image, "three", "MNI152", read_lut(tmp_path / name))
+    atlas = atlas_from_image(image, "three", "MNI152NLin6Asym", read_lut(tmp_path / name))
     assert atlas.labels["network"].tolist() == NETWORKS
 
 

@@ -25,7 +25,10 @@ from brainmass_core.atlas import (
     voronoi_image,
 )
 from brainmass_core.atlas import schaefer as schaefer_module
-from brainmass_core.config import Config, parse_config
+from brainmass_core.atlas.parcels import parcels, places
+from brainmass_core.config import Config, ConfigError, parse_config
+from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
+from brainmass_core.spaces.bridges import bridge
 
 FILE = "Schaefer2018_100Parcels_7Networks_order_FSLMNI152_2mm.nii.gz"
 SYNTHETIC = {"kind": "bids", "role": "internal", "path": "x", "synthetic": {}}
@@ -194,7 +197,7 @@ def test_another_order_does_not_get_the_published_names(tmp_path: Path, shared_d
 
 def test_any_label_image_works_and_n_rois_follows(tmp_path: Path) -> None:
     path = small_atlas(tmp_path / "a.nii.gz")
-    found = resolve_atlas(config(tmp_path, path=str(path), name="mine"))
+    found = resolve_atlas(config(tmp_path, path=str(path), name="mine", space=FSL))
     assert found.n_rois == 3
     assert found.labels["index"].tolist() == [1, 2, 5]
     assert found.labels.loc[1, ["x", "y", "z"]].tolist() == [5.0, 3.0, 3.0]
@@ -210,7 +213,7 @@ def test_names_come_from_the_look_up_table(tmp_path: Path) -> None:
     )
     lut.to_csv(tmp_path / "lut.tsv", sep="\t", index=False)
     found = resolve_atlas(
-        config(tmp_path, path=str(path), labels=str(tmp_path / "lut.tsv"), name="mine")
+        config(tmp_path, path=str(path), labels=str(tmp_path / "lut.tsv"), name="mine", space=FSL)
     )
     assert found.labels["name"].tolist() == lut["name"].iloc[[1, 2, 4]].tolist()
     assert found.labels["network"].tolist() == ["Vis", "", "Cont"]
@@ -220,7 +223,9 @@ def test_a_label_without_a_row_is_named(tmp_path: Path) -> None:
     path = small_atlas(tmp_path / "a.nii.gz")
     (tmp_path / "lut.csv").write_text("index,name\n1,a\n2,b\n")
     with pytest.raises(AtlasError, match=r"labels \[5\]"):
-        resolve_atlas(config(tmp_path, path=str(path), labels=str(tmp_path / "lut.csv"), name="m"))
+        resolve_atlas(
+            config(tmp_path, path=str(path), labels=str(tmp_path / "lut.csv"), name="m", space=FSL)
+        )
 
 
 @pytest.mark.parametrize(
@@ -255,7 +260,69 @@ def test_a_truncated_atlas_is_refused(tmp_path: Path) -> None:
 def test_a_wrong_number_of_parcels_is_refused(tmp_path: Path) -> None:
     path = small_atlas(tmp_path / "a.nii.gz")
     with pytest.raises(AtlasError, match="n_rois is 7"):
-        resolve_atlas(config(tmp_path, path=str(path), name="mine", n_rois=7))
+        resolve_atlas(config(tmp_path, path=str(path), name="mine", space=FSL, n_rois=7))
+
+
+class TestSpace:
+    """An atlas of images lies in a space with a name."""
+
+    def test_the_published_file_is_known_by_its_voxels(
+        self, tmp_path: Path, schaefer: Path
+    ) -> None:
+        (tmp_path / "a.nii.gz").symlink_to(schaefer)
+        assert resolve_atlas(config(tmp_path, path=str(tmp_path / "a.nii.gz"))).space == FSL
+
+    @pytest.mark.parametrize(
+        ("file", "space"),
+        [
+            ("tpl-MNI152NLin2009cAsym_res-02_atlas-x_dseg.nii.gz", ICBM_2009C),
+            ("x_space-MNIInfant_dseg.nii.gz", "MNIInfant"),
+            ("Schaefer2018_200Parcels_17Networks_order_FSLMNI152_1mm.nii.gz", FSL),
+        ],
+    )
+    def test_others_say_it_by_their_name(self, tmp_path: Path, file: str, space: str) -> None:
+        path = small_atlas(tmp_path / file)
+        assert resolve_atlas(config(tmp_path, path=str(path), name="mine")).space == space
+
+    def test_or_the_configuration_says_it(self, tmp_path: Path) -> None:
+        path = small_atlas(tmp_path / "a.nii.gz")
+        found = resolve_atlas(config(tmp_path, path=str(path), name="x", space="mni152nlin6ASym"))
+        assert found.space == FSL
+
+    def test_an_image_of_which_nobody_says_it_is_refused(self, tmp_path: Path) -> None:
+        path = small_atlas(tmp_path / "a.nii.gz")
+        with pytest.raises(AtlasError) as error:
+            resolve_atlas(config(tmp_path, path=str(path), name="x"))
+        for part in (str(path), "atlas.space", FSL, ICBM_2009A, ICBM_2009C):
+            assert part in str(error.value)
+
+    def test_mni152_alone_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"atlas\.space.*several templates share.*6Asym"):
+            config(tmp_path, space="MNI152")
+        path = small_atlas(tmp_path / "a_space-MNI152_dseg.nii.gz")
+        with pytest.raises(AtlasError, match="several templates share"):
+            resolve_atlas(config(tmp_path, path=str(path), name="x", space=FSL))
+
+    def test_contradictions_are_refused(self, tmp_path: Path, schaefer: Path) -> None:
+        with pytest.raises(AtlasError, match=r"atlas\.space says .*2009cAsym but its checksum"):
+            resolve_atlas(config(tmp_path, path=str(schaefer), space=ICBM_2009C))
+        path = small_atlas(tmp_path / "tpl-MNI152NLin2009cAsym_dseg.nii.gz")
+        with pytest.raises(AtlasError, match="but its name says MNI152NLin2009cAsym"):
+            resolve_atlas(config(tmp_path, path=str(path), name="x", space=FSL))
+
+    def test_the_approximation_lies_where_synthetic_heads_do(self, tmp_path: Path) -> None:
+        assert resolve_atlas(config(tmp_path, SYNTHETIC)).space == ICBM_2009A
+
+    def test_parcels_are_drawn_in_the_space_of_figures(self, tmp_path: Path) -> None:
+        study = config(tmp_path, SYNTHETIC)
+        published, own = parcels(study, PUBLISHED, 100), parcels(study, VORONOI, 100)
+        xyz = published[["x", "y", "z"]].to_numpy()
+        np.testing.assert_array_equal(places(own), xyz)
+        np.testing.assert_array_equal(places(published), bridge(FSL, ICBM_2009A)(xyz))
+        np.testing.assert_array_equal(places(published, FSL), xyz)
+        assert 1 < np.linalg.norm(places(published) - xyz, axis=1).mean() < 4
+        np.testing.assert_array_equal(places(published.assign(space="")), xyz)  # nobody knows
+        assert np.isnan(places(published.assign(space="MNIInfant"))).all()
 
 
 class TestReadySeries:
@@ -267,7 +334,7 @@ class TestReadySeries:
 
     def test_n_rois_suffices(self, tmp_path: Path, dataset: dict) -> None:
         found = resolve_atlas(config(tmp_path, dataset, name="CC200", n_rois=200))
-        assert (found.n_rois, found.image) == (200, None)
+        assert (found.n_rois, found.image, found.space) == (200, None, None)
         with pytest.raises(AtlasError, match="no label image"):
             found.load()
 

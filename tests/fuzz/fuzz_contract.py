@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "versions": {},
     "files": {},
 }
-ATLAS = {"name": "rings", "configured": "rings", "space": "MNI152", "sha256": "0"}
+ATLAS = {"name": "rings", "configured": "rings", "space": "MNI152NLin6Asym", "sha256": "0"}
 
 
 def contract(parcels: str, **over: Any) -> Contract:

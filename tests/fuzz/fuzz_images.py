@@ -97,7 +97,7 @@ READERS = (
     Reader(
         "atlas",
         _atlases,
-        lambda f, n: atlas_from_image(f / n, "a", "MNI152"),
+        lambda f, n: atlas_from_image(f / n, "a", "MNI152NLin6Asym"),
         (AtlasError,),
         {".nii": [fuzz_nifti.images]},
         _check_atlas,

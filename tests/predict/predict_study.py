@@ -59,7 +59,7 @@ def a_contract(**over: object) -> Contract:
         "atlas": {
             "name": "rings",
             "configured": "rings",
-            "space": "MNI152",
+            "space": "MNI152NLin6Asym",
             "sha256": "0",
             "approximate": False,
             "table": [{"index": 1, "name": "x"}, {"index": 2, "name": "y"}],

@@ -14,7 +14,7 @@ class Model:
     atlas = Parcels(
         name="rings",
         configured="rings",
-        space="MNI152",
+        space="MNI152NLin6Asym",
         sha256="0",
         approximate=False,
         table=[{"index": i + 1, "name": n} for i, n in enumerate("xyz")],

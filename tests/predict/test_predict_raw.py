@@ -214,7 +214,11 @@ def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_pat
     raw = {
         "results": str(tmp_path / "results"),
         "datasets": {"a": {"kind": "derivatives", "role": "internal", "path": str(folder)}},
-        "atlas": {"name": "eight", "path": str(tmp_path / "eight.nii.gz")},
+        "atlas": {
+            "name": "eight",
+            "path": str(tmp_path / "eight.nii.gz"),
+            "space": "MNI152NLin2009cAsym",
+        },
         "timeseries": {"motion": "6", "n_compcor": 0, "csf": False},
     }
     config = parse_config(raw)

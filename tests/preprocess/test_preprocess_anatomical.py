@@ -33,6 +33,7 @@ from brainmass_core.preprocess.segmentation import GREY
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.template import load_template
 from brainmass_core.preprocess.transforms import Normalisation
+from brainmass_core.spaces import FSL, ICBM_2009C
 
 FAST = Preprocess(resolution=4.0, registration="affine")
 STEPS = ["affine", "bias_correction", "syn", "segmentation"]
@@ -212,23 +213,26 @@ def test_the_anatomy_of_an_earlier_scan_is_taken_as_it_is(t1w, tmp_path, made, m
 
 def test_the_key_depends_on_what_the_derivatives_are_made_of_and_on_nothing_else(tmp_path):
     t1w = saved(tmp_path / "bids" / "sub-1_T1w.nii.gz", np.ones((4, 4, 4)), np.eye(4))
-    key = anatomical_key(t1w, FAST)
-    other = shutil.copy(t1w, tmp_path / "sub-1_T1w.nii.gz")
-    assert anatomical_key(Path(other), FAST) != key
+    given = {"template": t1w, "template_mask": t1w, "template_space": FSL}
+    base = FAST.model_copy(update=given)
+    key = anatomical_key(t1w, base)
+    other = Path(shutil.copy(t1w, tmp_path / "sub-1_T1w.nii.gz"))
+    assert anatomical_key(other, base) != key
     matters = {
-        "template": t1w,
-        "template_mask": t1w,
+        "template": other,
+        "template_mask": other,
+        "template_space": ICBM_2009C,
         "resolution": 3.0,
         "registration": "syn",
         "derivatives": "minimal",
-        "engines": FAST.engines.model_copy(update={"segmentation": "fsl"}),
+        "engines": base.engines.model_copy(update={"segmentation": "fsl"}),
     }
-    changed = [anatomical_key(t1w, FAST.model_copy(update={k: v})) for k, v in matters.items()]
-    assert len({key, *changed}) == 7
+    changed = [anatomical_key(t1w, base.model_copy(update={k: v})) for k, v in matters.items()]
+    assert len({key, *changed}) == 8
     for name in Preprocess.model_fields.keys() - matters.keys():
-        assert anatomical_key(t1w, FAST.model_copy(update={name: "other"})) == key, name
-    motion = FAST.engines.model_copy(update={"motion": "fsl"})
-    assert anatomical_key(t1w, FAST.model_copy(update={"engines": motion})) == key
+        assert anatomical_key(t1w, base.model_copy(update={name: "other"})) == key, name
+    motion = base.engines.model_copy(update={"motion": "fsl"})
+    assert anatomical_key(t1w, base.model_copy(update={"engines": motion})) == key
 
 
 # ---------------------------------------------------------------- engines

@@ -240,18 +240,6 @@ def test_sources_are_paths_within_their_data_set():
     assert found == "bids:raw:sub-2/ses-a/func/sub-2_ses-a_task-x_bold.nii.gz"
 
 
-@pytest.mark.parametrize(
-    ("template", "space"),
-    [
-        (None, "MNI152NLin2009aSym"),
-        ("tpl-MNI152NLin6Asym_res-02_T1w.nii.gz", "MNI152NLin6Asym"),
-        ("avg152T1.nii.gz", "MNI152"),
-    ],
-)
-def test_the_space_is_that_of_the_template(template, space):
-    assert provenance.template_space(Path(template) if template else None) == space
-
-
 # --- who made it ----------------------------------------------------------------------------------
 
 

@@ -69,7 +69,12 @@ def _config(folder: Path) -> Config:
     raw = {
         "results": str(folder / "results"),
         "datasets": {"raw": data},
-        "atlas": {"name": "rings", "labels": str(labels), "path": str(_label_image(folder))},
+        "atlas": {
+            "name": "rings",
+            "labels": str(labels),
+            "path": str(_label_image(folder)),
+            "space": "MNI152NLin2009aSym",
+        },
         "preprocess": {"resolution": 4},
         "timeseries": {"n_compcor": 2, "censor": {"method": "interpolate", "fd_threshold": 0.3}},
     }

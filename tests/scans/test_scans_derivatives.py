@@ -37,7 +37,10 @@ def test_a_run_has_bold_mask_and_confounds(bids, listed, confounds):
 @pytest.mark.parametrize(
     ("spaces", "chosen"),
     [
-        (["MNI152NLin6Asym", "MNI152NLin2009cAsym", "T1w"], "MNI152NLin2009cAsym"),
+        (["MNI152NLin6Asym", "MNI152NLin2009cAsym", "T1w"], "MNI152NLin6Asym"),  # the atlas's
+        (["MNI152NLin2009aSym", "MNI152NLin2009cAsym", "T1w"], "MNI152NLin2009cAsym"),
+        (["template", "MNI152NLin6ASym"], "MNI152NLin6ASym"),
+        (["template", "MNI152NLin2009cAsym"], "template"),  # C-PAC's default template is FSL's
         (["T1w", "MNI152NLin6Asym", "MNI152Lin"], "MNI152NLin6Asym"),
         (["MNI152NLin6ASym", "T1w"], "MNI152NLin6ASym"),  # C-PAC's spelling
         (["template", "T1w"], "template"),

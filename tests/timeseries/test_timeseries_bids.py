@@ -21,6 +21,8 @@ from brainmass_core.preprocess.transforms import (
     save_motion,
     save_normalisation,
 )
+from brainmass_core.spaces import FSL, ICBM_2009A
+from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import PREPROCESS, SCANS, from_rows, read_table, write_table
 from brainmass_core.timeseries.design import MOTION
 
@@ -31,6 +33,7 @@ TEMPLATE = np.diag([2.0, 2, 2, 1])  # of the atlas: 16 x 16 x 16 voxels in eight
 BOLD = np.array([[-3.0, 0, 0, 30], [0, 3, 0, -7], [0, 0, 3, 18], [0, 0, 0, 1]])
 SHAPE = (22, 20, 18)
 FIELD = np.array([1.5, -2.0, 0.5])  # mm, the same everywhere
+PARIETAL = (20.0, -76.0, 38.0)  # here FSL's template and nilearn's lie 5 mm apart
 
 
 def rigid(x: float, y: float, z: float) -> np.ndarray:
@@ -42,20 +45,29 @@ def rigid(x: float, y: float, z: float) -> np.ndarray:
 
 
 class Study:
-    """One run whose parcels carry known signals, and what `preprocess` would write about it."""
+    """One run whose parcels carry known signals, and what `preprocess` would write about it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.root = folder, folder / "results"
+    The template lies in nilearn's space; the atlas, in `space`, has its first voxel at `origin`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: str = ICBM_2009A,
+        origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        self.folder, self.root, self.space = folder, folder / "results", space
+        place = nib.affines.from_matvec(np.eye(3), origin)
         rng = np.random.default_rng(0)
         self.signals = rng.standard_normal((N, N_ROIS))
         labels = np.kron(np.arange(1, 9).reshape(2, 2, 2), np.ones((8, 8, 8))).astype(np.int16)
-        nib.save(nib.Nifti1Image(labels, TEMPLATE), folder / "blocks.nii.gz")
-        affine_t1w, self.to_boldref = rigid(30, 0, 10), rigid(12, 8, 20)
+        nib.save(nib.Nifti1Image(labels, place @ TEMPLATE), folder / "blocks.nii.gz")
+        affine_t1w, self.to_boldref = rigid(30, 0, 10) @ np.linalg.inv(place), rigid(12, 8, 20)
         field = np.broadcast_to(FIELD, (9, 9, 9, 3)).astype(np.float32)
-        normalisation = Normalisation(affine_t1w, field, np.diag([4.0, 4, 4, 1]))
+        normalisation = Normalisation(affine_t1w, field, place @ np.diag([4.0, 4, 4, 1]))
         self.motion = np.tile(np.eye(4), (N, 1, 1))
         self.motion[:, :3, 3] = rng.uniform(-2, 2, (N, 3))
-        self._save_bold(labels, affine_t1w)
+        self._save_bold(place @ TEMPLATE, affine_t1w)
         (self.root / "d").mkdir(parents=True)
         save_normalisation(self.root / "d/n.npz", normalisation)
         save_affine(self.root / "d/c.txt", self.to_boldref)
@@ -65,14 +77,15 @@ class Study:
         self.confounds = pd.DataFrame(rng.normal(0, 0.01, (N, 6)), columns=MOTION)
         self.confounds.to_csv(self.root / "d/confounds.tsv", sep="\t", index=False)
 
-    def _save_bold(self, labels: np.ndarray, affine_t1w: np.ndarray) -> None:
+    def _save_bold(self, atlas: np.ndarray, affine_t1w: np.ndarray) -> None:
         """Each voxel of each volume takes the signal of the template point it really shows."""
         points = apply_affine(BOLD, np.indices(SHAPE).reshape(3, -1).T)
         bold = np.empty((*SHAPE, N), dtype=np.float32)
         back = np.linalg.inv(self.to_boldref @ affine_t1w)
         for t in range(N):
             template = apply_affine(back @ np.linalg.inv(self.motion[t]), points) - FIELD
-            voxels = np.rint(apply_affine(np.linalg.inv(TEMPLATE), template)).astype(int)
+            drawn = bridge(ICBM_2009A, self.space)(template)
+            voxels = np.rint(apply_affine(np.linalg.inv(atlas), drawn)).astype(int)
             # blocks are continued beyond the atlas, so that its border has no edge
             octant = (np.clip(voxels, 0, 15) // 8) @ [4, 2, 1]
             bold[..., t] = 1000 + 10 * self.signals[t, octant].reshape(SHAPE)
@@ -90,7 +103,11 @@ class Study:
                 "results": str(self.root),
                 "max_failed_fraction": 1.0,
                 "datasets": {"lab": {"kind": "bids", "role": "internal", "path": str(self.folder)}},
-                "atlas": {"name": "blocks", "path": str(self.folder / "blocks.nii.gz")},
+                "atlas": {
+                    "name": "blocks",
+                    "path": str(self.folder / "blocks.nii.gz"),
+                    "space": self.space,
+                },
                 "timeseries": plain | settings,
             }
         )
@@ -110,6 +127,7 @@ class Study:
             "sha256": [(k, sha256_of(v)) for k, v in there.items()],
             **{"scan_id": "lab_a", "status": "ok", "outputs": list(outputs.items())},
             **{"t_r": T_R, "n_volumes": N, "mean_fd": 0.2, "n_volumes_censored": 3},
+            "space": ICBM_2009A,
         }
         table = from_rows([row | (preprocess or {})], PREPROCESS)
         write_table(paths.batch("preprocess", "lab", 0), table, "preprocess")
@@ -135,6 +153,25 @@ def test_every_transform_is_applied_in_its_direction(study: Study) -> None:
     assert agreement(row, study.signals).min() > 0.985
     np.testing.assert_allclose(row["coverage"], 1)
     assert (row["atlas"], row["n_rois"], row["mean_fd"]) == ("blocks", 8, 0.2)
+
+
+def test_an_atlas_of_another_space_is_reached_over_the_bridge(tmp_path: Path) -> None:
+    study = Study(tmp_path, FSL, PARIETAL)
+    entry, row = study.run()
+    assert entry.status == "ok", entry.reason
+    assert agreement(row, study.signals).min() > 0.985
+    assert np.median(agreement(row, study.signals)) > 0.99
+    assert row["space"] == FSL
+    study.space = ICBM_2009A  # taken for the template's: where the parcels are not
+    _, row = study.run()
+    assert agreement(row, study.signals).min() < 0.9
+    assert np.median(agreement(row, study.signals)) < 0.97
+
+
+def test_a_scan_whose_space_has_no_bridge_fails(study: Study) -> None:
+    entry, _ = study.run(preprocess={"space": "MNIInfant"})
+    assert entry.status == "failed"
+    assert "no bridge from MNI152NLin2009aSym to MNIInfant" in entry.reason
 
 
 @pytest.mark.parametrize("wrong", ["c.txt", "m.npy"])

@@ -48,16 +48,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_files_hold_what_the_tables_hold(tmp_path: Path) -> None:
     censor = {"method": "remove", "fd_threshold": 0.4}
     folder, matrices, row, fc = written(tmp_path, censor=censor)
-    series = read(folder, "space-MNI152_atlas-six_stat-mean_timeseries.tsv")
+    series = read(folder, "space-MNI152NLin6Asym_atlas-six_stat-mean_timeseries.tsv")
     assert list(series) == PARCELS
     np.testing.assert_allclose(series, row["bold"], rtol=1e-6)
     assert len(series) == N - 3
-    coverage = read(folder, "space-MNI152_atlas-six_stat-coverage_bold.tsv")
+    coverage = read(folder, "space-MNI152NLin6Asym_atlas-six_stat-coverage_bold.tsv")
     np.testing.assert_allclose(coverage.iloc[0], row["coverage"], rtol=1e-6)
     assert np.flatnonzero(read(folder, "outliers.tsv")["censored"]).tolist() == [20, 21, 40]
     design = read(folder, "design.tsv")
     assert design.shape == (N, row["n_regressors"])
-    relmat = read(matrices, "space-MNI152_atlas-six_stat-pearsoncorrelation_relmat.tsv")
+    relmat = read(matrices, "space-MNI152NLin6Asym_atlas-six_stat-pearsoncorrelation_relmat.tsv")
     assert list(relmat) == PARCELS
     np.testing.assert_allclose(relmat, unvectorise(np.array(fc["fc"])), atol=1e-6)
     np.testing.assert_allclose(relmat, np.corrcoef(series.T), atol=1e-5)
@@ -138,7 +138,7 @@ def test_ready_series_with_bids_names_get_them_and_others_do_not(tmp_path: Path)
     assert {e.status for e in entries.values()} == {"ok"}
     paths = Paths(config.results)
     names = contents(paths.derivatives("lab", "timeseries"))
-    stem = "sub-7_ses-2_task-rest_space-MNI152_atlas-six"
+    stem = "sub-7_ses-2_task-rest_atlas-six"  # nobody says in which space it lies
     assert {n for n in names if n.startswith("sub")} == {
         f"{stem}_stat-mean_timeseries.tsv",
         f"{stem}_stat-mean_timeseries.json",
@@ -170,7 +170,7 @@ def test_parcels_without_signal_are_not_available_in_the_matrix(tmp_path: Path) 
 @pytest.mark.study
 def test_batches_may_describe_the_data_set_at_the_same_time(tmp_path: Path) -> None:
     labels = pd.DataFrame({"index": [1, 2], "name": ["a", "b"]})
-    atlas = Atlas("two", "MNI152", labels, None, False, "0")
+    atlas = Atlas("two", "MNI152NLin6Asym", labels, None, False, "0")
 
     def describe(_: int) -> None:
         write_dataset(tmp_path, "time series", "lab", Path("/data/lab"), atlas, {"b": 1})
@@ -193,18 +193,18 @@ def test_batches_may_describe_the_data_set_at_the_same_time(tmp_path: Path) -> N
     ],
 )
 def test_scans_lie_in_the_folder_of_their_session(scan_id: str, folder: str) -> None:
-    names = names_of(Path("/d"), "lab", scan_id, "MNI152", "Schaefer2018-100-7networks")
+    names = names_of(Path("/d"), "lab", scan_id, "MNI152NLin6Asym", "Schaefer2018-100-7networks")
     assert names is not None
     assert names.folder == Path("/d") / folder
     stem = scan_id.removeprefix("lab_")
     assert names.of_atlas("x.tsv").name == (
-        f"{stem}_space-MNI152_atlas-Schaefer2018100Parcels7Networks_x.tsv"
+        f"{stem}_space-MNI152NLin6Asym_atlas-Schaefer2018100Parcels7Networks_x.tsv"
     )
 
 
 @pytest.mark.parametrize("scan_id", ["lab_50003", "lab_sub-01/../x", "lab_sub-_x", "lab_sub-1_"])
 def test_scans_without_a_bids_name_have_no_files(scan_id: str) -> None:
-    assert names_of(Path("/d"), "lab", scan_id, "MNI152", "six") is None
+    assert names_of(Path("/d"), "lab", scan_id, "MNI152NLin6Asym", "six") is None
 
 
 def test_labels_are_letters_and_digits() -> None:

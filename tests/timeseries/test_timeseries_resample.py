@@ -263,14 +263,14 @@ class TestTemplateSpace:
         masker = NiftiLabelsMasker(str(path), mask_img=mask, standardize=None)
         theirs = masker.fit_transform(bold)
         inside = np.asarray(mask.dataobj) > 0
-        atlas = atlas_from_image(path, "mine", "MNI152")
+        atlas = atlas_from_image(path, "mine", "MNI152NLin6Asym")
         ours, _ = average_parcels(bold.get_fdata(), bold.affine, inside, atlas)
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
     def test_coverage_is_the_share_of_the_mask(self, image) -> None:
         bold, mask, path = image
         inside, labels = np.asarray(mask.dataobj) > 0, np.asarray(nib.load(path).dataobj)
-        atlas = atlas_from_image(path, "mine", "MNI152")
+        atlas = atlas_from_image(path, "mine", "MNI152NLin6Asym")
         _, share = average_parcels(bold.get_fdata(), bold.affine, inside, atlas)
         expected = [inside[labels == i].mean() for i in (1, 2, 4, 7)]
         np.testing.assert_allclose(share, expected)
@@ -278,7 +278,7 @@ class TestTemplateSpace:
     def test_a_finer_atlas_gives_voxels_the_label_of_their_centre(self, tmp_path: Path) -> None:
         labels = np.kron(np.arange(1, 9).reshape(2, 2, 2), np.ones((6, 6, 6))).astype(np.int16)
         nib.save(nib.Nifti1Image(labels, np.diag([1.0, 1, 1, 1])), tmp_path / "fine.nii.gz")
-        atlas = atlas_from_image(tmp_path / "fine.nii.gz", "fine", "MNI152")
+        atlas = atlas_from_image(tmp_path / "fine.nii.gz", "fine", "MNI152NLin6Asym")
         coarse = np.diag([3.0, 3, 3, 1])
         coarse[:3, 3] = 1  # its voxels are blocks of 3 x 3 x 3 of the atlas's
         bold = np.arange(64.0).reshape(4, 4, 4, 1)

@@ -50,7 +50,7 @@ def outcome(config: Config, stage: Any = timeseries) -> tuple[dict[str, Entry], 
 
 def six(folder: Path) -> dict[str, str]:
     """The atlas that `preprocessed_run` wrote."""
-    return {"name": "six", "path": str(folder / "six.nii.gz")}
+    return {"name": "six", "path": str(folder / "six.nii.gz"), "space": "MNI152NLin6Asym"}
 
 
 def preprocessed_run(folder: Path, spikes: list[int] | None = None) -> list[dict]:
@@ -78,6 +78,7 @@ def preprocessed_run(folder: Path, spikes: list[int] | None = None) -> list[dict
         "scan_id": "lab_sub-01_task-rest",
         "bold_path": str(folder / "bold.nii.gz"),
         "mask_path": str(folder / "mask.nii.gz"),
+        "space": "MNI152NLin6Asym",
         "confounds_path": str(folder / "confounds.tsv"),
     }
     return [row]

@@ -1,0 +1,157 @@
+"""Bridges: points of one template space to points of another, shipped or TemplateFlow's.
+
+Three spaces are bridged by displacement fields that this package ships; `benchmarks/bridges.py`
+makes and measures them. For other pairs TemplateFlow's own transforms are used where they lie on
+this machine; nothing is downloaded. The shipped ones are taken first, so that a result does not
+depend on what a cache happens to hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainmass_core.spaces.names import FSL, SpaceError, space_name
+from brainmass_core.spaces.templateflow import homes, itk_transform, transform_file
+from brainmass_core.spaces.warps import from_file
+
+DATA = Path(str(files("brainmass_core") / "data"))
+ABOUT = "bridges.json"  # what is known of the shipped fields: spaces, checksums, accuracy
+Points = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Points of `source` to points of `target`.
+
+    Attributes
+    ----------
+    source, target : str
+        TemplateFlow names.
+    origin : str
+        ``identity``, ``brainmass`` or the file of TemplateFlow.
+    """
+
+    source: str
+    target: str
+    origin: str
+    _map: Points
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 3) of the source to points (n, 3) of the target, mm, RAS.
+
+        Within one space they are returned as they are.
+        """
+        return self._map(points)
+
+    @property
+    def file(self) -> Path | None:
+        """A file outside of this package that the map is read from."""
+        return None if self.origin in ("identity", "brainmass") else Path(self.origin)
+
+
+def bridge(source: str, target: str) -> Bridge:
+    """The bridge between two spaces.
+
+    Parameters
+    ----------
+    source, target : str
+        Names as `space_name` takes them.
+
+    Raises
+    ------
+    SpaceError
+        If a name is too vague, or there is no bridge: spaces are never taken for one another.
+    """
+    return _bridge(space_name(source), space_name(target), tuple(homes()))
+
+
+@lru_cache(maxsize=16)
+def _bridge(source: str, target: str, places: tuple[Path, ...]) -> Bridge:
+    if source == target:
+        return Bridge(source, target, "identity", _unchanged)
+    shipped = _shipped(source, target)
+    if shipped is not None:
+        return Bridge(source, target, "brainmass", shipped)
+    file = transform_file(source, target, places)
+    if file is None:
+        raise SpaceError(_refusal(source, target))
+    return Bridge(source, target, str(file), itk_transform(file))
+
+
+def bridges_from(source: str, targets: Iterable[str]) -> list[str]:
+    """Those of `targets` that points of `source` can be led to; `source` itself among them."""
+    found = []
+    for target in targets:
+        try:
+            bridge(source, target)
+        except SpaceError:
+            continue
+        found.append(target)
+    return found
+
+
+def about_shipped() -> dict[str, Any]:
+    """What is known of the shipped fields, as `benchmarks/bridges.py` wrote it."""
+    return json.loads((DATA / ABOUT).read_text(encoding="utf-8"))
+
+
+def shipped_spaces() -> list[str]:
+    """Spaces between all of which the package ships bridges."""
+    return list(about_shipped()["spaces"])
+
+
+def _unchanged(points: np.ndarray) -> np.ndarray:
+    return points
+
+
+def _shipped(source: str, target: str) -> Points | None:
+    """The shipped map, direct or over the hub; None if there is none."""
+    about = about_shipped()
+    if not {source, target} <= set(about["spaces"]):
+        return None
+    legs = [(source, target)] if FSL in (source, target) else [(source, FSL), (FSL, target)]
+    warps = [_leg(about, *leg) for leg in legs]
+
+    def through(points: np.ndarray) -> np.ndarray:
+        for warp in warps:
+            points = warp(points)
+        return points
+
+    return through
+
+
+def _leg(about: dict[str, Any], source: str, target: str) -> Points:
+    name = field_name(source, target)
+    found = hashlib.sha256((DATA / name).read_bytes()).hexdigest()
+    expected = about["fields"][name]["sha256"]
+    if found != expected:
+        raise SpaceError(
+            f"{DATA / name}: found sha256 {found}, expected {expected}; the file of the package is "
+            "damaged: install brainmass again"
+        )
+    return from_file(DATA / name)
+
+
+def field_name(source: str, target: str) -> str:
+    """File of a shipped field."""
+    return f"bridge_from-{source}_to-{target}_mode-points_xfm.npz.gz"
+
+
+def _refusal(source: str, target: str) -> str:
+    shipped = ", ".join(shipped_spaces())
+    places = ", ".join(str(p) for p in homes())
+    return (
+        f"there is no bridge from {source} to {target}, and one space is never taken for another. "
+        f"Use data, template and atlas of one space or of those that are bridged ({shipped}); or "
+        f"put TemplateFlow's tpl-{source}_from-{target}_mode-image_xfm.h5 into the folder "
+        f"tpl-{source} of TEMPLATEFLOW_HOME (looked for in {places})"
+    )

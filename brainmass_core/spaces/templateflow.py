@@ -1,0 +1,67 @@
+"""Files of TemplateFlow that lie on this machine: templates, and transforms between them.
+
+ITK's transforms map points, in LPS, from the grid that is to be filled: what TemplateFlow calls
+``tpl-X_from-Y_mode-image_xfm`` resamples images of Y onto X and maps points of X to points of Y.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+HOME = "TEMPLATEFLOW_HOME"
+LPS = np.array([-1.0, -1.0, 1.0])
+
+
+def homes() -> list[Path]:
+    """Folders in which TemplateFlow keeps its files: the variable's, else its default."""
+    named = os.environ.get(HOME)
+    return [Path(named) if named else Path.home() / ".cache" / "templateflow"]
+
+
+def transform_file(source: str, target: str, places: Iterable[Path]) -> Path | None:
+    """The file that maps points of `source` to points of `target`; None if it is not here."""
+    return _first(source, f"tpl-{source}_from-{target}_mode-image_xfm.h5", places)
+
+
+def template_files(
+    space: str, resolution: float, places: Iterable[Path]
+) -> tuple[Path, Path] | None:
+    """T1w and brain mask of a template; None if they are not here.
+
+    Parameters
+    ----------
+    resolution : float
+        Edge of the voxels they are wanted for, mm: the coarsest images that are as fine are taken,
+        else the finest.
+    """
+    sizes = ("02", "01") if resolution >= 2 else ("01", "02")
+    for size in sizes:
+        start = f"tpl-{space}_res-{size}"
+        t1w = _first(space, f"{start}_T1w.nii.gz", places)
+        mask = _first(space, f"{start}_desc-brain_mask.nii.gz", places)
+        if t1w and mask:
+            return t1w, mask
+    return None
+
+
+def itk_transform(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A transform of ITK (.h5, composite or not) as a map of points (n, 3) in mm, RAS."""
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        import ants  # takes two seconds; most studies need no file of TemplateFlow's
+
+        lps = pd.DataFrame(np.asarray(points, dtype=np.float64) * LPS, columns=list("xyz"))
+        found = ants.apply_transforms_to_points(3, lps, [str(path)])
+        return found[["x", "y", "z"]].to_numpy(np.float64) * LPS
+
+    return moved
+
+
+def _first(space: str, name: str, places: Iterable[Path]) -> Path | None:
+    candidates = (folder / name for p in places for folder in (p / f"tpl-{space}", p))
+    return next((c for c in candidates if c.is_file() and c.stat().st_size > 0), None)

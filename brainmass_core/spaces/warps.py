@@ -1,0 +1,91 @@
+"""A smooth map from the points of one space to those of another: an affine and what bends it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import map_coordinates, spline_filter
+
+STEP = 2**-6  # mm, to which displacements are rounded in files; float16 holds these exactly to 32
+
+
+@dataclass(frozen=True)
+class Warp:
+    """``affine @ point + field(point)``.
+
+    Attributes
+    ----------
+    affine : ndarray (4, 4)
+        mm to mm, RAS.
+    field : ndarray (nx, ny, nz, 3)
+        What the affine leaves, mm, at the nodes of a grid over the source space, interpolated by
+        cubic splines. It is 0 at the border of the grid, beyond which the affine holds alone.
+    grid : ndarray (4, 4)
+        Node index to mm.
+    """
+
+    affine: np.ndarray
+    field: np.ndarray
+    grid: np.ndarray
+
+    @cached_property
+    def _coefficients(self) -> list[np.ndarray]:
+        components = np.moveaxis(self.field.astype(np.float64), -1, 0)
+        return [spline_filter(c, order=3, mode="mirror") for c in components]
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 3) of the source to points (n, 3) of the target, mm."""
+        nodes = apply_affine(np.linalg.inv(self.grid), points)
+        nodes = np.clip(nodes, 0, np.array(self.field.shape[:3]) - 1).T
+        bent = [
+            map_coordinates(c, nodes, order=3, mode="mirror", prefilter=False)
+            for c in self._coefficients
+        ]
+        return apply_affine(self.affine, points) + np.stack(bent, axis=-1)
+
+    def inverse_at(self, points: np.ndarray, steps: int = 40) -> np.ndarray:
+        """Where points (n, 3) of the target come from, by fixed-point iteration.
+
+        It converges where the field bends less than the affine stretches, which is to say where
+        nothing is folded.
+        """
+        back = np.linalg.inv(self.affine)
+        found = apply_affine(back, points)
+        for _ in range(steps):
+            bent = self(found) - apply_affine(self.affine, found)
+            found = apply_affine(back, points - bent)
+        return found
+
+
+def to_bytes(warp: Warp) -> bytes:
+    """A warp as compressed .npz; the same warp gives the same bytes with the same zlib."""
+    steps = np.rint(warp.field.astype(np.float64) / STEP) * STEP
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        affine=warp.affine.astype(np.float64),
+        field=steps.astype(np.float16).transpose(3, 0, 1, 2).copy(),  # axis by axis: smaller
+        grid=warp.grid.astype(np.float64),
+    )
+    return gzip.compress(buffer.getvalue(), 9, mtime=0)
+
+
+def from_file(path: Path) -> Warp:
+    """Read what `to_bytes` made.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    with np.load(io.BytesIO(gzip.decompress(path.read_bytes())), allow_pickle=False) as file:
+        affine, field, grid = (file[name] for name in ("affine", "field", "grid"))
+    if affine.shape != (4, 4) or grid.shape != (4, 4) or field.ndim != 4 or len(field) != 3:
+        raise ValueError(f"{path}: found arrays {affine.shape}, {field.shape}, {grid.shape}")
+    return Warp(affine, field.astype(np.float32).transpose(1, 2, 3, 0), grid)
