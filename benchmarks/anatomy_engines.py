@@ -78,10 +78,11 @@ def row(pair: tuple[str, str], raw: Volume, template: Template) -> tuple[Structu
 
 def main(
     seeds: Annotated[str, typer.Option(help="Numbers of the phantoms.")] = "0,1,2,3",
-    atlas: Annotated[Path | None, typer.Option(help="NIfTI of parcels in MNI152.")] = None,
+    atlas: Annotated[Path | None, typer.Option(help="NIfTI of parcels.")] = None,
     t1w: Annotated[Path | None, typer.Option(help="A real head.")] = None,
     template: Annotated[Path | None, typer.Option(help="Template for it.")] = None,
     template_mask: Annotated[Path | None, typer.Option()] = None,
+    template_space: Annotated[str | None, typer.Option(help="Such as MNI152NLin6Asym.")] = None,
 ) -> None:
     """Print a row per pair of engines and head."""
     warm = Volume(np.random.default_rng(0).random((32, 32, 32), np.float32), np.eye(4))
@@ -99,7 +100,7 @@ def main(
             scores = zip(parts.scored(head, found, parcels), formats, strict=True)
             typer.echo(first + "".join(format(x, f) for x, f in scores) + last)
     if t1w is not None:
-        own = load_template(template, template_mask, 2.0)
+        own = load_template(template, template_mask, 2.0, template_space)
         typer.echo(f"{t1w.name}\n{HEADER}")
         for pair in PAIRS:
             _, (first, last) = row(pair, read_t1w(t1w), own)

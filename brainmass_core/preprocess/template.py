@@ -14,7 +14,7 @@ from brainmass_core.config.preprocess import PACKAGED, Preprocess
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
-from brainmass_core.spaces import ICBM_2009A, SpaceError, agreed, space_of_file
+from brainmass_core.spaces import ICBM_2009A, SpaceError, agreed, choices, space_of_file
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.spaces.templateflow import HOME, homes, template_files
 
@@ -130,7 +130,7 @@ def load_template(
     path: Path | None,
     mask_path: Path | None,
     resolution: float,
-    space: str = PACKAGED_SPACE,
+    space: str | None = None,
 ) -> Template:
     """Load a template at a resolution.
 
@@ -142,15 +142,18 @@ def load_template(
         Its brain mask; needed with `path`.
     resolution : float
         Edge of the voxels in mm.
-    space : str
-        Space of the images, to which the packaged tissue priors are brought over a bridge.
+    space : str, optional
+        Space of the images, to which the packaged tissue priors are brought over a bridge; needed
+        with `path`.
 
     Raises
     ------
     TemplateError
-        If the mask is missing or does not overlap, an image cannot be read, or there is no bridge
-        to the priors.
+        If mask or space is missing, the mask does not overlap, an image cannot be read, or there
+        is no bridge to the priors.
     """
+    if path is not None and space is None:
+        raise TemplateError(f"{path}: its space is not known; say which: {choices()}")
     if path is None:
         head, brain = _packaged("load_mni152_template"), _packaged("load_mni152_brain_mask")
     elif mask_path is None:
@@ -168,7 +171,11 @@ def load_template(
             f"preprocess.template {path}: found no image inside its mask {mask_path}, expected "
             "two images of one head in the same space"
         )
-    return Template(Volume(np.where(mask, inside, 0), grid[1]), mask, _priors(grid, mask, space))
+    return Template(
+        Volume(np.where(mask, inside, 0), grid[1]),
+        mask,
+        _priors(grid, mask, space or PACKAGED_SPACE),
+    )
 
 
 def _grid_around(brain: Volume, resolution: float) -> tuple[tuple[int, int, int], np.ndarray]:

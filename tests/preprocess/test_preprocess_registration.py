@@ -205,4 +205,9 @@ def test_the_way_back_is_the_inverse_of_the_normalisation(normalised):
 
 def test_a_template_without_mask_is_refused(tmp_path):
     with pytest.raises(TemplateError, match="template_mask"):
-        load_template(tmp_path / "t.nii.gz", None, 3.0)
+        load_template(tmp_path / "t.nii.gz", None, 3.0, "MNI152NLin6Asym")
+
+
+def test_a_template_of_no_known_space_is_refused(tmp_path):
+    with pytest.raises(TemplateError, match=r"t.nii.gz: its space is not known.*MNI152NLin6Asym"):
+        load_template(tmp_path / "t.nii.gz", tmp_path / "m.nii.gz", 3.0)
