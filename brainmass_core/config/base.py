@@ -34,6 +34,11 @@ class Strict(BaseModel):
         expected = cls.model_fields[str(info.field_name)].annotation
         if any(isinstance(part, bool) for part in parts) and not _takes(expected, bool):
             raise ValueError("true and false are no values of this setting")
+        yes_or_no = _takes(expected, bool) and not (
+            _takes(expected, float) or _takes(expected, int)
+        )
+        if yes_or_no and any(isinstance(part, float) for part in parts):
+            raise ValueError("expected true or false")
         if "" in parts and _takes(expected, Path):
             raise ValueError("an empty path; write . for the folder where the command runs")
         return value

@@ -51,6 +51,8 @@ NUMBERED = {
     re.compile(r"NonSteadyStateOutlier(\d+)"): "non_steady_state_outlier_{:02d}",
 }
 
+NUMERIC = {*TRANSLATIONS, *ROTATIONS, *ALIASES}  # what is computed with: no words
+
 
 def read_confounds_table(path: Path) -> pd.DataFrame:
     """Read a table of confounds, one row per volume.
@@ -69,7 +71,15 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
     text = read_delimited(path)
     columns = {str(name): _numbers(path, str(name), cells) for name, cells in text.items()}
     table = pd.DataFrame(columns).reset_index(drop=True)
-    return table.rename(columns=_names(list(map(str, table.columns))))
+    table = table.rename(columns=_names(list(map(str, table.columns))))
+    for name in sorted(NUMERIC & set(table)):
+        words = text.iloc[:, list(table).index(name)][table[name].notna().to_numpy()]
+        if table[name].dtype == object and len(words):
+            raise FileError(
+                f"{path}: line {words.index[0]}: found {quoted(words.iloc[0])} in column "
+                f"{text.columns[list(table).index(name)]!r}, expected a number, or n/a"
+            )
+    return table
 
 
 def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:

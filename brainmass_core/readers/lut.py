@@ -86,7 +86,7 @@ def read_lut(path: Path) -> pd.DataFrame:
         If it has none of the forms, a row does not fit, or an index or a name occurs twice.
     """
     table = _plain(path)
-    table = _renamed(path, read_delimited(path, SMALL)) if table is None else table
+    table = _renamed(path, _on_one_line(path)) if table is None else table
     table["index"] = _indices(path, table)
     _check_background(path, table)
     table = table[table["index"] != 0]
@@ -94,6 +94,19 @@ def read_lut(path: Path) -> pd.DataFrame:
         raise FileError(f"{path}: has no row but that of the background; expected one per parcel")
     _check_names(path, table)
     return table.reset_index(drop=True)
+
+
+def _on_one_line(path: Path) -> pd.DataFrame:
+    """The table, without rows that quotes spread over several lines."""
+    table = read_delimited(path, SMALL)
+    lines = [line for line in read_lines(path, SMALL) if line.strip(BLANK)]
+    n_lines = sum(not line.lstrip(BLANK).startswith("#") for line in lines) - 1
+    if n_lines > len(table) and any('"' in line for line in lines):
+        raise FileError(
+            f"{path}: found {len(table)} rows in {n_lines} lines below the header, expected one "
+            "line per parcel; a quotation mark joins lines: close or remove it"
+        )
+    return table
 
 
 def _plain(path: Path) -> pd.DataFrame | None:

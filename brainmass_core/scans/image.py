@@ -249,7 +249,7 @@ def series_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """
     if len(shape) == 5 and 1 in shape[3:]:
         shape = (*shape[:3], shape[3] * shape[4])
-    if len(shape) != 4 or shape[3] < 2:
+    if len(shape) != 4 or shape[3] < 2 or min(shape) < 1:
         return None
     return shape[0], shape[1], shape[2], shape[3]
 

@@ -133,6 +133,13 @@ def unknown_field(raw: bytes) -> bytes:
     return json.dumps(record).encode()
 
 
+def yes_as_number(raw: bytes) -> bytes:
+    """A setting that is true or false, as 1.0."""
+    content = json.loads(raw)
+    content["timeseries"] = {"global_signal": 1.0}
+    return json.dumps(content).encode()
+
+
 DEEP = '{"a":' * 20_000
 ONE_ROW = "{'descr': '<f8', 'fortran_order': True, 'shape': (True, 80), }"
 FIELD = "0.132105"
@@ -165,6 +172,9 @@ CASES = (
         outcome="read",
     ),
     Case("table", "people.csv", "IndexError of a table of delimiters", lambda raw: b",\n,,\n"),
+    Case("confounds", "c.tsv", "words among motion parameters", lambda raw: b"rot_y\na;b\na;b\n"),
+    Case("lut", "lut.csv", "a row over two lines", swap(",-30,", ',"-30\n",')),
+    Case("config", "config.json", "a number as true or false", yes_as_number),
     Case("lut", "lut.tsv", "OverflowError of an index above 2**63", swap("\n5\t", f"\n{2**70}\t")),
     Case("fc_matrix", ".json", "RecursionError", lambda raw: DEEP.encode()),
     Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),
