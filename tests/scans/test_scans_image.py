@@ -151,3 +151,8 @@ def test_only_an_empty_fifth_dimension_is_accepted(shape, expected):
 def test_slice_times_that_do_not_fit_are_refused(times):
     with pytest.raises(ScanExcluded, match="SliceTiming"):
         slice_timing(BOLD, {"SliceTiming": times}, (3, 3, 4, 10), 2.0)
+
+
+def test_an_image_with_an_axis_of_length_0_is_no_series():
+    assert series_shape((0, 4, 2, 6)) is None
+    assert series_shape((4, 4, 2, 6)) == (4, 4, 2, 6)
