@@ -29,7 +29,7 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
-from brainmass_core.config.tasks import OF_SERIES
+from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.finetune.methods.families import RECIPES
@@ -40,7 +40,7 @@ from brainmass_core.finetune.statistics.scoring import score_methods
 
 FC = "fc_svm"
 # what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py
-BASELINES = [m for m in METHODS if METHODS[m].baseline and m not in OF_SERIES]
+BASELINES = [m for m in METHODS if METHODS[m].baseline and not scaled_series(m)]
 PLAIN = [FC, *(m for m in BASELINES if m not in (*RECIPES, FC))]
 NEURAL = [m for m in BASELINES if m in RECIPES]
 COLUMNS = ["n_participants", "auc", "auc_low", "auc_high", "corrected_low", "corrected_high"]

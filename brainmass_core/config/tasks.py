@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
+from brainmass_core.config.names import (
+    DEPLOYABLE,
+    METHOD_NAMES,
+    NO_BRAIN,
+    MethodName,
+    can_be_deployed,
+    remembers,
+)
 from brainmass_core.config.query import parse_query
+from brainmass_core.encoders.registry import is_untrained, owner_of
 
-MethodName = Literal[
-    "chance",
-    "confounds_svm",
-    "confounds_ridge",
-    "fc_svm",
-    "fc_logistic",
-    "fc_ridge",
-    "fc_knn",
-    "tangent_logistic",
-    "tangent_ridge",
-    "tangent_svm",
-    "untrained_svm",
-    "untrained_logistic",
-    "untrained_ridge",
-    "untrained_knn",
-    "brainmass_svm",
-    "brainmass_logistic",
-    "brainmass_ridge",
-    "brainmass_knn",
-    "brainnetcnn",
-    "transformer",
-    "untrained_finetune",
-    "brainmass_finetune",
-    "brainmass_lora",
-    "series_svm",
-    "untrained_brainlm_svm",
-    "untrained_brainlm_logistic",
-    "untrained_brainlm_ridge",
-    "untrained_brainlm_knn",
-    "brainlm_svm",
-    "brainlm_logistic",
-    "brainlm_ridge",
-    "brainlm_knn",
-    "untrained_brainlm_finetune",
-    "brainlm_finetune",
+__all__ = [
+    "DEPLOYABLE",
+    "METHOD_NAMES",
+    "NO_BRAIN",
+    "Finetune",
+    "MethodName",
+    "Protocol",
+    "Task",
 ]
-METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
-# what sees series as a BrainLM does, scaled by its statistics
-OF_SERIES = tuple(
-    n for n in METHOD_NAMES if n.startswith(("series_", "untrained_brainlm_", "brainlm_"))
-)
-# what sees no brain is a yardstick for the others and no diagnosis
-NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
-DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NO_BRAIN)
-# these store features of their training scans: support vectors of a radial kernel, neighbours
-REMEMBERING = (
-    *("untrained_svm", "brainmass_svm", "untrained_brainlm_svm", "brainlm_svm", "series_svm"),
-    *(name for name in METHOD_NAMES if name.endswith("_knn")),
-)
+
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -288,12 +258,13 @@ class Finetune(Strict):
         """The method whose model is stored for tasks of a kind, None if there is none."""
         if self.permute_labels or self.deploy is None:
             return None
-        able = [m for m in self.methods if m in DEPLOYABLE and _can_do(m, kind)]
+        able = [m for m in self.methods if can_be_deployed(m) and _can_do(m, kind)]
         if self.deploy != "auto":
             return self.deploy if self.deploy in able else None
-        able = [m for m in able if m not in REMEMBERING]
-        pretrained = [m for m in able if m.startswith(("brainmass_", "brainlm_"))]
-        seen = [m for m in able if not m.startswith("untrained_")]
+        able = [m for m in able if not remembers(m)]
+        untrained = [m for m in able if is_untrained(m)]
+        pretrained = [m for m in able if owner_of(m) and m not in untrained]
+        seen = [m for m in able if m not in untrained]
         return next(iter([*pretrained, *seen, *able]), None)
 
 

@@ -18,17 +18,16 @@ from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config
-from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
-from brainmass_core.config.tasks import DEPLOYABLE, REMEMBERING
+from brainmass_core.config.names import DEPLOYABLE, can_be_deployed, remembers
 from brainmass_core.connectivity import n_rois_of
+from brainmass_core.encoders.registry import owner_of, scaled_series
 from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError, assemble
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.methods.fitting import METHODS, Design, Fitted, fit_method
-from brainmass_core.finetune.methods.series_features import ENCODERS, fitting_feed
+from brainmass_core.finetune.methods.series_features import fitting_feed
 from brainmass_core.finetune.stage import task_seed
-from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.card import card
@@ -37,7 +36,6 @@ from brainmass_core.predict.contract import (
     FILE,
     Contract,
     Done,
-    Encoder,
     Parcels,
     needed_columns,
     processing_of,
@@ -46,14 +44,12 @@ from brainmass_core.predict.contract import (
 from brainmass_core.predict.feeding import Series
 from brainmass_core.predict.model import (
     CARD,
-    EMBEDDING,
     ESTIMATOR,
     WEIGHTS,
     Model,
     probe,
     weights_of,
 )
-from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 from brainmass_core.tables import atomic_path, read_table
 
 log = logging.getLogger(__name__)
@@ -90,7 +86,7 @@ def _nothing_to_store(config: Config, task: str) -> str:
         why, remedy = "finetune.permute_labels is set", "set it to false"
     else:
         # of FC, which every study has
-        of_fc = [m for m in DEPLOYABLE if METHODS[m].features == "fc" and m not in REMEMBERING]
+        of_fc = [m for m in DEPLOYABLE if METHODS[m].features == "fc" and not remembers(m)]
         able = [m for m in of_fc if kind in METHODS[m].kinds]
         why = f"finetune.deploy is {settings.deploy!r} and methods are {list(settings.methods)}"
         names = ", ".join(able)
@@ -135,7 +131,7 @@ def write_model(folder: Path, model: Model) -> None:
     parts = {key: getattr(model.fitted, key) for key in ("model", "before", "adjust")}
     node = {key: encode(value, arrays, key) for key, value in parts.items()}
     if model.encoder is not None:
-        arrays |= weights_of(model.encoder)
+        arrays |= weights_of(model.contract.features, model.encoder)
     (folder / FILE).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
         save_file(arrays, path, metadata={"format": "np"})
@@ -151,14 +147,22 @@ def _write_text(place: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _encoder(config: Config, features: str, n_rois: int) -> BrainMass | SeriesModel | None:
-    if features in ENCODERS:
-        return ENCODERS[features](config, n_rois)
-    if features not in EMBEDDING:
+def _encoder(config: Config, features: str, n_rois: int) -> Pretrained | None:
+    """The frozen encoder whose embedding the features are, None if they are none."""
+    owner = owner_of(features)
+    if owner is None:
         return None
-    if features == "untrained":
-        return untrained(n_rois, config.pretrain.size, config.seed, config.pretrain.heads)
-    return load_pretrained(Paths(config.results).pretrain(config.pretrain.model))
+    if features == owner.untrained:
+        return owner.load().untrained(config, n_rois)
+    return owner.load().pretrained(config)
+
+
+def _described(features: str, encoder: Pretrained | None) -> dict[str, Any] | None:
+    """Architecture of an encoder, for the contract."""
+    owner = owner_of(features)
+    if owner is None or encoder is None:
+        return None
+    return owner.load().architecture.of(encoder).model_dump(mode="json")
 
 
 def _contract(
@@ -168,9 +172,11 @@ def _contract(
     data: TaskData,
     fitted: Fitted,
     scores: dict[str, dict[str, Any]],
-    encoder: BrainMass | SeriesModel | None,
+    encoder: Pretrained | None,
 ) -> Contract:
     settings, scans = config.tasks[task], data.scans.iloc[fitted.rows]
+    features = METHODS[name].features
+    of_series, architecture = scaled_series(features), _described(features, encoder)
     series = scans["joined"].explode() if "joined" in scans else scans["scan_id"]
     done, t_r = _what_was_done(config, task, set(series))
     processing: dict[str, list[dict[str, Any]]] = {}
@@ -185,11 +191,9 @@ def _contract(
         classes=list(settings.classes),
         transform=settings.transform,
         method=name,
-        features=METHODS[name].features,
-        encoder=Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads)
-        if isinstance(encoder, BrainMass)
-        else None,
-        series=_series(config, data, encoder) if METHODS[name].features in OF_SERIES else None,
+        features=features,
+        encoder=None if of_series else architecture,
+        series=Series.of(fitting_feed(config, data), architecture) if of_series else None,
         atlas=Parcels.of(resolve_atlas(config), config.atlas.name),
         connectivity=config.connectivity.model_copy(update={"estimator": data.estimator}),
         timeseries=config.timeseries,
@@ -214,13 +218,6 @@ def _contract(
         config_hash=stage_hash(config, "model", task),
         versions={"brainmass": __version__} | {name: version(name) for name in LIBRARIES},
         files={},
-    )
-
-
-def _series(config: Config, data: TaskData, encoder: Any) -> Series:
-    """How the task's recordings were fed."""
-    return Series.of(
-        fitting_feed(config, data), encoder if isinstance(encoder, SeriesModel) else None
     )
 
 
@@ -265,5 +262,5 @@ def _say_if_another_is_better(
             "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and remember that the best of "
             "several is flattered by its own score",
             *(task, name, lead, known[name], best, known[best]),
-            "choose by finetune.deploy" if best in DEPLOYABLE else "it cannot be stored",
+            "choose by finetune.deploy" if can_be_deployed(best) else "it cannot be stored",
         )

@@ -6,6 +6,8 @@ from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
+from brainmass_core.encoders.registry import Encoder, encoders, owner_of
+
 
 @dataclass(frozen=True)
 class Name:
@@ -34,16 +36,6 @@ METHODS = {
         "FC",
         "All edges of the FC matrix, standardised; SVM with linear kernel, C = 1.",
     ),
-    "untrained_svm": Name(
-        "Untrained encoder",
-        "Embedding of the encoder with random weights, standardised and clipped at 5 SD; SVM with "
-        "radial kernel, C = 1. What pre-training adds is the distance from here.",
-    ),
-    "brainmass_svm": Name(
-        "BrainMass",
-        "Embedding of the frozen pre-trained encoder, standardised and clipped at 5 SD; SVM with "
-        "radial kernel, C = 1.",
-    ),
 }
 METHODS["series_svm"] = Name(
     "Raw series",
@@ -54,13 +46,6 @@ _FEATURES = {
     "confounds": ("Confounds", "Site, age, sex and mean framewise displacement alone"),
     "fc": ("FC", "All edges of the FC matrix"),
     "tangent": ("Tangent FC", "FC in the tangent space at the training scans' geometric mean"),
-    "untrained": ("Untrained encoder", "Embedding of the encoder with random weights"),
-    "brainmass": ("BrainMass", "Embedding of the frozen pre-trained encoder"),
-    "untrained_brainlm": (
-        "Untrained BrainLM",
-        "Mean embedding of a recording's windows by BrainLM with random weights",
-    ),
-    "brainlm": ("BrainLM", "Mean embedding of a recording's windows by the frozen BrainLM"),
     "series": ("Raw series", "The first window of each recording, scaled as the model is fed it"),
 }
 _ESTIMATORS = {
@@ -69,50 +54,51 @@ _ESTIMATORS = {
     "ridge": ("ridge", "ridge regression, its penalty chosen within the training set"),
     "knn": ("k-NN", "nearest neighbours, their number chosen within the training set"),
 }
-METHODS |= {
-    f"{features}_{estimator}": Name(f"{short}, {how}", f"{what}, standardised; {fitted}.")
-    for features, (short, what) in _FEATURES.items()
-    for estimator, (how, fitted) in _ESTIMATORS.items()
-    if f"{features}_{estimator}" not in METHODS
-}
+
+
+def _frozen(features: str, short: str, what: str) -> dict[str, Name]:
+    """Methods of an estimator on features."""
+    return {
+        f"{features}_{estimator}": Name(f"{short}, {how}", f"{what}, standardised; {fitted}.")
+        for estimator, (how, fitted) in _ESTIMATORS.items()
+    }
+
+
+for _key, (_short, _what) in _FEATURES.items():
+    METHODS = _frozen(_key, _short, _what) | METHODS
 METHODS |= {
     "brainnetcnn": Name(
         "BrainNetCNN", "All of FC, by a convolutional network trained in every fold."
     ),
     "transformer": Name("BNT", "All of FC, by a Brain Network Transformer trained in every fold."),
-    "untrained_finetune": Name(
-        "Untrained, trained whole",
-        "The encoder with random weights and a head, all of it trained in every fold. What "
-        "pre-training adds to fine-tuning is the distance from here.",
-    ),
-    "brainmass_finetune": Name(
-        "BrainMass, fine-tuned",
-        "The pre-trained encoder and a head, all of it trained further in every fold.",
-    ),
-    "brainmass_lora": Name(
-        "BrainMass, LoRA",
-        "The pre-trained encoder held fixed, low-rank adapters and a head trained in every fold.",
-    ),
 }
-METHODS |= {
-    "untrained_brainlm_finetune": Name(
-        "Untrained BrainLM, trained whole",
-        "BrainLM with random weights and a head, on the first window of each recording, all of it "
-        "trained in every fold.",
-    ),
-    "brainlm_finetune": Name(
-        "BrainLM, fine-tuned",
-        "The pre-trained BrainLM and a head, on the first window of each recording, all of it "
-        "trained further in every fold.",
-    ),
-}
+
+
+def _of_encoder(encoder: Encoder) -> dict[str, Name]:
+    found: dict[str, Name] = {}
+    for key, (short, what) in encoder.pages.features.items():
+        found |= _frozen(key, short, what)
+    return found | {name: Name(*texts) for name, texts in encoder.pages.methods.items()}
+
+
+def method_name(method: str) -> Name:
+    """What a method of a task is called."""
+    owner = owner_of(method)
+    return METHODS[method] if owner is None else _of_encoder(owner)[method]
+
+
+def feature_name(features: str) -> str:
+    """What features are called in figures and tables."""
+    owner = owner_of(features)
+    return (owner.pages.features if owner else _FEATURES)[features][0]
+
+
 FEW_ESTIMATORS = {
     "svm": "linear SVM",
     "logistic": "logistic regression",
     "prototype": "nearest class mean",
     "knn": "k-NN",
 }
-FEATURES = {key: short for key, (short, _) in _FEATURES.items()}
 BINARY = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -154,8 +140,6 @@ COLOURS = {
     "brainnetcnn": "#009E73",
     "transformer": "#009E73",
     "untrained": "#CC79A7",
-    "brainmass": "#D55E00",
-    "brainlm": "#D55E00",
     "series": "#000000",
 }
 LINES: dict[str, Any] = {
@@ -176,7 +160,10 @@ def kind_of(classes: Sized) -> str:
 
 def colour_of(method: str) -> str:
     """By what the method sees."""
-    return COLOURS.get(method.split("_")[0], "black")
+    first = method.split("_")[0]
+    if first in COLOURS:
+        return COLOURS[first]
+    return next((e.pages.colour for e in encoders() if e.name == first), "black")
 
 
 def line_of(method: str) -> Any:
@@ -186,7 +173,7 @@ def line_of(method: str) -> Any:
 
 def short_of(method: str) -> str:
     """Name of a method in tables and figures, also of those of few-shot and zero-shot."""
-    if method in METHODS:
-        return METHODS[method].short
+    if method in METHODS or owner_of(method):
+        return method_name(method).short
     features, _, estimator = method.rpartition("_")
-    return f"{FEATURES[features]}, {FEW_ESTIMATORS[estimator]}"
+    return f"{feature_name(features)}, {FEW_ESTIMATORS[estimator]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -61,8 +62,15 @@ def render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["fragment"] = lambda path: environment.from_string(_text(path))
     environment.tests["cell"] = lambda value: isinstance(value, Cell)
     return environment.get_template(template).render(context)
+
+
+def _text(paragraph: Path | None) -> str:
+    """The paragraph of an encoder, or one for those that bring none."""
+    place = paragraph or Path(__file__).with_name("templates") / "pretraining.html.jinja"
+    return place.read_text(encoding="utf-8")
 
 
 def software() -> list[dict[str, str]]:

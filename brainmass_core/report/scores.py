@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from brainmass_core.encoders.registry import encoders, is_pretrained
 from brainmass_core.intervals import side_of, span, with_interval
 from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
-from brainmass_core.report.names import LEADING, METHODS, METRICS, short_of
+from brainmass_core.report.names import LEADING, METRICS, method_name, short_of
 
 SMALL_CLASS = 50
-PRETRAINED = ("brainmass_", "brainlm_")  # begin the methods on a pre-trained model
 UNSCALED = ("mse", "mae")
 Rows = list[dict[str, Any]]
 
@@ -81,7 +81,7 @@ def highlight(metrics: pd.DataFrame) -> list[str]:
     """
     leading = str(metrics["leading"].iloc[0])
     ranked = metrics.dropna(subset=[leading]).sort_values(leading, ascending=False, kind="stable")
-    ours = ranked["method"].str.startswith(PRETRAINED)
+    ours = ranked["method"].map(is_pretrained).astype(bool)
     others = ranked[~ours & (ranked["method"] != "chance")]
     return [*ranked.loc[ours, "method"].head(1), *others["method"].head(1)]
 
@@ -90,18 +90,22 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
     """What the scores of a task with two classes say, in sentences."""
     rows = {r["method"]: r for r in metrics.to_dict("records")}
     said = []
-    model, base = rows.get("brainmass_svm"), rows.get("fc_svm")
-    if model and base:
+    encoder = next((e for e in encoders() if e.pages.headline in rows), None)
+    model = rows[encoder.pages.headline] if encoder else None
+    base = rows.get("fc_svm")
+    if encoder and model and base:
         low, high = model["auc_minus_fc_svm_low"], model["auc_minus_fc_svm_high"]
         said.append(
-            f"The BrainMass embedding has an AUC of {_with_interval(model, 'auc')}; the FC "
+            f"The {encoder.label} embedding has an AUC of {_with_interval(model, 'auc')}; the FC "
             f"baseline {_with_interval(base, 'auc')}. On the same participants the model "
             f"{_against(low, high)} the baseline "
             f"(difference {_with_interval(model, 'auc_minus_fc_svm', '+')})."
         )
     elif model or base:
         row = model or base or {}
-        said.append(f"{METHODS[row['method']].short} has an AUC of {_with_interval(row, 'auc')}.")
+        said.append(
+            f"{method_name(row['method']).short} has an AUC of {_with_interval(row, 'auc')}."
+        )
     said += _against_best(rows)
     confounds = rows.get("confounds_svm")
     if confounds and side_of(confounds["auc_low"], confounds["auc_high"], 0.5) == "above":
@@ -114,12 +118,13 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
 
 def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
     """The best pre-trained method against the best baseline, unless that was said already."""
-    ours = [r for m, r in rows.items() if m.startswith(PRETRAINED) and "minus_best" in r]
+    ours = [r for m, r in rows.items() if is_pretrained(m) and "minus_best" in r]
     ours = [r for r in ours if isinstance(r.get("best_baseline"), str)]
     if not ours:
         return []
     best = max(ours, key=lambda r: r["auc"])
-    if (best["method"], best["best_baseline"]) == ("brainmass_svm", "fc_svm"):
+    said = {(encoder.pages.headline, "fc_svm") for encoder in encoders()}
+    if (best["method"], best["best_baseline"]) in said:
         return []
     low, high = best["minus_best_low"], best["minus_best_high"]
     return [

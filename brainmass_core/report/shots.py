@@ -12,7 +12,7 @@ from brainmass_core.config import Config
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import score
 from brainmass_core.report.figures import NotAvailableError, new_figure
-from brainmass_core.report.names import FEATURES, FEW_ESTIMATORS, colour_of
+from brainmass_core.report.names import FEW_ESTIMATORS, colour_of, feature_name
 from brainmass_core.tables import read_table
 
 Rows = list[dict[str, Any]]
@@ -44,7 +44,7 @@ def _read(config: Config, task: str, name: str) -> pd.DataFrame:
 def split_method(method: str) -> tuple[str, str]:
     """Name of the features and of the classifier."""
     features, _, estimator = method.rpartition("_")
-    return FEATURES[features], FEW_ESTIMATORS[estimator]
+    return feature_name(features), FEW_ESTIMATORS[estimator]
 
 
 def curve_table(curves: pd.DataFrame) -> Rows:
@@ -126,6 +126,6 @@ def draw_curves(curves: pd.DataFrame | None) -> Figure:
 def _curve(axes: Axes, curve: pd.DataFrame, features: str) -> None:
     colour, k = colour_of(features), curve["k"]
     axes.fill_between(k, curve["auc_low"], curve["auc_high"], color=colour, alpha=0.2, lw=0)
-    axes.plot(k, curve["auc"], ".-", color=colour, linewidth=1.6, label=FEATURES[features])
+    axes.plot(k, curve["auc"], ".-", color=colour, linewidth=1.6, label=feature_name(features))
     for end in ("auc_draw_low", "auc_draw_high"):
         axes.plot(k, curve[end], ":", color=colour, linewidth=0.8)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from brainmass_core.config.names import remembers
 from brainmass_core.config.tasks import (
     DEPLOYABLE,
     METHOD_NAMES,
     NO_BRAIN,
-    REMEMBERING,
     Finetune,
 )
 from brainmass_core.finetune.methods import estimators
@@ -40,7 +40,7 @@ def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
 def test_what_stores_training_scans_is_known_to_the_configuration():
     made = (estimators.radial_svm, estimators.component_svm, estimators.knn)
     for name in DEPLOYABLE:
-        assert (name in REMEMBERING) == (METHODS[name].make in made), name
+        assert remembers(name) == (METHODS[name].make in made), name
 
 
 def test_what_cannot_be_stored_is_known_before_anything_runs():
@@ -59,7 +59,7 @@ def test_what_the_configuration_takes_for_able_is_what_the_methods_say():
                 chosen = Finetune(methods=[name], deploy=name).deployed(kind)
                 assert chosen == (name if able else None)
             by_default = Finetune(methods=[name]).deployed(kind)
-            assert by_default == (name if able and name not in REMEMBERING else None)
+            assert by_default == (name if able and not remembers(name) else None)
 
 
 def test_the_default_is_chosen_before_any_score_is_known():

@@ -23,7 +23,8 @@ from synthetic_series_study import (
 from synthetic_study import N_ROIS
 
 from brainmass_core.checksums import sealed
-from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
+from brainmass_core.config.tasks import DEPLOYABLE
+from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.finetune import run
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.confounds import confounds_of
@@ -40,7 +41,7 @@ SLOW = pytest.mark.slow
 STORED = [
     name if name in FAST else pytest.param(name, marks=SLOW)
     for name in DEPLOYABLE
-    if name in OF_SERIES
+    if scaled_series(name)
 ]
 METHOD = "brainlm_ridge"
 NAMES = [f"roi-{i}" for i in range(N_ROIS)]

@@ -13,7 +13,8 @@ from predict_study import TASK, Made, fit, with_settings
 from synthetic_study import copy_of
 
 from brainmass_core.checksums import sealed, sha256_of
-from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
+from brainmass_core.config.tasks import DEPLOYABLE
+from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.methods.fitting import METHODS, confounds_of
@@ -56,7 +57,7 @@ def check(study, made: Made, folder: Path) -> None:
     same(kept, truth, exact=method not in ("fc_svm", "tangent_svm"))
 
 
-@pytest.mark.parametrize("method", [m for m in DEPLOYABLE if m not in OF_SERIES])
+@pytest.mark.parametrize("method", [m for m in DEPLOYABLE if not scaled_series(m)])
 def test_a_stored_method_predicts_what_the_fitted_one_does(study, fitted, tmp_path, method):
     check(study, fitted(method), tmp_path / "model")
 

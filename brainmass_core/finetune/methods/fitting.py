@@ -11,8 +11,9 @@ training scans alone. An estimator whose ``fit`` takes ``groups`` is given the p
 training scan: searches over hyper-parameters and early stopping split by participant within the
 fold.
 
-To add one: a name in `config.tasks.MethodName`, and a `Method` here (or `register` from another
-module, imported by `finetune.stage`); new features are a function in `methods.features.MAKERS`.
+To add one: a name in `config.names.METHOD_NAMES`, and a `Method` here (or `register` from another
+module, imported by `finetune.stage`); new features are a function in `methods.features.MAKERS`. An
+encoder brings its own, see `encoders.registry`.
 
 ``y_score`` grows with the evidence for the second of two classes: the decision function, else its
 probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
@@ -35,14 +36,20 @@ from threadpoolctl import threadpool_limits
 
 from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
+from brainmass_core.encoders.registry import (
+    SERIES,
+    Encoder,
+    encoders,
+    is_untrained,
+    owner_of,
+)
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import BOTH, CLASSES, Setting
-from brainmass_core.finetune.methods.families import PRETRAINED, RECIPES, make_network
+from brainmass_core.finetune.methods.families import RECIPES, make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
-from brainmass_core.finetune.methods.series_networks import SERIES_NETWORKS, make_series_network
 from brainmass_core.finetune.methods.tangent import TangentSpace
 
 __all__ = [
@@ -86,7 +93,23 @@ class Method:
     baseline: bool = True
 
 
-METHODS: dict[str, Method] = {}
+class Methods(dict[str, Method]):
+    """Methods by name; those of an encoder that is registered later are made when asked for."""
+
+    def __missing__(self, name: str) -> Method:
+        owner = owner_of(name)
+        if owner is None or name not in owner.methods:
+            raise KeyError(name)
+        return of_encoder(owner, name)
+
+
+METHODS = Methods()
+FROZEN = {
+    "svm": (estimators.radial_svm, BOTH),
+    "logistic": (estimators.logistic, CLASSES),
+    "ridge": (estimators.ridge, BOTH),
+    "knn": (estimators.knn, BOTH),
+}
 
 
 def register(method: Method) -> None:
@@ -102,6 +125,18 @@ def register(method: Method) -> None:
     METHODS[method.name] = method
 
 
+def of_encoder(encoder: Encoder, name: str) -> Method:
+    """A method on the frozen embedding of an encoder, or one that trains it with a head."""
+    baseline = is_untrained(name)
+    if name in encoder.networks:
+        fc = "fc" if baseline else "fc_for_model"
+        features = SERIES if encoder.sees_series else fc
+        return Method(name, features, partial(make_network, name), baseline=baseline)
+    features, _, estimator = name.rpartition("_")
+    make, kinds = FROZEN[estimator]
+    return Method(name, features, make, kinds, baseline=baseline)
+
+
 register(Method("chance", "nothing", estimators.chance, adjusted=False))
 register(Method("confounds_svm", "confounds", estimators.confounds_svm, adjusted=False))
 register(Method("confounds_ridge", "confounds", estimators.confounds_ridge, adjusted=False))
@@ -112,32 +147,12 @@ register(Method("fc_knn", "fc", estimators.knn))
 register(Method("tangent_svm", "fc", estimators.linear_svm, before=TangentSpace))
 register(Method("tangent_logistic", "fc", estimators.logistic, CLASSES, before=TangentSpace))
 register(Method("tangent_ridge", "fc", estimators.ridge, before=TangentSpace))
-for _features, _baseline in (
-    *(("untrained", True), ("brainmass", False)),
-    *(("untrained_brainlm", True), ("brainlm", False)),
-):
-    register(Method(f"{_features}_svm", _features, estimators.radial_svm, baseline=_baseline))
-    register(
-        Method(f"{_features}_logistic", _features, estimators.logistic, CLASSES, baseline=_baseline)
-    )
-    register(Method(f"{_features}_ridge", _features, estimators.ridge, baseline=_baseline))
-    register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
 register(Method("series_svm", "series", estimators.component_svm, before=Components))
-
-
 for _name in RECIPES:
-    _pretrained = _name in PRETRAINED
-    register(
-        Method(
-            _name,
-            "fc_for_model" if _pretrained else "fc",
-            partial(make_network, _name),
-            baseline=not _pretrained,
-        )
-    )
-for _name, _pretrained in SERIES_NETWORKS.items():
-    _made = partial(make_series_network, _name)
-    register(Method(_name, "series", _made, baseline=not _pretrained))
+    register(Method(_name, "fc", partial(make_network, _name)))
+for _encoder in encoders():
+    for _name in _encoder.methods:
+        register(of_encoder(_encoder, _name))
 
 
 @dataclass(frozen=True)
