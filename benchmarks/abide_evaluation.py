@@ -29,7 +29,7 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
-from brainmass_core.encoders.registry import scaled_series
+from brainmass_core.encoders.registry import encoders, scaled_series
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.finetune.methods.families import RECIPES
@@ -41,8 +41,9 @@ from brainmass_core.finetune.statistics.scoring import score_methods
 FC = "fc_svm"
 # what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py
 BASELINES = [m for m in METHODS if METHODS[m].baseline and not scaled_series(m)]
-PLAIN = [FC, *(m for m in BASELINES if m not in (*RECIPES, FC))]
-NEURAL = [m for m in BASELINES if m in RECIPES]
+NETWORKS = (*RECIPES, *(m for encoder in encoders() for m in encoder.networks))
+PLAIN = [FC, *(m for m in BASELINES if m not in (*NETWORKS, FC))]
+NEURAL = [m for m in BASELINES if m in NETWORKS]
 COLUMNS = ["n_participants", "auc", "auc_low", "auc_high", "corrected_low", "corrected_high"]
 COLUMNS += ["auc_minus_fc_svm", "auc_minus_fc_svm_low", "auc_minus_fc_svm_high", "p_permutation"]
 
