@@ -100,7 +100,8 @@ def _entries(
     """Entries of published batches, and of the kept scans of the others."""
     wanted = stage_hash(config, stage, dataset)
     entries: list[Entry] = []
-    current, folders, unpublished = True, {}, set()
+    folders: dict[Path, None] = {}  # batches may share one
+    current, unpublished = True, set()
     for batch in range(config.datasets[dataset].batches):
         manifest = paths.manifest(stage, dataset, batch)
         if manifest.exists():
@@ -108,7 +109,7 @@ def _entries(
             current &= config_hash_of(manifest) == wanted
         else:
             unpublished.add(batch)
-            folders[work_folder(config, stage, dataset, batch)] = None  # batches may share one
+            folders[work_folder(config, stage, dataset, batch)] = None
     for file in (f for folder in folders for f in folder.glob("*.json")):
         kept = kept_entry(file, with_rows=False)
         # the unit of joined runs has no batch of its own
