@@ -153,7 +153,7 @@ def _images_part(config: Config, dataset: str) -> dict:
     # known from the phenotype table alone, and a table has repetition times of series
     settings = config.datasets[dataset].model_dump(mode="json", exclude=OF_SPLIT | {"band_pass"})
     phenotype, kind = settings.pop("phenotype"), settings["kind"]
-    if kind == "timeseries" or phenotype["scan_column"]:
+    if kind == "timeseries":
         settings |= {k: v for k, v in phenotype.items() if k in IDENTIFYING}
     if kind == "bids":
         settings = {k: v for k, v in settings.items() if k not in CODES}
