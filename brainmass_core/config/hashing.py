@@ -19,7 +19,7 @@ from brainmass_core.pipeline.stages import STAGES
 
 def stable_hash(*parts: str) -> int:
     """A 63-bit hash that is the same on every machine and in every process."""
-    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(parts).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -20,6 +20,7 @@ from brainmass_core.readers.missing import MISSING
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R, is_plausible
+from brainmass_core.scans.naming import odd_name, shown, written
 from brainmass_core.tables import TableError, read_table
 
 log = logging.getLogger(__name__)
@@ -143,12 +144,19 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
     """
     found = Found()
     files = [path] if path.is_file() else sorted(path.rglob("*_relmat.tsv"))
+    named: dict[str, list[Path]] = {}
     for file in files:
-        entities = dict(p.split("-", 1) for p in file.name.split("_") if "-" in p)
-        participant = f"sub-{entities['sub']}" if "sub" in entities else None
-        scan_id = file.name.removesuffix("_relmat.tsv")
-        about = dict.fromkeys(ABOUT) | {"scan_id": scan_id, "participant_id": participant}
+        named.setdefault(file.name, []).append(file)
+    for name, (file, *others) in named.items():
+        entities = dict(p.split("-", 1) for p in name.split("_") if "-" in p)
+        participant = written(f"sub-{entities['sub']}") if "sub" in entities else None
+        scan_id = name.removesuffix("_relmat.tsv")
+        about = dict.fromkeys(ABOUT) | {
+            "scan_id": written(scan_id),
+            "participant_id": participant,
+        }
         try:
+            _check_place(scan_id, file, others)
             parcels, matrix = _matrix(file)
             parcels, matrix = _in_order(file, parcels, matrix, contract)
             origin = _of_matrix(file, entities, parcels, len(matrix))
@@ -157,6 +165,17 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
             continue
         _settle(found, about, vectorise(matrix), misfit(contract, origin, as_trained))
     return found
+
+
+def _check_place(scan_id: str, file: Path, others: list[Path]) -> None:
+    """Refuse a name that no table can hold, or that two files have: which is the scan?"""
+    if reason := odd_name(file, scan_id):
+        raise PredictError(reason)
+    if others:
+        raise PredictError(
+            f"{file}: found {' and '.join(map(shown, others[:5]))} of the same name, expected one "
+            "file for each scan; rename them or remove the others"
+        )
 
 
 def _in_order(

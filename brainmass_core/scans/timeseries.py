@@ -28,6 +28,7 @@ from brainmass_core.readers.series import (
 )
 from brainmass_core.scans.bids import Row
 from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
+from brainmass_core.scans.naming import odd_name, shown, written
 from brainmass_core.scans.phenotype import numeric, phenotype_path
 from brainmass_core.scans.rows import canonical
 from brainmass_core.scans.table import PHENO, ScansError
@@ -44,20 +45,13 @@ def list_timeseries(name: str, dataset: Dataset, table: pd.DataFrame | None) -> 
     Raises
     ------
     ScansError
-        If no file of a known kind matches the pattern, or a scan's name cannot be a file name.
+        If no file of a known kind matches the pattern, or files share arrays.
     """
     known = _known_names(dataset, table)
     rows = []
     for path in series_files(name, dataset):
         rows += _rows_of_file(name, dataset, path, known)
     _check_arrays(name, dataset, rows)
-    bad = [r for r in rows if not re.fullmatch(r"[^/\\\x00-\x1f]{1,150}", r["label"])]
-    if bad:
-        raise ScansError(
-            f"datasets.{name}: {bad[0]['bold_path']}: scans are called "
-            f"{[r['label'][:200] for r in bad[:5]]}, which cannot be file names (no slash, at most "
-            "150 characters); rename them"
-        )
     return rows
 
 
@@ -86,7 +80,8 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
         )
     skipped = [p.name for p in found if not series_suffix(p)]
     if skipped:
-        log.warning("%s: left out, no series: %s", name, ", ".join(sorted(skipped)[:20]))
+        names = ", ".join(map(shown, sorted(skipped)[:20]))
+        log.warning("%s: left out, no series: %s", name, names)
     return files
 
 
@@ -106,6 +101,7 @@ def named_in(path: Path) -> str:
 
 def participant_of(label: str) -> str:
     """The participant of a scan without a phenotype table of scans, by the scan's own name."""
+    label = written(label)
     entities = bids2table.parse_bids_entities(f"{label}_x") if label.startswith("sub-") else {}
     return f"sub-{entities['sub']}" if "sub" in entities else label
 
@@ -120,8 +116,11 @@ def _known_names(dataset: Dataset, table: pd.DataFrame | None) -> set[str]:
 def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> list[Row]:
     stem = named_in(path)
     if other := other_than_series(path.name.removesuffix(series_suffix(path) or "")):
-        reason = f"{path}: is {other} by its name, expected a series; narrow `pattern`, such as "
-        return [_row(name, path, stem) | {"excluded_reason": reason + "`**/*_timeseries.tsv`"}]
+        reason = (
+            f"{shown(path)}: is {other} by its name, expected a series; narrow `pattern`, such as "
+            "`**/*_timeseries.tsv`"
+        )
+        return [_row(name, path, stem) | {"excluded_reason": reason}]
     try:
         shapes = series_shapes(path, dataset.orientation, dataset.header)
         if path.suffix == ".npz" and dataset.array is not None:
@@ -132,8 +131,11 @@ def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> l
     one = dataset.array is not None and not WILD.search(dataset.array)
     for key, shape in shapes.items():
         by_key = key is not None and ((len(shapes) > 1 and not one) or canonical(key) in known)
-        row = _row(name, path, str(key) if by_key else stem) | {"bold_key": key}
-        if isinstance(shape, SeriesError):
+        called = str(key) if by_key else stem
+        row = _row(name, path, called) | {"bold_key": None if key is None else shown(key)}
+        if reason := odd_name(path, called):
+            row["excluded_reason"] = reason
+        elif isinstance(shape, SeriesError):
             row["excluded_reason"] = str(shape)
         elif shape[0] < 2:
             row["excluded_reason"] = f"{path}: found {shape[0]} timepoint, expected a series"
@@ -173,6 +175,7 @@ def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
 
 
 def _row(name: str, path: Path, label: str) -> Row:
+    label = written(label)
     entities = bids2table.parse_bids_entities(f"{label}_x") if label.startswith("sub-") else {}
     return {
         "scan_id": f"{name}_{label}",
@@ -181,7 +184,7 @@ def _row(name: str, path: Path, label: str) -> Row:
         "session": entities.get("ses"),
         "task": entities.get("task"),
         "run": entities.get("run"),
-        "bold_path": str(path),
+        "bold_path": shown(path),
     }
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from brainmass_core.readers import read_lines
 from brainmass_core.readers.confounds import power_displacement
-from brainmass_core.scans.derivatives import cpac_files
+from brainmass_core.scans.cpac import cpac_files
 
 VOLREG = ["rot_z", "rot_x", "rot_y", "trans_z", "trans_x", "trans_y"]
 MOTION = dict(zip(["RotY", "RotX", "RotZ", "Y", "X", "Z"], VOLREG, strict=True))

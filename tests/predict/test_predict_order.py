@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from brainmass_core.predict.inputs import _in_order
+from brainmass_core.predict import inputs
+from brainmass_core.predict.inputs import _in_order, read_matrices
 from brainmass_core.predict.route import Options, _series
 
 NAMES = ["Vis", "Som", "Dor", "Con"]
@@ -29,6 +30,25 @@ def test_a_matrix_of_other_parcels_is_left_to_be_refused():
     names, matrix = _in_order(Path("x_relmat.tsv"), ["a", "b", "c", "d"], fc, CONTRACT)
     assert names == ["a", "b", "c", "d"]
     assert matrix is fc
+
+
+def test_two_matrices_of_one_name_are_one_refused_scan_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "misfit", lambda *_: None)
+    rng = np.random.default_rng(1)
+    for folder, name in (("a", "sub-1"), ("b", "sub-1"), ("b", "sub-2"), ("b", "sub-3\n")):
+        matrix = np.corrcoef(rng.normal(size=(4, 30)))
+        (tmp_path / folder).mkdir(exist_ok=True)
+        rows = ["\t".join(f"{v:.9f}" for v in row) for row in matrix]
+        text = "\n".join(["\t".join(NAMES), *rows])
+        (tmp_path / folder / f"{name}_relmat.tsv").write_text(text + "\n")
+    found = read_matrices(tmp_path, CONTRACT, as_trained=False)
+    outcome = {row["scan_id"]: (row["status"], row["reason"]) for row in found.rows}
+    assert list(found.seen) == ["sub-2"]
+    assert {k: v[0] for k, v in outcome.items()} == {
+        **{"sub-1": "failed", "sub-2": "ok", "sub-3%0A": "failed"}
+    }
+    for folder in "ab":
+        assert str(tmp_path / folder / "sub-1_relmat.tsv") in outcome["sub-1"][1]
 
 
 def test_what_is_said_of_series_reaches_their_reader(tmp_path):

@@ -100,19 +100,12 @@ def test_a_single_array_is_called_after_its_file_unless_the_table_knows_its_key(
     assert scans.pheno_dx.notna().all()
 
 
-def test_two_files_with_one_scan_id_are_an_error_that_names_both(folder, listed):
-    other = folder / "sub-01_task-rest.npz"
-    np.savez(other, ts=np.ones((5, 4)))
-    with pytest.raises(ScansError) as error:
-        ready(listed, folder)
-    for word in ("d_sub-01_task-rest", str(other), "sub-01_task-rest.npy"):
-        assert word in str(error.value)
-
-
-def test_a_key_that_cannot_be_a_file_name_is_an_error(tmp_path, listed):
+def test_a_key_that_cannot_be_a_file_name_is_one_excluded_scan(tmp_path, listed):
     np.savez(tmp_path / "a.npz", **{"a/b": np.ones((5, 3)), "c": np.ones((5, 3))})
-    with pytest.raises(ScansError, match="a/b"):
-        ready(listed, tmp_path)
+    scans = ready(listed, tmp_path)
+    assert list(scans.index) == ["d_a%2Fb", "d_c"]
+    assert "a.npz: its name or folder holds '/'" in scans.excluded_reason.iloc[0]
+    assert scans.excluded_reason.iloc[1] is None
 
 
 def test_a_damaged_file_is_left_out_by_name(folder, listed):

@@ -199,12 +199,17 @@ def test_a_mask_or_table_that_was_not_fetched_costs_its_scan(bids, listed, how, 
     assert REMEDIES[how] in reason
 
 
-def test_a_participant_that_is_a_link_to_nothing_is_said(bids, listed, caplog):
+def test_a_participant_that_is_a_link_to_nothing_is_one_excluded_scan(bids, listed):
     bids.run(), bids.t1w()
     (bids.root / "sub-14").symlink_to("/nonexistent/sub-14")
-    assert len(listed(bids.root)) == 1
-    assert "mend the links" in caplog.text
-    assert "sub-14" in caplog.text
+    (bids.root / "sub-01.html").symlink_to(".git/annex/objects/x")  # a report that is no folder
+    scans = listed(bids.root)
+    assert list(scans.index) == ["d_sub-01_task-rest", "d_sub-14"]
+    assert scans.excluded_reason.iloc[0] is None
+    assert (
+        "a link to nothing in place of the folder of a participant"
+        in (scans.loc["d_sub-14", "excluded_reason"])
+    )
 
 
 def test_a_loop_of_links_makes_no_scan_twice(bids, listed, caplog):
