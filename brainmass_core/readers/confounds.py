@@ -14,10 +14,12 @@ from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.missing import (
     CODES,
+    FAR,
     INFINITE,
     MISSING,
     NUMBER,
     numbers,
+    times,
     undeclared_codes,
 )
 
@@ -97,25 +99,50 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
                 f"{path}: line {others.index[0]}: found {quoted(others.iloc[0])} in column "
                 f"{name!r}, expected a number, or n/a"
             )
-    if np.isinf(values.astype(float)).any():
+    return known_confounds(path, name, values)
+
+
+def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
+    """A column of confounds, NaN where missing or infinite (which is said).
+
+    Parameters
+    ----------
+    values : Series of float
+        The index is the line of the file.
+
+    Raises
+    ------
+    FileError
+        If -9999, 999 and the like are among values that come nowhere near them.
+    """
+    infinite = np.isinf(values.astype(float))
+    if infinite.any():
         log.warning(
-            "%s: %d infinite values of %r count as missing",
-            *(path, int(np.isinf(values.astype(float)).sum()), name),
+            "%s: %d infinite values of %r count as missing", path, int(infinite.sum()), name
         )
-        values = values.where(~np.isinf(values.astype(float)))
-    _refuse_codes(path, name, values)
+        values = values.where(~infinite)
+    suspects = values[values.isin(CODES) & (values.abs() > LARGE)]
+    found = sorted(set(_codes(values)) & set(suspects)) if len(suspects) else []
+    if found:
+        counted = ", ".join(f"{v:g} ({times(int((suspects == v).sum()))})" for v in found)
+        raise FileError(
+            f"{path}: line {suspects.index[0]}: found {counted} in column {name!r}, far from all "
+            f"others, as codes of missing values are; write {_missing_in(path)} where a value is "
+            "missing"
+        )
     return values
 
 
-def _refuse_codes(path: Path, name: str, values: pd.Series) -> None:
-    """Refuse -9999, 999 and the like where a column comes nowhere near them."""
-    suspects = values[values.isin(CODES) & (values.abs() > LARGE)]
-    found = sorted(set(undeclared_codes(values)) & set(suspects)) if len(suspects) else []
-    if found:
-        raise FileError(
-            f"{path}: line {suspects.index[0]}: found {found[0]:g} in column {name!r}, far from "
-            "all others, as codes of missing values are; write n/a where a value is missing"
-        )
+def _codes(values: pd.Series) -> set[float]:
+    """Codes of missing values, also beside others too few to know how these spread."""
+    told = set(undeclared_codes(values))
+    others = values[~values.isin(CODES)].abs().max()
+    far = values.abs() > FAR * (0.0 if pd.isna(others) else others)
+    return told | set(values[values.isin(CODES) & far])
+
+
+def _missing_in(path: Path) -> str:
+    return "nan" if path.name.endswith(".1D") else "n/a"
 
 
 def _names(found: list[str]) -> dict[str, str]:

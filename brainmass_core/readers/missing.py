@@ -228,7 +228,7 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
     """
     found = undeclared_codes(values, valid)
     if found:
-        texts = ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in sorted(found.items()))
+        texts = ", ".join(f"{_plain(v)} ({times(n)})" for v, n in sorted(found.items()))
         raise FileError(
             f"{where}: found {texts}, far from all other values, as codes of missing values are. "
             f"Declare them for the data set, missing_values: {[_plain(v) for v in sorted(found)]}, "
@@ -256,7 +256,7 @@ def refuse_codes_among_names(
     if counts:
         found = sorted(counts, key=str)
         shown = [c if isinstance(c, str) else _plain(c) for c in found]
-        texts = ", ".join(f"{v} ({_times(counts[c])})" for c, v in zip(found, shown, strict=True))
+        texts = ", ".join(f"{v} ({times(counts[c])})" for c, v in zip(found, shown, strict=True))
         numbers_only = not any(isinstance(c, str) for c in found)
         raise FileError(
             f"{where}: found {texts}, which is a code of missing values; declare it for the data "
@@ -302,7 +302,8 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     return found
 
 
-def _times(n: int) -> str:
+def times(n: int) -> str:
+    """How often, for messages."""
     return "once" if n == 1 else f"{n} times"
 
 
@@ -313,4 +314,4 @@ def _plain(value: float) -> int | float:
 def _counted(values: pd.Series) -> str:
     counts = Counter(values.tolist()).most_common()
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    return ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in counts[:10]) + more
+    return ", ".join(f"{_plain(v)} ({times(n)})" for v, n in counts[:10]) + more

@@ -44,7 +44,18 @@ def test_numbers_are_those_of_pandas_to_the_last_digit(tmp_path):
 def test_a_code_of_missing_values_is_no_number(tmp_path, name, code):
     table = confounds().astype(object).fillna("n/a")
     table.loc[4, name] = code
-    with pytest.raises(ScanFailed, match=rf"line 6: found {float(code):g} in column '{name}'"):
+    said = rf"line 6: found {float(code):g} \(once\) in column '{name}'"
+    with pytest.raises(ScanFailed, match=said):
+        read_confounds(write(tmp_path / "c.tsv", table), N)
+
+
+@pytest.mark.parametrize("others", [[0.0], [0.0, 1.0], []], ids=["constant", "marks", "all codes"])
+def test_a_code_is_told_beside_few_other_values(tmp_path, others):
+    table = confounds()
+    table["csf"] = -9999.0
+    if others:
+        table.loc[1:, "csf"] = np.resize(others, N - 1)
+    with pytest.raises(ScanFailed, match=r"line 2: found -9999 .* in column 'csf'"):
         read_confounds(write(tmp_path / "c.tsv", table), N)
 
 
