@@ -38,6 +38,7 @@ CODES = frozenset(
     + [float(v) for v in (997, 998, 9997, 9998, -997, -998, -9997, -9998, -121, -818, -666, 666)]
 )
 ENOUGH = 3  # distinct other values, to know what lies far from them
+LONG = 666  # from here on a code is no number of a site among words
 FAR = 10  # times the spread of the others, of a repeated number that is no known code
 MAX_AGE = 120.0  # years
 
@@ -239,20 +240,24 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
 def refuse_codes_among_names(
     names: pd.Series, where: str, valid: Iterable[float] = (), positive: bool = False
 ) -> None:
-    """Refuse sites, sexes and the like of which one means missing: -9999, ``.``, ``n.a.``.
+    """Refuse sites, sexes, groups and the like of which one means missing: -9999, ``.``, ``n.a.``.
+
+    A site may be called 99: positive codes are told where they occur twice and lie far from all
+    other numbers, or, of three digits and more, stand among words.
 
     Parameters
     ----------
     positive : bool
-        Whether 99, 999 and the like are codes too: a site may be called 99, a sex not.
+        Whether 99, 999 and the like are codes wherever they stand, as among sexes.
 
     Raises
     ------
     FileError
         With the codes, their counts and the remedy.
     """
-    codes = {c for c in CODES - set(valid) if c < 0 or positive}
-    counts = Counter(k for k in names.map(_key, na_action="ignore").dropna() if _no_name(k, codes))
+    keys = Counter(names.map(_key, na_action="ignore").dropna())
+    codes = {c for c in CODES - set(valid) if c < 0 or positive or _far_from(keys, c)}
+    counts = Counter({k: n for k, n in keys.items() if _no_name(k, codes)})
     if counts:
         found = sorted(counts, key=str)
         shown = [c if isinstance(c, str) else _plain(c) for c in found]
@@ -263,6 +268,16 @@ def refuse_codes_among_names(
             f"set, missing_values: {shown}, or, if it is a name, "
             + (f"valid_values: {shown}" if numbers_only else "write it as letters")
         )
+
+
+def _far_from(keys: Counter[float | str], code: float) -> bool:
+    """Whether a positive code is repeated and further from all other numbers than these from 0."""
+    if keys[code] < 2:
+        return False
+    others = [abs(k) for k in keys if not isinstance(k, str) and k not in CODES]
+    if others:
+        return code - max(others) > max(others)
+    return code >= LONG and any(isinstance(k, str) for k in keys)
 
 
 def _no_name(key: float | str, codes: set[float]) -> bool:

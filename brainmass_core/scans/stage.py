@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.atlas import space_of_atlas
 from brainmass_core.config import Config, Dataset, batch_of, stage_hash
-from brainmass_core.config.phenotypes import named_phenotypes, targets_of
+from brainmass_core.config.phenotypes import groups_of, named_phenotypes, targets_of
 from brainmass_core.paths import Paths
 from brainmass_core.reasons import reasons_of
 from brainmass_core.scans.bids import list_bids
@@ -104,7 +104,11 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
     rows = one_row_each(_list(config, name, table))
     columns = {c: [row.get(c) for row in rows] for c in (*SCANS.names, "label")}
     listed = pd.DataFrame(columns, dtype=object)
-    scans, unmatched = join(listed, table, dataset, named, targets_of(config, name))
+    scans, unmatched = join(
+        *(listed, table, dataset, named),
+        targets=targets_of(config, name),
+        groups=groups_of(config, name),
+    )
     if dataset.kind == "timeseries":
         scans = add_t_r(name, dataset, scans)
     scans["dataset"], scans["kind"], scans["role"] = name, dataset.kind, dataset.role

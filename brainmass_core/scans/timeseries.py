@@ -133,8 +133,8 @@ def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> l
         by_key = key is not None and ((len(shapes) > 1 and not one) or canonical(key) in known)
         called = str(key) if by_key else stem
         row = _row(name, path, called) | {"bold_key": None if key is None else shown(key)}
-        if reason := odd_name(path, called):
-            row["excluded_reason"] = reason
+        if odd := odd_name(path, called):
+            row["excluded_reason"] = odd
         elif isinstance(shape, SeriesError):
             row["excluded_reason"] = str(shape)
         elif shape[0] < 2:

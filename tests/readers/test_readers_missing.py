@@ -146,6 +146,34 @@ def test_a_negative_code_is_no_site_and_99_may_be():
         refuse_codes_among_names(column("1", "-9999", "-9999.0"), "p.tsv: column 'site'")
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["1", "2", "99", "99"], "99 (2 times)"),
+        (["1", "2", "999", "999.0", "-9999"], "-9999 (once), 999 (2 times)"),
+        (["NYU", "UM", "999", "999"], "999 (2 times)"),
+        ([*map(str, range(1, 21)), "99", "99"], "99 (2 times)"),
+    ],
+)
+def test_a_repeated_number_out_of_range_is_no_group(names, found):
+    with pytest.raises(FileError, match=re.escape(f"column 'group': found {found}, which is a")):
+        refuse_codes_among_names(column(*names), "p.tsv: column 'group'")
+
+
+@pytest.mark.parametrize(
+    ("names", "valid"),
+    [
+        (["98", "99", "98", "99"], ()),
+        (["NYU", "UM", "99", "99"], ()),
+        ([*map(str, range(1, 61)), "99", "99"], ()),
+        (["77", "88", "99", "99"], ()),
+        (["1", "2", "99", "99"], [99]),
+    ],
+)
+def test_numbers_may_be_names_of_groups(names, valid):
+    refuse_codes_among_names(column(*names), "x", valid)
+
+
 @pytest.mark.parametrize("text", [".", "-", "?", "--", "n.a.", "na", "Missing"])
 def test_what_stands_for_missing_is_no_site(text):
     said = rf"column 'site': found {re.escape(text)} \(2 times\).*missing_values: \['"
