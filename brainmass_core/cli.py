@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from brainmass_core import __version__
+from brainmass_core.command_paths import Commands
 from brainmass_core.pipeline.stages import STAGES, stages_of
 
 if TYPE_CHECKING:
     from brainmass_core.config import Config
 
-app = typer.Typer(
+app = Commands(
     help="From raw fMRI scans to a diagnosis model a lab can defend.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
+config_app = Commands(help="Check and explain the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 logger = logging.getLogger("brainmass_core")
 

@@ -198,6 +198,7 @@ def test_decimal_commas_are_read(tmp_path):
 
 
 def test_a_link_into_an_annex_that_is_not_there_is_named(tmp_path):
+    (tmp_path / ".datalad").mkdir()
     (tmp_path / "c.tsv").symlink_to("/nonexistent/.git/annex/objects/x.tsv")
     with pytest.raises(ScanFailed, match="datalad get"):
         read_confounds(tmp_path / "c.tsv", N)

@@ -114,6 +114,7 @@ def test_a_repetition_time_that_is_none_in_seconds_is_refused(tmp_path, value):
 
 def test_a_sidecar_that_was_not_fetched_is_not_taken_for_absent(tmp_path):
     assert sidecar(tmp_path / "x.tsv") == {}
+    (tmp_path / ".git/annex").mkdir(parents=True)
     (tmp_path / "x.json").symlink_to(".git/annex/objects/x")
     with pytest.raises(PredictError, match="datalad get"):
         sidecar(tmp_path / "x.tsv")
