@@ -11,15 +11,16 @@ import pandas as pd
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
 from brainmass_core.readers import FileError, read_delimited
+from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (
     AGE,
+    MOTION,
     POSITIVE,
     Kind,
     checked_numbers,
     mask_missing,
     numbers,
     refuse_codes,
-    refuse_codes_among_names,
 )
 from brainmass_core.scans.rows import canonical, matched_rows, session_of
 from brainmass_core.scans.table import PHENO, ScansError, Unmatched
@@ -256,7 +257,7 @@ def _with_values(
                 refuse_codes(values, _where(path, column), dataset.valid_values)
         measured = {
             "age": numeric(used, settings.age_column, dataset, AGE),
-            "mean_fd": numeric(used, settings.mean_fd_column, dataset),
+            "mean_fd": numeric(used, settings.mean_fd_column, dataset, MOTION),
         }
     except FileError as error:
         raise ScansError(str(error)) from None
