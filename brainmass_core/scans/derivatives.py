@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmass_core.config import Dataset
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.scans.bids import Row, in_threads, keep_task, surfaces
 from brainmass_core.scans.cpac import cpac_files, stem_of, strategy_of

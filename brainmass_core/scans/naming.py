@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from brainmass_core.config import stable_hash
+from brainmass_core.pipeline.hashing import stable_hash
 
 LONGEST = 150  # characters
 LONGEST_BYTES = 200  # in UTF-8; a file system has 255, and suffixes follow

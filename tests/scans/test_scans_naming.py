@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brainmass_core.config import parse_config
-from brainmass_core.fingerprints import inputs_of
+from brainmass_core.pipeline.fingerprints import inputs_of
 from brainmass_core.scans.naming import LONGEST_BYTES, written
 from brainmass_core.scans.stage import run
 from brainmass_core.tables import read_table
