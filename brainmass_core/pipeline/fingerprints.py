@@ -231,13 +231,16 @@ def _unless_as_written(found: Inputs, folder: Path) -> Inputs:
 
 def _of_series(name: str, dataset: Dataset) -> Inputs:
     """Files by participant; an ``.npz`` file may hold arrays of many and concerns everybody."""
-    from brainmass_core.scans.timeseries import matching_files, named_in  # pandas: only if needed
+    # pandas: only if needed
+    from brainmass_core.scans.timeseries import matching_files, named_in, sidecar_of
 
     owner = _owners(name, dataset)
     people: dict[str, list[str]] = {}
     shared: list[str] = []
     for path in matching_files(dataset):
         line = f"{path}\x1f{state(path)}"
+        if (beside := state(sidecar_of(path))) != "missing":
+            line += f"\x1f{beside}"
         if path.suffix == ".npz":
             shared.append(line)
             continue

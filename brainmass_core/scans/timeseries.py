@@ -19,6 +19,7 @@ import pandas as pd
 
 from brainmass_core.config import Dataset
 from brainmass_core.readers import FileError
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.matrices import other_than_series
 from brainmass_core.readers.series import (
     SUFFIXES,
@@ -26,6 +27,7 @@ from brainmass_core.readers.series import (
     series_shapes,
     series_suffix,
 )
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.bids import Row
 from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
 from brainmass_core.scans.naming import odd_name, shown, written
@@ -194,7 +196,8 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scans : DataFrame
-        Phenotypes joined. Scans without a plausible t_r are excluded.
+        Phenotypes joined. Scans without a plausible t_r, or with a sidecar that says another, are
+        excluded.
 
     Raises
     ------
@@ -228,4 +231,41 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
         + f" in column {column!r}, expected {SHORTEST_T_R:g} to {LONGEST_T_R:g} s, not "
         f"milliseconds; correct it, or set datasets.{name}.t_r for scans without one"
     )
+    kept = scans.index[scans["excluded_reason"].isna()]
+    reasons = [
+        _contradiction(Path(path), t_r, dataset.t_r_tolerance)
+        for path, t_r in scans.loc[kept, ["bold_path", "t_r"]].itertuples(index=False, name=None)
+    ]
+    scans.loc[kept, "excluded_reason"] = pd.Series(reasons, index=kept, dtype=object)
     return scans
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the metadata of a series would be, if there are any."""
+    return path.with_name(f"{path.name.removesuffix(series_suffix(path) or '')}.json")
+
+
+def _contradiction(path: Path, t_r: float, tolerance: float) -> str | None:
+    """Why the sidecar beside a series speaks against its t_r (s); None if it does not."""
+    sidecar = sidecar_of(path)
+    if not sidecar.exists() and not sidecar.is_symlink():
+        return None
+    try:
+        stated = read_object(sidecar).get("RepetitionTime")
+    except FileError as error:
+        return f"unreadable sidecar: {error}"
+    if stated is None:
+        return None
+    number = isinstance(stated, int | float) and not isinstance(stated, bool)
+    if number and SHORTEST_T_R <= stated <= LONGEST_T_R:
+        if abs(stated - t_r) <= tolerance + 1e-9:
+            return None
+        return (
+            f"{path}: contradictory t_r: {stated:g} s in {sidecar.name}, {t_r:g} s in the "
+            "configuration (t_r, phenotype.t_r_column); find out which is right and correct the "
+            "other"
+        )
+    return (
+        f"{sidecar}: RepetitionTime is {quoted(stated)}, expected {SHORTEST_T_R:g} to "
+        f"{LONGEST_T_R:g}, in seconds; correct the sidecar"
+    )

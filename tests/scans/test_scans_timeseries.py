@@ -43,6 +43,26 @@ def test_the_phenotype_table_is_no_series(folder, listed):
     assert "missing" in without.excluded_reason.iloc[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"RepetitionTime": 2.0004}', None),
+        ('{"Atlas": "x"}', None),
+        ('{"RepetitionTime": 0.8}', "contradictory t_r: 0.8 s in sub-02_task-rest.json, 2 s in"),
+        ('{"RepetitionTime": 2000}', "RepetitionTime is 2000, expected 0.1 to 20, in seconds"),
+        ('{"RepetitionTime": "2"}', "RepetitionTime is '2', expected"),
+        ('{"RepetitionTime": true}', "RepetitionTime is True, expected"),
+        ('{"RepetitionTime": NaN}', "RepetitionTime is nan, expected"),
+        ("{", "unreadable sidecar: "),
+    ],
+)
+def test_a_sidecar_that_says_another_t_r_excludes_its_series(folder, listed, text, reason):
+    (folder / "sub-02_task-rest.json").write_text(text)
+    found = list(ready(listed, folder).excluded_reason)
+    assert found[::2] == [None, None]
+    assert found[1] is None if reason is None else reason in found[1]
+
+
 def test_series_without_any_t_r_are_an_error(folder, listed):
     with pytest.raises(ScansError, match="set t_r"):
         ready(listed, folder, t_r=None)
