@@ -263,3 +263,51 @@ def test_matrices_by_their_names_are_no_scans(tmp_path, listed):
     assert (
         reasons.dropna().str.contains("matrix between regions by its name").tolist() == [True] * 2
     )
+
+
+def geometry(path, change):
+    """Change the header of an image, bytes included, that nibabel would put right."""
+    image = nib.load(path)
+    again = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+    if change == "no sides":
+        raw = bytearray(again.to_bytes())
+        raw[252:256] = b"\0\0\0\0"  # qform_code, sform_code
+        path.write_bytes(gzip.compress(bytes(raw)))
+        return
+    affine = {"metres": np.diag([0.003, 0.003, 0.003, 1]), "microns": np.diag([3e3, 3e3, 3e3, 1])}
+    again.set_sform(affine.get(change, np.eye(4)), code=1)
+    again.set_qform(np.diag([-1.0, 1, 1, 1]) if change == "two sides" else None, code=1)
+    again.to_filename(path)
+
+
+GEOMETRY = {
+    "metres": "voxels of 0.003 x 0.003 x 0.003 (unit in the header: mm), expected 0.1 to 100 mm",
+    "microns": "voxels of 3000 x 3000 x 3000",
+    "no sides": "does not say which side is left",
+    "two sides": "two orientations, LAS (qform) and RAS (sform)",
+}
+
+
+@pytest.mark.parametrize("change", GEOMETRY)
+@pytest.mark.parametrize("what", ["bold", "t1w"])
+def test_an_image_without_sizes_or_sides_is_one_excluded_scan(bids, listed, change, what):
+    run, t1w = bids.run(), bids.t1w()
+    bids.run("sub-02_task-rest"), bids.t1w("sub-02")
+    path = {"bold": run, "t1w": t1w}[what]
+    geometry(path, change)
+    reasons = listed(bids.root).excluded_reason
+    assert reasons["d_sub-02_task-rest"] is None
+    assert f"{path}: " in reasons["d_sub-01_task-rest"]
+    assert GEOMETRY[change] in reasons["d_sub-01_task-rest"]
+
+
+def test_two_descriptions_of_one_orientation_are_accepted(bids, listed):
+    run = bids.run()
+    bids.t1w()
+    image = nib.load(run)
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    image.set_qform(turned, code=1)
+    image.set_sform(np.eye(4), code=4)
+    image.to_filename(run)
+    assert list(listed(bids.root).excluded_reason) == [None]
