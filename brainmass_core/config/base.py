@@ -20,6 +20,8 @@ RULES = (
     *("finetune_few_shot", "finetune_zero_shot", "finetune_model", "interpret_task"),
     *("series_model_analysis", "report_task", "report_index"),
 )
+# suffix of a BOLD run, and what it becomes by a slip: `BOLD`, `bold (1)`; not `boldref`
+ALMOST_BOLD = re.compile(r"bold(\W.*)?", re.IGNORECASE | re.DOTALL)
 Name = Annotated[str, Field(pattern=NAME)]
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
 from brainmass_core.config import Dataset
+from brainmass_core.config.base import ALMOST_BOLD
 from brainmass_core.scans.index import IMAGES, PARTICIPANT, File, base_row
 from brainmass_core.scans.naming import odd_name, shown
 
-ALMOST = re.compile(r"bold(\W.*)?", re.IGNORECASE | re.DOTALL)  # `BOLD`, `bold (1)`; not `boldref`
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def _stem(file: File) -> str:
 def _why_not_bold(file: File) -> str | None:
     """Why an image is no BOLD run although its name looks like that of one."""
     suffix, extension = file.entities.get("suffix", ""), file.entities.get("ext", "")
-    if not ALMOST.fullmatch(suffix) or extension.lower() not in IMAGES:
+    if not ALMOST_BOLD.fullmatch(suffix) or extension.lower() not in IMAGES:
         return None
     if suffix != "bold" or extension not in IMAGES:
         return (
