@@ -205,11 +205,26 @@ def _matrix(file: Path) -> tuple[list[str], np.ndarray]:
             f"{file}: found {matrix.shape[0]} rows and {n} columns, expected a square matrix under "
             "a header with the names of the parcels"
         )
+    _check_diagonal(file, matrix)
     matrix = np.nan_to_num(matrix, nan=0.0)
     off = matrix[~np.eye(n, dtype=bool)]
     if not np.allclose(matrix, matrix.T, atol=1e-5) or np.abs(off).max() > 1 + 1e-6:
         raise PredictError(f"{file}: not symmetric or outside -1 to 1, expected correlations")
     return [str(c) for c in table.columns], matrix
+
+
+def _check_diagonal(file: Path, matrix: np.ndarray) -> None:
+    """Refuse what is no correlation by its diagonal: Fisher's z, a covariance, a precision."""
+    known = np.isfinite(matrix).sum(axis=0) > 1
+    own = np.diag(matrix)[known]
+    if not known.any():
+        raise PredictError(f"{file}: holds no values; copy it again")
+    if not np.allclose(own, 1.0, atol=1e-3):
+        odd = own[~np.isclose(own, 1.0, atol=1e-3)][0]
+        raise PredictError(
+            f"{file}: found {odd:g} on the diagonal, expected 1, as correlations have; is it "
+            "Fisher's z, a covariance or another measure? write correlations, 1 on the diagonal"
+        )
 
 
 def sidecar(file: Path) -> dict[str, Any]:

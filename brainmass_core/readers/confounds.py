@@ -19,12 +19,15 @@ from brainmass_core.readers.missing import (
     MISSING,
     NUMBER,
     numbers,
+    one_digit,
     times,
     undeclared_codes,
 )
 
 log = logging.getLogger(__name__)
+HUGE = 1e10  # no confound, in whatever unit
 LARGE = 90  # smaller codes of missing values (-77, 88) are numbers of confounds too
+MOST_TURNED = 1.0  # rad, which no head turns in a scanner
 HEAD_RADIUS = 50.0  # mm, Power 2012
 # summed in this order, on which the last digit depends
 ROTATIONS = [f"rot_{axis}" for axis in "zxy"]
@@ -74,6 +77,7 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
     columns = {str(name): _numbers(path, str(name), cells) for name, cells in text.items()}
     table = pd.DataFrame(columns).reset_index(drop=True)
     table = table.rename(columns=_names(list(map(str, table.columns))))
+    _check_turns(path, table)
     for name in sorted(NUMERIC & set(table)):
         words = text.iloc[:, list(table).index(name)][table[name].notna().to_numpy()]
         if table[name].dtype == object and len(words):
@@ -102,6 +106,17 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
     return known_confounds(path, name, values)
 
 
+def _check_turns(path: Path, table: pd.DataFrame) -> None:
+    """Refuse rotations in degrees under names that mean radians."""
+    for name in set(ROTATIONS) & set(table):
+        largest = pd.to_numeric(table[name], errors="coerce").abs().max()
+        if largest > MOST_TURNED:
+            raise FileError(
+                f"{path}: found {largest:g} in column {name!r}, expected radians, at most "
+                f"{MOST_TURNED:g}; if these are degrees, divide by 57.2958"
+            )
+
+
 def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
     """A column of confounds, NaN where missing or infinite (which is said).
 
@@ -121,8 +136,8 @@ def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
             "%s: %d infinite values of %r count as missing", path, int(infinite.sum()), name
         )
         values = values.where(~infinite)
-    suspects = values[values.isin(CODES) & (values.abs() > LARGE)]
-    found = sorted(set(_codes(values)) & set(suspects)) if len(suspects) else []
+    suspects = values[values.map(_like_a_code).astype(bool)]
+    found = sorted(_codes(values) & set(suspects)) if len(suspects) else []
     if found:
         counted = ", ".join(f"{v:g} ({times(int((suspects == v).sum()))})" for v in found)
         raise FileError(
@@ -136,9 +151,16 @@ def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
 def _codes(values: pd.Series) -> set[float]:
     """Codes of missing values, also beside others too few to know how these spread."""
     told = set(undeclared_codes(values))
-    others = values[~values.isin(CODES)].abs().max()
+    like = values.map(_like_a_code).astype(bool)
+    others = values[~like].abs().max()
     far = values.abs() > FAR * (0.0 if pd.isna(others) else others)
-    return told | set(values[values.isin(CODES) & far])
+    return told | set(values[like & far])
+
+
+def _like_a_code(value: float) -> bool:
+    """Whether a number is written as codes are: -9999, 999, 99.99, -9999.9, 1e20."""
+    size = abs(value)
+    return size > LARGE and (value in CODES or one_digit(value) or size >= HUGE)
 
 
 def _missing_in(path: Path) -> str:

@@ -263,7 +263,7 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     is a code here: scales pile up there.
     """
     counts = Counter(v for v in values.dropna().tolist() if v not in set(valid))
-    like_codes = {v for v in counts if v in CODES or (v > 0 and counts[v] > 1 and _one_digit(v))}
+    like_codes = {v for v in counts if v in CODES or (v > 0 and counts[v] > 1 and one_digit(v))}
     suspects = like_codes | {v for v in counts if v < 0 and counts[v] > 1}
     # a code may hide another, so that what lies far is looked for among the unsuspected
     others = sorted(v for v in values.dropna().unique() if v not in suspects)
@@ -285,7 +285,7 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     return found
 
 
-def _one_digit(value: float) -> bool:
+def one_digit(value: float) -> bool:
     """Whether a number is written with three and more 7, 8 or 9 alone: 99.9, 999.99."""
     digits = f"{abs(value):.10g}".replace(".", "")
     return len(digits) > 2 and digits in (d * len(digits) for d in "789")

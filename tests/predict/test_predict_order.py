@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from brainmass_core.predict import inputs
-from brainmass_core.predict.inputs import _in_order, read_matrices
+from brainmass_core.predict.inputs import _in_order, _matrix, read_matrices
+from brainmass_core.predict.misfit import PredictError
 from brainmass_core.predict.route import Options, _series
 
 NAMES = ["Vis", "Som", "Dor", "Con"]
@@ -49,6 +51,28 @@ def test_two_matrices_of_one_name_are_one_refused_scan_and_the_rest_goes_on(tmp_
     }
     for folder in "ab":
         assert str(tmp_path / folder / "sub-1_relmat.tsv") in outcome["sub-1"][1]
+
+
+R = np.corrcoef(np.random.default_rng(3).normal(size=(4, 50)))
+OTHERS = {
+    "fisher": (np.arctanh(np.clip(R, -0.99, 0.99)), "2.64665 on the diagonal, expected 1"),
+    "covariance": (0.3 * R, "0.3 on the diagonal"),
+    "no diagonal": (R - np.eye(4), "0 on the diagonal"),
+    "zeros": (np.zeros((4, 4)), "0 on the diagonal"),
+    "nothing": (np.full((4, 4), np.nan), "holds no values"),
+}
+
+
+@pytest.mark.parametrize(("matrix", "reason"), OTHERS.values(), ids=OTHERS)
+def test_what_is_no_correlation_by_its_diagonal_is_refused(tmp_path, matrix, reason):
+    path = tmp_path / "sub-1_relmat.tsv"
+    pd.DataFrame(matrix, columns=NAMES).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(PredictError, match=reason):
+        _matrix(path)
+    missing = R.copy()
+    missing[1], missing[:, 1] = np.nan, np.nan  # a parcel outside of the field of view
+    pd.DataFrame(missing, columns=NAMES).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    np.testing.assert_allclose(_matrix(path)[1], np.nan_to_num(missing))
 
 
 def test_what_is_said_of_series_reaches_their_reader(tmp_path):

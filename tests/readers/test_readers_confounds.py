@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,14 +41,27 @@ def test_numbers_are_those_of_pandas_to_the_last_digit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("trans_x", -9999), ("csf", "-999.0"), ("csf", 999), ("std_dvars", 9999)]
+    ("name", "code"),
+    [
+        *(("trans_x", -9999), ("csf", "-999.0"), ("csf", 999), ("std_dvars", 9999)),
+        *(("trans_x", -9999.9), ("trans_y", 99.99), ("csf", 1e20)),
+    ],
 )
 def test_a_code_of_missing_values_is_no_number(tmp_path, name, code):
     table = confounds().astype(object).fillna("n/a")
     table.loc[4, name] = code
-    said = rf"line 6: found {float(code):g} \(once\) in column '{name}'"
+    said = rf"line 6: found {re.escape(f'{float(code):g}')} \(once\) in column '{name}'"
     with pytest.raises(ScanFailed, match=said):
         read_confounds(write(tmp_path / "c.tsv", table), N)
+
+
+def test_rotations_in_degrees_are_refused(tmp_path):
+    table = confounds()
+    table["rot_x"] = np.linspace(-0.5, 1.5, N)
+    with pytest.raises(ScanFailed, match=r"found 1\.5 in column 'rot_x', expected radians"):
+        read_confounds(write(tmp_path / "c.tsv", table), N)
+    table["rot_x"] /= 2
+    assert len(read_confounds(write(tmp_path / "c.tsv", table), N)) == N
 
 
 @pytest.mark.parametrize("others", [[0.0], [0.0, 1.0], []], ids=["constant", "marks", "all codes"])
