@@ -76,8 +76,8 @@ def kind_of(path: Path) -> Kind:
         return "results"
     elif next(path.rglob("*_relmat.tsv"), None):
         return "matrices"
-    elif next(path.glob("sub-*/**/func/*_bold.nii*"), None):
-        return "derivatives" if _is_derivative(path) else "bids"
+    elif run := next(path.glob("sub-*/**/func/*_bold.nii*"), None):
+        return "derivatives" if "_desc-" in run.name or _is_derivative(path) else "bids"
     elif any(series_suffix(p) for p in path.rglob("*") if p.is_file()):
         return "series"
     raise PredictError(
@@ -91,7 +91,8 @@ def _is_derivative(path: Path) -> bool:
         about = read_object(path / "dataset_description.json")
     except FileError:
         return False
-    return about.get("DatasetType") == "derivative"
+    said = str(about.get("DatasetType", "")).lower() == "derivative"
+    return said or bool(about.get("PipelineDescription"))  # the latter of older fMRIPrep
 
 
 def _settle(found: Found, about: dict[str, Any], fc: Any, reason: str | None) -> None:

@@ -75,6 +75,24 @@ def test_what_is_no_correlation_by_its_diagonal_is_refused(tmp_path, matrix, rea
     np.testing.assert_allclose(_matrix(path)[1], np.nan_to_num(missing))
 
 
+@pytest.mark.parametrize(
+    ("name", "about", "kind"),
+    [
+        ("sub-1_task-rest_bold.nii.gz", "{}", "bids"),
+        ("sub-1_task-rest_bold.nii.gz", '{"DatasetType": "raw"}', "bids"),
+        ("sub-1_task-rest_bold.nii.gz", '{"DatasetType": "Derivative"}', "derivatives"),
+        ("sub-1_task-rest_bold.nii.gz", '{"PipelineDescription": {"Name": "x"}}', "derivatives"),
+        ("sub-1_task-rest_desc-preproc_bold.nii.gz", "", "derivatives"),
+    ],
+)
+def test_a_bids_folder_is_derivatives_by_its_description_or_its_names(tmp_path, name, about, kind):
+    (tmp_path / "sub-1/func").mkdir(parents=True)
+    (tmp_path / "sub-1/func" / name).touch()
+    if about:
+        (tmp_path / "dataset_description.json").write_text(about)
+    assert inputs.kind_of(tmp_path) == kind
+
+
 def test_what_is_said_of_series_reaches_their_reader(tmp_path):
     options = Options(header=True, array="ts", orientation="roi_by_time")
     found = _series(tmp_path, CONTRACT, options)
