@@ -65,7 +65,7 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
     ScansError
         If there is none.
     """
-    found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
+    found = _matching(dataset)
     files = matching_files(dataset, found)
     if not files:
         cifti = [p for p in found if p.name.endswith(".nii")]
@@ -80,7 +80,7 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
             f"{dataset.path}, none of them a series; expected {', '.join(SUFFIXES)}; correct "
             f"path or pattern (`**/*.npy` looks into sub-folders){hint}"
         )
-    skipped = [p.name for p in found if not series_suffix(p)]
+    skipped = [p.name for p in found if not _is_series_by_name(p)]
     if skipped:
         names = ", ".join(map(shown, sorted(skipped)[:20]))
         log.warning("%s: left out, no series: %s", name, names)
@@ -89,11 +89,21 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
 
 def matching_files(dataset: Dataset, found: list[Path] | None = None) -> list[Path]:
     """Of the files that match the pattern those that are series by their suffix, by path."""
-    if found is None:
-        found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
+    found = _matching(dataset) if found is None else found
     table = phenotype_path(dataset)
     others = {table.absolute()} if table else set()
-    return sorted(p for p in found if series_suffix(p) and p not in others)
+    return sorted(p for p in found if _is_series_by_name(p) and p not in others)
+
+
+def _matching(dataset: Dataset) -> list[Path]:
+    """What matches the pattern; of folders those that are called like a series, which are none."""
+    found = dataset.path.absolute().glob(dataset.pattern)
+    return [p for p in found if _is_series_by_name(p) or not p.is_dir()]
+
+
+def _is_series_by_name(path: Path) -> bool:
+    """Whether a name ends as that of a series, in upper or lower case (`.NPY` is refused later)."""
+    return path.name.lower().endswith(tuple(s.lower() for s in SUFFIXES))
 
 
 def named_in(path: Path) -> str:

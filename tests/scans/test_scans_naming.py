@@ -81,6 +81,22 @@ def test_two_files_of_one_scan_are_one_excluded_scan_that_names_both(series, lis
     assert "2 files give one scan" in reason
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("sub-03.NPY", "unknown kind of file; expected one of"),
+        ("sub-03.1d", "unknown kind of file"),
+        ("sub-03.tsv/", "is a folder, expected a regular file"),
+    ],
+)
+def test_what_is_called_like_a_series_is_never_left_out_in_silence(series, listed, name, reason):
+    if name.endswith("/"):
+        (series / name).mkdir()
+    else:
+        (series / name).write_bytes(b"x")
+    assert reason in the_only_reason(listed(series, kind="timeseries", t_r=2.0), 2)
+
+
 def test_twins_and_odd_names_reach_the_published_table_and_the_fingerprints(series, tmp_path):
     copied(series / "sub-01.tsv", series, b"sub-01.1D")
     copied(series / "sub-01.tsv", series, b"sub-\xff3.tsv")
