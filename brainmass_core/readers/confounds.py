@@ -27,7 +27,7 @@ from brainmass_core.readers.missing import (
 log = logging.getLogger(__name__)
 HUGE = 1e10  # no confound, in whatever unit
 LARGE = 90  # smaller codes of missing values (-77, 88) are numbers of confounds too
-MOST_TURNED = 1.0  # rad, which no head turns in a scanner
+MOST_TURNED = 3.15  # rad, half a turn
 HEAD_RADIUS = 50.0  # mm, Power 2012
 # summed in this order, on which the last digit depends
 ROTATIONS = [f"rot_{axis}" for axis in "zxy"]

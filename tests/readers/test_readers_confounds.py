@@ -57,8 +57,8 @@ def test_a_code_of_missing_values_is_no_number(tmp_path, name, code):
 
 def test_rotations_in_degrees_are_refused(tmp_path):
     table = confounds()
-    table["rot_x"] = np.linspace(-0.5, 1.5, N)
-    with pytest.raises(ScanFailed, match=r"found 1\.5 in column 'rot_x', expected radians"):
+    table["rot_x"] = np.linspace(-0.5, 4.5, N)
+    with pytest.raises(ScanFailed, match=r"found 4\.5 in column 'rot_x', expected radians"):
         read_confounds(write(tmp_path / "c.tsv", table), N)
     table["rot_x"] /= 2
     assert len(read_confounds(write(tmp_path / "c.tsv", table), N)) == N
