@@ -32,7 +32,7 @@ from brainmass_core.preprocess.grids import (
 from brainmass_core.preprocess.segmentation import labels_of
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.structural import Structure, estimate
-from brainmass_core.preprocess.template import chosen_template, template_of
+from brainmass_core.preprocess.template import PACKAGED_SPACE, chosen_template, template_of
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     load_normalisation,
@@ -40,6 +40,9 @@ from brainmass_core.preprocess.transforms import (
 )
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
+from brainmass_core.spaces import SpaceError
+from brainmass_core.spaces.bridges import bridge
+from brainmass_core.spaces.shipped import shipped_digest
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
@@ -158,7 +161,18 @@ def anatomical_key(path: Path, settings: Preprocess) -> str:
         "derivatives": settings.derivatives,
         "engines": [getattr(settings.engines, step) for step in ENGINES],
     }
-    return fingerprint(matter)
+    return fingerprint(matter | _priors_from(chosen.space))
+
+
+def _priors_from(space: str) -> dict[str, Any]:
+    """What the tissue priors come to the template over, if it is not of their space."""
+    if space == PACKAGED_SPACE:
+        return {}
+    try:
+        file = bridge(space, PACKAGED_SPACE).file
+    except SpaceError:  # said where the template is loaded
+        return {}
+    return {"bridge": file or shipped_digest(space, PACKAGED_SPACE)}
 
 
 def _place(stem: str) -> list[str]:
