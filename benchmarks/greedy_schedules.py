@@ -34,7 +34,7 @@ from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.structural import Structure
 from brainmass_core.preprocess.template import Template, load_template
-from brainmass_core.preprocess.transforms import save_normalisation
+from brainmass_core.preprocess.transforms import load_normalisation, save_normalisation
 from brainmass_core.spaces import FSL, ICBM_2009A
 from brainmass_core.spaces.bridges import bridge
 
@@ -101,20 +101,24 @@ def real(
     atlas : tuple
         Points (n, 3) in FSL's space and their labels (n,).
     """
-    head, places, seconds = read_t1w(t1w), {n: {} for n in names}, {n: [] for n in names}
+    head: Volume = read_t1w(t1w)
+    places: dict[str, dict[str, np.ndarray]] = {n: {} for n in names}
     for space in (FSL, ICBM_2009A, *list(FILES)[1:]):
         if space == own:
             continue
         files = [folder / name for name in FILES[space]] if space in FILES else [None, None]
         template, steps = load_template(*files, 2.0, space), Shared()
         for name in names:
-            found = structure(head, template, name, brain, steps)
-            seconds[name].append(steps.bend)
-            tag = f"{t1w.name.split('.')[0]}.{space}.{brain}.{name.replace('/', '-')}.npz"
-            save_normalisation(keep / tag.replace(", ", "-"), found.normalisation)
-            places[name][space] = found.normalisation.template_to_t1w(bridge(FSL, space)(atlas[0]))
-            numbers = f"{found.template_correlation:.3f}{stretch(found.normalisation)[0]:7.2f}"
-            print(f"{t1w.name:16.16}{space:20}{brain:10}{name:12}{steps.bend:6.1f} {numbers}")
+            tag = f"{t1w.name.split('.')[0]}.{space}.{brain}.{name}.npz"
+            file = keep / tag.replace(", ", "-").replace("/", "-")
+            if not file.exists():
+                found = structure(head, template, name, brain, steps)
+                save_normalisation(file, found.normalisation)
+                least = stretch(found.normalisation)[0]
+                numbers = f"{steps.bend:6.1f}{found.template_correlation:7.3f}{least:7.2f}"
+                print(f"{t1w.name:16.16}{space:20}{brain:10}{name:12}{numbers}", flush=True)
+            kept = load_normalisation(file)
+            places[name][space] = kept.template_to_t1w(bridge(FSL, space)(atlas[0]))
     for name in names:
         if own is not None:
             places[name][own] = bridge(FSL, own)(atlas[0])
