@@ -25,7 +25,7 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core import finetune, pretrain
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.series_model import stage
 from brainmass_core.tables import read_table
 

@@ -30,13 +30,13 @@ from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
 from brainmass_core.config.tasks import OF_SERIES
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.families import RECIPES
-from brainmass_core.finetune.features import Features
-from brainmass_core.finetune.methods import METHODS, Design, predict_folds
-from brainmass_core.finetune.protocols import protocol_folds
-from brainmass_core.finetune.scoring import score_methods
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.methods.families import RECIPES
+from brainmass_core.finetune.methods.features import Features
+from brainmass_core.finetune.methods.fitting import METHODS, Design, predict_folds
 from brainmass_core.finetune.stage import task_seed
+from brainmass_core.finetune.statistics.scoring import score_methods
 
 FC = "fc_svm"
 # what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py

@@ -29,7 +29,7 @@ from abide import settings as abide
 
 from brainmass_core import finetune, pfc, pretrain
 from brainmass_core.config.load import deep_merge
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import read_table
 
 DEFAULT = "default"

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "preprocess"))
 import preprocess_head as heads
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.preprocess import registration, structural
+from brainmass_core.preprocess.anatomical import registration, structural
+from brainmass_core.preprocess.anatomical.segmentation import GREY, labels_of
+from brainmass_core.preprocess.anatomical.structural import Structure
+from brainmass_core.preprocess.anatomical.template import Template, load_template
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.segmentation import GREY, labels_of
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.structural import Structure
-from brainmass_core.preprocess.template import Template, load_template
 from brainmass_core.preprocess.transforms import Normalisation
 
 FINEST = {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 70, 20, 0)}

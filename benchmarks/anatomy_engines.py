@@ -23,14 +23,14 @@ import numpy as np
 import typer
 
 from brainmass_core.config.preprocess import Engines, Preprocess
-from brainmass_core.preprocess import structural
-from brainmass_core.preprocess.anatomical import read_t1w
-from brainmass_core.preprocess.antspy import correct_bias
+from brainmass_core.preprocess.anatomical import structural
+from brainmass_core.preprocess.anatomical.registration import t1w_to_template
+from brainmass_core.preprocess.anatomical.structural import Structure
+from brainmass_core.preprocess.anatomical.t1w import read_t1w
+from brainmass_core.preprocess.anatomical.template import Template, load_template
+from brainmass_core.preprocess.engines.antspy import correct_bias
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.registration import t1w_to_template
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.structural import Structure
-from brainmass_core.preprocess.template import Template, load_template
 from brainmass_core.preprocess.transforms import Normalisation
 
 PAIRS = [(n, b) for n in ("embedded", "greedy") for b in ("embedded", "deepbet")]

@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "preprocess"))
 import preprocess_head as heads
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.anatomical import Anatomy, check_anatomy
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.structural import Structure, estimate
+from brainmass_core.preprocess.anatomical.t1w import Anatomy, check_anatomy
+from brainmass_core.preprocess.anatomical.template import load_template
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.structural import Structure, estimate
-from brainmass_core.preprocess.template import load_template
 from brainmass_core.preprocess.transforms import Normalisation
 
 SIZE = 3.0  # mm

@@ -34,12 +34,12 @@ from template_consistency import FILES
 from brainmass_core import preprocess, scans
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.config import Config, parse_config
-from brainmass_core.preprocess.anatomical import read_t1w
-from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.preprocess.anatomical.t1w import read_t1w
+from brainmass_core.preprocess.anatomical.template import load_template
+from brainmass_core.preprocess.functional.bold import load_bold
+from brainmass_core.preprocess.functional.orientation import scan_in_ras
+from brainmass_core.preprocess.functional.temporal import temporal
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.orientation import scan_in_ras
-from brainmass_core.preprocess.template import load_template
-from brainmass_core.preprocess.temporal import temporal
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     load_normalisation,

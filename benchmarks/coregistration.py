@@ -21,15 +21,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "preprocess"))
 import preprocess_epi as phantom
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.preprocess.antspy import register
-from brainmass_core.preprocess.boundary import boundary_cost, refine, white_boundary
-from brainmass_core.preprocess.coregistration import coregister
+from brainmass_core.preprocess.anatomical.segmentation import labels_of
+from brainmass_core.preprocess.anatomical.structural import estimate
+from brainmass_core.preprocess.anatomical.template import load_template
+from brainmass_core.preprocess.engines.antspy import register
+from brainmass_core.preprocess.functional.boundary import boundary_cost, refine, white_boundary
+from brainmass_core.preprocess.functional.coregistration import coregister
+from brainmass_core.preprocess.functional.tissues import epi_brain
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.segmentation import labels_of
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.structural import estimate
-from brainmass_core.preprocess.template import load_template
-from brainmass_core.preprocess.tissues import epi_brain
 
 POSE = phantom.rigid((5, -12, 25), (4, -3, 5))
 AWAY = phantom.rigid((30, -40, 34), (15, -10, 12))  # another session: 60 mm, 15 degrees

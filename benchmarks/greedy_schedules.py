@@ -27,13 +27,13 @@ from anatomy_engines import cpu_seconds, stretch
 from template_consistency import FILES, distances
 
 from brainmass_core.config.preprocess import Engines, Preprocess
-from brainmass_core.preprocess import structural
-from brainmass_core.preprocess.anatomical import read_t1w
+from brainmass_core.preprocess.anatomical import structural
+from brainmass_core.preprocess.anatomical.structural import Structure
+from brainmass_core.preprocess.anatomical.t1w import read_t1w
+from brainmass_core.preprocess.anatomical.template import Template, load_template
 from brainmass_core.preprocess.engines import greedy
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.structural import Structure
-from brainmass_core.preprocess.template import Template, load_template
 from brainmass_core.preprocess.transforms import load_normalisation, save_normalisation
 from brainmass_core.spaces import FSL, ICBM_2009A
 from brainmass_core.spaces.bridges import bridge

@@ -25,7 +25,7 @@ import numpy as np
 import typer
 
 from brainmass_core.preprocess.engines.inprocess import motion_ants, motion_simpleitk
-from brainmass_core.preprocess.motion import (
+from brainmass_core.preprocess.functional.motion import (
     estimate_motion,
     framewise_displacement,
     motion_parameters,

@@ -31,9 +31,9 @@ from scipy.ndimage import affine_transform, gaussian_filter
 
 from brainmass_core import preprocess, scans, timeseries
 from brainmass_core.config import parse_config
-from brainmass_core.manifest import read_manifest
-from brainmass_core.paths import Paths
-from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.pipeline.manifest import read_manifest
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.preprocess.functional.bold import load_bold
 from brainmass_core.tables import read_table
 
 T_R = 1.0

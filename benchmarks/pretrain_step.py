@@ -32,10 +32,10 @@ from torch import Tensor, nn
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.brainmass import SIZES, build
-from brainmass_core.pretrain.data import Batch
-from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.pretrain.progress import emulated
-from brainmass_core.pretrain.step import make_optimiser, train_step
+from brainmass_core.pretrain.data.views import Batch
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.progress import emulated
+from brainmass_core.pretrain.loop.step import make_optimiser, train_step
 
 N_ROIS = 100
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import yaml
 
 from brainmass_core.config import parse_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (
     CALIBRATION,
@@ -55,7 +55,7 @@ CHILD = """
 import json, resource, sys, time
 from pathlib import Path
 from brainmass_core.config import load_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report import run
 config, page = load_config(Path(sys.argv[1])), sys.argv[2]
 start, cpu = time.perf_counter(), time.process_time()

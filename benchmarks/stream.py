@@ -32,7 +32,7 @@ import torch
 import typer
 
 from brainmass_core.pfc import SCANS_PER_ROW_GROUP, Dropping
-from brainmass_core.pretrain.data import Fresh, Group, Index, Stream
+from brainmass_core.pretrain.data.views import Fresh, Group, Index, Stream
 from brainmass_core.tables import from_rows, n_edges, pfc_schema, timeseries_schema, write_table
 
 STEPS = (98_505, 28_104, 7_535)  # small, base, large at 600 TFLOP/s: docs/explanation/pfc.md

@@ -22,11 +22,11 @@ import numpy as np
 import typer
 
 from brainmass_core.config.preprocess import Engines, Preprocess
-from brainmass_core.preprocess import structural
-from brainmass_core.preprocess.anatomical import read_t1w
+from brainmass_core.preprocess.anatomical import structural
+from brainmass_core.preprocess.anatomical.t1w import read_t1w
+from brainmass_core.preprocess.anatomical.template import load_template
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.template import load_template
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
 from brainmass_core.spaces.bridges import bridge
 

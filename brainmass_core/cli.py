@@ -71,7 +71,7 @@ def _say(error: Exception) -> None:
     if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) or not error.errno:
         logger.error("%s", error)  # ours, which says all
         return
-    from brainmass_core.disk import explain
+    from brainmass_core.pipeline.disk import explain
 
     if error.filename is None:  # what is left to print would fail again at the end
         with suppress(OSError):  # a test may have put a buffer in place of the output
@@ -82,7 +82,7 @@ def _say(error: Exception) -> None:
 def _is_the_users(error: Exception) -> bool:
     if isinstance(error, ValueError | OSError):
         return True
-    from brainmass_core.batch import BatchError
+    from brainmass_core.pipeline.batch import BatchError
 
     return isinstance(error, BatchError)
 
@@ -97,7 +97,7 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
             return
         self.setLevel(logging.CRITICAL + 1)
-        from brainmass_core.disk import explain
+        from brainmass_core.pipeline.disk import explain
 
         failed = OSError(error.errno, error.strerror, self.baseFilename)
         print(f"the log ends here: {explain(failed)}", file=sys.stderr)
@@ -166,7 +166,7 @@ def demo(
         _dataset(settings, dataset)
         size = settings.datasets[dataset].synthetic or size
     from brainmass_core.demo import write_demo
-    from brainmass_core.fingerprints import remember
+    from brainmass_core.pipeline.fingerprints import remember
 
     write_demo(folder, size)
     remember(folder)
@@ -181,8 +181,8 @@ def scans(
     _start_log(log)
     settings = _load(config)
     _dataset(settings, dataset)
-    from brainmass_core.dag import Study
-    from brainmass_core.paths import Paths
+    from brainmass_core.pipeline.dag import Study
+    from brainmass_core.pipeline.paths import Paths
     from brainmass_core.scans import run
     from brainmass_core.tables import atomic_path
 
@@ -460,7 +460,7 @@ def status(
     settings = _load(config, check_paths=False)
     from rich.console import Console
 
-    from brainmass_core.status import show
+    from brainmass_core.pipeline.status import show
 
     show(settings, Console(), watch)
 
@@ -469,8 +469,8 @@ def status(
 def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Make the next `snakemake` try failed and excluded scans again; finished ones are kept."""
     settings = _load(config, check_paths=False)
-    from brainmass_core.paths import Paths
-    from brainmass_core.status import forget_exclusions, forget_failures
+    from brainmass_core.pipeline.paths import Paths
+    from brainmass_core.pipeline.status import forget_exclusions, forget_failures
 
     tables = forget_failures(Paths(settings.results))
     for dataset, changed in forget_exclusions(settings).items():

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from brainmass_core.atlas import resolve_atlas
-from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import connectivity_schema, from_rows, read_table
 from brainmass_core.timeseries.derivatives import Names, names_of, write_dataset, write_matrix

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from brainmass_core.config import Config, load_config
 from brainmass_core.config.base import near_miss
-from brainmass_core.manifest import read_manifest
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import read_manifest
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import STAGES, stages_of
 from brainmass_core.scans.units import joins
 from brainmass_core.tables import read_table

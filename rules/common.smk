@@ -3,8 +3,8 @@ import re
 from snakemake.exceptions import WorkflowError
 
 from brainmass_core.config import ConfigError
-from brainmass_core.dag import Study
-from brainmass_core.paths import FIGURES, MAPS
+from brainmass_core.pipeline.dag import Study
+from brainmass_core.pipeline.paths import FIGURES, MAPS
 
 try:
     study = Study.load(config, workflow.overwrite_configfiles, workflow.is_main_process)

@@ -8,9 +8,9 @@ import pytest
 from synthetic_study import Study, shared, write_study
 
 from brainmass_core import connectivity, pfc
-from brainmass_core.batch import IN_LINE
 from brainmass_core.config.stages import Connectivity
-from brainmass_core.manifest import read_manifest, write_manifest
+from brainmass_core.pipeline.batch import IN_LINE
+from brainmass_core.pipeline.manifest import read_manifest, write_manifest
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import read_table, timeseries_schema, write_table
 

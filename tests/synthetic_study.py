@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from brainmass_core.config import Config, parse_config
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.manifest import Entry, write_manifest
 from brainmass_core.models.pretrained import seal
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import Entry, write_manifest
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (
     HISTORY,

@@ -1,12 +1,5 @@
-"""The configuration: its pydantic tree, loading with readable errors, and hashes."""
+"""The configuration: its pydantic tree, and loading with readable errors."""
 
-from brainmass_core.config.hashing import (
-    batch_of,
-    fingerprint,
-    named_files,
-    stable_hash,
-    stage_hash,
-)
 from brainmass_core.config.inputs import Dataset
 from brainmass_core.config.load import (
     ConfigError,
@@ -23,13 +16,8 @@ __all__ = [
     "ConfigError",
     "Dataset",
     "Task",
-    "batch_of",
     "dump_config",
-    "fingerprint",
     "list_presets",
     "load_config",
-    "named_files",
     "parse_config",
-    "stable_hash",
-    "stage_hash",
 ]

@@ -1,6 +1,6 @@
 """Tasks: cohort, folds, methods and scores of one diagnosis."""
 
-from brainmass_core.finetune.dataset import TaskError
+from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.parts import run_few_shot, run_zero_shot
 from brainmass_core.finetune.stage import run
 from brainmass_core.scans.copies import LeakError

@@ -20,9 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from brainmass_core.config.tasks import Task
-from brainmass_core.finetune.dataset import UNKNOWN, TaskError, place_of
-from brainmass_core.finetune.estimators import CONFOUNDS_NUMBER, CONFOUNDS_TEXT
-from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskError, place_of
+from brainmass_core.finetune.folds.participants import Fold
+from brainmass_core.finetune.methods.estimators import CONFOUNDS_NUMBER, CONFOUNDS_TEXT
 
 log = logging.getLogger(__name__)
 MIN_SCANS = 3  # of a site, to estimate its mean and variance

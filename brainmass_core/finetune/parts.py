@@ -6,18 +6,19 @@ import logging
 
 import pyarrow as pa
 
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config
+from brainmass_core.finetune.cohort.dataset import TaskData, TaskError, assemble
+from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
-from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
-from brainmass_core.finetune.features import Features
 from brainmass_core.finetune.few_shot import learning_curves
-from brainmass_core.finetune.folds import permute_labels
-from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
-from brainmass_core.finetune.protocols import protocol_folds
+from brainmass_core.finetune.folds.participants import permute_labels
+from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.finetune.zero_shot import refuse_seen, transfer
 from brainmass_core.intervals import fixed
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import (
     FEW_SHOT,
     LEARNING_CURVE,

@@ -10,19 +10,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from brainmass_core.config import Config, stable_hash, stage_hash
+from brainmass_core.config import Config
+from brainmass_core.finetune.cohort.dataset import TaskData, TaskError, assemble
+from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
-from brainmass_core.finetune.dataset import TaskData, TaskError, assemble
-from brainmass_core.finetune.features import Features
-from brainmass_core.finetune.folds import Fold, permute_labels
-from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
-from brainmass_core.finetune.methods import METHODS as KNOWN
-from brainmass_core.finetune.methods import Design, predict_folds
-from brainmass_core.finetune.permutation import refit_p_values
-from brainmass_core.finetune.protocols import protocol_folds
-from brainmass_core.finetune.scoring import Scored, score_methods
+from brainmass_core.finetune.folds.participants import Fold, permute_labels
+from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.methods.features import Features
+from brainmass_core.finetune.methods.fitting import METHODS as KNOWN
+from brainmass_core.finetune.methods.fitting import Design, predict_folds
+from brainmass_core.finetune.statistics.permutation import refit_p_values
+from brainmass_core.finetune.statistics.scoring import Scored, score_methods
 from brainmass_core.intervals import with_interval
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stable_hash, stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins
 from brainmass_core.tables import (
     CALIBRATION,

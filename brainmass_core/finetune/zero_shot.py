@@ -16,16 +16,16 @@ from threadpoolctl import threadpool_limits
 
 from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.cohort.dataset import TaskError, place_of
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
-from brainmass_core.finetune.dataset import TaskError, place_of
-from brainmass_core.finetune.influence import (
+from brainmass_core.finetune.methods.shots import classify, coordinates, gram
+from brainmass_core.finetune.statistics.influence import (
     auc_influence,
     balanced_accuracy_influence,
     interval,
     smallest_class,
     standard_error,
 )
-from brainmass_core.finetune.shots import classify, coordinates, gram
 from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config.stages import Interpret
-from brainmass_core.finetune.dataset import TaskData
-from brainmass_core.finetune.embedding import embed
-from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.cohort.dataset import TaskData
+from brainmass_core.finetune.folds.participants import Fold
+from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.interpret.attention import AttentionMaps
 from brainmass_core.interpret.attribution import (
     Explained,

@@ -17,7 +17,7 @@ from brainmass_core.atlas.parcels import network_order, places
 from brainmass_core.config import Config
 from brainmass_core.interpret.networks import SOURCES, networks_of
 from brainmass_core.interpret.surface import MissingError, surface
-from brainmass_core.paths import MAPS
+from brainmass_core.pipeline.paths import MAPS
 from brainmass_core.quality.matrices import mark_networks
 
 DPI = 150

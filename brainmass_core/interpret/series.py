@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config
-from brainmass_core.finetune.dataset import TaskData
-from brainmass_core.finetune.neural import device
-from brainmass_core.finetune.recordings import recordings
-from brainmass_core.finetune.series_features import (
+from brainmass_core.finetune.cohort.dataset import TaskData
+from brainmass_core.finetune.methods.neural import device
+from brainmass_core.finetune.methods.recordings import recordings
+from brainmass_core.finetune.methods.series_features import (
     brainlm_embedding,
     fitting_feed,
     pretrained_brainlm,

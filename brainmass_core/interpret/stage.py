@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.atlas.parcels import parcels
-from brainmass_core.config import Config, stage_hash
-from brainmass_core.finetune.dataset import TaskData, assemble
-from brainmass_core.finetune.embedding import embed, refuse_misfit
-from brainmass_core.finetune.folds import Fold, permute_labels
-from brainmass_core.finetune.leaks import refuse_leaks, scans_shown
-from brainmass_core.finetune.protocols import protocol_folds
+from brainmass_core.config import Config
+from brainmass_core.finetune.cohort.dataset import TaskData, assemble
+from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
+from brainmass_core.finetune.folds.participants import Fold, permute_labels
+from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.methods.embedding import embed, refuse_misfit
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
@@ -30,7 +30,8 @@ from brainmass_core.interpret.figures import draw_all
 from brainmass_core.interpret.series import SeriesEncoder, load_series_encoder
 from brainmass_core.interpret.summary import network_rows, region_rows, stability_rows
 from brainmass_core.models.pretrained import read_settings
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.artefacts import load_pretrained
 from brainmass_core.tables import (
     MAPS,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config.stages import Interpret
-from brainmass_core.finetune.dataset import TaskData
+from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.interpret.explain import SCORED, MethodFolds
 from brainmass_core.interpret.networks import networks_of
 from brainmass_core.interpret.stability import (

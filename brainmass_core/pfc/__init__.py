@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from brainmass_core.batch import Job, run_batch
-from brainmass_core.config import Config, stable_hash
+from brainmass_core.config import Config
 from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.paths import Paths
 from brainmass_core.pfc.draw import distinct, places
 from brainmass_core.pfc.kernel import correlations, z_scores
 from brainmass_core.pfc.syrk import SSYRK
+from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.hashing import stable_hash
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import pfc_schema, read_table
 from brainmass_core.timeseries.joining import Joined, joined_runs

@@ -1,1 +1,1 @@
-"""How the stages hang together: the table of stages, which all that lists stages reads."""
+"""How the stages hang together: their table, hashes, the DAG, batches and records."""

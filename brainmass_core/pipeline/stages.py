@@ -44,7 +44,7 @@ class Stage:
     sections : tuple of str
         Sections of the configuration that it depends on, beside those of the stages before it.
     after : str
-        The stage whose hash its own contains; empty if more than one, see `config.hashing`.
+        The stage whose hash its own contains; empty if more than one, see `pipeline.hashing`.
     seeded : bool
         Whether it depends on the seed.
     outputs : tuple of str

@@ -34,19 +34,19 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, SVR
 
-from brainmass_core.finetune.components import Components
 from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
-from brainmass_core.finetune.estimators import TransformedTarget
-from brainmass_core.finetune.networks import BrainNetCNN, BrainNetworkTransformer, FineTune
-from brainmass_core.finetune.neural import NetworkClassifier, NetworkRegressor
-from brainmass_core.finetune.series_networks import (
+from brainmass_core.finetune.methods.components import Components
+from brainmass_core.finetune.methods.estimators import TransformedTarget
+from brainmass_core.finetune.methods.networks import BrainNetCNN, BrainNetworkTransformer, FineTune
+from brainmass_core.finetune.methods.neural import NetworkClassifier, NetworkRegressor
+from brainmass_core.finetune.methods.series_networks import (
     AdaptedSeries,
     SeriesArchitecture,
     SeriesClassifier,
     SeriesFineTune,
     SeriesRegressor,
 )
-from brainmass_core.finetune.tangent import TangentSpace, _Given
+from brainmass_core.finetune.methods.tangent import TangentSpace, _Given
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.models.weights import (
     check_finite,

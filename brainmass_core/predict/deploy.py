@@ -17,19 +17,20 @@ from threadpoolctl import threadpool_limits
 from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config
 from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
 from brainmass_core.config.tasks import DEPLOYABLE, REMEMBERING
 from brainmass_core.connectivity import n_rois_of
+from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError, assemble
 from brainmass_core.finetune.confounds import confounds_of
-from brainmass_core.finetune.dataset import UNKNOWN, TaskData, TaskError, assemble
-from brainmass_core.finetune.features import Features
-from brainmass_core.finetune.methods import METHODS, Design, Fitted, fit_method
-from brainmass_core.finetune.series_features import ENCODERS, fitting_feed
+from brainmass_core.finetune.methods.features import Features
+from brainmass_core.finetune.methods.fitting import METHODS, Design, Fitted, fit_method
+from brainmass_core.finetune.methods.series_features import ENCODERS, fitting_feed
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.models.brainmass import BrainMass
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.card import card
 from brainmass_core.predict.codec import encode, storable
 from brainmass_core.predict.contract import (

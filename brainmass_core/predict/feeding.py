@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from brainmass_core.config.base import Strict
 from brainmass_core.config.stages import BrainLM as Settings
-from brainmass_core.finetune.recordings import Feed
-from brainmass_core.finetune.series_networks import ARCHITECTURES
+from brainmass_core.finetune.methods.recordings import Feed
+from brainmass_core.finetune.methods.series_networks import ARCHITECTURES
 from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.pretrain.usable import check_window
+from brainmass_core.pretrain.data.usable import check_window
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
 
 DECODER = "decoder."  # begins the weights that only pre-training needs

@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config
-from brainmass_core.finetune.dataset import UNKNOWN
+from brainmass_core.finetune.cohort.dataset import UNKNOWN
 from brainmass_core.predict.contract import Contract, Done, processing_of
 from brainmass_core.timeseries.derivatives import label_of
 

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.finetune.confounds import confound_table
-from brainmass_core.finetune.embedding import embed
-from brainmass_core.finetune.methods import Fitted
-from brainmass_core.finetune.neural import device
-from brainmass_core.finetune.recordings import Feed
-from brainmass_core.finetune.series_features import embed_recording
+from brainmass_core.finetune.methods.embedding import embed
+from brainmass_core.finetune.methods.fitting import Fitted
+from brainmass_core.finetune.methods.neural import device
+from brainmass_core.finetune.methods.recordings import Feed
+from brainmass_core.finetune.methods.series_features import embed_recording
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.models.weights import (

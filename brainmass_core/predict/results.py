@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.manifest import read_manifests
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import read_manifests
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
 from brainmass_core.predict.misfit import Origin, PredictError, misfit

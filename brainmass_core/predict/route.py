@@ -13,7 +13,7 @@ import pandas as pd
 from brainmass_core import connectivity, preprocess, scans, timeseries
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config, dump_config, parse_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, done_by, sidecar, t_r_in, text_in
 from brainmass_core.predict.misfit import Origin, PredictError

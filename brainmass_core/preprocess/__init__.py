@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from brainmass_core.config import Config, ConfigError, stage_hash
-from brainmass_core.paths import Paths
+from brainmass_core.config import Config, ConfigError
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.preprocess.engines import missing
 
 __all__ = ["run"]
@@ -33,8 +34,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     """
     # here and below, so that `timeseries` and the report can import this package without ANTs, and
     # that checking a configuration needs nothing of this
-    from brainmass_core.batch import Job, run_batch
     from brainmass_core.config.bridged import template_inputs
+    from brainmass_core.pipeline.batch import Job, run_batch
     from brainmass_core.tables import PREPROCESS, read_table
 
     section, paths = config.datasets[dataset], Paths(config.results)
@@ -48,10 +49,10 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
         raise ConfigError("\n".join(lines))
     rows = read_table(paths.scans(dataset), "scans").to_pylist()
 
-    from brainmass_core.preprocess.derivatives import Item, describe
-    from brainmass_core.preprocess.fieldmap import candidates
+    from brainmass_core.preprocess.anatomical.template import chosen_template, template_of
+    from brainmass_core.preprocess.distortion.fieldmap import candidates
+    from brainmass_core.preprocess.files.derivatives import Item, describe
     from brainmass_core.preprocess.scan import preprocess_scan
-    from brainmass_core.preprocess.template import chosen_template, template_of
     from brainmass_core.scans import of_images
 
     template_of(settings)

@@ -9,38 +9,38 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from brainmass_core.config import fingerprint
-from brainmass_core.manifest import ScanFailed, measured_so_far
-from brainmass_core.preprocess.anatomical import MEASURES, Anatomy, anatomy_of, check_anatomy
-from brainmass_core.preprocess.coregistration import Coregistered, refuse_coregistration
-from brainmass_core.preprocess.criteria import (
-    Verdict,
-    refuse_motion,
-    refuse_noise,
-    refuse_registration,
-    refuse_stranger,
-)
-from brainmass_core.preprocess.derivatives import (
+from brainmass_core.pipeline.hashing import fingerprint
+from brainmass_core.pipeline.manifest import ScanFailed, measured_so_far
+from brainmass_core.preprocess.anatomical.t1w import MEASURES, Anatomy, anatomy_of, check_anatomy
+from brainmass_core.preprocess.anatomical.template import chosen_template
+from brainmass_core.preprocess.engines import engine
+from brainmass_core.preprocess.files.derivatives import (
     Item,
     write_bold,
     write_derivatives,
     write_template_bold,
 )
-from brainmass_core.preprocess.engines import engine
-from brainmass_core.preprocess.functional import Bold, load_bold
-from brainmass_core.preprocess.head import Moved, head_motion
-from brainmass_core.preprocess.nuisance import Nuisance, nuisance
-from brainmass_core.preprocess.orientation import scan_in_ras
-from brainmass_core.preprocess.placement import (
+from brainmass_core.preprocess.functional.bold import Bold, load_bold
+from brainmass_core.preprocess.functional.coregistration import Coregistered, refuse_coregistration
+from brainmass_core.preprocess.functional.head import Moved, head_motion
+from brainmass_core.preprocess.functional.nuisance import Nuisance, nuisance
+from brainmass_core.preprocess.functional.orientation import scan_in_ras
+from brainmass_core.preprocess.functional.placement import (
     Placement,
     mask_dice,
     place,
     transforms_of,
     undistort,
 )
+from brainmass_core.preprocess.functional.temporal import Timed, temporal
+from brainmass_core.preprocess.quality.criteria import (
+    Verdict,
+    refuse_motion,
+    refuse_noise,
+    refuse_registration,
+    refuse_stranger,
+)
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.template import chosen_template
-from brainmass_core.preprocess.temporal import Timed, temporal
 from brainmass_core.tables import PREPROCESS, from_rows
 
 

@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from brainmass_core.peak import peak_memory
+from brainmass_core.pipeline.peak import peak_memory
 from brainmass_core.tables import atomic_path
 
 T = TypeVar("T")

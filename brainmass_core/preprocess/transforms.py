@@ -17,7 +17,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy.ndimage import map_coordinates, spline_filter
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.tables import atomic_path
 
 FIELD_STEP = 4.0  # mm; SyN fields are smooth, so 4 mm nodes and cubic splines lose < 0.05 mm

@@ -14,13 +14,14 @@ import pyarrow as pa
 import torch
 
 from brainmass_core import __version__
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config
 from brainmass_core.models.brainmass import BrainMass, build
 from brainmass_core.models.pretrained import Pretrained
-from brainmass_core.paths import Paths
-from brainmass_core.pretrain.checkpoint import State
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.data.index import Index
 from brainmass_core.pretrain.families import family_of
-from brainmass_core.pretrain.index import Index
+from brainmass_core.pretrain.loop.checkpoint import State
 from brainmass_core.tables import atomic_path, write_table
 
 Curves = Mapping[str, Mapping[str, str]]

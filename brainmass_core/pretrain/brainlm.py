@@ -17,9 +17,9 @@ from brainmass_core.config.stages import Pretrain
 from brainmass_core.models import brainlm, brainlm_vit
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.pretrain.brainlm_card import brainlm_card
+from brainmass_core.pretrain.data.index import Index, ShardError
+from brainmass_core.pretrain.data.windows import WindowStream, fit_scaling, tokens_of, windows_of
 from brainmass_core.pretrain.family import Constants, Family, batching
-from brainmass_core.pretrain.index import Index, ShardError
-from brainmass_core.pretrain.windows import WindowStream, fit_scaling, tokens_of, windows_of
 from brainmass_core.spaces import FSL, SpaceError
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import BRAINLM_HISTORY

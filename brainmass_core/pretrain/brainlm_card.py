@@ -10,7 +10,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.stages import OF_BRAINMASS
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.pretrain.card import sources_table, table
-from brainmass_core.pretrain.index import Index
+from brainmass_core.pretrain.data.index import Index
 
 SECTIONS = """\
 # BrainLM, {model}, {n_rois} parcels

@@ -12,7 +12,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.brainmass import BrainMass, build
 from brainmass_core.pretrain.card import flops_per_sample, model_card
-from brainmass_core.pretrain.data import Index, Stream, fresh_of
+from brainmass_core.pretrain.data.views import Index, Stream, fresh_of
 from brainmass_core.pretrain.family import Constants, Family, batching
 from brainmass_core.tables import HISTORY
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.config import Config
 from brainmass_core.models.brainmass import BrainMass, parameter_counts
-from brainmass_core.pretrain.index import Index
+from brainmass_core.pretrain.data.index import Index
 
 SECTIONS = """\
 # BrainMass, size {size}, {n_rois} ROIs

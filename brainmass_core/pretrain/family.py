@@ -12,9 +12,9 @@ from torch import Tensor
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.models.pretrained import Pretrained
-from brainmass_core.pretrain.index import Index
-from brainmass_core.pretrain.order import global_batch_size
-from brainmass_core.pretrain.stream import Batches
+from brainmass_core.pretrain.data.index import Index
+from brainmass_core.pretrain.data.order import global_batch_size
+from brainmass_core.pretrain.data.stream import Batches
 
 Constants = Mapping[str, Tensor]
 

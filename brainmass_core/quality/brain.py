@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from nibabel.affines import apply_affine
 
+from brainmass_core.preprocess.anatomical.segmentation import FLUID, WHITE
+from brainmass_core.preprocess.anatomical.template import Template
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.segmentation import FLUID, WHITE
-from brainmass_core.preprocess.template import Template
 from brainmass_core.preprocess.transforms import Distortion, Normalisation
 from brainmass_core.quality.cuts import Cut, bright, coloured, cuts_of, grey, outlined, sample
 from brainmass_core.quality.embed import photo

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import stages_of
 from brainmass_core.quality.groups import Difference, compare
 from brainmass_core.quality.measures import MEASURES, Measure, Reference, light, references

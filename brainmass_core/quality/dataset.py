@@ -14,7 +14,7 @@ from scipy import stats
 
 from brainmass_core.config import Config
 from brainmass_core.intervals import fixed, side_of, span
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality import cohort as people
 from brainmass_core.quality import cohort_charts as charts
 from brainmass_core.quality.duplicates import duplicate_rows

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.copies import MARKS, duplicates
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.identity import MARKED, with_marks

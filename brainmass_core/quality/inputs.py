@@ -14,7 +14,7 @@ import pyarrow as pa
 from brainmass_core.atlas.parcels import parcels, same_network
 from brainmass_core.config import Config
 from brainmass_core.connectivity import ESTIMATORS, vectorise
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.quality.measures import Reference, references
 from brainmass_core.scans.units import joins, read_units

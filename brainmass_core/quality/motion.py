@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.atlas.parcels import parcels
-from brainmass_core.config import Config, stable_hash
-from brainmass_core.paths import Paths
+from brainmass_core.config import Config
+from brainmass_core.pipeline.hashing import stable_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality.qcfc import DistanceDependence, QcFc, QcFcSums, edge_lengths
 from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import read_table

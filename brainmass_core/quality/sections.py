@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from brainmass_core.atlas.parcels import network_order
 from brainmass_core.checksums import ChecksumError, check_file
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.carpet import load_carpet
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.template import template_of
 from brainmass_core.preprocess.grids import Volume, load_image
-from brainmass_core.preprocess.template import template_of
+from brainmass_core.preprocess.quality.carpet import load_carpet
 from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile

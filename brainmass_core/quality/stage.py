@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality.inputs import Item, list_items
 from brainmass_core.quality.measures import flags
 from brainmass_core.quality.page import scan_page

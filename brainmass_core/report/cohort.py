@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.reasons import reasons_of
 from brainmass_core.report.flow import JOINED

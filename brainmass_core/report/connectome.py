@@ -12,7 +12,7 @@ from brainmass_core.atlas import VORONOI
 from brainmass_core.atlas.parcels import network_order, parcels, places
 from brainmass_core.config import Config
 from brainmass_core.connectivity import unvectorise
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.streams import stream
 from brainmass_core.tables import read_table
 

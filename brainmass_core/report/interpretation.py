@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmass_core.config import Config
-from brainmass_core.paths import MAPS, Paths
+from brainmass_core.pipeline.paths import MAPS, Paths
 from brainmass_core.report.cells import Cell, number, p_value, score
 from brainmass_core.report.page import Picture
 from brainmass_core.tables import read_table

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans import read_scans
 from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, units_of
 

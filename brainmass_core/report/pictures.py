@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
-from brainmass_core.paths import FIGURES, Paths
+from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import figures
 from brainmass_core.report.calibration import draw_calibration, without_probabilities
 from brainmass_core.report.cohort import choose_scans

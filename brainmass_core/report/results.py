@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.names import kind_of
 from brainmass_core.report.scores import highlight
 from brainmass_core.report.shots import read_curves, read_transfer

@@ -9,7 +9,7 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.intervals import known
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import number, p_value, score
 from brainmass_core.report.page import Picture
 from brainmass_core.series_model.names import METHODS

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import score
 from brainmass_core.report.figures import NotAvailableError, new_figure
 from brainmass_core.report.names import FEATURES, FEW_ESTIMATORS, colour_of

@@ -10,8 +10,9 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from brainmass_core.atlas import VORONOI
-from brainmass_core.config import Config, dump_config, stage_hash
-from brainmass_core.paths import Paths
+from brainmass_core.config import Config, dump_config
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report import cohort as people
 from brainmass_core.report.citations import Citations
 from brainmass_core.report.compare import ablations

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import (

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmass_core.config import Dataset
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.scans.bids import Row, base_row, in_threads, keep_task, surfaces
 from brainmass_core.scans.image import check_series_shape, choose_t_r, read_header

@@ -13,7 +13,7 @@ from typing import Any
 
 import nibabel as nib
 
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError, check_capacity, check_length
 from brainmass_core.readers.image import open_image
 from brainmass_core.readers.limits import quoted

@@ -10,7 +10,7 @@ from typing import Any
 
 import bids2table
 
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 

@@ -16,7 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 
-from brainmass_core.config import stable_hash
+from brainmass_core.pipeline.hashing import stable_hash
 
 Stratum = tuple[str, ...]
 

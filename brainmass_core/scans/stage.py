@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from brainmass_core.atlas import space_of_atlas
-from brainmass_core.config import Config, Dataset, batch_of, stage_hash
+from brainmass_core.config import Config, Dataset
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import batch_of, stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.reasons import reasons_of
 from brainmass_core.scans.bids import list_bids
 from brainmass_core.scans.derivatives import list_derivatives

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import OF_PEOPLE, SCANS, read_table, write_table
 
 PHENO = "pheno_"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import stages_of
 from brainmass_core.scans.table import ScansError
 from brainmass_core.tables import read_table

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmass_core.finetune.metrics import LEVELS
+from brainmass_core.finetune.statistics.metrics import LEVELS
 from brainmass_core.interpret.stability import Interval, over_pairs
 from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainlm_series import Mask, SeriesModel

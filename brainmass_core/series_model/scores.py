@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmass_core.finetune.metrics import LEVELS
+from brainmass_core.finetune.statistics.metrics import LEVELS
 
 SUMS = ("n", "y", "yy", "p", "pp", "yp")
 SCORES = ("mse", "variance", "r2", "pearson")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config
 from brainmass_core.interpret.figures import draw
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.series_model.by_parcel import attention, networks, perturbation
 from brainmass_core.series_model.outcome import Outcome
 from brainmass_core.series_model.predicting import forecast, reconstruction

@@ -11,13 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from brainmass_core.config import Config, stable_hash
-from brainmass_core.finetune.leaks import refuse_shown, scans_shown
-from brainmass_core.finetune.recordings import Feed, feed_of, folder_of
+from brainmass_core.config import Config
+from brainmass_core.finetune.cohort.leaks import refuse_shown, scans_shown
+from brainmass_core.finetune.methods.recordings import Feed, feed_of, folder_of
 from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stable_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.brainlm import ghost
-from brainmass_core.pretrain.usable import check_window
+from brainmass_core.pretrain.data.usable import check_window
 from brainmass_core.scans import read_scans
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.tables import read_table

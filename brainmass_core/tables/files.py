@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brainmass_core.disk import of_the_system
+from brainmass_core.pipeline.disk import of_the_system
 
 VERSION = 1
 TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # in a file's metadata

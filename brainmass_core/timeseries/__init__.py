@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.atlas import resolve_atlas
-from brainmass_core.batch import Job, run_batch
 from brainmass_core.config import Config
-from brainmass_core.manifest import ScanExcluded, ScanFailed, measured_so_far
-from brainmass_core.paths import Paths
-from brainmass_core.preprocess.provenance import bids_uri
+from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed, measured_so_far
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.preprocess.files.provenance import bids_uri
 from brainmass_core.tables import from_rows, timeseries_schema
 from brainmass_core.timeseries.censor import censor_text, censored_volumes
 from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, modelled

@@ -17,7 +17,7 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.preprocess.provenance import write_description
+from brainmass_core.preprocess.files.provenance import write_description
 from brainmass_core.tables import atomic_path
 from brainmass_core.tables.text import tsv_text
 

@@ -14,15 +14,15 @@ import pandas as pd
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.checksums import ChecksumError, check_file
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.functional import load_bold
-from brainmass_core.preprocess.orientation import (
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.functional.bold import load_bold
+from brainmass_core.preprocess.functional.orientation import (
     affine_in_ras,
     in_ras,
     orientation_of,
     scan_in_ras,
 )
-from brainmass_core.preprocess.temporal import temporal
+from brainmass_core.preprocess.functional.temporal import temporal
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image

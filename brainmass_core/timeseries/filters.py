@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from brainmass_core.preprocess.confounds import cosines
+from brainmass_core.preprocess.functional.confounds import cosines
 
 BUTTERWORTH_ORDER = 5  # nilearn's
 

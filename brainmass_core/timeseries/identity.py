@@ -14,7 +14,7 @@ import pandas as pd
 
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.copies import files_of, persons
 from brainmass_core.tables import read_table
 

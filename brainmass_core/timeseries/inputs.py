@@ -13,8 +13,8 @@ from brainmass_core.atlas import Atlas
 from brainmass_core.config import Config
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.readers import FileError
 from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans import of_images

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
 from brainmass_core.scans.units import Units
 from brainmass_core.timeseries.sampling import same_t_r
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial

@@ -16,7 +16,7 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
 from brainmass_core.readers.confounds import power_displacement
 
 log = logging.getLogger(__name__)

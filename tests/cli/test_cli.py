@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from brainmass_core.batch import BatchError
 from brainmass_core.cli import main
 from brainmass_core.config.inputs import Atlas
+from brainmass_core.pipeline.batch import BatchError
 
 HEAVY = {"torch", "pandas", "scipy", "numba", "nilearn", "sklearn", "matplotlib", "nibabel", "ants"}
 # of the package, apart from the command line and the configuration

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from brainmass_core import cli
-from brainmass_core.disk import explain
+from brainmass_core.pipeline.disk import explain
 from brainmass_core.tables import atomic_path, write_table
 
 CODES = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "ENAMETOOLONG")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from brainmass_core.config import Config, fingerprint, parse_config, stage_hash
-from brainmass_core.dag import Study
-from brainmass_core.preprocess.anatomical import anatomical_key
-from brainmass_core.preprocess.derivatives import Item
+from brainmass_core.config import Config, parse_config
+from brainmass_core.pipeline.dag import Study
+from brainmass_core.pipeline.hashing import fingerprint, stage_hash
+from brainmass_core.preprocess.anatomical.t1w import anatomical_key
+from brainmass_core.preprocess.files.derivatives import Item
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, shipped
 from brainmass_core.spaces.shipped import field_name, shipped_digest
 

@@ -10,7 +10,7 @@ import pytest
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.config.base import RULES
 from brainmass_core.config.load import read_yaml
-from brainmass_core.dag import Study
+from brainmass_core.pipeline.dag import Study
 from brainmass_core.pipeline.stages import STAGES
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from brainmass_core.config import Config, ConfigError, dump_config, parse_config, stage_hash
-from brainmass_core.dag import Study
+from brainmass_core.config import Config, ConfigError, dump_config, parse_config
+from brainmass_core.pipeline.dag import Study
+from brainmass_core.pipeline.hashing import stage_hash
 
 TASK = {"datasets": ["a"], "label": "dx", "classes": {"x": ["0"], "y": ["1"]}}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmass_core.config import Config, batch_of, parse_config
-from brainmass_core.manifest import Entry, write_manifest
-from brainmass_core.paths import Paths
+from brainmass_core.config import Config, parse_config
+from brainmass_core.pipeline.hashing import batch_of
+from brainmass_core.pipeline.manifest import Entry, write_manifest
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import (
     SCANS,
     from_rows,

@@ -8,16 +8,17 @@ import pytest
 from joined_study import N_ROIS, RUNS, name_of, row_of, rows, series_of, write
 
 from brainmass_core import connectivity, pfc
-from brainmass_core.batch import IN_LINE
-from brainmass_core.config import ConfigError, parse_config, stage_hash
+from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.connectivity import ledoit_wolf, pearson, vectorise
-from brainmass_core.manifest import ScanExcluded, ScanFailed, read_manifest
-from brainmass_core.paths import Paths
 from brainmass_core.pfc import Dropping, kept_timepoints, scan_seed
+from brainmass_core.pipeline.batch import IN_LINE
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed, read_manifest
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pipeline.status import standings
 from brainmass_core.report.cohort import stage_flow
 from brainmass_core.scans.table import ScansError
 from brainmass_core.scans.units import units_of
-from brainmass_core.status import standings
 from brainmass_core.tables import read_table, timeseries_schema, write_table
 from brainmass_core.timeseries.joining import Joined, join
 

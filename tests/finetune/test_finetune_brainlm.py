@@ -8,12 +8,12 @@ from synthetic_series_study import BUILD, WINDOW, store_brainlm
 from synthetic_study import N_ROIS, make_config
 
 from brainmass_core.config import ConfigError, parse_config
-from brainmass_core.dag import Study as Dag
-from brainmass_core.finetune.components import Components
-from brainmass_core.finetune.estimators import Setting
-from brainmass_core.finetune.folds import make_folds
-from brainmass_core.finetune.methods import predict_folds
-from brainmass_core.finetune.series_networks import SeriesClassifier, make_series_network
+from brainmass_core.finetune.folds.participants import make_folds
+from brainmass_core.finetune.methods.components import Components
+from brainmass_core.finetune.methods.estimators import Setting
+from brainmass_core.finetune.methods.fitting import predict_folds
+from brainmass_core.finetune.methods.series_networks import SeriesClassifier, make_series_network
+from brainmass_core.pipeline.dag import Study as Dag
 from brainmass_core.timeseries.robust_scaling import RobustScaling
 
 

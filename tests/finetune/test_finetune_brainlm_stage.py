@@ -20,8 +20,8 @@ from synthetic_study import N_ROIS
 
 from brainmass_core.config import parse_config
 from brainmass_core.finetune import LeakError, TaskError, run
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.features import Features
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.methods.features import Features
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (

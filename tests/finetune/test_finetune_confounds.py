@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from brainmass_core.config.tasks import Task
-from brainmass_core.finetune import tangent
+from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.confounds import (
     ComBat,
     Regress,
@@ -13,9 +13,9 @@ from brainmass_core.finetune.confounds import (
     match,
     say_unadjusted,
 )
-from brainmass_core.finetune.dataset import TaskError
-from brainmass_core.finetune.folds import Fold
-from brainmass_core.finetune.tangent import TangentSpace
+from brainmass_core.finetune.folds.participants import Fold
+from brainmass_core.finetune.methods import tangent
+from brainmass_core.finetune.methods.tangent import TangentSpace
 
 
 def people(n, seed=0, sites="abc"):

@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from brainmass_core.config.adaptation import FewShot, ZeroShot
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.finetune.dataset import TaskError, fifths
+from brainmass_core.finetune.cohort.dataset import TaskError, fifths
 from brainmass_core.finetune.few_shot import learning_curves
-from brainmass_core.finetune.folds import make_folds
-from brainmass_core.finetune.methods import Design, confounds_of, fit_method, predict_folds
-from brainmass_core.finetune.protocols import protocol_folds
-from brainmass_core.finetune.searches import in_our_words
+from brainmass_core.finetune.folds.participants import make_folds
+from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.methods.fitting import Design, confounds_of, fit_method, predict_folds
+from brainmass_core.finetune.methods.searches import in_our_words
 from brainmass_core.finetune.zero_shot import transfer
 
 SEARCHES = ["confounds_ridge", "fc_logistic", "fc_ridge", "fc_knn", "tangent_ridge"]

@@ -8,11 +8,11 @@ from synthetic_joined_study import joined_study
 from synthetic_study import Study
 
 from brainmass_core.finetune import run
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.joining import joined_cohort
-from brainmass_core.finetune.leaks import refuse_shown, scans_shown
-from brainmass_core.pretrain.data import index_shards, scans_seen
-from brainmass_core.pretrain.index import ShardError
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.cohort.joining import joined_cohort
+from brainmass_core.finetune.cohort.leaks import refuse_shown, scans_shown
+from brainmass_core.pretrain.data.index import ShardError
+from brainmass_core.pretrain.data.views import index_shards, scans_seen
 from brainmass_core.scans.copies import LeakError, copies
 from brainmass_core.scans.units import units_of
 from brainmass_core.study import StudyResults
@@ -163,7 +163,7 @@ def test_pre_training_sees_units_and_is_asked_about_all_runs(study):
 
 @pytest.mark.study
 def test_a_unit_kept_for_evaluation_in_a_shard_is_refused(study, monkeypatch):
-    from brainmass_core.pretrain import index
+    from brainmass_core.pretrain.data import index
 
     test = set(study.scans.loc[study.scans["split"] == "test", "scan_id"])
     allowed = index._allowed(study.paths.scans("demo"))

@@ -5,15 +5,15 @@ from sklearn import metrics as sk
 from synthetic_study import make_config
 
 from brainmass_core.config import ConfigError
-from brainmass_core.finetune import regression
-from brainmass_core.finetune.inference import (
+from brainmass_core.finetune.statistics import regression
+from brainmass_core.finetune.statistics.inference import (
     best_baseline,
     corrected_interval,
     fold_values,
     permutation_p,
     reliability,
 )
-from brainmass_core.finetune.metrics import Predictions, draw_weights, weighted_scores
+from brainmass_core.finetune.statistics.metrics import Predictions, draw_weights, weighted_scores
 
 
 def classes(seed, n=60, k=3, n_repeats=1):

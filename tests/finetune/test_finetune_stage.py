@@ -14,9 +14,9 @@ from synthetic_study import (
 
 from brainmass_core.config import parse_config
 from brainmass_core.finetune import LeakError, TaskError, run
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.folds import make_folds
-from brainmass_core.finetune.methods import confounds_of, predict_folds
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.folds.participants import make_folds
+from brainmass_core.finetune.methods.fitting import confounds_of, predict_folds
 from brainmass_core.tables import METRICS, PREDICTIONS, read_table
 
 pytestmark = pytest.mark.study

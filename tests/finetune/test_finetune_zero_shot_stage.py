@@ -7,7 +7,7 @@ from synthetic_study import write_study, write_two_cohorts
 
 from brainmass_core.config import parse_config
 from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import read_table
 

@@ -14,8 +14,8 @@ import numpy as np
 from fuzz_judge import Reader, Seed
 
 from brainmass_core.atlas import AtlasError, atlas_from_image
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.functional import load_bold
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.functional.bold import load_bold
 from brainmass_core.scans.image import read_header
 
 SHAPE = (3, 4, 2, 6)

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.config import parse_config
-from brainmass_core.finetune.methods import Fitted
+from brainmass_core.finetune.methods.fitting import Fitted
 from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.models.pretrained import ModelError
@@ -31,7 +31,7 @@ from brainmass_core.predict.contract import ContractError, Encoder
 from brainmass_core.predict.deploy import write_model
 from brainmass_core.predict.model import probe
 from brainmass_core.pretrain import brainlm_official, official
-from brainmass_core.pretrain.checkpoint import Checkpoints, State
+from brainmass_core.pretrain.loop.checkpoint import Checkpoints, State
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "feedforward": 8, "decoder_depth": 1}
 SMALL |= {"decoder_heads": 2, "decoder_feedforward": 8, "patch": 20}

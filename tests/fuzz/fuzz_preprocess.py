@@ -17,9 +17,9 @@ from fuzz_bytes import Change
 from fuzz_images import image
 from fuzz_judge import Reader, Seed
 
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.anatomical import read_t1w
-from brainmass_core.preprocess.fieldmap import read_volume
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.t1w import read_t1w
+from brainmass_core.preprocess.distortion.fieldmap import read_volume
 from brainmass_core.preprocess.transforms import (
     Distortion,
     Normalisation,

@@ -10,10 +10,11 @@ import fuzz_binary
 import numpy as np
 from fuzz_judge import Reader, Seed
 
-from brainmass_core.config import Config, parse_config, stage_hash
-from brainmass_core.paths import Paths
-from brainmass_core.pretrain.index import ShardError, index_shards
-from brainmass_core.pretrain.stream import read_checked, read_series
+from brainmass_core.config import Config, parse_config
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.data.index import ShardError, index_shards
+from brainmass_core.pretrain.data.stream import read_checked, read_series
 from brainmass_core.tables import SCANS, TableError, from_rows, timeseries_schema, write_table
 
 N_ROIS, N_SCANS, N_TIMEPOINTS = 4, 3, 40

@@ -7,9 +7,9 @@ import pandas as pd
 
 from brainmass_core.config.stages import Interpret
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.finetune.dataset import TaskData
-from brainmass_core.finetune.embedding import embed
-from brainmass_core.finetune.folds import Fold, make_folds
+from brainmass_core.finetune.cohort.dataset import TaskData
+from brainmass_core.finetune.folds.participants import Fold, make_folds
+from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.interpret.explain import Encoder, explain_folds
 from brainmass_core.interpret.stage import attend
 from brainmass_core.interpret.summary import region_rows, stability_rows

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from brainmass_core.connectivity import unvectorise
-from brainmass_core.finetune.embedding import embed
+from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.interpret.attribution import (
     donors,
     edges_of,

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from interpret_study import PLANTED, SMALL, cohort, regions_of
 
-from brainmass_core.finetune.folds import make_folds
+from brainmass_core.finetune.folds.participants import make_folds
 from brainmass_core.interpret.explain import both_classes, choose, explain_folds
 
 SEEDS = (0, 1, 2)

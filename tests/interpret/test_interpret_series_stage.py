@@ -17,7 +17,7 @@ from synthetic_study import N_ROIS
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.finetune import TaskError
 from brainmass_core.finetune import run as finetune
-from brainmass_core.finetune.dataset import assemble
+from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.interpret import run
 from brainmass_core.interpret.probe import fit_probe
 from brainmass_core.interpret.series import load_series_encoder, series_gradients

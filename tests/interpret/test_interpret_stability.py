@@ -7,7 +7,7 @@ from interpret_study import SMALL, cohort, regions_of
 from scipy import stats
 
 from brainmass_core.atlas import published_labels
-from brainmass_core.finetune.folds import Fold
+from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.interpret.networks import networks_of
 from brainmass_core.interpret.stability import (
     holm,

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from synthetic_study import N_ROIS, copy_of, write_model, write_study
 
-from brainmass_core.config import stage_hash
 from brainmass_core.finetune import LeakError, TaskError
-from brainmass_core.finetune.dataset import assemble
+from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.interpret import run
-from brainmass_core.paths import MAPS
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import MAPS
 from brainmass_core.tables import config_hash_of, pfc_schema, read_table, write_table
 
 pytestmark = pytest.mark.study

@@ -11,10 +11,10 @@ from torch import nn
 
 from brainmass_core.config import parse_config
 from brainmass_core.models.brainmass import SIZES, BrainMass, build, parameter_counts
-from brainmass_core.pretrain.data import Batch
-from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.pretrain.loop import build_model
-from brainmass_core.pretrain.step import make_optimiser, train_step
+from brainmass_core.pretrain.data.views import Batch
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.step import make_optimiser, train_step
+from brainmass_core.pretrain.loop.train import build_model
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
 PAPER = ["small", "base", "large"]

@@ -14,8 +14,8 @@ from sklearn.covariance import LedoitWolf
 from brainmass_core import pfc
 from brainmass_core.config import parse_config
 from brainmass_core.connectivity import ESTIMATORS, unvectorise
-from brainmass_core.manifest import read_manifest
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import read_manifest
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
 

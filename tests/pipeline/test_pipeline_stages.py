@@ -9,8 +9,9 @@ import pytest
 from typer.main import get_command
 
 from brainmass_core.cli import app
-from brainmass_core.config import parse_config, stage_hash
-from brainmass_core.dag import Study
+from brainmass_core.config import parse_config
+from brainmass_core.pipeline.dag import Study
+from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.stages import NAMES, STAGES
 
 ROOT = Path(__file__).resolve().parents[2]

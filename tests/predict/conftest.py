@@ -8,7 +8,7 @@ import pytest
 from predict_study import TASK, Made, fit, publish, with_settings
 from synthetic_study import Study, write_model, write_study
 
-from brainmass_core.finetune.dataset import TaskData, assemble
+from brainmass_core.finetune.cohort.dataset import TaskData, assemble
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from synthetic_study import Study
 
 from brainmass_core.config import dump_config, parse_config
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.methods import Fitted
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.methods.fitting import Fitted
 from brainmass_core.predict import Contract, Model
 from brainmass_core.predict.deploy import fit_all
 from brainmass_core.predict.deploy import write_model as store

@@ -18,8 +18,8 @@ from brainmass_core.config.tasks import (
     REMEMBERING,
     Finetune,
 )
-from brainmass_core.finetune import estimators
-from brainmass_core.finetune.methods import METHODS
+from brainmass_core.finetune.methods import estimators
+from brainmass_core.finetune.methods.fitting import METHODS
 from brainmass_core.predict.codec import CLASSES, CodecError, decode, encode
 
 

@@ -10,7 +10,7 @@ from synthetic_joined_study import joined_study
 from synthetic_study import copy_of, write_study
 
 from brainmass_core.config import dump_config
-from brainmass_core.finetune.dataset import assemble
+from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.predict import PredictError, predict
 from brainmass_core.predict.contract import read_contract
 from brainmass_core.predict.route import Options

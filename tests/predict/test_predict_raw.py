@@ -18,8 +18,8 @@ from brainmass_core.config import dump_config, parse_config
 from brainmass_core.config.inputs import Synthetic
 from brainmass_core.config.stages import BrainLM
 from brainmass_core.demo import write_demo
-from brainmass_core.finetune.methods import Design, fit_method
-from brainmass_core.finetune.recordings import Feed
+from brainmass_core.finetune.methods.fitting import Design, fit_method
+from brainmass_core.finetune.methods.recordings import Feed
 from brainmass_core.models import brainlm
 from brainmass_core.predict import Model, Options, PredictError, predict
 from brainmass_core.predict.codec import storable

@@ -25,10 +25,10 @@ from synthetic_study import N_ROIS
 from brainmass_core.checksums import sealed
 from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
 from brainmass_core.finetune import run
+from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.confounds import confounds_of
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.features import Features
-from brainmass_core.finetune.methods import METHODS
+from brainmass_core.finetune.methods.features import Features
+from brainmass_core.finetune.methods.fitting import METHODS
 from brainmass_core.predict import ContractError, Model, Options, PredictError, deploy, predict
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.sampling import resampled

@@ -18,8 +18,8 @@ from brainmass_core.config import dump_config
 from brainmass_core.config.tasks import Finetune
 from brainmass_core.connectivity import pearson, unvectorise
 from brainmass_core.finetune import TaskError, run
+from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.confounds import confounds_of
-from brainmass_core.finetune.dataset import assemble
 from brainmass_core.predict import (
     ContractError,
     Model,
@@ -105,7 +105,7 @@ def test_embeddings_are_those_of_the_encoder(study, data, fitted, tmp_path, meth
     assert table["scan_id"].tolist() == found.loc[found["status"] == "ok", "scan_id"].tolist()
     assert np.stack(table["embedding"]).shape[1] == 8 * N_ROIS
     if method == "brainmass_svm":
-        from brainmass_core.finetune.features import Features
+        from brainmass_core.finetune.methods.features import Features
 
         expected = Features(study.config, data)["brainmass"]
         rows = table.set_index("scan_id").loc[data.scans["scan_id"], "embedding"]

@@ -14,9 +14,9 @@ from synthetic_study import copy_of
 
 from brainmass_core.checksums import sealed, sha256_of
 from brainmass_core.config.tasks import DEPLOYABLE, OF_SERIES
-from brainmass_core.finetune.dataset import assemble
-from brainmass_core.finetune.features import Features
-from brainmass_core.finetune.methods import METHODS, confounds_of
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.methods.features import Features
+from brainmass_core.finetune.methods.fitting import METHODS, confounds_of
 from brainmass_core.predict import ContractError, Model
 from brainmass_core.predict.codec import encode
 from brainmass_core.predict.deploy import write_model as store

@@ -14,7 +14,7 @@ from brainmass_core import preprocess
 from brainmass_core.cli import app
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.config.preprocess import Engines
-from brainmass_core.dag import Study
+from brainmass_core.pipeline.dag import Study
 from brainmass_core.preprocess.engines import ENTRIES, WHERE, engine, missing, programs
 
 CHOICES = [

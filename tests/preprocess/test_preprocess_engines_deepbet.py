@@ -10,12 +10,12 @@ import torch
 from nilearn import datasets
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess import structural
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical import structural
+from brainmass_core.preprocess.anatomical.template import load_template
 from brainmass_core.preprocess.engines.deepbet import brain_extraction
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample, to_isotropic
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.template import load_template
 
 
 def scan() -> Volume:

@@ -13,11 +13,11 @@ from nibabel.affines import apply_affine
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.registration import coarse, t1w_to_template
+from brainmass_core.preprocess.anatomical.template import Template
 from brainmass_core.preprocess.engines import greedy
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.registration import coarse, t1w_to_template
-from brainmass_core.preprocess.template import Template
 
 SHAPE, SIZE = (30, 36, 30), 5.0
 

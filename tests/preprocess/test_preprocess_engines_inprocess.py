@@ -11,7 +11,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from brainmass_core.preprocess.engines import inprocess
-from brainmass_core.preprocess.motion import (
+from brainmass_core.preprocess.functional.motion import (
     estimate_motion,
     framewise_displacement,
     motion_parameters,

@@ -14,13 +14,12 @@ from nibabel.affines import apply_affine
 from nilearn.masking import compute_epi_mask
 from preprocess_programs import install_antspyx
 
-from brainmass_core.preprocess import antspy
-from brainmass_core.preprocess.engines import engine, programs
+from brainmass_core.preprocess.anatomical.segmentation import labels_of, segment
+from brainmass_core.preprocess.anatomical.template import load_template
+from brainmass_core.preprocess.engines import antspy, engine, programs
+from brainmass_core.preprocess.functional.motion import estimate_motion
+from brainmass_core.preprocess.functional.slice_timing import correct_slice_timing
 from brainmass_core.preprocess.grids import Volume, to_isotropic
-from brainmass_core.preprocess.motion import estimate_motion
-from brainmass_core.preprocess.segmentation import labels_of, segment
-from brainmass_core.preprocess.slice_timing import correct_slice_timing
-from brainmass_core.preprocess.template import load_template
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from nitransforms.io.itk import ITKLinearTransform
 from scipy.ndimage import affine_transform, map_coordinates
 from scipy.spatial.transform import Rotation
 
-from brainmass_core.preprocess import antspy
+from brainmass_core.preprocess.engines import antspy
 from brainmass_core.preprocess.engines.matrices import (
     Grid,
     afni_to_world,

@@ -14,9 +14,9 @@ LIMIT = 2048  # MB, of all that the stage takes for a head
 WORKER = """
 import json, resource, sys
 from pathlib import Path
-from brainmass_core import peak
+from brainmass_core.pipeline import peak
 from brainmass_core.config.preprocess import Engines, Preprocess
-from brainmass_core.preprocess.anatomical import anatomy_of
+from brainmass_core.preprocess.anatomical.t1w import anatomy_of
 
 peak._forgotten = lambda: False  # else each step sets the kernel's peak back, and ru_maxrss with it
 engines = Engines(normalisation="greedy", brain_extraction="deepbet")

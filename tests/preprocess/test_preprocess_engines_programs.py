@@ -14,12 +14,12 @@ from nitransforms.io.itk import ITKLinearTransform
 from preprocess_programs import Programs, install
 from scipy.spatial.transform import Rotation
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.engines.distortion import encoding
 from brainmass_core.preprocess.engines.fsl import slicetimer_fractions
+from brainmass_core.preprocess.functional.slice_timing import correct_slice_timing
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.slice_timing import correct_slice_timing
 
 pytestmark = pytest.mark.study  # programs are processes
 

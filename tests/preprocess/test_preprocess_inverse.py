@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from brainmass_core.preprocess.anatomical.registration import t1w_to_template
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, to_isotropic
-from brainmass_core.preprocess.registration import t1w_to_template
 from brainmass_core.preprocess.transforms import Normalisation
 
 

@@ -10,11 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainmass_core.preprocess import confounds, functional
-from brainmass_core.preprocess.confounds import compcor, dvars
-from brainmass_core.preprocess.despike import despike
-from brainmass_core.preprocess.functional import load_bold
-from brainmass_core.preprocess.slice_timing import correct_slice_timing
+from brainmass_core.preprocess.functional import bold as functional
+from brainmass_core.preprocess.functional import confounds
+from brainmass_core.preprocess.functional.bold import load_bold
+from brainmass_core.preprocess.functional.confounds import compcor, dvars
+from brainmass_core.preprocess.functional.despike import despike
+from brainmass_core.preprocess.functional.slice_timing import correct_slice_timing
 
 SHAPE = (40, 44, 30, 120)
 

@@ -8,10 +8,10 @@ import numpy as np
 import preprocess_moving_head as phantom
 import pytest
 
-from brainmass_core.manifest import ScanFailed
-from brainmass_core.preprocess.functional import Bold
-from brainmass_core.preprocess.head import checked, head_motion
-from brainmass_core.preprocess.motion import (
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.functional.bold import Bold
+from brainmass_core.preprocess.functional.head import checked, head_motion
+from brainmass_core.preprocess.functional.motion import (
     N_POINTS,
     estimate_motion,
     framewise_displacement,
@@ -94,7 +94,7 @@ def test_other_starts_find_the_head_where_the_first_lost_it(monkeypatch):
     truth = np.array([np.eye(4)] * 4 + [_jump(35.0, seed) for seed in (4, 5)])
     seen = _seen_from_rest(truth)
     assert errors(motion_to_reference(*seen), truth).max() < 0.05
-    monkeypatch.setattr("brainmass_core.preprocess.motion.JUMP", np.inf)
+    monkeypatch.setattr("brainmass_core.preprocess.functional.motion.JUMP", np.inf)
     assert errors(motion_to_reference(*seen), truth).max() > 1
 
 

@@ -17,13 +17,14 @@ import pytest
 from nibabel.affines import apply_affine
 
 from brainmass_core import preprocess, scans
-from brainmass_core.config import Config, load_config, stage_hash
+from brainmass_core.config import Config, load_config
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.manifest import ScanExcluded, ScanFailed, read_manifest
-from brainmass_core.paths import Paths
-from brainmass_core.preprocess import anatomical
-from brainmass_core.preprocess.criteria import Verdict, refuse_registration
-from brainmass_core.preprocess.derivatives import Item
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed, read_manifest
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.preprocess.anatomical import t1w as anatomical
+from brainmass_core.preprocess.files.derivatives import Item
+from brainmass_core.preprocess.quality.criteria import Verdict, refuse_registration
 from brainmass_core.preprocess.scan import preprocess_scan
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.tables import PREPROCESS, read_table

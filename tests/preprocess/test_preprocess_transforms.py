@@ -9,7 +9,7 @@ import pytest
 from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.transforms import (
     Distortion,
     Normalisation,

@@ -8,7 +8,7 @@ from brainmass_core import preprocess, scans
 from brainmass_core.config import parse_config
 from brainmass_core.config.inputs import Synthetic
 from brainmass_core.demo import write_demo
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import read_table
 
 SWAPPED = ("sub-01", "sub-02")

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from brainmass_core import pfc
-from brainmass_core.config import Config, load_config, stage_hash
-from brainmass_core.paths import Paths
-from brainmass_core.pretrain import progress
+from brainmass_core.config import Config, load_config
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.loop import progress
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
 N_ROIS = 20

@@ -16,9 +16,9 @@ import study as small
 
 from brainmass_core import connectivity, finetune, pfc, scans, timeseries
 from brainmass_core.config import load_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain import run
-from brainmass_core.pretrain.data import Stream, fresh_of, index_shards
+from brainmass_core.pretrain.data.views import Stream, fresh_of, index_shards
 from brainmass_core.tables import read_table
 
 N_STEPS = 12
@@ -64,7 +64,7 @@ def test_every_step_holds_the_same_views_of_the_same_scans(tmp_path, data, sourc
 
 
 def test_without_memory_only_the_scans_that_are_needed_soon_are_held(tmp_path, data, monkeypatch):
-    monkeypatch.setattr("brainmass_core.pretrain.order.BUFFER_SCANS", 2)
+    monkeypatch.setattr("brainmass_core.pretrain.data.order.BUFFER_SCANS", 2)
     config, _ = dealt(tmp_path, data, 3)
     stream = Stream(index_shards(config), 1, 2, (5, 3))
     for step in range(N_STEPS):

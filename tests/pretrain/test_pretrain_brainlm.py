@@ -15,13 +15,14 @@ from brainmass_core.config import load_config
 from brainmass_core.models.brainlm import BrainLM
 from brainmass_core.models.brainlm_vit import BrainLMViT
 from brainmass_core.models.pretrained import ModelError
-from brainmass_core.pretrain import load_pretrained, loop
+from brainmass_core.pretrain import load_pretrained
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.brainlm import BrainLMFamily, coordinates_of, ghost, scaling_of
-from brainmass_core.pretrain.checkpoint import Checkpoints
-from brainmass_core.pretrain.data import ShardError, index_shards
-from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.pretrain.loop import build_model, make_stream, train
+from brainmass_core.pretrain.data.views import ShardError, index_shards
+from brainmass_core.pretrain.loop import train as loop
+from brainmass_core.pretrain.loop.checkpoint import Checkpoints
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.train import build_model, make_stream, train
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import BRAINLM_HISTORY, read_table

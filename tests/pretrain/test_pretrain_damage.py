@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from brainmass_core import pfc, timeseries
-from brainmass_core.manifest import read_manifest
-from brainmass_core.pretrain import launch
-from brainmass_core.pretrain.checkpoint import Checkpoints
-from brainmass_core.pretrain.data import ShardError, Stream, index_shards
-from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.pretrain.launch import run
-from brainmass_core.pretrain.loop import Interrupted, train
-from brainmass_core.pretrain.prefetch import AHEAD, prefetched
+from brainmass_core.pipeline.manifest import read_manifest
+from brainmass_core.pretrain.data.prefetch import AHEAD, prefetched
+from brainmass_core.pretrain.data.views import ShardError, Stream, index_shards
+from brainmass_core.pretrain.launch import torchrun as launch
+from brainmass_core.pretrain.launch.torchrun import run
+from brainmass_core.pretrain.loop.checkpoint import Checkpoints
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.train import Interrupted, train
 from brainmass_core.tables import (
     SCANS,
     TableError,

@@ -14,10 +14,10 @@ from brainmass_core.config import Config, parse_config
 from brainmass_core.config.load import PRESETS_DIR, read_yaml
 from brainmass_core.config.stages import OF_BRAINMASS, BrainLM, Pretrain
 from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost
-from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.pretrain.loop import build_model
-from brainmass_core.pretrain.step import learning_rate, make_optimiser, train_step
-from brainmass_core.pretrain.windows import WindowBatch
+from brainmass_core.pretrain.data.windows import WindowBatch
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.step import learning_rate, make_optimiser, train_step
+from brainmass_core.pretrain.loop.train import build_model
 
 # how a run is carried out, not what it computes; `lr_end` is that of schedules not in use, and
 # `brainlm` is of other models

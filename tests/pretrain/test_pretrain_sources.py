@@ -10,15 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from brainmass_core.config import Config, stage_hash
+from brainmass_core.config import Config
 from brainmass_core.connectivity import ledoit_wolf, vectorise
-from brainmass_core.dag import Study as Dag
-from brainmass_core.finetune.leaks import scans_shown
+from brainmass_core.finetune.cohort.leaks import scans_shown
 from brainmass_core.pfc import Dropping
-from brainmass_core.pretrain.checkpoint import Checkpoints
-from brainmass_core.pretrain.data import FreshBatch, ShardError, Stream, fresh_of, index_shards
-from brainmass_core.pretrain.distributed import Ranks
-from brainmass_core.pretrain.loop import Interrupted, make_stream, train
+from brainmass_core.pipeline.dag import Study as Dag
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pretrain.data.views import (
+    FreshBatch,
+    ShardError,
+    Stream,
+    fresh_of,
+    index_shards,
+)
+from brainmass_core.pretrain.loop.checkpoint import Checkpoints
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.train import Interrupted, make_stream, train
 from brainmass_core.tables import (
     SCANS,
     config_hash_of,
@@ -150,7 +157,7 @@ def test_slices_of_the_ranks_make_up_the_batch_of_one_process(study, n_ranks):
 
 def test_held_series_are_bounded(make_study, monkeypatch):
     study = make_study(n_a=120, n_b=20, source="timeseries")
-    from brainmass_core.pretrain import order
+    from brainmass_core.pretrain.data import order
 
     monkeypatch.setattr(order, "BUFFER_SCANS", 16)
     index = index_shards(study.config)

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from quality_study import write_raw_study
 
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality import run, run_dataset
 
 

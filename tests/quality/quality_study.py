@@ -11,11 +11,11 @@ from nibabel.affines import apply_affine
 
 from brainmass_core.config import Config, parse_config
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.manifest import Entry, write_manifest
-from brainmass_core.paths import Paths
-from brainmass_core.preprocess.carpet import sample_carpet, save_carpet
+from brainmass_core.pipeline.manifest import Entry, write_manifest
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.preprocess.functional.nuisance import temporal_snr
 from brainmass_core.preprocess.grids import Volume, save_image
-from brainmass_core.preprocess.nuisance import temporal_snr
+from brainmass_core.preprocess.quality.carpet import sample_carpet, save_carpet
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     save_affine,

@@ -4,7 +4,7 @@ import pytest
 from chromium import needs_chromium, probed
 from quality_study import OK
 
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 
 pytestmark = [pytest.mark.study, needs_chromium]
 # the page reports on itself: widths, broken pictures, requests, what animates

@@ -13,7 +13,7 @@ from quality_study import BROKEN, MOVED, OK
 from scipy import stats
 from synthetic_study import N_ROIS, write_study
 
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality import cohort as people
 from brainmass_core.quality import dataset, run, run_dataset
 from brainmass_core.quality.cohort_charts import thinned

@@ -8,7 +8,7 @@ import pytest
 from synthetic_joined_study import joined_study
 
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.manifest import Entry, read_manifest, write_manifest
+from brainmass_core.pipeline.manifest import Entry, read_manifest, write_manifest
 from brainmass_core.quality import motion
 from brainmass_core.quality.inputs import list_items
 from brainmass_core.tables import read_table

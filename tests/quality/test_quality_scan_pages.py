@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from quality_study import BROKEN, LISTED, MOVED, N_VOLUMES, OK
 
-from brainmass_core.batch import IN_LINE
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.batch import IN_LINE
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality import run, stage
 from brainmass_core.quality.inputs import list_items
 from brainmass_core.quality.page import engines_text

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.manifest import ScanExcluded, ScanFailed
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
 from brainmass_core.readers.confounds import power_displacement, read_confounds_table
 from brainmass_core.timeseries.inputs import read_confounds
 from brainmass_core.timeseries.motion import displacement, n_non_steady, refuse_moving

@@ -3,7 +3,7 @@
 import pytest
 from chromium import needs_chromium, probed
 
-from brainmass_core.paths import FIGURES, Paths
+from brainmass_core.pipeline.paths import FIGURES, Paths
 
 pytestmark = [pytest.mark.study, needs_chromium]
 # the page reports on itself; each table is sorted by each of its columns, down and up

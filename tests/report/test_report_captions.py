@@ -1,4 +1,4 @@
-from brainmass_core.paths import FIGURES
+from brainmass_core.pipeline.paths import FIGURES
 
 
 def test_every_figure_has_a_caption_of_one_sentence(root):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from brainmass_core.config import dump_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.compare import _axis, ablations, differing, read_variants
 from brainmass_core.report.stage import index_page
 from brainmass_core.tables import TableError

@@ -3,7 +3,7 @@ import base64
 import pytest
 from synthetic_study import write_model
 
-from brainmass_core.paths import MAPS
+from brainmass_core.pipeline.paths import MAPS
 from brainmass_core.report import run
 from brainmass_core.report.interpretation import read_interpretation
 from brainmass_core.tables import MAPS as MAP_TABLE

@@ -2,7 +2,7 @@
 
 import pytest
 
-from brainmass_core.paths import FIGURES, Paths
+from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import run
 from brainmass_core.tables import TableError, read_table
 

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pytest
 from synthetic_study import write_study
 
-from brainmass_core.paths import FIGURES, Paths
+from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import run
 from brainmass_core.report.stage import index_page, task_page
 from brainmass_core.tables import TableError

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from brainmass_core.config import load_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import read_table
 
 N_SCANS = 20_000  # pages that hold all rows, or tables read whole, would show at this size

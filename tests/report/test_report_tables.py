@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic_study import make_config
 
-from brainmass_core.paths import FIGURES
+from brainmass_core.pipeline.paths import FIGURES
 from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
 from brainmass_core.report.figures import NotAvailableError, draw, glass_brain, loss
@@ -101,7 +101,7 @@ def test_permuted_labels_and_few_participants_are_warned_of():
 
 @pytest.mark.study
 def test_mean_fc_streamed_over_batches_is_the_mean(study):
-    from brainmass_core.finetune.dataset import assemble
+    from brainmass_core.finetune.cohort.dataset import assemble
 
     connectome = read_connectome(study.config, read(study, "cohort"))
     data = assemble(study.config, "demo_task")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.scans import ScansError
 from brainmass_core.scans.bids import choose_t1w
 from brainmass_core.scans.index import File, Sidecars, index_files

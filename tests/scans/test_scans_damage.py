@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.series import SeriesError, read_series, series_shapes
 from brainmass_core.scans.image import Header, choose_t_r, read_header
 from brainmass_core.scans.index import File, Sidecars

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainmass_core.config import Dataset
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.scans.image import Header, choose_t_r, header_seconds
 
 BOLD = Path("/data/sub-01_bold.nii.gz")

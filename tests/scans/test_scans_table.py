@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainmass_core.config import batch_of, parse_config
-from brainmass_core.paths import Paths
+from brainmass_core.config import parse_config
+from brainmass_core.pipeline.hashing import batch_of
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans import ScansError, check_unique, read_scans, read_unmatched, run
 from brainmass_core.tables import SCANS, config_hash_of, read_table
 

@@ -14,10 +14,11 @@ from scipy.stats import ttest_ind
 from synthetic_series_study import spoil
 from unseen_study import N_ROIS, NETWORKS, write_model, write_scans_of, write_study
 
-from brainmass_core.config import ConfigError, stage_hash
-from brainmass_core.dag import Study as Dag
-from brainmass_core.finetune.leaks import scans_shown
+from brainmass_core.config import ConfigError
+from brainmass_core.finetune.cohort.leaks import scans_shown
 from brainmass_core.models.pretrained import ModelError, seal
+from brainmass_core.pipeline.dag import Study as Dag
+from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.report.series_model import read_series_model
 from brainmass_core.scans.copies import LeakError
 from brainmass_core.scans.table import Unmatched, write_scans

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from brainmass_core.config import Config, parse_config, stage_hash
+from brainmass_core.config import Config, parse_config
 from brainmass_core.config.load import deep_merge
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.artefacts import describe
-from brainmass_core.pretrain.checkpoint import State
-from brainmass_core.pretrain.data import index_shards
+from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.families import family_of
+from brainmass_core.pretrain.loop.checkpoint import State
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 

@@ -13,7 +13,7 @@ import yaml
 
 from brainmass_core import pfc
 from brainmass_core.config import load_config
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, read_table, timeseries_schema, write_table
 
 # limits only end a hang: jobs wait for those of other tests

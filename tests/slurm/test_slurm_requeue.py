@@ -12,7 +12,7 @@ import pytest
 import yaml
 from test_slurm_launch import moved, write_study
 
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 
 # limits only end a hang: jobs wait for those of other tests
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]

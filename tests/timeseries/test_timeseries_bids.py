@@ -13,8 +13,8 @@ from nibabel.affines import apply_affine
 from brainmass_core import timeseries
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, parse_config
-from brainmass_core.manifest import Entry, read_manifest
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import Entry, read_manifest
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     save_affine,

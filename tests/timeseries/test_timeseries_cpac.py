@@ -10,7 +10,7 @@ import pytest
 from nipype.algorithms.confounds import FramewiseDisplacement
 
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.timeseries.cpac import read_cpac
 from brainmass_core.timeseries.design import ConfoundsError, design_matrix
 from brainmass_core.timeseries.inputs import read_confounds

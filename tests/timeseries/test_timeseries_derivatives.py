@@ -14,7 +14,7 @@ from timeseries_study import N_ROIS, T_R, N, outcome, preprocessed_run, six, stu
 from brainmass_core import connectivity
 from brainmass_core.atlas import Atlas
 from brainmass_core.connectivity import unvectorise
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.timeseries.derivatives import label_of, names_of, tsv, write_dataset
 
 PARCELS = [f"roi-{i}" for i in range(1, N_ROIS + 1)]

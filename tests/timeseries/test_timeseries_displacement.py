@@ -7,7 +7,7 @@ import pytest
 from brainmass_core.config import parse_config
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Censor
-from brainmass_core.manifest import ScanExcluded
+from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.motion import (
     displacement,

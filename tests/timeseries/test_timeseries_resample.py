@@ -20,7 +20,7 @@ from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.demo import scanner
 from brainmass_core.demo.dynamics import at_times, parcel_signals
 from brainmass_core.demo.head import Head, random_head, random_pose
-from brainmass_core.preprocess.slice_timing import correct_slice_timing
+from brainmass_core.preprocess.functional.slice_timing import correct_slice_timing
 from brainmass_core.timeseries.parcellate import coverage, empty_rois, parcel_means, parcel_rows
 from brainmass_core.timeseries.resample import (
     atlas_targets,

@@ -16,8 +16,8 @@ from timeseries_study import N_ROIS, T_R, N, outcome, preprocessed_run, six, stu
 from brainmass_core import connectivity
 from brainmass_core.checksums import sha256_of
 from brainmass_core.connectivity import pearson, unvectorise
-from brainmass_core.manifest import Entry
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import Entry
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import read_table, write_table
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import MOTION

@@ -11,8 +11,8 @@ import pandas as pd
 
 from brainmass_core import timeseries
 from brainmass_core.config import Config, parse_config
-from brainmass_core.manifest import Entry, read_manifest
-from brainmass_core.paths import Paths
+from brainmass_core.pipeline.manifest import Entry, read_manifest
+from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, read_table, write_table
 from brainmass_core.timeseries.design import MOTION
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import study
 
-from brainmass_core.config import batch_of
+from brainmass_core.pipeline.hashing import batch_of
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import study
 
-from brainmass_core.fingerprints import WRITTEN
+from brainmass_core.pipeline.fingerprints import WRITTEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

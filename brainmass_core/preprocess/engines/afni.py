@@ -14,7 +14,7 @@ from brainmass_core.preprocess.engines.matrices import Grid, afni_to_world, move
 from brainmass_core.preprocess.grids import Volume
 
 if TYPE_CHECKING:
-    from brainmass_core.preprocess.template import Template
+    from brainmass_core.preprocess.anatomical.template import Template
 
 
 class SkullStrip(afni.SkullStrip):

@@ -9,14 +9,14 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces import ants as programs
 
-from brainmass_core.preprocess.antspy import bias_shrink, read_affine
+from brainmass_core.preprocess.engines.antspy import bias_shrink, read_affine
 from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
 from brainmass_core.preprocess.engines.matrices import itk_field_to_world
 from brainmass_core.preprocess.grids import Volume
 
 if TYPE_CHECKING:
-    from brainmass_core.preprocess.registration import Kind
-    from brainmass_core.preprocess.template import Template
+    from brainmass_core.preprocess.anatomical.registration import Kind
+    from brainmass_core.preprocess.anatomical.template import Template
 
 SEED = 1
 NEAR = 8.0  # mm around the template's brain in which antsBrainExtraction compares

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.grids import Volume
 
 if TYPE_CHECKING:
-    from brainmass_core.preprocess.template import Template
+    from brainmass_core.preprocess.anatomical.template import Template
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:

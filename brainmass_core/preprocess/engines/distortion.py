@@ -16,7 +16,7 @@ from nibabel.orientations import (
 )
 from nipype.interfaces import fsl
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.engines.files import read, run, workspace, write
 from brainmass_core.preprocess.grids import Volume, resample
 

@@ -20,7 +20,7 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from scipy.ndimage import map_coordinates
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.grids import Volume
 
 nipype.config.set("execution", "get_linked_libs", "false")  # one `ldd` per call, for nobody

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nipype.interfaces import fsl
 
+from brainmass_core.preprocess.anatomical.segmentation import WHITE
 from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
 from brainmass_core.preprocess.engines.matrices import (
     Grid,
@@ -17,11 +18,10 @@ from brainmass_core.preprocess.engines.matrices import (
     fsl_warp_to_world,
 )
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.segmentation import WHITE
 
 if TYPE_CHECKING:
-    from brainmass_core.preprocess.registration import Kind
-    from brainmass_core.preprocess.template import Template
+    from brainmass_core.preprocess.anatomical.registration import Kind
+    from brainmass_core.preprocess.anatomical.template import Template
 
 fsl.FSLCommand.set_default_output_type("NIFTI_GZ")  # the user's FSLOUTPUTTYPE does not matter
 FRACTION = 0.5  # of intensity, C-PAC's default for BET

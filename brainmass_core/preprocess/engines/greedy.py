@@ -19,14 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmass_core.manifest import ScanFailed
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.registration import (
+    GOOD,
+    NEAR,
+    TURNS,
+    similarity,
+    turned_starts,
+)
 from brainmass_core.preprocess.engines.matrices import LPS, simpleitk_image
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.registration import GOOD, NEAR, TURNS, similarity, turned_starts
 
 if TYPE_CHECKING:
-    from brainmass_core.preprocess.registration import Kind
-    from brainmass_core.preprocess.template import Template
+    from brainmass_core.preprocess.anatomical.registration import Kind
+    from brainmass_core.preprocess.anatomical.template import Template
 
 log = logging.getLogger(__name__)
 ALWAYS = "-threads 1 -seed 1"

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from nibabel.affines import apply_affine
 
-from brainmass_core.preprocess.antspy import LPS, register
+from brainmass_core.preprocess.engines.antspy import LPS, register
 from brainmass_core.preprocess.engines.matrices import simpleitk_image
+from brainmass_core.preprocess.functional.motion import make_reference
 from brainmass_core.preprocess.grids import FWHM, Volume
-from brainmass_core.preprocess.motion import make_reference
 
 SMOOTHING = 5.0  # mm FWHM, as for our own estimate
 SHRINK = [2, 1]  # of the reference, coarse to fine

@@ -1,0 +1,1 @@
+"""Who takes part in a task: its table, exclusions, and the refusal of leaks."""

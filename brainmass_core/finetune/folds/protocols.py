@@ -1,0 +1,188 @@
+"""Who is trained on and who is tested: the protocols, all of which give `Fold`s.
+
+Whatever the protocol, only participants with split ``test`` are tested (pre-training has not seen
+them), participants never stand on both sides, and `refuse_leaks` looks at the result again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from brainmass_core.config.tasks import Protocol
+from brainmass_core.finetune.cohort.dataset import PHENO, TaskError, canonical, place_of
+from brainmass_core.finetune.folds.participants import Fold, make_folds, make_strata, stratum_of
+
+log = logging.getLogger(__name__)
+
+
+def protocol_folds(
+    scans: pd.DataFrame, protocol: Protocol, seed: int, name: str = "task"
+) -> list[Fold]:
+    """Folds of a task.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        `TaskData.scans`: participant, dataset, y, stratum, site and split of each scan.
+
+    Raises
+    ------
+    TaskError
+        If there are too few participants, sites or data sets.
+    """
+    if protocol.kind == "leave_one_site_out":
+        return leave_one_site_out(scans, protocol.min_per_class, name)
+    if protocol.kind == "fixed_split":
+        return fixed_split(scans, protocol, seed, name)
+    if protocol.kind == "cross_cohort":
+        return cross_cohort(scans, protocol.train_datasets, name)
+    return make_folds(scans, protocol.n_splits, protocol.n_repeats, seed, name)
+
+
+def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "task") -> list[Fold]:
+    """One fold per site: tested by what was learned at all others.
+
+    A site is a site of a data set. Nobody with any scan at the site is trained on; scans that its
+    participants have elsewhere are not tested, since others there are trained on. A site with fewer
+    than `min_per_class` evaluation participants of some class (regression: of all), and
+    scans without a site, are trained on but not tested.
+    """
+    place = place_of(scans).where(scans["site"].notna())
+    first = scans.assign(place=place).drop_duplicates("participant").set_index("participant")
+    home = scans["participant"].map(first["place"])
+    tested_ones = first[first["split"] == "test"]
+    is_class = _classes(scans)
+    folds: list[Fold] = []
+    left_out = []
+    for site in sorted(place.dropna().unique()):
+        people = tested_ones[tested_ones["place"] == site]
+        sizes = [(people["y"] == c).sum() for c in is_class] if is_class else [len(people)]
+        if min(sizes) < min_per_class:
+            left_out.append(site)
+            continue
+        here = scans["participant"].isin(scans.loc[place == site, "participant"])
+        test = (home == site) & (place == site) & (scans["split"] == "test")
+        folds.append(Fold(0, len(folds), np.flatnonzero(~here), np.flatnonzero(test)))
+    if left_out:
+        log.warning("%s: sites too small to be tested: %s", name, ", ".join(left_out))
+    if len(folds) < 2:
+        lower = (
+            f"lower tasks.{name}.protocol.min_per_class, "
+            if min_per_class > 1 and place.nunique() > 1
+            else ""
+        )
+        raise TaskError(
+            f"task {name}: {len(folds)} of {place.nunique()} sites have {min_per_class} or more "
+            f"evaluation participants of each class, expected two or more; {lower}set "
+            "phenotype.site_column of the data sets to the column that tells sites, or set "
+            f"tasks.{name}.protocol.kind to another"
+        )
+    for f in folds:
+        _refuse_one_class(scans, f.train, name, "the other sites")
+    return folds
+
+
+def fixed_split(
+    scans: pd.DataFrame, protocol: Protocol, seed: int, name: str = "task"
+) -> list[Fold]:
+    """One training set; test participants are drawn from the others in each repeat.
+
+    As the paper evaluates, so that its scores can be compared: repeats share the training set, and
+    their test sets overlap. What varies over them is only who was drawn, and spread over repeats
+    says little about another training set.
+
+    The training set: participants whose `split_column` has one of `train_values`; without such a
+    column those with split ``train`` (70 % of an `internal` data set by default); where there are
+    none, `train_fraction` of all, stratified.
+    """
+    people = scans.drop_duplicates("participant").reset_index(drop=True)
+    strata = make_strata(stratum_of(people), place_of(people), 2)
+    training = _training(people, strata, protocol, seed, name)
+    pool = people.index[~training & (people["split"] == "test")]
+    size = max(1, round(protocol.test_fraction * len(pool)))
+    folds = []
+    for repeat in range(protocol.n_repeats):
+        chosen = _draw(pool.to_numpy(), strata, size, seed + 1 + repeat)
+        test = scans["participant"].isin(people["participant"].iloc[chosen])
+        train = scans["participant"].isin(people.loc[training, "participant"])
+        folds.append(Fold(repeat, 0, np.flatnonzero(train), np.flatnonzero(test)))
+    for f in folds:
+        _refuse_one_class(scans, f.train, name, "the training set")
+        _refuse_one_class(scans, f.test, name, f"the test set of repeat {f.repeat}")
+    return folds
+
+
+def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "task") -> list[Fold]:
+    """Trained on some data sets, tested on each of the others: one fold per tested data set."""
+    source = scans["dataset"].isin(train_datasets)
+    _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
+    folds: list[Fold] = []
+    for dataset in sorted(scans.loc[~source, "dataset"].unique()):
+        test = np.flatnonzero((scans["dataset"] == dataset) & (scans["split"] == "test"))
+        _refuse_one_class(scans, test, name, f"the evaluation participants of {dataset}")
+        folds.append(Fold(0, len(folds), np.flatnonzero(source), test))
+    if not folds:
+        raise TaskError(
+            f"task {name}: no scan of the data sets to test is usable (those not in "
+            "protocol.train_datasets); see the exclusions: brainmass status"
+        )
+    return folds
+
+
+def _training(
+    people: pd.DataFrame, strata: np.ndarray, protocol: Protocol, seed: int, name: str
+) -> np.ndarray:
+    """(n_participants,) of bool."""
+    if protocol.split_column:
+        column = PHENO + protocol.split_column
+        if column not in people:
+            raise TaskError(
+                f"tasks.{name}.protocol.split_column: no phenotype column {protocol.split_column!r}"
+            )
+        values = people[column].map(canonical, na_action="ignore")
+        return values.isin([canonical(v) for v in protocol.train_values]).to_numpy()
+    by_split = (people["split"] != "test").to_numpy()
+    if by_split.any():
+        return by_split
+    size = round(protocol.train_fraction * len(people))
+    found = np.zeros(len(people), dtype=bool)
+    found[_draw(np.arange(len(people)), strata, size, seed)] = True
+    return found
+
+
+def _draw(pool: np.ndarray, strata: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """A stratified choice of `size` from the pool; sorted."""
+    if size >= len(pool):
+        return pool
+    state = int(np.random.SeedSequence([seed % 2**63]).generate_state(1)[0])
+    groups = pd.Series(strata[pool].astype(str))
+    rare = groups.map(groups.value_counts()) < 2
+    groups = groups.where(~rare, groups.str.split("|").str[0] + "||rest")
+    labels = groups.str.split("|").str[0]
+    for chosen in (groups, labels):
+        enough = chosen.value_counts().min() >= 2
+        if enough and min(size, len(pool) - size) >= chosen.nunique():
+            part, _ = train_test_split(
+                pool, train_size=size, stratify=chosen, random_state=state, shuffle=True
+            )
+            return np.sort(part)
+    return np.sort(np.random.default_rng(state).permutation(pool)[:size])
+
+
+def _classes(scans: pd.DataFrame) -> list[int]:
+    """Class numbers; empty for a regression."""
+    whole = pd.api.types.is_integer_dtype(scans["y"])
+    return sorted(scans["y"].unique().tolist()) if whole else []
+
+
+def _refuse_one_class(scans: pd.DataFrame, rows: np.ndarray, name: str, where: str) -> None:
+    found, expected = scans["y"].iloc[rows].nunique(), len(_classes(scans))
+    if found < max(expected, 1) or len(rows) == 0:
+        raise TaskError(
+            f"task {name}: {where} hold {len(rows)} scans of {found} classes, expected "
+            f"{expected or 'some'}; add participants, or set tasks.{name}.protocol.kind to another"
+        )

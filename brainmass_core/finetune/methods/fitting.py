@@ -1,0 +1,341 @@
+"""What is compared, and how a method is fitted: the same folds for all.
+
+The seam
+--------
+A `Method` is an entry of `METHODS`: which features it sees (a key of `methods.features.MAKERS`,
+made once for all scans: ndarray (n_scans, n_features) or DataFrame), how its unfitted estimator is
+made (``make(setting)``, any scikit-learn estimator), for which kinds of task it is fit, whether the
+task's confound handling applies to it, and what is fitted to the features before that (`before`,
+such as the tangent space). `predict_folds` makes a new estimator in every fold and fits it to the
+training scans alone. An estimator whose ``fit`` takes ``groups`` is given the participant of each
+training scan: searches over hyper-parameters and early stopping split by participant within the
+fold.
+
+To add one: a name in `config.tasks.MethodName`, and a `Method` here (or `register` from another
+module, imported by `finetune.stage`); new features are a function in `methods.features.MAKERS`.
+
+``y_score`` grows with the evidence for the second of two classes: the decision function, else its
+probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from brainmass_core.config import Config
+from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.folds.participants import Fold
+from brainmass_core.finetune.methods import estimators
+from brainmass_core.finetune.methods.components import Components
+from brainmass_core.finetune.methods.estimators import BOTH, CLASSES, Setting
+from brainmass_core.finetune.methods.families import PRETRAINED, RECIPES, make_network
+from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
+from brainmass_core.finetune.methods.series_networks import SERIES_NETWORKS, make_series_network
+from brainmass_core.finetune.methods.tangent import TangentSpace
+
+__all__ = [
+    "METHODS",
+    "Fitted",
+    "Method",
+    "Setting",
+    "confounds_of",
+    "fit_method",
+    "predict_folds",
+    "register",
+]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to predict.
+
+    Attributes
+    ----------
+    features : str
+        Key of `methods.features.MAKERS`.
+    make : callable
+        `Setting` to an unfitted estimator.
+    kinds : tuple of str
+        Kinds of task: ``classification``, ``regression``.
+    adjusted : bool
+        Whether ``confounds: regress`` and ``combat`` change its features. ``match`` holds for all.
+    before : callable, optional
+        Makes a transformer that is fitted to the training features first.
+    baseline : bool
+        Whether it is one of those that a pre-trained model is compared with.
+    """
+
+    name: str
+    features: str
+    make: Callable[[Setting], BaseEstimator]
+    kinds: tuple[str, ...] = BOTH
+    adjusted: bool = True
+    before: Callable[[], BaseEstimator] | None = None
+    baseline: bool = True
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> None:
+    """Make a method known.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if method.name in METHODS:
+        raise ValueError(f"there is a method {method.name!r} already")
+    METHODS[method.name] = method
+
+
+register(Method("chance", "nothing", estimators.chance, adjusted=False))
+register(Method("confounds_svm", "confounds", estimators.confounds_svm, adjusted=False))
+register(Method("confounds_ridge", "confounds", estimators.confounds_ridge, adjusted=False))
+register(Method("fc_svm", "fc", estimators.linear_svm))
+register(Method("fc_logistic", "fc", estimators.logistic, CLASSES))
+register(Method("fc_ridge", "fc", estimators.ridge))
+register(Method("fc_knn", "fc", estimators.knn))
+register(Method("tangent_svm", "fc", estimators.linear_svm, before=TangentSpace))
+register(Method("tangent_logistic", "fc", estimators.logistic, CLASSES, before=TangentSpace))
+register(Method("tangent_ridge", "fc", estimators.ridge, before=TangentSpace))
+for _features, _baseline in (
+    *(("untrained", True), ("brainmass", False)),
+    *(("untrained_brainlm", True), ("brainlm", False)),
+):
+    register(Method(f"{_features}_svm", _features, estimators.radial_svm, baseline=_baseline))
+    register(
+        Method(f"{_features}_logistic", _features, estimators.logistic, CLASSES, baseline=_baseline)
+    )
+    register(Method(f"{_features}_ridge", _features, estimators.ridge, baseline=_baseline))
+    register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
+register(Method("series_svm", "series", estimators.component_svm, before=Components))
+
+
+for _name in RECIPES:
+    _pretrained = _name in PRETRAINED
+    register(
+        Method(
+            _name,
+            "fc_for_model" if _pretrained else "fc",
+            partial(make_network, _name),
+            baseline=not _pretrained,
+        )
+    )
+for _name, _pretrained in SERIES_NETWORKS.items():
+    _made = partial(make_series_network, _name)
+    register(Method(_name, "series", _made, baseline=not _pretrained))
+
+
+@dataclass(frozen=True)
+class Design:
+    """What every method of a task is given beside its features.
+
+    Attributes
+    ----------
+    y : ndarray (n_scans,)
+        Class number, or the target in its own unit.
+    groups : ndarray (n_scans,)
+        Participant of each scan.
+    confounds : DataFrame (n_scans rows)
+        site, sex, age, mean_fd.
+    name, classes : str, tuple of str
+        Of the task and its classes, for messages.
+    """
+
+    y: np.ndarray
+    groups: np.ndarray | None = None
+    confounds: pd.DataFrame | None = None
+    kind: str = "classification"
+    handling: str = "none"
+    columns: list[str] = field(default_factory=lambda: ["site", "sex", "age", "mean_fd"])
+    transform: str = "none"
+    inner_splits: int = 3
+    config: Config | None = None
+    name: str = "task"
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        scans: pd.DataFrame,
+        inner_splits: int = 3,
+        config: Config | None = None,
+        name: str = "task",
+    ) -> Design:
+        """The design of a task's scans (`TaskData.scans`)."""
+        return cls(
+            y=scans["y"].to_numpy(),
+            groups=scans["participant"].to_numpy(),
+            confounds=confounds_of(scans),
+            kind=task.kind,
+            handling=task.confounds,
+            columns=list(task.confound_columns),
+            transform=task.transform,
+            inner_splits=inner_splits,
+            config=config,
+            name=name,
+            classes=tuple(task.classes),
+        )
+
+
+def predict_folds(
+    method: str, features: Any, design: Design | np.ndarray, folds: list[Fold], seed: int
+) -> pd.DataFrame:
+    """Fit on the training scans of each fold and score its test scans.
+
+    Parameters
+    ----------
+    features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
+    design : Design, or ndarray (n_scans,) of class numbers
+
+    Returns
+    -------
+    DataFrame
+        repeat, fold, row (position of the scan), y_score, y_pred, probability (a list, one number
+        per class, or None), n_train (scans).
+    """
+    design = design if isinstance(design, Design) else Design(design)
+    with threadpool_limits(limits=1):  # sums in another order would change the last digits
+        parts = [_predict(method, features, design, f, seed) for f in folds]
+    return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A method fitted to some scans: what is applied to their features, in this order.
+
+    Attributes
+    ----------
+    kind : str
+        Of task.
+    model : estimator
+    before, adjust : optional
+        Transformer of features; what takes confounds out of them.
+    rows : ndarray of int
+        Scans that it was fitted to.
+    """
+
+    kind: str
+    model: Any
+    before: Any
+    adjust: Any
+    rows: np.ndarray
+
+    def score(self, features: Any, confounds: pd.DataFrame | None) -> dict[str, Any]:
+        """Scores, decisions and probabilities of scans, each without a look at the others."""
+        if self.before is not None:
+            features = self.before.transform(features)
+        if self.adjust is not None:
+            features = self.adjust.transform(features, confounds)
+        return score(self.model, features, self.kind)
+
+
+def fit_method(name: str, features: Any, design: Design, train: np.ndarray, state: int) -> Fitted:
+    """Fit everything of a method to the training scans alone.
+
+    Parameters
+    ----------
+    features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
+        Of all scans; rows that are not in `train` are not looked at.
+    train : ndarray of int
+    state : int
+        Seed of the fold.
+    """
+    method = METHODS[name]
+    if design.handling == "match" and design.confounds is not None:
+        train = match(train, design.y, design.groups, design.confounds, state)
+    shown = _take(features, train)
+    before = adjust = None
+    if method.before:
+        before = method.before().fit(shown)
+        shown = before.transform(shown)
+    if method.adjusted and design.confounds is not None:
+        at_training = design.confounds.iloc[train]
+        adjust = adjuster(design.handling, design.columns).fit(shown, at_training)
+        shown = adjust.transform(shown, at_training)
+    n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
+    setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
+    groups = train if design.groups is None else design.groups[train]
+    model = _with_target(method.make(setting), design)
+    fit_to_size(name, model, design.y[train], groups, design.name, design.classes)
+    with in_our_words(name):
+        model = fit(model, shown, design.y[train], groups)
+    return Fitted(design.kind, model, before, adjust, train)
+
+
+def _predict(method: str, features: Any, design: Design, f: Fold, seed: int) -> pd.DataFrame:
+    fitted = fit_method(method, features, design, f.train, seed + 1000 * f.repeat + f.fold)
+    at_test = None if design.confounds is None else design.confounds.iloc[f.test]
+    found = fitted.score(_take(features, f.test), at_test)
+    shared = {"repeat": f.repeat, "fold": f.fold, "row": f.test, "n_train": len(fitted.rows)}
+    return pd.DataFrame(shared | found)
+
+
+def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
+    """Fit, with the participants where the estimator can use them."""
+    if "groups" in inspect.signature(model.fit).parameters or hasattr(model, "param_grid"):
+        return model.fit(features, y, groups=np.arange(len(y)) if groups is None else groups)
+    return model.fit(features, y)
+
+
+def score(model: Any, features: Any, kind: str) -> dict[str, Any]:
+    """Scores, decisions and probabilities of tested scans."""
+    predicted = np.asarray(model.predict(features), dtype=float)
+    if kind == "regression":
+        return {"y_score": predicted, "y_pred": predicted, "probability": None}
+    has_probability = hasattr(model, "predict_proba")
+    probability = model.predict_proba(features) if has_probability else None
+    values = (
+        model.decision_function(features) if hasattr(model, "decision_function") else probability
+    )
+    assert values is not None
+    if len(model.classes_) == 2:
+        evidence = values if values.ndim == 1 else values[:, 1]
+        per_class = np.stack([-evidence, evidence], axis=1)
+    else:
+        evidence, per_class = np.full(len(predicted), np.nan), values
+    return {
+        "y_score": evidence,
+        "y_pred": predicted,
+        "class_scores": list(np.asarray(per_class, dtype=float)),
+        "probability": list(probability) if probability is not None else None,
+    }
+
+
+def _with_target(model: Any, design: Design) -> Any:
+    """A regression on the transformed target; constants are those of the training scans."""
+    if design.transform == "none":
+        return model
+    return estimators.TransformedTarget(model, target_transformer(design.transform))
+
+
+def target_transformer(name: str) -> Any:
+    """What a target is fitted as, by the name that the configuration has for it; not fitted."""
+    log1p = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
+    transformers: dict[str, Any] = {
+        "zscore": StandardScaler(),
+        "minmax": MinMaxScaler(),
+        "max": MaxAbsScaler(),
+        "log1p": log1p,
+        "log1p_max": make_pipeline(log1p, MaxAbsScaler()),
+    }
+    return transformers[name]
+
+
+def _take(features: Any, rows: np.ndarray) -> Any:
+    return features.iloc[rows] if isinstance(features, pd.DataFrame) else features[rows]

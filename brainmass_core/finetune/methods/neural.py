@@ -1,0 +1,362 @@
+"""Networks as scikit-learn estimators: one small training loop for every family.
+
+`fit` holds some participants of the training fold back and stops when their loss no longer falls.
+Test scans are not seen: standardisation, class weights and the number of epochs come from the
+scans that `fit` is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainmass_core.connectivity import n_rois_of, unvectorise
+from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
+
+N_BINS = 5  # of a regression's target, for the inner split
+EVALUATION_BATCH = 64
+
+
+class _Network(BaseEstimator):
+    """The shared part of classifier and regressor.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What is trained; see `finetune.methods.networks`. Default: BrainNetCNN.
+    max_epochs : int
+        Passes over the training scans, at most.
+    patience : int
+        Epochs without a lower loss of the held-back participants after which training ends.
+    batch_size : int
+        Scans per step.
+    lr : float, optional
+        Learning rate of AdamW. Default: that of the recipe.
+    weight_decay : float
+    validation_fraction : float
+        Share of the participants that is held back for early stopping.
+    n_threads : int
+        Threads of torch on the CPU; with another number the last digits differ.
+    random_state : int
+        Of weights, inner split, order of the scans and dropout.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        In evaluation mode, on the CPU.
+    history_ : list of dict
+        Training and validation loss of each epoch; validation is NaN where there is none.
+    n_epochs_ : int
+        Epochs after which the kept weights stood.
+    validation_ : ndarray of int
+        Rows that were held back; empty where a class has a single participant.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | None = None,
+        max_epochs: int = 30,
+        patience: int = 6,
+        batch_size: int = 16,
+        lr: float | None = None,
+        weight_decay: float = 1e-4,
+        validation_fraction: float = 0.2,
+        n_threads: int = 1,
+        random_state: int = 0,
+    ) -> None:
+        self.recipe = recipe
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.n_threads = n_threads
+        self.random_state = random_state
+
+    def _train(self, X: np.ndarray, target: Tensor, strata: np.ndarray, groups: Any) -> None:
+        """Fit on edges (n_scans, n_edges) and a target: classes, or numbers (n_scans, 1)."""
+        recipe = self.recipe or BrainNetCNN()
+        n_rois = self._n_rois(X.shape[1])
+        inner, self.validation_ = inner_split(
+            strata, groups, self.validation_fraction, self.random_state
+        )
+        self._fit_scales(X[inner], recipe.standardise)
+        loss_of = self._loss(target[inner])
+        with reproducible(self.random_state, self.n_threads):
+            network = recipe.build(n_rois, self._n_out()).to(device())
+            lr = recipe.lr if self.lr is None else self.lr
+            optimizer = torch.optim.AdamW(
+                [p for p in network.parameters() if p.requires_grad],
+                lr=lr,
+                weight_decay=self.weight_decay,
+            )
+            self._loop(network, optimizer, loss_of, X, target, inner)
+            self.network_ = recipe.finish(network).eval().cpu()
+
+    def _loop(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_of: Any,
+        X: np.ndarray,
+        target: Tensor,
+        inner: np.ndarray,
+    ) -> None:
+        self.history_: list[dict[str, float]] = []
+        self.n_epochs_, best, kept = 0, math.inf, None
+        held = self.validation_
+        for epoch in range(1, self.max_epochs + 1):
+            network.train()
+            total = 0.0
+            for rows in batches(inner, self.batch_size):
+                loss = loss_of(network(self._matrices(X[rows])), target[rows].to(device()))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += float(loss.detach()) * len(rows)
+            self._refuse_divergence(total, optimizer)
+            validation = math.nan
+            if len(held):
+                out = self._outputs(network, X[held])
+                validation = float(loss_of(out, target[held].to(out.device)))
+            self.history_.append({"train": total / len(inner), "validation": validation})
+            if not len(held) or validation < best:
+                self.n_epochs_, best = epoch, validation
+                kept = copy.deepcopy(network.state_dict()) if len(held) else None
+            elif epoch - self.n_epochs_ >= self.patience:
+                break
+        if kept is not None:
+            network.load_state_dict(kept)
+
+    def _refuse_divergence(self, total: float, optimizer: torch.optim.Optimizer) -> None:
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the training loss is {total}: training diverged at learning rate "
+                f"{optimizer.param_groups[0]['lr']:g}; lower {(self.recipe or BrainNetCNN()).knob}"
+            )
+
+    def _fit_scales(self, X: np.ndarray, standardise: bool) -> None:
+        """Mean and standard deviation of each edge; 0 and 1 if edges are left as they are."""
+        n_edges = X.shape[1]
+        self.mean_ = X.mean(axis=0) if standardise else np.zeros(n_edges, np.float32)
+        std = X.std(axis=0) if standardise else np.ones(n_edges, np.float32)
+        self.scale_ = np.where(std > 0, std, 1).astype(np.float32)
+        self.diagonal_ = 0.0 if standardise else 1.0
+
+    def _n_rois(self, n_features: int) -> int:
+        return n_rois_of(n_features)
+
+    def _matrices(self, X: np.ndarray) -> Tensor:
+        """(B, n_edges) to (B, n_rois, n_rois) on the device of the network."""
+        edges = (X - self.mean_) / self.scale_
+        return torch.from_numpy(unvectorise(edges.astype(np.float32), self.diagonal_)).to(device())
+
+    @torch.no_grad()
+    def _outputs(self, network: nn.Module, X: np.ndarray) -> Tensor:
+        network.eval()
+        size = EVALUATION_BATCH
+        return torch.cat([network(self._matrices(X[i : i + size])) for i in range(0, len(X), size)])
+
+    def _predicted(self, X: Any) -> np.ndarray:
+        """(n_scans, n_out) in float64."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float32)
+        with reproducible(self.random_state, self.n_threads):
+            network = self.network_.to(device())
+            out = self._outputs(network, X).double().cpu().numpy()
+            self.network_.cpu()
+        return out
+
+    def _n_out(self) -> int:
+        raise TypeError("use NetworkClassifier or NetworkRegressor")
+
+    def _loss(self, target: Tensor) -> Any:
+        raise TypeError("use NetworkClassifier or NetworkRegressor")
+
+
+class NetworkClassifier(ClassifierMixin, _Network):
+    """Cross-entropy with classes weighted inversely to their numbers; see `_Network`.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    """
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Train on FC.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+            Upper triangles of FC.
+        y : array (n_scans,)
+            Two classes or more.
+        groups : array (n_scans,), optional
+            Participant of each scan; no participant is held back in part. Default: each scan is
+            of another participant.
+
+        Raises
+        ------
+        ValueError
+            If the number of edges belongs to no number of ROIs, there is a single class, or
+            training diverges.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"found one class, {self.classes_[0]!r}; expected two or more")
+        self._train(X, torch.from_numpy(codes), codes, groups)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Log odds (n_scans,) of the second of two classes, or logits (n_scans, n_classes)."""
+        logits = self._predicted(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n_scans, n_classes); with class weights, as if classes were equally frequent."""
+        return torch.from_numpy(self._predicted(X)).softmax(dim=1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest class (n_scans,)."""
+        codes = self._predicted(X).argmax(axis=1)
+        return self.classes_[codes]
+
+    def _n_out(self) -> int:
+        return len(self.classes_)
+
+    def _loss(self, target: Tensor) -> Any:
+        present = np.unique(target.numpy())
+        weight = torch.zeros(self._n_out())
+        balanced = compute_class_weight("balanced", classes=present, y=target.numpy())
+        weight[present] = torch.from_numpy(balanced).float()
+
+        def loss(out: Tensor, truth: Tensor) -> Tensor:
+            return functional.cross_entropy(out, truth, weight.to(out.device))
+
+        return loss
+
+
+class NetworkRegressor(RegressorMixin, _Network):
+    """Squared error of a target standardised over the training part; see `_Network`."""
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Train on FC.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+            Upper triangles of FC.
+        y : array (n_scans,)
+            Numbers; held back are participants of every fifth of their distribution.
+        groups : array (n_scans,), optional
+            Participant of each scan; no participant is held back in part.
+
+        Raises
+        ------
+        ValueError
+            If the number of edges belongs to no number of ROIs, or training diverges.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float32, y_numeric=True)
+        target = torch.from_numpy(np.asarray(y, np.float32))[:, None]
+        edges = np.quantile(y, np.linspace(0, 1, N_BINS + 1)[1:-1])
+        self._train(X, target, np.searchsorted(edges, y), groups)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n_scans,) in the unit of the target."""
+        out = self._predicted(X)[:, 0]
+        return out * self.target_scale_ + self.target_mean_
+
+    def _n_out(self) -> int:
+        return 1
+
+    def _loss(self, target: Tensor) -> Any:
+        self.target_mean_ = float(target.mean())
+        self.target_scale_ = float(target.std(correction=0)) or 1.0
+        mean, scale = self.target_mean_, self.target_scale_
+
+        def loss(out: Tensor, truth: Tensor) -> Tensor:
+            return functional.mse_loss(out, (truth - mean) / scale)
+
+        return loss
+
+
+def inner_split(
+    strata: np.ndarray, groups: Any, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to hold back, grouped by participant and stratified.
+
+    Parameters
+    ----------
+    strata : ndarray (n_scans,) of int
+        Class, or bin of a regression's target.
+    groups : array (n_scans,), optional
+        Participants; None: one per scan.
+    fraction : float
+        Share of the participants to hold back; more where a class has few.
+
+    Returns
+    -------
+    two ndarrays of int, sorted
+        The second is empty where a class has a single participant: then nothing is held back.
+    """
+    rows = np.arange(len(strata))
+    groups = rows if groups is None else np.asarray(groups)
+    if len(groups) != len(strata):
+        raise ValueError(f"found {len(groups)} groups for {len(strata)} scans; expected one each")
+    people = np.array([len(np.unique(groups[strata == s])) for s in np.unique(strata)])
+    n_splits = min(round(1 / fraction), int(people.min()))
+    if n_splits < 2:
+        return rows, rows[:0]
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+    return next(iter(splitter.split(rows[:, None], strata, groups)))
+
+
+def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Rows in random order, `size` at a time; a single one at the end joins those before it.
+
+    Batch norm has no variance of one scan. The order comes from torch's global generator.
+    """
+    order = rows[torch.randperm(len(rows)).numpy()]
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) % size == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield order[start:end]
+
+
+@contextmanager
+def reproducible(seed: int, n_threads: int) -> Iterator[None]:
+    """Torch with this seed and number of threads; both are put back afterwards.
+
+    Bit by bit on the CPU. Some CUDA kernels sum in another order each time.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def device() -> torch.device:
+    """Where networks are trained: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,126 @@
+"""Features of a task's recordings: frozen embeddings of a BrainLM, and the scaled series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from brainmass_core.config import Config
+from brainmass_core.finetune.cohort.dataset import TaskData, TaskError
+from brainmass_core.finetune.methods.recordings import Feed, feed_of, folder_of, recordings
+from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost
+
+BATCH = 8  # windows of one scan at a time: its embedding does not depend on the other scans
+
+
+def brainlm_embedding(config: Config, data: TaskData) -> np.ndarray:
+    """Embeddings (n_scans, d) of whole recordings by the pre-trained BrainLM."""
+    return _embedded(pretrained_brainlm(config, data.n_rois), config, data)
+
+
+def untrained_brainlm_embedding(config: Config, data: TaskData) -> np.ndarray:
+    """Embeddings (n_scans, d) by the same architecture with its initial weights, fed the same."""
+    return _embedded(untrained_brainlm(config, data.n_rois), config, data)
+
+
+def pretrained_brainlm(config: Config, n_rois: int) -> SeriesModel:
+    """The study's model; `n_rois` is any number."""
+    return type(ghost(config)).from_pretrained(folder_of(config))
+
+
+def untrained_brainlm(config: Config, n_rois: int) -> SeriesModel:
+    """The same architecture with its initial weights."""
+    return BrainLMFamily().build(config, n_rois).eval()
+
+
+ENCODERS: dict[str, Callable[[Config, int], SeriesModel]] = {
+    "brainlm": pretrained_brainlm,
+    "untrained_brainlm": untrained_brainlm,
+}
+
+
+def first_windows(config: Config, data: TaskData) -> np.ndarray:
+    """The first window of each recording as the model is fed it, (n_scans, n_rois * window)."""
+    feed = fitting_feed(config, data)
+    shape = (len(data.scans), data.n_rois * feed.settings.window)
+    found = np.empty(shape, np.float32)
+    for row, windows in _by_row(config, feed, data):
+        found[row] = windows[0].ravel()
+    return found
+
+
+def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """The mean embedding of the windows of one recording, of which nothing is hidden.
+
+    Parameters
+    ----------
+    windows : ndarray (n_windows, n_rois, window), float32
+    coordinates : ndarray (n_rois, 3), float32
+
+    Returns
+    -------
+    ndarray (d,), float32
+    """
+    device = next(model.parameters()).device
+    where = torch.from_numpy(coordinates).to(device)
+    parts = []
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        # reference mode draws an order of the tokens: each time the same
+        torch.default_generator.manual_seed(0)
+        for start in range(0, len(windows), BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(windows[start : start + BATCH]))
+            parts.append(model.encode(batch.to(device), where).float().cpu().numpy())
+    return np.concatenate(parts).mean(axis=0)
+
+
+def fitting_feed(config: Config, data: TaskData) -> Feed:
+    """How the study's BrainLM is fed, if the task's parcels are its own.
+
+    Raises
+    ------
+    TaskError
+        Naming what differs.
+    """
+    feed = feed_of(config)
+    found = (feed.atlas, len(feed.coordinates))
+    if found != (config.atlas.name, data.n_rois):
+        raise TaskError(
+            f"{folder_of(config)}: the model is of atlas {found[0]!r} with {found[1]} parcels, the "
+            f"task's series of {config.atlas.name!r} with {data.n_rois}; pre-train with the same "
+            "atlas"
+        )
+    return feed
+
+
+def _embedded(model: SeriesModel, config: Config, data: TaskData) -> np.ndarray:
+    feed = fitting_feed(config, data)
+    model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    found = np.empty((len(data.scans), model.embedding_dim), np.float32)
+    for row, windows in _by_row(config, feed, data):
+        found[row] = embed_recording(model, windows, feed.coordinates)
+    return found
+
+
+def _by_row(config: Config, feed: Feed, data: TaskData) -> Iterator[tuple[int, np.ndarray]]:
+    """Row and windows of every scan of the task.
+
+    Raises
+    ------
+    TaskError
+        If a scan has no series.
+    """
+    rows = {scan_id: row for row, scan_id in enumerate(data.scans["scan_id"])}
+    datasets = list(dict.fromkeys(data.scans["dataset"]))
+    missing = set(rows)
+    for scan_id, windows in recordings(config, feed, datasets, set(rows)):
+        missing.discard(scan_id)
+        yield rows[scan_id], windows
+    if missing:
+        raise TaskError(
+            f"{len(missing)} scans have FC and no time series, such as {min(missing)}; remove "
+            f"{config.results / 'timeseries'} and {config.results / 'connectivity'}, and run: "
+            "snakemake --cores all connectivity"
+        )

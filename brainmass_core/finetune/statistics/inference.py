@@ -1,0 +1,158 @@
+"""What a score is compared with: another training set, the best baseline, shuffled labels.
+
+Each task has one leading metric, the AUC of a classification and R2 of a regression.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import r2_score
+
+from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions
+
+BINS = 10
+
+
+def fold_values(p: Predictions, leading: str) -> np.ndarray:
+    """The leading metric in every fold of every repeat; NaN where a fold lacks a class."""
+    values = []
+    for repeat in range(len(p.fold)):
+        for fold in np.unique(p.fold[repeat][p.fold[repeat] >= 0]):
+            rows = np.flatnonzero(p.fold[repeat] == fold)
+            if leading == "r2":
+                ok = len(rows) > 1
+                values.append(r2_score(p.y[rows], p.pred[repeat, rows]) if ok else np.nan)
+            else:
+                values.append(_mean_auc(p, p.y[rows][None], repeat, rows)[0])
+    return np.array(values, dtype=float)
+
+
+def corrected_interval(
+    values: np.ndarray, test_to_train: float
+) -> tuple[float, float, float] | None:
+    """Interval of a mean over folds and repeats, and the p-value of it being 0.
+
+    Folds share training scans, so their variance is raised: ``s^2 (1/J + n_test/n_train)`` with
+    Student's t of J - 1 degrees of freedom (Nadeau and Bengio 2003,
+    doi:10.1023/A:1024068626366).
+
+    Returns
+    -------
+    low, high, p : float, or None if there are fewer than two values
+    """
+    values = values[np.isfinite(values)]
+    j = len(values)
+    if j < 2:
+        return None
+    error = float(np.sqrt(values.var(ddof=1) * (1 / j + test_to_train)))
+    mean = float(values.mean())
+    half = float(stats.t.ppf(LEVELS[1], j - 1)) * error
+    if error == 0:
+        return mean, mean, float(mean == 0)
+    return mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, j - 1))
+
+
+def permutation_p(p: Predictions, leading: str, n_permutations: int, seed: int) -> float | None:
+    """Share of shuffles of the tested participants' labels that score as well.
+
+    Nothing is fitted again: the null is that predictions, as they are, say nothing about the
+    labels of those tested. A full permutation test, every fit on shuffled labels, is
+    `finetune.permute_labels` with several seeds. The statistic is the AUC within folds, or
+    Pearson's r within folds. All scans of a participant keep one label, that of the first.
+    """
+    if not n_permutations:
+        return None
+    rng = np.random.default_rng(seed)
+    label = p.y[np.unique(p.who, return_index=True)[1]]
+    shuffled = np.stack([rng.permutation(label) for _ in range(n_permutations)])
+    y = np.concatenate([p.y[None], shuffled[:, p.who]])  # (1 + n_permutations, n_scans)
+    parts = []
+    for repeat in range(len(p.fold)):
+        rows = np.flatnonzero(p.fold[repeat] >= 0)
+        one = _correlation if leading == "r2" else _mean_auc
+        parts.append(one(p, y[:, rows], repeat, rows))
+    found = np.mean(parts, axis=0)
+    return float((1 + (found[1:] >= found[0] - 1e-12).sum()) / (1 + n_permutations))
+
+
+def _mean_auc(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> np.ndarray:
+    """(n_labelings,) AUC within folds for every labelling; of each class against the rest."""
+    if p.n_classes == 2:
+        return _auc(y == 1, p.score[repeat, rows], p.fold[repeat, rows])
+    assert p.class_scores is not None
+    return np.mean(
+        [
+            _auc(y == k, p.class_scores[repeat, rows, k], p.fold[repeat, rows])
+            for k in range(p.n_classes)
+        ],
+        axis=0,
+    )
+
+
+def _auc(positive: np.ndarray, score: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Concordant pairs of all folds over their pairs, by ranks; NaN without a pair."""
+    concordant, pairs = np.zeros(len(positive)), np.zeros(len(positive))
+    for f in np.unique(fold):
+        here = fold == f
+        ranks, y = stats.rankdata(score[here]), positive[:, here].astype(float)
+        n1 = y.sum(1)
+        concordant += y @ ranks - n1 * (n1 + 1) / 2
+        pairs += n1 * (here.sum() - n1)
+    return np.divide(concordant, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def _correlation(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> np.ndarray:
+    """(n_labelings,) Pearson's r within folds."""
+    pred, fold = p.pred[repeat, rows].copy(), p.fold[repeat, rows]
+    y = y.astype(float)
+    for f in np.unique(fold):
+        here = fold == f
+        pred[here] -= pred[here].mean()
+        y[:, here] -= y[:, here].mean(1, keepdims=True)
+    spread = np.sqrt((pred**2).sum() * (y**2).sum(1))
+    return np.divide(y @ pred, spread, out=np.zeros(len(y)), where=spread > 0)
+
+
+def best_baseline(points: Mapping[str, float], baselines: set[str], method: str) -> str | None:
+    """The baseline other than `method` with the highest leading metric.
+
+    It is chosen by the scores that it is compared on, which flatters the baseline: a gain over it
+    is the harder to show.
+    """
+    others = {m: v for m, v in points.items() if m in baselines and m != method}
+    return max(others, key=lambda m: others[m]) if others else None
+
+
+def reliability(p: Predictions) -> pd.DataFrame:
+    """How often each class is true where its probability is given as so much.
+
+    Returns
+    -------
+    DataFrame
+        class_number, bin, predicted (mean probability), observed (share), n (predictions); ten
+        bins of equal width, those without predictions left out. Of two classes only the second.
+        Without rows if the method gives no probabilities.
+    """
+    columns = ["class_number", "bin", "predicted", "observed", "n"]
+    if p.probability is None:
+        return pd.DataFrame(columns=columns)
+    tested, frames = p.fold >= 0, []
+    truth = np.broadcast_to(p.y, p.fold.shape)[tested]
+    numbers = [1] if p.probability.shape[2] == 2 else range(p.probability.shape[2])
+    for k in numbers:
+        given = np.clip(p.probability[:, :, k][tested], 0, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            observed, predicted = calibration_curve(truth == k, given, n_bins=BINS)
+        # the bins of calibration_curve: the inner edges, each belonging to the bin below it
+        place = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], given)
+        bins, n = np.unique(place, return_counts=True)
+        values = {"bin": bins, "predicted": predicted, "observed": observed, "n": n}
+        frames.append(pd.DataFrame({"class_number": k, **values}))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,113 @@
+"""The permutation test that fits everything again, on labels shuffled within sites.
+
+What `inference.permutation_p` asks is whether the predictions, as they are, go with the labels.
+Here each shuffle goes through the whole of it: folds dealt by the shuffled labels, confounds,
+selection, searches and classifiers fitted to them (Ojala and Garriga 2010, JMLR 11:1833, test 1).
+`sklearn.model_selection.permutation_test_score` does the same for one label per row; it can neither
+move the scans of a participant together nor hand confounds to a fold.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmass_core.config import Config
+from brainmass_core.config.tasks import Protocol
+from brainmass_core.finetune.cohort.dataset import TaskData, fifths, place_of
+from brainmass_core.finetune.folds.participants import permute_labels
+from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.methods.features import Features
+from brainmass_core.finetune.methods.fitting import METHODS, Design, predict_folds
+from brainmass_core.finetune.statistics import metrics, regression
+
+log = logging.getLogger(__name__)
+ROUNDING = 1e-12
+
+
+def refit_p_values(
+    config: Config, task: str, data: TaskData, features: Features, methods: list[str], seed: int
+) -> dict[str, float]:
+    """p of the methods of a task that `finetune.permutation_methods` names, by `refit_p`."""
+    n, chosen = config.finetune.n_permutations_refit, config.finetune.permutation_methods
+    settings = config.tasks[task]
+    found: dict[str, float] = {}
+    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
+    for method in [m for m in methods if n and m in chosen]:
+        shown = features[METHODS[method].features]
+        found[method] = refit_p(
+            method, shown, design, data.scans, settings.protocol, n, seed, name=task
+        )
+        log.info("%s: %s fitted on %d permutations, p %.3g", task, method, n, found[method])
+    return found
+
+
+def refit_p(
+    method: str,
+    features: Any,
+    design: Design,
+    scans: pd.DataFrame,
+    protocol: Protocol,
+    n_permutations: int,
+    seed: int,
+    name: str = "task",
+) -> float:
+    """Share of shuffles, the labels as they are counted among them, that score as well.
+
+    Labels move between participants of the same site and split, the scans of one together, so that
+    what the site tells of the label stays in the null; so does the number of each class among those
+    tested.
+
+    Parameters
+    ----------
+    features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`.
+    seed : int
+        Of the folds, as in the stage, and of the shuffles.
+
+    Returns
+    -------
+    float
+        ``(1 + #{shuffled >= observed}) / (1 + n_permutations)``, of the AUC or R2.
+    """
+    strata = place_of(scans) + "\x1f" + scans["split"].astype(str)
+    observed = leading_score(method, features, design, scans, protocol, seed, name)
+    as_well = 0
+    for i in range(n_permutations):
+        state = np.random.SeedSequence([seed, 1 + i])
+        shuffled = scans.assign(y=permute_labels(scans, state, within=strata))
+        if design.kind == "regression":
+            shuffled["stratum"] = fifths(shuffled)
+        score = leading_score(method, features, design, shuffled, protocol, seed, name)
+        as_well += score >= observed - ROUNDING
+    return (1 + as_well) / (1 + n_permutations)
+
+
+def leading_score(
+    method: str,
+    features: Any,
+    design: Design,
+    scans: pd.DataFrame,
+    protocol: Protocol,
+    seed: int,
+    name: str = "task",
+) -> float:
+    """AUC or R2 of a method on these labels, as the table of scores has it."""
+    folds = protocol_folds(scans, protocol, seed, name)
+    labelled = replace(design, y=scans["y"].to_numpy())
+    found = predict_folds(method, features, labelled, folds, seed % 2**31)
+    tested = scans.iloc[found["row"]].reset_index(drop=True)
+    table = found.assign(
+        y_true=tested["y"].astype(float),
+        **{c: tested[c] for c in ("scan_id", "dataset", "participant_id")},
+    )
+    p = metrics.Predictions.from_table(table, complete=protocol.kind != "fixed_split")
+    regresses = design.kind == "regression"
+    scores: Any = regression if regresses else metrics
+    ones = np.ones((1, int(p.who.max()) + 1))
+    return float(scores.weighted_scores(p, ones)["r2" if regresses else "auc"][0])

@@ -1,0 +1,414 @@
+"""Walk the scans of one batch: in parallel, each kept as soon as it is finished, none lost.
+
+A finished scan lies in the work folder, which is no declared output, so that a killed job goes on
+where it was. The batch's table and manifest are written last, atomically. A scan that raises is
+recorded with its reason; a worker that dies takes down nobody but its own scan.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
+from brainmass_core.config import Config
+from brainmass_core.pipeline.disk import STOP
+from brainmass_core.pipeline.hashing import fingerprint, named_files, stage_hash
+from brainmass_core.pipeline.manifest import Entry, ScanFailed, row_of, write_manifest
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pipeline.peak import peak_memory
+from brainmass_core.pipeline.workers import (
+    Died,
+    TimedOut,
+    WorkerError,
+    in_processes,
+    single_threaded,
+)
+from brainmass_core.tables import atomic_path, from_rows, write_table
+
+log = logging.getLogger(__name__)
+Process = Callable[[Any], pa.Table]
+QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
+IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugger can follow
+
+
+class BatchError(RuntimeError):
+    """A batch that cannot be published."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch of one stage.
+
+    Attributes
+    ----------
+    options : dict
+        Options of the Parquet writer, such as ``row_group_size``.
+    """
+
+    config: Config
+    stage: str
+    dataset: str
+    batch: int
+    schema: pa.Schema
+    threads: int = 1
+    options: dict[str, Any] | None = None
+
+    @property
+    def paths(self) -> Paths:
+        """Paths of the results folder."""
+        return Paths(self.config.results)
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of the part of the configuration that this stage depends on."""
+        return stage_hash(self.config, self.stage, self.dataset)
+
+    @property
+    def work(self) -> Path:
+        """Folder of finished scans; another configuration has another folder."""
+        return self.paths.work(self.stage, self.dataset, self.batch) / self.config_hash
+
+
+def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
+    """Process every scan of a batch and publish its table and manifest.
+
+    Parameters
+    ----------
+    items : dict
+        scan_id to what `process` needs; picklable. A kept scan counts as finished only while its
+        item is the same and the files that the item names have not changed.
+    process : callable
+        Takes one item's value, returns the scan's rows as a table of ``job.schema``. Raises
+        `ScanFailed` or `ScanExcluded` for what is wrong with the scan. Picklable.
+
+    Returns
+    -------
+    list of Entry
+        One per scan, ordered by scan_id.
+
+    Raises
+    ------
+    BatchError
+        If the disk is full or more than ``max_failed_fraction`` of the scans failed. Finished
+        scans are kept; the same command goes on from there.
+    """
+    with _only_one(job):
+        done = {s: e for s, v in items.items() if (e := _finished(job, s, v))}
+        done = {s: e for s, e in done.items() if e.status != "failed"}
+        if done:
+            log.info("%s: %d of %d scans were finished before", job.stage, len(done), len(items))
+        todo = {s: v for s, v in items.items() if s not in done}
+        _forget(job, todo)
+        entries = sorted([*done.values(), *_run(job, todo, process)], key=lambda e: e.scan_id)
+        _refuse_if_too_many_failed(job, entries)
+        _publish(job, entries)
+    return entries
+
+
+def _forget(job: Job, todo: dict[str, Any]) -> None:
+    """Remove what is kept: a failure of an earlier run must not pass for one of this run."""
+    try:
+        for scan_id in todo:
+            for kind in ("json", "item"):
+                _file(job, scan_id, kind).unlink(missing_ok=True)
+    except OSError as error:
+        raise _no_space(job, error) from None
+
+
+def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+    results = _in_line if os.environ.get(IN_LINE) else _in_workers
+    console = Console(stderr=True)
+    plain = not console.is_terminal or bool(os.environ.get("BRAINMASS_PLAIN_PROGRESS"))
+    columns = (
+        TextColumn(f"{job.stage} {job.dataset}/{job.batch}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=plain) as progress:
+        bar = progress.add_task("", total=len(todo))
+        shown = time.monotonic()
+        for n, entry in enumerate(results(job, todo, process), 1):
+            progress.advance(bar)
+            quiet = entry.status == "ok" and time.monotonic() - shown < QUIET_SECONDS
+            if not quiet:
+                shown = time.monotonic()
+            log.log(
+                logging.WARNING if entry.status != "ok" else [logging.INFO, logging.DEBUG][quiet],
+                "%s %s/%s: %d/%d %s %s %.1f s%s",
+                *(job.stage, job.dataset, job.batch, n, len(todo)),
+                *(entry.scan_id, entry.status, entry.seconds),
+                f": {entry.reason}" if entry.reason else "",
+            )
+            yield entry
+
+
+def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+    for scan_id, item in todo.items():
+        yield _work(job, process, scan_id, item)
+
+
+def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+    """Work in child processes, with one thread as well: native code may crash, or never end.
+
+    A scan whose worker died is tried once more when all others are done, with nothing beside it:
+    it may have been killed for the memory of its neighbours.
+    """
+    died: dict[str, Any] = {}
+    for scan_id, outcome in _outcomes(job, todo, process, job.threads):
+        if isinstance(outcome, Died):
+            log.warning("%s: its worker died (%s); to be tried again", scan_id, outcome.cause)
+            died[scan_id] = todo[scan_id]
+        else:
+            yield _entry_of(job, scan_id, todo[scan_id], outcome)
+    for scan_id, item in died.items():
+        for _, outcome in _outcomes(job, {scan_id: item}, process, 1):
+            yield _entry_of(job, scan_id, item, outcome)
+
+
+def _outcomes(
+    job: Job, items: dict[str, Any], process: Process, n_workers: int
+) -> Iterator[tuple[str, Entry | Died | TimedOut]]:
+    calls = {s: (s, item) for s, item in items.items()}
+    stage = getattr(process, "func", process).__module__  # a function or a partial of one
+    work = partial(_work, job, process)
+    try:
+        with single_threaded():
+            yield from in_processes(
+                work, calls, n_workers, job.config.scan_timeout, (__name__, stage)
+            )
+    except WorkerError as error:
+        raise BatchError(
+            f"{job.stage} {job.dataset}/{job.batch}: {error}; {_more_memory(job)}, or look at what "
+            "the log says above; finished scans are kept"
+        ) from None
+
+
+def _entry_of(job: Job, scan_id: str, item: Any, outcome: Entry | Died | TimedOut) -> Entry:
+    """The entry that a worker returned, or one that says how the worker ended."""
+    if isinstance(outcome, Entry):
+        return outcome
+    if isinstance(outcome, TimedOut):
+        reason = f"not finished after {outcome.seconds:g} s (scan_timeout); it was stopped"
+        remedy = "look at the scan with a viewer, or raise scan_timeout"
+    else:
+        reason = (
+            f"the worker process died ({outcome.cause}): killed, out of memory, or a crash in "
+            "native code"
+        )
+        remedy = f"{_more_memory(job)}, or look at the scan with a viewer"
+    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy)
+    _keep(job, entry, item, None)
+    return entry
+
+
+def _work(job: Job, process: Process, scan_id: str, item: Any) -> Entry:
+    """Process one scan and keep the result; runs in the worker."""
+    start = time.perf_counter()
+    try:
+        files = named_files(item)
+        with peak_memory() as peak:
+            entry, table = _attempt(job, scan_id, item, process)
+        if later := dict(named_files(item).items() - files.items()):
+            entry, table = _changed_meanwhile(entry, sorted(later)), None
+        entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
+        _keep(job, entry, item, table)
+    except OSError as error:
+        raise _no_space(job, error) from None
+    return entry
+
+
+def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry, pa.Table | None]:
+    """The scan's outcome and rows; raises only for what is the machine's fault."""
+    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "ok")
+    try:
+        return entry, process(item).cast(job.schema)
+    except ScanFailed as outcome:
+        names = ("status", "reason", "step", "remedy", "measured")
+        return replace(entry, **{name: getattr(outcome, name) for name in names}), None
+    except (Exception, SystemExit) as error:  # a library that calls exit must not end the batch
+        if isinstance(error, OSError) and error.errno in STOP:
+            raise
+        return _unexpected(job, entry, error), None
+
+
+def _changed_meanwhile(entry: Entry, files: list[str]) -> Entry:
+    """Nobody knows which state of the files was read; a failed scan is made again."""
+    return replace(
+        entry,
+        status="failed",
+        reason=f"{', '.join(files)}: changed while the scan was worked on",
+        step="read",
+        remedy="wait until nothing writes to the data set, then run the same command",
+    )
+
+
+def _file(job: Job, scan_id: str, kind: str) -> Path:
+    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item)."""
+    return job.work / f"{quote(scan_id, safe='')}.{kind}"
+
+
+def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
+    """Save the rows first, then the entry, whose presence says that the scan is finished."""
+    rows = None
+    if table is not None:
+        with atomic_path(_file(job, entry.scan_id, "parquet")) as path:
+            pq.write_table(table, path, compression="none")
+            rows = sha256_of(path)
+    _file(job, entry.scan_id, "item").write_text(fingerprint(item))
+    record = json.loads(json.dumps(asdict(entry), default=_plain))
+    with atomic_path(_file(job, entry.scan_id, "json")) as path:
+        path.write_text(json.dumps(sealed({"entry": record, "rows": rows})))
+
+
+def kept_entry(file: Path, with_rows: bool = True) -> Entry | None:
+    """What became of a scan that is kept; None if the record or the scan's rows are damaged.
+
+    Parameters
+    ----------
+    file : Path
+        The scan's entry.
+    with_rows : bool
+        Compare the rows with their checksum as well.
+    """
+    try:
+        record = json.loads(file.read_text())
+        check_seal(record, file)
+        if with_rows and record["rows"] is not None:
+            check_file(file.with_suffix(".parquet"), record["rows"])
+        return Entry(**record["entry"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        log.warning("%s: a kept scan is damaged and counts as not finished: %s", file, error)
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's, anything else as text, for JSON."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
+
+
+def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
+    made_from = _file(job, scan_id, "item")
+    try:
+        same = made_from.read_text() == fingerprint(item)
+    except (OSError, UnicodeDecodeError):
+        return None
+    entry = kept_entry(_file(job, scan_id, "json")) if same else None
+    if entry is not None and entry.status == "ok":
+        rows = pq.read_schema(_file(job, scan_id, "parquet"))
+        return entry if rows.names == job.schema.names else None  # of an older version
+    return entry
+
+
+def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
+    file = job.paths.log(job.stage, job.dataset, f"{quote(entry.scan_id, safe='')}.log")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(traceback.format_exception(error)))
+    reason = f"{type(error).__name__}: {error}"
+    entry = replace(entry, status="failed", reason=reason, log=str(file), step=_where(error))
+    entry = replace(entry, measured=getattr(error, "measured", {}))
+    return replace(entry, remedy=_more_memory(job)) if isinstance(error, MemoryError) else entry
+
+
+def _where(error: BaseException) -> str:
+    """The innermost function of this package in the traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [
+        f for f in frames if "brainmass_core" in f.filename and Path(f.filename).name != "batch.py"
+    ]
+    return ours[-1].name if ours else ""
+
+
+def _more_memory(job: Job) -> str:
+    return f"raise resources.{job.stage}.mem_mb"
+
+
+def _no_space(job: Job, error: OSError) -> BatchError:
+    return BatchError(
+        f"{job.stage} {job.dataset}/{job.batch}: cannot write below {job.config.results}: {error}; "
+        "free space or mend the permissions, then run the same command: finished scans are kept"
+    )
+
+
+def _refuse_if_too_many_failed(job: Job, entries: list[Entry]) -> None:
+    failed = [e for e in entries if e.status == "failed"]
+    limit = job.config.max_failed_fraction
+    if entries and len(failed) / len(entries) > limit:
+        lines = "\n".join(f"  {e.scan_id}: {e.reason} {e.remedy}".rstrip() for e in failed[:10])
+        raise BatchError(
+            f"{job.stage} {job.dataset}/{job.batch}: {len(failed)} of {len(entries)} scans failed, "
+            f"more than max_failed_fraction {limit}:\n{lines}"
+        )
+
+
+def _publish(job: Job, entries: list[Entry]) -> None:
+    tables = [job.schema.empty_table()]
+    for entry in entries:
+        if entry.status == "ok":
+            tables.append(_rows(job, entry))
+        elif "status" in job.schema.names:
+            tables.append(from_rows([row_of(entry, job.schema)], job.schema))
+    table = pa.concat_tables([t.cast(job.schema) for t in tables])
+    try:
+        path = job.paths.batch(job.stage, job.dataset, job.batch)
+        write_table(path, table, job.stage, job.config_hash, **(job.options or {}))
+        manifest = job.paths.manifest(job.stage, job.dataset, job.batch)
+        write_manifest(manifest, entries, job.config_hash)
+    except OSError as error:
+        raise _no_space(job, error) from None
+
+
+def _rows(job: Job, entry: Entry) -> pa.Table:
+    """The kept rows of a scan, which were compared with their checksum or have just been written.
+
+    Raises
+    ------
+    BatchError
+        If they have become damaged since.
+    """
+    path = _file(job, entry.scan_id, "parquet")
+    if kept_entry(_file(job, entry.scan_id, "json")) is None:
+        raise BatchError(
+            f"{path}: damaged while the batch ran; run the same command again: the scan is then "
+            "worked on again, all others are kept. If it happens again, check the disk and memory"
+        )
+    return pq.ParquetFile(path).read()
+
+
+@contextmanager
+def _only_one(job: Job) -> Iterator[None]:
+    """Wait for a job of the same batch that outlived its Snakemake; the lock dies with it."""
+    try:
+        job.work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(job.work / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("%s is being worked on by another process; waiting for it", job.work)
+            lock.acquire()
+    except OSError as error:
+        raise _no_space(job, error) from None
+    try:
+        yield
+    finally:
+        lock.release()

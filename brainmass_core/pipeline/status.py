@@ -1,0 +1,211 @@
+"""Where a run stands, read from manifests and from the scans kept by unfinished batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from brainmass_core.config import Config
+from brainmass_core.pipeline.batch import kept_entry
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.manifest import Entry, read_manifest
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pipeline.stages import batch_stages
+from brainmass_core.tables import config_hash_of, read_table
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Counts of one stage of one data set; ``entered = done + failed + excluded + left``.
+
+    Attributes
+    ----------
+    seconds : float
+        Summed wall time of its scans.
+    current : bool
+        Whether what is published was made by the configuration at hand.
+    """
+
+    stage: str
+    dataset: str
+    entered: int
+    done: int
+    failed: int
+    excluded: int
+    seconds: float
+    current: bool = True
+
+    @property
+    def left(self) -> int:
+        """Scans that are still to be worked on."""
+        return self.entered - self.done - self.failed - self.excluded
+
+
+def standings(config: Config) -> list[Standing]:
+    """Count every scan-wise stage of every data set whose scans table exists."""
+    paths = Paths(config.results)
+    found: list[Standing] = []
+    for dataset in config.datasets:
+        if paths.scans(dataset).exists():
+            found += _standings_of(config, paths, dataset)
+    return found
+
+
+def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standing]:
+    columns = ["scan_id", "split", "excluded_reason"]
+    rows = read_table(paths.scans(dataset), "scans", columns).to_pylist()
+    everybody = {row["scan_id"] for row in rows}
+    alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
+    yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
+    seen = {row["scan_id"] for row in rows if row["split"] != "test"}
+    units = None
+    if config.connectivity.unit != "run":
+        from brainmass_core.scans.units import read_units  # with readers, which `status` spares
+
+        units = read_units(config, dataset)
+    for known in batch_stages(config, dataset):
+        stage = known.name
+        if units is not None and stage == "connectivity":  # of which pages are no part
+            alive, seen = units.having(alive), units.having(seen)
+        # lost scans have a quality page as well, and the page loses none
+        entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)
+        entries, current = _entries(config, paths, stage, dataset)
+        entries = [e for e in entries if e.scan_id in entered]
+        failed = {e.scan_id for e in entries if e.status == "failed"}
+        excluded = {e.scan_id for e in entries if e.status == "excluded"}
+        yield Standing(
+            stage=stage,
+            dataset=dataset,
+            entered=len(entered),
+            done=len(entries) - len(failed) - len(excluded),
+            failed=len(failed),
+            excluded=len(excluded),
+            seconds=sum(e.seconds for e in entries),
+            current=current,
+        )
+        if known.selects:
+            alive = alive - failed - excluded
+
+
+def _entries(config: Config, paths: Paths, stage: str, dataset: str) -> tuple[list[Entry], bool]:
+    """Entries of published batches, and of the kept scans of the others."""
+    wanted = stage_hash(config, stage, dataset)
+    entries: list[Entry] = []
+    current = True
+    for batch in range(config.datasets[dataset].batches):
+        manifest = paths.manifest(stage, dataset, batch)
+        if manifest.exists():
+            entries += read_manifest(manifest)
+            current &= config_hash_of(manifest) == wanted
+        else:
+            kept = (paths.work(stage, dataset, batch) / wanted).glob("*.json")
+            entries += [entry for f in kept if (entry := kept_entry(f, with_rows=False))]
+    return entries, current
+
+
+def show(config: Config, console: Console, watch: float = 0.0) -> None:
+    """Print the state, again and again if asked to."""
+    while True:
+        console.print(_table(standings(config), config.connectivity.unit))
+        for line in _later_stages(config):
+            console.print(line)
+        if not watch:
+            return
+        time.sleep(watch)
+
+
+def _table(rows: list[Standing], unit: str) -> Table:
+    table = Table(title="scans per stage", box=SIMPLE_HEAD)
+    if unit != "run" and rows:
+        table.caption = f"connectivity and pfc count joined runs, one row per {unit} and task"
+    for name in ("stage", "data set"):
+        table.add_column(name, no_wrap=True)
+    for name in ("entered", "done", "failed", "excluded", "left", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if not all(row.current for row in rows):
+        table.add_column("")
+    for row in rows:
+        worked = row.done + row.failed + row.excluded
+        rate = f"{row.seconds / worked:.1f}" if worked and row.seconds else ""
+        note = [] if row.current else ["of an older configuration"]
+        table.add_row(
+            *(row.stage, row.dataset, str(row.entered), str(row.done)),
+            f"[red]{row.failed}[/red]" if row.failed else "0",
+            *(str(row.excluded), str(row.left), rate),
+            *note,
+        )
+    if not rows:
+        table.caption = "nothing yet: no scans table"
+    return table
+
+
+def _later_stages(config: Config) -> Iterator[str]:
+    paths = Paths(config.results)
+    model = paths.pretrain(config.pretrain.model) / "model.safetensors"
+    if config.pretrains:
+        yield f"pretrain: {'done' if model.exists() else 'not finished'}"
+    for task in config.tasks:
+        scored = (paths.finetune(task) / "metrics.parquet").exists()
+        page = paths.report(task)
+        where = f", report {page}" if page.exists() else ""
+        yield f"finetune {task}: {'done' if scored else 'not finished'}{where}"
+        mapped = paths.interpret(task, "regions.parquet").exists()
+        yield f"interpret {task}: {'done' if mapped else 'not finished'}"
+    for analysis in config.series_model.analyses:
+        analysed = paths.series_model(f"{analysis}.parquet").exists()
+        yield f"series_model {analysis}: {'done' if analysed else 'not finished'}"
+
+
+def forget_exclusions(config: Config) -> dict[str, list[Path]]:
+    """List the data sets with excluded scans again; batches of scans that changed are made again.
+
+    Returns
+    -------
+    dict
+        Data set that was listed again to the tables that were removed.
+
+    Raises
+    ------
+    ScansError
+        If a data set cannot be listed.
+    """
+    paths, removed = Paths(config.results), {}
+    for name in config.datasets:
+        if not paths.scans(name).exists():
+            continue
+        from brainmass_core.scans import list_again  # reads images, which `status` does not
+
+        batches = list_again(config, name)
+        if batches is None:
+            continue
+        first = next(batch_stages(config, name)).name
+        removed[name] = [paths.batch(first, name, batch) for batch in sorted(batches)]
+        for table in removed[name]:
+            table.unlink(missing_ok=True)
+    return removed
+
+
+def forget_failures(paths: Paths) -> list[Path]:
+    """Remove the tables of batches with failed scans, so that Snakemake makes them again.
+
+    Returns
+    -------
+    list of Path
+        The removed tables. Finished scans of `preprocess` are kept in the work folder.
+    """
+    removed = []
+    for manifest in sorted((paths.results / "manifest").glob("*/*/*.parquet")):
+        entries = read_manifest(manifest)
+        if any(e.status == "failed" for e in entries):
+            stage, dataset, batch = manifest.parts[-3], manifest.parts[-2], manifest.stem
+            table = paths.batch(stage, dataset, batch)
+            table.unlink(missing_ok=True)
+            manifest.unlink()
+            removed.append(table)
+    return removed

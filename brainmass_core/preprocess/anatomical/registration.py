@@ -1,0 +1,270 @@
+"""T1w to template: where the brain is, and where each point of the template lies in it.
+
+Brain is registered to brain. The brain is found by a rigid registration, whole head to brain; an
+affine one then looks only around the template's brain, so that the scalp cannot pull; SyN does the
+rest. The brain mask is the template's, brought back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import binary_dilation, map_coordinates
+from scipy.spatial.transform import Rotation
+
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.template import Template
+from brainmass_core.preprocess.engines.antspy import register
+from brainmass_core.preprocess.grids import Volume, cropped, to_isotropic
+from brainmass_core.preprocess.transforms import FIELD_STEP, Normalisation
+
+Kind = Literal["affine", "syn_fast", "syn"]
+NEAR = 4.0  # mm around the brain that take part in the metric: the brain's edge is information
+AFFINE_SIZE = 4.0  # mm; coarser grids or fewer samples let the affine wander off by 17 mm
+LINEAR: dict[str, Any] = {
+    "aff_iterations": (500, 200),
+    "aff_shrink_factors": (2, 1),
+    "aff_smoothing_sigmas": (1, 0.5),
+    "aff_random_sampling_rate": 0.5,
+}
+STARTS = ("Rigid", "Affine")  # the second for heads that rigid motion does not bring near
+TURNS = [(x, y, 0) for x, y in ((30, 0), (-30, 0), (0, 30), (0, -30))] + [(0, 0, 30), (0, 0, -30)]
+GOOD = 0.55  # correlation after the affine; measured: 0.63 to 0.80 if right, below 0.4 if wrong
+LOOSE = 6.0  # mm around the affine mask: what is kept of the head before SyN
+LEAST_BRAIN = 1e5  # mm³, a tenth of a small brain
+SYN: dict[str, dict[str, Any]] = {
+    "syn_fast": {"reg_iterations": (40, 20, 0)},
+    "syn": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 70, 20, 3)},
+}
+MOST_STEPS, CLOSE = 30, 0.02  # of the inversion, and mm at which it is good enough
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A head put onto the template by an affine.
+
+    Attributes
+    ----------
+    affine : ndarray (4, 4)
+        Template to T1w points, mm.
+    fit : float
+        Correlation of intensities inside the template's mask.
+    """
+
+    affine: np.ndarray
+    fit: float
+
+
+def place(head: Volume, template: Template) -> Placed:
+    """The affine of the first start that fits well, else the best of all.
+
+    Parameters
+    ----------
+    head : Volume (x, y, z)
+        Whole head on an isotropic RAS grid; without skull it works, too.
+
+    Raises
+    ------
+    ScanFailed
+        If ANTs gives up.
+    """
+    moving = to_isotropic(head, AFFINE_SIZE)
+    fixed = to_isotropic(template.brain, AFFINE_SIZE)
+    near = template.brain.with_data(template.near_brain(NEAR).astype(np.float32))
+    where = to_isotropic(near, AFFINE_SIZE).data > 0.5
+
+    def finished(rough: np.ndarray) -> Placed:
+        affine = register(fixed, moving, "Affine", where, rough, **LINEAR).affine
+        return Placed(affine, similarity(head, template, affine))
+
+    tried: list[Placed] = []
+    for first in STARTS:
+        tried.append(finished(register(fixed, moving, first, **LINEAR).affine))
+        if tried[-1].fit > GOOD:
+            return tried[-1]
+    turned = [
+        register(fixed, moving, "Rigid", None, turn, **LINEAR).affine
+        for turn in turned_starts(fixed, moving, TURNS)
+    ]
+    tried.append(finished(max(turned, key=lambda affine: similarity(head, template, affine))))
+    return max(tried, key=lambda placed: placed.fit)
+
+
+def turned_starts(
+    fixed: Volume, moving: Volume, turns: list[tuple[int, int, int]]
+) -> Iterator[np.ndarray]:
+    """Fixed to moving points (4, 4): centre of mass onto centre of mass, then turned (degrees)."""
+    here, there = (
+        np.average(image.points(), axis=0, weights=np.clip(image.data, 0, None).ravel() + 1e-9)
+        for image in (fixed, moving)
+    )
+    for angles in turns:
+        start = np.eye(4)
+        start[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+        start[:3, 3] = there - start[:3, :3] @ here
+        yield start
+
+
+def similarity(head: Volume, template: Template, affine: np.ndarray) -> float:
+    """Correlation of intensities inside the template's mask, -1 if there is none."""
+    points = template.brain.points()[template.mask.ravel()]
+    return _correlation(head, template, apply_affine(affine, points))
+
+
+def template_correlation(t1w: Volume, template: Template, found: Normalisation) -> float:
+    """The same after the whole normalisation."""
+    points = template.brain.points()[template.mask.ravel()]
+    return _correlation(t1w, template, found.template_to_t1w(points))
+
+
+def _correlation(image: Volume, template: Template, points: np.ndarray) -> float:
+    values = image.at(points)
+    if np.ptp(values) == 0:
+        return -1.0
+    return float(np.corrcoef(values, template.brain.data[template.mask])[0, 1])
+
+
+def deform(
+    t1w: Volume, near: np.ndarray, template: Template, kind: Kind, affine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Bend the template onto the T1w: mutual information, or cross-correlation of radius 2.
+
+    Parameters
+    ----------
+    near : ndarray (x, y, z) of bool
+        What is kept of the head: the brain and what may belong to it.
+    affine : ndarray (4, 4)
+        From `place`.
+
+    Returns
+    -------
+    affine : ndarray (4, 4)
+        Template to T1w points, mm: ``affine @ (p + field(p))``.
+    field : ndarray (x, y, z, 3) or None
+        mm, on the grid of the template.
+
+    Raises
+    ------
+    ScanFailed
+        If ANTs gives up.
+    """
+    if kind == "affine":
+        return affine, None
+    brain = t1w.with_data(np.where(near, t1w.data, 0))
+    where = template.near_brain(NEAR)
+    found = register(template.brain, brain, "SyNOnly", where, affine, **SYN[kind])
+    return found.affine, found.field
+
+
+def coarse(
+    affine: np.ndarray, field: np.ndarray | None, grid: Volume, step: float = FIELD_STEP
+) -> Normalisation:
+    """Keep a displacement field at nodes `step` mm apart over the template's grid."""
+    if field is None:
+        return Normalisation(affine, np.zeros((2, 2, 2, 3), np.float32), np.eye(4))
+    extent = (np.array(grid.data.shape) - 1) * grid.voxel_size
+    nodes = np.diag([step, step, step, 1.0])
+    nodes[:3, 3] = grid.affine[:3, 3]
+    shape = tuple(int(n) for n in np.floor(extent / step) + 1)
+    at = apply_affine(np.linalg.inv(grid.affine) @ nodes, np.indices(shape).reshape(3, -1).T).T
+    layers = [map_coordinates(field[..., k], at, order=1, mode="nearest") for k in range(3)]
+    kept = np.stack([layer.reshape(shape) for layer in layers], axis=-1)
+    return Normalisation(affine, kept.astype(np.float16).astype(np.float32), nodes)
+
+
+def around(head: Volume, template: Template, affine: np.ndarray) -> Volume:
+    """The part of a head that the template's grid covers; all of it if they do not meet."""
+    ends = [[-0.5, n - 0.5] for n in template.brain.data.shape]
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
+    to_voxel = np.linalg.inv(head.affine) @ affine @ template.brain.affine
+    voxels = apply_affine(to_voxel, corners)
+    shape = np.array(head.data.shape)
+    low = np.clip(np.floor(voxels.min(axis=0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(voxels.max(axis=0)) + 1, 0, shape).astype(int)
+    if (high - low < 2).any():
+        return head
+    return cropped(head, tuple(slice(a, b) for a, b in zip(low, high, strict=True)))
+
+
+def t1w_to_template(points: np.ndarray, found: Normalisation) -> np.ndarray:
+    """Map points (n, 3) of the T1w to the template, mm: the inverse of the normalisation.
+
+    Fixed-point iteration ``p <- affine⁻¹(q) - field(p)``, damped after a while for steep places.
+    """
+    back = np.linalg.inv(found.affine)
+    linear = apply_affine(back, points)
+    there = linear.copy()
+    if not found.field.any():
+        return there
+    open_ = np.arange(len(points))
+    for step in range(MOST_STEPS):
+        change = linear[open_] - apply_affine(back, found.template_to_t1w(there[open_]))
+        there[open_] += change if step < MOST_STEPS // 3 else 0.5 * change
+        open_ = open_[np.abs(change).max(axis=1) > CLOSE]
+        if not len(open_):
+            break
+    return there
+
+
+def in_template(image: Volume, found: Normalisation, grid: Volume) -> np.ndarray:
+    """Where in the template (n_voxels, 3) each voxel of a T1w lies, mm.
+
+    The inverse is found at nodes `FIELD_STEP` apart and its bend interpolated between them. Far
+    from the template's grid there is none.
+    """
+    extent = (np.array(image.data.shape) - 1) * image.voxel_size
+    nodes = np.diag([FIELD_STEP, FIELD_STEP, FIELD_STEP, 1.0])
+    nodes[:3, 3] = image.affine[:3, 3]
+    shape = tuple(int(n) for n in np.ceil(extent / FIELD_STEP) + 1)
+    at = apply_affine(nodes, np.indices(shape).reshape(3, -1).T)
+    back = np.linalg.inv(found.affine)
+    linear = apply_affine(back, at)
+    voxels = apply_affine(np.linalg.inv(grid.affine), linear)
+    close = ((voxels >= 0) & (voxels <= np.array(grid.data.shape) - 1)).all(axis=1)
+    bend = np.zeros((len(at), 3), dtype=np.float32)
+    if close.any():
+        bend[close] = t1w_to_template(at[close], found) - linear[close]
+    points = image.points()
+    where = apply_affine(np.linalg.inv(nodes), points).T
+    layers = [map_coordinates(b.reshape(shape), where, order=1, mode="nearest") for b in bend.T]
+    return apply_affine(back, points) + np.stack(layers, axis=-1)
+
+
+def brain_of(head: Volume, template: Template, where: np.ndarray) -> np.ndarray:
+    """The template's mask (x, y, z) in the T1w.
+
+    Parameters
+    ----------
+    where : ndarray (n_voxels, 3)
+        From `in_template`.
+
+    Raises
+    ------
+    ScanFailed
+        If hardly any of it lies inside the image.
+    """
+    inside = template.brain.with_data(template.mask).at(where) > 0.5
+    volume = inside.sum() * head.voxel_size.prod()
+    if volume < LEAST_BRAIN:
+        raise ScanFailed(
+            f"the template's brain covers {volume / 1e3:.0f} ml of the T1w, expected more than "
+            f"{LEAST_BRAIN / 1e3:.0f} ml: registration to the template went wrong",
+            "affine",
+            "look at the T1w: is it a whole head, is its orientation right?",
+        )
+    return inside.reshape(head.data.shape)
+
+
+def priors_of(template: Template, where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The template's tissue priors (x, y, z, 3) in the T1w."""
+    layers = [template.brain.with_data(template.priors[..., k]).at(where) for k in range(3)]
+    return np.stack(layers, axis=-1).reshape(*shape, 3)
+
+
+def grown(mask: np.ndarray, image: Volume, mm: float) -> np.ndarray:
+    """The mask (x, y, z) and `mm` around it."""
+    return binary_dilation(mask, iterations=max(1, round(mm / float(image.voxel_size[0]))))

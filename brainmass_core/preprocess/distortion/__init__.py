@@ -1,0 +1,1 @@
+"""Distortion along the phase-encoding axis: fieldmaps, and displacement from images."""

@@ -1,0 +1,1 @@
+"""What preprocessing leaves on disk: names, formats, provenance."""

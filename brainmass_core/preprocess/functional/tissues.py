@@ -1,0 +1,151 @@
+"""Where in the BOLD the brain, the white matter and the fluid are."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.preprocess.anatomical.segmentation import FLUID, WHITE
+from brainmass_core.preprocess.anatomical.template import Template
+from brainmass_core.preprocess.grids import FWHM, Volume
+from brainmass_core.preprocess.transforms import Distortion, ScanTransforms
+
+DEEP = 3.0  # mm from other tissue: white matter that BOLD voxels do not share with the cortex
+SHARES = (0.95, 0.8, 0.5, 0.2)  # of a BOLD voxel in the tissue, the strictest that leaves enough
+ENOUGH = 30  # voxels
+FEWEST = 5  # voxels
+LEAST_BRAIN = 1e5  # mm³
+
+
+def epi_brain(boldref: Volume, path: str) -> np.ndarray:
+    """Brain (x, y, z) of bool of a reference volume, from its intensities.
+
+    Raises
+    ------
+    ScanFailed
+        If there is no contrast between brain and air.
+    """
+    image = nib.Nifti1Image(boldref.data.astype(np.float32), boldref.affine)
+    try:
+        from nilearn.masking import compute_epi_mask
+
+        mask = np.asarray(compute_epi_mask(image, verbose=0).dataobj) > 0
+    except (ValueError, IndexError) as error:
+        mask, reason = np.zeros(boldref.data.shape, dtype=bool), f" ({error})"
+    else:
+        reason = ""
+    volume = mask.sum() * abs(np.linalg.det(boldref.affine[:3, :3]))
+    if volume < LEAST_BRAIN:
+        raise ScanFailed(
+            f"{path}: found {volume / 1e3:.0f} ml of brain in the mean volume{reason}, expected "
+            f"more than {LEAST_BRAIN / 1e3:.0f} ml",
+            "epi_mask",
+            "look at the run: is it a BOLD run with the whole brain, skull-stripped or not?",
+        )
+    return mask
+
+
+def share_in_bold(
+    t1w: Volume,
+    region: np.ndarray,
+    boldref: Volume,
+    t1w_to_boldref: np.ndarray,
+    distortion: Distortion | None = None,
+) -> np.ndarray:
+    """Share (x, y, z) of each BOLD voxel that lies in a region of the T1w.
+
+    Parameters
+    ----------
+    region : ndarray (x, y, z) of bool
+        On the grid of `t1w`.
+    t1w_to_boldref : ndarray (4, 4)
+        To the undistorted reference, if `distortion` is given.
+    """
+    sigma = np.sqrt(np.maximum((boldref.voxel_size / t1w.voxel_size) ** 2 - 1, 0)) / FWHM
+    smooth = gaussian_filter(region.astype(np.float32), sigma, mode="constant")
+    points = boldref.points()
+    if distortion is not None:
+        points = distortion.to_undistorted(points)
+    points = apply_affine(np.linalg.inv(t1w_to_boldref), points)
+    return t1w.with_data(smooth).at(points).reshape(boldref.data.shape)
+
+
+def bold_brain(
+    epi: np.ndarray,
+    t1w: Volume,
+    tissue: np.ndarray,
+    boldref: Volume,
+    t1w_to_boldref: np.ndarray,
+    distortion: Distortion | None = None,
+) -> np.ndarray:
+    """Voxels (x, y, z) that are brain in the BOLD and in the T1w."""
+    share = share_in_bold(t1w, tissue > 0, boldref, t1w_to_boldref, distortion)
+    return epi & (share > 0.5)
+
+
+def noise_regions(
+    t1w: Volume,
+    tissue: np.ndarray,
+    boldref: Volume,
+    t1w_to_boldref: np.ndarray,
+    brain: np.ndarray,
+    path: str,
+    distortion: Distortion | None = None,
+) -> dict[str, np.ndarray]:
+    """Voxels (x, y, z) of the BOLD that hold no cortex: ``csf`` and ``white_matter``.
+
+    White matter is taken `DEEP` inside its border. Fluid is taken away from the brain's surface,
+    which leaves ventricles and cisterns; of both, voxels that lie in the tissue almost wholly.
+
+    Raises
+    ------
+    ScanFailed
+        If there are hardly any in the BOLD.
+    """
+    size = t1w.voxel_size
+    white = tissue == WHITE
+    deep = distance_transform_edt(white, sampling=size) > DEEP
+    inside = distance_transform_edt(tissue > 0, sampling=size) > 2 * DEEP
+    fluid = (tissue == FLUID) & inside
+    found = {}
+    for name, region in (("csf", fluid), ("white_matter", deep)):
+        share = share_in_bold(t1w, region, boldref, t1w_to_boldref, distortion)
+        found[name] = _purest(share, brain)
+        if found[name].sum() < FEWEST:
+            raise ScanFailed(
+                f"{path}: found {int(found[name].sum())} voxels of {name} in the BOLD, expected at "
+                f"least {FEWEST}: it covers too little of the brain, or registration went wrong",
+                "noise_regions",
+                "look at T1w and BOLD with a viewer",
+            )
+    return found
+
+
+def _purest(share: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Voxels with the largest shares, as strict as leaves enough of them."""
+    for least in SHARES:
+        chosen = (share > least) & brain
+        if chosen.sum() >= ENOUGH:
+            break
+    return chosen
+
+
+def overlap_with_template(epi: Volume, template: Template, transforms: ScanTransforms) -> float:
+    """Dice of the template's brain and the BOLD's, brought together by all transforms.
+
+    The BOLD's brain was found without the template, so that a registration gone wrong shows.
+    Only what lies inside the BOLD's field of view is compared.
+    """
+    every = max(1, round(4 / float(template.brain.voxel_size[0])))
+    thin = (slice(None, None, every),) * 3
+    points = template.brain.points().reshape(*template.mask.shape, 3)[thin].reshape(-1, 3)
+    voxels = apply_affine(np.linalg.inv(epi.affine), transforms.template_to_boldref(points))
+    limit = np.array(epi.data.shape) - 1
+    seen = ((voxels >= 0) & (voxels <= limit)).all(axis=1)
+    expected = template.mask[thin].ravel()[seen]
+    at = np.rint(voxels[seen]).astype(int)
+    found = np.asarray(epi.data)[tuple(at.T)] > 0
+    return float(2 * (found & expected).sum() / max(found.sum() + expected.sum(), 1))

@@ -1,0 +1,134 @@
+"""What makes a run unfit: each function raises with the numbers, the knob and the remedy.
+
+Refusals are collected by a `Verdict`, so that a run that is refused is processed to its pictures
+all the same: its page shows why.
+
+A run is *excluded* where it is sound but does not meet a criterion of the configuration; it has
+*failed* where something went wrong that a person should look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
+from brainmass_core.preprocess.functional.head import Moved
+
+# what steps raise on images that make no sense; not a full disk, not a lack of memory
+BROKEN = (ValueError, RuntimeError, ArithmeticError)
+
+
+class Verdict:
+    """The first refusal of a run, kept until its derivatives are written.
+
+    Attributes
+    ----------
+    refusal : ScanFailed or None
+    """
+
+    def __init__(self) -> None:
+        self.refusal: ScanFailed | None = None
+
+    def hear(self, check: Callable[..., None], *about: Any) -> None:
+        """Call a check and keep what it raises, unless something was refused before."""
+        try:
+            check(*about)
+        except ScanFailed as refusal:
+            self.refusal = self.refusal or refusal
+
+    @contextmanager
+    def explains(self) -> Iterator[None]:
+        """A step that breaks on a run already refused: the refusal is the reason.
+
+        Raises
+        ------
+        ScanFailed
+            The refusal, in place of what the step raised.
+        """
+        try:
+            yield
+        except BROKEN:
+            self.speak()
+            raise
+
+    def speak(self) -> None:
+        """Raise the refusal, if there is one."""
+        if self.refusal is not None:
+            raise self.refusal from None
+
+
+def refuse_motion(moved: Moved, settings: Preprocess, path: str) -> None:
+    """Raise `ScanExcluded` for a run with too much motion."""
+    fd = moved.displacement["framewise_displacement"]
+    n_censored = moved.n_censored(settings.fd_threshold)
+    told = (
+        f"(largest {np.nanmax(fd):.2f} mm; {n_censored} of {len(fd)} volumes above "
+        f"{settings.fd_threshold:g} mm)"
+    )
+    limit = settings.max_mean_fd
+    if limit is not None and moved.mean_fd > limit:
+        raise ScanExcluded(
+            f"{path}: mean framewise displacement {moved.mean_fd:.3f} mm is above "
+            f"preprocess.max_mean_fd {limit:g} mm {told}",
+            "motion",
+        )
+    share = settings.max_censored_fraction
+    if share is not None and n_censored > share * len(fd):
+        raise ScanExcluded(
+            f"{path}: {n_censored / len(fd):.0%} of the volumes move too much, above "
+            f"preprocess.max_censored_fraction {share:g} {told}",
+            "motion",
+        )
+
+
+def refuse_noise(quality: dict[str, Any], settings: Preprocess, path: str) -> None:
+    """Raise `ScanExcluded` for a run with too much noise.
+
+    Parameters
+    ----------
+    quality : dict
+        ``std_dvars`` and ``tsnr``.
+    """
+    most, least = settings.max_std_dvars, settings.min_tsnr
+    if most is not None and not quality["std_dvars"] <= most:  # not a number: nothing varies
+        raise ScanExcluded(
+            f"{path}: mean standardised DVARS {quality['std_dvars']:.2f} is above "
+            f"preprocess.max_std_dvars {most:g}",
+            "confounds",
+        )
+    if least is not None and not quality["tsnr"] >= least:
+        raise ScanExcluded(
+            f"{path}: median temporal SNR {quality['tsnr']:.1f} is below "
+            f"preprocess.min_tsnr {least:g}",
+            "confounds",
+        )
+
+
+def refuse_registration(dice: float, settings: Preprocess, path: str) -> None:
+    """Raise `ScanFailed` where template and BOLD do not overlap."""
+    if dice < settings.min_mask_dice:
+        raise ScanFailed(
+            f"{path}: the BOLD's brain and the template's overlap with a Dice of {dice:.3f}, "
+            f"expected at least preprocess.min_mask_dice {settings.min_mask_dice:g}: "
+            "registration went wrong",
+            "coregistration",
+            "look at T1w and BOLD: the same person, the whole head, the right orientation?",
+        )
+
+
+def refuse_stranger(sharpness: float, settings: Preprocess, path: str) -> None:
+    """Raise `ScanFailed` where nothing holds the T1w in its place: it may be somebody else's."""
+    least = settings.min_coregistration_sharpness
+    if least is not None and not sharpness >= least:
+        raise ScanFailed(
+            f"{path}: the coregistration with the T1w is not sharp: the boundary cost rises by "
+            f"{sharpness:.3f} when the T1w is shifted, expected at least "
+            f"preprocess.min_coregistration_sharpness {least:g}",
+            "coregistration",
+            "look at T1w and BOLD: are they of the same person, and both in focus?",
+        )

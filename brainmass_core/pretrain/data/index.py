@@ -1,0 +1,355 @@
+"""What may be pre-trained on: an index of the row groups of pFC shards or of time-series tables.
+
+Everything that could spoil a run is looked for here, before training: tables of other
+configurations, damaged pages, scans that are kept for evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from brainmass_core.config import Config
+from brainmass_core.pfc import SCANS_PER_ROW_GROUP
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.data.usable import (
+    ShardError,
+    Usable,
+    agreed_t_r,
+    tell_left_out,
+    usable_by,
+)
+from brainmass_core.scans import check_unique
+from brainmass_core.scans.units import joins, read_units
+from brainmass_core.tables import VERSION, check_schema, read_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scans of one row group of one table.
+
+    Attributes
+    ----------
+    lengths : tuple of int
+        Timepoints of each scan; empty for pFC.
+    t_rs : tuple of float or None
+        Repetition time of each scan in seconds, None where unknown; empty for pFC.
+    """
+
+    file: Path
+    row_group: int
+    scan_ids: tuple[str, ...]
+    lengths: tuple[int, ...] = ()
+    t_rs: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one data set contributes."""
+
+    dataset: str
+    role: str
+    n_scans: int
+    n_participants: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """Everything known about the data without reading a pFC or a series.
+
+    Attributes
+    ----------
+    n_views : int
+        Stored views of a scan; 0 where they are drawn at each step.
+    fingerprint : str
+        SHA-256 over the bytes of all tables: a checkpoint of other data must not be resumed.
+    t_r : float or None
+        Repetition time that the scans agree on, in seconds; None where unknown, and for pFC.
+    blocks : tuple of ndarray (n, 2) of int
+        Group and position of each scan, in blocks that are shuffled whole. They are the same
+        scans in the same order however the scans are dealt over tables; empty: the groups.
+    """
+
+    groups: list[Group]
+    n_rois: int
+    n_views: int
+    sources: list[Source]
+    fingerprint: str
+    t_r: float | None = None
+    blocks: tuple[np.ndarray, ...] = ()
+
+    @property
+    def n_scans(self) -> int:
+        """Scans in all groups."""
+        return sum(len(g.scan_ids) for g in self.groups)
+
+
+def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
+    """Find the tables of all data sets that may be pre-trained on, and check them.
+
+    Parameters
+    ----------
+    with_fingerprint : bool
+        Read all bytes, for the fingerprint and to find damage; the launcher does, workers do not.
+
+    Raises
+    ------
+    ShardError
+        If a table is missing, damaged, from another configuration or schema version, has another
+        number of ROIs or views, or holds a scan kept for evaluation; if no series can be used, or
+        those of a BrainLM are of several repetition times; if all data sets are external.
+    TableError
+        If a scans table cannot be read.
+    ScansError
+        If two data sets have a scan id in common.
+    """
+    if not config.pretrains:
+        raise ShardError(
+            "datasets: all are external, so there is nobody to pre-train a model on; give a data "
+            "set the role pretrain, or internal with the evaluation_fraction to be kept"
+        )
+    paths, stage = Paths(config.results), config.pretrain.source
+    groups: list[Group] = []
+    short: list[str] = []
+    sources, shapes, digest = [], {}, hashlib.sha256()
+    blocks: list[np.ndarray] = []
+    used = {name: config.datasets[name] for name in config.pretrain_datasets()}
+    usable = usable_by(config)
+    columns = ["scan_id", "bold_path"]
+    check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
+    for name, dataset in used.items():
+        splits = _splits(paths.scans(name))
+        participants = _of_rows(config, name, _allowed(paths.scans(name)))
+        found: list[Group] = []
+        for batch in range(dataset.batches):
+            file = paths.batch(stage, name, batch)
+            shape, in_file = _index_file(file, stage, stage_hash(config, stage, name), config)
+            if stage == "timeseries":
+                in_file = [_usable(g, splits, usable, short) for g in in_file]
+            shapes[file] = shape
+            found += [g for g in in_file if g.scan_ids]
+            if with_fingerprint:
+                _read_all(file, stage, digest)
+        ids = [s for g in found for s in g.scan_ids]
+        _refuse_evaluation_scans(paths.batch(stage, name, 0).parent, stage, name, ids, participants)
+        if with_fingerprint:
+            digest.update("\n".join(ids).encode())
+        sources.append(Source(name, dataset.role, len(ids), len({participants[s] for s in ids})))
+        blocks += _blocks(found, len(groups), SCANS_PER_ROW_GROUP if stage == "pfc" else len(ids))
+        groups += found
+    if len(set(shapes.values())) > 1:
+        lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
+        raise ShardError(f"the {stage} tables differ in their number of ROIs:\n{lines}")
+    tell_left_out(short, sum(len(g.scan_ids) for g in groups))
+    fingerprint = digest.hexdigest() if with_fingerprint else ""
+    n_views = config.pfc.n_views if stage == "pfc" else 0
+    t_r = (
+        agreed_t_r(config, [t for g in groups for t in g.t_rs])
+        if config.pretrain.of_series
+        else None
+    )
+    n_rois = next(iter(shapes.values()))
+    return Index(groups, n_rois, n_views, sources, fingerprint, t_r, tuple(blocks))
+
+
+def _blocks(groups: list[Group], first: int, size: int) -> list[np.ndarray]:
+    """The scans of a data set, ordered by name, in blocks of `size`; see `Index`.
+
+    These are the row groups of a data set that is dealt as one batch.
+
+    Parameters
+    ----------
+    first : int
+        Number of the first group in the index.
+    """
+    places = {s: (first + g, i) for g, group in enumerate(groups)
+              for i, s in enumerate(group.scan_ids)}  # fmt: skip
+    ordered = np.array([places[s] for s in sorted(places)], dtype=np.int64).reshape(-1, 2)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)] if size else []
+
+
+def scans_seen(config: Config, dataset: str) -> set[str]:
+    """scan_id of all scans of a data set that pre-training is given, read off the tables.
+
+    Of joined runs all, those as well that were lost on the way.
+
+    Raises
+    ------
+    TableError
+        If a table cannot be read.
+    """
+    paths, source = Paths(config.results), config.pretrain.source
+    seen: set[str] = set()
+    if dataset not in config.pretrain_datasets():
+        return seen
+    splits = _splits(paths.scans(dataset))
+    for batch in range(config.datasets[dataset].batches):
+        path = paths.batch(source, dataset, batch)
+        if source == "pfc":
+            seen.update(read_table(path, "pfc", ["scan_id"])["scan_id"].to_pylist())
+            continue
+        rows = read_table(path, "timeseries", ["scan_id", "status"]).to_pylist()
+        series = {r["scan_id"] for r in rows if r["status"] == "ok"}
+        seen |= {s for s in series if splits.get(s) != "test"}
+    if source == "pfc" and joins(config):
+        units = read_units(config, dataset)
+        return {run for unit in seen for run in units.runs.get(unit, [unit])}
+    return seen
+
+
+def _of_rows(config: Config, dataset: str, of_scans: dict[str, str]) -> dict[str, str]:
+    """The same by what a row of the source's tables stands for: a scan, or joined runs."""
+    if config.pretrain.source != "pfc" or not joins(config):
+        return of_scans
+    of = read_units(config, dataset).of
+    return {of[scan_id]: who for scan_id, who in of_scans.items()}
+
+
+def _splits(path: Path) -> dict[str, str]:
+    table = read_table(path, "scans", columns=["scan_id", "split"]).to_pydict()
+    return dict(zip(table["scan_id"], table["split"], strict=True))
+
+
+def _allowed(path: Path) -> dict[str, str]:
+    """scan_id to participant, of the participants of whom no scan is kept for evaluation."""
+    columns = ["scan_id", "participant_id", "split"]
+    rows = read_table(path, "scans", columns=columns).to_pylist()
+    kept_back = {r["participant_id"] for r in rows if r["split"] == "test"}
+    return {
+        r["scan_id"]: r["participant_id"]
+        for r in rows
+        if r["split"] in ("pretrain", "train") and r["participant_id"] not in kept_back
+    }
+
+
+def _refuse_evaluation_scans(
+    folder: Path, stage: str, dataset: str, ids: list[str], allowed: dict[str, str]
+) -> None:
+    """Leakage is the one mistake that no later check would show."""
+    what = {"pfc": "pFC", "timeseries": "time series"}[stage]
+    wrong = sorted(set(ids) - set(allowed))
+    remedy = f"remove {folder} and run: snakemake --cores all {stage}"
+    if wrong:
+        raise ShardError(
+            f"{what} of {dataset}: {len(wrong)} scans are not free for pre-training (kept for "
+            f"evaluation, or not in the scans table): {', '.join(wrong[:5])}; {remedy}"
+        )
+    if len(ids) != len(set(ids)):
+        raise ShardError(f"{what} of {dataset}: a scan is in two shards; {remedy}")
+
+
+def _usable(group: Group, splits: dict[str, str], usable: Usable, left_out: list[str]) -> Group:
+    """Without scans kept for evaluation, and without series that cannot be used."""
+    kept, short = [], []
+    for scan in zip(group.scan_ids, group.lengths, group.t_rs, strict=True):
+        if splits.get(scan[0]) == "test":
+            continue
+        try:
+            usable(*scan[1:])
+        except ValueError as error:
+            short.append(f"{scan[0]}: {error}")
+            continue
+        kept.append(scan)
+    if short:
+        log.warning("%s: left out of pre-training: %s", group.file, "; ".join(short))
+    left_out += short
+    ids, lengths, t_rs = zip(*kept, strict=True) if kept else ((), (), ())
+    return Group(group.file, group.row_group, ids, lengths, t_rs)
+
+
+def _index_file(
+    path: Path, stage: str, config_hash: str, config: Config
+) -> tuple[int, list[Group]]:
+    """Number of ROIs and row groups of one table."""
+    remedy = f"remove it and run: snakemake --cores all {stage}"
+    if not path.exists():
+        what = "pFC shard" if stage == "pfc" else "time-series table"
+        raise ShardError(f"{path}: no such {what}; run: snakemake --cores all {stage}")
+    columns = (
+        ["scan_id", "view"] if stage == "pfc" else ["scan_id", "status", "n_timepoints", "t_r"]
+    )
+    try:
+        with open(path, "rb") as stream:
+            file = pq.ParquetFile(stream)
+            schema = file.schema_arrow
+            names = [file.read_row_group(i, columns=columns) for i in range(file.num_row_groups)]
+        if lost := set(columns) - set(schema.names):
+            raise KeyError(f"no column {sorted(lost)}")
+        meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        n_rois = _n_rois(schema, meta, stage)
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError) as error:
+        raise ShardError(f"{path}: damaged Parquet file ({error}); {remedy}") from None
+    expected = {
+        "brainmass_table": stage,
+        "brainmass_version": str(VERSION),
+        "brainmass_config_hash": config_hash,
+    } | ({"dtype": "<f2"} if stage == "pfc" else {})
+    for key, value in expected.items():
+        if meta.get(key) != value:
+            raise ShardError(f"{path}: found {key} {meta.get(key)!r}, expected {value!r}; {remedy}")
+    if stage == "timeseries":
+        return n_rois, [_with_series(path, i, table) for i, table in enumerate(names)]
+    n_views = config.pfc.n_views
+    groups = []
+    for i, table in enumerate(names):
+        ids = _whole_scans(table, n_views)
+        if ids is None:
+            raise ShardError(
+                f"{path}: row group {i} does not hold whole scans of {n_views} views; {remedy}"
+            )
+        groups.append(Group(path, i, ids))
+    return n_rois, groups
+
+
+def _n_rois(schema: pa.Schema, meta: dict[str, str], stage: str) -> int:
+    """Number of ROIs of a table; 0 of one of another stage, which is refused."""
+    if meta.get("brainmass_table") != stage:
+        return 0
+    if stage == "timeseries":
+        return schema.field("bold").type.value_type.list_size
+    return int(meta["n_rois"])
+
+
+def _with_series(path: Path, number: int, table: pa.Table) -> Group:
+    """The scans of a row group that have a series."""
+    rows = [r for r in table.to_pylist() if r["status"] == "ok"]
+    ids, lengths, t_rs = ([r[key] for r in rows] for key in ("scan_id", "n_timepoints", "t_r"))
+    return Group(path, number, tuple(ids), tuple(lengths), tuple(t_rs))
+
+
+def _whole_scans(table: pa.Table, n_views: int) -> tuple[str, ...] | None:
+    """The scans of a row group, or None if their views are not complete and contiguous."""
+    ids, views = table["scan_id"].to_pylist(), table["view"].to_numpy()
+    scans = ids[::n_views]
+    complete = len(ids) == len(scans) * n_views
+    if not complete or ids != [s for s in scans for _ in range(n_views)]:
+        return None
+    return tuple(scans) if (views == np.tile(np.arange(n_views), len(scans))).all() else None
+
+
+def _read_all(path: Path, stage: str, digest: hashlib._Hash) -> None:
+    """Add all bytes to the digest, and read all pages against their checksums."""
+    reading: Callable[..., pq.ParquetFile] = pq.ParquetFile
+    try:
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            stream.seek(0)
+            file = reading(stream, page_checksum_verification=True)
+            for i in range(file.num_row_groups):
+                file.read_row_group(i)
+            check_schema(file)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise ShardError(
+            f"{path}: damaged Parquet file ({error}); remove it and run: snakemake --cores all "
+            f"{stage}"
+        ) from None

@@ -1,0 +1,234 @@
+"""What BrainLM is trained on: windows of scaled time series, and what is hidden of them."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainmass_core.config import Config
+from brainmass_core.models.brainlm_series import Mask, SeriesModel
+from brainmass_core.pfc.draw import seeds_of
+from brainmass_core.pipeline.hashing import stable_hash
+from brainmass_core.pretrain.data.index import Group, Index, ShardError
+from brainmass_core.pretrain.data.order import generator
+from brainmass_core.pretrain.data.stream import Batches, read_checked, read_series
+from brainmass_core.timeseries.robust_scaling import RobustScaling, ScalingError, fit
+from brainmass_core.timeseries.sampling import n_resampled, resampled
+
+log = logging.getLogger(__name__)
+F4 = 4  # bytes of a value
+WINDOW = 1  # keeps the random streams of windows apart from those of views
+FITTED = 1000  # scans that the scaling is fitted on, at most: 340 MB of 424 parcels
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """One rank's slice of a global batch of windows.
+
+    Attributes
+    ----------
+    series : ndarray (n, n_rois, window), float32
+        Scaled.
+    coordinates : Tensor (n_rois, 3)
+        Of the parcels, MNI, in mm.
+    mask : Mask
+    scan_ids : list of str
+        Of the whole global batch, for messages.
+    """
+
+    series: np.ndarray
+    coordinates: Tensor
+    mask: Mask
+    scan_ids: list[str]
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Mask]:
+        """What the model's forward takes, on a device."""
+        series, coordinates = torch.from_numpy(self.series).to(device), self.coordinates.to(device)
+        return series, coordinates, self.mask._replace(visible=self.mask.visible.to(device))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How windows are cut and what is hidden of them.
+
+    Attributes
+    ----------
+    length : int
+        Timepoints.
+    ratio : float
+        Share of the tokens that is hidden.
+    future_share : float
+        Of the steps hide the last `future_steps` timepoints instead.
+    t_r : float or None
+        Seconds that series are resampled to; None leaves them as they are.
+    """
+
+    length: int
+    ratio: float
+    future_share: float
+    future_steps: int
+    t_r: float | None
+
+
+def windows_of(config: Config) -> Windows:
+    """As configured."""
+    s = config.pretrain.brainlm
+    return Windows(s.window, s.mask_ratio, s.future_share, s.future_steps, s.t_r)
+
+
+class WindowStream(Batches):
+    """Batches of windows; where a window lies and what it hides follows from seed, epoch and scan.
+
+    Parameters
+    ----------
+    model : SeriesModel
+        Says what a mask is; its weights are not looked at.
+    coordinates : Tensor (n_rois, 3)
+        See `WindowBatch`.
+    scaling : RobustScaling
+
+    Raises
+    ------
+    ShardError
+        If a mask would hide nothing or everything.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        seed: int,
+        batch_size: int,
+        windows: Windows,
+        model: SeriesModel,
+        coordinates: Tensor,
+        scaling: RobustScaling,
+        rank: int = 0,
+        n_ranks: int = 1,
+        memory: int = 0,
+    ) -> None:
+        self.windows, self.model = windows, model
+        self.coordinates, self.scaling = coordinates, scaling
+        self.n_tokens = tokens_of(model, index.n_rois, windows)
+        super().__init__(index, seed, batch_size, rank, n_ranks, memory)
+        self._hashes = [seeds_of(map(stable_hash, g.scan_ids)) for g in index.groups]
+
+    def hides_future(self, step: int) -> bool:
+        """Whether a step hides the end of the windows: one rule for all ranks."""
+        return float(generator(self.seed, step).random()) < self.windows.future_share
+
+    def _batch(self, step: int, slots: np.ndarray, mine: slice, ids: list[str]) -> WindowBatch:
+        slots, w = slots[mine], self.windows
+        shape = (len(slots), self.index.n_rois, w.length)
+        cut, noise = np.empty(shape, np.float32), np.empty((len(slots), self.n_tokens), np.float32)
+        places = slots[:, 1:].tolist()
+        hashes = np.array([self._hashes[group][place] for group, place in places], np.uint64)
+        seeds = seeds_of([self.seed], [WINDOW], slots[:, 0], hashes)
+        for row, ((group, place), seed) in enumerate(zip(places, seeds.tolist(), strict=True)):
+            rng, series = np.random.default_rng(seed), self._scan(group, place)
+            start = rng.integers(len(series) - w.length + 1)
+            cut[row] = series[start : start + w.length].T
+            noise[row] = rng.random(self.n_tokens, np.float32)
+        if self.hides_future(step):
+            mask = self.model.future_mask(*shape, w.future_steps)
+        else:
+            mask = self.model.noise_mask(torch.from_numpy(noise), w.ratio)
+        return WindowBatch(cut, self.coordinates, mask, ids)
+
+    def _bytes(self, group: Group) -> int:
+        return sum(lengths_of(group, self.windows.t_r)) * self.index.n_rois * F4
+
+    def _read(self, group: Group) -> list[np.ndarray]:
+        """Scaled series (n_timepoints, n_rois); a parcel that was not measured is 0."""
+        t_r, found = self.windows.t_r, zip(read_series(group), group.t_rs, strict=True)
+        return [prepared(x, own, t_r, self.scaling) for x, own in found]
+
+
+def tokens_of(model: SeriesModel, n_rois: int, windows: Windows) -> int:
+    """Tokens of a window, some of which but not all a mask hides.
+
+    Raises
+    ------
+    ShardError
+        If it would hide all or none.
+    """
+    n = model.n_tokens(n_rois, windows.length)
+    try:
+        left = model.noise_mask(torch.arange(n)[None].float(), windows.ratio).visible.shape[1]
+    except ValueError as error:
+        raise ShardError(f"pretrain.brainlm.mask_ratio: {error}") from None
+    if left == n:
+        raise ShardError(
+            f"pretrain.brainlm.mask_ratio {windows.ratio} hides none of the {n} tokens of "
+            f"{n_rois} parcels and {windows.length} timepoints; take a larger one"
+        )
+    return n
+
+
+def lengths_of(group: Group, t_r: float | None) -> list[int]:
+    """Timepoints of a group's scans at a repetition time (s); None is their own."""
+    if t_r is None:
+        return list(group.lengths)
+    pairs = zip(group.lengths, group.t_rs, strict=True)
+    return [n_resampled(n, own or t_r, t_r) for n, own in pairs]
+
+
+def series_of(group: Group, t_r: float | None) -> list[np.ndarray]:
+    """Series (n_timepoints, n_rois) of a group's scans at a repetition time (s)."""
+    pairs = zip(read_series(group), group.t_rs, strict=True)
+    return [x if t_r is None else resampled(x, own or t_r, t_r) for x, own in pairs]
+
+
+def prepared(
+    series: np.ndarray, own: float | None, t_r: float | None, scaling: RobustScaling
+) -> np.ndarray:
+    """One recording as a BrainLM sees it, in training and ever after.
+
+    Parameters
+    ----------
+    series : ndarray (n_timepoints, n_rois)
+    own, t_r : float or None
+        Its repetition time and the model's, s; None: as it is.
+
+    Returns
+    -------
+    ndarray (n_resampled, n_rois), float32
+        Scaled; a parcel that was not measured is 0.
+    """
+    x = series if t_r is None else resampled(series, own or t_r, t_r)
+    return np.nan_to_num(scaling.apply(x), nan=0.0)
+
+
+def fit_scaling(index: Index, seed: int, t_r: float | None, limit: int = FITTED) -> RobustScaling:
+    """Statistics of the parcels over the scans of an index, which are free for pre-training.
+
+    Of more than `limit` scans those with the smallest hash of seed and name enter, so that memory
+    is bounded and neither batches nor order have a say.
+
+    Raises
+    ------
+    ShardError
+        If a parcel does not vary.
+    """
+    names = (s for g in index.groups for s in g.scan_ids)
+    chosen = set(heapq.nsmallest(limit, names, key=lambda s: (stable_hash(str(seed), s), s)))
+    log.info("fitting the scaling on %d of %d scans", len(chosen), index.n_scans)
+
+    def recordings():
+        for group in index.groups:
+            if chosen.isdisjoint(group.scan_ids):
+                continue
+            series = read_checked(group, lambda g: series_of(g, t_r))
+            yield from (x for s, x in zip(group.scan_ids, series, strict=True) if s in chosen)
+
+    try:
+        return fit(recordings())
+    except ScalingError as error:
+        raise ShardError(
+            f"the scaling of the series cannot be fitted on the {len(chosen)} scans: {error}; "
+            "remove these parcels from the atlas, or look at the series"
+        ) from None

@@ -1,0 +1,1 @@
+"""Starting pre-training through torchrun, and what one rank does."""
