@@ -168,6 +168,9 @@ def main(
     names: Annotated[str, typer.Option(help="Which of the schedules, by |.")] = "|".join(SCHEDULES),
     brain: Annotated[str, typer.Option(help="Brain extractions, by |.")] = "embedded",
     moves: Annotated[str, typer.Option(help="Moves of the head on FSL's, by |.")] = "moved",
+    elsewhere: Annotated[
+        str | None, typer.Option(help="Schedules for the other templates, if others.")
+    ] = None,
     parcels: Annotated[bool, typer.Option(help="Print the worst parcels.")] = False,
 ) -> None:
     """Print a row for each two."""
@@ -181,7 +184,7 @@ def main(
     runs = [(FSL, "still"), *((FSL, m) for m in moves.split("|") if m)]
     for space, move in [*runs, (ICBM_2009A, "still"), (ICBM_2009C, "still")]:
         for how in brain.split("|"):
-            chosen = names.split("|")
+            chosen = (names if space == FSL or elsewhere is None else elsewhere).split("|")
             found |= registered(t1w, space, move, chosen, how, (templates, out))
     rows = sampled(item, found)
     columns = (

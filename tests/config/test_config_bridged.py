@@ -15,6 +15,7 @@ from brainmass_core.config import Config, parse_config
 from brainmass_core.pipeline.dag import Study
 from brainmass_core.pipeline.hashing import fingerprint, stage_hash
 from brainmass_core.preprocess.anatomical.t1w import anatomical_key
+from brainmass_core.preprocess.engines.greedy import DEFORMABLE
 from brainmass_core.preprocess.files.derivatives import Item
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, shipped
 from brainmass_core.spaces.shipped import field_name, shipped_digest
@@ -178,6 +179,18 @@ def test_the_anatomy_of_a_head_is_kept_for_one_bridge_of_its_priors(tmp_path, ho
     with_another_field(tmp_path / "data", monkeypatch, FSL, ICBM_2009A)
     after = [anatomical_key(head, s) for s in settings]
     assert [k != a for k, a in zip(keys, after, strict=True)] == [False, True]
+
+
+def test_a_head_that_greedy_bent_otherwise_is_bent_again_and_no_other(home, monkeypatch) -> None:
+    made = {"normalisation": "greedy"}
+    settings = [
+        config(preprocess=s).preprocess
+        for s in ({"engines": made}, {"engines": made, "registration": "syn_fast"}, {})
+    ]
+    keys = [anatomical_key(home / "T1w.nii.gz", s) for s in settings]
+    monkeypatch.setitem(DEFORMABLE, "syn", "-m WNCC 4x4x4 -n 60x40x20 -s 4vox 2vox -wp 0")
+    after = [anatomical_key(home / "T1w.nii.gz", s) for s in settings]
+    assert [k != a for k, a in zip(keys, after, strict=True)] == [True, False, False]
 
 
 def test_a_scan_is_kept_for_one_state_of_its_template(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from brainmass_core.preprocess.anatomical.template import (
     chosen_template,
     template_of,
 )
+from brainmass_core.preprocess.engines.greedy import DEFORMABLE
 from brainmass_core.preprocess.grids import (
     Volume,
     crop_to,
@@ -165,7 +166,14 @@ def anatomical_key(path: Path, settings: Preprocess) -> str:
         "derivatives": settings.derivatives,
         "engines": [getattr(settings.engines, step) for step in ENGINES],
     }
-    return fingerprint(matter | _priors_from(chosen.space))
+    return fingerprint(matter | _priors_from(chosen.space) | _schedule(settings))
+
+
+def _schedule(settings: Preprocess) -> dict[str, Any]:
+    """Greedy's options, so that heads that other ones bent are not taken for theirs."""
+    if settings.engines.normalisation != "greedy" or settings.registration != "syn":
+        return {}
+    return {"greedy": DEFORMABLE["syn"]}
 
 
 def _priors_from(space: str) -> dict[str, Any]:
