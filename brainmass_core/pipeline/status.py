@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brainmass_core.config import Config
-from brainmass_core.pipeline.batch import kept_entry
+from brainmass_core.pipeline.batch import kept_entry, work_folder
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
@@ -58,12 +58,13 @@ def standings(config: Config) -> list[Standing]:
 
 
 def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standing]:
-    columns = ["scan_id", "split", "excluded_reason"]
+    columns = ["scan_id", "split", "batch", "excluded_reason"]
     rows = read_table(paths.scans(dataset), "scans", columns).to_pylist()
     everybody = {row["scan_id"] for row in rows}
     alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
     yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
     seen = {row["scan_id"] for row in rows if row["split"] != "test"}
+    batches = {row["scan_id"]: row["batch"] for row in rows}
     units = None
     if config.connectivity.unit != "run":
         from brainmass_core.scans.units import read_units  # with readers, which `status` spares
@@ -75,7 +76,7 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
             alive, seen = units.having(alive), units.having(seen)
         # lost scans have a quality page as well, and the page loses none
         entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)
-        entries, current = _entries(config, paths, stage, dataset)
+        entries, current = _entries(config, paths, stage, dataset, batches)
         entries = [e for e in entries if e.scan_id in entered]
         failed = {e.scan_id for e in entries if e.status == "failed"}
         excluded = {e.scan_id for e in entries if e.status == "excluded"}
@@ -93,19 +94,27 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
             alive = alive - failed - excluded
 
 
-def _entries(config: Config, paths: Paths, stage: str, dataset: str) -> tuple[list[Entry], bool]:
+def _entries(
+    config: Config, paths: Paths, stage: str, dataset: str, batches: dict[str, int]
+) -> tuple[list[Entry], bool]:
     """Entries of published batches, and of the kept scans of the others."""
     wanted = stage_hash(config, stage, dataset)
     entries: list[Entry] = []
-    current = True
+    folders: dict[Path, None] = {}  # batches may share one
+    current, unpublished = True, set()
     for batch in range(config.datasets[dataset].batches):
         manifest = paths.manifest(stage, dataset, batch)
         if manifest.exists():
             entries += read_manifest(manifest)
             current &= config_hash_of(manifest) == wanted
         else:
-            kept = (paths.work(stage, dataset, batch) / wanted).glob("*.json")
-            entries += [entry for f in kept if (entry := kept_entry(f, with_rows=False))]
+            unpublished.add(batch)
+            folders[work_folder(config, stage, dataset, batch)] = None
+    for file in (f for folder in folders for f in folder.glob("*.json")):
+        kept = kept_entry(file, with_rows=False)
+        # the unit of joined runs has no batch of its own
+        if kept and batches.get(kept.scan_id, kept.batch) in unpublished:
+            entries.append(kept)
     return entries, current
 
 
