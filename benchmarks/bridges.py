@@ -32,7 +32,8 @@ from nilearn import datasets
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
-from brainmass_core.spaces.bridges import ABOUT, DATA, bridge, field_name
+from brainmass_core.spaces.bridges import bridge
+from brainmass_core.spaces.shipped import ABOUT, DATA, field_name
 from brainmass_core.spaces.warps import Warp, to_bytes
 
 NODE = 4.0  # mm between the nodes of a field

@@ -1,4 +1,8 @@
-"""Regions on the cortical surface: the atlas's image projected on nilearn's packaged fsaverage5."""
+"""Regions on the cortical surface: the atlas's image projected on nilearn's packaged fsaverage5.
+
+fsaverage lies in MNI305, 2 mm from FSL's template. Its vertices go to that by the affine that
+FreeSurfer publishes, and from there to the atlas's space over a bridge, before labels are read.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from nibabel.affines import apply_affine
 
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config
+from brainmass_core.spaces import FSL, SpaceError
+from brainmass_core.spaces.bridges import bridge
 
 SHOWN = 2  # methods: one of the encoder, the baseline
 VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
 PREFERRED = ("gradient", "fc_pattern", "permutation", "attention")
 ZOOM = 1.45  # of the brains in their panels
+# MNI305 to FSL's MNI152, mm, RAS (surfer.nmr.mgh.harvard.edu/fswiki/CoordinateSystems, case 8)
+FROM_MNI305 = np.array(
+    [
+        [0.9975, -0.0073, 0.0176, -0.0429],
+        [0.0146, 1.0009, -0.0024, 1.5496],
+        [-0.0130, -0.0093, 0.9971, 1.1840],
+        [0.0, 0.0, 0.0, 1.0],
+    ]
+)
 SIGNED = ("attention", "gradient", "permutation")
 
 
@@ -32,14 +48,17 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
     Raises
     ------
     MissingError
-        If the atlas has no label image, or another number of parcels.
+        If the atlas has no label image, or another number of parcels, or lies in a space to which
+        there is no bridge.
     """
     if regions.empty:
         raise MissingError("No region was explained, so there is no surface.")
     try:
         atlas = resolve_atlas(config)
         image, index = atlas.load(), atlas.labels["index"].to_numpy()
-    except AtlasError as error:
+        if atlas.space is not None:
+            bridge(FSL, atlas.space)
+    except (AtlasError, SpaceError) as error:
         raise MissingError(f"No surface: {error}.") from None
     if len(index) != regions["roi"].max():
         raise MissingError(
@@ -48,7 +67,7 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
         )
     explained = set(regions["method"])
     methods = [m for m in PREFERRED if m in explained][:SHOWN]
-    vertices = {side: vertex_parcels(image, side, index) for side in ("left", "right")}
+    vertices = {s: vertex_parcels(image, s, index, atlas.space) for s in ("left", "right")}
     figure = Figure(figsize=(10, 2.6 * len(methods)))
     FigureCanvasAgg(figure)
     for line, method in enumerate(methods):
@@ -59,23 +78,49 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
     return figure
 
 
-def vertex_parcels(image: nib.Nifti1Image, side: str, index: np.ndarray) -> np.ndarray:
+def vertex_parcels(
+    image: nib.Nifti1Image, side: str, index: np.ndarray, space: str | None
+) -> np.ndarray:
     """Parcel (n_vertices,) of every vertex as a position in `index`; -1 outside all parcels.
 
     The most frequent label between the white and the pial surface.
-    """
-    from nilearn.surface import vol_to_surf
 
-    mesh = _meshes()
+    Parameters
+    ----------
+    side : {"left", "right"}
+    index : ndarray (n_rois,)
+        Values of the parcels in the image, ascending.
+    space : str or None
+        Of the image; None, where nobody said it, counts as FSL's.
+
+    Raises
+    ------
+    SpaceError
+        If there is no bridge to the space.
+    """
+    from nilearn.surface import load_surf_mesh, vol_to_surf
+
+    def placed(name: str) -> tuple[np.ndarray, np.ndarray]:
+        mesh = load_surf_mesh(_meshes()[f"{name}_{side}"])
+        return from_mni305(mesh.coordinates, space or FSL), mesh.faces
+
     labels = vol_to_surf(
-        image,
-        mesh[f"pial_{side}"],
-        inner_mesh=mesh[f"white_{side}"],
-        interpolation="nearest_most_frequent",
+        image, placed("pial"), inner_mesh=placed("white"), interpolation="nearest_most_frequent"
     )
     labels = np.nan_to_num(labels).round().astype(int)
     place = np.searchsorted(index, labels).clip(0, len(index) - 1)
     return np.where(index[place] == labels, place, -1)
+
+
+def from_mni305(points: np.ndarray, space: str) -> np.ndarray:
+    """Points (n, 3) of MNI305, in which fsaverage lies, in a space that has a bridge; mm, RAS.
+
+    Raises
+    ------
+    SpaceError
+        If there is no bridge to the space.
+    """
+    return bridge(FSL, space)(apply_affine(FROM_MNI305, points))
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config
+from brainmass_core.config.bridged import data_transforms, template_inputs
 from brainmass_core.config.load import deep_merge, read_yaml
 from brainmass_core.pipeline.fingerprints import (
     Inputs,
@@ -328,8 +329,10 @@ class Study:
             return ""
         if stage == "scans":
             table = table_state(self.config.datasets[dataset])
-            return digest([self._inputs(dataset).all(), table])
-        return digest([self._rows(stage, dataset)[int(batch)], states(self._files(stage))])
+            found = [self._inputs(dataset).all(), table, *self._transforms(dataset)]
+            return digest(found)
+        files = states(self._files(stage, dataset))
+        return digest([self._rows(stage, dataset)[int(batch)], files])
 
     def settled(self, stage: str, dataset: str, batch: str | int = 0) -> bool:
         """Whether the scans table that is there holds the rows that a job needs.
@@ -363,7 +366,7 @@ class Study:
                 found = with_phenotypes(self._inputs(dataset), rows).batches(dataset, n)
             # who has pFC follows from the split, a page shows the site
             part = {"pfc": "listing", "quality": "quality"}.get(stage, "images")
-            own = [self.hash(part, dataset), str(n)]
+            own = [self.hash(part, dataset), str(n), *self._transforms(dataset)]
             self._by_batch[stage, dataset] = [digest([*own, text]) for text in found]
         return self._by_batch[stage, dataset]
 
@@ -380,15 +383,23 @@ class Study:
             self._walked[dataset] = inputs_of(dataset, self.config.datasets[dataset])
         return self._walked[dataset]
 
-    def _files(self, stage: str) -> list[Path | None]:
-        """Single files that a stage reads of the configuration's own."""
+    def _files(self, stage: str, dataset: str) -> list[Path | None]:
+        """Single files that a stage reads of the configuration's own, and of TemplateFlow's."""
         if stage == "preprocess":
-            template = self.config.preprocess.template
-            given = template if isinstance(template, Path) else None
-            return [given, self.config.preprocess.template_mask]
+            settings = self.config.preprocess
+            given = settings.template if isinstance(settings.template, Path) else None
+            return [given, settings.template_mask, *template_inputs(settings)]
         if stage == "timeseries":
-            return [self.config.atlas.path, self.config.atlas.labels]
+            crossed = data_transforms(self.config, dataset)
+            return [self.config.atlas.path, self.config.atlas.labels, *crossed]
         return []
+
+    def _transforms(self, dataset: str) -> list[str]:
+        """State of TemplateFlow's transforms that decide which derivatives can be read."""
+        if self.config.datasets[dataset].kind != "derivatives":
+            return []
+        files = data_transforms(self.config, dataset)
+        return [states(files)] if files else []
 
     def _phenotypes(self, dataset: str, stage: str) -> dict[str, str]:
         """What the jobs of batches read of the phenotype table, by participant."""

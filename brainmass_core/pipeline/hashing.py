@@ -12,10 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from brainmass_core.config.bridged import data_bridges, drawn_bridges, prior_bridges
 from brainmass_core.config.model import Config
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
 from brainmass_core.pipeline.stages import STAGES
 
+IF_ANY = {"if_any": True}  # metadata of a field that no fingerprint shows while it is empty
 # settings of a data set which decide who is in which batch, or on which side of a split
 OF_SPLIT = {"role", "batches", "evaluation_fraction", "stratify_by"}
 # columns of the phenotype table that say whose a series is, or how it was acquired
@@ -80,7 +82,8 @@ def _plain(item: Any) -> Any:
     if isinstance(item, list | tuple):
         return [_plain(v) for v in item]
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return [(f.name, _plain(getattr(item, f.name))) for f in dataclasses.fields(item)]
+        fields = [(f, getattr(item, f.name)) for f in dataclasses.fields(item)]
+        return [(f.name, _plain(v)) for f, v in fields if not f.metadata.get("if_any") or v]
     if isinstance(item, np.ndarray):
         data = np.ascontiguousarray(item).tobytes()
         return str(item.dtype), item.shape, hashlib.sha256(data).hexdigest()
@@ -133,6 +136,11 @@ def _stage_part(config: Config, stage: str, name: str | None) -> dict:
     return found | {"seed": config.seed} if known.seeded else found
 
 
+def _over(bridges: str) -> dict:
+    """What is read of the package's own bridges; where none is crossed, no hash changes."""
+    return {"bridges": bridges} if bridges else {}
+
+
 def _section(config: Config, section: str, **chosen: Any) -> Any:
     return getattr(config, section).model_dump(mode="json", **chosen)
 
@@ -172,7 +180,8 @@ def _of_kind(config: Config, dataset: str) -> dict:
 
 def _estimates_part(config: Config, dataset: str) -> dict:
     before = stage_hash(config, "images", dataset)
-    return {"before": before, "preprocess": _section(config, "preprocess")}
+    own = {"before": before, "preprocess": _section(config, "preprocess")}
+    return own | _over(prior_bridges(config.preprocess))
 
 
 def _preprocess_part(config: Config, dataset: str) -> dict:
@@ -190,13 +199,17 @@ def _timeseries_part(config: Config, dataset: str) -> dict:
     if config.datasets[dataset].kind == "derivatives":
         criteria |= {"max_censored_fraction", "max_std_dvars"}
     judged = config.datasets[dataset].kind == "bids"
-    return _dealt(config, dataset) | {
-        "before": stage_hash(config, "preprocess" if judged else "images", dataset),
-        "criteria": None if judged else _section(config, "preprocess", include=criteria),
-        "atlas": _section(config, "atlas"),
-        "timeseries": _section(config, "timeseries"),
-        "band_pass": config.datasets[dataset].band_pass,
-    }
+    return (
+        _dealt(config, dataset)
+        | {
+            "before": stage_hash(config, "preprocess" if judged else "images", dataset),
+            "criteria": None if judged else _section(config, "preprocess", include=criteria),
+            "atlas": _section(config, "atlas"),
+            "timeseries": _section(config, "timeseries"),
+            "band_pass": config.datasets[dataset].band_pass,
+        }
+        | _over(data_bridges(config, dataset))
+    )
 
 
 def _connectivity_part(config: Config, dataset: str) -> dict:
@@ -232,7 +245,7 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     stage = s.source  # of an encoder of series always `timeseries`
     found = own | {"before": [stage_hash(config, stage, n) for n in sources]}
     if s.encoder.sees_series:  # it sees no pFC, and windows and masks follow from the seed
-        return found | {"seed": config.seed}
+        return found | {"seed": config.seed} | _over(drawn_bridges(config))
     if s.source == "timeseries":
         pfc = config.pfc.model_dump(mode="json", exclude={"n_views"})
         return found | {"views": {"pfc": pfc, "seed": config.seed}}
@@ -263,6 +276,11 @@ def _zero_shot_part(config: Config, task: str) -> dict:
     return _task_part(config, task) | own
 
 
+def _interpret_part(config: Config, task: str) -> dict:
+    own = {"before": stage_hash(config, "finetune", task)}
+    return own | {"interpret": _section(config, "interpret")} | _over(drawn_bridges(config))
+
+
 def _series_model_part(config: Config, analysis: str) -> dict:
     return {
         "before": [stage_hash(config, "timeseries", n) for n in config.datasets],
@@ -272,7 +290,7 @@ def _series_model_part(config: Config, analysis: str) -> dict:
         "analysis": analysis,
         "seed": config.seed,
         "task": _classes(config, config.series_model.task),
-    }
+    } | _over(drawn_bridges(config))
 
 
 def _report_part(config: Config, name: str | None) -> dict:
@@ -288,7 +306,7 @@ def _report_part(config: Config, name: str | None) -> dict:
         "pretrain": stage_hash(config, "pretrain"),
         "series_model": [stage_hash(config, "series_model", a) for a in analyses],
         "report": config.report.model_dump(mode="json"),
-    }
+    } | _over(drawn_bridges(config))
 
 
 def _task_part(config: Config, name: str) -> dict:
@@ -330,6 +348,7 @@ PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "model": _model_part,
     "few_shot": _few_shot_part,
     "zero_shot": _zero_shot_part,
+    "interpret": _interpret_part,
     "series_model": _series_model_part,
     "report": _report_part,
 }

@@ -34,6 +34,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     """
     # here and below, so that `timeseries` and the report can import this package without ANTs, and
     # that checking a configuration needs nothing of this
+    from brainmass_core.config.bridged import template_inputs
     from brainmass_core.pipeline.batch import Job, run_batch, work_folder
     from brainmass_core.tables import PREPROCESS, read_table
 
@@ -55,7 +56,10 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     from brainmass_core.scans import of_images
 
     template_of(settings)
-    _check_bridge(config, chosen_template(settings).space)
+    chosen = chosen_template(settings)
+    _check_bridge(config, chosen.space)
+    given = [path.absolute() for path in (chosen.path, chosen.mask) if path]
+    files = tuple(dict.fromkeys([*given, *template_inputs(settings)]))
     key = stage_hash(config, "estimates", dataset)
     results, kept = paths.results.absolute(), work_folder(config, "preprocess", dataset, batch)
     items = {
@@ -67,6 +71,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
             key=key,
             steps=kept.absolute() / "steps" / row["scan_id"],
             fieldmaps=tuple(candidates(row["bold_path"])),
+            template=files,
         )
         for row in rows
         if row["batch"] == batch and row["excluded_reason"] is None

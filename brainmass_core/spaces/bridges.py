@@ -9,22 +9,19 @@ depend on what a cache happens to hold.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainmass_core.spaces.names import FSL, SpaceError, space_name
+from brainmass_core.spaces.names import SpaceError, space_name
+from brainmass_core.spaces.shipped import DATA, about_shipped, field_name, legs, shipped_spaces
 from brainmass_core.spaces.templateflow import homes, itk_transform, transform_file
 from brainmass_core.spaces.warps import from_file
 
-DATA = Path(str(files("brainmass_core") / "data"))
-ABOUT = "bridges.json"  # what is known of the shipped fields: spaces, checksums, accuracy
 Points = Callable[[np.ndarray], np.ndarray]
 
 
@@ -99,16 +96,6 @@ def bridges_from(source: str, targets: Iterable[str]) -> list[str]:
     return found
 
 
-def about_shipped() -> dict[str, Any]:
-    """What is known of the shipped fields, as `benchmarks/bridges.py` wrote it."""
-    return json.loads((DATA / ABOUT).read_text(encoding="utf-8"))
-
-
-def shipped_spaces() -> list[str]:
-    """Spaces between all of which the package ships bridges."""
-    return list(about_shipped()["spaces"])
-
-
 def _unchanged(points: np.ndarray) -> np.ndarray:
     return points
 
@@ -118,8 +105,7 @@ def _shipped(source: str, target: str) -> Points | None:
     about = about_shipped()
     if not {source, target} <= set(about["spaces"]):
         return None
-    legs = [(source, target)] if FSL in (source, target) else [(source, FSL), (FSL, target)]
-    warps = [_leg(about, *leg) for leg in legs]
+    warps = [_leg(about, *leg) for leg in legs(source, target)]
 
     def through(points: np.ndarray) -> np.ndarray:
         for warp in warps:
@@ -139,11 +125,6 @@ def _leg(about: dict[str, Any], source: str, target: str) -> Points:
             "damaged: install brainmass again"
         )
     return from_file(DATA / name)
-
-
-def field_name(source: str, target: str) -> str:
-    """File of a shipped field."""
-    return f"bridge_from-{source}_to-{target}_mode-points_xfm.npz.gz"
 
 
 def _refusal(source: str, target: str) -> str:

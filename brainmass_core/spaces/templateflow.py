@@ -2,6 +2,7 @@
 
 ITK's transforms map points, in LPS, from the grid that is to be filled: what TemplateFlow calls
 ``tpl-X_from-Y_mode-image_xfm`` resamples images of Y onto X and maps points of X to points of Y.
+The DAG asks which files there are, so that NumPy is loaded only where one is read.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    import numpy as np
 
 HOME = "TEMPLATEFLOW_HOME"
-LPS = np.array([-1.0, -1.0, 1.0])
+LPS = (-1.0, -1.0, 1.0)
 
 
 def homes() -> list[Path]:
@@ -26,6 +28,17 @@ def homes() -> list[Path]:
 def transform_file(source: str, target: str, places: Iterable[Path]) -> Path | None:
     """The file that maps points of `source` to points of `target`; None if it is not here."""
     return _first(source, f"tpl-{source}_from-{target}_mode-image_xfm.h5", places)
+
+
+def transform_files(space: str, places: Iterable[Path]) -> list[Path]:
+    """All transforms between a space and others, there and back, sorted."""
+    name, ending = f"tpl-{space}_from-*", "_mode-image_xfm.h5"
+    found: set[Path] = set()
+    for place in places:
+        for folder in (place, *sorted(place.glob("tpl-*"))):
+            found |= set(folder.glob(f"{name}{ending}"))
+            found |= set(folder.glob(f"tpl-*_from-{space}{ending}"))
+    return sorted(found)
 
 
 def template_files(
@@ -54,10 +67,14 @@ def itk_transform(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     def moved(points: np.ndarray) -> np.ndarray:
         import ants  # takes two seconds; most studies need no file of TemplateFlow's
+        import numpy as np
+        import pandas as pd
 
-        lps = pd.DataFrame(np.asarray(points, dtype=np.float64) * LPS, columns=list("xyz"))
+        lps = pd.DataFrame(
+            np.asarray(points, dtype=np.float64) * np.array(LPS), columns=list("xyz")
+        )
         found = ants.apply_transforms_to_points(3, lps, [str(path)])
-        return found[["x", "y", "z"]].to_numpy(np.float64) * LPS
+        return found[["x", "y", "z"]].to_numpy(np.float64) * np.array(LPS)
 
     return moved
 

@@ -253,8 +253,11 @@ def test_two_units_of_one_name_are_refused():
 )
 def test_what_sees_single_runs_is_refused_beside_joined_ones(sections, says):
     raw = {"datasets": {"x": {"kind": "bids", "role": "internal", "path": "."}}}
-    with pytest.raises(ConfigError, match=says):
-        parse_config(raw | {"connectivity": {"unit": "session"}} | sections)
+    with pytest.raises(ConfigError, match=says) as refused:
+        parse_config(raw | {"connectivity": {"unit": "session"}} | sections, "study.yaml")
+    # the file, the knob and the way out
+    for part in ("study.yaml", "connectivity.unit session", "connectivity.unit to run"):
+        assert part in str(refused.value)
 
 
 def test_every_run_and_every_unit_is_accounted_for(tmp_path):

@@ -6,13 +6,19 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from brainmass_core.config import load_config
 from brainmass_core.encoders.brainlm.model import BrainLM
-from brainmass_core.encoders.brainlm.pretraining import BrainLMFamily, ghost, scaling_of
+from brainmass_core.encoders.brainlm.pretraining import (
+    BrainLMFamily,
+    coordinates_of,
+    ghost,
+    scaling_of,
+)
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
 from brainmass_core.encoders.brainmass.model import BrainMass
 from brainmass_core.models.pretrained import ModelError
@@ -22,6 +28,8 @@ from brainmass_core.pretrain.loop import train as loop
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.train import build_model, make_stream, train
+from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
+from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import BRAINLM_HISTORY, read_table
 from brainmass_core.timeseries.robust_scaling import RobustScaling
 
@@ -151,6 +159,26 @@ def test_an_atlas_without_coordinates_is_refused_with_the_remedy(make_study, mod
     study.path.write_text(yaml.safe_dump(raw | {"atlas": raw["atlas"] | {"labels": str(labels)}}))
     with pytest.raises(ShardError, match=rf"toy does not say where 20 .*{model}.*atlas\.labels"):
         BrainLMFamily().check(load_config(study.path), index, 1)
+
+
+def test_coordinates_lie_in_the_space_of_a424_whatever_the_space_of_the_atlas(make_study):
+    study = make_study(model="brainlm-tiny")
+    raw = yaml.safe_load(study.path.read_text())
+
+    def found(space: str | None):
+        named = raw | {"atlas": raw["atlas"] | ({"space": space} if space else {})}
+        study.path.write_text(yaml.safe_dump(named))
+        return coordinates_of(load_config(study.path), 20)
+
+    given = found(None)  # nobody says its space
+    np.testing.assert_array_equal(found(FSL), given)
+    for space in (ICBM_2009A, ICBM_2009C):
+        np.testing.assert_array_equal(found(space), bridge(space, FSL)(given))
+        assert np.linalg.norm(found(space) - given, axis=1).max() > 0.5
+    with pytest.raises(
+        ShardError, match=r"needed in MNI152NLin6Asym: there is no bridge from MNII"
+    ):
+        found("MNIInfant")
 
 
 def test_the_scaling_of_a_run_is_fitted_once_and_kept_in_its_checkpoints(make_study, monkeypatch):

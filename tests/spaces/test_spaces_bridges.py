@@ -15,7 +15,8 @@ from scipy.ndimage import map_coordinates
 
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, SpaceError
 from brainmass_core.spaces import bridges as bridges_module
-from brainmass_core.spaces.bridges import DATA, about_shipped, bridge, bridges_from
+from brainmass_core.spaces.bridges import bridge, bridges_from
+from brainmass_core.spaces.shipped import DATA, about_shipped
 from brainmass_core.spaces.templateflow import template_files
 from brainmass_core.spaces.warps import Warp, from_file, to_bytes
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainmass_core.atlas.parcels import parcels
+from brainmass_core.atlas.parcels import parcels, places
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.encoders.brainlm import TOKEN_STEPS, model, vit
@@ -20,6 +20,8 @@ from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.windows import WindowStream, fit_scaling, tokens_of, windows_of
 from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.spaces import FSL, SpaceError
+from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import BRAINLM_HISTORY
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
 
@@ -140,18 +142,26 @@ def scaling_of(constants: Constants) -> RobustScaling:
 
 
 def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
-    """Centroids (n_rois, 3) of the parcels, MNI in mm, float64.
+    """Centroids (n_rois, 3) of the parcels in MNI152NLin6Asym, mm, float64.
 
-    A model of images looks at y alone; what else is unknown is 0 there.
+    A424, with which BrainLM was published, lies in that space; those of other atlases are led there
+    over a bridge. Of an atlas that does not say its space they are taken as they are. A model of
+    images looks at y alone; what else is unknown is 0 there.
 
     Raises
     ------
     ShardError
-        If the atlas does not say where a parcel lies.
+        If the atlas does not say where a parcel lies, or there is no bridge from its space.
     """
     name = config.atlas.name
     table = parcels(config, name, n_rois)
-    coordinates = table[["x", "y", "z"]].to_numpy(np.float64)
+    try:
+        bridge(table["space"].iloc[0] or FSL, FSL)
+    except SpaceError as error:
+        raise ShardError(
+            f"the coordinates of the atlas {name} are needed in {FSL}: {error}"
+        ) from None
+    coordinates = places(table, FSL).astype(np.float64)
     needed = coordinates if config.pretrain.model in TOKEN_STEPS else coordinates[:, 1:2]
     unknown = np.flatnonzero(~np.isfinite(needed).all(axis=1))
     if len(unknown):

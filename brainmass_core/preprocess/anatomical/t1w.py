@@ -23,7 +23,12 @@ from brainmass_core.pipeline.hashing import fingerprint
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical.segmentation import labels_of
 from brainmass_core.preprocess.anatomical.structural import Structure, estimate
-from brainmass_core.preprocess.anatomical.template import chosen_template, template_of
+from brainmass_core.preprocess.anatomical.template import (
+    PACKAGED_SPACE,
+    chosen_template,
+    template_of,
+)
+from brainmass_core.preprocess.engines.greedy import DEFORMABLE
 from brainmass_core.preprocess.grids import (
     Volume,
     crop_to,
@@ -40,6 +45,9 @@ from brainmass_core.preprocess.transforms import (
 )
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
+from brainmass_core.spaces import SpaceError
+from brainmass_core.spaces.bridges import bridge
+from brainmass_core.spaces.shipped import shipped_digest
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
@@ -158,7 +166,25 @@ def anatomical_key(path: Path, settings: Preprocess) -> str:
         "derivatives": settings.derivatives,
         "engines": [getattr(settings.engines, step) for step in ENGINES],
     }
-    return fingerprint(matter)
+    return fingerprint(matter | _priors_from(chosen.space) | _schedule(settings))
+
+
+def _schedule(settings: Preprocess) -> dict[str, Any]:
+    """Greedy's options, so that heads that other ones bent are not taken for theirs."""
+    if settings.engines.normalisation != "greedy" or settings.registration != "syn":
+        return {}
+    return {"greedy": DEFORMABLE["syn"]}
+
+
+def _priors_from(space: str) -> dict[str, Any]:
+    """What the tissue priors come to the template over, if it is not of their space."""
+    if space == PACKAGED_SPACE:
+        return {}
+    try:
+        file = bridge(space, PACKAGED_SPACE).file
+    except SpaceError:  # said where the template is loaded
+        return {}
+    return {"bridge": file or shipped_digest(space, PACKAGED_SPACE)}
 
 
 def _place(stem: str) -> list[str]:

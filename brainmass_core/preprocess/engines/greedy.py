@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 ALWAYS = "-threads 1 -seed 1"
 # mutual information: contrast and receive field may be what they like
 AFFINE = "-a -dof 12 -m NMI -n 100x50x0"
-# smoothing of each update and of the sum of all, in voxels: Greedy's defaults; -wp 0: not rounded
-SMOOTH = "-s 1.732vox 0.7071vox -wp 0"
-# cross-correlation of radius 2 that leaves out what lies beyond the mask
+# cross-correlation of radius 2 that leaves out what lies beyond the mask; smoothing of each update
+# and of the sum of all, in voxels; -wp 0: not rounded. `syn` is smoother than Greedy's defaults,
+# with which templates of one head agree less (`docs/explanation/anatomy.md`)
 DEFORMABLE: dict[str, str] = {
-    "syn_fast": f"-m WNCC 2x2x2 -n 60x40x6 {SMOOTH}",
-    "syn": f"-m WNCC 2x2x2 -n 60x40x20 {SMOOTH}",
+    "syn_fast": "-m WNCC 2x2x2 -n 60x40x6 -s 1.732vox 0.7071vox -wp 0",
+    "syn": "-m WNCC 2x2x2 -n 60x40x20 -s 4vox 2vox -wp 0",
 }
 
 

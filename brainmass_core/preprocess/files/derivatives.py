@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.pipeline.hashing import IF_ANY
 from brainmass_core.preprocess.anatomical.t1w import Anatomy
 from brainmass_core.preprocess.anatomical.template import chosen_template, template_of
 from brainmass_core.preprocess.files.itk import save_itk_affines, save_itk_field
@@ -69,6 +70,8 @@ class Item:
         Where results of finished steps are kept while the scan is worked on.
     fieldmaps : tuple of Path
         Files of which one may be its fieldmap.
+    template : tuple of Path
+        Files that the template and its tissue priors come from, if not from the package.
     """
 
     scan: dict[str, Any]
@@ -78,6 +81,7 @@ class Item:
     key: str
     steps: Path
     fieldmaps: tuple[Path, ...] = ()
+    template: tuple[Path, ...] = field(default=(), metadata=IF_ANY)
 
 
 def name_of(item: Item, suffix: str) -> Path:
