@@ -29,20 +29,19 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
-from brainmass_core.config.tasks import OF_SERIES
+from brainmass_core.config.methods import METHODS
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.folds.protocols import protocol_folds
-from brainmass_core.finetune.methods.families import RECIPES
 from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, Design, predict_folds
+from brainmass_core.finetune.methods.fitting import Design, predict_folds
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.finetune.statistics.scoring import score_methods
 
 FC = "fc_svm"
 # what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py
-BASELINES = [m for m in METHODS if METHODS[m].baseline and m not in OF_SERIES]
-PLAIN = [FC, *(m for m in BASELINES if m not in (*RECIPES, FC))]
-NEURAL = [m for m in BASELINES if m in RECIPES]
+BASELINES = [m for m in METHODS.values() if m.baseline and m.features.encoder != "brainlm"]
+NEURAL = [m.name for m in BASELINES if m.estimator.is_network]
+PLAIN = [FC, *(m.name for m in BASELINES if m.name not in (*NEURAL, FC))]
 COLUMNS = ["n_participants", "auc", "auc_low", "auc_high", "corrected_low", "corrected_high"]
 COLUMNS += ["auc_minus_fc_svm", "auc_minus_fc_svm_low", "auc_minus_fc_svm_high", "p_permutation"]
 
@@ -96,7 +95,7 @@ def _evaluate(file: Path, method: str) -> dict[str, tuple[pd.DataFrame, dict[str
         folds = protocol_folds(data.scans, declared.protocol, seed, of)
         design = Design.of(declared, data.scans, config.finetune.inner_splits, config)
         start = time.perf_counter(), time.process_time()
-        features = Features(config, data)[METHODS[method].features]
+        features = Features(config, data)[METHODS[method].given]
         rows = predict_folds(method, features, design, folds, seed % 2**31)
         cost = {
             "wall_s": time.perf_counter() - start[0],

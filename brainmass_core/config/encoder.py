@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
-from brainmass_core.config.adaptation import SERIES_FEATURES, FeatureName
+from brainmass_core.config.adaptation import FeatureName
+from brainmass_core.config.methods import FEATURES, METHODS
 from brainmass_core.config.stages import InterpretName
-from brainmass_core.config.tasks import METHOD_NAMES, OF_SERIES
 
 if TYPE_CHECKING:
     from brainmass_core.config.model import Config
 
 # what may be asked for, of the encoder of either model or of none
 KNOWN: dict[str, tuple[str, ...]] = {
-    "finetune.methods": METHOD_NAMES,
+    "finetune.methods": tuple(METHODS),
     "few_shot.features": get_args(FeatureName),
     "zero_shot.features": get_args(FeatureName),
     "interpret.methods": get_args(InterpretName),
@@ -59,5 +59,5 @@ def _of_pretrained(knob: str, name: str) -> bool:
     """Whether it cannot be made without the files of a pre-training."""
     if knob in ("interpret.methods", "series_model.analyses"):
         return name != "fc_pattern"
-    # a BrainLM's scaling is that of its pre-training scans, whatever the weights
-    return name.startswith("brainmass") or name in OF_SERIES or name in SERIES_FEATURES
+    features = METHODS[name].features if knob == "finetune.methods" else FEATURES[name]
+    return features.needs_model

@@ -22,6 +22,7 @@ from brainmass_core.config.base import (
 )
 from brainmass_core.config.encoder import KNOWN, asked_for, check_all_external
 from brainmass_core.config.inputs import Atlas, Dataset
+from brainmass_core.config.methods import encoder_of
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.stages import (
@@ -35,13 +36,12 @@ from brainmass_core.config.stages import (
     Resources,
     default_resources,
 )
-from brainmass_core.config.tasks import OF_SERIES, ConfoundName, Finetune, Task
+from brainmass_core.config.tasks import ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.pipeline.stages import STAGES, StageName
 
 HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
-ENCODERS = ("brainmass", "untrained")  # begin what sees the embedding of a BrainMass
-OF_ENCODER = ("attention", "permutation")  # `interpret.methods` that do
+OF_BRAINMASS = ("attention", "permutation")  # `interpret.methods` that need its encoder
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
 # defaults of a study with a BrainLM, in place of what needs the other encoder
 WITH_BRAINLM = {
@@ -295,12 +295,12 @@ def _check_unit(config: Config) -> Iterator[str]:
 
 def _of_brainlm(name: str) -> bool:
     """Whether a method or feature needs a BrainLM, or its scaling."""
-    return name in OF_SERIES or name in SERIES_FEATURES
+    return encoder_of(name) == "brainlm"
 
 
 def _of_brainmass(name: str) -> bool:
     """Whether a method or feature needs the encoder of BrainMass."""
-    return name in OF_ENCODER or (name.startswith(ENCODERS) and not _of_brainlm(name))
+    return name in OF_BRAINMASS or encoder_of(name) == "brainmass"
 
 
 def _check_series_model(config: Config) -> Iterator[str]:

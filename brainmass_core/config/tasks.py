@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
+from brainmass_core.config.methods import METHODS
 from brainmass_core.config.query import parse_query
 
-MethodName = Literal[
-    "chance",
-    "confounds_svm",
-    "confounds_ridge",
-    "fc_svm",
-    "fc_logistic",
-    "fc_ridge",
-    "fc_knn",
-    "tangent_logistic",
-    "tangent_ridge",
-    "tangent_svm",
-    "untrained_svm",
-    "untrained_logistic",
-    "untrained_ridge",
-    "untrained_knn",
-    "brainmass_svm",
-    "brainmass_logistic",
-    "brainmass_ridge",
-    "brainmass_knn",
-    "brainnetcnn",
-    "transformer",
-    "untrained_finetune",
-    "brainmass_finetune",
-    "brainmass_lora",
-    "series_svm",
-    "untrained_brainlm_svm",
-    "untrained_brainlm_logistic",
-    "untrained_brainlm_ridge",
-    "untrained_brainlm_knn",
-    "brainlm_svm",
-    "brainlm_logistic",
-    "brainlm_ridge",
-    "brainlm_knn",
-    "untrained_brainlm_finetune",
-    "brainlm_finetune",
-]
-METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
-# what sees series as a BrainLM does, scaled by its statistics
-OF_SERIES = tuple(
-    n for n in METHOD_NAMES if n.startswith(("series_", "untrained_brainlm_", "brainlm_"))
-)
-# what sees no brain is a yardstick for the others and no diagnosis
-NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
-DEPLOYABLE = tuple(name for name in METHOD_NAMES if name not in NO_BRAIN)
-# these store features of their training scans: support vectors of a radial kernel, neighbours
-REMEMBERING = (
-    *("untrained_svm", "brainmass_svm", "untrained_brainlm_svm", "brainlm_svm", "series_svm"),
-    *(name for name in METHOD_NAMES if name.endswith("_knn")),
-)
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
+PREFERRED = ("pretrained", "", "random")  # weights under what is stored, the first one there
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -272,10 +229,10 @@ class Finetune(Strict):
     def _can_be_deployed(self) -> Finetune:
         if self.deploy in (None, "auto"):
             return self
-        if self.deploy in NO_BRAIN:
+        if not METHODS[self.deploy].deployable:
             raise ValueError(
                 f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "
-                f"{', '.join(DEPLOYABLE)}"
+                f"{', '.join(name for name, m in METHODS.items() if m.deployable)}"
             )
         if self.deploy not in self.methods:
             raise ValueError(
@@ -288,14 +245,10 @@ class Finetune(Strict):
         """The method whose model is stored for tasks of a kind, None if there is none."""
         if self.permute_labels or self.deploy is None:
             return None
-        able = [m for m in self.methods if m in DEPLOYABLE and _can_do(m, kind)]
+        known = [METHODS[name] for name in self.methods]
+        able = [m for m in known if m.deployable and kind in m.kinds]
         if self.deploy != "auto":
-            return self.deploy if self.deploy in able else None
-        able = [m for m in able if m not in REMEMBERING]
-        pretrained = [m for m in able if m.startswith(("brainmass_", "brainlm_"))]
-        seen = [m for m in able if not m.startswith("untrained_")]
-        return next(iter([*pretrained, *seen, *able]), None)
-
-
-def _can_do(method: str, kind: str) -> bool:
-    return kind == "classification" or not method.endswith("_logistic")
+            return self.deploy if self.deploy in [m.name for m in able] else None
+        able = [m for m in able if not m.stores_scans]
+        best = min(able, key=lambda m: PREFERRED.index(m.features.weights), default=None)
+        return best.name if best else None

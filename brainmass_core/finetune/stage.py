@@ -11,13 +11,13 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.config import Config
+from brainmass_core.config.methods import METHODS as KNOWN
 from brainmass_core.finetune.cohort.dataset import TaskData, TaskError, assemble
 from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
 from brainmass_core.finetune.folds.participants import Fold, permute_labels
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS as KNOWN
 from brainmass_core.finetune.methods.fitting import Design, predict_folds
 from brainmass_core.finetune.statistics.permutation import refit_p_values
 from brainmass_core.finetune.statistics.scoring import Scored, score_methods
@@ -68,7 +68,7 @@ def run(config: Config, task: str) -> None:
     more = {
         m: {
             "p_permutation_refit": p_refit.get(m),
-            "n_unadjusted": len(left) if left is not None and KNOWN[m].adjusted else None,
+            "n_unadjusted": len(left) if left is not None and KNOWN[m].features.brain else None,
         }
         for m in methods
     }
@@ -110,7 +110,7 @@ def _predict(
 ) -> pd.DataFrame:
     """Rows of `tables.PREDICTIONS` of one method."""
     scans = data.scans
-    found = predict_folds(method, features[KNOWN[method].features], design, folds, seed % 2**31)
+    found = predict_folds(method, features[KNOWN[method].given], design, folds, seed % 2**31)
     tested = scans.iloc[found["row"]].reset_index(drop=True)
     columns = tested[["scan_id", "dataset", "participant_id", "site"]]
     rows = pd.concat([found.drop(columns="row"), columns], axis=1)

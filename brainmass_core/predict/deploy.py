@@ -19,12 +19,12 @@ from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config
 from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
-from brainmass_core.config.tasks import DEPLOYABLE, REMEMBERING
+from brainmass_core.config.methods import METHODS
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError, assemble
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, Design, Fitted, fit_method
+from brainmass_core.finetune.methods.fitting import Design, Fitted, fit_method
 from brainmass_core.finetune.methods.series_features import ENCODERS, fitting_feed
 from brainmass_core.finetune.stage import task_seed
 from brainmass_core.models.brainlm_series import SeriesModel
@@ -90,8 +90,8 @@ def _nothing_to_store(config: Config, task: str) -> str:
         why, remedy = "finetune.permute_labels is set", "set it to false"
     else:
         # of FC, which every study has
-        of_fc = [m for m in DEPLOYABLE if METHODS[m].features == "fc" and m not in REMEMBERING]
-        able = [m for m in of_fc if kind in METHODS[m].kinds]
+        of_fc = [m for m in METHODS.values() if m.given == "fc" and not m.stores_scans]
+        able = [m.name for m in of_fc if kind in m.kinds]
         why = f"finetune.deploy is {settings.deploy!r} and methods are {list(settings.methods)}"
         names = ", ".join(able)
         remedy = f"set finetune.deploy to auto, and add one of {names} to finetune.methods"
@@ -114,7 +114,7 @@ def fit_all(
     design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
     rows, seed = np.arange(len(data.scans)), task_seed(config, task) % 2**31
     with threadpool_limits(limits=1):
-        features = Features(config, data)[method.features]
+        features = Features(config, data)[method.given]
         found = fit_method(name, features, design, rows, seed)
     fitted = replace(
         found,
@@ -122,7 +122,7 @@ def fit_all(
         before=None if found.before is None else storable(found.before),
         adjust=storable(found.adjust),
     )
-    encoder = _encoder(config, method.features, n_rois_of(data.fc.shape[1]))
+    encoder = _encoder(config, method.given, n_rois_of(data.fc.shape[1]))
     contract = _contract(config, task, name, data, found, scores, encoder)
     model = Model(contract, fitted, encoder)
     contract = contract.model_copy(update={"probe": probe(model)})
@@ -185,11 +185,11 @@ def _contract(
         classes=list(settings.classes),
         transform=settings.transform,
         method=name,
-        features=METHODS[name].features,
+        features=METHODS[name].given,
         encoder=Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads)
         if isinstance(encoder, BrainMass)
         else None,
-        series=_series(config, data, encoder) if METHODS[name].features in OF_SERIES else None,
+        series=_series(config, data, encoder) if METHODS[name].given in OF_SERIES else None,
         atlas=Parcels.of(resolve_atlas(config), config.atlas.name),
         connectivity=config.connectivity.model_copy(update={"estimator": data.estimator}),
         timeseries=config.timeseries,
@@ -265,5 +265,5 @@ def _say_if_another_is_better(
             "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and remember that the best of "
             "several is flattered by its own score",
             *(task, name, lead, known[name], best, known[best]),
-            "choose by finetune.deploy" if best in DEPLOYABLE else "it cannot be stored",
+            "choose by finetune.deploy" if METHODS[best].deployable else "it cannot be stored",
         )

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
 from brainmass_core.config.load import read_yaml
+from brainmass_core.config.methods import is_pretrained
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import number, score
 from brainmass_core.report.figures import NotAvailableError, draw, new_figure
 from brainmass_core.report.names import LEADING, colour_of, kind_of, line_of, short_of
 from brainmass_core.report.page import Picture
-from brainmass_core.report.scores import PRETRAINED
 from brainmass_core.tables import TableError, read_table
 
 # where things lie and how they look, not what was computed
@@ -105,7 +105,7 @@ def compared_methods(variants: list[Variant]) -> list[str]:
     """The pre-trained methods that every variant has, and the FC baseline if they all have it."""
     names = [set(v.metrics["method"]) for v in variants]
     common = [m for m in variants[0].metrics["method"] if all(m in n for n in names)]
-    return [m for m in common if m.startswith(PRETRAINED) or m == BASELINE]
+    return [m for m in common if is_pretrained(m) or m == BASELINE]
 
 
 def variant_table(variants: list[Variant], kind: str) -> list[dict[str, Any]]:

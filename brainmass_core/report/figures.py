@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from brainmass_core.atlas.parcels import places
 from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
-from brainmass_core.report.names import METRICS, colour_of, line_of, short_of
+from brainmass_core.report.names import METRICS, colour_of, line_of, sees, short_of
 
 DPI = 150
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -140,7 +140,7 @@ def roc(curves: pd.DataFrame, metrics: pd.DataFrame, banded: list[str]) -> Figur
 def _best_of_each(auc: pd.Series) -> set[str]:
     """The method with the highest AUC among those that see the same."""
     ranked = auc.sort_values(ascending=False, kind="stable")
-    return set(ranked.groupby(ranked.index.str.split("_").str[0], sort=False).head(1).index)
+    return set(ranked.groupby(ranked.index.map(sees), sort=False).head(1).index)
 
 
 def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:

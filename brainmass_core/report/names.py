@@ -2,109 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Iterable, Sized
 from typing import Any
 
+from brainmass_core.config.methods import FEATURES, METHODS
 
-@dataclass(frozen=True)
-class Name:
-    """A method on the pages.
-
-    Attributes
-    ----------
-    short : str
-        In figures and tables.
-    long : str
-        One sentence that says what it sees and how it decides.
-    """
-
-    short: str
-    long: str
-
-
-METHODS = {
-    "chance": Name("Chance", "A class drawn with the proportions of the training scans."),
-    "confounds_svm": Name(
-        "Confounds",
-        "Site, age, sex and mean framewise displacement alone, no brain signal; SVM with radial "
-        "kernel, C = 1.",
-    ),
-    "fc_svm": Name(
-        "FC",
-        "All edges of the FC matrix, standardised; SVM with linear kernel, C = 1.",
-    ),
-    "untrained_svm": Name(
-        "Untrained encoder",
-        "Embedding of the encoder with random weights, standardised and clipped at 5 SD; SVM with "
-        "radial kernel, C = 1. What pre-training adds is the distance from here.",
-    ),
-    "brainmass_svm": Name(
-        "BrainMass",
-        "Embedding of the frozen pre-trained encoder, standardised and clipped at 5 SD; SVM with "
-        "radial kernel, C = 1.",
-    ),
-}
-METHODS["series_svm"] = Name(
-    "Raw series",
-    "The first window of each recording, scaled as the model is fed it, as up to 200 principal "
-    "components of the training scans; SVM with radial kernel, C = 1.",
-)
-_FEATURES = {
-    "confounds": ("Confounds", "Site, age, sex and mean framewise displacement alone"),
-    "fc": ("FC", "All edges of the FC matrix"),
-    "tangent": ("Tangent FC", "FC in the tangent space at the training scans' geometric mean"),
-    "untrained": ("Untrained encoder", "Embedding of the encoder with random weights"),
-    "brainmass": ("BrainMass", "Embedding of the frozen pre-trained encoder"),
-    "untrained_brainlm": (
-        "Untrained BrainLM",
-        "Mean embedding of a recording's windows by BrainLM with random weights",
-    ),
-    "brainlm": ("BrainLM", "Mean embedding of a recording's windows by the frozen BrainLM"),
-    "series": ("Raw series", "The first window of each recording, scaled as the model is fed it"),
-}
-_ESTIMATORS = {
-    "svm": ("SVM", "SVM, C = 1"),
-    "logistic": ("logistic", "logistic regression, its penalty chosen within the training set"),
-    "ridge": ("ridge", "ridge regression, its penalty chosen within the training set"),
-    "knn": ("k-NN", "nearest neighbours, their number chosen within the training set"),
-}
-METHODS |= {
-    f"{features}_{estimator}": Name(f"{short}, {how}", f"{what}, standardised; {fitted}.")
-    for features, (short, what) in _FEATURES.items()
-    for estimator, (how, fitted) in _ESTIMATORS.items()
-    if f"{features}_{estimator}" not in METHODS
-}
-METHODS |= {
-    "brainnetcnn": Name(
-        "BrainNetCNN", "All of FC, by a convolutional network trained in every fold."
-    ),
-    "transformer": Name("BNT", "All of FC, by a Brain Network Transformer trained in every fold."),
-    "untrained_finetune": Name(
-        "Untrained, trained whole",
-        "The encoder with random weights and a head, all of it trained in every fold. What "
-        "pre-training adds to fine-tuning is the distance from here.",
-    ),
-    "brainmass_finetune": Name(
-        "BrainMass, fine-tuned",
-        "The pre-trained encoder and a head, all of it trained further in every fold.",
-    ),
-    "brainmass_lora": Name(
-        "BrainMass, LoRA",
-        "The pre-trained encoder held fixed, low-rank adapters and a head trained in every fold.",
-    ),
-}
-METHODS |= {
-    "untrained_brainlm_finetune": Name(
-        "Untrained BrainLM, trained whole",
-        "BrainLM with random weights and a head, on the first window of each recording, all of it "
-        "trained in every fold.",
-    ),
-    "brainlm_finetune": Name(
-        "BrainLM, fine-tuned",
-        "The pre-trained BrainLM and a head, on the first window of each recording, all of it "
-        "trained further in every fold.",
-    ),
+# of methods whose sentence says more than what they see and what is fitted to it
+SENTENCES = {
+    "chance": "A class drawn with the proportions of the training scans.",
+    "confounds_svm": "Site, age, sex and mean framewise displacement alone, no brain signal; SVM "
+    "with radial kernel, C = 1.",
+    "fc_svm": "All edges of the FC matrix, standardised; SVM with linear kernel, C = 1.",
+    "untrained_svm": "Embedding of the encoder with random weights, standardised and clipped at 5 "
+    "SD; SVM with radial kernel, C = 1. What pre-training adds is the distance from here.",
+    "brainmass_svm": "Embedding of the frozen pre-trained encoder, standardised and clipped at 5 "
+    "SD; SVM with radial kernel, C = 1.",
+    "series_svm": "The first window of each recording, scaled as the model is fed it, as up to 200 "
+    "principal components of the training scans; SVM with radial kernel, C = 1.",
+    "brainnetcnn": "All of FC, by a convolutional network trained in every fold.",
+    "transformer": "All of FC, by a Brain Network Transformer trained in every fold.",
+    "untrained_finetune": "The encoder with random weights and a head, all of it trained in every "
+    "fold. What pre-training adds to fine-tuning is the distance from here.",
+    "brainmass_finetune": "The pre-trained encoder and a head, all of it trained further in every "
+    "fold.",
+    "brainmass_lora": "The pre-trained encoder held fixed, low-rank adapters and a head trained in "
+    "every fold.",
+    "untrained_brainlm_finetune": "BrainLM with random weights and a head, on the first window of "
+    "each recording, all of it trained in every fold.",
+    "brainlm_finetune": "The pre-trained BrainLM and a head, on the first window of each "
+    "recording, all of it trained further in every fold.",
 }
 FEW_ESTIMATORS = {
     "svm": "linear SVM",
@@ -112,7 +38,8 @@ FEW_ESTIMATORS = {
     "prototype": "nearest class mean",
     "knn": "k-NN",
 }
-FEATURES = {key: short for key, (short, _) in _FEATURES.items()}
+# few-shot and zero-shot: name of a method to those of its features and its classifier
+FEW_SHOT = {f"{f}_{c}": (f, c) for f in FEATURES for c in FEW_ESTIMATORS}
 BINARY = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -154,6 +81,7 @@ COLOURS = {
     "brainnetcnn": "#009E73",
     "transformer": "#009E73",
     "untrained": "#CC79A7",
+    "untrained_brainlm": "#CC79A7",
     "brainmass": "#D55E00",
     "brainlm": "#D55E00",
     "series": "#000000",
@@ -174,19 +102,47 @@ def kind_of(classes: Sized) -> str:
     return {0: "regression", 2: "binary"}.get(len(classes), "several")
 
 
+def sees(method: str) -> str:
+    """What a method sees, by the name of its features; networks on FC are of a kind of their own.
+
+    Also of the features of few-shot and zero-shot themselves.
+    """
+    if method not in METHODS:
+        return method
+    m = METHODS[method]
+    return m.estimator.name if m.estimator.alone else m.features.name
+
+
 def colour_of(method: str) -> str:
-    """By what the method sees."""
-    return COLOURS.get(method.split("_")[0], "black")
+    """By what the method, or features, see."""
+    return COLOURS.get(sees(method), "black")
 
 
 def line_of(method: str) -> Any:
     """By how the method decides."""
-    return LINES.get(method.split("_")[-1], "-")
+    return LINES.get(METHODS[method].estimator.name, "-")
 
 
 def short_of(method: str) -> str:
     """Name of a method in tables and figures, also of those of few-shot and zero-shot."""
     if method in METHODS:
-        return METHODS[method].short
-    features, _, estimator = method.rpartition("_")
-    return f"{FEATURES[features]}, {FEW_ESTIMATORS[estimator]}"
+        return METHODS[method].label
+    features, classifier = FEW_SHOT[method]
+    return f"{FEATURES[features].label}, {FEW_ESTIMATORS[classifier]}"
+
+
+def sentence_of(method: str) -> str:
+    """What a method sees and how it decides."""
+    m = METHODS[method]
+    return SENTENCES.get(method) or f"{m.features.text}, standardised; {m.estimator.text}."
+
+
+def listed(methods: Iterable[str]) -> dict[str, Any]:
+    """What the text on methods asks of those of a task."""
+    known = [METHODS[m] for m in methods]
+    return {
+        "methods": [{"Method": m.label, "What it sees": sentence_of(m.name)} for m in known],
+        "features": {m.features.name for m in known},
+        "estimators": {m.estimator.name for m in known},
+        "networks": any(m.estimator.is_network for m in known),
+    }

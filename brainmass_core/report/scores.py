@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from brainmass_core.config.methods import is_pretrained
 from brainmass_core.intervals import side_of, span, with_interval
 from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
-from brainmass_core.report.names import LEADING, METHODS, METRICS, short_of
+from brainmass_core.report.names import LEADING, METRICS, short_of
 
 SMALL_CLASS = 50
-PRETRAINED = ("brainmass_", "brainlm_")  # begin the methods on a pre-trained model
 UNSCALED = ("mse", "mae")
 Rows = list[dict[str, Any]]
 
@@ -81,7 +81,7 @@ def highlight(metrics: pd.DataFrame) -> list[str]:
     """
     leading = str(metrics["leading"].iloc[0])
     ranked = metrics.dropna(subset=[leading]).sort_values(leading, ascending=False, kind="stable")
-    ours = ranked["method"].str.startswith(PRETRAINED)
+    ours = ranked["method"].map(is_pretrained).astype(bool)
     others = ranked[~ours & (ranked["method"] != "chance")]
     return [*ranked.loc[ours, "method"].head(1), *others["method"].head(1)]
 
@@ -101,7 +101,7 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
         )
     elif model or base:
         row = model or base or {}
-        said.append(f"{METHODS[row['method']].short} has an AUC of {_with_interval(row, 'auc')}.")
+        said.append(f"{short_of(row['method'])} has an AUC of {_with_interval(row, 'auc')}.")
     said += _against_best(rows)
     confounds = rows.get("confounds_svm")
     if confounds and side_of(confounds["auc_low"], confounds["auc_high"], 0.5) == "above":
@@ -114,7 +114,7 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
 
 def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
     """The best pre-trained method against the best baseline, unless that was said already."""
-    ours = [r for m, r in rows.items() if m.startswith(PRETRAINED) and "minus_best" in r]
+    ours = [r for m, r in rows.items() if is_pretrained(m) and "minus_best" in r]
     ours = [r for r in ours if isinstance(r.get("best_baseline"), str)]
     if not ours:
         return []

@@ -222,8 +222,8 @@ PLANTED = [
     Planted(
         "finetune-transformer-fitted-on-all-scans",
         "finetune/methods/fitting.py",
-        "before = method.before().fit(shown)",
-        "before = method.before().fit(features)",
+        "before = BEFORE[method.features.name]().fit(shown)",
+        "before = BEFORE[method.features.name]().fit(features)",
         ("finetune/cohort/test_finetune_leaks.py",),
         "A leak: the tangent space has its origin among the tested scans.",
     ),

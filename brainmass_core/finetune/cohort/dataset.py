@@ -212,7 +212,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     values = "label " + cohort["label"].astype(str) + " is not a number"
     cohort = _drop(cohort, number.isna() & ~missing, "finetune", values)
     cohort["y"] = number
-    if task.transform.startswith("log1p"):
+    if task.transform in ("log1p", "log1p_max"):
         values = "label " + cohort["label"].astype(str) + " has no log(1 + x)"
         cohort = _drop(cohort, number <= -1, "finetune", values)
     return _drop(cohort, caught, "finetune", f"excluded by the task's query: {task.exclude}")

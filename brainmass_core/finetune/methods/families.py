@@ -36,7 +36,6 @@ RECIPES: dict[str, Callable[[Config], Recipe]] = {
     ),
 }
 KINDS = {"classification": NetworkClassifier, "regression": NetworkRegressor}
-PRETRAINED = ("brainmass_finetune", "brainmass_lora")
 
 
 def make_network(name: str, setting: Setting) -> NetworkClassifier | NetworkRegressor:

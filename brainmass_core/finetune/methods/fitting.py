@@ -1,18 +1,14 @@
 """What is compared, and how a method is fitted: the same folds for all.
 
-The seam
---------
-A `Method` is an entry of `METHODS`: which features it sees (a key of `methods.features.MAKERS`,
-made once for all scans: ndarray (n_scans, n_features) or DataFrame), how its unfitted estimator is
-made (``make(setting)``, any scikit-learn estimator), for which kinds of task it is fit, whether the
-task's confound handling applies to it, and what is fitted to the features before that (`before`,
-such as the tangent space). `predict_folds` makes a new estimator in every fold and fits it to the
-training scans alone. An estimator whose ``fit`` takes ``groups`` is given the participant of each
-training scan: searches over hyper-parameters and early stopping split by participant within the
-fold.
+A method (`config.methods`) is features and an estimator. Features are made once for all scans
+(`methods.features.MAKERS`): ndarray (n_scans, n_features) or DataFrame. `predict_folds` makes a new
+estimator in every fold, any of scikit-learn's form, and fits it to the training scans
+alone, after what is fitted to their features first (`BEFORE`, such as the tangent space). An
+estimator whose ``fit`` takes ``groups`` is given the participant of each training scan: searches
+over hyper-parameters and early stopping split by participant within the fold.
 
-To add one: a name in `config.tasks.MethodName`, and a `Method` here (or `register` from another
-module, imported by `finetune.stage`); new features are a function in `methods.features.MAKERS`.
+To add features or an estimator: an entry of `config.methods.FEATURES` or ``ESTIMATORS``, a line of
+``_COMPOSED`` there, and a function in `methods.features.MAKERS` or `methods.estimators.ESTIMATORS`.
 
 ``y_score`` grows with the evidence for the second of two classes: the decision function, else its
 probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
@@ -23,121 +19,37 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from brainmass_core.config import Config
+from brainmass_core.config.methods import METHODS, Method
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
-from brainmass_core.finetune.methods.estimators import BOTH, CLASSES, Setting
-from brainmass_core.finetune.methods.families import PRETRAINED, RECIPES, make_network
+from brainmass_core.finetune.methods.estimators import ESTIMATORS, Setting
+from brainmass_core.finetune.methods.families import make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
-from brainmass_core.finetune.methods.series_networks import SERIES_NETWORKS, make_series_network
+from brainmass_core.finetune.methods.series_networks import make_series_network
 from brainmass_core.finetune.methods.tangent import TangentSpace
 
-__all__ = [
-    "METHODS",
-    "Fitted",
-    "Method",
-    "Setting",
-    "confounds_of",
-    "fit_method",
-    "predict_folds",
-    "register",
-]
+# what is fitted to the training features before an estimator, by the name of the features
+BEFORE: dict[str, Callable[[], Any]] = {"tangent": TangentSpace, "series": Components}
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way to predict.
-
-    Attributes
-    ----------
-    features : str
-        Key of `methods.features.MAKERS`.
-    make : callable
-        `Setting` to an unfitted estimator.
-    kinds : tuple of str
-        Kinds of task: ``classification``, ``regression``.
-    adjusted : bool
-        Whether ``confounds: regress`` and ``combat`` change its features. ``match`` holds for all.
-    before : callable, optional
-        Makes a transformer that is fitted to the training features first.
-    baseline : bool
-        Whether it is one of those that a pre-trained model is compared with.
-    """
-
-    name: str
-    features: str
-    make: Callable[[Setting], BaseEstimator]
-    kinds: tuple[str, ...] = BOTH
-    adjusted: bool = True
-    before: Callable[[], BaseEstimator] | None = None
-    baseline: bool = True
-
-
-METHODS: dict[str, Method] = {}
-
-
-def register(method: Method) -> None:
-    """Make a method known.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
-    """
-    if method.name in METHODS:
-        raise ValueError(f"there is a method {method.name!r} already")
-    METHODS[method.name] = method
-
-
-register(Method("chance", "nothing", estimators.chance, adjusted=False))
-register(Method("confounds_svm", "confounds", estimators.confounds_svm, adjusted=False))
-register(Method("confounds_ridge", "confounds", estimators.confounds_ridge, adjusted=False))
-register(Method("fc_svm", "fc", estimators.linear_svm))
-register(Method("fc_logistic", "fc", estimators.logistic, CLASSES))
-register(Method("fc_ridge", "fc", estimators.ridge))
-register(Method("fc_knn", "fc", estimators.knn))
-register(Method("tangent_svm", "fc", estimators.linear_svm, before=TangentSpace))
-register(Method("tangent_logistic", "fc", estimators.logistic, CLASSES, before=TangentSpace))
-register(Method("tangent_ridge", "fc", estimators.ridge, before=TangentSpace))
-for _features, _baseline in (
-    *(("untrained", True), ("brainmass", False)),
-    *(("untrained_brainlm", True), ("brainlm", False)),
-):
-    register(Method(f"{_features}_svm", _features, estimators.radial_svm, baseline=_baseline))
-    register(
-        Method(f"{_features}_logistic", _features, estimators.logistic, CLASSES, baseline=_baseline)
-    )
-    register(Method(f"{_features}_ridge", _features, estimators.ridge, baseline=_baseline))
-    register(Method(f"{_features}_knn", _features, estimators.knn, baseline=_baseline))
-register(Method("series_svm", "series", estimators.component_svm, before=Components))
-
-
-for _name in RECIPES:
-    _pretrained = _name in PRETRAINED
-    register(
-        Method(
-            _name,
-            "fc_for_model" if _pretrained else "fc",
-            partial(make_network, _name),
-            baseline=not _pretrained,
-        )
-    )
-for _name, _pretrained in SERIES_NETWORKS.items():
-    _made = partial(make_series_network, _name)
-    register(Method(_name, "series", _made, baseline=not _pretrained))
+def make_estimator(method: Method, setting: Setting) -> Any:
+    """The unfitted estimator of a method."""
+    if not method.estimator.is_network:
+        return ESTIMATORS[method.estimator.name](setting, method.features)
+    of_series = method.features.encoder == "brainlm"
+    return (make_series_network if of_series else make_network)(method.name, setting)
 
 
 @dataclass(frozen=True)
@@ -261,17 +173,17 @@ def fit_method(name: str, features: Any, design: Design, train: np.ndarray, stat
         train = match(train, design.y, design.groups, design.confounds, state)
     shown = _take(features, train)
     before = adjust = None
-    if method.before:
-        before = method.before().fit(shown)
+    if method.features.name in BEFORE:
+        before = BEFORE[method.features.name]().fit(shown)
         shown = before.transform(shown)
-    if method.adjusted and design.confounds is not None:
+    if method.features.brain and design.confounds is not None:
         at_training = design.confounds.iloc[train]
         adjust = adjuster(design.handling, design.columns).fit(shown, at_training)
         shown = adjust.transform(shown, at_training)
     n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
     setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
     groups = train if design.groups is None else design.groups[train]
-    model = _with_target(method.make(setting), design)
+    model = _with_target(make_estimator(method, setting), design)
     fit_to_size(name, model, design.y[train], groups, design.name, design.classes)
     with in_our_words(name):
         model = fit(model, shown, design.y[train], groups)

@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
+from brainmass_core.config.methods import METHODS
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.finetune.cohort.dataset import TaskData, fifths, place_of
 from brainmass_core.finetune.folds.participants import permute_labels
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, Design, predict_folds
+from brainmass_core.finetune.methods.fitting import Design, predict_folds
 from brainmass_core.finetune.statistics import metrics, regression
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def refit_p_values(
     found: dict[str, float] = {}
     design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
     for method in [m for m in methods if n and m in chosen]:
-        shown = features[METHODS[method].features]
+        shown = features[METHODS[method].given]
         found[method] = refit_p(
             method, shown, design, data.scans, settings.protocol, n, seed, name=task
         )

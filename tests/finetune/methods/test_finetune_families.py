@@ -6,14 +6,16 @@ import pytest
 from synthetic_study import make_config
 
 from brainmass_core.config import parse_config
+from brainmass_core.config.methods import METHODS
 from brainmass_core.finetune.methods.estimators import Setting
-from brainmass_core.finetune.methods.families import PRETRAINED, RECIPES, make_network
-from brainmass_core.finetune.methods.fitting import METHODS
+from brainmass_core.finetune.methods.families import RECIPES, make_network
 from brainmass_core.finetune.methods.networks import FineTune
 
 
-def test_only_what_starts_from_the_model_is_no_baseline():
-    assert {m for m in RECIPES if not METHODS[m].baseline} == set(PRETRAINED)
+def test_only_what_starts_from_the_model_is_no_baseline(tmp_path):
+    config = make_config(tmp_path)
+    pretrained = {m for m in RECIPES if getattr(RECIPES[m](config), "folder", None)}
+    assert {m for m in RECIPES if not METHODS[m].baseline} == pretrained
 
 
 def test_settings_reach_the_network(tmp_path):
