@@ -9,11 +9,11 @@ import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config
+from brainmass_core.drawing import NotAvailableError, new_figure
 
 SHOWN = 2  # methods: one of the encoder, the baseline
 VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
@@ -22,35 +22,30 @@ ZOOM = 1.45  # of the brains in their panels
 SIGNED = ("attention", "gradient", "permutation")
 
 
-class MissingError(ValueError):
-    """A figure that the results do not allow; the message says why and is shown in its place."""
-
-
 def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Figure:
     """Importance of all regions on both hemispheres, lateral and medial.
 
     Raises
     ------
-    MissingError
+    NotAvailableError
         If the atlas has no label image, or another number of parcels.
     """
     if regions.empty:
-        raise MissingError("No region was explained, so there is no surface.")
+        raise NotAvailableError("No region was explained, so there is no surface.")
     try:
         atlas = resolve_atlas(config)
         image, index = atlas.load(), atlas.labels["index"].to_numpy()
     except AtlasError as error:
-        raise MissingError(f"No surface: {error}.") from None
+        raise NotAvailableError(f"No surface: {error}.") from None
     if len(index) != regions["roi"].max():
-        raise MissingError(
+        raise NotAvailableError(
             f"No surface: the atlas image has {len(index)} parcels, the results "
             f"{regions['roi'].max()}."
         )
     explained = set(regions["method"])
     methods = [m for m in PREFERRED if m in explained][:SHOWN]
     vertices = {side: vertex_parcels(image, side, index) for side in ("left", "right")}
-    figure = Figure(figsize=(10, 2.6 * len(methods)))
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 2.6 * len(methods), layout=None)
     for line, method in enumerate(methods):
         values = regions[regions["method"] == method].sort_values("roi")["importance"].to_numpy()
         _draw_line(figure, line, len(methods), method, values, vertices)

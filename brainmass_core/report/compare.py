@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from brainmass_core.config import Config
 from brainmass_core.config.load import read_yaml
 from brainmass_core.config.methods import is_pretrained
+from brainmass_core.drawing import NotAvailableError, draw, new_figure
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import number, score
-from brainmass_core.report.figures import NotAvailableError, draw, new_figure
 from brainmass_core.report.names import LEADING, colour_of, kind_of, line_of, short_of
 from brainmass_core.report.page import Picture
 from brainmass_core.tables import TableError, read_table

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
+from brainmass_core import pages
 from brainmass_core.report.cells import Cell
 
 PACKAGES = (
@@ -51,18 +50,11 @@ class Picture:
 
 
 def render(template: str, context: dict[str, Any]) -> str:
-    """Fill a template; a name that the context lacks is an error, and text is escaped."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("brainmass_core.report"), PackageLoader("brainmass_core.quality")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    """Fill a template of the report; see `pages.render`."""
+    packages = ("brainmass_core.report", "brainmass_core.quality")
+    return pages.render(
+        template, context, *packages, tests={"cell": lambda value: isinstance(value, Cell)}
     )
-    environment.tests["cell"] = lambda value: isinstance(value, Cell)
-    return environment.get_template(template).render(context)
 
 
 def software() -> list[dict[str, str]]:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
 from brainmass_core.config.methods import FEATURES
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import score
-from brainmass_core.report.figures import NotAvailableError, new_figure
 from brainmass_core.report.names import FEW_ESTIMATORS, FEW_SHOT, colour_of
 from brainmass_core.tables import read_table
 

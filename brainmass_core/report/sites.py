@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm, rankdata
 
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.report.cells import Cell, score, unscaled
-from brainmass_core.report.figures import NotAvailableError, new_figure
 from brainmass_core.report.names import colour_of, short_of
 
 MIN_PER_CLASS = 5  # participants; of a regression MIN_PEOPLE in all

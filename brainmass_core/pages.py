@@ -1,0 +1,34 @@
+"""Templates to self-contained HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+
+def render(
+    template: str,
+    context: dict[str, Any],
+    *packages: str,
+    tests: Mapping[str, Callable[[Any], bool]] | None = None,
+) -> str:
+    """Fill a template; a name that the context lacks is an error, and text is escaped.
+
+    Parameters
+    ----------
+    packages : str
+        Whose templates there are, the first ones first.
+    tests : dict, optional
+        More tests of values, by name.
+    """
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in packages]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests |= tests or {}
+    return environment.get_template(template).render(context)
