@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError
@@ -24,11 +25,8 @@ from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.shots import classify, coordinates, gram
 from brainmass_core.finetune.statistics.influence import (
-    auc_influence,
     balanced_accuracy_influence,
-    interval,
     smallest_class,
-    standard_error,
 )
 from brainmass_core.scans.copies import LeakError
 

@@ -194,9 +194,9 @@ PLANTED = [
     ),
     Planted(
         "finetune-ties-are-lost",
-        "finetune/statistics/metrics.py",
-        "(positive * (below + negative / 2)).sum(1)",
-        "(positive * below).sum(1)",
+        "auc.py",
+        "(above * (below + negative / 2)).sum(1)",
+        "(above * below).sum(1)",
         ("finetune/statistics/test_finetune_metrics.py",),
         "Ties do not count half in the AUC.",
     ),
@@ -210,9 +210,9 @@ PLANTED = [
     ),
     Planted(
         "finetune-wilson-bound-too-wide",
-        "finetune/statistics/metrics.py",
-        "return n / (n + z2)",
-        "return n / (n + 2 * z2)",
+        "auc.py",
+        "return n / (n + LEVEL**2)",
+        "return n / (n + 2 * LEVEL**2)",
         (
             "finetune/statistics/test_finetune_metrics.py",
             "finetune/statistics/test_finetune_metrics_edges.py",
@@ -356,7 +356,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-error-without-its-correction",
-        "finetune/statistics/influence.py",
+        "auc.py",
         "float(np.sqrt((totals**2).sum() * n / max(n - 1, 1)) / len(psi))",
         "float(np.sqrt((totals**2).sum()) / len(psi))",
         (
