@@ -58,7 +58,7 @@ PLANTED = [
     ),
     Planted(
         "batch-fingerprint-ignored",
-        "batch.py",
+        "pipeline/batch.py",
         "same = made_from.read_text() == fingerprint(item)",
         "same = made_from.exists()",
         ("pipeline/test_pipeline_batch_run.py",),
@@ -66,7 +66,7 @@ PLANTED = [
     ),
     Planted(
         "batch-full-disk-blamed-on-the-scan",
-        "batch.py",
+        "pipeline/batch.py",
         "if isinstance(error, OSError) and error.errno in STOP:",
         "if isinstance(error, OSError) and error.errno is None:",
         ("pipeline/test_pipeline_batch_run.py",),
@@ -74,7 +74,7 @@ PLANTED = [
     ),
     Planted(
         "batch-limit-of-failures-excluded",
-        "batch.py",
+        "pipeline/batch.py",
         "len(failed) / len(entries) > limit:",
         "len(failed) / len(entries) >= limit:",
         ("pipeline/test_pipeline_batch_run.py", "pipeline/test_pipeline_batch_limit.py"),
@@ -146,7 +146,7 @@ PLANTED = [
     ),
     Planted(
         "dag-memory-doubled-at-the-first-attempt",
-        "dag.py",
+        "pipeline/dag.py",
         "base * 2 ** (attempt - 1)",
         "base * 2**attempt",
         ("pipeline/test_pipeline_dag.py",),
@@ -154,7 +154,7 @@ PLANTED = [
     ),
     Planted(
         "dag-task-blind-to-pretraining-scans",
-        "dag.py",
+        "pipeline/dag.py",
         'scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pretrain")])))',
         "scans = self.scans_tables(list(dict.fromkeys(names)))",
         ("pipeline/test_pipeline_dag.py", "pipeline/test_pipeline_dag_inputs.py"),
@@ -250,9 +250,9 @@ PLANTED = [
     ),
     Planted(
         "finetune-patience-one-too-long",
-        "finetune/methods/neural.py",
-        "elif epoch - self.n_epochs_ >= self.patience:",
-        "elif epoch - self.n_epochs_ > self.patience:",
+        "finetune/methods/stopping.py",
+        "elif epoch - at >= patience:",
+        "elif epoch - at > patience:",
         (
             "finetune/methods/test_finetune_neural.py",
             "finetune/methods/test_finetune_neural_scales.py",
@@ -434,7 +434,7 @@ PLANTED = [
     ),
     Planted(
         "manifest-measures-lost-between-processes",
-        "manifest.py",
+        "pipeline/manifest.py",
         "return type(self), (self.reason, self.step, self.remedy, self.measured)",
         "return type(self), (self.reason, self.step, self.remedy)",
         ("pipeline/test_pipeline_manifest_entries.py",),
@@ -442,7 +442,7 @@ PLANTED = [
     ),
     Planted(
         "manifest-unsorted",
-        "manifest.py",
+        "pipeline/manifest.py",
         "entries = sorted(entries, key=lambda e: e.scan_id)",
         "entries = list(entries)",
         ("pipeline/test_pipeline_manifest_entries.py",),
@@ -524,7 +524,7 @@ PLANTED = [
     ),
     Planted(
         "peak-of-the-last-reading",
-        "peak.py",
+        "pipeline/peak.py",
         "self.mb = max(self.mb, mb)",
         "self.mb = mb",
         ("pipeline/test_pipeline_peak_memory.py", "pipeline/test_pipeline_peak_readings.py"),
@@ -557,7 +557,7 @@ PLANTED = [
     Planted(
         "pfc-evaluation-scans-in-the-shards",
         "pfc/__init__.py",
-        'if splits.get(scan_id) in ("pretrain", "train")',
+        "if may_be_pretrained_on(splits.get(scan_id))",
         "if splits.get(scan_id)",
         ("pfc/test_pfc_views.py",),
         "A leak: scans kept for evaluation are written to the shards.",
@@ -841,8 +841,8 @@ PLANTED = [
     Planted(
         "pretrain-other-scans-of-tested-participants",
         "pretrain/data/index.py",
-        'if r["split"] in ("pretrain", "train") and r["participant_id"] not in kept_back',
-        'if r["split"] in ("pretrain", "train")',
+        'if r["participant_id"] not in kept_back',
+        'if may_be_pretrained_on(r["split"])',
         ("pretrain/data/test_pretrain_data.py", "pretrain/loop/test_pretrain_step.py"),
         "A leak: another scan of a tested participant may be pre-trained on.",
     ),
@@ -937,8 +937,8 @@ PLANTED = [
     Planted(
         "report-half-an-error-over-scans",
         "report/sites.py",
-        "np.bincount(np.unique(who, return_inverse=True)[1], (won - auc * pairs) / total)",
-        "(won - auc * pairs) / total",
+        "standard_error(psi, who)",
+        "standard_error(psi, np.arange(len(psi)))",
         ("report/test_report_sites.py",),
         "Scans of one participant count as independent.",
     ),
@@ -1062,7 +1062,7 @@ PLANTED = [
     ),
     Planted(
         "status-only-the-last-batch-is-current",
-        "status.py",
+        "pipeline/status.py",
         "current &= config_hash_of(manifest) == wanted",
         "current = config_hash_of(manifest) == wanted",
         ("pipeline/test_pipeline_status.py", "pipeline/test_pipeline_status_current.py"),
@@ -1070,7 +1070,7 @@ PLANTED = [
     ),
     Planted(
         "status-failures-kept",
-        "status.py",
+        "pipeline/status.py",
         'if any(e.status == "failed" for e in entries):',
         'if all(e.status == "failed" for e in entries):',
         ("pipeline/test_pipeline_status.py",),
@@ -1249,7 +1249,7 @@ PLANTED = [
     ),
     Planted(
         "workers-environment-not-put-back",
-        "workers.py",
+        "pipeline/workers.py",
         "                os.environ.pop(name, None)",
         '                os.environ.setdefault(name, "1")',
         ("pipeline/test_pipeline_batch_run.py", "pipeline/test_pipeline_workers_environment.py"),

@@ -48,6 +48,14 @@ def people(sizes, tested=None):
     return table.assign(y_pred=(table["y_score"] > 1.0).astype(float))
 
 
+def test_scans_of_a_participant_do_not_narrow_the_interval_of_a_site():
+    once = people({("here", 0): 12, ("here", 1): 12})
+    table = pd.concat([once.assign(repeat=r) for r in range(4)])
+    columns = ["auc_low", "auc", "auc_high"]
+    few, many = (site_results(t, "binary")[columns].to_numpy() for t in (once, table))
+    np.testing.assert_allclose(many, few)
+
+
 def test_sites_without_a_score_of_their_own_are_named():
     table = people({("big", 0): 9, ("big", 1): 8, ("small", 0): 9, ("small", 1): 4, ("one", 1): 20})
     cohort = pd.concat([table, table.head(3).assign(site="unseen", participant_id=list("abc"))])

@@ -7,7 +7,6 @@ scans that `fit` is given.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from torch.nn import functional
 
 from brainmass_core.connectivity import n_rois_of, unvectorise
 from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
+from brainmass_core.finetune.methods.stopping import train_with_stopping
 
 N_BINS = 5  # of a regression's target, for the inner split
 EVALUATION_BATCH = 64
@@ -116,11 +116,9 @@ class _Network(BaseEstimator):
         target: Tensor,
         inner: np.ndarray,
     ) -> None:
-        self.history_: list[dict[str, float]] = []
-        self.n_epochs_, best, kept = 0, math.inf, None
         held = self.validation_
-        for epoch in range(1, self.max_epochs + 1):
-            network.train()
+
+        def train() -> float:
             total = 0.0
             for rows in batches(inner, self.batch_size):
                 loss = loss_of(network(self._matrices(X[rows])), target[rows].to(device()))
@@ -129,18 +127,17 @@ class _Network(BaseEstimator):
                 optimizer.step()
                 total += float(loss.detach()) * len(rows)
             self._refuse_divergence(total, optimizer)
-            validation = math.nan
-            if len(held):
-                out = self._outputs(network, X[held])
-                validation = float(loss_of(out, target[held].to(out.device)))
-            self.history_.append({"train": total / len(inner), "validation": validation})
-            if not len(held) or validation < best:
-                self.n_epochs_, best = epoch, validation
-                kept = copy.deepcopy(network.state_dict()) if len(held) else None
-            elif epoch - self.n_epochs_ >= self.patience:
-                break
-        if kept is not None:
-            network.load_state_dict(kept)
+            return total / len(inner)
+
+        def validate() -> float:
+            out = self._outputs(network, X[held])
+            return float(loss_of(out, target[held].to(out.device)))
+
+        judge = validate if len(held) else None
+        found, self.n_epochs_ = train_with_stopping(
+            network, train, judge, self.max_epochs, self.patience
+        )
+        self.history_ = [{"train": t, "validation": v} for t, v in found]
 
     def _refuse_divergence(self, total: float, optimizer: torch.optim.Optimizer) -> None:
         if not math.isfinite(total):
