@@ -13,9 +13,9 @@ from brainmass_core.pretrain import load_pretrained, untrained
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.card import flops_per_sample
 from brainmass_core.pretrain.data.views import index_shards
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.train import train
 from brainmass_core.tables import HISTORY, config_hash_of, read_table
 
 FILES = ("model.safetensors", "config.json", "history.parquet", "loss.png", "README.md")

@@ -18,11 +18,10 @@ from brainmass_core.pretrain import load_pretrained
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost, scaling_of
 from brainmass_core.pretrain.data.views import ShardError, index_shards
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop import train as loop
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
-from brainmass_core.pretrain.loop.train import build_model, make_stream
+from brainmass_core.pretrain.loop.train import build_model, make_stream, train
 from brainmass_core.tables import BRAINLM_HISTORY, read_table
 from brainmass_core.timeseries.robust_scaling import RobustScaling
 

@@ -19,10 +19,9 @@ from brainmass_core.pretrain.data.prefetch import AHEAD, prefetched
 from brainmass_core.pretrain.data.views import ShardError, Stream, index_shards
 from brainmass_core.pretrain.launch import torchrun as launch
 from brainmass_core.pretrain.launch.torchrun import run
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
-from brainmass_core.pretrain.loop.train import Interrupted
+from brainmass_core.pretrain.loop.train import Interrupted, train
 from brainmass_core.tables import (
     SCANS,
     TableError,

@@ -23,10 +23,9 @@ from brainmass_core.pretrain.data.views import (
     fresh_of,
     index_shards,
 )
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
-from brainmass_core.pretrain.loop.train import Interrupted, make_stream
+from brainmass_core.pretrain.loop.train import Interrupted, make_stream, train
 from brainmass_core.tables import (
     SCANS,
     config_hash_of,

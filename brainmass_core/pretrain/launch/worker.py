@@ -20,10 +20,9 @@ from brainmass_core.config import Config, load_config
 from brainmass_core.pipeline.disk import explain
 from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.launch.torchrun import ERROR_MARK
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks, joined
-from brainmass_core.pretrain.loop.train import Interrupted
+from brainmass_core.pretrain.loop.train import Interrupted, train
 
 log = logging.getLogger(__name__)
 STOPPED = 128 + signal.SIGTERM

@@ -26,10 +26,9 @@ from brainmass_core.pretrain.launch.torchrun import (
     slurm_head,
     torchrun_command,
 )
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
-from brainmass_core.pretrain.loop.train import Interrupted
+from brainmass_core.pretrain.loop.train import Interrupted, train
 
 FILES = ("model.safetensors", "config.json", "history.parquet", "loss.png", "README.md")
 PRETRAIN = (

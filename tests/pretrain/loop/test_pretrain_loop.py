@@ -18,12 +18,11 @@ from sklearn.decomposition import PCA
 from brainmass_core.pretrain import family
 from brainmass_core.pretrain.data.views import ShardError, index_shards
 from brainmass_core.pretrain.loop import step as steps
-from brainmass_core.pretrain.loop import train
 from brainmass_core.pretrain.loop import train as loop
 from brainmass_core.pretrain.loop.checkpoint import CheckpointError, Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.step import NonFiniteLoss, collapse_measures
-from brainmass_core.pretrain.loop.train import Interrupted, build_model, make_stream
+from brainmass_core.pretrain.loop.train import Interrupted, build_model, make_stream, train
 from brainmass_core.tables import config_hash_of, write_table
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))

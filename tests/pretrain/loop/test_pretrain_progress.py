@@ -14,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from brainmass_core.pretrain.card import flops_per_sample
 from brainmass_core.pretrain.data.views import index_shards
-from brainmass_core.pretrain.loop import progress, train
+from brainmass_core.pretrain.loop import progress
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
-from brainmass_core.pretrain.loop.train import build_model
+from brainmass_core.pretrain.loop.train import build_model, train
 from brainmass_core.tables import HISTORY
 
 CPU = torch.device("cpu")
