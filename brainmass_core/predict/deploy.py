@@ -20,13 +20,11 @@ from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config
 from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
 from brainmass_core.config.methods import METHODS
-from brainmass_core.connectivity import n_rois_of
-from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError, assemble
+from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError
 from brainmass_core.finetune.confounds import confounds_of
-from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import Design, Fitted, fit_method
+from brainmass_core.finetune.evaluation import Evaluation
+from brainmass_core.finetune.methods.fitting import Fitted, fit_method
 from brainmass_core.finetune.methods.series_features import ENCODERS, fitting_feed
-from brainmass_core.finetune.stage import task_seed
 from brainmass_core.models.brainlm_series import SeriesModel
 from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.pipeline.hashing import stage_hash
@@ -76,8 +74,7 @@ def deploy(config: Config, task: str) -> None:
     if name is None:
         raise TaskError(_nothing_to_store(config, task))
     scores = _scores(config, task)
-    data = assemble(config, task)
-    model, found = fit_all(config, task, name, data, scores)
+    model, found = fit_all(Evaluation.load(config, task), name, scores)
     folder = Paths(config.results).deployed(task)
     write_model(folder, model)
     log.info("%s: %s fitted to %d scans is stored in %s", task, name, len(found.rows), folder)
@@ -98,9 +95,7 @@ def _nothing_to_store(config: Config, task: str) -> str:
     return f"task {task}: there is no model to store: {why}; {remedy}"
 
 
-def fit_all(
-    config: Config, task: str, name: str, data: TaskData, scores: dict[str, dict[str, Any]]
-) -> tuple[Model, Fitted]:
+def fit_all(e: Evaluation, name: str, scores: dict[str, dict[str, Any]]) -> tuple[Model, Fitted]:
     """A method fitted to all labelled scans.
 
     Returns
@@ -110,20 +105,17 @@ def fit_all(
     Fitted
         As it was fitted, the training scans of a linear SVM and all searches still in it.
     """
-    settings, method = config.tasks[task], METHODS[name]
-    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
-    rows, seed = np.arange(len(data.scans)), task_seed(config, task) % 2**31
+    method, rows = METHODS[name], np.arange(len(e.data.scans))
     with threadpool_limits(limits=1):
-        features = Features(config, data)[method.given]
-        found = fit_method(name, features, design, rows, seed)
+        found = fit_method(name, e.features[method.given], e.design, rows, e.seed % 2**31)
     fitted = replace(
         found,
         model=storable(found.model),
         before=None if found.before is None else storable(found.before),
         adjust=storable(found.adjust),
     )
-    encoder = _encoder(config, method.given, n_rois_of(data.fc.shape[1]))
-    contract = _contract(config, task, name, data, found, scores, encoder)
+    encoder = _encoder(e.config, method.given, e.data.n_rois)
+    contract = _contract(e.config, e.task, name, e.data, found, scores, encoder)
     model = Model(contract, fitted, encoder)
     contract = contract.model_copy(update={"probe": probe(model)})
     return replace(model, contract=contract), found

@@ -99,9 +99,9 @@ def draw_curves(curves: pd.DataFrame | None) -> Figure:
         raise NotAvailableError("No few-shot curves are asked for (few_shot.shots).")
     if curves.empty:
         raise NotAvailableError("The training parts hold too few participants of each class.")
-    features, estimators = zip(*curves["method"].map(FEW_SHOT), strict=True)
-    table = curves.assign(features=features, estimator=estimators)
-    estimators = [e for e in FEW_ESTIMATORS if e in estimators]
+    pairs = [FEW_SHOT[method] for method in curves["method"]]
+    table = curves.assign(features=[f for f, _ in pairs], estimator=[e for _, e in pairs])
+    estimators = [e for e in FEW_ESTIMATORS if e in set(table["estimator"])]
     columns = min(2, len(estimators))
     rows = -(-len(estimators) // columns)
     figure = new_figure(4.0 * columns + 0.6, 2.9 * rows + 0.7)
