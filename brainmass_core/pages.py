@@ -11,20 +11,20 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 def render(
     template: str,
     context: dict[str, Any],
-    *packages: str,
+    package: str,
     tests: Mapping[str, Callable[[Any], bool]] | None = None,
 ) -> str:
     """Fill a template; a name that the context lacks is an error, and text is escaped.
 
     Parameters
     ----------
-    packages : str
-        Whose templates there are, the first ones first.
+    package : str
+        Whose templates there are, beside those of `brainmass_core` that all pages share.
     tests : dict, optional
         More tests of values, by name.
     """
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(name) for name in packages]),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("brainmass_core")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,7 +1,7 @@
 """Methods: what each sees of a scan (`FEATURES`) and what is fitted to it (`ESTIMATORS`).
 
 A method is one entry of each; users write ``<features>_<estimator>``. Which methods there are is
-said by `_COMPOSED`. Everything else that is asked of a method follows from its two entries. How
+listed in `_COMPOSED`. Everything else about a method follows from its two entries. How
 features are computed is in `finetune.methods.features`, how estimators are made in
 `finetune.methods.fitting`; neither is imported here.
 """
@@ -131,7 +131,7 @@ class Method:
 
     @property
     def deployable(self) -> bool:
-        """Whether it can be stored as a model: without the brain it is a yardstick for others."""
+        """Whether it can be stored as a model: one that sees no scan diagnoses nobody."""
         return self.features.brain
 
     @property

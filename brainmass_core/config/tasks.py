@@ -19,7 +19,7 @@ ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
 class Protocol(Strict):
-    """Who is trained on and who is tested. All scans of a participant stand on one side."""
+    """Who is trained on and who is tested. All scans of a participant are on one side."""
 
     kind: Literal["repeated_kfold", "leave_one_site_out", "fixed_split", "cross_cohort"] = Field(
         "repeated_kfold",

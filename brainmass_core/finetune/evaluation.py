@@ -100,6 +100,6 @@ class Evaluation:
 
     @cached_property
     def design(self) -> Design:
-        """What every method is given beside features."""
+        """Labels, participants, confounds and settings of the task, for every method."""
         inner = self.config.finetune.inner_splits
         return Design.of(self.settings, self.data.scans, inner, self.config, self.task)

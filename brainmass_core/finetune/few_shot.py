@@ -155,7 +155,7 @@ def learning_curves(
 
 
 def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> np.ndarray:
-    """Features of all scans without the confounds that the training scans tell of."""
+    """Features of all scans, adjusted for confounds by a fit to the training scans."""
     confounds = confounds_of(scans)
     adjust = adjuster(task.confounds, list(task.confound_columns))
     return adjust.fit(values[f.train], confounds.iloc[f.train]).transform(values, confounds)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import pyarrow as pa
-
 from brainmass_core.config import Config
 from brainmass_core.finetune.cohort.dataset import TaskError, assemble
 from brainmass_core.finetune.cohort.leaks import scans_shown
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.few_shot import learning_curves
+from brainmass_core.finetune.stage import write_frame
 from brainmass_core.finetune.zero_shot import refuse_seen, transfer
 from brainmass_core.intervals import fixed
 from brainmass_core.pipeline.hashing import stage_hash
@@ -20,7 +19,6 @@ from brainmass_core.tables import (
     LEARNING_CURVE,
     ZERO_SHOT,
     ZERO_SHOT_PREDICTIONS,
-    write_table,
 )
 
 log = logging.getLogger(__name__)
@@ -51,10 +49,7 @@ def run_few_shot(config: Config, task: str) -> None:
         ("few_shot", rows, FEW_SHOT),
         ("learning_curve", curves, LEARNING_CURVE),
     ):
-        table = pa.Table.from_pandas(
-            frame.assign(task=task)[schema.names], schema, preserve_index=False
-        )
-        write_table(folder / f"{name}.parquet", table, name, made_by)
+        write_frame(folder, name, frame.assign(task=task), schema, made_by)
 
 
 def run_zero_shot(config: Config, task: str) -> None:
@@ -92,9 +87,7 @@ def run_zero_shot(config: Config, task: str) -> None:
         ("zero_shot", rows, ZERO_SHOT),
         ("zero_shot_predictions", predictions, ZERO_SHOT_PREDICTIONS),
     ):
-        frame = frame.assign(task=task, source=named)[schema.names]
-        table = pa.Table.from_pandas(frame, schema, preserve_index=False)
-        write_table(folder / f"{name}.parquet", table, name, made_by)
+        write_frame(folder, name, frame.assign(task=task, source=named), schema, made_by)
 
 
 def refuse_regression(config: Config, task: str) -> None:

@@ -101,17 +101,19 @@ def _publish(
     order = ["method", "repeat", "fold", "scan_id"]
     table = pd.concat(predictions).sort_values(order)
     rows_of = JOINED_COHORT if joins(config) else COHORT
-    _write(folder, "cohort", e.data.cohort, rows_of, made_by)
-    _write(folder, "roc", scored.roc, ROC, made_by)
-    _write(folder, "calibration", scored.calibration, CALIBRATION, made_by)
-    _write(folder, "predictions", table, PREDICTIONS, made_by)
+    write_frame(folder, "cohort", e.data.cohort, rows_of, made_by)
+    write_frame(folder, "roc", scored.roc, ROC, made_by)
+    write_frame(folder, "calibration", scored.calibration, CALIBRATION, made_by)
+    write_frame(folder, "predictions", table, PREDICTIONS, made_by)
     # what a method has not, such as the Brier score of an SVM, is null: NaN does not equal itself
     scores = [row | more[row["method"]] for row in scored.metrics]
     rows = [{k: None if v != v else v for k, v in row.items()} for row in scores]
     write_table(folder / "metrics.parquet", from_rows(rows, METRICS), "metrics", made_by)
 
 
-def _write(folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str) -> None:
+def write_frame(
+    folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str
+) -> None:
     absent = {c: pd.Series(None, frame.index, dtype=object) for c in schema.names if c not in frame}
     frame = frame.assign(**absent)[schema.names]
     table = pa.Table.from_pandas(frame, schema, preserve_index=False)

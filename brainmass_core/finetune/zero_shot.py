@@ -1,7 +1,7 @@
 """Zero-shot: what is learned on one cohort, applied to another of which no label is used.
 
 The labels of the target score the predictions and do nothing else. Nor may pre-training have seen
-the target, or a participant stand on both sides: the tables are asked, and such a transfer is
+the target, or a participant be on both sides: the tables are checked, and such a transfer is
 refused.
 """
 

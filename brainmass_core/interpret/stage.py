@@ -182,7 +182,7 @@ def _of_task(rows: list[dict[str, Any]], task: str, schema: pa.Schema) -> list[d
 
 
 def _atlas_name(config: Config, data: TaskData) -> str:
-    """The atlas that the time series carry, which may be the approximation for synthetic data."""
+    """The atlas named in the time-series table; for synthetic data it may be the approximation."""
     first: pd.Series = data.scans.iloc[0]
     path = Paths(config.results).batch("timeseries", first["dataset"], int(first["batch"]))
     if not path.exists():

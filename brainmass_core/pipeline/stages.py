@@ -52,7 +52,7 @@ class Stage:
     selects : bool
         Whether a scan that it refuses is lost to the stages after it.
     keeps_work : bool
-        Whether finished scans are kept after their batch is published, because they are dear.
+        Whether finished scans are kept after their batch is published, because they take long.
     cpus_per_task, mem_mb, runtime : int
         What a job asks for unless ``resources`` says otherwise: cores, MB and minutes.
     """

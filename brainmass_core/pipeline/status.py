@@ -1,4 +1,4 @@
-"""Where a run stands, read from manifests and from the scans kept by unfinished batches."""
+"""Progress of a run, from manifests and from the scans kept by unfinished batches."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def _contract(
 
 
 def _series(config: Config, data: TaskData, encoder: Any) -> Series:
-    """How the task's recordings were fed."""
+    """How the task's recordings were prepared for the encoder."""
     return Series.of(
         fitting_feed(config, data), encoder if isinstance(encoder, SeriesModel) else None
     )

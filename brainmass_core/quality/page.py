@@ -1,4 +1,4 @@
-"""Templates to self-contained HTML files, and the tables that stand on a scan's page."""
+"""The page of a scan and its tables."""
 
 from __future__ import annotations
 

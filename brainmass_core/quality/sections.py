@@ -33,7 +33,7 @@ from brainmass_core.timeseries.inputs import read_confounds
 from brainmass_core.timeseries.motion import steady
 
 TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")  # read together
-CARPET_QUALITY = 40  # of WebP: noise is dear, and nobody reads single voxels
+CARPET_QUALITY = 40  # of WebP: noise compresses badly, and nobody reads single voxels
 # what a file that is absent, cut off or of another kind raises
 UNREADABLE = (
     *(NotAvailableError, ScanFailed, OSError, ValueError, KeyError, EOFError, BadZipFile),

@@ -198,7 +198,7 @@ def lost(scans: pd.DataFrame, files: list[str]) -> dict[str, Any]:
     scans : DataFrame
         Columns `LOST`.
     files : list of str
-        Where all of them stand.
+        Files that list all of them.
     """
     return {
         "n": len(scans),
@@ -209,7 +209,7 @@ def lost(scans: pd.DataFrame, files: list[str]) -> dict[str, Any]:
 
 
 def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
-    """Ids that stand only in the phenotype table or only among the scans."""
+    """Ids that are only in the phenotype table, or only among the scans."""
     rows = []
     for name in datasets:
         found = read_unmatched(Paths(config.results).scans(name))

@@ -2,7 +2,7 @@
 
 What differs is read from the configurations, so that nobody has to say it. Every folder has folds
 of its own seed and scans of its own run: differences between folders are not paired, and only the
-intervals beside the scores speak of chance.
+intervals of the scores say what chance can do.
 """
 
 from __future__ import annotations

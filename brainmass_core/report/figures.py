@@ -132,7 +132,7 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     matrix = (connectome.difference if difference else connectome.mean)[np.ix_(order, order)]
     off = matrix[~np.eye(len(matrix), dtype=bool)]
     limit = max(float(np.quantile(np.abs(off), 0.995)), 1e-6)
-    np.fill_diagonal(matrix, 0)  # a diagonal of ones tells nothing
+    np.fill_diagonal(matrix, 0)  # a diagonal of ones shows nothing
     figure = new_figure(5.2, 4.5)
     axes = figure.subplots()
     # nilearn's own colour bar falls out of the figure

@@ -72,7 +72,7 @@ QUALITY = {
     "residual_dof": "Residual degrees of freedom",
     "n_empty_rois": "Empty parcels",
 }
-# Okabe and Ito's palette, told apart by colour-blind readers: what a method sees
+# by what a method sees; Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = {
     "chance": "#999999",
     "confounds": "#E69F00",

@@ -51,10 +51,8 @@ class Picture:
 
 def render(template: str, context: dict[str, Any]) -> str:
     """Fill a template of the report; see `pages.render`."""
-    packages = ("brainmass_core.report", "brainmass_core.quality")
-    return pages.render(
-        template, context, *packages, tests={"cell": lambda value: isinstance(value, Cell)}
-    )
+    tests = {"cell": lambda value: isinstance(value, Cell)}
+    return pages.render(template, context, "brainmass_core.report", tests)
 
 
 def software() -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Parcels are told their intrinsic network by parcels whose network is known.
+"""Intrinsic networks of parcels, predicted from parcels whose network is known.
 
 Networks are compact in space, and so are correlations and, where the model is given coordinates,
 attention: a result says more than proximity only if it beats the coordinates themselves as

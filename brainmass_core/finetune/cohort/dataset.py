@@ -143,7 +143,7 @@ def class_of(task: Task, name: str) -> dict[str, str]:
     Raises
     ------
     TaskError
-        If a value stands in two classes.
+        If a value belongs to two classes.
     """
     found: dict[str, str] = {}
     for class_name, values in task.classes.items():

@@ -57,7 +57,7 @@ class Setting:
     inner_splits : int
         Folds within the training set.
     config : Config, optional
-        For networks, whose settings and model folder stand there.
+        For networks: their settings and the folder of the model.
     """
 
     kind: str

@@ -54,7 +54,7 @@ def make_estimator(method: Method, setting: Setting) -> Any:
 
 @dataclass(frozen=True)
 class Design:
-    """What every method of a task is given beside its features.
+    """Labels, participants, confounds and settings of a task, the same for every method.
 
     Attributes
     ----------

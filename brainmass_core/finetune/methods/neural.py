@@ -60,7 +60,7 @@ class _Network(BaseEstimator):
     history_ : list of dict
         Training and validation loss of each epoch; validation is NaN where there is none.
     n_epochs_ : int
-        Epochs after which the kept weights stood.
+        Epoch of the weights that were kept.
     validation_ : ndarray of int
         Rows that were held back; empty where a class has a single participant.
     """
