@@ -26,8 +26,8 @@ from brainmass_core.finetune.methods.neural import (
     NetworkClassifier,
     NetworkRegressor,
     batches,
-    inner_split,
 )
+from brainmass_core.finetune.methods.stopping import inner_split
 from brainmass_core.models.brainmass import build
 
 N_ROIS = 12
