@@ -34,6 +34,7 @@ from brainmass_core.pipeline.hashing import fingerprint, named_files, stage_hash
 from brainmass_core.pipeline.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.peak import peak_memory
+from brainmass_core.pipeline.stages import STAGES
 from brainmass_core.pipeline.workers import (
     Died,
     TimedOut,
@@ -83,8 +84,20 @@ class Job:
 
     @property
     def work(self) -> Path:
-        """Folder of finished scans; another configuration has another folder."""
-        return self.paths.work(self.stage, self.dataset, self.batch) / self.config_hash
+        """Folder of finished scans, see `work_folder`."""
+        return work_folder(self.config, self.stage, self.dataset, self.batch)
+
+
+def work_folder(config: Config, stage: str, dataset: str, batch: int) -> Path:
+    """Where finished scans are kept; another configuration has another folder.
+
+    Where they stay after the batch is published, all batches of a data set share one: other
+    batches, or another seed or split, find them there.
+    """
+    paths = Paths(config.results)
+    if STAGES[stage].keeps_work:
+        return paths.work(stage, dataset, "scans") / stage_hash(config, "estimates", dataset)
+    return paths.work(stage, dataset, batch) / stage_hash(config, stage, dataset)
 
 
 def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
@@ -314,6 +327,7 @@ def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
     except (OSError, UnicodeDecodeError):
         return None
     entry = kept_entry(_file(job, scan_id, "json")) if same else None
+    entry = entry and replace(entry, batch=job.batch)  # it may have been another's
     if entry is not None and entry.status == "ok":
         rows = pq.read_schema(_file(job, scan_id, "parquet"))
         return entry if rows.names == job.schema.names else None  # of an older version
@@ -400,7 +414,7 @@ def _only_one(job: Job) -> Iterator[None]:
     """Wait for a job of the same batch that outlived its Snakemake; the lock dies with it."""
     try:
         job.work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(job.work / ".lock")
+        lock = FileLock(job.work / f".lock-{job.batch}")
         try:
             lock.acquire(timeout=0)
         except Timeout:

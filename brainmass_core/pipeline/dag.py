@@ -361,8 +361,10 @@ class Study:
             else:
                 rows = self._phenotypes(dataset, stage)
                 found = with_phenotypes(self._inputs(dataset), rows).batches(dataset, n)
-            own = self.hash("scans", dataset)
-            self._by_batch[stage, dataset] = [digest([own, text]) for text in found]
+            # who has pFC follows from the split, a page shows the site
+            part = {"pfc": "listing", "quality": "quality"}.get(stage, "images")
+            own = [self.hash(part, dataset), str(n)]
+            self._by_batch[stage, dataset] = [digest([*own, text]) for text in found]
         return self._by_batch[stage, dataset]
 
     def pretrain_state(self) -> str:

@@ -16,6 +16,12 @@ from brainmass_core.config.model import Config
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
 from brainmass_core.pipeline.stages import STAGES
 
+# settings of a data set which decide who is in which batch, or on which side of a split
+OF_SPLIT = {"role", "batches", "evaluation_fraction", "stratify_by"}
+# columns of the phenotype table that say whose a series is, or how it was acquired
+IDENTIFYING = {"path", "id_column", "scan_column", "t_r_column", "mean_fd_column"}
+CODES = {"missing_values", "valid_values"}
+
 
 def stable_hash(*parts: str) -> int:
     """A 63-bit hash that is the same on every machine and in every process."""
@@ -100,8 +106,10 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     Parameters
     ----------
     stage : str
-        A name in `STAGES`, or ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune`
-        that are asked for apart, or ``listing``, what later stages depend on of `scans`.
+        A name in `STAGES`; ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune` that
+        are asked for apart; or a part that several stages share: ``listing``, all settings of a
+        data set, ``images``, those that decide what is read of a scan, and ``estimates``, on which
+        a finished scan of `preprocess` depends, whatever its batch.
     name : str, optional
         The data set (up to `pfc`), the task (`finetune`, `interpret`, `report`) or the analysis
         (`series_model`).
@@ -137,12 +145,43 @@ def _scans_part(config: Config, dataset: str) -> dict:
 
 def _listing_part(config: Config, dataset: str) -> dict:
     settings = config.datasets[dataset].model_dump(mode="json", exclude={"band_pass"})
-    listed = {"name": dataset, "dataset": settings, "seed": config.seed}
-    if settings["kind"] == "bids" and not config.preprocess.slice_timing:
-        listed["slice_timing"] = False  # then slice times that do not fit exclude nobody
-    if settings["kind"] == "derivatives":  # of several spaces the atlas's own is taken
-        listed["atlas"] = _section(config, "atlas", include={"path", "space"})
-    return listed
+    return {"name": dataset, "dataset": settings, "seed": config.seed} | _of_kind(config, dataset)
+
+
+def _images_part(config: Config, dataset: str) -> dict:
+    # people, their roles and the split are no matter of images; whom a series belongs to may be
+    # known from the phenotype table alone, and a table has repetition times of series
+    settings = config.datasets[dataset].model_dump(mode="json", exclude=OF_SPLIT | {"band_pass"})
+    phenotype, kind = settings.pop("phenotype"), settings["kind"]
+    if kind == "timeseries":
+        settings |= {k: v for k, v in phenotype.items() if k in IDENTIFYING}
+    if kind == "bids":
+        settings = {k: v for k, v in settings.items() if k not in CODES}
+    return {"name": dataset, "dataset": settings} | _of_kind(config, dataset)
+
+
+def _of_kind(config: Config, dataset: str) -> dict:
+    """What the list of the scans depends on beside the section of its data set."""
+    kind, found = config.datasets[dataset].kind, {}
+    if kind == "bids" and not config.preprocess.slice_timing:
+        found["slice_timing"] = False  # then slice times that do not fit exclude nobody
+    if kind == "derivatives":  # of several spaces the atlas's own is taken
+        found["atlas"] = _section(config, "atlas", include={"path", "space"})
+    return found
+
+
+def _estimates_part(config: Config, dataset: str) -> dict:
+    before = stage_hash(config, "images", dataset)
+    return {"before": before, "preprocess": _section(config, "preprocess")}
+
+
+def _preprocess_part(config: Config, dataset: str) -> dict:
+    return {"before": stage_hash(config, "estimates", dataset)} | _dealt(config, dataset)
+
+
+def _dealt(config: Config, dataset: str) -> dict:
+    """Which scans a table holds follows from the number of batches."""
+    return {"batches": config.datasets[dataset].batches}
 
 
 def _timeseries_part(config: Config, dataset: str) -> dict:
@@ -151,8 +190,8 @@ def _timeseries_part(config: Config, dataset: str) -> dict:
     if config.datasets[dataset].kind == "derivatives":
         criteria |= {"max_censored_fraction", "max_std_dvars"}
     judged = config.datasets[dataset].kind == "bids"
-    return {
-        "before": stage_hash(config, "preprocess" if judged else "listing", dataset),
+    return _dealt(config, dataset) | {
+        "before": stage_hash(config, "preprocess" if judged else "images", dataset),
         "criteria": None if judged else _section(config, "preprocess", include=criteria),
         "atlas": _section(config, "atlas"),
         "timeseries": _section(config, "timeseries"),
@@ -167,10 +206,20 @@ def _connectivity_part(config: Config, dataset: str) -> dict:
     return {"before": stage_hash(config, "timeseries", dataset), "connectivity": own}
 
 
+def _quality_part(config: Config, dataset: str) -> dict:
+    # what a page shows of the phenotype table
+    section, columns = config.datasets[dataset], {"site_column", "mean_fd_column"}
+    shown = section.phenotype.model_dump(mode="json", include={*columns, "path"})
+    shown |= section.model_dump(mode="json", include=CODES)
+    before = stage_hash(config, "connectivity", dataset)
+    return {"before": before, "shown": shown, "quality": _section(config, "quality")}
+
+
 def _pfc_part(config: Config, dataset: str) -> dict:
     unit = config.connectivity.unit
     before = stage_hash(config, "timeseries", dataset)
-    own = {"before": before, "pfc": _section(config, "pfc"), "seed": config.seed}
+    split = stage_hash(config, "listing", dataset)  # those who are tested have no pFC
+    own = {"before": before, "split": split, "pfc": _section(config, "pfc"), "seed": config.seed}
     return own if unit == "run" else own | {"unit": unit}
 
 
@@ -268,9 +317,13 @@ def _classes(config: Config, name: str | None) -> dict | None:
 # stages that depend on more, or on less, than the stage before them and whole sections
 PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "listing": _listing_part,
+    "images": _images_part,
+    "estimates": _estimates_part,
+    "preprocess": _preprocess_part,
     "scans": _scans_part,
     "timeseries": _timeseries_part,
     "connectivity": _connectivity_part,
+    "quality": _quality_part,
     "pfc": _pfc_part,
     "pretrain": _pretrain_part,
     "finetune": _finetune_part,

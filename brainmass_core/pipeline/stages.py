@@ -88,7 +88,6 @@ _TABLE = (
         "Estimate masks, transforms, motion, confounds and quality of a batch of scans.",
         reads=("scans",),
         sections=("preprocess",),
-        after="listing",
         takes=_raw,
         selects=True,
         keeps_work=True,
@@ -122,7 +121,6 @@ _TABLE = (
         "Write the quality pages of a batch of scans, and their numbers.",
         reads=("scans", "preprocess", "timeseries", "connectivity"),
         sections=("quality",),
-        after="connectivity",
         mem_mb=4000,
     ),
     Stage(

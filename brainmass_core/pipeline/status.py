@@ -14,12 +14,12 @@ from rich.table import Table
 
 from brainmass_core.config import Config
 from brainmass_core.pipeline.accounting import account
-from brainmass_core.pipeline.batch import kept_entry
+from brainmass_core.pipeline.batch import kept_entry, work_folder
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
-from brainmass_core.tables import config_hash_of
+from brainmass_core.tables import config_hash_of, read_table
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,13 @@ def standings(config: Config) -> list[Standing]:
 
 
 def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standing]:
+    scans = read_table(paths.scans(dataset), "scans", ["scan_id", "batch"]).to_pydict()
+    batches = dict(zip(scans["scan_id"], scans["batch"], strict=True))
     entries: dict[str, list[Entry]] = {"scans": []}
     current = {"scans": True}
 
     def outcomes(stage: str) -> dict[str, str]:
-        entries[stage], current[stage] = _entries(config, paths, stage, dataset)
+        entries[stage], current[stage] = _entries(config, paths, stage, dataset, batches)
         return {e.scan_id: e.status for e in entries[stage]}
 
     for stage, entered, found in account(config, dataset, outcomes, waiting=True):
@@ -76,19 +78,27 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
         )
 
 
-def _entries(config: Config, paths: Paths, stage: str, dataset: str) -> tuple[list[Entry], bool]:
+def _entries(
+    config: Config, paths: Paths, stage: str, dataset: str, batches: dict[str, int]
+) -> tuple[list[Entry], bool]:
     """Entries of published batches, and of the kept scans of the others."""
     wanted = stage_hash(config, stage, dataset)
     entries: list[Entry] = []
-    current = True
+    folders: dict[Path, None] = {}  # batches may share one
+    current, unpublished = True, set()
     for batch in range(config.datasets[dataset].batches):
         manifest = paths.manifest(stage, dataset, batch)
         if manifest.exists():
             entries += read_manifest(manifest)
             current &= config_hash_of(manifest) == wanted
         else:
-            kept = (paths.work(stage, dataset, batch) / wanted).glob("*.json")
-            entries += [entry for f in kept if (entry := kept_entry(f, with_rows=False))]
+            unpublished.add(batch)
+            folders[work_folder(config, stage, dataset, batch)] = None
+    for file in (f for folder in folders for f in folder.glob("*.json")):
+        kept = kept_entry(file, with_rows=False)
+        # the unit of joined runs has no batch of its own
+        if kept and batches.get(kept.scan_id, kept.batch) in unpublished:
+            entries.append(kept)
     return entries, current
 
 

@@ -34,7 +34,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     """
     # here and below, so that `timeseries` and the report can import this package without ANTs, and
     # that checking a configuration needs nothing of this
-    from brainmass_core.pipeline.batch import Job, run_batch
+    from brainmass_core.pipeline.batch import Job, run_batch, work_folder
     from brainmass_core.tables import PREPROCESS, read_table
 
     section, paths = config.datasets[dataset], Paths(config.results)
@@ -56,8 +56,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
 
     template_of(settings)
     _check_bridge(config, chosen_template(settings).space)
-    key = stage_hash(config, "preprocess", dataset)
-    results = paths.results.absolute()
+    key = stage_hash(config, "estimates", dataset)
+    results, kept = paths.results.absolute(), work_folder(config, "preprocess", dataset, batch)
     items = {
         row["scan_id"]: Item(
             scan=of_images(row),
@@ -65,10 +65,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
             derivatives=Paths(results).derivatives(dataset),
             results=results,
             key=key,
-            steps=Paths(results).work("preprocess", dataset, batch)
-            / key
-            / "steps"
-            / row["scan_id"],
+            steps=kept.absolute() / "steps" / row["scan_id"],
             fieldmaps=tuple(candidates(row["bold_path"])),
         )
         for row in rows

@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from brainmass_core import cli
+from brainmass_core.cli import application, logs
 from brainmass_core.pipeline.disk import explain
 from brainmass_core.tables import atomic_path, write_table
 
@@ -29,7 +30,7 @@ def test_an_error_of_the_disk_is_one_line_with_path_and_remedy(code, monkeypatch
     def command() -> None:
         raise OSError(number, os.strerror(number), "/data/results/scans/x.parquet")
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(application, "app", command)
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 1
@@ -87,7 +88,7 @@ def written(path: Path, write) -> None:
 
 
 def test_a_log_that_cannot_be_written_ends_with_one_line(capsys):
-    handler = cli._LogFile("/dev/full")
+    handler = logs.LogFile("/dev/full")
     log = logging.Logger("full")
     log.addHandler(handler)
     for _ in range(3):

@@ -82,7 +82,7 @@ PLANTED = [
     ),
     Planted(
         "cli-error-exits-0",
-        "cli.py",
+        "cli/application.py",
         'logger.error("%s", error)',
         'logger.error("%s", error) or sys.exit(0)',
         ("cli/test_cli.py",),
@@ -90,7 +90,7 @@ PLANTED = [
     ),
     Planted(
         "cli-batch-past-the-end",
-        "cli.py",
+        "cli/options.py",
         "    if batch >= batches:",
         "    if batch > batches:",
         ("cli/test_cli.py",),

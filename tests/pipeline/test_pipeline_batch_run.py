@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -179,6 +180,21 @@ def wait_until(holds: Callable[[], object], running: subprocess.Popen, seconds: 
         assert running.poll() is None, "the job has ended"
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_scan_that_is_finished_is_found_by_another_deal_of_the_batches(tmp_path: Path) -> None:
+    scans = items(4, tmp_path / "calls")
+    first = job(tmp_path / "results")
+    run_batch(first, scans, process)
+    dealt = first.config.datasets["demo"].model_copy(update={"batches": 2, "role": "pretrain"})
+    config = first.config.model_copy(update={"datasets": {"demo": dealt}, "seed": 99})
+    for batch in (0, 1):
+        part = {s: scans[s] for s in sorted(scans)[batch::2]}
+        entries = run_batch(replace(first, config=config, batch=batch), part, process)
+        assert [(e.scan_id, e.batch, e.status) for e in entries] == [(s, batch, "ok") for s in part]
+        table = read_table(first.paths.batch("preprocess", "demo", batch), "preprocess")
+        assert table["scan_id"].to_pylist() == list(part)
+    assert called(tmp_path / "calls") == sorted(scans)
 
 
 def test_a_killed_job_goes_on_where_it_was(tmp_path: Path) -> None:

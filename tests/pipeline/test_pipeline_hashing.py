@@ -140,8 +140,54 @@ def test_a_task_touches_only_itself_the_index_and_the_columns_of_its_scans() -> 
     assert changed(tasks__asd__exclude="pheno_x > 60") == own | {("scans", "raw")}
 
 
-def test_the_seed_touches_everything() -> None:
-    assert changed(seed=7) == EVERYTHING
+@pytest.mark.parametrize("name", RAW["datasets"])
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        ("role", {"raw": "external", "ready": "internal", "corpus": "internal"}),
+        ("evaluation_fraction", 0.4),
+        ("stratify_by", "dx"),
+        ("phenotype__age_column", "years"),
+        ("phenotype__sex_column", "gender"),
+        ("phenotype__site_column", "scanner"),
+        ("phenotype__session_column", "wave"),
+    ],
+)
+def test_who_people_are_and_how_they_are_split_repeats_no_work_on_their_scans(
+    name: str, knob: str, value: object
+) -> None:
+    value = value[name] if isinstance(value, dict) else value
+    touched = changed(**{f"datasets__{name}__{knob}": value})
+    shown = {"quality"} if knob == "phenotype__site_column" else set()
+    assert stages(touched) & {"preprocess", "timeseries", "connectivity", "quality"} == shown
+    assert ("scans", name) in touched
+    assert ("pfc", name) in touched or name == "ready"
+
+
+def test_the_seed_touches_all_but_what_is_estimated_of_a_scan() -> None:
+    drawn = {"preprocess", "timeseries", "connectivity", "quality"}
+    assert changed(seed=7) == {x for x in EVERYTHING if x[0] not in drawn}
+
+
+def test_another_number_of_batches_makes_tables_again_but_estimates_nothing_again() -> None:
+    before, after = config(), config(datasets__raw__batches=8)
+    assert stage_hash(before, "estimates", "raw") == stage_hash(after, "estimates", "raw")
+    for stage in ("preprocess", "timeseries", "connectivity", "quality", "pfc"):
+        assert stage_hash(before, stage, "raw") != stage_hash(after, stage, "raw"), stage
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [("t_r", 2.0), ("task", "rest"), ("t1w", "first"), ("path", "tests")]
+)
+def test_what_decides_how_a_scan_is_read_repeats_its_estimates(knob: str, value: object) -> None:
+    before, after = config(), config(**{f"datasets__raw__{knob}": value})
+    assert stage_hash(before, "estimates", "raw") != stage_hash(after, "estimates", "raw")
+
+
+@pytest.mark.parametrize("knob", ["id_column", "scan_column", "t_r_column", "mean_fd_column"])
+def test_columns_that_say_what_a_series_is_repeat_its_work(knob: str) -> None:
+    touched = changed(**{f"datasets__ready__phenotype__{knob}": "x"})
+    assert ("timeseries", "ready") in touched
 
 
 # --- batches --------------------------------------------------------------------------------------

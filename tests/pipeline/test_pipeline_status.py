@@ -6,6 +6,7 @@ from pathlib import Path
 
 from brainmass_core.checksums import sealed
 from brainmass_core.config import Config, parse_config
+from brainmass_core.pipeline.batch import work_folder
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
@@ -30,10 +31,12 @@ def example(tmp_path: Path) -> Config:
         Entry("preprocess", "d", 0, "s2", "failed", reason="truncated"),
     ]
     write_manifest(paths.manifest("preprocess", "d", 0), published, wanted)
-    work = paths.work("preprocess", "d", 1) / wanted
+    work = work_folder(config, "preprocess", "d", 1)
     work.mkdir(parents=True)
     kept = Entry("preprocess", "d", 1, "s1", "excluded", reason="motion")
     (work / "s1.json").write_text(json.dumps(sealed({"entry": asdict(kept), "rows": None})))
+    # batches share the folder: a scan whose batch is published is counted there
+    (work / "s0.json").write_text(json.dumps(sealed({"entry": asdict(published[0]), "rows": None})))
     return config
 
 

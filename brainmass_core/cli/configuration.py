@@ -1,0 +1,49 @@
+"""Commands about the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainmass_core.cli.application import app
+from brainmass_core.cli.options import DEFAULT_CONFIG, load
+
+config_app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("check")
+def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> None:
+    """Validate a configuration and list every error at once; warn of missing programs."""
+    settings = load(config)
+    from brainmass_core.preprocess.engines import missing
+
+    for line in missing(settings.preprocess.engines):
+        typer.echo(f"warning: {line}", err=True)
+    typer.echo(f"{config}: {len(settings.datasets)} data sets, {len(settings.tasks)} tasks, valid")
+
+
+@config_app.command("presets")
+def config_presets() -> None:
+    """List the presets that a configuration may extend."""
+    from brainmass_core.config import list_presets
+
+    typer.echo("\n".join(list_presets()))
+
+
+@config_app.command("reference")
+def config_reference() -> None:
+    """Print the reference page of every knob."""
+    from brainmass_core.config.reference import reference_markdown
+
+    typer.echo(reference_markdown())
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema, for editors."""
+    from brainmass_core.config.reference import json_schema
+
+    typer.echo(json_schema())

@@ -1,0 +1,47 @@
+"""Options that commands share, and the refusal of what a configuration does not have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from brainmass_core.config import Config
+
+ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="Name of the data set.")]
+BatchNumber = Annotated[int, typer.Option("--batch", help="Number of the batch.", min=0)]
+Threads = Annotated[int, typer.Option("--threads", help="Scans worked on at once.", min=1)]
+LogPath = Annotated[Path | None, typer.Option("--log", help="Also write the log to this file.")]
+DEFAULT_CONFIG = Path("config.yaml")
+
+
+def load(path: Path, **options: Any) -> Config:
+    """The configuration in a file; pydantic is imported only now."""
+    from brainmass_core.config import load_config
+
+    return load_config(path, **options)
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise a `ConfigError`."""
+    from brainmass_core.config import ConfigError
+
+    raise ConfigError(message)
+
+
+def check_dataset(config: Config, name: str, batch: int = 0) -> None:
+    """Refuse a data set or a batch that the configuration does not have."""
+    if name not in config.datasets:
+        refuse(f"--dataset {name}: expected one of {sorted(config.datasets)}")
+    batches = config.datasets[name].batches
+    if batch >= batches:
+        refuse(f"--batch {batch}: {name} has the batches 0 to {batches - 1}")
+
+
+def usable_cores(wanted: int) -> int:
+    """As many threads as wanted, but no more than this process may use."""
+    return min(wanted, len(os.sched_getaffinity(0)))
