@@ -288,7 +288,7 @@ PLANTED = [
         "scans/copies.py",
         "        new = found.notna() & other.isna()\n",
         '        new = found.notna() & other.isna() & (name != "file")\n',
-        ("finetune/cohort/test_finetune_leaks_stage.py", "finetune/test_finetune_leaks_known.py"),
+        ("finetune/cohort/test_finetune_leaks_stage.py",),
         "A tested file that pre-training knew under another name passes.",
     ),
     Planted(
