@@ -261,7 +261,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-inner-split-by-scan",
-        "finetune/methods/neural.py",
+        "finetune/methods/stopping.py",
         "return next(iter(splitter.split(rows[:, None], strata, groups)))",
         "return next(iter(splitter.split(rows[:, None], strata, rows)))",
         ("finetune/methods/test_finetune_neural.py",),

@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,7 +23,7 @@ from torch.nn import functional
 
 from brainmass_core.connectivity import n_rois_of, unvectorise
 from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
-from brainmass_core.finetune.methods.stopping import train_with_stopping
+from brainmass_core.finetune.methods.stopping import inner_split, train_with_stopping
 
 N_BINS = 5  # of a regression's target, for the inner split
 EVALUATION_BATCH = 64
@@ -292,37 +291,6 @@ class NetworkRegressor(RegressorMixin, _Network):
             return functional.mse_loss(out, (truth - mean) / scale)
 
         return loss
-
-
-def inner_split(
-    strata: np.ndarray, groups: Any, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to hold back, grouped by participant and stratified.
-
-    Parameters
-    ----------
-    strata : ndarray (n_scans,) of int
-        Class, or bin of a regression's target.
-    groups : array (n_scans,), optional
-        Participants; None: one per scan.
-    fraction : float
-        Share of the participants to hold back; more where a class has few.
-
-    Returns
-    -------
-    two ndarrays of int, sorted
-        The second is empty where a class has a single participant: then nothing is held back.
-    """
-    rows = np.arange(len(strata))
-    groups = rows if groups is None else np.asarray(groups)
-    if len(groups) != len(strata):
-        raise ValueError(f"found {len(groups)} groups for {len(strata)} scans; expected one each")
-    people = np.array([len(np.unique(groups[strata == s])) for s in np.unique(strata)])
-    n_splits = min(round(1 / fraction), int(people.min()))
-    if n_splits < 2:
-        return rows, rows[:0]
-    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-    return next(iter(splitter.split(rows[:, None], strata, groups)))
 
 
 def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

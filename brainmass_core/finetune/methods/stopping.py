@@ -1,11 +1,14 @@
-"""Training that ends when the loss of held-out participants no longer falls."""
+"""Training that ends when the loss of held-out participants no longer falls, and who they are."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
 
@@ -53,3 +56,34 @@ def train_with_stopping(
     if kept is not None:
         network.load_state_dict(kept)
     return history, at
+
+
+def inner_split(
+    strata: np.ndarray, groups: Any, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to hold back, grouped by participant and stratified.
+
+    Parameters
+    ----------
+    strata : ndarray (n_scans,) of int
+        Class, or bin of a regression's target.
+    groups : array (n_scans,), optional
+        Participants; None: one per scan.
+    fraction : float
+        Share of the participants to hold back; more where a class has few.
+
+    Returns
+    -------
+    two ndarrays of int, sorted
+        The second is empty where a class has a single participant: then nothing is held back.
+    """
+    rows = np.arange(len(strata))
+    groups = rows if groups is None else np.asarray(groups)
+    if len(groups) != len(strata):
+        raise ValueError(f"found {len(groups)} groups for {len(strata)} scans; expected one each")
+    people = np.array([len(np.unique(groups[strata == s])) for s in np.unique(strata)])
+    n_splits = min(round(1 / fraction), int(people.min()))
+    if n_splits < 2:
+        return rows, rows[:0]
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+    return next(iter(splitter.split(rows[:, None], strata, groups)))
