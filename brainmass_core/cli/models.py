@@ -1,4 +1,4 @@
-"""Models of others, by the commands of each encoder, and checksums of models that have none."""
+"""Models of others, as encoders bring them, and checksums of models that have none."""
 
 from __future__ import annotations
 

@@ -249,7 +249,13 @@ def _built_in() -> tuple[Encoder, ...]:
 def _installed() -> tuple[Encoder, ...]:
     found: list[Encoder] = []
     for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
-        encoder = point.load()
+        try:
+            encoder = point.load()
+        except (ImportError, AttributeError) as error:
+            raise EncoderError(
+                f"the encoder {point.name} ({point.value}) of an installed package cannot be "
+                f"loaded: {error}; repair or remove that package"
+            ) from None
         _refuse_taken(encoder, (*_built_in(), *found))
         found.append(encoder)
     return tuple(found)

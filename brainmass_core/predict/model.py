@@ -139,7 +139,7 @@ class Model:
 
     @property
     def _trained(self) -> Any:
-        """The network of the method, or None; one with an encoder in it has ``embed``."""
+        """The network of the method, None if it has none; one with an encoder has ``embed``."""
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
         return getattr(estimator, "network_", None)
 

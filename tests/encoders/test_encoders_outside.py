@@ -38,12 +38,12 @@ def toy():
     registry.unregister(ENCODER.name)
 
 
-def installed(folder: Path) -> Path:
+def installed(folder: Path, place: str = "toy_encoder:ENCODER") -> Path:
     """What a package that brings the encoder leaves in a folder of the path: its entry point."""
     about = folder / "toy_encoder-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-encoder\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[{registry.GROUP}]\ntoy = toy_encoder:ENCODER\n")
+    (about / "entry_points.txt").write_text(f"[{registry.GROUP}]\ntoy = {place}\n")
     return folder
 
 
@@ -166,3 +166,14 @@ def test_an_installed_package_is_found_by_its_entry_point(tmp_path):
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout == "Toy\n"
+
+
+@pytest.mark.parametrize("place", ["nowhere_to_be_found:ENCODER", "toy_encoder:NOTHING"])
+def test_an_installed_encoder_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, place):
+    monkeypatch.syspath_prepend(installed(tmp_path, place))
+    registry._installed.cache_clear()
+    try:
+        with pytest.raises(EncoderError, match=rf"the encoder toy \({place}\) of an installed"):
+            encoder_of("toy-linear")
+    finally:
+        registry._installed.cache_clear()
