@@ -7,9 +7,9 @@ import os
 import sys
 from contextlib import suppress
 
-import typer
+from brainmass_core.cli.command_paths import Commands
 
-app = typer.Typer(
+app = Commands(
     help="From raw fMRI scans to a diagnosis model a lab can defend.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

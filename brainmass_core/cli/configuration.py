@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from brainmass_core.cli.application import app
+from brainmass_core.cli.command_paths import Commands
 from brainmass_core.cli.options import DEFAULT_CONFIG, load
 
-config_app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
+config_app = Commands(help="Check and explain the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
 

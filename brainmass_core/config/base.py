@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 # of data sets and tasks: they are folders, parts of commands and, of tasks, Snakemake's targets
+VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[^}]*\})")  # of a shell; `$(...)` may be a name
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,79}$"
 # targets and rules of the workflow, which no task may be called
 RULES = (
@@ -18,6 +20,8 @@ RULES = (
     *("finetune_few_shot", "finetune_zero_shot", "finetune_model", "interpret_task"),
     *("series_model_analysis", "report_task", "report_index"),
 )
+# suffix of a BOLD run, and what it becomes by a slip: `BOLD`, `bold (1)`; not `boldref`
+ALMOST_BOLD = re.compile(r"bold(\W.*)?", re.IGNORECASE | re.DOTALL)
 Name = Annotated[str, Field(pattern=NAME)]
 
 
@@ -70,13 +74,25 @@ def plain(path: Path) -> Path:
             f"the path holds {', '.join(map(repr, odd))}, a character that cannot be shown; rename "
             "the folder or file, or make a link to it"
         )
+    return written_out(path)
+
+
+def written_out(path: Path) -> Path:
+    """Refuse ``~`` and ``$HOME``, which only a shell replaces: no folder of that name is meant."""
     if str(path).startswith("~"):
         raise ValueError(f"{path}: `~` is not replaced by your home folder; write it out")
+    variable = VARIABLE.search(str(path))
+    if variable:
+        raise ValueError(
+            f"{path}: `{variable[0]}` is not replaced by the value of that variable; write it out, "
+            "or, if the folder is called so, make a link to it without `$`"
+        )
     return path
 
 
 def without_braces(path: Path) -> Path:
     """Refuse what Snakemake takes for a wildcard, in a path that it makes."""
+    written_out(path)
     if set("{}") & set(str(path)):
         raise ValueError(
             f"{path}: Snakemake reads text in braces as a wildcard; choose a folder "

@@ -89,7 +89,7 @@ class Dataset(Strict):
     missing_values: list[int | float | str] = Field(
         default_factory=list,
         description="Codes of missing values in the phenotype table, e.g. `[-9999]`, beside empty "
-        "cells and `n/a`. Undeclared codes in ages, targets of regressions and confounds are "
+        "cells and `n/a`. Undeclared codes in ages, regression targets, confounds and groups are "
         "refused.",
     )
     valid_values: list[int | float] = Field(

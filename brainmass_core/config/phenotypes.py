@@ -39,3 +39,10 @@ def tasks_of(config: Config, dataset: str) -> list[Task]:
 def targets_of(config: Config, dataset: str) -> list[str]:
     """Columns of numbers that regressions on a data set predict."""
     return sorted({t.label for t in tasks_of(config, dataset) if t.kind == "regression"})
+
+
+def groups_of(config: Config, dataset: str) -> list[str]:
+    """Columns whose values are groups: strata of the split, of quality pages, of fixed splits."""
+    found = {config.datasets[dataset].stratify_by, config.quality.group_column}
+    found |= {task.protocol.split_column for task in tasks_of(config, dataset)}
+    return sorted(column for column in found if column is not None)

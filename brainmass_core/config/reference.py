@@ -26,7 +26,8 @@ INTRODUCTION = """\
 
 Every knob of `config.yaml`. What a file does not give has the default shown here; unknown keys are
 errors. `brainmass config check my.yaml` lists everything that is wrong with a file at once.
-Relative paths are looked up from the folder in which `snakemake` runs.
+Relative paths are looked up from the folder in which `snakemake` runs; `~` and `$HOME` are refused,
+not replaced.
 
 Editors complete and check the file when its first line is
 

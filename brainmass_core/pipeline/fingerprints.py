@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brainmass_core.config import Dataset
+from brainmass_core.config.base import ALMOST_BOLD
 from brainmass_core.pipeline.hashing import batch_of
 
 READERS = 8  # threads that wait for a network storage
@@ -119,8 +120,8 @@ def read_in_raw(folder: str, name: str) -> bool:
     """Whether a file of a raw data set is read, by the names of its folder and its own."""
     suffix, extension = _parts(name)
     if extension not in (".nii.gz", ".nii", ".json"):
-        return False
-    if folder == "fmap" or suffix in ("bold", "epi", "fieldmap"):
+        return _almost_bold(suffix, extension)
+    if folder == "fmap" or suffix in ("bold", "epi", "fieldmap") or _almost_bold(suffix, extension):
         return True
     if suffix.startswith(("phase", "magnitude")):
         return True
@@ -130,27 +131,34 @@ def read_in_raw(folder: str, name: str) -> bool:
 def read_in_derivatives(folder: str, name: str) -> bool:
     """Whether a file of a folder of derivatives is read: BOLD, masks, confounds."""
     suffix, extension = _parts(name)
-    if suffix == "bold":
-        return extension in (".nii.gz", ".nii", ".json")
-    if suffix == "mask":
-        return extension in (".nii.gz", ".nii")
+    if _almost_bold(suffix, extension):
+        return True
+    if suffix in ("bold", "mask"):
+        return extension == ".json" if suffix == "bold" else extension in (".nii.gz", ".nii")
     return extension == ".1D" or (suffix in ("timeseries", "regressors") and extension == ".tsv")
 
 
 def _parts(name: str) -> tuple[str, str]:
-    extension = next((e for e in EXTENSIONS if name.endswith(e)), "")
-    return name.removesuffix(extension).rpartition("_")[2], extension
+    n = next((len(e) for e in EXTENSIONS if name.lower().endswith(e.lower())), 0)
+    return name[: len(name) - n].rpartition("_")[2], name[len(name) - n :]
+
+
+def _almost_bold(suffix: str, extension: str) -> bool:
+    """Whether an image is a BOLD run, or none by a slip, which is an excluded scan."""
+    return extension.lower() in (".nii.gz", ".nii") and bool(ALMOST_BOLD.fullmatch(suffix))
 
 
 def _of_bids(root: Path, reads: Reads) -> Inputs:
-    shared, folders = [], []
+    shared, folders, broken = [], [], []
     for entry in _entries(str(root)):
         if entry.name.startswith("sub-") and entry.is_dir():
             folders.append(entry)
         elif reads("", entry.name):
             shared.append(f"{entry.name}\x1f{state(entry.path)}")
+        elif entry.name.startswith("sub-") and entry.is_symlink() and "." not in entry.name:
+            broken.append(entry.name)  # in place of a participant's folder
     with ThreadPoolExecutor(READERS) as pool:
-        # a chunk of participants for each task: a task of its own for each costs more than its walk
+        # a task of its own for each participant would cost more than its walk
         chunks = [folders[i : i + 256] for i in range(0, len(folders), 256)]
         walked = list(pool.map(lambda part: [_of_participant(e.path, reads) for e in part], chunks))
     found = dict(zip((e.name for e in folders), (w for part in walked for w in part), strict=True))
@@ -158,7 +166,7 @@ def _of_bids(root: Path, reads: Reads) -> Inputs:
         {who: text for who, (text, _) in found.items() if text},
         digest(sorted(shared)),
         frozenset(who for who, (_, scanned) in found.items() if scanned),
-        state(root / "dataset_description.json"),
+        state(root / "dataset_description.json") + (digest(sorted(broken)) if broken else ""),
     )
 
 
@@ -231,13 +239,16 @@ def _unless_as_written(found: Inputs, folder: Path) -> Inputs:
 
 def _of_series(name: str, dataset: Dataset) -> Inputs:
     """Files by participant; an ``.npz`` file may hold arrays of many and concerns everybody."""
-    from brainmass_core.scans.timeseries import matching_files, named_in  # pandas: only if needed
+    # pandas: only if needed
+    from brainmass_core.scans.timeseries import matching_files, named_in, sidecar_of
 
     owner = _owners(name, dataset)
     people: dict[str, list[str]] = {}
     shared: list[str] = []
     for path in matching_files(dataset):
         line = f"{path}\x1f{state(path)}"
+        if (beside := state(sidecar_of(path))) != "missing":
+            line += f"\x1f{beside}"
         if path.suffix == ".npz":
             shared.append(line)
             continue

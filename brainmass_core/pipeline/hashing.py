@@ -25,7 +25,7 @@ CODES = {"missing_values", "valid_values"}
 
 def stable_hash(*parts: str) -> int:
     """A 63-bit hash that is the same on every machine and in every process."""
-    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(parts).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

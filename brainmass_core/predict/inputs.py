@@ -20,6 +20,7 @@ from brainmass_core.readers.missing import MISSING
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R, is_plausible
+from brainmass_core.scans.naming import odd_name, shown, written
 from brainmass_core.tables import TableError, read_table
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ def kind_of(path: Path) -> Kind:
         return "results"
     elif next(path.rglob("*_relmat.tsv"), None):
         return "matrices"
-    elif next(path.glob("sub-*/**/func/*_bold.nii*"), None):
-        return "derivatives" if _is_derivative(path) else "bids"
+    elif run := next(path.glob("sub-*/**/func/*_bold.nii*"), None):
+        return "derivatives" if "_desc-" in run.name or _is_derivative(path) else "bids"
     elif any(series_suffix(p) for p in path.rglob("*") if p.is_file()):
         return "series"
     raise PredictError(
@@ -90,7 +91,8 @@ def _is_derivative(path: Path) -> bool:
         about = read_object(path / "dataset_description.json")
     except FileError:
         return False
-    return about.get("DatasetType") == "derivative"
+    said = str(about.get("DatasetType", "")).lower() == "derivative"
+    return said or bool(about.get("PipelineDescription"))  # the latter of older fMRIPrep
 
 
 def _settle(found: Found, about: dict[str, Any], fc: Any, reason: str | None) -> None:
@@ -143,12 +145,19 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
     """
     found = Found()
     files = [path] if path.is_file() else sorted(path.rglob("*_relmat.tsv"))
+    named: dict[str, list[Path]] = {}
     for file in files:
-        entities = dict(p.split("-", 1) for p in file.name.split("_") if "-" in p)
-        participant = f"sub-{entities['sub']}" if "sub" in entities else None
-        scan_id = file.name.removesuffix("_relmat.tsv")
-        about = dict.fromkeys(ABOUT) | {"scan_id": scan_id, "participant_id": participant}
+        named.setdefault(file.name, []).append(file)
+    for name, (file, *others) in named.items():
+        entities = dict(p.split("-", 1) for p in name.split("_") if "-" in p)
+        participant = written(f"sub-{entities['sub']}") if "sub" in entities else None
+        scan_id = name.removesuffix("_relmat.tsv")
+        about = dict.fromkeys(ABOUT) | {
+            "scan_id": written(scan_id),
+            "participant_id": participant,
+        }
         try:
+            _check_place(scan_id, file, others)
             parcels, matrix = _matrix(file)
             parcels, matrix = _in_order(file, parcels, matrix, contract)
             origin = _of_matrix(file, entities, parcels, len(matrix))
@@ -157,6 +166,17 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
             continue
         _settle(found, about, vectorise(matrix), misfit(contract, origin, as_trained))
     return found
+
+
+def _check_place(scan_id: str, file: Path, others: list[Path]) -> None:
+    """Refuse a name that no table can hold, or that two files have: which is the scan?"""
+    if reason := odd_name(file, scan_id):
+        raise PredictError(reason)
+    if others:
+        raise PredictError(
+            f"{file}: found {' and '.join(map(shown, others[:5]))} of the same name, expected one "
+            "file for each scan; rename them or remove the others"
+        )
 
 
 def _in_order(
@@ -186,11 +206,26 @@ def _matrix(file: Path) -> tuple[list[str], np.ndarray]:
             f"{file}: found {matrix.shape[0]} rows and {n} columns, expected a square matrix under "
             "a header with the names of the parcels"
         )
+    _check_diagonal(file, matrix)
     matrix = np.nan_to_num(matrix, nan=0.0)
     off = matrix[~np.eye(n, dtype=bool)]
     if not np.allclose(matrix, matrix.T, atol=1e-5) or np.abs(off).max() > 1 + 1e-6:
         raise PredictError(f"{file}: not symmetric or outside -1 to 1, expected correlations")
     return [str(c) for c in table.columns], matrix
+
+
+def _check_diagonal(file: Path, matrix: np.ndarray) -> None:
+    """Refuse what is no correlation by its diagonal: Fisher's z, a covariance, a precision."""
+    known = np.isfinite(matrix).sum(axis=0) > 1
+    own = np.diag(matrix)[known]
+    if not known.any():
+        raise PredictError(f"{file}: holds no values; copy it again")
+    if not np.allclose(own, 1.0, atol=1e-3):
+        odd = own[~np.isclose(own, 1.0, atol=1e-3)][0]
+        raise PredictError(
+            f"{file}: found {odd:g} on the diagonal, expected 1, as correlations have; is it "
+            "Fisher's z, a covariance or another measure? write correlations, 1 on the diagonal"
+        )
 
 
 def sidecar(file: Path) -> dict[str, Any]:

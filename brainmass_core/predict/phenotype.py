@@ -12,19 +12,19 @@ import pandas as pd
 from brainmass_core.predict.inputs import Found
 from brainmass_core.predict.misfit import PredictError
 from brainmass_core.readers import FileError, read_delimited
+from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (
     AGE,
-    POSITIVE,
+    MOTION,
     Code,
     checked_numbers,
     mask_missing,
-    refuse_codes_among_names,
 )
 from brainmass_core.scans.phenotype import SESSIONS
 from brainmass_core.scans.rows import matched_rows
 from brainmass_core.scans.table import ScansError
 
-NUMBERS = {"age": AGE, "mean_fd": POSITIVE}
+NUMBERS = {"age": AGE, "mean_fd": MOTION}
 COLUMNS = ("site", "sex", *NUMBERS)
 IDS = ("scan_id", "participant_id")
 SESSION = re.compile(r"(?:^|_)ses-([A-Za-z0-9]+)(?:_|$)")

@@ -21,6 +21,7 @@ from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
+from brainmass_core.scans.image import LONGEST_T_R
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 
@@ -158,6 +159,8 @@ def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
     # without a filter t_r is not used; the table needs one
     t_r = (contract.t_r[0] if contract.t_r else 2.0) if options.t_r is None else options.t_r
     found: dict[str, Any] = {"kind": "timeseries", "t_r": t_r, "band_pass": filtered}
+    if options.t_r is None:
+        found["t_r_tolerance"] = LONGEST_T_R  # nobody has said t_r, so that no sidecar contradicts
     found |= {"header": options.header, "array": options.array, "orientation": options.orientation}
     if path.is_file():
         derived = bool(sidecar(path))

@@ -14,15 +14,20 @@ from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.missing import (
     CODES,
+    FAR,
     INFINITE,
     MISSING,
     NUMBER,
     numbers,
+    one_digit,
+    times,
     undeclared_codes,
 )
 
 log = logging.getLogger(__name__)
+HUGE = 1e10  # no confound, in whatever unit
 LARGE = 90  # smaller codes of missing values (-77, 88) are numbers of confounds too
+MOST_TURNED = 3.15  # rad, half a turn
 HEAD_RADIUS = 50.0  # mm, Power 2012
 # summed in this order, on which the last digit depends
 ROTATIONS = [f"rot_{axis}" for axis in "zxy"]
@@ -72,6 +77,7 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
     columns = {str(name): _numbers(path, str(name), cells) for name, cells in text.items()}
     table = pd.DataFrame(columns).reset_index(drop=True)
     table = table.rename(columns=_names(list(map(str, table.columns))))
+    _check_turns(path, table)
     for name in sorted(NUMERIC & set(table)):
         words = text.iloc[:, list(table).index(name)][table[name].notna().to_numpy()]
         if table[name].dtype == object and len(words):
@@ -97,25 +103,68 @@ def _numbers(path: Path, name: str, cells: pd.Series) -> pd.Series:
                 f"{path}: line {others.index[0]}: found {quoted(others.iloc[0])} in column "
                 f"{name!r}, expected a number, or n/a"
             )
-    if np.isinf(values.astype(float)).any():
+    return known_confounds(path, name, values)
+
+
+def _check_turns(path: Path, table: pd.DataFrame) -> None:
+    """Refuse rotations in degrees under names that mean radians."""
+    for name in set(ROTATIONS) & set(table):
+        largest = pd.to_numeric(table[name], errors="coerce").abs().max()
+        if largest > MOST_TURNED:
+            raise FileError(
+                f"{path}: found {largest:g} in column {name!r}, expected radians, at most "
+                f"{MOST_TURNED:g}; if these are degrees, divide by 57.2958"
+            )
+
+
+def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
+    """A column of confounds, NaN where missing or infinite (which is said).
+
+    Parameters
+    ----------
+    values : Series of float
+        The index is the line of the file.
+
+    Raises
+    ------
+    FileError
+        If -9999, 999 and the like are among values that come nowhere near them.
+    """
+    infinite = np.isinf(values.astype(float))
+    if infinite.any():
         log.warning(
-            "%s: %d infinite values of %r count as missing",
-            *(path, int(np.isinf(values.astype(float)).sum()), name),
+            "%s: %d infinite values of %r count as missing", path, int(infinite.sum()), name
         )
-        values = values.where(~np.isinf(values.astype(float)))
-    _refuse_codes(path, name, values)
+        values = values.where(~infinite)
+    suspects = values[values.map(_like_a_code).astype(bool)]
+    found = sorted(_codes(values) & set(suspects)) if len(suspects) else []
+    if found:
+        counted = ", ".join(f"{v:g} ({times(int((suspects == v).sum()))})" for v in found)
+        raise FileError(
+            f"{path}: line {suspects.index[0]}: found {counted} in column {name!r}, far from all "
+            f"others, as codes of missing values are; write {_missing_in(path)} where a value is "
+            "missing"
+        )
     return values
 
 
-def _refuse_codes(path: Path, name: str, values: pd.Series) -> None:
-    """Refuse -9999, 999 and the like where a column comes nowhere near them."""
-    suspects = values[values.isin(CODES) & (values.abs() > LARGE)]
-    found = sorted(set(undeclared_codes(values)) & set(suspects)) if len(suspects) else []
-    if found:
-        raise FileError(
-            f"{path}: line {suspects.index[0]}: found {found[0]:g} in column {name!r}, far from "
-            "all others, as codes of missing values are; write n/a where a value is missing"
-        )
+def _codes(values: pd.Series) -> set[float]:
+    """Codes of missing values, also beside others too few to know how these spread."""
+    told = set(undeclared_codes(values))
+    like = values.map(_like_a_code).astype(bool)
+    others = values[~like].abs().max()
+    far = values.abs() > FAR * (0.0 if pd.isna(others) else others)
+    return told | set(values[like & far])
+
+
+def _like_a_code(value: float) -> bool:
+    """Whether a number is written as codes are: -9999, 999, 99.99, -9999.9, 1e20."""
+    size = abs(value)
+    return size > LARGE and (value in CODES or one_digit(value) or size >= HUGE)
+
+
+def _missing_in(path: Path) -> str:
+    return "nan" if path.name.endswith(".1D") else "n/a"
 
 
 def _names(found: list[str]) -> dict[str, str]:

@@ -6,11 +6,11 @@ import codecs
 import gzip
 import logging
 import os
-import re
 import stat
 import zlib
 from pathlib import Path
 
+from brainmass_core.readers.annex import points_into_annex, remedy_of_annex, remedy_of_lfs
 from brainmass_core.readers.limits import TEXT, Limits
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,7 @@ KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 POINTER_BYTES = 4096  # larger than any pointer
-POINTERS = {b"/annex/objects/": "`datalad get`", b"version https://git-lfs": "`git lfs pull`"}
-ANNEX = re.compile(r"(^|/)\.git/(.*/)?annex(/|$)")  # where the content of git-annex lies
+POINTERS = {b"/annex/objects/": remedy_of_annex, b"version https://git-lfs": remedy_of_lfs}
 DEFLATE_RATIO = 1032  # no stream of this format expands by more
 # a longer mark comes before a shorter one that it begins with
 MARKS = (
@@ -81,8 +80,8 @@ def _not_there(path: Path) -> str:
         return f"{path}: no such file; restore it, or correct the path"
     target = os.readlink(path)
     remedy = "mend the link, or copy the file"
-    if ANNEX.search(target) or ANNEX.search(os.path.realpath(path)):
-        remedy = "fetch its content: `datalad get`"
+    if points_into_annex(path):
+        remedy = remedy_of_annex(path)
     return f"{path}: a link to {target}, where no file is; {remedy}"
 
 
@@ -96,7 +95,7 @@ def _refuse_pointer(path: Path) -> None:
     for mark, remedy in POINTERS.items():
         if mark in start:
             raise FileError(
-                f"{path}: holds a pointer to its content, not the content; run {remedy}"
+                f"{path}: holds a pointer to its content, not the content; {remedy(path)}"
             )
 
 

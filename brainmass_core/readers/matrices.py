@@ -19,6 +19,8 @@ MANY = 5  # regions: in fewer a diagonal or two halves may be alike by chance
 ALIKE = 0.95  # correlation of the two halves
 RAMP = 8  # rows: fewer numbers may count by chance
 CODES = tuple(float(1 - 10**n) for n in range(3, 8))  # -999, -9999 ... of missing values
+HELD = 3  # rows alike: fewer may be so where values are rounded
+HUGE, TIMES = 1e10, 1e6  # 1e20 and the like, of missing values; so many times what is usual
 
 
 def other_than_series(stem: str) -> str | None:
@@ -71,7 +73,7 @@ def matrix_kind(values: np.ndarray) -> str | None:
 
 
 def strange_values(values: np.ndarray) -> str | None:
-    """What no region has: a column that counts the rows, or a code such as -9999.
+    """What no region has: a column that counts the rows, a code such as -9999, padding, copies.
 
     Parameters
     ----------
@@ -90,13 +92,57 @@ def strange_values(values: np.ndarray) -> str | None:
                     f"the {which} column counts the rows ({shown}, ...), so it is no region; "
                     "remove it, or, if it is the first of a text, call it `index` in a header"
                 )
-    known = values[np.isfinite(values)]
-    low = known.min() if known.size else 0.0
-    if low in CODES and known.min(where=known != low, initial=0.0) > low / 2:
+    return _code_among(values[np.isfinite(values)]) or _repetition(values)
+
+
+def _code_among(known: np.ndarray) -> str | None:
+    """A code of missing values: -999, 9999, 1e20."""
+    if not known.size:
+        return None
+    size = np.abs(known)
+    largest = size.max()
+    others = size[size < largest]
+    found = known[size == largest]
+    code = -largest in CODES and others.max(initial=0.0) < largest / 2
+    usual = np.median(others) if others.size else 0.0
+    if not code and not (largest >= HUGE and others.size and largest > TIMES * usual):
+        return None
+    return (
+        f"found {found[0]:g} in {found.size} cells, far from all others, as codes of missing "
+        "values are; write n/a (nan) where a value is missing"
+    )
+
+
+def _repetition(values: np.ndarray) -> str | None:
+    """Rows of padding, a series that is there twice, one region under two columns."""
+    n, n_rois = values.shape
+    if n < 2 or n_rois < 2 or not np.ptp(values, axis=0).any():  # nothing changes: said elsewhere
+        return None
+    zero = ~np.nan_to_num(values).any(axis=1) & np.isfinite(values).any(axis=1)
+    if zero.sum() > 1:
+        first = int(np.argmax(zero)) + 1
         return (
-            f"found {low:g} in {int((known == low).sum())} cells, far below all others, as codes "
-            "of missing values are; write n/a (nan) where a value is missing"
+            f"{int(zero.sum())} rows, from row {first} on, are 0 in all regions, as those are that "
+            "fill up or replace volumes; leave them out, or write n/a (nan)"
         )
+    same = (np.diff(values, axis=0) == 0).all(axis=1).astype(int)
+    held = np.convolve(same, np.ones(HELD - 1, dtype=int), "valid") == HELD - 1
+    if held.any() and n_rois > MANY:
+        return (
+            f"row {int(np.argmax(held)) + 1} is followed by {HELD - 1} rows that are the same in "
+            "all regions, as those are that fill up volumes; leave them out"
+        )
+    if n % 2 == 0 and n > 2 and np.array_equal(values[: n // 2], values[n // 2 :]):
+        return "its second half repeats the first, as if it was written twice; remove one half"
+    moving = np.flatnonzero(np.isfinite(values).all(axis=0) & (np.ptp(values, axis=0) != 0))
+    columns: dict[bytes, int] = {}
+    for i in moving if n > MANY else ():
+        other = columns.setdefault(values[:, i].tobytes(), int(i))
+        if other != i:
+            return (
+                f"columns {other + 1} and {int(i) + 1} hold the same values, so one of them is no "
+                "region of its own; correct the file, or the pipeline that wrote it"
+            )
     return None
 
 

@@ -24,7 +24,6 @@ MISSING = (
     *("", "n/a", "N/A", "N/a", "NA", "NaN", "NAN", "Nan", "nan", "null", "NULL", "Null"),
     *("#N/A", "<NA>"),  # Excel, R and pandas
 )
-NO_NAMES = ("na", "n.a.", "n.a", "n/a.", "nil", "missing")  # in lower case, beside `.`, `-`, `?`
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 # 1,234: one and a bit, or one thousand two hundred and thirty-four
@@ -56,16 +55,20 @@ class Kind:
         Limits; what lies outside is a mistake.
     hint : str
         What several values outside may be.
+    after_zero : float
+        Repeated zeros mean missing where all other values are larger than this.
     """
 
     name: str
     low: float = -math.inf
     high: float = math.inf
     hint: str = ""
+    after_zero: float = math.inf
 
 
-AGE = Kind("an age in years", 0.0, MAX_AGE, " (is it in months, or a date?)")
+AGE = Kind("an age in years", 0.0, MAX_AGE, " (is it in months, or a date?)", after_zero=5.0)
 POSITIVE = Kind("a number from 0", 0.0)
+MOTION = Kind("a displacement in mm", 0.0, after_zero=0.0)  # nobody lies that still
 ANY = Kind("a number")
 
 
@@ -79,21 +82,21 @@ def mask_missing(table: pd.DataFrame, codes: Iterable[Code] = (), but: Sequence[
     but : sequence of str
         Columns of ids, in which a code may be a name.
     """
-    declared = {_key(c) for c in codes}
+    declared = {key_of(c) for c in codes}
     for column in table.columns:
         cells = table[column]
         gone = cells.isin(MISSING)
         if declared and column not in but:
-            gone |= cells.map(_key).isin(declared)
+            gone |= cells.map(key_of).isin(declared)
         table[column] = cells.mask(gone, None)
 
 
 def is_missing(text: str, codes: Iterable[Code] = ()) -> bool:
     """Whether a cell counts as missing."""
-    return text in MISSING or _key(text) in {_key(c) for c in codes}
+    return text in MISSING or key_of(text) in {key_of(c) for c in codes}
 
 
-def _key(value: Code | None) -> float | str | None:
+def key_of(value: Code | None) -> float | str | None:
     """A number as such, however it is written; other text as it is."""
     if value is None:
         return None
@@ -199,12 +202,13 @@ def checked_numbers(
             f"{_some(others)}; expected {kind.name}; name another column, or correct the table"
         )
     refuse_codes(values, where, valid)
+    _refuse_zeros(values, where, kind, valid)
     outside = values.notna() & ~values.between(kind.low, kind.high)
     if outside.sum() > 1:
         remedy = "correct the table, or name another column"
         known = values[outside].isin(CODES).all()
         if known or outside.sum() <= values.notna().sum() / 2:
-            codes = sorted({_plain(v) for v in values[outside]})[:10]
+            codes = sorted({plain_number(v) for v in values[outside]})[:10]
             remedy = f"correct the table, or, if they mean missing, set missing_values: {codes}"
         raise FileError(
             f"{where}: {_counted(values[outside])} cannot be {kind.name}{kind.hint}; {remedy}"
@@ -218,6 +222,17 @@ def checked_numbers(
     return values.where(~outside)
 
 
+def _refuse_zeros(values: pd.Series, where: str, kind: Kind, valid: Iterable[float]) -> None:
+    zero = values == 0
+    others = values[values.notna() & ~zero]
+    if zero.sum() > 1 and len(others) and others.min() > kind.after_zero and 0 not in set(valid):
+        raise FileError(
+            f"{where}: found 0 ({times(int(zero.sum()))}), all others from {others.min():g} on; "
+            f"expected {kind.name}; if 0 means missing, declare it, missing_values: [0], or, if "
+            "it is measured, valid_values: [0]"
+        )
+
+
 def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> None:
     """Refuse a column in which codes of missing values stand that nobody has declared.
 
@@ -228,60 +243,28 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
     """
     found = undeclared_codes(values, valid)
     if found:
-        texts = ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in sorted(found.items()))
+        texts = ", ".join(f"{plain_number(v)} ({times(n)})" for v, n in sorted(found.items()))
+        shown = [plain_number(v) for v in sorted(found)]
         raise FileError(
             f"{where}: found {texts}, far from all other values, as codes of missing values are. "
-            f"Declare them for the data set, missing_values: {[_plain(v) for v in sorted(found)]}, "
-            f"or, if they are measured, valid_values: {[_plain(v) for v in sorted(found)]}"
+            f"Declare them for the data set, missing_values: {shown}, or, if they are measured, "
+            f"valid_values: {shown}"
         )
-
-
-def refuse_codes_among_names(
-    names: pd.Series, where: str, valid: Iterable[float] = (), positive: bool = False
-) -> None:
-    """Refuse sites, sexes and the like of which one means missing: -9999, ``.``, ``n.a.``.
-
-    Parameters
-    ----------
-    positive : bool
-        Whether 99, 999 and the like are codes too: a site may be called 99, a sex not.
-
-    Raises
-    ------
-    FileError
-        With the codes, their counts and the remedy.
-    """
-    codes = {c for c in CODES - set(valid) if c < 0 or positive}
-    counts = Counter(k for k in names.map(_key, na_action="ignore").dropna() if _no_name(k, codes))
-    if counts:
-        found = sorted(counts, key=str)
-        shown = [c if isinstance(c, str) else _plain(c) for c in found]
-        texts = ", ".join(f"{v} ({_times(counts[c])})" for c, v in zip(found, shown, strict=True))
-        numbers_only = not any(isinstance(c, str) for c in found)
-        raise FileError(
-            f"{where}: found {texts}, which is a code of missing values; declare it for the data "
-            f"set, missing_values: {shown}, or, if it is a name, "
-            + (f"valid_values: {shown}" if numbers_only else "write it as letters")
-        )
-
-
-def _no_name(key: float | str, codes: set[float]) -> bool:
-    if isinstance(key, str):
-        return key.lower() in NO_NAMES or not any(c.isalnum() for c in key)
-    return key in codes
 
 
 def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[float, int]:
     """Values that are codes of missing ones by their looks, with how often they occur.
 
     One of `CODES` is taken for a code if it lies further from all other values than these spread,
-    another number that occurs twice (a positive one only if whole) if it lies ten times as far. Up
-    to three different negative whole numbers that occur twice (-3, -1) are codes if no other value
-    is negative. Beside fewer than three different other values only negative `CODES` that
-    occur twice are told. Zero never is a code: scales pile up there.
+    and so is 99.9, 999.99 or 88.8 if it occurs twice. Another number that occurs twice (a positive
+    one only if whole) is taken for one if it lies ten times as far. Up to three different negative
+    whole numbers that occur twice (-3, -1) are codes if no other value is negative. Beside fewer
+    than three different other values only negative `CODES` that occur twice are told. Zero never
+    is a code here: scales pile up there.
     """
     counts = Counter(v for v in values.dropna().tolist() if v not in set(valid))
-    suspects = {v for v in counts if v in CODES or (v < 0 and counts[v] > 1)}
+    like_codes = {v for v in counts if v in CODES or (v > 0 and counts[v] > 1 and one_digit(v))}
+    suspects = like_codes | {v for v in counts if v < 0 and counts[v] > 1}
     # a code may hide another, so that what lies far is looked for among the unsuspected
     others = sorted(v for v in values.dropna().unique() if v not in suspects)
     if len(others) < ENOUGH:
@@ -293,7 +276,7 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     for v in suspects:
         away = max(low - v, v - high)
         alone = v == int(v) and v < 0 <= low and counts[v] > 1 and n_negative <= 3
-        if alone or away > (high - low) * (1 if v in CODES else FAR):
+        if alone or away > (high - low) * (1 if v in like_codes else FAR):
             found[v] = counts[v]
     below = others[:-1]
     twice = high == int(high) and counts[high] > 1
@@ -302,15 +285,23 @@ def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[flo
     return found
 
 
-def _times(n: int) -> str:
+def one_digit(value: float) -> bool:
+    """Whether a number is written with three and more 7, 8 or 9 alone: 99.9, 999.99."""
+    digits = f"{abs(value):.10g}".replace(".", "")
+    return len(digits) > 2 and digits in (d * len(digits) for d in "789")
+
+
+def times(n: int) -> str:
+    """How often, for messages."""
     return "once" if n == 1 else f"{n} times"
 
 
-def _plain(value: float) -> int | float:
+def plain_number(value: float) -> int | float:
+    """A number as people write it, for messages."""
     return int(value) if value == int(value) else value
 
 
 def _counted(values: pd.Series) -> str:
     counts = Counter(values.tolist()).most_common()
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    return ", ".join(f"{_plain(v)} ({_times(n)})" for v, n in counts[:10]) + more
+    return ", ".join(f"{plain_number(v)} ({times(n)})" for v, n in counts[:10]) + more

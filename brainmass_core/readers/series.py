@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -78,6 +79,11 @@ def array_keys(path: Path) -> list[str]:
     keys = [n.removesuffix(".npy") for n in names if n.endswith(".npy")]
     if not keys:
         raise SeriesError(f"{path}: holds no array; expected one array per scan")
+    twice = [key for key, n in Counter(keys).items() if n > 1]
+    if twice:
+        raise SeriesError(
+            f"{path}: holds {len(twice)} arrays of one name, {twice[0]!r}; write it again"
+        )
     return keys
 
 

@@ -22,7 +22,9 @@ from brainmass_core.scans.image import (
     read_header,
     slice_timing,
 )
-from brainmass_core.scans.index import File, Sidecars, check_place, index_files
+from brainmass_core.scans.index import File, Sidecars, base_row, check_place, index_files
+from brainmass_core.scans.naming import odd_name
+from brainmass_core.scans.strays import stray_rows
 from brainmass_core.scans.table import ScansError
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ def list_bids(name: str, dataset: Dataset, slice_times: bool = True) -> list[Row
     found = index_files(dataset.path)
     files = _raw(name, dataset, found)
     bold = [f for f in files if f.named("bold") and f.entities.get("datatype") == "func"]
+    strays = stray_rows(name, dataset, files, bold)
     wanted = f"*_bold.nii.gz in sub-*/[ses-*/]func{surfaces(found)}"
     bold = keep_task(bold, name, dataset, len(found), wanted)
     anatomical = defaultdict(list)
@@ -69,7 +72,7 @@ def list_bids(name: str, dataset: Dataset, slice_times: bool = True) -> list[Row
     def one(file: File) -> Row:
         return _row(name, dataset, file, anatomical[file.participant], sidecars, slice_times)
 
-    return in_threads(one, bold)
+    return [*in_threads(one, bold), *strays]
 
 
 def refuse_derivatives(name: str, root: Path) -> None:
@@ -168,18 +171,6 @@ def keep_task(bold: list[File], name: str, dataset: Dataset, n: int, expected: s
     return kept
 
 
-def base_row(name: str, stem: str, file: File) -> Row:
-    """The columns that the file's name gives."""
-    return {
-        "scan_id": f"{name}_{stem}",
-        "participant_id": file.participant,
-        "session": file.session,
-        "task": file.entities.get("task"),
-        "run": file.entities.get("run"),
-        "bold_path": str(file.path),
-    }
-
-
 def _row(
     name: str,
     dataset: Dataset,
@@ -190,6 +181,8 @@ def _row(
 ) -> Row:
     stem = file.path.name.removesuffix(f"_bold{file.entities['ext']}")
     row = base_row(name, stem, file)
+    if reason := odd_name(file.path, stem):
+        return row | {"excluded_reason": reason}
     reasons = []
 
     def attempt(step: Callable[[], None]) -> None:
@@ -251,6 +244,8 @@ def _describe(file: File, dataset: Dataset, sidecars: Sidecars, slice_times: boo
 
 def _usable_t1w(name: str, bold: File, images: list[File], rule: str) -> File:
     chosen = choose_t1w(name, bold, images, rule)
+    if reason := odd_name(chosen.path, chosen.path.name):
+        raise ScanExcluded(reason, "t1w")
     shape = read_header(chosen.path).shape
     if len(shape) != 3 and shape[3:].count(1) != len(shape) - 3:
         raise ScanExcluded(f"{chosen.path}: found a T1w of shape {shape}, expected 3-D", "t1w")

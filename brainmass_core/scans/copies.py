@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,6 +19,7 @@ MARKS = {
     "source_checksum": "a copy of the file",
     "series_fingerprint": "a copy of the series",
 }
+SEPARATORS = re.compile(r"[_\s-]")
 SHOWN = 8  # pairs in a message
 
 
@@ -29,7 +31,8 @@ def persons(scans: pd.DataFrame, allowed: Iterable[str] = ()) -> pd.Series:
     """Who a scan is of: the same for one participant id in every data set.
 
     ``sub-``, leading zeros and ``.0`` are left out: ``sub-0050003``, ``50003`` and ``50003.0`` are
-    one id; within a data set that has both ``sub-1`` and ``sub-01`` the zeros stay.
+    one id, and so are ``NDAR_INV1A`` and ``sub-NDARINV1A``, because BIDS has no separators in ids.
+    Within a data set that has both ``sub-1`` and ``sub-01`` they stay two.
 
     Parameters
     ----------
@@ -47,6 +50,7 @@ def persons(scans: pd.DataFrame, allowed: Iterable[str] = ()) -> pd.Series:
     given = scans["participant_id"].astype(str)
     bare = given.map(padded)
     plain = bare.str.lstrip("0").where(bare.str.fullmatch(r"0*[1-9]\d*"), bare)
+    plain = plain.map(lambda name: SEPARATORS.sub("", name) or name)
     per_id = pd.DataFrame({"dataset": scans["dataset"], "plain": plain, "given": given})
     several = per_id.groupby(["dataset", "plain"])["given"].transform("nunique") > 1
     person = plain.where(~several, bare)

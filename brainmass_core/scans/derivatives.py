@@ -13,6 +13,7 @@ template space, has not, and is taken first.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -21,28 +22,29 @@ from typing import Any
 from brainmass_core.config import Dataset
 from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError, check_regular
-from brainmass_core.scans.bids import Row, base_row, in_threads, keep_task, surfaces
+from brainmass_core.scans.bids import Row, in_threads, keep_task, surfaces
+from brainmass_core.scans.cpac import cpac_files, stem_of, strategy_of
 from brainmass_core.scans.image import check_series_shape, choose_t_r, read_header
-from brainmass_core.scans.index import IMAGES, File, Sidecars, check_place, index_files
+from brainmass_core.scans.index import (
+    IMAGES,
+    File,
+    Sidecars,
+    base_row,
+    check_place,
+    index_files,
+)
+from brainmass_core.scans.naming import odd_name
+from brainmass_core.scans.strays import stray_rows
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, SpaceError, space_name
 from brainmass_core.spaces.bridges import bridge
 
 log = logging.getLogger(__name__)
 TEMPLATES = (FSL, ICBM_2009C, ICBM_2009A)
-# what a pipeline adds to the entities of the raw run; the others say which run it is
-ADDED = ("space", "cohort", "res", "den", "desc", "label", "reg", "filt")
 CONFOUNDS = (  # newest naming first: (suffix, desc, extension)
     ("timeseries", "confounds", ".tsv"),
     ("regressors", "confounds", ".tsv"),
 )
-# C-PAC's, by what counts first for confounds; older versions write words in place of a suffix
-CPAC = (
-    *("*_desc-confounds_timeseries.1D", "*_regressors.1D"),
-    *("*_desc-movementParameters_motion.1D", "*_movement-parameters.1D"),
-    *("*_desc-FDJenkinson_motion.1D", "*_framewise*isplacement*enkinson.1D"),
-    *("*_desc-FDPower_motion.1D", "*_framewise*isplacement*ower.1D"),
-)
-Run = tuple[tuple[str, str], ...]
+Run = tuple[str, ...]
 
 
 def list_derivatives(name: str, dataset: Dataset, atlas_space: str | None = None) -> list[Row]:
@@ -83,10 +85,10 @@ def list_derivatives(name: str, dataset: Dataset, atlas_space: str | None = None
 
     def one(file: File) -> Row:
         run = run_of(file)
-        strategies = strategies_of(versions[run])
-        return _row(name, dataset, file, companions[run], sidecars, strategies, atlas_space)
+        return _row(name, dataset, file, companions[run], sidecars, versions[run], atlas_space)
 
-    return in_threads(one, chosen)
+    others = [f for f in files if _is_preproc(f) and f not in bold]
+    return [*in_threads(one, chosen), *stray_rows(name, dataset, [*bold, *others], bold)]
 
 
 def _without_echoes(name: str, bold: list[File]) -> list[File]:
@@ -111,13 +113,12 @@ def _without_echoes(name: str, bold: list[File]) -> list[File]:
 
 def _combined(file: File) -> Run:
     """The run that an echo belongs to."""
-    return tuple(pair for pair in run_of(file) if pair[0] != "echo")
+    return tuple(part for part in run_of(file) if not part.startswith("echo-"))
 
 
 def run_of(file: File) -> Run:
-    """Entities of the raw run that a derivative was made from."""
-    drop = {*ADDED, "datatype", "suffix", "ext"}
-    return tuple(sorted((k, v) for k, v in file.entities.items() if k not in drop))
+    """Parts of the name of the raw run that a derivative was made from, in any order."""
+    return tuple(sorted(_stem(file).split("_")))
 
 
 def _is_preproc(file: File) -> bool:
@@ -132,40 +133,10 @@ def _unregressed(files: list[File]) -> list[File]:
     return head or [f for f in files if f.entities["desc"] != "head"] or files
 
 
-def strategy_of(path: Path) -> str | None:
-    """C-PAC's nuisance strategy that a BOLD image has been through, by its name; None for none."""
-    named = re.search(r"_reg-([A-Za-z0-9]+)_", path.name)
-    if named:
-        return None if named[1] == "Off" else named[1]
-    numbered = re.search(r"_desc-preproc-?(\d+)_bold", path.name)
-    return numbered[1] if numbered else None
-
-
 def strategies_of(files: list[File]) -> list[str]:
     """All strategies of a run."""
     found = {strategy_of(f.path) for f in files if _in_template(f)}
     return sorted(s for s in found if s is not None)
-
-
-def cpac_files(path: Path) -> list[Path]:
-    """C-PAC's `.1D` files of regressors and motion of the run that a file belongs to.
-
-    Ordered by what counts first: regressors of the same strategy, of others, motion.
-    """
-    stem = _stem_of(path)
-    found = [
-        sorted(f for f in path.parent.glob(pattern) if _stem_of(f) == stem) for pattern in CPAC
-    ]
-    regressors = [f for part in found[:2] for f in part]
-    own = _strategy_of_regressors(path)
-    same = [f for f in regressors if own is not None and _strategy_of_regressors(f) == own]
-    ordered = [*same, *regressors, *(f for part in found[2:] for f in part)]
-    return list(dict.fromkeys(ordered))
-
-
-def _strategy_of_regressors(path: Path) -> str | None:
-    numbered = re.search(r"_desc-(\d+)_regressors", path.name)
-    return numbered[1] if numbered else strategy_of(path)
 
 
 def _in_template(file: File) -> bool:
@@ -194,12 +165,7 @@ def _preference(file: File, atlas_space: str | None) -> tuple[int, bool, int, st
 
 
 def _stem(file: File) -> str:
-    return _stem_of(file.path)
-
-
-def _stem_of(path: Path) -> str:
-    parts = path.name.split("_")[:-1]
-    return "_".join(p for p in parts if p.split("-")[0] not in ADDED)
+    return stem_of(file.path)
 
 
 def _row(
@@ -208,10 +174,12 @@ def _row(
     file: File,
     companions: list[File],
     sidecars: Sidecars,
-    strategies: list[str],
+    versions: list[File],
     atlas_space: str | None,
 ) -> Row:
     row: dict[str, Any] = base_row(name, _stem(file), file)
+    if reason := odd_name(file.path, _stem(file)):
+        return row | {"excluded_reason": reason}
     reasons = []
     if "echo" in file.entities:
         return row | {
@@ -225,9 +193,9 @@ def _row(
             "expected magnitude"
         }
     for step in (
-        lambda: _check_name(file, dataset, atlas_space),
+        lambda: _check_name(file, dataset, atlas_space, versions),
         lambda: {"space": _space(file, sidecars.of(file), atlas_space)},
-        lambda: _check_strategy(file, strategies),
+        lambda: _check_strategy(file, strategies_of(versions)),
         lambda: _describe(file, dataset, sidecars),
         lambda: {"confounds_path": _confounds(file, companions)},
         lambda: {"mask_path": _mask(file, companions)},
@@ -239,14 +207,15 @@ def _row(
     return row | {"excluded_reason": "; ".join(reasons) or None}
 
 
-def _check_name(file: File, dataset: Dataset, atlas_space: str | None) -> Row:
+def _check_name(file: File, dataset: Dataset, atlas_space: str | None, versions: list[File]) -> Row:
     check_place(file, dataset.path)
     stem = file.path.name.removesuffix(str(file.entities["ext"]))
-    twins = [f"{stem}{ext}" for ext in IMAGES if (file.path.parent / f"{stem}{ext}").exists()]
+    twins = [f.path for f in versions if f.path.name in {f"{stem}{ext}" for ext in IMAGES}]
     if len(twins) > 1:
+        found = " and ".join(os.path.relpath(t, file.path.parent) for t in twins)
         raise ScanExcluded(
-            f"{file.path.parent}: found {' and '.join(twins)}, expected one of them, because they "
-            "may differ; remove the other",
+            f"{file.path.parent}: found {found}, expected one of them, because they may differ; "
+            "remove the other",
             "name",
         )
     if not _in_template(file) and _named_space(file) != atlas_space:
@@ -328,6 +297,8 @@ def _readable(path: Path, step: str) -> str:
         check_regular(path)
     except FileError as error:
         raise ScanExcluded(str(error), step) from None
+    if reason := odd_name(path, path.name):
+        raise ScanExcluded(reason, step)
     return str(path)
 
 

@@ -17,8 +17,10 @@ from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError, check_capacity, check_length
 from brainmass_core.readers.image import open_image
 from brainmass_core.readers.limits import quoted
+from brainmass_core.scans.geometry import check_geometry
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+SLOWEST = 100  # times the last slice's time: a t_r with as long a pause is no t_r
 LARGE = 2**28  # bytes of data
 SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; what lies outside is in another unit by mistake
 
@@ -65,6 +67,7 @@ def read_header(path: Path) -> Header:
             "copy the file again or convert it again",
             "header",
         ) from None
+    check_geometry(path, image)
     shape = tuple(int(n) for n in image.shape)
     itemsize = image.get_data_dtype().itemsize
     n_bytes = math.prod(shape) * itemsize
@@ -331,6 +334,13 @@ def slice_timing(
         raise ScanExcluded(
             f"{path}: SliceTiming holds {found}, expected {shape[axis]} times (one per slice) from "
             f"0 to t_r {t_r:g} s; correct it, or remove it to go without slice-timing correction",
+            "slice_timing",
+        )
+    if 0 < max(times) < t_r / SLOWEST:
+        raise ScanExcluded(
+            f"{path}: SliceTiming ends at {max(times):g} s of a t_r of {t_r:g} s, too soon for the "
+            "last slice; are the times in another unit? correct it, or remove it to go without "
+            "slice-timing correction",
             "slice_timing",
         )
     ordered = [float(t) for t in times]

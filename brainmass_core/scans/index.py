@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,13 @@ import bids2table
 from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
+from brainmass_core.scans.naming import shown, written
 
 log = logging.getLogger(__name__)
 logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it says which schema it bundles
 IMAGES = (".nii", ".nii.gz")
 AT_ONCE = 1000
+PARTICIPANT = re.compile(r"sub-[^\W_]+")
 DEEP = 4  # parts of a path in BIDS: participant, session, kind of data, file
 
 
@@ -50,29 +54,28 @@ class File:
         return e.get("suffix") == suffix and e.get("ext") in extensions
 
 
+def base_row(name: str, stem: str, file: File) -> dict[str, Any]:
+    """The columns that the file's name gives."""
+    return {
+        "scan_id": f"{name}_{written(stem)}",
+        "participant_id": written(file.participant),
+        "session": file.session,
+        "task": file.entities.get("task"),
+        "run": file.entities.get("run"),
+        "bold_path": shown(file.path),
+    }
+
+
 def index_files(root: Path) -> list[File]:
     """All files of a BIDS or BIDS-derivatives folder, ordered by path.
 
+    What is called ``sub-*`` and has no label of letters and digits is left out, see `strays`.
     Participants are indexed some at a time through temporary links. The indexer's tables have a
     column per entity of BIDS and take 50 kB per participant; and it takes a folder whose name has
     a dot (``ds000030_R1.0.5``), a leading dot or a glob character for no data set at all.
     """
     root = root.absolute()
-    folders = sorted(p for p in root.glob("sub-*") if p.is_dir())
-    odd = [p.name for p in folders if not p.name.removeprefix("sub-").isalnum()]
-    if odd:
-        log.warning(
-            "%s: %d folders are no BIDS participants, because a label is made of letters and "
-            "digits only, and are left out: %s",
-            *(root, len(odd), ", ".join(odd[:20])),
-        )
-    broken = [p.name for p in root.glob("sub-*") if p.is_symlink() and not p.exists()]
-    if broken:
-        log.warning(
-            "%s: %d folders of participants are links to nothing and are left out; mend the links: "
-            "%s",
-            *(root, len(broken), ", ".join(sorted(broken)[:20])),
-        )
+    folders = sorted(p for p in root.glob("sub-*") if PARTICIPANT.fullmatch(p.name) and p.is_dir())
     paths: list[str] = []
     with tempfile.TemporaryDirectory(prefix="brainmass-index-") as temporary:
         for start in range(0, len(folders), AT_ONCE):
@@ -80,7 +83,7 @@ def index_files(root: Path) -> list[File]:
             part.mkdir()
             for folder in folders[start : start + AT_ONCE]:
                 (part / folder.name).symlink_to(folder, target_is_directory=True)
-            paths += bids2table.index_dataset(part)["path"].to_pylist()
+            paths += _indexed(part)
     again = [p for p in paths if len(Path(p).parts) > DEEP and _in_a_loop(root, Path(p))]
     if again:
         log.warning(
@@ -90,6 +93,20 @@ def index_files(root: Path) -> list[File]:
     paths = sorted(set(paths) - set(again))
     files = [File(root / p, bids2table.parse_bids_entities(p)) for p in paths]
     return [f for f in files if "sub" in f.entities]
+
+
+def _indexed(part: Path) -> list[str]:
+    """Files of a folder of participants; the indexer knows no names that are not UTF-8."""
+    try:
+        return list(bids2table.index_dataset(part)["path"].to_pylist())
+    except UnicodeEncodeError:
+        found = [
+            os.path.relpath(os.path.join(folder, name), part)
+            for folder, _, names in os.walk(part, followlinks=True)
+            for name in names
+            if not name.startswith(".")
+        ]
+        return [path for path in found if Path(path).name.startswith("sub-")]
 
 
 def _in_a_loop(root: Path, path: Path) -> bool:

@@ -11,15 +11,16 @@ import pandas as pd
 from brainmass_core.config import Dataset
 from brainmass_core.config.base import near_miss
 from brainmass_core.readers import FileError, read_delimited
+from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (
     AGE,
+    MOTION,
     POSITIVE,
     Kind,
     checked_numbers,
     mask_missing,
     numbers,
     refuse_codes,
-    refuse_codes_among_names,
 )
 from brainmass_core.scans.rows import canonical, matched_rows, session_of
 from brainmass_core.scans.table import PHENO, ScansError, Unmatched
@@ -149,6 +150,7 @@ def join(
     dataset: Dataset,
     named: Sequence[str] = (),
     targets: Sequence[str] = (),
+    groups: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, Unmatched]:
     """Add site, age, sex, mean_fd and ``pheno_*`` to the scans.
 
@@ -161,6 +163,8 @@ def join(
         Columns to carry along as ``pheno_*``, as far as the table has them.
     targets : sequence of str
         Those of them that are the target of a regression.
+    groups : sequence of str
+        Those of them whose values are groups of people.
 
     Returns
     -------
@@ -173,7 +177,7 @@ def join(
     ------
     ScansError
         If rows cannot be told apart, no scan has a row although its columns are used, or a column
-        of numbers holds undeclared codes.
+        of numbers or groups holds undeclared codes.
     """
     settings = dataset.phenotype
     scans = scans.copy()
@@ -201,7 +205,7 @@ def join(
         used = {c for c in _declared(dataset).values() if c != settings.id_column} | {*named}
         if rows.isna().all() and len(scans) and used & {*table.columns}:
             raise ScansError(_strangers(path, table[settings.id_column], scans_only))
-    known = _with_values(scans, table, rows, dataset, named, targets)
+    known = _with_values(scans, table, rows, dataset, named, targets, groups)
     ids = table[settings.id_column]
     matched = set(ids[ids.index.isin(rows.dropna())].map(canonical))
     table_only = ids[~ids.map(canonical).isin(matched)]
@@ -234,12 +238,15 @@ def _with_values(
     dataset: Dataset,
     named: Sequence[str],
     targets: Sequence[str],
+    groups: Sequence[str],
 ) -> pd.DataFrame:
     """The scans with what the table says of them."""
     settings, path = dataset.phenotype, phenotype_path(dataset) or dataset.path
     used = table[table.index.isin(rows.dropna())]
     try:
-        for column in {settings.site_column, settings.sex_column} - {None}:
+        for column in [
+            c for c in used if c in {settings.site_column, settings.sex_column, *groups}
+        ]:
             refuse_codes_among_names(
                 *(used[column], _where(path, column), dataset.valid_values),
                 positive=column == settings.sex_column,
@@ -250,7 +257,7 @@ def _with_values(
                 refuse_codes(values, _where(path, column), dataset.valid_values)
         measured = {
             "age": numeric(used, settings.age_column, dataset, AGE),
-            "mean_fd": numeric(used, settings.mean_fd_column, dataset),
+            "mean_fd": numeric(used, settings.mean_fd_column, dataset, MOTION),
         }
     except FileError as error:
         raise ScansError(str(error)) from None

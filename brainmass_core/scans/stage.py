@@ -11,19 +11,19 @@ import pandas as pd
 
 from brainmass_core.atlas import space_of_atlas
 from brainmass_core.config import Config, Dataset
-from brainmass_core.config.phenotypes import named_phenotypes, targets_of
+from brainmass_core.config.phenotypes import groups_of, named_phenotypes, targets_of
 from brainmass_core.pipeline.hashing import batch_of, stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.reasons import reasons_of
 from brainmass_core.scans.bids import list_bids
 from brainmass_core.scans.derivatives import list_derivatives
+from brainmass_core.scans.naming import one_row_each
 from brainmass_core.scans.phenotype import join, read_phenotype
 from brainmass_core.scans.split import evaluation_participants
 from brainmass_core.scans.table import (
     PHENO,
     ScansError,
     Unmatched,
-    check_unique_rows,
     write_scans,
 )
 from brainmass_core.scans.timeseries import add_t_r, list_timeseries
@@ -45,7 +45,7 @@ def run(config: Config, dataset: str) -> None:
     ------
     ScansError
         If the data set cannot be listed: no run, a phenotype column or table that is missing or
-        ambiguous, two files with one scan id.
+        ambiguous.
     """
     scans, unmatched = list_scans(config, dataset)
     path = Paths(config.results).scans(dataset)
@@ -102,11 +102,14 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
         )
     named = named_phenotypes(config, name)
     table = read_phenotype(name, dataset, named)
-    rows = _list(config, name, table)
-    check_unique_rows(rows)
+    rows = one_row_each(_list(config, name, table))
     columns = {c: [row.get(c) for row in rows] for c in (*SCANS.names, "label")}
     listed = pd.DataFrame(columns, dtype=object)
-    scans, unmatched = join(listed, table, dataset, named, targets_of(config, name))
+    scans, unmatched = join(
+        *(listed, table, dataset, named),
+        targets=targets_of(config, name),
+        groups=groups_of(config, name),
+    )
     if dataset.kind == "timeseries":
         scans = add_t_r(name, dataset, scans)
     scans["dataset"], scans["kind"], scans["role"] = name, dataset.kind, dataset.role

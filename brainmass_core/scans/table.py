@@ -39,28 +39,6 @@ class Unmatched:
     scans_only: list[str] = field(default_factory=list)
 
 
-def check_unique_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse two scans of one data set that have the same id.
-
-    Raises
-    ------
-    ScansError
-        Naming the files of the first few.
-    """
-    seen: dict[str, str] = {}
-    twice = []
-    for row in rows:
-        where = row["bold_path"] + (f" [{row['bold_key']}]" if row.get("bold_key") else "")
-        if row["scan_id"] in seen:
-            twice.append(f"  {row['scan_id']}: {seen[row['scan_id']]} and {where}")
-        seen.setdefault(row["scan_id"], where)
-    if twice:
-        raise ScansError(
-            f"{len(twice)} scan ids are given by two files each; remove or rename one of them:\n"
-            + "\n".join(twice[:10])
-        )
-
-
 def check_unique(tables: Mapping[str, pa.Table]) -> None:
     """Refuse scan ids that occur in two data sets.
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from brainmass_core.config import Dataset
 from brainmass_core.readers import FileError
+from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.matrices import other_than_series
 from brainmass_core.readers.series import (
     SUFFIXES,
@@ -26,8 +27,10 @@ from brainmass_core.readers.series import (
     series_shapes,
     series_suffix,
 )
+from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.bids import Row
 from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
+from brainmass_core.scans.naming import odd_name, shown, written
 from brainmass_core.scans.phenotype import numeric, phenotype_path
 from brainmass_core.scans.rows import canonical
 from brainmass_core.scans.table import PHENO, ScansError
@@ -44,20 +47,13 @@ def list_timeseries(name: str, dataset: Dataset, table: pd.DataFrame | None) -> 
     Raises
     ------
     ScansError
-        If no file of a known kind matches the pattern, or a scan's name cannot be a file name.
+        If no file of a known kind matches the pattern, or files share arrays.
     """
     known = _known_names(dataset, table)
     rows = []
     for path in series_files(name, dataset):
         rows += _rows_of_file(name, dataset, path, known)
     _check_arrays(name, dataset, rows)
-    bad = [r for r in rows if not re.fullmatch(r"[^/\\\x00-\x1f]{1,150}", r["label"])]
-    if bad:
-        raise ScansError(
-            f"datasets.{name}: {bad[0]['bold_path']}: scans are called "
-            f"{[r['label'][:200] for r in bad[:5]]}, which cannot be file names (no slash, at most "
-            "150 characters); rename them"
-        )
     return rows
 
 
@@ -69,7 +65,7 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
     ScansError
         If there is none.
     """
-    found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
+    found = _matching(dataset)
     files = matching_files(dataset, found)
     if not files:
         cifti = [p for p in found if p.name.endswith(".nii")]
@@ -84,19 +80,30 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
             f"{dataset.path}, none of them a series; expected {', '.join(SUFFIXES)}; correct "
             f"path or pattern (`**/*.npy` looks into sub-folders){hint}"
         )
-    skipped = [p.name for p in found if not series_suffix(p)]
+    skipped = [p.name for p in found if not _is_series_by_name(p)]
     if skipped:
-        log.warning("%s: left out, no series: %s", name, ", ".join(sorted(skipped)[:20]))
+        names = ", ".join(map(shown, sorted(skipped)[:20]))
+        log.warning("%s: left out, no series: %s", name, names)
     return files
 
 
 def matching_files(dataset: Dataset, found: list[Path] | None = None) -> list[Path]:
     """Of the files that match the pattern those that are series by their suffix, by path."""
-    if found is None:
-        found = [p for p in dataset.path.absolute().glob(dataset.pattern) if not p.is_dir()]
+    found = _matching(dataset) if found is None else found
     table = phenotype_path(dataset)
     others = {table.absolute()} if table else set()
-    return sorted(p for p in found if series_suffix(p) and p not in others)
+    return sorted(p for p in found if _is_series_by_name(p) and p not in others)
+
+
+def _matching(dataset: Dataset) -> list[Path]:
+    """What matches the pattern; of folders those that are called like a series, which are none."""
+    found = dataset.path.absolute().glob(dataset.pattern)
+    return [p for p in found if _is_series_by_name(p) or not p.is_dir()]
+
+
+def _is_series_by_name(path: Path) -> bool:
+    """Whether a name ends as that of a series, in upper or lower case (`.NPY` is refused later)."""
+    return path.name.lower().endswith(tuple(s.lower() for s in SUFFIXES))
 
 
 def named_in(path: Path) -> str:
@@ -106,6 +113,7 @@ def named_in(path: Path) -> str:
 
 def participant_of(label: str) -> str:
     """The participant of a scan without a phenotype table of scans, by the scan's own name."""
+    label = written(label)
     entities = bids2table.parse_bids_entities(f"{label}_x") if label.startswith("sub-") else {}
     return f"sub-{entities['sub']}" if "sub" in entities else label
 
@@ -120,8 +128,11 @@ def _known_names(dataset: Dataset, table: pd.DataFrame | None) -> set[str]:
 def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> list[Row]:
     stem = named_in(path)
     if other := other_than_series(path.name.removesuffix(series_suffix(path) or "")):
-        reason = f"{path}: is {other} by its name, expected a series; narrow `pattern`, such as "
-        return [_row(name, path, stem) | {"excluded_reason": reason + "`**/*_timeseries.tsv`"}]
+        reason = (
+            f"{shown(path)}: is {other} by its name, expected a series; narrow `pattern`, such as "
+            "`**/*_timeseries.tsv`"
+        )
+        return [_row(name, path, stem) | {"excluded_reason": reason}]
     try:
         shapes = series_shapes(path, dataset.orientation, dataset.header)
         if path.suffix == ".npz" and dataset.array is not None:
@@ -132,8 +143,11 @@ def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> l
     one = dataset.array is not None and not WILD.search(dataset.array)
     for key, shape in shapes.items():
         by_key = key is not None and ((len(shapes) > 1 and not one) or canonical(key) in known)
-        row = _row(name, path, str(key) if by_key else stem) | {"bold_key": key}
-        if isinstance(shape, SeriesError):
+        called = str(key) if by_key else stem
+        row = _row(name, path, called) | {"bold_key": None if key is None else shown(key)}
+        if odd := odd_name(path, called):
+            row["excluded_reason"] = odd
+        elif isinstance(shape, SeriesError):
             row["excluded_reason"] = str(shape)
         elif shape[0] < 2:
             row["excluded_reason"] = f"{path}: found {shape[0]} timepoint, expected a series"
@@ -173,6 +187,7 @@ def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
 
 
 def _row(name: str, path: Path, label: str) -> Row:
+    label = written(label)
     entities = bids2table.parse_bids_entities(f"{label}_x") if label.startswith("sub-") else {}
     return {
         "scan_id": f"{name}_{label}",
@@ -181,7 +196,7 @@ def _row(name: str, path: Path, label: str) -> Row:
         "session": entities.get("ses"),
         "task": entities.get("task"),
         "run": entities.get("run"),
-        "bold_path": str(path),
+        "bold_path": shown(path),
     }
 
 
@@ -191,7 +206,8 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scans : DataFrame
-        Phenotypes joined. Scans without a plausible t_r are excluded.
+        Phenotypes joined. Scans without a plausible t_r, or with a sidecar that says another, are
+        excluded.
 
     Raises
     ------
@@ -225,4 +241,41 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
         + f" in column {column!r}, expected {SHORTEST_T_R:g} to {LONGEST_T_R:g} s, not "
         f"milliseconds; correct it, or set datasets.{name}.t_r for scans without one"
     )
+    kept = scans.index[scans["excluded_reason"].isna()]
+    reasons = [
+        _contradiction(Path(path), t_r, dataset.t_r_tolerance)
+        for path, t_r in scans.loc[kept, ["bold_path", "t_r"]].itertuples(index=False, name=None)
+    ]
+    scans.loc[kept, "excluded_reason"] = pd.Series(reasons, index=kept, dtype=object)
     return scans
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the metadata of a series would be, if there are any."""
+    return path.with_name(f"{path.name.removesuffix(series_suffix(path) or '')}.json")
+
+
+def _contradiction(path: Path, t_r: float, tolerance: float) -> str | None:
+    """Why the sidecar beside a series speaks against its t_r (s); None if it does not."""
+    sidecar = sidecar_of(path)
+    if not sidecar.exists() and not sidecar.is_symlink():
+        return None
+    try:
+        stated = read_object(sidecar).get("RepetitionTime")
+    except FileError as error:
+        return f"unreadable sidecar: {error}"
+    if stated is None:
+        return None
+    number = isinstance(stated, int | float) and not isinstance(stated, bool)
+    if number and SHORTEST_T_R <= stated <= LONGEST_T_R:
+        if abs(stated - t_r) <= tolerance + 1e-9:
+            return None
+        return (
+            f"{path}: contradictory t_r: {stated:g} s in {sidecar.name}, {t_r:g} s in the "
+            "configuration (t_r, phenotype.t_r_column); find out which is right and correct the "
+            "other"
+        )
+    return (
+        f"{sidecar}: RepetitionTime is {quoted(stated)}, expected {SHORTEST_T_R:g} to "
+        f"{LONGEST_T_R:g}, in seconds; correct the sidecar"
+    )

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainmass_core.readers import read_lines
-from brainmass_core.readers.confounds import power_displacement
-from brainmass_core.scans.derivatives import cpac_files
+from brainmass_core.readers import FileError, read_lines
+from brainmass_core.readers.confounds import known_confounds, power_displacement
+from brainmass_core.scans.cpac import cpac_files
 
 VOLREG = ["rot_z", "rot_x", "rot_y", "trans_z", "trans_x", "trans_y"]
 MOTION = dict(zip(["RotY", "RotX", "RotZ", "Y", "X", "Z"], VOLREG, strict=True))
@@ -28,6 +28,7 @@ SIGNALS = {
     "WhiteMatter": "white_matter",
 }
 MEAN = re.compile(rf"({'|'.join(SIGNALS)})(?:Detrend)?(?:Norm)?Mean0")
+MISSING_WORD = re.compile(r"(?<!\S)(n/a|na|null)(?!\S)", re.IGNORECASE)
 COMPONENT = re.compile(r"aCompCor\D*(\d+)")  # aCompCorPC0, aCompCorDetrendPC0; not ...0Delay
 
 
@@ -48,16 +49,18 @@ def read_cpac(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
-        If a file is damaged, names other columns than it has, or has another length.
+    FileError
+        If a file is damaged, names other columns than it has or one of ours twice, has another
+        length, or holds codes of missing values.
     """
     table = _read(path)
     for other in cpac_files(path):
         if other != path:
             added = _read(other)
             if len(added) != len(table):
-                raise ValueError(
-                    f"{len(table)} rows, but {other} has {len(added)}; expected files of one run"
+                raise FileError(
+                    f"{path}: {len(table)} rows, but {other} has {len(added)}; expected files of "
+                    "one run"
                 )
             table = table.join(added[[c for c in added if c not in table]])
     displacement = power_displacement(table)
@@ -68,30 +71,53 @@ def read_cpac(path: Path) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     """Columns of one file, under fMRIPrep's names."""
+    lines = dict(enumerate(read_lines(path), 1))
+    header = [line.lstrip() for line in lines.values() if line.lstrip().startswith("#")]
+    body = {n: s for n, s in lines.items() if s.strip() and not s.lstrip().startswith("#")}
     try:
-        lines = read_lines(path)
-        header = [line.lstrip() for line in lines if line.lstrip().startswith("#")]
-        body = [line for line in lines if not line.lstrip().startswith("#")]
-        values = np.loadtxt(body, comments=None, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name}: {error}") from None
-    name = path.name.lower()
+        values = np.loadtxt([_with_nan(s) for s in body.values()], comments=None, ndmin=2)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}; expected numbers, the same in every row") from None
+    name, width = path.name.lower(), values.shape[1]
     if "jenkinson" in name:
-        return pd.DataFrame({"rmsd": values[:, 0]})
-    if "power" in name:
-        return pd.DataFrame({"framewise_displacement": values[:, 0]})
-    if "movement" in name:
-        if values.shape[1] != 6:
-            raise ValueError(f"{path.name}: found {values.shape[1]} columns, expected 6 of motion")
-        return _in_radians(pd.DataFrame(values, columns=VOLREG))
+        columns: list[str | None] = ["rmsd"]
+    elif "power" in name:
+        columns = ["framewise_displacement"]
+    elif "movement" in name:
+        if width != 6:
+            raise FileError(f"{path}: found {width} columns, expected 6 of motion")
+        columns = list(VOLREG)
+    else:
+        columns = _named(path, header, width)
+    known = {
+        ours: known_confounds(path, ours, pd.Series(values[:, i], list(body)))
+        for i, ours in enumerate(columns)
+        if ours is not None
+    }
+    return _in_radians(pd.DataFrame(known).reset_index(drop=True))
+
+
+def _with_nan(line: str) -> str:
+    return MISSING_WORD.sub("nan", line)
+
+
+def _named(path: Path, header: list[str], width: int) -> list[str | None]:
+    """Our names of the columns that the last line of the header names, None for others."""
     names = header[-1].lstrip("# ").rstrip("\n").split("\t") if header else []
-    if len(names) != values.shape[1]:
-        raise ValueError(
-            f"{path.name}: found {values.shape[1]} columns and {len(names)} names in the last line "
-            "of its header, expected a name for each"
+    if len(names) != width:
+        raise FileError(
+            f"{path}: found {width} columns and {len(names)} names in the last line of its header, "
+            "expected a name for each"
         )
-    known = {old: new for old in names if (new := _name(old))}
-    return _in_radians(pd.DataFrame(values, columns=names)[list(known)].rename(columns=known))
+    ours = [_name(old) for old in names]
+    twice = [name for name in ours if name is not None and ours.count(name) > 1]
+    if twice:
+        found = ", ".join(old for old in names if _name(old) == twice[0])
+        raise FileError(
+            f"{path}: the columns {found} are all {twice[0]}; expected one of them, so remove the "
+            "others, or give the regressors of one strategy"
+        )
+    return ours
 
 
 def _name(column: str) -> str | None:

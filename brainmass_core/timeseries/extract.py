@@ -28,7 +28,7 @@ from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
 from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
-from brainmass_core.scans.derivatives import strategy_of
+from brainmass_core.scans.cpac import strategy_of
 from brainmass_core.spaces import SpaceError
 from brainmass_core.timeseries.inputs import Item, read_confounds
 from brainmass_core.timeseries.motion import refuse_moving, steady

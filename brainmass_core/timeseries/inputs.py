@@ -18,7 +18,7 @@ from brainmass_core.pipeline.paths import Paths
 from brainmass_core.readers import FileError
 from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans import of_images
-from brainmass_core.scans.derivatives import cpac_files
+from brainmass_core.scans.cpac import cpac_files
 from brainmass_core.spaces import SpaceError
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import read_table

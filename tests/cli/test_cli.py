@@ -197,6 +197,31 @@ def test_a_wrong_name_is_refused_before_the_stage_is_loaded(folder, option):
     assert not loaded(tried, stage, option, "x") & HEAVY
 
 
+@pytest.mark.parametrize("path", ["~/x.tsv", "$HOME/x.tsv", "${HOME}/x.tsv"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "model", "input", "--out={}"),
+        ("predict", "model", "input", "--embeddings", "{}"),
+        ("predict", "model", "{}"),
+        ("predict", "model", "input", "--phenotype", "{}"),
+        ("predict", "model", "input", "--work", "{}"),
+        ("demo", "{}"),
+        ("checksum", "{}"),
+        ("config", "check", "{}"),
+        ("scans", "--dataset", "mine", "--log", "{}"),
+        ("preprocess", "--dataset", "mine", "--batch", "0", "--config={}"),
+    ],
+)
+def test_home_and_variables_are_never_taken_as_they_are_written(brainmass, folder, arguments, path):
+    done = brainmass(*(a.replace("{}", path) for a in arguments))
+    assert done.returncode == 1
+    assert f" {path}: `" in done.stderr
+    assert "write it out" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in folder.iterdir()] == ["config.yaml"]
+
+
 def test_every_preset_is_listed(brainmass):
     listed = brainmass("config", "presets").stdout.split()
     assert "brainmass/official-release" in listed

@@ -16,11 +16,18 @@ from brainmass_core.pipeline.stages import STAGES
 ROOT = Path(__file__).parents[2]
 
 
-def config(tmp_path: Path, name: str = "d", tasks: tuple[str, ...] = (), over=None, **dataset):
+def config(
+    tmp_path: Path,
+    name: str = "d",
+    tasks: tuple[str, ...] = (),
+    over=None,
+    check_paths=True,
+    **dataset,
+):
     data = {"kind": "timeseries", "role": "internal", "path": str(tmp_path), "t_r": 2} | dataset
     task = {"datasets": [name], "label": "x", "classes": {"a": ["0"], "b": ["1"]}}
     raw = {"datasets": {name: data}, "atlas": {"n_rois": 3}, "tasks": dict.fromkeys(tasks, task)}
-    return parse_config(raw | (over or {}))
+    return parse_config(raw | (over or {}), check_paths=check_paths)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +95,40 @@ def test_patterns_inside_are_accepted(tmp_path, pattern):
 def test_results_that_snakemake_or_a_shell_cannot_name_are_refused(tmp_path, results):
     with pytest.raises(ConfigError, match=r"results: .*(braces|cannot be shown|home folder)"):
         config(tmp_path, over={"results": results})
+
+
+def section(name, value):
+    """A configuration whose setting of a dotted name is a path."""
+    over = {}
+    at = over
+    *outer, last = name.split(".")
+    for part in outer:
+        at = at.setdefault(part, {})
+    at[last] = value
+    return over
+
+
+PATHS = ["results", "atlas.path", "atlas.labels", "preprocess.template", "report.compare"]
+
+
+@pytest.mark.parametrize("path", ["~/x", "~anna/x", "$HOME/x", "${HOME}/x", "a/$USER", "$DATA"])
+@pytest.mark.parametrize("name", [*PATHS, "path", "phenotype", "template_mask", "synthetic"])
+@pytest.mark.parametrize("check_paths", [True, False])
+def test_home_and_variables_of_a_shell_are_refused_in_every_path(tmp_path, name, path, check_paths):
+    settings = {"path": {"path": path}, "phenotype": {"phenotype": {"path": path}}}
+    settings["synthetic"] = {"kind": "bids", "path": path, "synthetic": {}}
+    over = section(name, [path] if name == "report.compare" else path) if name in PATHS else {}
+    if name == "template_mask":
+        over = {"preprocess": {"template": str(tmp_path / "t.nii"), "template_mask": path}}
+        (tmp_path / "t.nii").touch()
+    with pytest.raises(ConfigError, match=r"`[~$].* is not replaced by .*; write it out"):
+        config(tmp_path, over=over, check_paths=check_paths, **settings.get(name, {}))
+
+
+def test_a_dollar_that_no_shell_replaces_is_part_of_a_name(tmp_path):
+    for name in ("$(x)", "5$", "a $ b", "$1"):
+        (tmp_path / name).mkdir()
+        assert config(tmp_path, path=str(tmp_path / name))
 
 
 def test_a_data_set_that_is_written_first_has_no_braces_in_its_path(tmp_path):

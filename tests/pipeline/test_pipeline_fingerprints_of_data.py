@@ -111,6 +111,24 @@ def test_a_deleted_sidecar_and_an_added_run_concern_their_batch(root):
     assert differing(before, of_raw(root)) == jobs_of("sub-05") | jobs_of("sub-07")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["sub-03_task-rest_bold.NII.GZ", "sub-03_task-rest_bold (1).nii.gz", "sub-03_task-x_BOLD.nii"],
+)
+@pytest.mark.parametrize("kind", ["bids", "derivatives"])
+def test_what_is_no_run_by_a_slip_concerns_the_list_of_the_scans(root, name, kind):
+    section = {"kind": kind, "role": "internal", "path": str(root)}
+    dataset = parse_config({"datasets": {"d": section}}).datasets["d"]
+    before = inputs_of("d", dataset)
+    write(root / "sub-03/func" / name)
+    after = inputs_of("d", dataset)
+    assert [w for w in after.people if after.people[w] != before.people[w]] == ["sub-03"]
+    (root / "sub-14").symlink_to("/nonexistent/sub-14")
+    broken = inputs_of("d", dataset)
+    assert (broken.people, broken.shared) == (after.people, after.shared)
+    assert broken.all() != after.all()
+
+
 def test_who_comes_or_goes_also_changes_the_split(root):
     before = of_raw(root)
     shutil.rmtree(root / "sub-05")

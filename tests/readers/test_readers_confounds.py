@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,12 +41,36 @@ def test_numbers_are_those_of_pandas_to_the_last_digit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("trans_x", -9999), ("csf", "-999.0"), ("csf", 999), ("std_dvars", 9999)]
+    ("name", "code"),
+    [
+        *(("trans_x", -9999), ("csf", "-999.0"), ("csf", 999), ("std_dvars", 9999)),
+        *(("trans_x", -9999.9), ("trans_y", 99.99), ("csf", 1e20)),
+    ],
 )
 def test_a_code_of_missing_values_is_no_number(tmp_path, name, code):
     table = confounds().astype(object).fillna("n/a")
     table.loc[4, name] = code
-    with pytest.raises(ScanFailed, match=rf"line 6: found {float(code):g} in column '{name}'"):
+    said = rf"line 6: found {re.escape(f'{float(code):g}')} \(once\) in column '{name}'"
+    with pytest.raises(ScanFailed, match=said):
+        read_confounds(write(tmp_path / "c.tsv", table), N)
+
+
+def test_rotations_in_degrees_are_refused(tmp_path):
+    table = confounds()
+    table["rot_x"] = np.linspace(-0.5, 4.5, N)
+    with pytest.raises(ScanFailed, match=r"found 4\.5 in column 'rot_x', expected radians"):
+        read_confounds(write(tmp_path / "c.tsv", table), N)
+    table["rot_x"] /= 2
+    assert len(read_confounds(write(tmp_path / "c.tsv", table), N)) == N
+
+
+@pytest.mark.parametrize("others", [[0.0], [0.0, 1.0], []], ids=["constant", "marks", "all codes"])
+def test_a_code_is_told_beside_few_other_values(tmp_path, others):
+    table = confounds()
+    table["csf"] = -9999.0
+    if others:
+        table.loc[1:, "csf"] = np.resize(others, N - 1)
+    with pytest.raises(ScanFailed, match=r"line 2: found -9999 .* in column 'csf'"):
         read_confounds(write(tmp_path / "c.tsv", table), N)
 
 
@@ -187,6 +213,7 @@ def test_decimal_commas_are_read(tmp_path):
 
 
 def test_a_link_into_an_annex_that_is_not_there_is_named(tmp_path):
+    (tmp_path / ".datalad").mkdir()
     (tmp_path / "c.tsv").symlink_to("/nonexistent/.git/annex/objects/x.tsv")
     with pytest.raises(ScanFailed, match="datalad get"):
         read_confounds(tmp_path / "c.tsv", N)

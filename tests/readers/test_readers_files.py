@@ -106,6 +106,7 @@ def test_a_header_cannot_claim_more_than_a_file_holds(tmp_path):
     ],
 )
 def test_only_a_link_into_an_annex_asks_for_datalad(tmp_path, target, annexed):
+    (tmp_path / ".git/annex").mkdir(parents=True)
     (tmp_path / "p.tsv").symlink_to(target)
     (tmp_path / "q.tsv").symlink_to("p.tsv")
     for name in ("p.tsv", "q.tsv"):
@@ -113,6 +114,47 @@ def test_only_a_link_into_an_annex_asks_for_datalad(tmp_path, target, annexed):
             read_lines(tmp_path / name)
         assert ("datalad get" in str(caught.value)) == annexed
         assert ("mend the link" in str(caught.value)) != annexed
+
+
+REMEDY = {
+    ".git/annex/x": "`datalad get`",
+    ".git/refs/heads/git-annex": "`datalad get`",
+    ".git/refs/remotes/origin/git-annex": "`datalad get`",
+    ".git/packed-refs": "`datalad get`",
+    ".datalad/config": "`datalad get`",
+    "sub/.git": "`datalad get`",
+    ".git/HEAD": "copy the file itself",
+    "nothing": "copy the file itself",
+}
+
+
+@pytest.mark.parametrize(("there", "remedy"), REMEDY.items())
+def test_datalad_is_proposed_only_in_a_data_set_of_it(tmp_path, there, remedy):
+    marker = tmp_path / there
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text("1 refs/remotes/origin/git-annex\n" if "packed" in there else "")
+    if there == "sub/.git":  # a data set in another
+        marker.write_text("gitdir: ../.git/modules/sub\n")
+        (tmp_path / ".git/modules/sub/annex").mkdir(parents=True)
+    folder = tmp_path / "sub/func"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "link.tsv").symlink_to("../../.git/annex/objects/aa/x.tsv")
+    (folder / "pointer.tsv").write_text("/annex/objects/MD5E-s3--abc.tsv\n")
+    (tmp_path / "elsewhere").symlink_to("sub")  # reached by another way
+    for path in (folder / "link.tsv", folder / "pointer.tsv", tmp_path / "elsewhere/func/link.tsv"):
+        with pytest.raises(FileError, match=remedy) as caught:
+            read_lines(path)
+        assert ("datalad get" in str(caught.value)) == ("datalad get" in remedy)
+
+
+def test_git_lfs_is_proposed_only_in_a_repository(tmp_path):
+    path = tmp_path / "p.tsv"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(FileError, match="copy the file itself"):
+        read_lines(path)
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(FileError, match="`git lfs pull`"):
+        read_lines(path)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +169,8 @@ def test_only_a_link_into_an_annex_asks_for_datalad(tmp_path, target, annexed):
         (b"a\tb\n1\x00\t2\n", "NUL bytes"),
         ("a\tb\n1\t2\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
         (b"\xff\xfea\x00\t", "byte order mark says"),
-        (b"/annex/objects/MD5E-s3--abc.tsv\n", "datalad get"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"/annex/objects/MD5E-s3--abc.tsv\n", "pointer to its content.*annex"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "pointer to its content.*git-lfs"),
     ],
 )
 def test_what_is_no_text_is_called_what_it_is(tmp_path, content, message):

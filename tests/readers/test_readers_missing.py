@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from brainmass_core.readers import FileError
+from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (
     AGE,
+    MOTION,
     checked_numbers,
     mask_missing,
     numbers,
     refuse_codes,
-    refuse_codes_among_names,
     undeclared_codes,
 )
 
@@ -144,6 +145,79 @@ def test_a_negative_code_is_no_site_and_99_may_be():
     refuse_codes_among_names(column("1", "2", "99", None), "x")
     with pytest.raises(FileError, match=r"column 'site': found -9999 \(2 times\)"):
         refuse_codes_among_names(column("1", "-9999", "-9999.0"), "p.tsv: column 'site'")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["1", "2", "99", "99"], "99 (2 times)"),
+        (["1", "2", "999", "999.0", "-9999"], "-9999 (once), 999 (2 times)"),
+        (["NYU", "UM", "999", "999"], "999 (2 times)"),
+        ([*map(str, range(1, 21)), "99", "99"], "99 (2 times)"),
+    ],
+)
+def test_a_repeated_number_out_of_range_is_no_group(names, found):
+    with pytest.raises(FileError, match=re.escape(f"column 'group': found {found}, which is a")):
+        refuse_codes_among_names(column(*names), "p.tsv: column 'group'")
+
+
+@pytest.mark.parametrize(
+    ("names", "valid"),
+    [
+        (["98", "99", "98", "99"], ()),
+        (["NYU", "UM", "99", "99"], ()),
+        ([*map(str, range(1, 61)), "99", "99"], ()),
+        (["77", "88", "99", "99"], ()),
+        (["1", "2", "99", "99"], [99]),
+    ],
+)
+def test_numbers_may_be_names_of_groups(names, valid):
+    refuse_codes_among_names(column(*names), "x", valid)
+
+
+@pytest.mark.parametrize(
+    ("names", "of_sex"),
+    [
+        (["NYU", "nyu", "UM"], False),
+        (["TRUE", "True", "0"], False),
+        (["1", "1.0", "2"], False),
+        (["M", "m", "F"], True),
+        (["M", "male", "F"], True),
+        (["f", "Female", "M"], True),
+    ],
+)
+def test_one_group_under_two_names_is_refused(names, of_sex):
+    said = f"column 'g': found .*'{names[0]}' .*which are one group"
+    with pytest.raises(FileError, match=said):
+        refuse_codes_among_names(column(*names), "p.tsv: column 'g'", positive=of_sex)
+    refuse_codes_among_names(column(names[0], names[2]), "x", positive=of_sex)
+
+
+@pytest.mark.parametrize("text", ["#DIV/0!", "#VALUE!", "#NAME?", "#N/A N/A"])
+def test_an_error_of_a_spreadsheet_is_no_group(text):
+    with pytest.raises(FileError, match="is a code of missing values"):
+        refuse_codes_among_names(column("A", text), "x")
+    refuse_codes_among_names(column("#1", "#A"), "x")
+
+
+def test_repeated_zeros_are_no_ages_and_no_motion_of_others():
+    ages = column("34", "0", "0", "25", "41")
+    with pytest.raises(
+        FileError, match=r"found 0 \(2 times\), all others from 25 on.*valid_values"
+    ):
+        checked_numbers(ages, "x", AGE)
+    assert checked_numbers(ages, "x", AGE, valid=[0]).tolist() == [34, 0, 0, 25, 41]
+    assert checked_numbers(column("0", "0", "2", "9"), "x", AGE).tolist() == [0, 0, 2, 9]  # babies
+    with pytest.raises(FileError, match=r"found 0 \(3 times\)"):
+        checked_numbers(column("0.1", "0", "0.0", "0", "0.2"), "x", MOTION)
+    assert checked_numbers(column("0", "0"), "x", MOTION).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("code", ["99.9", "999.99", "888.8"])
+def test_a_code_with_decimals_is_told_where_it_is_repeated(code):
+    values = [25, 34, 41, 60, float(code)]
+    assert undeclared_codes(pd.Series([*values, float(code)])) == {float(code): 2}
+    assert undeclared_codes(pd.Series(values)) == {}
 
 
 @pytest.mark.parametrize("text", [".", "-", "?", "--", "n.a.", "na", "Missing"])

@@ -54,6 +54,39 @@ IQ = {"datasets": ["d"], "label": "FIQ", "kind": "regression"}
 AGE = {"age_column": "age"}
 
 
+SPLIT = {**DX, "protocol": {"kind": "fixed_split", "split_column": "arm"}}
+STRATA = {
+    "stratify_by": {"stratify_by": "arm"},
+    "site": {"phenotype": {"site_column": "arm"}},
+    "split_column": {"tasks": {"dx": SPLIT}},
+}
+
+
+@pytest.mark.parametrize("settings", STRATA.values(), ids=STRATA)
+@pytest.mark.parametrize("code", ["-9999", "999"])
+def test_a_code_is_no_stratum(study, settings, code):
+    study.scans(*people(8))
+    arms = ["1", "2", "1", "2", "1", "1", code, code]
+    rows = zip(people(8), arms, strict=True)
+    study.table("participant_id\tdx\tarm\n" + "".join(f"{p}\tHC\t{a}\n" for p, a in rows))
+    said = rf"pheno.tsv: column 'arm': found {code} \(2 times\).*missing_values: \[{code}\]"
+    with pytest.raises(ScansError, match=said):
+        study.list(**settings)
+    found = study.list(**settings, missing_values=[int(code)])
+    column = "site" if "phenotype" in settings else "pheno_arm"
+    assert list(found[column]) == [*arms[:6], None, None]
+
+
+def test_a_code_is_no_group_of_the_quality_pages(study):
+    study.scans(*people(4))
+    rows = zip(people(4), ["1", "2", "-9999", "-9999"], strict=True)
+    study.table("participant_id\tarm\n" + "".join(f"{p}\t{a}\n" for p, a in rows))
+    config = study.config()
+    quality = config.quality.model_copy(update={"group_column": "arm"})
+    with pytest.raises(ScansError, match=r"column 'arm': found -9999 \(2 times\)"):
+        list_scans(config.model_copy(update={"quality": quality}), "d")
+
+
 def people(n, start=1):
     return [f"sub-{i:02d}" for i in range(start, start + n)]
 

@@ -72,6 +72,15 @@ def test_a_code_is_no_site(ages):
         ages("participant_id\tsite\n1\t-9999\n2\tA\n")
 
 
+def test_a_repeated_number_out_of_range_is_no_site(ages):
+    text = "participant_id\tsite\tage\n1\t1\t20\n2\t2\t30\n3\t999\t40\n4\t999\t50\n"
+    with pytest.raises(
+        PredictError, match=r"column 'site': found 999 \(2 times\).*--missing-value"
+    ):
+        ages(text)
+    assert ages(text, codes=["999"]) == [20.0, 30.0, 40.0]
+
+
 def test_rows_per_session_are_joined_by_session(ages):
     text = "participant_id\tsession_id\tage\n1\tses-1\t20\n1\tses-2\t21\n2\tses-1\t30\n"
     scans = ("sub-1_ses-1_task-rest", "sub-1_ses-2_task-rest", "sub-2_ses-1_task-rest")
@@ -105,6 +114,7 @@ def test_a_repetition_time_that_is_none_in_seconds_is_refused(tmp_path, value):
 
 def test_a_sidecar_that_was_not_fetched_is_not_taken_for_absent(tmp_path):
     assert sidecar(tmp_path / "x.tsv") == {}
+    (tmp_path / ".git/annex").mkdir(parents=True)
     (tmp_path / "x.json").symlink_to(".git/annex/objects/x")
     with pytest.raises(PredictError, match="datalad get"):
         sidecar(tmp_path / "x.tsv")

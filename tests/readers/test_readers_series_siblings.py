@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
+import re
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -345,3 +349,59 @@ def test_names_that_count_are_no_names_but_their_order_counts(form):
 def test_an_atlas_without_names_takes_any():
     plain = [f"roi-{i}" for i in INDEX]
     assert order_of([f"area {n}" for n in "abcdefghijkl"], plain, INDEX, named=False) is None
+
+
+@pytest.mark.parametrize("rows", [slice(20, 30), slice(3, 5)], ids=["end", "middle"])
+def test_rows_of_padding_are_refused(tmp_path, rows):
+    padded = X.copy()
+    padded[rows] = 0
+    n = rows.stop - rows.start
+    said = rf"x\.tsv: {n} rows, from row {rows.start + 1} on, are 0 in all regions"
+    with pytest.raises(SeriesError, match=said):
+        read_series(write(tmp_path / "x.tsv", padded))
+    held = X.copy()
+    held[rows.start : rows.start + 3] = held[rows.start]
+    with pytest.raises(SeriesError, match=f"row {rows.start + 1} is followed by 2 rows that are"):
+        read_series(write(tmp_path / "x.tsv", held))
+    held[rows.start + 1] += 1e-6
+    assert read_series(write(tmp_path / "x.tsv", held)).shape == X.shape
+
+
+def test_parcels_without_values_are_no_padding_and_no_copies(tmp_path):
+    values = X.copy()
+    values[:, [2, 5, 7]] = 0
+    values[:, [3, 4]] = np.nan
+    values[9] = np.where(np.isnan(values[9]), np.nan, 0)  # one volume by chance
+    np.save(tmp_path / "x.npy", values)
+    np.testing.assert_array_equal(read_series(tmp_path / "x.npy"), values)
+
+
+def test_a_series_that_is_there_twice_is_refused(tmp_path):
+    with pytest.raises(SeriesError, match="its second half repeats the first"):
+        read_series(write(tmp_path / "x.tsv", np.vstack([X, X])))
+    assert read_series(write(tmp_path / "x.tsv", np.vstack([X, X[::-1]]))).shape == (60, 12)
+
+
+def test_one_region_under_two_columns_is_refused(tmp_path):
+    twins = np.column_stack([X, X[:, 4]])
+    with pytest.raises(SeriesError, match="columns 5 and 13 hold the same values"):
+        read_series(write(tmp_path / "x.tsv", twins))
+
+
+@pytest.mark.parametrize("code", [-9999, 9999, 1e20, -1e34])
+def test_codes_of_missing_values_are_refused_with_their_number(tmp_path, code):
+    values = X.copy()
+    values[[3, 8], [1, 2]] = code
+    with pytest.raises(SeriesError, match=rf"found {re.escape(f'{code:g}')} in 2 cells"):
+        read_series(write(tmp_path / "x.tsv", values))
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for factor in (1, 2):
+            buffer = io.BytesIO()
+            np.save(buffer, X * factor)
+            archive.writestr("ts.npy", buffer.getvalue())
+    with pytest.raises(SeriesError, match="arrays of one name, 'ts'"):
+        series_shapes(tmp_path / "x.npz")

@@ -102,6 +102,7 @@ def test_an_unreadable_header_is_left_out(bids, listed, damage):
     bids.t1w()
     bold = bids.run()
     if damage == "link":  # DataLad without content
+        (bids.root / ".datalad").mkdir()
         bold.unlink()
         bold.symlink_to("../.git/annex/nowhere")
     else:

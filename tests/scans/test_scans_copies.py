@@ -55,6 +55,8 @@ def test_a_copy_under_another_name_is_found_by_its_content(mark):
         ("sub-1", "sub-001", True),
         ("sub-0050003", "50003.0", True),
         ("SUB-07", " 7", True),
+        ("sub-NDARINV1A", "NDAR_INV1A", True),
+        ("sub-A01", "A-01", True),
         ("sub-1", "1.5", False),
         ("sub-0", "sub-00", False),  # no digit is left to compare
         ("sub-NYU01", "sub-NYU1", False),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brainmass_core.scans import ScansError
-from brainmass_core.scans.derivatives import strategy_of
+from brainmass_core.scans.cpac import strategy_of
 
 
 def write(bids, stem="sub-01_task-rest", space="MNI152NLin2009cAsym", confounds="timeseries"):

@@ -156,3 +156,11 @@ def test_slice_times_that_do_not_fit_are_refused(times):
 def test_an_image_with_an_axis_of_length_0_is_no_series():
     assert series_shape((0, 4, 2, 6)) is None
     assert series_shape((4, 4, 2, 6)) == (4, 4, 2, 6)
+
+
+@pytest.mark.parametrize("last", [0.0015, 0.019])
+def test_slice_times_in_another_unit_are_refused(last):
+    times = [0, last / 3, last / 2, last]
+    with pytest.raises(ScanExcluded, match=r"SliceTiming ends at .* s of a t_r of 2 s"):
+        slice_timing(BOLD, {"SliceTiming": times}, (3, 3, 4, 10), 2.0)
+    assert slice_timing(BOLD, {"SliceTiming": [0, 0, 0, 0]}, (3, 3, 4, 10), 2.0)[0] == [0] * 4

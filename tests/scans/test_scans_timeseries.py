@@ -43,6 +43,26 @@ def test_the_phenotype_table_is_no_series(folder, listed):
     assert "missing" in without.excluded_reason.iloc[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"RepetitionTime": 2.0004}', None),
+        ('{"Atlas": "x"}', None),
+        ('{"RepetitionTime": 0.8}', "contradictory t_r: 0.8 s in sub-02_task-rest.json, 2 s in"),
+        ('{"RepetitionTime": 2000}', "RepetitionTime is 2000, expected 0.1 to 20, in seconds"),
+        ('{"RepetitionTime": "2"}', "RepetitionTime is '2', expected"),
+        ('{"RepetitionTime": true}', "RepetitionTime is True, expected"),
+        ('{"RepetitionTime": NaN}', "RepetitionTime is nan, expected"),
+        ("{", "unreadable sidecar: "),
+    ],
+)
+def test_a_sidecar_that_says_another_t_r_excludes_its_series(folder, listed, text, reason):
+    (folder / "sub-02_task-rest.json").write_text(text)
+    found = list(ready(listed, folder).excluded_reason)
+    assert found[::2] == [None, None]
+    assert found[1] is None if reason is None else reason in found[1]
+
+
 def test_series_without_any_t_r_are_an_error(folder, listed):
     with pytest.raises(ScansError, match="set t_r"):
         ready(listed, folder, t_r=None)
@@ -100,19 +120,12 @@ def test_a_single_array_is_called_after_its_file_unless_the_table_knows_its_key(
     assert scans.pheno_dx.notna().all()
 
 
-def test_two_files_with_one_scan_id_are_an_error_that_names_both(folder, listed):
-    other = folder / "sub-01_task-rest.npz"
-    np.savez(other, ts=np.ones((5, 4)))
-    with pytest.raises(ScansError) as error:
-        ready(listed, folder)
-    for word in ("d_sub-01_task-rest", str(other), "sub-01_task-rest.npy"):
-        assert word in str(error.value)
-
-
-def test_a_key_that_cannot_be_a_file_name_is_an_error(tmp_path, listed):
+def test_a_key_that_cannot_be_a_file_name_is_one_excluded_scan(tmp_path, listed):
     np.savez(tmp_path / "a.npz", **{"a/b": np.ones((5, 3)), "c": np.ones((5, 3))})
-    with pytest.raises(ScansError, match="a/b"):
-        ready(listed, tmp_path)
+    scans = ready(listed, tmp_path)
+    assert list(scans.index) == ["d_a%2Fb", "d_c"]
+    assert "a.npz: its name or folder holds '/'" in scans.excluded_reason.iloc[0]
+    assert scans.excluded_reason.iloc[1] is None
 
 
 def test_a_damaged_file_is_left_out_by_name(folder, listed):

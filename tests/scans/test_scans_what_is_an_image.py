@@ -149,6 +149,7 @@ def test_a_file_compressed_in_parts_is_as_long_as_all_of_them(tmp_path):
 
 def spoil(path, how):
     path.unlink()
+    (path.parents[2] / ".git/annex").mkdir(parents=True, exist_ok=True)
     if how == "annex link":
         path.symlink_to("../../.git/annex/objects/aa/bb/MD5E-s1--x.nii.gz")
     elif how == "annex pointer":
@@ -199,12 +200,17 @@ def test_a_mask_or_table_that_was_not_fetched_costs_its_scan(bids, listed, how, 
     assert REMEDIES[how] in reason
 
 
-def test_a_participant_that_is_a_link_to_nothing_is_said(bids, listed, caplog):
+def test_a_participant_that_is_a_link_to_nothing_is_one_excluded_scan(bids, listed):
     bids.run(), bids.t1w()
     (bids.root / "sub-14").symlink_to("/nonexistent/sub-14")
-    assert len(listed(bids.root)) == 1
-    assert "mend the links" in caplog.text
-    assert "sub-14" in caplog.text
+    (bids.root / "sub-01.html").symlink_to(".git/annex/objects/x")  # a report that is no folder
+    scans = listed(bids.root)
+    assert list(scans.index) == ["d_sub-01_task-rest", "d_sub-14"]
+    assert scans.excluded_reason.iloc[0] is None
+    assert (
+        "a link to nothing in place of the folder of a participant"
+        in (scans.loc["d_sub-14", "excluded_reason"])
+    )
 
 
 def test_a_loop_of_links_makes_no_scan_twice(bids, listed, caplog):
@@ -257,3 +263,51 @@ def test_matrices_by_their_names_are_no_scans(tmp_path, listed):
     assert (
         reasons.dropna().str.contains("matrix between regions by its name").tolist() == [True] * 2
     )
+
+
+def geometry(path, change):
+    """Change the header of an image, bytes included, that nibabel would put right."""
+    image = nib.load(path)
+    again = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+    if change == "no sides":
+        raw = bytearray(again.to_bytes())
+        raw[252:256] = b"\0\0\0\0"  # qform_code, sform_code
+        path.write_bytes(gzip.compress(bytes(raw)))
+        return
+    affine = {"metres": np.diag([0.003, 0.003, 0.003, 1]), "microns": np.diag([3e3, 3e3, 3e3, 1])}
+    again.set_sform(affine.get(change, np.eye(4)), code=1)
+    again.set_qform(np.diag([-1.0, 1, 1, 1]) if change == "two sides" else None, code=1)
+    again.to_filename(path)
+
+
+GEOMETRY = {
+    "metres": "voxels of 0.003 x 0.003 x 0.003 (unit in the header: mm), expected 0.1 to 100 mm",
+    "microns": "voxels of 3000 x 3000 x 3000",
+    "no sides": "does not say which side is left",
+    "two sides": "two orientations, LAS (qform) and RAS (sform)",
+}
+
+
+@pytest.mark.parametrize("change", GEOMETRY)
+@pytest.mark.parametrize("what", ["bold", "t1w"])
+def test_an_image_without_sizes_or_sides_is_one_excluded_scan(bids, listed, change, what):
+    run, t1w = bids.run(), bids.t1w()
+    bids.run("sub-02_task-rest"), bids.t1w("sub-02")
+    path = {"bold": run, "t1w": t1w}[what]
+    geometry(path, change)
+    reasons = listed(bids.root).excluded_reason
+    assert reasons["d_sub-02_task-rest"] is None
+    assert f"{path}: " in reasons["d_sub-01_task-rest"]
+    assert GEOMETRY[change] in reasons["d_sub-01_task-rest"]
+
+
+def test_two_descriptions_of_one_orientation_are_accepted(bids, listed):
+    run = bids.run()
+    bids.t1w()
+    image = nib.load(run)
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    image.set_qform(turned, code=1)
+    image.set_sform(np.eye(4), code=4)
+    image.to_filename(run)
+    assert list(listed(bids.root).excluded_reason) == [None]

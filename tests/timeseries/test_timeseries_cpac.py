@@ -11,6 +11,7 @@ from nipype.algorithms.confounds import FramewiseDisplacement
 
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.readers.missing import times
 from brainmass_core.timeseries.cpac import read_cpac
 from brainmass_core.timeseries.design import ConfoundsError, design_matrix
 from brainmass_core.timeseries.inputs import read_confounds
@@ -130,6 +131,48 @@ def test_damaged_files_fail_with_what_was_found(tmp_path: Path, content, message
     with pytest.raises(ScanFailed, match=message) as caught:
         read_confounds(path, 2)
     assert str(path) in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "n"),
+    [("GlobalSignalMean0", -9999, 3), ("X", -999, 1), ("RotY", 999, 2), ("CsfMean0", 9999, 2)],
+)
+def test_codes_of_missing_values_are_refused_with_counts(tmp_path, columns, name, code, n) -> None:
+    columns["CerebrospinalFluidMean0"] = np.linspace(0, 1, N)
+    name = name.replace("Csf", "CerebrospinalFluid")
+    columns[name] = columns[name] - columns[name].mean()
+    columns[name][3 : 3 + n] = code
+    path = write_regressors(tmp_path / f"{STEM}_regressors.1D", columns)
+    with pytest.raises(ScanFailed, match=rf"line 7: found {code} \({times(n)}\)") as caught:
+        read_confounds(path, N)
+    assert str(path) in caught.value.reason
+    assert "write nan where a value is missing" in caught.value.reason
+
+
+@pytest.mark.parametrize("name", ["FDJenkinson", "FDPower", "movementParameters"])
+def test_codes_in_files_of_motion_are_refused(tmp_path, volreg, name) -> None:
+    values = volreg if name == "movementParameters" else np.full((N, 1), 0.1)
+    values[4] = -9999
+    path = tmp_path / f"{STEM}_desc-{name}_motion.1D"
+    np.savetxt(path, values)
+    with pytest.raises(ScanFailed, match="line 5: found -9999"):
+        read_confounds(path, N)
+
+
+def test_missing_and_infinite_values_are_missing(tmp_path: Path, caplog) -> None:
+    path = tmp_path / f"{STEM}_regressors.1D"
+    path.write_text("# GlobalSignalMean0\tX\nn/a\t1\n2\tinf\n3\tNaN\n\n4\t2\n")
+    table = read_confounds(path, 4)
+    np.testing.assert_array_equal(table["global_signal"], [np.nan, 2, 3, 4])
+    np.testing.assert_array_equal(table["trans_x"], [1, np.nan, np.nan, 2])
+    assert "1 infinite values" in caplog.text
+
+
+def test_two_columns_that_are_one_of_ours_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / f"{STEM}_regressors.1D"
+    path.write_text("# aCompCorPC0\taCompCorDetrendPC0\n1\t2\n3\t5\n")
+    with pytest.raises(ScanFailed, match=r"aCompCorPC0, aCompCorDetrendPC0 are all a_comp_cor_00"):
+        read_confounds(path, 2)
 
 
 def test_files_of_different_lengths_fail(tmp_path: Path, columns, volreg) -> None:

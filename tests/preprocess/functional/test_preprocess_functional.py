@@ -129,6 +129,7 @@ def test_the_checksum_is_compared_whatever_lies_behind_the_voxels(tmp_path, data
 
 
 def test_a_link_without_content_names_datalad(tmp_path):
+    (tmp_path / ".datalad").mkdir()
     path = tmp_path / "sub-1_bold.nii.gz"
     path.symlink_to(tmp_path / ".git/annex/objects/x")
     with pytest.raises(ScanFailed) as caught:
