@@ -32,9 +32,9 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from brainmass_core.models.brainlm_series import Mask
-from brainmass_core.models.brainlm_vit import IMAGE_SCALE, BrainLMViT, order_of
-from brainmass_core.pretrain.brainlm_official import from_official, model_of
+from brainmass_core.encoders.brainlm.official import from_official, model_of
+from brainmass_core.encoders.brainlm.vit import IMAGE_SCALE, BrainLMViT, order_of
+from brainmass_core.models.series import Mask
 
 N_ROIS, N_TIMEPOINTS = 424, 200
 COMMON = {"hidden_act": "gelu", "hidden_dropout_prob": 0.0, "layer_norm_eps": 1e-12}

@@ -22,11 +22,11 @@ import typer
 from torch import Tensor
 
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.encoders.brainmass.model import BrainMass, build
+from brainmass_core.encoders.brainmass.official import official_name
 from brainmass_core.pretrain.data.views import Batch
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.step import make_optimiser, train_step
-from brainmass_core.pretrain.official import official_name
 
 N_ROIS = 100
 STEPS = 5

@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 _WHERE = {
-    "BrainLM": "models.brainlm",
-    "BrainMass": "models.brainmass",
+    "BrainLM": "encoders.brainlm.model",
+    "BrainMass": "encoders.brainmass.model",
     "StudyResults": "study",
     "clean_series": "timeseries.denoise",
     "functional_connectivity": "connectivity",
@@ -37,8 +37,8 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from brainmass_core.connectivity import functional_connectivity, unvectorise, vectorise
-    from brainmass_core.models.brainlm import BrainLM
-    from brainmass_core.models.brainmass import BrainMass
+    from brainmass_core.encoders.brainlm.model import BrainLM
+    from brainmass_core.encoders.brainmass.model import BrainMass
     from brainmass_core.pfc import pseudo_fc
     from brainmass_core.study import StudyResults, load_study
     from brainmass_core.timeseries.denoise import clean_series

@@ -16,6 +16,8 @@ def render(
 ) -> str:
     """Fill a template; a name that the context lacks is an error, and text is escaped.
 
+    ``fragment(path)`` in a template is one to include from a file elsewhere.
+
     Parameters
     ----------
     package : str
@@ -30,5 +32,6 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["fragment"] = lambda path: environment.from_string(path.read_text("utf-8"))
     environment.tests |= tests or {}
     return environment.get_template(template).render(context)

@@ -20,8 +20,7 @@ from brainmass_core.tables import read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
 if TYPE_CHECKING:
-    from brainmass_core.models.brainlm_series import SeriesModel
-    from brainmass_core.models.brainmass import BrainMass
+    from brainmass_core.models.pretrained import Pretrained
 
 __all__ = ["StudyError", "StudyResults", "load_study"]
 
@@ -217,7 +216,7 @@ class StudyResults:
         ]
         return pd.concat(found, ignore_index=True)
 
-    def model(self) -> BrainMass | SeriesModel:
+    def model(self) -> Pretrained:
         """The pre-trained encoder, in evaluation mode.
 
         Raises
@@ -225,14 +224,7 @@ class StudyResults:
         ModelError
             If there is none, or its files are damaged.
         """
-        folder = self._paths.pretrain(self.config.pretrain.model)
-        if self.config.pretrain.of_series:
-            from brainmass_core.pretrain.brainlm import ghost
-
-            return type(ghost(self.config)).from_pretrained(folder)
-        from brainmass_core.models.brainmass import BrainMass
-
-        return BrainMass.from_pretrained(folder)
+        return self.config.pretrain.encoder.load().pretrained(self.config)
 
     def _of_task(self, task: str, table: str) -> pd.DataFrame:
         assert table in STAGES["finetune"].outputs

@@ -20,7 +20,8 @@ from synthetic_study import (
 
 from brainmass_core.config import Config, parse_config
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import from_rows, read_table, timeseries_schema, write_table
 from brainmass_core.timeseries import robust_scaling

@@ -368,7 +368,7 @@ def write_model(study: Study, n_rois: int = N_ROIS, **settings: object) -> None:
     """A model folder as `pretrain` leaves it, with random weights."""
     from safetensors.torch import save_file
 
-    from brainmass_core.models.brainmass import build
+    from brainmass_core.encoders.brainmass.model import build
 
     folder = study.paths.pretrain("brainmass")
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from brainmass_core.config.base import Strict
+from brainmass_core.config.names import FeatureName
 
-FeatureName = Literal["fc", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm"]
-SERIES_FEATURES = ("series", "brainlm", "untrained_brainlm")  # of a study with a BrainLM
 ClassifierName = Literal["svm", "logistic", "prototype", "knn"]
 
 

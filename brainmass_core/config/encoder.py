@@ -5,20 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
-from brainmass_core.config.adaptation import FeatureName
-from brainmass_core.config.methods import FEATURES, METHODS
+from brainmass_core.config.names import feature_names, method_names
 from brainmass_core.config.stages import InterpretName
+from brainmass_core.encoders.registry import (
+    Encoder,
+    encoders,
+    goes_with,
+    is_untrained,
+    needed_by,
+    scaled_series,
+)
 
 if TYPE_CHECKING:
     from brainmass_core.config.model import Config
 
-# what may be asked for, of the encoder of either model or of none
-KNOWN: dict[str, tuple[str, ...]] = {
-    "finetune.methods": tuple(METHODS),
-    "few_shot.features": get_args(FeatureName),
-    "zero_shot.features": get_args(FeatureName),
-    "interpret.methods": get_args(InterpretName),
-}
+EXPLAINED = "interpret.methods"
+ANALYSES = "series_model.analyses"
+FC_PATTERN = "fc_pattern"  # the one of them that needs no encoder
+
+
+def known(knob: str) -> tuple[str, ...]:
+    """What a knob of `asked_for` may name, of any encoder or of none."""
+    if knob == EXPLAINED:
+        return get_args(InterpretName)
+    return method_names() if knob == "finetune.methods" else feature_names()
+
+
+def fits(knob: str, name: str, encoder: Encoder) -> bool:
+    """Whether what a knob names can be had in a study with this encoder."""
+    if knob == EXPLAINED:
+        return name == FC_PATTERN or name in encoder.explains
+    return goes_with(name, encoder)
+
+
+def those_with(knob: str, name: str) -> tuple[Encoder, ...]:
+    """Encoders with which it can be had."""
+    if knob == EXPLAINED:
+        return tuple(e for e in encoders() if name in e.explains)
+    return needed_by(name)
 
 
 def asked_for(config: Config) -> dict[str, Sequence[str]]:
@@ -38,11 +62,12 @@ def check_all_external(config: Config) -> Iterator[str]:
     """A study whose data are all external pre-trains nothing: what it asks of a model it lacks."""
     if config.pretrains:
         return
-    asked = {**asked_for(config), "series_model.analyses": config.series_model.analyses}
+    asked = {**asked_for(config), ANALYSES: config.series_model.analyses}
     wanting = {n: [v for v in values if _of_pretrained(n, v)] for n, values in asked.items()}
     remedies = []
     for name, values in wanting.items():
-        free = [v for v in KNOWN.get(name, ()) if not _of_pretrained(name, v)]
+        known_here = () if name == ANALYSES else known(name)
+        free = [v for v in known_here if not _of_pretrained(name, v)]
         if values and free:
             remedies.append(f"{name} (asks for {', '.join(values)}) to some of {', '.join(free)}")
         elif values:
@@ -57,7 +82,7 @@ def check_all_external(config: Config) -> Iterator[str]:
 
 def _of_pretrained(knob: str, name: str) -> bool:
     """Whether it cannot be made without the files of a pre-training."""
-    if knob in ("interpret.methods", "series_model.analyses"):
-        return name != "fc_pattern"
-    features = METHODS[name].features if knob == "finetune.methods" else FEATURES[name]
-    return features.needs_model
+    if knob in (EXPLAINED, ANALYSES):
+        return name != FC_PATTERN
+    # the scaling of series is that of the pre-training scans, whatever the weights
+    return scaled_series(name) or (bool(needed_by(name)) and not is_untrained(name))

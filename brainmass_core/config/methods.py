@@ -1,14 +1,18 @@
-"""Methods: what each sees of a scan (`FEATURES`) and what is fitted to it (`ESTIMATORS`).
+"""Methods: what each sees of a scan (features) and what is fitted to it (`ESTIMATORS`).
 
-A method is one entry of each; users write ``<features>_<estimator>``. Which methods there are is
-listed in `_COMPOSED`. Everything else about a method follows from its two entries. How
-features are computed is in `finetune.methods.features`, how estimators are made in
-`finetune.methods.fitting`; neither is imported here.
+A method is one of each; users write ``<features>_<estimator>``. Features and methods of an encoder
+come with its record (`encoders.registry`); the others are `FEATURES` and `_COMPOSED`. Everything
+else about a method follows from its two parts. How features are computed is in
+`finetune.methods.features`, how estimators are made in `finetune.methods.estimators`; neither is
+imported here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from brainmass_core.encoders.registry import FROZEN, SERIES, Encoder, encoders
 
 Kinds = tuple[str, ...]
 
@@ -22,11 +26,9 @@ class Features:
     name, label, text : str
         In the names of methods, in tables and figures, and as the beginning of a sentence.
     made : str
-        Key of `finetune.methods.features.MAKERS`.
+        What `finetune.methods.features` makes.
     to_train : str
         The same for an estimator that trains the encoder itself: what the encoder is given.
-    encoder : str
-        Model that has to be configured: ``brainmass``, ``brainlm`` for any BrainLM, or empty.
     weights : str
         Of the encoder: ``pretrained``, ``random``, or empty without one.
     brain : bool
@@ -36,6 +38,8 @@ class Features:
         Whether an SVM has a linear kernel: there are many more values than scans.
     standardised : bool
         Whether values are standardised before an SVM.
+    texts : mapping
+        Methods on them whose label and sentence do not follow from the parts, to both.
     """
 
     name: str
@@ -43,22 +47,11 @@ class Features:
     text: str
     made: str
     to_train: str = ""
-    encoder: str = ""
     weights: str = ""
     brain: bool = True
     linear: bool = False
     standardised: bool = True
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether they are of the model that the study pre-trained."""
-        return self.weights == "pretrained"
-
-    @property
-    def needs_model(self) -> bool:
-        """Whether they cannot be had without the files of a pre-training."""
-        # a BrainLM's scaling is that of its pre-training scans, whatever the weights
-        return self.pretrained or self.encoder == "brainlm"
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,16 +100,22 @@ class Method:
     @property
     def label(self) -> str:
         """In tables and figures."""
+        if self.name in self.features.texts:
+            return self.features.texts[self.name][0]
         if self.estimator.alone:
             return self.estimator.label
-        if self.estimator.trains_encoder and not self.features.pretrained:
-            return f"{self.features.label.removesuffix(' encoder')}, trained whole"
-        plain = self.estimator.name == "svm" and self.features.name in PLAIN_SVM
-        return self.features.label if plain else f"{self.features.label}, {self.estimator.label}"
+        return f"{self.features.label}, {self.estimator.label}"
+
+    @property
+    def sentence(self) -> str:
+        """What it sees and how it decides."""
+        if self.name in self.features.texts:
+            return self.features.texts[self.name][1]
+        return f"{self.features.text}, standardised; {self.estimator.text}."
 
     @property
     def given(self) -> str:
-        """Key of `finetune.methods.features.MAKERS`."""
+        """What `finetune.methods.features` makes for it."""
         return self.features.to_train if self.estimator.trains_encoder else self.features.made
 
     @property
@@ -127,7 +126,7 @@ class Method:
     @property
     def baseline(self) -> bool:
         """Whether a method on a pre-trained model is compared with it."""
-        return not self.features.pretrained
+        return self.features.weights != "pretrained"
 
     @property
     def deployable(self) -> bool:
@@ -142,17 +141,47 @@ class Method:
         return self.estimator.stores_scans or radial
 
 
-PLAIN_SVM = ("confounds", "fc", "untrained", "brainmass", "series")  # whose label says no more
 _FEATURES = (
-    Features("nothing", "", "", "nothing", brain=False),
+    Features(
+        *("nothing", "", "", "nothing"),
+        brain=False,
+        texts={"chance": ("Chance", "A class drawn with the proportions of the training scans.")},
+    ),
     Features(
         "confounds",
         "Confounds",
         "Site, age, sex and mean framewise displacement alone",
         "confounds",
         brain=False,
+        texts={
+            "confounds_svm": (
+                "Confounds",
+                "Site, age, sex and mean framewise displacement alone, no brain signal; SVM with "
+                "radial kernel, C = 1.",
+            )
+        },
     ),
-    Features("fc", "FC", "All edges of the FC matrix", "fc", linear=True),
+    Features(
+        "fc",
+        "FC",
+        "All edges of the FC matrix",
+        "fc",
+        linear=True,
+        texts={
+            "fc_svm": (
+                "FC",
+                "All edges of the FC matrix, standardised; SVM with linear kernel, C = 1.",
+            ),
+            "brainnetcnn": (
+                "BrainNetCNN",
+                "All of FC, by a convolutional network trained in every fold.",
+            ),
+            "transformer": (
+                "BNT",
+                "All of FC, by a Brain Network Transformer trained in every fold.",
+            ),
+        },
+    ),
     Features(
         "tangent",
         "Tangent FC",
@@ -161,36 +190,18 @@ _FEATURES = (
         linear=True,
     ),
     Features(
-        "untrained",
-        "Untrained encoder",
-        "Embedding of the encoder with random weights",
-        *("untrained", "fc", "brainmass", "random"),
-    ),
-    Features(
-        "brainmass",
-        "BrainMass",
-        "Embedding of the frozen pre-trained encoder",
-        *("brainmass", "fc_for_model", "brainmass", "pretrained"),
-    ),
-    Features(
-        "untrained_brainlm",
-        "Untrained BrainLM",
-        "Mean embedding of a recording's windows by BrainLM with random weights",
-        *("untrained_brainlm", "series", "brainlm", "random"),
-    ),
-    Features(
-        "brainlm",
-        "BrainLM",
-        "Mean embedding of a recording's windows by the frozen BrainLM",
-        *("brainlm", "series", "brainlm", "pretrained"),
-    ),
-    Features(
-        "series",
+        SERIES,
         "Raw series",
         "The first window of each recording, scaled as the model is fed it",
-        "series",
-        encoder="brainlm",
+        SERIES,
         standardised=False,
+        texts={
+            "series_svm": (
+                "Raw series",
+                "The first window of each recording, scaled as the model is fed it, as up to 200 "
+                "principal components of the training scans; SVM with radial kernel, C = 1.",
+            )
+        },
     ),
 )
 FEATURES = {f.name: f for f in _FEATURES}
@@ -216,34 +227,72 @@ _ESTIMATORS = (
     Estimator("lora", "LoRA", trains_encoder=True, is_network=True),
 )
 ESTIMATORS = {e.name: e for e in _ESTIMATORS}
-_FROZEN = ("svm", "logistic", "ridge", "knn")
-# in the order of the reference
+# in the order of the reference; the encoders' names are only names here
 _COMPOSED = (
     ("nothing", ("chance",)),
     ("confounds", ("svm", "ridge")),
-    ("fc", _FROZEN),
+    ("fc", FROZEN),
     ("tangent", ("logistic", "ridge", "svm")),
-    ("untrained", _FROZEN),
-    ("brainmass", _FROZEN),
+    ("untrained", FROZEN),
+    ("brainmass", FROZEN),
     ("fc", ("brainnetcnn", "transformer")),
     ("untrained", ("finetune",)),
     ("brainmass", ("finetune", "lora")),
-    ("series", ("svm",)),
-    ("untrained_brainlm", _FROZEN),
-    ("brainlm", _FROZEN),
+    (SERIES, ("svm",)),
+    ("untrained_brainlm", FROZEN),
+    ("brainlm", FROZEN),
     ("untrained_brainlm", ("finetune",)),
     ("brainlm", ("finetune",)),
 )
-_METHODS = [Method(FEATURES[f], ESTIMATORS[e]) for f, names in _COMPOSED for e in names]
-METHODS = {m.name: m for m in _METHODS}
+_PAIRS = [(f, ESTIMATORS[e]) for f, estimators in _COMPOSED for e in estimators]
+METHOD_NAMES = tuple(e.name if e.alone else f"{f}_{e.name}" for f, e in _PAIRS)
+OWN = {m.name: m for m in (Method(FEATURES[f], e) for f, e in _PAIRS if f in FEATURES)}
 
 
-def encoder_of(name: str) -> str:
-    """The model that a method, or features, need to be configured; empty if none."""
-    features = METHODS[name].features if name in METHODS else FEATURES.get(name)
-    return features.encoder if features else ""
+def features_of(encoder: Encoder) -> Iterator[Features]:
+    """Its embedding by the initial weights, and by those of the pre-training."""
+    to_train = (SERIES, SERIES) if encoder.sees_series else ("fc", "fc_for_model")
+    for name, given, weights in zip(
+        encoder.features, to_train, ("random", "pretrained"), strict=True
+    ):
+        label, text = encoder.pages.features[name]
+        yield Features(name, label, text, name, given, weights, texts=encoder.pages.methods)
+
+
+def _methods_of(encoder: Encoder) -> Iterator[Method]:
+    for features in features_of(encoder):
+        for estimator in ESTIMATORS.values():
+            method = Method(features, estimator)
+            if method.name in encoder.methods:
+                yield method
+
+
+class _Methods(Mapping[str, Method]):
+    """Methods by name: those of this package, and those of the encoders that there are by now."""
+
+    def _all(self) -> dict[str, Method]:
+        found = OWN | {m.name: m for e in encoders() for m in _methods_of(e)}
+        names = dict.fromkeys((*METHOD_NAMES, *found))
+        return {name: found[name] for name in names if name in found}
+
+    def __getitem__(self, name: str) -> Method:
+        return OWN[name] if name in OWN else self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+METHODS = _Methods()
+
+
+def features_by_name() -> dict[str, Features]:
+    """All features, those of encoders after the others."""
+    return FEATURES | {f.name: f for e in encoders() for f in features_of(e)}
 
 
 def is_pretrained(method: str) -> bool:
     """Whether a method is one on a pre-trained model; of an unknown name it is not."""
-    return method in METHODS and METHODS[method].features.pretrained
+    return method in METHODS and not METHODS[method].baseline

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from brainmass_core.config.adaptation import SERIES_FEATURES, FewShot, Neural, ZeroShot
+from brainmass_core.config.adaptation import FewShot, Neural, ZeroShot
 from brainmass_core.config.base import (
     RULES,
     Name,
@@ -20,13 +20,17 @@ from brainmass_core.config.base import (
     near_miss,
     without_braces,
 )
-from brainmass_core.config.encoder import KNOWN, asked_for, check_all_external
+from brainmass_core.config.encoder import (
+    asked_for,
+    check_all_external,
+    fits,
+    known,
+    those_with,
+)
 from brainmass_core.config.inputs import Atlas, Dataset
-from brainmass_core.config.methods import encoder_of
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.stages import (
-    PATCH,
     Connectivity,
     Interpret,
     Pfc,
@@ -38,24 +42,17 @@ from brainmass_core.config.stages import (
 )
 from brainmass_core.config.tasks import ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
+from brainmass_core.encoders.registry import (
+    SERIES,
+    EncoderError,
+    encoder_of,
+    needed_by,
+    scaled_series,
+)
 from brainmass_core.pipeline.stages import STAGES, StageName
 
 HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
-OF_BRAINMASS = ("attention", "permutation")  # `interpret.methods` that need its encoder
 ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
-# defaults of a study with a BrainLM, in place of what needs the other encoder
-WITH_BRAINLM = {
-    "finetune": {
-        "methods": [
-            *("chance", "confounds_svm", "fc_svm", "tangent_ridge"),
-            *("series_svm", "untrained_brainlm_svm", "brainlm_svm"),
-        ],
-        "permutation_methods": ["confounds_svm", "fc_svm", "untrained_brainlm_svm", "brainlm_svm"],
-    },
-    "few_shot": {"features": ["fc", *SERIES_FEATURES]},
-    "zero_shot": {"features": ["fc", *SERIES_FEATURES]},
-    "interpret": {"methods": ["fc_pattern"]},
-}
 
 
 class Config(Strict):
@@ -121,10 +118,12 @@ class Config(Strict):
         """The default methods are those of the model that is pre-trained."""
         pretrain = given.get("pretrain") if isinstance(given, dict) else None
         model = pretrain.get("model") if isinstance(pretrain, dict) else None
-        if not str(model).startswith("brainlm"):
+        try:
+            defaults = encoder_of(str(model)).defaults
+        except EncoderError:  # the default model, or one that its own section refuses
             return given
-        sections = {name: given.get(name) or {} for name in WITH_BRAINLM}
-        filled = {n: WITH_BRAINLM[n] | s for n, s in sections.items() if isinstance(s, dict)}
+        sections = {name: given.get(name) or {} for name in defaults}
+        filled = {n: {**defaults[n], **s} for n, s in sections.items() if isinstance(s, dict)}
         return given | filled
 
     @model_validator(mode="after")
@@ -258,18 +257,16 @@ def _check_few_shot(config: Config) -> Iterator[str]:
 
 def _check_encoder(config: Config) -> Iterator[str]:
     """What asks for the encoder of the other model than the one that is pre-trained."""
-    model, of_series = config.pretrain.model, config.pretrain.of_series
-    other = "brainmass" if of_series else "brainlm-13m"
-    needs = "these need the encoder of brainmass" if of_series else "these need a BrainLM"
-    strays = _of_brainmass if of_series else _of_brainlm
+    model, encoder = config.pretrain.model, config.pretrain.encoder
     for name, values in asked_for(config).items():
-        stray = [v for v in values if strays(v)]
+        stray = [v for v in values if not fits(name, v, encoder)]
         if stray:
-            there = [v for v in KNOWN[name] if not strays(v)]
+            there = [v for v in known(name) if fits(name, v, encoder)]
+            other = those_with(name, stray[0])[0]
             yield (
-                f"{name}: found {', '.join(stray)} with pretrain.model {model}; {needs}. Set "
-                f"{name} to some of what goes with {model}: {', '.join(there)}. Or set "
-                f"pretrain.model to {other}"
+                f"{name}: found {', '.join(stray)} with pretrain.model {model}; these need "
+                f"{other.phrase}. Set {name} to some of what goes with {model}: "
+                f"{', '.join(there)}. Or set pretrain.model to {other.models[0]}"
             )
 
 
@@ -278,29 +275,20 @@ def _check_unit(config: Config) -> Iterator[str]:
     unit = config.connectivity.unit
     if unit == "run":
         return
-    if config.pretrain.source == "timeseries" and not config.pretrain.of_series:
+    if config.pretrain.source == "timeseries" and not config.pretrain.encoder.sees_series:
         yield (
             f"pretrain.source: found timeseries with connectivity.unit {unit}; pseudo-FC of joined "
             "runs is drawn by the stage pfc: set pretrain.source to pfc, or connectivity.unit to "
             "run"
         )
     for name, values in asked_for(config).items():
-        if stray := [v for v in values if _of_brainlm(v)]:
+        if stray := [v for v in values if scaled_series(v)]:
+            other = needed_by(stray[0])[0]
             yield (
-                f"{name}: found {', '.join(stray)} with connectivity.unit {unit}; a BrainLM sees "
-                "single runs, so that scores would be of other rows than those of FC: leave them "
-                f"out of {name}, or set connectivity.unit to run"
+                f"{name}: found {', '.join(stray)} with connectivity.unit {unit}; {other.phrase} "
+                "sees single runs, so that scores would be of other rows than those of FC: leave "
+                f"them out of {name}, or set connectivity.unit to run"
             )
-
-
-def _of_brainlm(name: str) -> bool:
-    """Whether a method or feature needs a BrainLM, or its scaling."""
-    return encoder_of(name) == "brainlm"
-
-
-def _of_brainmass(name: str) -> bool:
-    """Whether a method or feature needs the encoder of BrainMass."""
-    return name in OF_BRAINMASS or encoder_of(name) == "brainmass"
 
 
 def _check_series_model(config: Config) -> Iterator[str]:
@@ -308,10 +296,13 @@ def _check_series_model(config: Config) -> Iterator[str]:
     s, model = config.series_model, config.pretrain.model
     if not s.analyses:
         return
-    if not config.pretrain.of_series:
+    tokens = config.pretrain.encoder.token_steps
+    if not config.pretrain.encoder.sees_series:
+        other = needed_by(SERIES)[0]
         yield (
             f"series_model.analyses: found {', '.join(s.analyses)} with pretrain.model {model}, "
-            "which sees no series; set pretrain.model to a BrainLM, or series_model.analyses to []"
+            f"which sees no series; set pretrain.model to {other.phrase}, or "
+            "series_model.analyses to []"
         )
         return
     if len(s.analyses) != len(set(s.analyses)):
@@ -321,7 +312,7 @@ def _check_series_model(config: Config) -> Iterator[str]:
             "series_model.analyses: all data sets have role pretrain, so nobody is left whom the "
             "model has not seen; give one the role internal or external"
         )
-    patch = PATCH.get(model, 1)
+    patch = tokens.get(model, 1)
     for name in ("observed_steps", "predicted_steps") if "forecast" in s.analyses else ():
         if getattr(s, name) % patch:
             yield (
@@ -329,10 +320,10 @@ def _check_series_model(config: Config) -> Iterator[str]:
                 f"the timepoints of a token of {model}"
             )
     by_parcel = [a for a in s.analyses if a in ONE_PARCEL]
-    if by_parcel and model not in PATCH:
+    if by_parcel and model not in tokens:
         yield (
             f"series_model.analyses: found {', '.join(by_parcel)} with pretrain.model {model}, "
-            f"whose tokens mix parcels; remove them, or pre-train one of {', '.join(PATCH)}"
+            f"whose tokens mix parcels; remove them, or pre-train one of {', '.join(tokens)}"
         )
     if s.task is None:
         if "perturbation" in s.analyses:

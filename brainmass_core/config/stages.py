@@ -8,21 +8,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from brainmass_core.config.base import Strict, without_braces
+from brainmass_core.config.names import ModelName
+from brainmass_core.encoders.registry import Encoder, EncoderError, encoder_of, encoders
 from brainmass_core.pipeline.stages import STAGES
 
 InterpretName = Literal["attention", "gradient", "permutation", "fc_pattern"]
-PATCH = {"brainlm-tiny": 20, "brainlm-13m": 20}  # timepoints of a token that spans no parcels
-OF_BRAINMASS = (  # knobs of `pretrain` that no BrainLM has
-    "size",
-    "heads",
-    "train_heads",
-    "ema_decay",
-    "lambda_classification",
-    "lambda_reconstruction",
-    "n_masked_classification",
-    "n_masked_reconstruction",
-    "masking",
-)
 
 
 class Connectivity(Strict):
@@ -137,14 +127,7 @@ class BrainLM(Strict):
 class Pretrain(Strict):
     """Pre-training of the foundation model."""
 
-    model: Literal[
-        "brainmass",
-        "brainlm-13m",
-        "brainlm-111m",
-        "brainlm-650m",
-        "brainlm-tiny",
-        "brainlm-vit-tiny",
-    ] = Field(
+    model: ModelName = Field(
         "brainmass",
         description="Which foundation model: BrainMass of functional connectivity, in one of the "
         "sizes below; or BrainLM of time series, whose size is its name. `brainlm-tiny` and "
@@ -206,51 +189,59 @@ class Pretrain(Strict):
     )
 
     @property
-    def of_series(self) -> bool:
-        """Whether the model is a BrainLM, which sees time series."""
-        return self.model != "brainmass"
+    def encoder(self) -> Encoder:
+        """The record of the model."""
+        return encoder_of(self.model)
+
+    @property
+    def windows(self) -> BrainLM:
+        """What an encoder of series is shown."""
+        return self.brainlm
+
+    @property
+    def of_others(self) -> set[str]:
+        """Settings that other encoders alone have."""
+        return {name for e in encoders() if e is not self.encoder for name in e.knobs}
 
     @model_validator(mode="before")
     @classmethod
     def _source_of_series(cls, given: Any) -> Any:
-        if isinstance(given, dict) and str(given.get("model", "")).startswith("brainlm"):
-            return {"source": "timeseries", **given}
-        return given
+        try:
+            sees_series = encoder_of(str(given["model"])).sees_series
+        except (KeyError, TypeError, EncoderError):
+            return given
+        return {"source": "timeseries", **given} if sees_series else given
 
     @model_validator(mode="after")
     def _fits_model(self) -> Pretrain:
-        if not self.of_series:
-            if self.brainlm != BrainLM():
-                raise ValueError(
-                    "brainlm: found settings of it and model brainmass, which has none of them; "
-                    "set model to a BrainLM or remove them"
-                )
-            return self
-        if self.source != "timeseries":
+        encoder = self.encoder
+        if encoder.sees_series and self.source != "timeseries":
             raise ValueError(
                 f"found source {self.source} with model {self.model}, which sees the series "
                 "themselves; remove source, or set it to timeseries"
             )
-        fields = type(self).model_fields
-        stray = [n for n in OF_BRAINMASS if getattr(self, n) != fields[n].default]
-        if stray:
-            raise ValueError(
-                f"found {', '.join(stray)} with model {self.model}: only brainmass has them; "
-                "remove them"
-            )
-        s, patch = self.brainlm, PATCH.get(self.model, 1)
-        for name, length in (("window", s.window), ("future_steps", s.future_steps)):
-            if length % patch and (name == "window" or s.future_share):
-                raise ValueError(
-                    f"brainlm.{name}: found {length}, expected a multiple of {patch}, the "
-                    f"timepoints of a token of {self.model}"
-                )
-        if s.future_share and s.future_steps >= s.window:
-            raise ValueError(
-                f"brainlm.future_steps: found {s.future_steps}, expected less than the window of "
-                f"{s.window}"
-            )
+        for other in encoders():
+            self._refuse_knobs_of(other)
+        if encoder.check is not None:
+            encoder.check(self)
         return self
+
+    def _refuse_knobs_of(self, other: Encoder) -> None:
+        """Refuse settings of an encoder that is not the one that is trained."""
+        fields = type(self).model_fields
+        stray = [n for n in other.knobs if getattr(self, n) != fields[n].default]
+        if other is self.encoder or not stray:
+            return
+        for name in stray:
+            if isinstance(fields[name].default, Strict):
+                raise ValueError(
+                    f"{name}: found settings of it and model {self.model}, which has none of them; "
+                    f"set model to {other.phrase} or remove them"
+                )
+        raise ValueError(
+            f"found {', '.join(stray)} with model {self.model}: only {other.name} has them; "
+            "remove them"
+        )
 
     @model_validator(mode="after")
     def _room_to_fall(self) -> Pretrain:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
 from brainmass_core.config.methods import METHODS
+from brainmass_core.config.names import MethodName
 from brainmass_core.config.query import parse_query
 
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = Literal[tuple(METHODS)]
 PREFERRED = ("pretrained", "", "random")  # weights under what is stored, the first one there
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.connectivity import n_rois_of
+from brainmass_core.encoders.interface import Transformer
 
 LAYERS = ("mean", "first", "last")
 MAX_WEIGHTS = 2**25  # attention weights of one layer in memory at once, 128 MB
@@ -86,31 +87,31 @@ def _attend(p: Mapping[str, Tensor], heads: int, x: Tensor) -> tuple[Tensor, Ten
 
 
 def attention_maps(
-    model: BrainMass, fc: np.ndarray, group: np.ndarray, participant: np.ndarray
+    encoder: Transformer, fc: np.ndarray, group: np.ndarray, participant: np.ndarray
 ) -> AttentionMaps:
     """Mean attention of each group of scans; one batch in memory at a time.
 
     Parameters
     ----------
+    encoder : Transformer
+        In evaluation mode, on the device to compute on.
     fc : ndarray (n_scans, n_edges)
     group : ndarray (n_scans,)
         Name of the class of each scan.
     participant : ndarray (n_scans,)
         A participant counts once in the maps, whatever the number of scans.
     """
-    n = model.n_rois
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.eval().to(device)
-    weights = dict(model.online.state_dict())
+    n, weights = n_rois_of(fc.shape[1]), encoder.weights
+    device = next(iter(weights.values())).device
     groups = list(dict.fromkeys(group.tolist()))
     shares = np.stack([_shares(group == g, participant) for g in groups])  # (n_groups, n_scans)
     sums = {layers: torch.zeros(len(groups), n, n, device=device) for layers in LAYERS}
     received = np.empty((len(fc), n), np.float32)
-    step = max(1, MAX_WEIGHTS // (model.heads * n * n))
+    step = max(1, MAX_WEIGHTS // (encoder.heads * n * n))
     with torch.inference_mode():
         for i in range(0, len(fc), step):
             batch = torch.from_numpy(np.ascontiguousarray(fc[i : i + step])).to(device)
-            found = _layer_summaries(weights, model.heads, model.matrices(batch))
+            found = _layer_summaries(weights, encoder.heads, encoder.tokens(batch))
             share = torch.from_numpy(shares[:, i : i + step]).to(device, torch.float32)
             for layers in LAYERS:
                 sums[layers] += torch.einsum("gb,bij->gij", share, found[layers])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from sklearn.svm import SVC
 
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.interpret.probe import Probe
-from brainmass_core.models.brainmass import BrainMass
 
 ROWS = 512  # scans with an exchanged region that are scored at once
 BATCH = 32  # scans times steps whose gradients are in memory at once
@@ -60,7 +60,7 @@ def slope(values: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def integrated_gradients(
-    model: BrainMass,
+    model: Any,
     probe: Probe,
     fc: np.ndarray,
     y: np.ndarray,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from brainmass_core.config.stages import Interpret
+from brainmass_core.encoders.interface import Transformer
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embed
@@ -23,12 +26,18 @@ from brainmass_core.interpret.attribution import (
     slope,
 )
 from brainmass_core.interpret.probe import Probe, fit_probe
-from brainmass_core.interpret.series import SeriesEncoder, series_gradients
-from brainmass_core.models.brainmass import BrainMass
 
 log = logging.getLogger(__name__)
-OF_ENCODER = ("attention", "gradient", "permutation")
-SCORED = {"fc_pattern": ("fc_svm",)} | dict.fromkeys(OF_ENCODER, ("brainmass_svm", "brainlm_svm"))
+
+
+def needs_encoder(method: str) -> bool:
+    """Whether a method explains an encoder rather than FC itself."""
+    return any(method in encoder.explains for encoder in encoders())
+
+
+def scored_as(method: str) -> tuple[str, ...]:
+    """Methods of `finetune` whose scores stand for what a method explains."""
+    return tuple(f"{e.name}_svm" for e in encoders()) if needs_encoder(method) else ("fc_svm",)
 
 
 @dataclass
@@ -79,18 +88,75 @@ class MethodFolds:
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """The pre-trained model and the embedding of every scan of the task."""
+class FcModel:
+    """A pre-trained model of FC.
 
-    model: BrainMass
+    Attributes
+    ----------
+    embedding : ndarray (n_scans, embedding_dim)
+        Of every scan of the task.
+    transformer : callable, optional
+        The model to what attention maps are made from.
+    """
+
+    model: Any
     embedding: np.ndarray
+    transformer: Callable[[Any], Transformer] | None = None
+
+    def explain(
+        self,
+        method: str,
+        data: TaskData,
+        fold: Fold,
+        rows: np.ndarray,
+        settings: Interpret,
+        probe: Probe,
+        rng: np.random.Generator,
+    ) -> Explained:
+        """Regions by gradients, or by what is lost where one is exchanged."""
+        fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
+        if method == "gradient":
+            reference = data.fc[fold.train].mean(0, dtype=np.float64)
+            return integrated_gradients(self.model, probe, fc, y, reference, settings.n_steps)
+        people = data.scans["participant"].to_numpy()[rows]
+        return permutation_importance(
+            lambda x: probe.score(embed(self.model, x)),
+            fc,
+            y,
+            people,
+            settings.n_permutations,
+            rng,
+        )
+
+
+class PretrainedModel(Protocol):
+    """What is explained: its embedding of every scan, and its regions in a fold."""
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def embedding(self) -> np.ndarray: ...
+    @property
+    def transformer(self) -> Callable[[Any], Transformer] | None: ...
+
+    def explain(
+        self,
+        method: str,
+        data: TaskData,
+        fold: Fold,
+        rows: np.ndarray,
+        settings: Interpret,
+        probe: Probe,
+        rng: np.random.Generator,
+    ) -> Explained:
+        """Regions of the scans `rows` by a method."""
 
 
 def explain_folds(
     data: TaskData,
     folds: Sequence[Fold],
     settings: Interpret,
-    encoder: Encoder | SeriesEncoder | None,
+    encoder: PretrainedModel | None,
     attention: AttentionMaps | None,
     seed: int,
 ) -> dict[str, MethodFolds]:
@@ -98,7 +164,7 @@ def explain_folds(
 
     Parameters
     ----------
-    encoder : Encoder or SeriesEncoder, optional
+    encoder : FcModel or RecordingsModel, optional
         Needed by all methods but ``fc_pattern``.
     attention : AttentionMaps, optional
         `received` has a row for each scan of the task; needed by ``attention``.
@@ -124,7 +190,7 @@ def explain_folds(
             found["attention"].add(both, fold, fold.test, y, score)
         for method in ("gradient", "permutation"):
             if method in found:
-                explained = _explain(method, data, fold, rows, settings, encoder, probe, rng)
+                explained = encoder.explain(method, data, fold, rows, settings, probe, rng)
                 found[method].add(explained, fold, rows, y, score)
         log.info("repeat %d, fold %d: %d scans explained", fold.repeat, fold.fold, len(rows))
     return found
@@ -149,30 +215,6 @@ def _say_passes(folds: Sequence[Fold], settings: Interpret, n_rois: int, encoder
             "about %d passes of the encoder over a scan (interpret.max_scans, n_repeats)",
             scans * each,
         )
-
-
-def _explain(
-    method: str,
-    data: TaskData,
-    fold: Fold,
-    rows: np.ndarray,
-    settings: Interpret,
-    encoder: Encoder | SeriesEncoder,
-    probe: Probe,
-    rng: np.random.Generator,
-) -> Explained:
-    fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
-    if isinstance(encoder, SeriesEncoder):
-        windows = [encoder.windows[row] for row in rows]
-        where, n_steps = encoder.coordinates, settings.n_steps
-        return series_gradients(encoder.model, probe, windows, where, y, n_steps)
-    if method == "gradient":
-        reference = data.fc[fold.train].mean(0, dtype=np.float64)
-        return integrated_gradients(encoder.model, probe, fc, y, reference, settings.n_steps)
-    people = data.scans["participant"].to_numpy()[rows]
-    return permutation_importance(
-        lambda x: probe.score(embed(encoder.model, x)), fc, y, people, settings.n_permutations, rng
-    )
 
 
 def choose(

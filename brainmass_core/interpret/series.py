@@ -10,22 +10,21 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config
+from brainmass_core.config.stages import Interpret
 from brainmass_core.finetune.cohort.dataset import TaskData
+from brainmass_core.finetune.folds.participants import Fold
+from brainmass_core.finetune.methods.embedding import embedding
 from brainmass_core.finetune.methods.neural import device
-from brainmass_core.finetune.methods.recordings import recordings
-from brainmass_core.finetune.methods.series_features import (
-    brainlm_embedding,
-    fitting_feed,
-    pretrained_brainlm,
-)
+from brainmass_core.finetune.methods.series_features import fitting_feed
 from brainmass_core.interpret.attribution import Explained, slope
 from brainmass_core.interpret.probe import Probe
-from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.series import SeriesModel
+from brainmass_core.pretrain.data.recordings import recordings
 
 
 @dataclass(frozen=True)
-class SeriesEncoder:
-    """A pre-trained BrainLM and what it is shown.
+class RecordingsModel:
+    """A pre-trained model of series and what it is shown.
 
     Attributes
     ----------
@@ -41,10 +40,26 @@ class SeriesEncoder:
     embedding: np.ndarray
     windows: dict[int, np.ndarray]
     coordinates: np.ndarray
+    transformer: None = None  # no attention maps
+
+    def explain(
+        self,
+        method: str,
+        data: TaskData,
+        fold: Fold,
+        rows: np.ndarray,
+        settings: Interpret,
+        probe: Probe,
+        rng: np.random.Generator,
+    ) -> Explained:
+        """Parcels by gradients."""
+        y = data.scans["y"].to_numpy()[rows]
+        windows = [self.windows[row] for row in rows]
+        return series_gradients(self.model, probe, windows, self.coordinates, y, settings.n_steps)
 
 
-def load_series_encoder(config: Config, data: TaskData, explained: np.ndarray) -> SeriesEncoder:
-    """The study's BrainLM, all embeddings, and the recordings of the rows `explained`.
+def load_recordings_model(config: Config, data: TaskData, explained: np.ndarray) -> RecordingsModel:
+    """The study's model, all embeddings, and the recordings of the rows `explained`.
 
     Raises
     ------
@@ -56,10 +71,9 @@ def load_series_encoder(config: Config, data: TaskData, explained: np.ndarray) -
     datasets = list(dict.fromkeys(data.scans["dataset"]))
     found = recordings(config, feed, datasets, set(rows))
     windows = {rows[scan_id]: np.ascontiguousarray(w) for scan_id, w in found}
-    embedding = brainlm_embedding(config, data)
-    return SeriesEncoder(
-        pretrained_brainlm(config, data.n_rois), embedding, windows, feed.coordinates
-    )
+    encoder = config.pretrain.encoder
+    embedded = embedding(encoder, config, data, trained=True)
+    return RecordingsModel(encoder.load().pretrained(config), embedded, windows, feed.coordinates)
 
 
 def series_gradients(
@@ -86,7 +100,7 @@ def series_gradients(
     where = torch.from_numpy(coordinates).to(device())
     model = model.eval().to(device())
 
-    def embedding(recordings: Tensor) -> Tensor:
+    def embedded(recordings: Tensor) -> Tensor:
         """(B, n_windows, n_rois, window) to (B, d), the mean over windows."""
         with torch.random.fork_rng(devices=[]):
             # reference mode draws an order of the tokens: the same at each step, as for the probe
@@ -96,7 +110,7 @@ def series_gradients(
 
     from captum.attr import IntegratedGradients  # loads matplotlib
 
-    score = probe.on(embedding)
+    score = probe.on(embedded)
     of_roi, wrong, change = [], 0.0, 0.0
     for one in windows:
         whole = torch.from_numpy(one)[None].to(device())

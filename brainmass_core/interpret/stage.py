@@ -14,23 +14,23 @@ from brainmass_core.config import Config
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import Fold
-from brainmass_core.finetune.methods.embedding import embed, refuse_misfit
+from brainmass_core.finetune.methods.embedding import embedding
+from brainmass_core.finetune.methods.neural import device
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
-    OF_ENCODER,
-    Encoder,
+    FcModel,
     MethodFolds,
+    PretrainedModel,
     both_classes,
     chosen,
     explain_folds,
+    needs_encoder,
 )
 from brainmass_core.interpret.figures import draw_all
-from brainmass_core.interpret.series import SeriesEncoder, load_series_encoder
+from brainmass_core.interpret.series import load_recordings_model
 from brainmass_core.interpret.summary import network_rows, region_rows, stability_rows
-from brainmass_core.models.pretrained import read_settings
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.artefacts import load_pretrained
 from brainmass_core.tables import (
     MAPS,
     NETWORKS,
@@ -69,7 +69,7 @@ def run(config: Config, task: str) -> None:
     folds = [f for f in e.folds if f.repeat < settings.n_repeats]
     folds = both_classes(folds, data.scans["y"].to_numpy())
     encoder, attention = _encoder(config, data, folds, seed % 2**31), None
-    if isinstance(encoder, Encoder) and "attention" in settings.methods:
+    if encoder is not None and "attention" in settings.methods:
         tested = np.unique(np.concatenate([f.test for f in folds]))
         attention = attend(encoder, data, tested, list(config.tasks[task].classes))
     found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
@@ -83,32 +83,34 @@ def two_classes(data: TaskData) -> bool:
 
 def _encoder(
     config: Config, data: TaskData, folds: list[Fold], seed: int
-) -> Encoder | SeriesEncoder | None:
+) -> PretrainedModel | None:
     """The pre-trained model with what it is shown, None if no method asks for it."""
     settings = config.interpret
-    if not set(settings.methods) & set(OF_ENCODER):
+    if not any(map(needs_encoder, settings.methods)):
         return None
-    if not config.pretrain.of_series:
-        return load_encoder(config, data)
+    if not config.pretrain.encoder.sees_series:
+        return load_fc_model(config, data)
     rows = [chosen(data, fold, settings, seed)[0] for fold in folds]
-    return load_series_encoder(config, data, np.unique(np.concatenate(rows)))
+    return load_recordings_model(config, data, np.unique(np.concatenate(rows)))
 
 
-def load_encoder(config: Config, data: TaskData) -> Encoder:
+def load_fc_model(config: Config, data: TaskData) -> FcModel:
     """The pre-trained model, refused if it was trained on other FC, and all embeddings."""
-    folder = Paths(config.results).pretrain(config.pretrain.model)
-    model = load_pretrained(folder)
-    refuse_misfit(folder, read_settings(folder), config, data)
-    return Encoder(model, embed(model, data.fc))
+    encoder = config.pretrain.encoder
+    embedded = embedding(encoder, config, data, trained=True)
+    does = encoder.load()
+    return FcModel(does.pretrained(config), embedded, does.transformer)
 
 
 def attend(
-    encoder: Encoder, data: TaskData, tested: np.ndarray, classes: list[str]
+    encoder: PretrainedModel, data: TaskData, tested: np.ndarray, classes: list[str]
 ) -> AttentionMaps:
     """Attention of the tested scans; `received` has a row for every scan, NaN if it is no test."""
+    assert encoder.transformer is not None
     scans = data.scans.iloc[tested]
     group = np.array(classes, dtype=object)[scans["y"].to_numpy()]
-    maps = attention_maps(encoder.model, data.fc[tested], group, scans["participant"].to_numpy())
+    source = encoder.transformer(encoder.model.eval().to(device()))
+    maps = attention_maps(source, data.fc[tested], group, scans["participant"].to_numpy())
     received = np.full((len(data.scans), data.n_rois), np.nan, np.float32)
     received[tested] = maps.received
     return AttentionMaps(maps.maps, received, maps.n_scans, maps.n_participants)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from brainmass_core.config.stages import Interpret
 from brainmass_core.finetune.cohort.dataset import TaskData
-from brainmass_core.interpret.explain import SCORED, MethodFolds
+from brainmass_core.interpret.explain import MethodFolds, scored_as
 from brainmass_core.interpret.networks import networks_of
 from brainmass_core.interpret.stability import (
     holm,
@@ -127,7 +127,7 @@ def _warnings(row: Row, tested: pd.DataFrame) -> str:
 
 def _agreement(method: str, folds: MethodFolds, data: TaskData, predictions: pd.DataFrame) -> float:
     """Mean rank correlation, within folds, of the explained score with that which was evaluated."""
-    scored = predictions[predictions["method"].isin(SCORED[method])]
+    scored = predictions[predictions["method"].isin(scored_as(method))]
     if scored.empty:
         return float("nan")
     mine = pd.concat(folds.scores)

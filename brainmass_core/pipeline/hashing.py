@@ -227,11 +227,11 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     s = config.pretrain
     sources = config.pretrain_datasets()
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
-    unseen = how if s.of_series else how | {"brainlm"}
-    own = {"pretrain": s.model_dump(mode="json", exclude=unseen)}
-    stage = s.source  # of a BrainLM always `timeseries`
+    others = {n for n in s.of_others if isinstance(getattr(s, n), BaseModel)}
+    own = {"pretrain": s.model_dump(mode="json", exclude=how | others)}
+    stage = s.source  # of an encoder of series always `timeseries`
     found = own | {"before": [stage_hash(config, stage, n) for n in sources]}
-    if s.of_series:  # it sees no pFC, and windows and masks follow from the seed
+    if s.encoder.sees_series:  # it sees no pFC, and windows and masks follow from the seed
         return found | {"seed": config.seed}
     if s.source == "timeseries":
         pfc = config.pfc.model_dump(mode="json", exclude={"n_views"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from brainmass_core.encoders.registry import owner_of
 from brainmass_core.predict.contract import Contract
 
 TEXT = """\
@@ -66,8 +67,6 @@ MEMORY = {
 }
 SOURCES = {
     "fc": "its functional connectivity (FC)",
-    "brainlm": "its time series by a frozen BrainLM",
-    "untrained_brainlm": "its time series by a BrainLM with random weights",
     "series": "the first window of its time series",
 }
 HANDLED = {
@@ -99,7 +98,7 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         task=c.task,
         method=c.method,
         target=target,
-        source=SOURCES[c.features if c.series else "fc"],
+        source=_source(c),
         seen=_seen(c),
         n_scans=c.n_scans,
         n_participants=c.n_participants,
@@ -120,6 +119,13 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         config_hash=c.config_hash,
         versions=", ".join(f"{k} {v}" for k, v in c.versions.items()),
     )
+
+
+def _source(c: Contract) -> str:
+    """What the model predicts from."""
+    owner = owner_of(c.features)
+    found = owner.pages.sources.get(c.features) if owner else None
+    return found or SOURCES["series" if c.series else "fc"]
 
 
 def _seen(c: Contract) -> str:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_vit import BrainLMViT
-from brainmass_core.models.brainmass import BrainMass
-from brainmass_core.models.pretrained import SETTINGS, ModelError, Pretrained, seal
+from brainmass_core.encoders.registry import encoders
+from brainmass_core.models.pretrained import SETTINGS, ModelError, seal
 from brainmass_core.predict.contract import FILE, seal_contract
-
-MODELS: tuple[type[Pretrained], ...] = (BrainMass, BrainLM, BrainLMViT)
 
 
 def write_checksums(folder: Path) -> Path:
@@ -32,7 +28,7 @@ def write_checksums(folder: Path) -> Path:
         seal_contract(folder)
         return folder / FILE
     reasons = []
-    for model in MODELS:
+    for model in (kind for encoder in encoders() for kind in encoder.load().kinds):
         try:
             seal(folder, model)
         except ModelError as error:

@@ -34,20 +34,14 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, SVR
 
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import TransformedTarget
-from brainmass_core.finetune.methods.networks import BrainNetCNN, BrainNetworkTransformer, FineTune
+from brainmass_core.finetune.methods.networks import BrainNetCNN, BrainNetworkTransformer
 from brainmass_core.finetune.methods.neural import NetworkClassifier, NetworkRegressor
-from brainmass_core.finetune.methods.series_networks import (
-    AdaptedSeries,
-    SeriesArchitecture,
-    SeriesClassifier,
-    SeriesFineTune,
-    SeriesRegressor,
-)
+from brainmass_core.finetune.methods.series_networks import SeriesClassifier, SeriesRegressor
 from brainmass_core.finetune.methods.tangent import TangentSpace, _Given
-from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.models.weights import (
     check_finite,
     check_sizes,
@@ -60,7 +54,7 @@ from brainmass_core.readers.limits import quoted
 
 Arrays = dict[str, np.ndarray]
 NETWORKS = (NetworkClassifier, NetworkRegressor)  # and those of series, which derive from them
-RECIPES = (BrainNetCNN, BrainNetworkTransformer, FineTune, SeriesArchitecture)
+RECIPES = (BrainNetCNN, BrainNetworkTransformer)  # and those that encoders bring
 CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
@@ -108,7 +102,7 @@ def storable(model: Any) -> Any:
         model.regressor_ = storable(model.regressor_)
         model.regressor = model.transformer = None
     elif isinstance(model, NETWORKS):
-        model.recipe = _architecture(model)
+        model.recipe = cast(Any, model.recipe).stored(model.network_)
     return model
 
 
@@ -262,9 +256,9 @@ def _decode_object(node: dict, arrays: Arrays) -> Any:
 
 def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
     """Build the network again, and give it its weights."""
-    recipes = {r.__name__: r for r in RECIPES}
+    recipes = _recipes()
     settings = dict(node.get("recipe", {}))
-    recipe = recipes.get(settings.pop("name", ""))
+    recipe: Any = recipes.get(settings.pop("name", ""))
     if recipe is None or settings.get("folder"):
         raise CodecError(f"a network without a known recipe; there are {sorted(recipes)}")
     prefix = str(node.get("weights"))
@@ -306,14 +300,7 @@ def _check_network(
     check_finite("network", weights)
 
 
-def _architecture(model: NetworkClassifier | NetworkRegressor) -> Any:
-    """A recipe that builds the same network without a folder; adapters are in the weights."""
-    recipe: Any = model.recipe
-    if isinstance(recipe, SeriesFineTune):
-        return SeriesArchitecture.of(cast(AdaptedSeries, model.network_), recipe.lr)
-    if not isinstance(recipe, FineTune):
-        return recipe
-    if recipe.folder is None:
-        return FineTune(None, recipe.size, recipe.heads, lr=recipe.lr)
-    encoder = BrainMass.from_pretrained(recipe.folder)
-    return FineTune(None, encoder.size, encoder.heads, lr=recipe.lr)
+def _recipes() -> dict[str, type]:
+    """What a stored network may be built by."""
+    brought = (recipe for encoder in encoders() for recipe in encoder.load().stored_recipes)
+    return {recipe.__name__: recipe for recipe in (*RECIPES, *brought)}

@@ -9,17 +9,23 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from brainmass_core.atlas import Atlas
 from brainmass_core.checksums import FIELD, ChecksumError, check_seal, sealed
 from brainmass_core.config import Config, Task
-from brainmass_core.config.adaptation import SERIES_FEATURES
 from brainmass_core.config.base import Strict
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.encoders.interface import Architecture
+from brainmass_core.encoders.registry import encoders, owner_of, scaled_series
 from brainmass_core.predict.feeding import Series
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
@@ -28,6 +34,7 @@ from brainmass_core.tables import atomic_path
 
 FILE = "contract.json"
 FORMAT = 1
+PLAIN = ("fc", "fc_for_model", "series")  # features that no frozen encoder makes
 REMEDY = "copy the folder again, or make it again: snakemake --cores all finetune"
 # knobs that say which scans are refused or what is written, not what becomes of those that stay
 CRITERIA = {
@@ -96,18 +103,6 @@ class Done(Strict):
     censor: str | None = None
 
 
-class Encoder(Strict):
-    """Architecture of the frozen encoder of FC."""
-
-    size: str
-    n_rois: int
-    heads: int
-
-    def build(self) -> BrainMass:
-        """A model of it, its weights of no account."""
-        return BrainMass(self.size, self.n_rois, self.heads)
-
-
 class Contract(Strict):
     """See the module.
 
@@ -116,6 +111,10 @@ class Contract(Strict):
     label, classes, transform
         Column that was predicted, its classes in order (empty for a regression), and what the
         target was fitted as.
+    features : str
+        What the method sees: `PLAIN`, or those of an encoder.
+    encoder : dict or None
+        Architecture of a frozen encoder of FC, see `architecture`.
     series : Series or None
         What becomes of recordings, for a model on these; None: it sees FC.
     processing : dict
@@ -145,10 +144,8 @@ class Contract(Strict):
     classes: list[str]
     transform: str
     method: str
-    features: Literal[
-        "fc", "fc_for_model", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm"
-    ]
-    encoder: Encoder | None
+    features: str
+    encoder: dict[str, Any] | None
     series: Series | None = None
     atlas: Parcels
     connectivity: Connectivity
@@ -171,9 +168,33 @@ class Contract(Strict):
     versions: dict[str, str]
     files: dict[str, str]
 
+    @field_validator("features")
+    @classmethod
+    def _known(cls, features: str) -> str:
+        known = [*PLAIN, *(name for encoder in encoders() for name in encoder.features)]
+        if features not in known:
+            raise ValueError(f"found {quoted(features)}, expected one of {', '.join(known)}")
+        return features
+
+    @field_validator("encoder", "series")
+    @classmethod
+    def _of_its_encoder(cls, given: Any, info: ValidationInfo) -> Any:
+        about = given.encoder if isinstance(given, Series) else given
+        owner = owner_of(info.data.get("features", ""))
+        if about is not None and owner is None:
+            raise ValueError("found an encoder, expected none with these features")
+        if about is not None and owner is not None:
+            try:
+                owner.load().architecture.model_validate(about)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, ("encoder", *first["loc"])))
+                raise ValueError(f"{where}: {first['msg']}") from None
+        return given
+
     @model_validator(mode="after")
     def _fits(self) -> Contract:
-        if (self.series is not None) != (self.features in SERIES_FEATURES):
+        if (self.series is not None) != scaled_series(self.features):
             raise ValueError(f"features {self.features} do not go with series {self.series}")
         if self.series and len(self.series.coordinates) != self.atlas.n_rois:
             raise ValueError(
@@ -182,6 +203,15 @@ class Contract(Strict):
         if len({len(scores) for scores in self.probe}) > 1:
             raise ValueError("probe: rows of different lengths, expected one score per class")
         return self
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """That of the frozen encoder, None if there is none."""
+        owner = owner_of(self.features)
+        about = self.series.encoder if self.series else self.encoder
+        if owner is None or about is None:
+            return None
+        return owner.load().architecture.model_validate(about)
 
     @property
     def n_edges(self) -> int:

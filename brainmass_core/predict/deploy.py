@@ -18,15 +18,14 @@ from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config
-from brainmass_core.config.adaptation import SERIES_FEATURES as OF_SERIES
 from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.registry import owner_of, scaled_series
 from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import Fitted, fit_method
-from brainmass_core.finetune.methods.series_features import ENCODERS, fitting_feed
-from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.finetune.methods.series_features import fitting_feed
+from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.card import card
@@ -35,7 +34,6 @@ from brainmass_core.predict.contract import (
     FILE,
     Contract,
     Done,
-    Encoder,
     Parcels,
     needed_columns,
     processing_of,
@@ -44,14 +42,12 @@ from brainmass_core.predict.contract import (
 from brainmass_core.predict.feeding import Series
 from brainmass_core.predict.model import (
     CARD,
-    EMBEDDING,
     ESTIMATOR,
     WEIGHTS,
     Model,
     probe,
     weights_of,
 )
-from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 from brainmass_core.tables import atomic_path, read_table
 
 log = logging.getLogger(__name__)
@@ -127,7 +123,7 @@ def write_model(folder: Path, model: Model) -> None:
     parts = {key: getattr(model.fitted, key) for key in ("model", "before", "adjust")}
     node = {key: encode(value, arrays, key) for key, value in parts.items()}
     if model.encoder is not None:
-        arrays |= weights_of(model.encoder)
+        arrays |= weights_of(model.contract.features, model.encoder)
     (folder / FILE).unlink(missing_ok=True)
     with atomic_path(folder / WEIGHTS) as path:
         save_file(arrays, path, metadata={"format": "np"})
@@ -143,14 +139,22 @@ def _write_text(place: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _encoder(config: Config, features: str, n_rois: int) -> BrainMass | SeriesModel | None:
-    if features in ENCODERS:
-        return ENCODERS[features](config, n_rois)
-    if features not in EMBEDDING:
+def _encoder(config: Config, features: str, n_rois: int) -> Pretrained | None:
+    """The frozen encoder whose embedding the features are, None if they are none."""
+    owner = owner_of(features)
+    if owner is None:
         return None
-    if features == "untrained":
-        return untrained(n_rois, config.pretrain.size, config.seed, config.pretrain.heads)
-    return load_pretrained(Paths(config.results).pretrain(config.pretrain.model))
+    if features == owner.untrained:
+        return owner.load().untrained(config, n_rois)
+    return owner.load().pretrained(config)
+
+
+def _described(features: str, encoder: Pretrained | None) -> dict[str, Any] | None:
+    """Architecture of an encoder, for the contract."""
+    owner = owner_of(features)
+    if owner is None or encoder is None:
+        return None
+    return owner.load().architecture.of(encoder).model_dump(mode="json")
 
 
 def _contract(
@@ -160,9 +164,11 @@ def _contract(
     data: TaskData,
     fitted: Fitted,
     scores: dict[str, dict[str, Any]],
-    encoder: BrainMass | SeriesModel | None,
+    encoder: Pretrained | None,
 ) -> Contract:
     settings, scans = config.tasks[task], data.scans.iloc[fitted.rows]
+    features = METHODS[name].given
+    of_series, architecture = scaled_series(features), _described(features, encoder)
     series = scans["joined"].explode() if "joined" in scans else scans["scan_id"]
     done, t_r = _what_was_done(config, task, set(series))
     processing: dict[str, list[dict[str, Any]]] = {}
@@ -177,11 +183,9 @@ def _contract(
         classes=list(settings.classes),
         transform=settings.transform,
         method=name,
-        features=METHODS[name].given,
-        encoder=Encoder(size=encoder.size, n_rois=encoder.n_rois, heads=encoder.heads)
-        if isinstance(encoder, BrainMass)
-        else None,
-        series=_series(config, data, encoder) if METHODS[name].given in OF_SERIES else None,
+        features=features,
+        encoder=None if of_series else architecture,
+        series=Series.of(fitting_feed(config, data), architecture) if of_series else None,
         atlas=Parcels.of(resolve_atlas(config), config.atlas.name),
         connectivity=config.connectivity.model_copy(update={"estimator": data.estimator}),
         timeseries=config.timeseries,
@@ -206,13 +210,6 @@ def _contract(
         config_hash=stage_hash(config, "model", task),
         versions={"brainmass": __version__} | {name: version(name) for name in LIBRARIES},
         files={},
-    )
-
-
-def _series(config: Config, data: TaskData, encoder: Any) -> Series:
-    """How the task's recordings were prepared for the encoder."""
-    return Series.of(
-        fitting_feed(config, data), encoder if isinstance(encoder, SeriesModel) else None
     )
 
 

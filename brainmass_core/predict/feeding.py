@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from brainmass_core.config.base import Strict
 from brainmass_core.config.stages import BrainLM as Settings
-from brainmass_core.finetune.methods.recordings import Feed
-from brainmass_core.finetune.methods.series_networks import ARCHITECTURES
-from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.pretrain.data.usable import check_window
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
-
-DECODER = "decoder."  # begins the weights that only pre-training needs
 
 
 class Scaling(Strict):
@@ -32,27 +28,6 @@ class Scaling(Strict):
         return RobustScaling(tuple(self.median), tuple(self.iqr), self.n_recordings)
 
 
-class SeriesEncoder(Strict):
-    """Architecture of a frozen BrainLM."""
-
-    architecture: Literal["BrainLM", "BrainLMViT"]
-    size: str | dict[str, int]
-    mode: Literal["corrected", "reference"]
-
-    @classmethod
-    def of(cls, model: SeriesModel) -> Self:
-        """That of a model."""
-        return cls.model_validate(
-            {"architecture": type(model).__name__, "size": model.size, "mode": model.mode}
-        )
-
-    def build(self) -> SeriesModel:
-        """A model of it without a decoder, its weights of no account."""
-        model = ARCHITECTURES[self.architecture](self.size, self.mode)
-        del model.decoder
-        return model
-
-
 class Series(Strict):
     """What becomes of a recording before the model sees it.
 
@@ -66,7 +41,8 @@ class Series(Strict):
         What happens to recordings of another one.
     coordinates : list of (x, y, z)
         Of the parcels, MNI, in mm.
-    encoder : SeriesEncoder or None
+    encoder : dict or None
+        Its architecture, see `Contract.architecture`.
         None: the estimator sees the scaled series, or holds an encoder that was trained with it.
     """
 
@@ -75,7 +51,7 @@ class Series(Strict):
     other_t_r: Literal["reject", "resample"]
     scaling: Scaling
     coordinates: list[tuple[float, float, float]]
-    encoder: SeriesEncoder | None
+    encoder: dict[str, Any] | None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -91,7 +67,7 @@ class Series(Strict):
         return self
 
     @classmethod
-    def of(cls, feed: Feed, model: SeriesModel | None) -> Self:
+    def of(cls, feed: Feed, encoder: dict[str, Any] | None) -> Self:
         """That of a study."""
         s, scaling = feed.settings, feed.scaling
         return cls(
@@ -106,7 +82,7 @@ class Series(Strict):
                 sha256=scaling.digest,
             ),
             coordinates=[(x, y, z) for x, y, z in feed.coordinates.tolist()],
-            encoder=None if model is None else SeriesEncoder.of(model),
+            encoder=encoder,
         )
 
     def feed(self, atlas: str) -> Feed:

@@ -16,14 +16,14 @@ from threadpoolctl import threadpool_limits
 
 from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.connectivity import pearson, vectorise
+from brainmass_core.encoders.interface import Architecture, Implementation
+from brainmass_core.encoders.registry import owner_of
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.finetune.methods.fitting import Fitted
 from brainmass_core.finetune.methods.neural import device
-from brainmass_core.finetune.methods.recordings import Feed
 from brainmass_core.finetune.methods.series_features import embed_recording
-from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.models.weights import (
     check_finite,
     check_sizes,
@@ -33,13 +33,12 @@ from brainmass_core.models.weights import (
 )
 from brainmass_core.predict.codec import CodecError, decode
 from brainmass_core.predict.contract import REMEDY, Contract, ContractError, read_contract
-from brainmass_core.predict.feeding import DECODER
+from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.readers.sidecar import read_object
 
 ESTIMATOR, WEIGHTS, CARD = "estimator.json", "model.safetensors", "README.md"
-ENCODER, PROJECTOR = "encoder.", "projector."  # of which only pre-training has use
-EMBEDDING = ("brainmass", "untrained")
-N_PROBES, N_SERIES_PROBES = 4, 2  # a window of a BrainLM costs up to a second
+ENCODER = "encoder."  # begins the arrays of the frozen encoder
+N_PROBES, N_SERIES_PROBES = 4, 2  # a window costs up to a second
 TOLERANCE = 1e-3  # relative; float32 of another machine differs by 1e-5, another model by 1
 
 
@@ -51,13 +50,13 @@ class Model:
     ----------
     contract : Contract
     fitted : Fitted
-    encoder : BrainMass, SeriesModel or None
+    encoder : Pretrained or None
         Frozen, for methods on embeddings.
     """
 
     contract: Contract
     fitted: Fitted
-    encoder: BrainMass | SeriesModel | None
+    encoder: Any
 
     @classmethod
     def load(cls, folder: Path) -> Model:
@@ -98,7 +97,7 @@ class Model:
         """
         feed = self._feed
         windows = feed.windows(series, t_r)
-        if not isinstance(self.encoder, SeriesModel):
+        if self.encoder is None:
             return windows[0].ravel()
         return embed_recording(self.encoder.to(device()), windows, feed.coordinates)
 
@@ -109,7 +108,8 @@ class Model:
 
     def features(self, seen: np.ndarray) -> np.ndarray:
         """What `score` is given to what the estimator sees."""
-        return embed(self.encoder, seen) if isinstance(self.encoder, BrainMass) else seen
+        embeds = self.encoder is not None and self.contract.series is None
+        return embed(self.encoder, seen) if embeds else seen
 
     def score(self, seen: np.ndarray, confounds: pd.DataFrame | None = None) -> pd.DataFrame:
         """Predict.
@@ -139,26 +139,25 @@ class Model:
 
     @property
     def _trained(self) -> Any:
-        """The encoder that was trained with its head, None if the method has none."""
+        """The network of the method, None if it has none; one with an encoder has ``embed``."""
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        network = getattr(estimator, "network_", None)
-        return getattr(network, "encoder", network)
+        return getattr(estimator, "network_", None)
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Embeddings (n_scans, embedding_dim) float32 of what `score` takes; see `encodes`."""
         if self.encoder is not None:
             return self.features(seen)
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
-        encoder = self._trained.cpu()
+        network = self._trained.cpu()
         with torch.inference_mode():
             parts = [
-                encoder.embed(estimator._matrices(seen[i : i + 64]).cpu()).float().numpy()
+                network.embed(estimator._matrices(seen[i : i + 64]).cpu()).float().numpy()
                 for i in range(0, len(seen), 64)
             ]
         return np.concatenate(parts)
 
 
-def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> BrainMass | SeriesModel | None:
+def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained | None:
     """The frozen encoder from the arrays whose names start with `ENCODER`.
 
     Raises
@@ -166,18 +165,18 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> BrainMass |
     CodecError
         If the arrays do not fit the architecture.
     """
-    about = contract.series.encoder if contract.series else contract.encoder
-    if about is None:
+    about, owner = contract.architecture, owner_of(contract.features)
+    if about is None or owner is None:
         return None
+    does = owner.load()
     found = {k: v for k, v in arrays.items() if k.startswith(ENCODER)}
     weights = {k.removeprefix(ENCODER): torch.from_numpy(v.copy()) for k, v in found.items()}
     try:
-        _check_encoder(contract, about, weights)
+        _check_encoder(does, about, weights)
         with torch.random.fork_rng():
             model = about.build()
-        part = model.online if isinstance(model, BrainMass) else model
-        missing, stray = part.load_state_dict(weights, strict=False)
-        missing = [k for k in missing if not k.startswith(PROJECTOR)]
+        missing, stray = does.core(model).load_state_dict(weights, strict=False)
+        missing = [k for k in missing if not k.startswith(does.only_trained)]
         if missing or stray:
             raise CodecError(f"the encoder lacks {missing[:3]} or has too much: {stray[:3]}")
     except (RuntimeError, KeyError, ValueError) as error:
@@ -185,7 +184,9 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> BrainMass |
     return model.eval().requires_grad_(False)
 
 
-def _check_encoder(contract: Contract, about: Any, weights: dict[str, torch.Tensor]) -> None:
+def _check_encoder(
+    does: Implementation, about: Architecture, weights: dict[str, torch.Tensor]
+) -> None:
     """Refuse an architecture that is not that of the tensors, before it is built.
 
     Raises
@@ -194,23 +195,24 @@ def _check_encoder(contract: Contract, about: Any, weights: dict[str, torch.Tens
         Naming the field or tensor.
     """
     found = of_tensors(weights)
-    sizes = {k: v for k, v in about.model_dump().items() if k in ("n_rois", "heads", "size")}
-    if isinstance(sizes.get("size"), dict):
-        check_sizes("encoder: size", sizes["size"], found)
-    check_sizes("encoder", {k: v for k, v in sizes.items() if k != "size"}, found)
-    model = skeleton("encoder", about.build)
-    part = model.online if isinstance(model, BrainMass) else model
-    expected = of_tensors(part.state_dict())
-    unused = {k for k in expected if k.startswith((PROJECTOR, DECODER))} - set(found)
+    for name, value in about.model_dump().items():
+        if isinstance(value, dict):
+            check_sizes(f"encoder: {name}", value, found)
+        elif not isinstance(value, str):
+            check_sizes("encoder", {name: value}, found)
+    expected = of_tensors(does.core(skeleton("encoder", about.build)).state_dict())
+    unused = {k for k in expected if k.startswith(does.only_trained)} - set(found)
     check_tensors("encoder", found, {k: v for k, v in expected.items() if k not in unused})
     check_finite("encoder", weights)
 
 
-def weights_of(encoder: BrainMass | SeriesModel) -> dict[str, np.ndarray]:
-    """The arrays that `encoder_of` reads."""
-    part: torch.nn.Module = encoder.online if isinstance(encoder, BrainMass) else encoder
-    unused = (PROJECTOR, DECODER)
-    kept = {k: v for k, v in part.state_dict().items() if not k.startswith(unused)}
+def weights_of(features: str, encoder: Pretrained) -> dict[str, np.ndarray]:
+    """The arrays that `encoder_of` reads, of the encoder that makes the features."""
+    owner = owner_of(features)
+    assert owner is not None
+    does = owner.load()
+    weights = does.core(encoder).state_dict()
+    kept = {k: v for k, v in weights.items() if not k.startswith(does.only_trained)}
     return {ENCODER + k: v.cpu().contiguous().numpy() for k, v in kept.items()}
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.config import Config, ConfigError, load_config
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, kind_of, read_fc_table, read_matrices
@@ -76,7 +77,7 @@ def predict(
     if embeddings is not None and not model.encodes:
         raise PredictError(
             f"--embeddings: the method {model.contract.method} has no encoder; leave it out, or "
-            "deploy one of brainmass_*, or of brainlm_*"
+            f"deploy one of {', or of '.join(f'{e.name}_*' for e in encoders())}"
         )
     with ExitStack() as stack:
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainmass-")))

@@ -1,6 +1,5 @@
 """Pre-training: streaming, the step, the loop, checkpoints, launch through torchrun."""
 
-from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 from brainmass_core.pretrain.launch.torchrun import run
 
-__all__ = ["load_pretrained", "run", "untrained"]
+__all__ = ["run"]

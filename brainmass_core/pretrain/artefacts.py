@@ -15,7 +15,6 @@ import torch
 
 from brainmass_core import __version__
 from brainmass_core.config import Config
-from brainmass_core.models.brainmass import BrainMass, build
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
@@ -25,16 +24,6 @@ from brainmass_core.pretrain.loop.checkpoint import State
 from brainmass_core.tables import atomic_path, write_table
 
 Curves = Mapping[str, Mapping[str, str]]
-
-
-def load_pretrained(folder: Path) -> BrainMass:
-    """A pre-trained model in evaluation mode, on the CPU; see `BrainMass.from_pretrained`."""
-    return BrainMass.from_pretrained(folder)
-
-
-def untrained(n_rois: int, size: str, seed: int, heads: int | None = None) -> BrainMass:
-    """The same architecture with random weights, in evaluation mode: the baseline to beat."""
-    return build(size, n_rois, seed, heads).eval().requires_grad_(False)
 
 
 def publish(config: Config, index: Index, state: State) -> None:

@@ -1,13 +1,11 @@
-"""Which foundation models there are."""
+"""The pre-training of the configured encoder."""
 
 from __future__ import annotations
 
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.pretrain.brainlm import BrainLMFamily
-from brainmass_core.pretrain.brainmass import BrainMassFamily
 from brainmass_core.pretrain.family import Family
 
 
 def family_of(settings: Pretrain) -> Family:
-    """The family of the configured model."""
-    return BrainLMFamily() if settings.of_series else BrainMassFamily()
+    """What the encoder's record brings to pre-training."""
+    return settings.encoder.load().training

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from brainmass_core.encoders.registry import encoders
+
 # key: as cited in the text, and the entry of the list
 WORKS = {
-    "brainmass": (
-        "Yang et al. 2024",
-        "Yang Y, Ye C, Su G, et al. BrainMass: Advancing Brain Network Analysis for Diagnosis with "
-        "Large-scale Self-Supervised Learning. IEEE Trans Med Imaging 2024. "
-        "doi:10.1109/TMI.2024.3414476",
-    ),
-    "brainlm": (
-        "Ortega Caro et al. 2024",
-        "Ortega Caro J, de Oliveira Fonseca AH, Averill C, et al. BrainLM: A foundation model for "
-        "brain activity recordings. ICLR 2024",
-    ),
     "ants": (
         "Avants et al. 2011",
         "Avants BB, Tustison NJ, Song G, et al. A reproducible evaluation of ANTs similarity "
@@ -126,6 +117,13 @@ WORKS = {
 }
 
 
+def work(key: str) -> tuple[str, str]:
+    """A work as cited in the text, and its entry in the list; encoders bring theirs."""
+    if key in WORKS:
+        return WORKS[key]
+    return next(e.pages.cites[key] for e in encoders() if key in e.pages.cites)
+
+
 @dataclass
 class Citations:
     """What a text has cited so far; the text calls it while it is rendered."""
@@ -134,11 +132,11 @@ class Citations:
 
     def __call__(self, key: str) -> str:
         """Author and year in brackets; the work joins the list."""
-        text = WORKS[key][0]
+        text = work(key)[0]
         if key not in self.keys:
             self.keys.append(key)
         return f"({text})"
 
     def listed(self) -> list[str]:
         """Entries of the works cited, in alphabetical order."""
-        return sorted(WORKS[key][1] for key in self.keys)
+        return sorted(work(key)[1] for key in self.keys)

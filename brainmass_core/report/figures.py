@@ -11,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from brainmass_core.atlas.parcels import places
 from brainmass_core.drawing import NotAvailableError, new_figure
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.names import METRICS, colour_of, line_of, sees, short_of
@@ -254,24 +255,20 @@ def _curve(axes: Axes, steps: pd.Series, values: pd.Series, color: str, label: s
     axes.plot(steps, values, color=color, linewidth=1.4, label=label)
 
 
+LOSSES = ("black", "#0072B2", "#E69F00", "#009E73", "#56B4E9")  # the total, and its parts
+
+
 def loss(history: pd.DataFrame | None) -> Figure:
     """Losses of pre-training, and the effective rank that would show a collapse."""
     if history is None or history.empty:
         raise NotAvailableError("There is no history of a pre-training.")
     figure = new_figure(5.2, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    names = {
-        "loss": "total",
-        "loss_alignment": "latent alignment",
-        "loss_classification": "masked-ROI classification",
-        "loss_reconstruction": "masked-ROI reconstruction",
-        "target_variance": "variance of what is hidden",
-    }
-    colours = ("black", "#0072B2", "#E69F00", "#009E73", "#0072B2")
-    for (column, label), colour in zip(names.items(), colours, strict=True):
-        if column in history:  # each model has its own
-            _curve(top, history["step"], history[column], color=colour, label=label)
-    top.set_ylabel("Loss (parts unweighted)" if "loss_alignment" in history else "Loss")
+    parts = next((e.pages.losses for e in encoders() if set(e.pages.losses) & set(history)), {})
+    labels = {"loss": "total", **parts}
+    for (column, label), colour in zip(labels.items(), LOSSES, strict=False):
+        _curve(top, history["step"], history[column], color=colour, label=label)
+    top.set_ylabel("Loss (parts unweighted)" if len(parts) > 1 else "Loss")
     top.set_ylim(bottom=0)
     top.legend(fontsize=8, ncols=2)
     measured = history.dropna(subset=["effective_rank"])

@@ -5,41 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sized
 from typing import Any
 
-from brainmass_core.config.methods import FEATURES, METHODS
+from brainmass_core.config.methods import METHODS, features_by_name
+from brainmass_core.encoders.registry import encoders
 
-# of methods whose sentence says more than what they see and what is fitted to it
-SENTENCES = {
-    "chance": "A class drawn with the proportions of the training scans.",
-    "confounds_svm": "Site, age, sex and mean framewise displacement alone, no brain signal; SVM "
-    "with radial kernel, C = 1.",
-    "fc_svm": "All edges of the FC matrix, standardised; SVM with linear kernel, C = 1.",
-    "untrained_svm": "Embedding of the encoder with random weights, standardised and clipped at 5 "
-    "SD; SVM with radial kernel, C = 1. What pre-training adds is the distance from here.",
-    "brainmass_svm": "Embedding of the frozen pre-trained encoder, standardised and clipped at 5 "
-    "SD; SVM with radial kernel, C = 1.",
-    "series_svm": "The first window of each recording, scaled as the model is fed it, as up to 200 "
-    "principal components of the training scans; SVM with radial kernel, C = 1.",
-    "brainnetcnn": "All of FC, by a convolutional network trained in every fold.",
-    "transformer": "All of FC, by a Brain Network Transformer trained in every fold.",
-    "untrained_finetune": "The encoder with random weights and a head, all of it trained in every "
-    "fold. What pre-training adds to fine-tuning is the distance from here.",
-    "brainmass_finetune": "The pre-trained encoder and a head, all of it trained further in every "
-    "fold.",
-    "brainmass_lora": "The pre-trained encoder held fixed, low-rank adapters and a head trained in "
-    "every fold.",
-    "untrained_brainlm_finetune": "BrainLM with random weights and a head, on the first window of "
-    "each recording, all of it trained in every fold.",
-    "brainlm_finetune": "The pre-trained BrainLM and a head, on the first window of each "
-    "recording, all of it trained further in every fold.",
-}
 FEW_ESTIMATORS = {
     "svm": "linear SVM",
     "logistic": "logistic regression",
     "prototype": "nearest class mean",
     "knn": "k-NN",
 }
-# few-shot and zero-shot: name of a method to those of its features and its classifier
-FEW_SHOT = {f"{f}_{c}": (f, c) for f in FEATURES for c in FEW_ESTIMATORS}
 BINARY = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -81,9 +55,6 @@ COLOURS = {
     "brainnetcnn": "#009E73",
     "transformer": "#009E73",
     "untrained": "#CC79A7",
-    "untrained_brainlm": "#CC79A7",
-    "brainmass": "#D55E00",
-    "brainlm": "#D55E00",
     "series": "#000000",
 }
 LINES: dict[str, Any] = {
@@ -115,7 +86,13 @@ def sees(method: str) -> str:
 
 def colour_of(method: str) -> str:
     """By what the method, or features, see."""
-    return COLOURS.get(sees(method), "black")
+    seen = sees(method)
+    if seen in COLOURS:
+        return COLOURS[seen]
+    known = features_by_name().get(seen)
+    if known and known.weights == "random":
+        return COLOURS["untrained"]
+    return next((e.pages.colour for e in encoders() if e.name == seen), "black")
 
 
 def line_of(method: str) -> Any:
@@ -127,21 +104,21 @@ def short_of(method: str) -> str:
     """Name of a method in tables and figures, also of those of few-shot and zero-shot."""
     if method in METHODS:
         return METHODS[method].label
-    features, classifier = FEW_SHOT[method]
-    return f"{FEATURES[features].label}, {FEW_ESTIMATORS[classifier]}"
+    features, classifier = few_shot_parts(method)
+    return f"{features_by_name()[features].label}, {FEW_ESTIMATORS[classifier]}"
 
 
-def sentence_of(method: str) -> str:
-    """What a method sees and how it decides."""
-    m = METHODS[method]
-    return SENTENCES.get(method) or f"{m.features.text}, standardised; {m.estimator.text}."
+def few_shot_parts(method: str) -> tuple[str, str]:
+    """Names of the features and of the classifier of a method of few-shot or zero-shot."""
+    pairs = ((f, c) for f in features_by_name() for c in FEW_ESTIMATORS)
+    return next((f, c) for f, c in pairs if f"{f}_{c}" == method)
 
 
 def listed(methods: Iterable[str]) -> dict[str, Any]:
     """What the text on methods asks of those of a task."""
     known = [METHODS[m] for m in methods]
     return {
-        "methods": [{"Method": m.label, "What it sees": sentence_of(m.name)} for m in known],
+        "methods": [{"Method": m.label, "What it sees": m.sentence} for m in known],
         "features": {m.features.name for m in known},
         "estimators": {m.estimator.name for m in known},
         "networks": any(m.estimator.is_network for m in known),

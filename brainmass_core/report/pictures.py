@@ -191,15 +191,7 @@ def _network_sentence(connectome: Connectome | None) -> str:
 
 def loss_caption(config: Config) -> str:
     """Caption of the loss curves."""
-    p = config.pretrain
-    if p.of_series:
-        return (
-            f"Mean squared error of hidden values in the pre-training ({p.model}, {p.epochs} "
-            f"epochs, {p.brainlm.mask_ratio:.0%} hidden), and their variance, which is the error "
-            f"of predicting their mean. {COLLAPSE}"
-        )
-    return (
-        f"Losses of the pre-training (size {p.size}, {p.epochs} epochs); the total weighs "
-        f"classification by {p.lambda_classification:g} and reconstruction by "
-        f"{p.lambda_reconstruction:g}. {COLLAPSE}"
-    )
+    encoder = config.pretrain.encoder
+    default = f"Losses of the pre-training ({encoder.label}, {config.pretrain.epochs} epochs)."
+    said = encoder.pages.training(config.pretrain) if encoder.pages.training else default
+    return f"{said} {COLLAPSE}"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from brainmass_core.config.methods import is_pretrained
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.intervals import side_of, span, with_interval
 from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
 from brainmass_core.report.names import LEADING, METRICS, short_of
@@ -90,11 +91,13 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
     """What the scores of a task with two classes say, in sentences."""
     rows = {r["method"]: r for r in metrics.to_dict("records")}
     said = []
-    model, base = rows.get("brainmass_svm"), rows.get("fc_svm")
-    if model and base:
+    encoder = next((e for e in encoders() if e.pages.headline in rows), None)
+    model = rows[encoder.pages.headline] if encoder else None
+    base = rows.get("fc_svm")
+    if encoder and model and base:
         low, high = model["auc_minus_fc_svm_low"], model["auc_minus_fc_svm_high"]
         said.append(
-            f"The BrainMass embedding has an AUC of {_with_interval(model, 'auc')}; the FC "
+            f"The {encoder.label} embedding has an AUC of {_with_interval(model, 'auc')}; the FC "
             f"baseline {_with_interval(base, 'auc')}. On the same participants the model "
             f"{_against(low, high)} the baseline "
             f"(difference {_with_interval(model, 'auc_minus_fc_svm', '+')})."
@@ -119,7 +122,8 @@ def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
     if not ours:
         return []
     best = max(ours, key=lambda r: r["auc"])
-    if (best["method"], best["best_baseline"]) == ("brainmass_svm", "fc_svm"):
+    said = {(encoder.pages.headline, "fc_svm") for encoder in encoders()}
+    if (best["method"], best["best_baseline"]) in said:
         return []
     low, high = best["minus_best_low"], best["minus_best_high"]
     return [

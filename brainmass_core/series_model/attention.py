@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import permutation_test, ttest_ind
 from torch import Tensor
 
-from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.series import SeriesModel
 from brainmass_core.series_model.profiles import parcel_tokens
 from brainmass_core.series_model.windows import BATCH, batches, evaluating, mean_by_participant
 

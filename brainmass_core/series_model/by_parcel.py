@@ -49,7 +49,7 @@ def networks(config: Config) -> Outcome:
     ValueError
         If no network is known, or there are too few parcels or participants.
     """
-    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.windows.window
     labels = parcels(config, config.atlas.name, trained.n_rois)
     kept, names, source = known_networks(labels)
     windows = unseen(config, trained, length).cut(length, 1)
@@ -113,7 +113,7 @@ def attention(config: Config) -> Outcome:
     ModelError
         If the model or the scaling of its series is missing.
     """
-    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.windows.window
     people = unseen(config, trained, length)
     windows = people.cut(length, s.windows)
     who, paid = attention_by_participant(
@@ -167,7 +167,7 @@ def perturbation(config: Config) -> Outcome:
     ModelError
         If the model or the scaling of its series is missing.
     """
-    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.windows.window
     people = unseen(config, trained, length)
     windows, classes = people.cut(length, s.windows), classes_of(config, people)
     (first, of_first), (second, of_second) = classes.items()

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.series import SeriesModel
 from brainmass_core.series_model.autoregression import fit_autoregression, last_value
 from brainmass_core.series_model.fitting import Fit, Windows, fit
 from brainmass_core.series_model.recurrent import fit_latent_ode, fit_lstm
@@ -58,7 +57,7 @@ def forecast(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: i
 
 def _future(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: int) -> Tensor:
     """`forecast` in the mode that the model is in, on its device, with gradients."""
-    patch = model.shape.patch if isinstance(model, BrainLM) else 1
+    patch = model.token_steps or 1
     n_observed, hidden = observed.shape[-1] // patch * patch, -(-steps // patch) * patch
     if not n_observed:
         raise ValueError(

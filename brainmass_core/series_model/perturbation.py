@@ -24,8 +24,7 @@ from torch import Tensor
 
 from brainmass_core.finetune.statistics.metrics import LEVELS
 from brainmass_core.interpret.stability import Interval, over_pairs
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_series import Mask, SeriesModel
+from brainmass_core.models.series import Mask, SeriesModel
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.series_model.windows import BATCH, batches, mean_by_participant
 
@@ -105,9 +104,7 @@ def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
 
     def state(series: Tensor) -> Tensor:
         x = series.to(device)
-        if isinstance(model, BrainLM):  # in reference mode it would draw an order for each call
-            return model.tokens(x, xyz, _natural(model, x).visible)[0].to(series.device)
-        return model.encode(x, xyz).to(series.device)
+        return model.encode_in_order(x, xyz).to(series.device)
 
     return state
 

@@ -33,8 +33,8 @@ def reconstruction(config: Config) -> Outcome:
     ModelError
         If the model or the scaling of its series is missing.
     """
-    s, trained, length = config.series_model, load_trained(config), config.pretrain.brainlm.window
-    ratio = s.mask_ratio or config.pretrain.brainlm.mask_ratio
+    s, trained, length = config.series_model, load_trained(config), config.pretrain.windows.window
+    ratio = s.mask_ratio or config.pretrain.windows.mask_ratio
     people, rows = unseen(config, trained, length), []
     for dataset in people.datasets:
         windows = people.of(dataset).cut(length, s.windows)

@@ -10,8 +10,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.series import SeriesModel
 from brainmass_core.series_model.fitting import Fit, Windows, fit
 from brainmass_core.series_model.windows import evaluating
 
@@ -21,7 +20,7 @@ MAX_R = 1 - 1e-6
 Embedding = Callable[[np.ndarray], np.ndarray]  # (n, n_rois, n_features) to (n, n_rois, n_dims)
 
 
-def parcel_tokens(model: SeriesModel) -> BrainLM:
+def parcel_tokens(model: SeriesModel) -> SeriesModel:
     """The model, if its tokens are of one parcel each.
 
     Raises
@@ -29,7 +28,7 @@ def parcel_tokens(model: SeriesModel) -> BrainLM:
     ValueError
         If a token mixes parcels.
     """
-    if not isinstance(model, BrainLM):
+    if model.token_steps is None:
         raise ValueError(
             f"found a {type(model).__name__}, whose tokens mix {model.shape.patch} parcels each, "
             "so that its attention says nothing about single ones; take a model with a token per "
@@ -66,7 +65,7 @@ def attention_profiles(model: SeriesModel, windows: Tensor, coordinates: Tensor)
     return np.stack(rows)
 
 
-def _attention(model: BrainLM, series: Tensor, coordinates: Tensor) -> np.ndarray:
+def _attention(model: SeriesModel, series: Tensor, coordinates: Tensor) -> np.ndarray:
     """One window's (n_rois, n_rois + 1); queries in parts, so that no square matrix is held."""
     x, last = model.before_last(series, coordinates.to(series.device))
     n_rois, n = series.shape[1], x.shape[1]

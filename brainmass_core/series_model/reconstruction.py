@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmass_core.models.brainlm_series import Mask, SeriesModel
-from brainmass_core.models.brainlm_tokens import n_masked
+from brainmass_core.models.series import Mask, SeriesModel
+from brainmass_core.models.tokens import n_masked
 from brainmass_core.series_model.scores import by_participant, scores_of, sums_of
 from brainmass_core.series_model.windows import (
     BATCH,

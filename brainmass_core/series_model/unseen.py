@@ -13,11 +13,10 @@ from torch import Tensor
 
 from brainmass_core.config import Config
 from brainmass_core.finetune.cohort.leaks import refuse_shown, scans_shown
-from brainmass_core.finetune.methods.recordings import Feed, feed_of, folder_of
-from brainmass_core.models.brainlm_series import SeriesModel
+from brainmass_core.models.series import SeriesModel
 from brainmass_core.pipeline.hashing import stable_hash
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.brainlm import ghost
+from brainmass_core.pretrain.data.recordings import Feed, feed_of
 from brainmass_core.pretrain.data.usable import check_window
 from brainmass_core.scans import read_scans
 from brainmass_core.series_model.fitting import Windows
@@ -98,7 +97,7 @@ def load_trained(config: Config) -> Trained:
         If its folder lacks the scaling of its series, or another file.
     """
     feed = feed_of(config)
-    return Trained(type(ghost(config)).from_pretrained(folder_of(config)), feed)
+    return Trained(config.pretrain.encoder.load().pretrained(config), feed)
 
 
 def unseen(config: Config, trained: Trained, length: int) -> Recordings:

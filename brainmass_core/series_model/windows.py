@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmass_core.models.brainlm_series import Mask, SeriesModel
+from brainmass_core.models.series import Mask, SeriesModel
 
 BATCH = 32  # windows held at once
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
 from brainmass_core.config import ConfigError, parse_config
-from brainmass_core.config.adaptation import SERIES_FEATURES, FeatureName
 from brainmass_core.config.methods import (
     ESTIMATORS,
     FEATURES,
+    METHOD_NAMES,
     METHODS,
     Method,
-    encoder_of,
+    features_by_name,
     is_pretrained,
 )
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.families import RECIPES
 from brainmass_core.finetune.methods.features import MAKERS
 from brainmass_core.finetune.methods.fitting import BEFORE
-from brainmass_core.finetune.methods.series_networks import SERIES_NETWORKS
 
 
 def test_every_entry_of_a_registry_is_part_of_a_method_and_can_be_made():
-    assert {m.features.name for m in METHODS.values()} == set(FEATURES)
+    assert tuple(METHODS) == METHOD_NAMES
+    assert {m.features.name for m in METHODS.values()} == set(features_by_name())
     assert {m.estimator.name for m in METHODS.values()} == set(ESTIMATORS)
-    assert {m.given for m in METHODS.values()} == set(MAKERS)
+    of_encoders = {name for e in encoders() for name in e.features}
+    assert {m.given for m in METHODS.values()} == {*MAKERS, *of_encoders}
     networks = {name for name, m in METHODS.items() if m.estimator.is_network}
-    assert networks == {*RECIPES, *SERIES_NETWORKS}
+    assert networks == {*RECIPES, *(name for e in encoders() for name in e.networks)}
     assert set(estimators.ESTIMATORS) == {e.name for e in ESTIMATORS.values() if not e.is_network}
     assert set(BEFORE) < set(FEATURES)
 
@@ -40,20 +40,13 @@ def test_a_new_pair_has_a_name_a_label_and_what_follows_from_its_parts():
     assert method.stores_scans
     assert method.baseline
     assert method.given == "series"
-    trained = Method(FEATURES["brainlm"], ESTIMATORS["lora"])
+    trained = Method(features_by_name()["brainlm"], ESTIMATORS["lora"])
     assert (trained.name, trained.label, trained.given) == (
         "brainlm_lora",
         "BrainLM, LoRA",
         "series",
     )
     assert not trained.baseline
-
-
-def test_few_shot_features_are_those_of_a_method_and_know_their_model():
-    assert set(get_args(FeatureName)) <= set(FEATURES)
-    assert {f for f in get_args(FeatureName) if encoder_of(f) == "brainlm"} == set(SERIES_FEATURES)
-    assert encoder_of("untrained") == "brainmass"
-    assert encoder_of("fc") == encoder_of("attention") == ""
 
 
 def test_only_what_is_on_the_weights_of_the_study_is_pre_trained():

@@ -22,15 +22,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.config import parse_config
+from brainmass_core.encoders.brainlm import official as brainlm_official
+from brainmass_core.encoders.brainlm.model import BrainLM
+from brainmass_core.encoders.brainmass import official
+from brainmass_core.encoders.brainmass.model import BrainMass
 from brainmass_core.finetune.methods.fitting import Fitted
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainmass import BrainMass
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.predict import Contract, Model
-from brainmass_core.predict.contract import ContractError, Encoder
+from brainmass_core.predict.contract import ContractError
 from brainmass_core.predict.deploy import write_model
 from brainmass_core.predict.model import probe
-from brainmass_core.pretrain import brainlm_official, official
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints, State
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "feedforward": 8, "decoder_depth": 1}
@@ -175,7 +176,7 @@ def _deployed() -> list[Seed]:
         contract("abcd"), make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y), None
     )
     encoder = _tiny().eval().requires_grad_(False)
-    about = Encoder(size="tiny", n_rois=5, heads=1)
+    about = {"size": "tiny", "n_rois": 5, "heads": 1}
     x = rng.standard_normal((20, encoder.embedding_dim))
     fitted = LogisticRegression().fit(x, y)
     two = _written(contract("abcde", features="brainmass", encoder=about), fitted, encoder)

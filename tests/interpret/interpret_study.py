@@ -7,13 +7,14 @@ import pandas as pd
 
 from brainmass_core.config.stages import Interpret
 from brainmass_core.connectivity import pearson, vectorise
+from brainmass_core.encoders.brainmass.implementation import IMPLEMENTATION
+from brainmass_core.encoders.brainmass.model import build
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold, make_folds
 from brainmass_core.finetune.methods.embedding import embed
-from brainmass_core.interpret.explain import Encoder, explain_folds
+from brainmass_core.interpret.explain import FcModel, explain_folds
 from brainmass_core.interpret.stage import attend
 from brainmass_core.interpret.summary import region_rows, stability_rows
-from brainmass_core.models.brainmass import build
 
 N_ROIS = 40
 N_TIMEPOINTS = 80
@@ -59,7 +60,7 @@ def regions_of(
     model, attention = None, None
     if encoder:
         network = build("tiny", N_ROIS, seed=3).eval().requires_grad_(False)
-        model = Encoder(network, embed(network, data.fc))
+        model = FcModel(network, embed(network, data.fc), IMPLEMENTATION.transformer)
         attention = attend(model, data, np.arange(len(data.scans)), CLASSES)
     found = explain_folds(data, folds, settings, model, attention, seed=5)
     stability = stability_rows(found, data, settings, NO_PREDICTIONS)

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from brainmass_core.encoders.brainmass.implementation import IMPLEMENTATION
+from brainmass_core.encoders.brainmass.model import build
 from brainmass_core.interpret.attention import LAYERS, attention_maps, layer_attention
-from brainmass_core.models.brainmass import build
 
 N = 20
 
@@ -50,16 +51,18 @@ def test_the_attention_is_what_torch_reports_of_layers_with_the_same_parameters(
 def test_maps_do_not_depend_on_how_many_scans_are_in_memory_at_once(model, monkeypatch):
     fc, group = random_fc(9), np.array(["a", "b", "a"] * 3, dtype=object)
     people = np.array([f"p{i}" for i in range(9)])
-    whole = attention_maps(model, fc, group, people)
+    whole = attention_maps(IMPLEMENTATION.transformer(model), fc, group, people)
     monkeypatch.setattr("brainmass_core.interpret.attention.MAX_WEIGHTS", 2 * model.heads * N * N)
-    parts = attention_maps(model, fc, group, people)
+    parts = attention_maps(IMPLEMENTATION.transformer(model), fc, group, people)
     for key, value in whole.maps.items():
         np.testing.assert_allclose(parts.maps[key], value, rtol=1e-5)
     np.testing.assert_allclose(parts.received, whole.received, rtol=1e-5)
 
 
 def test_every_row_of_a_map_spreads_one_unit_of_attention(model):
-    found = attention_maps(model, random_fc(4), np.array(["a"] * 4), np.arange(4))
+    found = attention_maps(
+        IMPLEMENTATION.transformer(model), random_fc(4), np.array(["a"] * 4), np.arange(4)
+    )
     assert {layers for layers, _ in found.maps} == set(LAYERS)
     for matrix in found.maps.values():
         np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-5)
@@ -69,8 +72,12 @@ def test_every_row_of_a_map_spreads_one_unit_of_attention(model):
 def test_a_participant_counts_once_whatever_the_number_of_scans(model):
     fc = random_fc(3)
     group = np.array(["a"] * 3)
-    twice = attention_maps(model, fc[[0, 0, 1]], group, np.array(["p", "p", "q"]))
-    once = attention_maps(model, fc[[0, 1]], group[:2], np.array(["p", "q"]))
+    twice = attention_maps(
+        IMPLEMENTATION.transformer(model), fc[[0, 0, 1]], group, np.array(["p", "p", "q"])
+    )
+    once = attention_maps(
+        IMPLEMENTATION.transformer(model), fc[[0, 1]], group[:2], np.array(["p", "q"])
+    )
     np.testing.assert_allclose(twice.maps["mean", "a"], once.maps["mean", "a"], rtol=1e-5)
     assert twice.n_scans == {"a": 3}
     assert twice.n_participants == {"a": 2}

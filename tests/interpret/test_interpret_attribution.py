@@ -7,6 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from brainmass_core.connectivity import unvectorise
+from brainmass_core.encoders.brainmass.model import build
 from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.interpret.attribution import (
     donors,
@@ -17,7 +18,6 @@ from brainmass_core.interpret.attribution import (
     slope,
 )
 from brainmass_core.interpret.probe import Probe, fit_probe
-from brainmass_core.models.brainmass import build
 
 N = 12
 EDGES = N * (N - 1) // 2

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, Layer
 from brainmass_core.models import fused, kernels
-from brainmass_core.models.brainmass import SIZES, BrainMass, Layer
 
 P = 0.1
 SEED = 2**63 + 12345  # the highest bit counts, too
@@ -208,7 +208,7 @@ def test_inference_gives_what_training_mode_gives_on_any_number_of_threads(threa
 BITS = """
 import hashlib, sys
 import torch
-from brainmass_core.models.brainmass import build
+from brainmass_core.encoders.brainmass.model import build
 model = build("tiny", 20, 0).eval()
 found = set()
 with torch.inference_mode():

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from brainmass_core.encoders.brainlm.model import BrainLM
+from brainmass_core.encoders.brainlm.vit import BrainLMViT
+from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.models import pretrained
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_vit import BrainLMViT
-from brainmass_core.models.brainmass import BrainMass, build
 from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError, read_settings, seal
 from brainmass_core.models.weights import check_dense, read_checkpoint
 from brainmass_core.predict.checksum import write_checksums

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from brainmass_core.models.brainmass import BrainMass, build
+from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError, seal
 
 

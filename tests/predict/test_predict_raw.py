@@ -18,15 +18,16 @@ from brainmass_core.config import dump_config, parse_config
 from brainmass_core.config.inputs import Synthetic
 from brainmass_core.config.stages import BrainLM
 from brainmass_core.demo import write_demo
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm.implementation import IMPLEMENTATION
 from brainmass_core.finetune.methods.fitting import Design, fit_method
-from brainmass_core.finetune.methods.recordings import Feed
-from brainmass_core.models import brainlm
 from brainmass_core.predict import Model, Options, PredictError, predict
 from brainmass_core.predict.codec import storable
 from brainmass_core.predict.contract import Done, Parcels, processing_of
 from brainmass_core.predict.deploy import write_model
 from brainmass_core.predict.feeding import Series
 from brainmass_core.predict.model import probe
+from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.timeseries.censor import censor_text
 from brainmass_core.timeseries.design import MOTION
 from brainmass_core.timeseries.filters import filter_text
@@ -88,7 +89,8 @@ def store_series(folder, **contract) -> Model:
     scaling = RobustScaling((0.0,) * len(atlas), (10.0,) * len(atlas), 5)
     settings = BrainLM(window=20, t_r=2.0, other_t_r="resample")
     places = atlas[["x", "y", "z"]].to_numpy(np.float32)
-    fed = Series.of(Feed(settings, scaling, places, "any"), encoder)
+    shape = IMPLEMENTATION.architecture.of(encoder).model_dump()
+    fed = Series.of(Feed(settings, scaling, places, "any"), shape)
     about = a_contract(
         method="brainlm_ridge", features="brainlm", series=fed.model_dump(), **contract
     )

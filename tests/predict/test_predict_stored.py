@@ -14,6 +14,7 @@ from synthetic_study import copy_of
 
 from brainmass_core.checksums import sealed, sha256_of
 from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.methods.fitting import confounds_of
@@ -32,7 +33,7 @@ REGRESSION = {
     "transform": "zscore",
 }
 
-STORED = [name for name, m in METHODS.items() if m.deployable and m.features.encoder != "brainlm"]
+STORED = [name for name, m in METHODS.items() if m.deployable and not scaled_series(name)]
 
 
 def same(left, right, exact: bool = True) -> None:

@@ -158,7 +158,7 @@ def make_study(tmp_path, built_once) -> Callable[..., Study]:
         study = declared(tmp_path, made / "labels.tsv", **pretrain)
         shutil.rmtree(tmp_path / "results", ignore_errors=True)
         shutil.copytree(made / "results", tmp_path / "results")
-        if study.config.pretrain.of_series:  # which has no pFC
+        if study.config.pretrain.encoder.sees_series:  # which has no pFC
             shutil.rmtree(tmp_path / "results" / "pfc")
         return study
 

@@ -7,11 +7,10 @@ import json
 import pytest
 import torch
 
-from brainmass_core.models.brainmass import SIZES, BrainMass, build
+from brainmass_core.encoders.brainmass.card import flops_per_sample
+from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, build
 from brainmass_core.models.pretrained import ModelError, seal
-from brainmass_core.pretrain import load_pretrained, untrained
 from brainmass_core.pretrain.artefacts import publish
-from brainmass_core.pretrain.card import flops_per_sample
 from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
@@ -34,17 +33,18 @@ def trained(make_study):
 
 def test_a_published_model_encodes_as_the_trained_one(trained):
     study, index, state = trained
-    loaded = load_pretrained(study.paths.pretrain("brainmass"))
+    loaded = BrainMass.from_pretrained(study.paths.pretrain("brainmass"))
     assert not loaded.training
     # without gradients, as the loaded one: torch's fast path rounds otherwise on some processors
     model = BrainMass("tiny", index.n_rois).eval().requires_grad_(False)
     model.load_state_dict(state.model)
     fc = torch.rand(3, 190, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.equal(loaded.encode(fc), model.encode(fc))
-    other = untrained(index.n_rois, "tiny", study.config.seed)
+    untrained = study.config.pretrain.encoder.load().untrained
+    other = untrained(study.config, index.n_rois)
     assert not other.training
     assert not torch.equal(loaded.encode(fc), other.encode(fc))
-    assert torch.equal(other.encode(fc), untrained(20, "tiny", study.config.seed).encode(fc))
+    assert torch.equal(other.encode(fc), untrained(study.config, 20).encode(fc))
 
 
 def test_publishing_twice_gives_the_same_bytes(trained):
@@ -109,23 +109,22 @@ def spared(f: int, d: int = 100, tokens: int = 102) -> int:
 def test_a_folder_without_a_usable_model_is_refused(trained, tmp_path):
     study, *_ = trained
     with pytest.raises(ModelError, match=r"config\.json: no such file; .*snakemake"):
-        load_pretrained(tmp_path)
+        BrainMass.from_pretrained(tmp_path)
     folder = study.paths.pretrain("brainmass")
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "n_rois": 40}))
     with pytest.raises(ModelError, match="damaged or was changed"):
-        load_pretrained(folder)
+        BrainMass.from_pretrained(folder)
     seal(folder)
     with pytest.raises(ModelError, match="has the shape"):
-        load_pretrained(folder)
+        BrainMass.from_pretrained(folder)
 
 
 def test_untrained_weights_are_those_that_training_starts_from(trained):
     study, *_ = trained
     start = build("tiny", 20, study.config.seed, dropout=0.1)
-    for a, b in zip(
-        untrained(20, "tiny", study.config.seed).parameters(), start.parameters(), strict=True
-    ):
+    untrained = study.config.pretrain.encoder.load().untrained
+    for a, b in zip(untrained(study.config, 20).parameters(), start.parameters(), strict=True):
         assert torch.equal(a, b)
 
 

@@ -11,12 +11,12 @@ import torch
 import yaml
 
 from brainmass_core.config import load_config
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_vit import BrainLMViT
+from brainmass_core.encoders.brainlm.model import BrainLM
+from brainmass_core.encoders.brainlm.pretraining import BrainLMFamily, ghost, scaling_of
+from brainmass_core.encoders.brainlm.vit import BrainLMViT
+from brainmass_core.encoders.brainmass.model import BrainMass
 from brainmass_core.models.pretrained import ModelError
-from brainmass_core.pretrain import load_pretrained
 from brainmass_core.pretrain.artefacts import publish
-from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost, scaling_of
 from brainmass_core.pretrain.data.views import ShardError, index_shards
 from brainmass_core.pretrain.loop import train as loop
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
@@ -83,7 +83,7 @@ def test_the_published_model_comes_back_equal_with_scaling_and_coordinates(make_
     window = torch.from_numpy(batch.series)
     assert torch.equal(loaded.encode(window, coordinates), direct.encode(window, coordinates))
     with pytest.raises(ModelError, match=r"config\.json: heads is missing"):
-        load_pretrained(folder)  # of BrainMass
+        BrainMass.from_pretrained(folder)  # of BrainMass
 
 
 def test_publishing_twice_gives_the_same_bytes_and_the_files_of_brainmass(make_study):

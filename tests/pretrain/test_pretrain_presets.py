@@ -12,8 +12,8 @@ import yaml
 
 from brainmass_core.config import Config, parse_config
 from brainmass_core.config.load import PRESETS_DIR, read_yaml
-from brainmass_core.config.stages import OF_BRAINMASS, BrainLM, Pretrain
-from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost
+from brainmass_core.config.stages import BrainLM, Pretrain
+from brainmass_core.encoders.brainlm.pretraining import BrainLMFamily, ghost
 from brainmass_core.pretrain.data.windows import WindowBatch
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.step import learning_rate, make_optimiser, train_step
@@ -121,7 +121,10 @@ def test_a_brainlm_preset_sets_what_was_published_and_writes_every_choice_out(si
     written = read_yaml(PRESETS_DIR / "brainlm" / f"paper-{size}.yaml")
     assert set(written) == {"pretrain"}
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
-    assert set(written["pretrain"]) == set(Pretrain.model_fields) - how - set(OF_BRAINMASS)
+    assert (
+        set(written["pretrain"])
+        == set(Pretrain.model_fields) - how - Pretrain(model="brainlm-tiny").of_others
+    )
     assert set(written["pretrain"]["brainlm"]) == set(BrainLM.model_fields)
     found = brainlm(size).pretrain
     assert found.model == f"brainlm-{size}"

@@ -3,14 +3,14 @@ import pytest
 
 from brainmass_core.config.methods import METHODS
 from brainmass_core.report.cells import number, p_value, score
-from brainmass_core.report.names import kind_of, sentence_of, short_of
+from brainmass_core.report.names import kind_of, short_of
 from brainmass_core.report.scores import comparison_table, highlight, score_table, verdict
 from brainmass_core.tables import read_table
 
 
 def test_every_method_of_the_configuration_has_a_name():
-    for said in (short_of, sentence_of):
-        assert len({said(m) for m in METHODS}) == len(METHODS)
+    for texts in ([m.label for m in METHODS.values()], [m.sentence for m in METHODS.values()]):
+        assert len(set(texts)) == len(METHODS)
     assert short_of("untrained_prototype") == "Untrained encoder, nearest class mean"
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import ttest_ind
 
-from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.series_model.attention import attention_by_participant, contrast
 
 PARCELS = 6

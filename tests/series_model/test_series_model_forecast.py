@@ -10,7 +10,8 @@ from scipy.stats import pearsonr
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.series_model.autoregression import fit_autoregression, last_value
 from brainmass_core.series_model.fitting import Fit, Windows, fit, hold_out
 from brainmass_core.series_model.forecast import (

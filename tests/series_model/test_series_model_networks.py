@@ -8,7 +8,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.atlas import published_labels
-from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.series_model.fitting import Fit
 from brainmass_core.series_model.graph import adjacency_of
 from brainmass_core.series_model.networks import (

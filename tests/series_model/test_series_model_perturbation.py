@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.series_model.fitting import Fit, Windows, fit
 from brainmass_core.series_model.perturbation import (
     FORMS,

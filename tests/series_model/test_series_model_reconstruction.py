@@ -6,7 +6,8 @@ import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import mean_squared_error, r2_score
 
-from brainmass_core.models import brainlm, brainlm_vit
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.series_model.reconstruction import (
     METHODS,
     _each_hidden_once,

@@ -18,9 +18,9 @@ from brainmass_core.finetune.cohort.attrition import say_who_takes_part
 from brainmass_core.finetune.cohort.joining import joined_cohort
 from brainmass_core.finetune.cohort.motion import measured_motion
 from brainmass_core.finetune.cohort.query import caught_by
-from brainmass_core.finetune.methods.recordings import unusable
 from brainmass_core.pipeline.manifest import read_manifests
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.data.recordings import unusable
 from brainmass_core.readers import FileError
 from brainmass_core.readers.missing import NUMBER, numbers
 from brainmass_core.scans import read_scans
@@ -91,9 +91,8 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
     reason = f"in neither the connectivity table nor a manifest; {again}"
     cohort = _drop(cohort, ~cohort["scan_id"].isin(ids), "connectivity", reason)
-    if (
-        config.pretrain.of_series and not joined
-    ):  # whatever the methods, so that all are of the same scans
+    # whatever the methods, so that all are of the same scans
+    if config.pretrain.encoder.sees_series and not joined:
         why = cohort["scan_id"].map(unusable(config, task.datasets))
         cohort = _drop(cohort, why.notna(), "finetune", why)
     finite = np.isfinite(fc).all(axis=1)

@@ -1,50 +1,54 @@
-"""Frozen embeddings: the encoder as a function of FC, and the refusal of one that does not fit."""
+"""Frozen embeddings of scans, and the refusal of an encoder that does not fit them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from brainmass_core.config import Config
+from brainmass_core.encoders.interface import folder_of
+from brainmass_core.encoders.registry import Encoder
 from brainmass_core.finetune.cohort.dataset import TaskData, TaskError
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core.finetune.methods.series_features import embed_recordings
 from brainmass_core.models.pretrained import read_settings
-from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.artefacts import load_pretrained, untrained
 
 BATCH = 64
 
 
-def pretrained_embedding(config: Config, data: TaskData) -> np.ndarray:
-    """Embeddings (n_scans, 8 n_rois) of the pre-trained encoder."""
-    folder = Paths(config.results).pretrain(config.pretrain.model)
-    model = load_pretrained(folder)
-    refuse_misfit(folder, read_settings(folder), config, data)
+def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -> np.ndarray:
+    """Frozen embeddings (n_scans, d) of the task's scans.
+
+    Parameters
+    ----------
+    trained : bool
+        By the study's model; else by the same architecture with its initial weights.
+    """
+    does = encoder.load()
+    model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
+    if encoder.sees_series:
+        return embed_recordings(model, config, data)
+    if trained:
+        refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
     return embed(model, data.fc)
 
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     """FC (n_scans, n_edges) to fine-tune the pre-trained encoder on, if it fits."""
-    folder = Paths(config.results).pretrain(config.pretrain.model)
-    load_pretrained(folder)  # says what is missing, before any fold
-    refuse_misfit(folder, read_settings(folder), config, data)
+    config.pretrain.encoder.load().pretrained(config)  # says what is missing, before any fold
+    refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
     return data.fc
 
 
-def untrained_embedding(config: Config, data: TaskData) -> np.ndarray:
-    """Embeddings (n_scans, 8 n_rois) of the same architecture with random weights."""
-    settings = config.pretrain
-    model = untrained(data.n_rois, settings.size, config.seed, settings.heads)
-    return embed(model, data.fc)
-
-
-def embed(model: BrainMass, fc: np.ndarray) -> np.ndarray:
+def embed(model: Any, fc: np.ndarray) -> np.ndarray:
     """Encode FC vectors.
 
     Parameters
     ----------
+    model : nn.Module
+        With ``encode``, see `encoders.interface`.
     fc : ndarray (n_scans, n_edges)
         FC of the full series: no timepoint is dropped at test.
 

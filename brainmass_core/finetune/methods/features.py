@@ -8,29 +8,18 @@ from typing import Any
 import numpy as np
 
 from brainmass_core.config import Config
+from brainmass_core.encoders.registry import owner_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.confounds import confounds_beside
-from brainmass_core.finetune.methods.embedding import (
-    fc_for_model,
-    pretrained_embedding,
-    untrained_embedding,
-)
-from brainmass_core.finetune.methods.series_features import (
-    brainlm_embedding,
-    first_windows,
-    untrained_brainlm_embedding,
-)
+from brainmass_core.finetune.methods.embedding import embedding, fc_for_model
+from brainmass_core.finetune.methods.series_features import first_windows
 
 MAKERS: dict[str, Callable[[Config, TaskData], Any]] = {
     "nothing": lambda config, data: np.zeros((len(data.scans), 1)),
     "confounds": lambda config, data: confounds_beside(data.scans, data.target_confounds),
     "fc": lambda config, data: data.fc,
     "fc_for_model": fc_for_model,
-    "untrained": untrained_embedding,
-    "brainmass": pretrained_embedding,
     "series": first_windows,
-    "untrained_brainlm": untrained_brainlm_embedding,
-    "brainlm": brainlm_embedding,
 }
 
 
@@ -43,5 +32,12 @@ class Features:
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = MAKERS[name](self._config, self._data)
+            self._made[name] = self._make(name)
         return self._made[name]
+
+    def _make(self, name: str) -> Any:
+        if name in MAKERS:
+            return MAKERS[name](self._config, self._data)
+        owner = owner_of(name)
+        assert owner is not None, name
+        return embedding(owner, self._config, self._data, trained=name == owner.name)

@@ -37,7 +37,6 @@ from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import ESTIMATORS, Setting
 from brainmass_core.finetune.methods.families import make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
-from brainmass_core.finetune.methods.series_networks import make_series_network
 from brainmass_core.finetune.methods.tangent import TangentSpace
 
 # what is fitted to the training features before an estimator, by the name of the features
@@ -46,10 +45,9 @@ BEFORE: dict[str, Callable[[], Any]] = {"tangent": TangentSpace, "series": Compo
 
 def make_estimator(method: Method, setting: Setting) -> Any:
     """The unfitted estimator of a method."""
-    if not method.estimator.is_network:
-        return ESTIMATORS[method.estimator.name](setting, method.features)
-    of_series = method.features.encoder == "brainlm"
-    return (make_series_network if of_series else make_network)(method.name, setting)
+    if method.estimator.is_network:
+        return make_network(method.name, setting)
+    return ESTIMATORS[method.estimator.name](setting, method.features)
 
 
 @dataclass(frozen=True)

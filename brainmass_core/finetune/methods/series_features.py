@@ -1,45 +1,19 @@
-"""Features of a task's recordings: frozen embeddings of a BrainLM, and the scaled series."""
+"""Features of a task's recordings: frozen embeddings, and the scaled series."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from brainmass_core.config import Config
+from brainmass_core.encoders.interface import folder_of
 from brainmass_core.finetune.cohort.dataset import TaskData, TaskError
-from brainmass_core.finetune.methods.recordings import Feed, feed_of, folder_of, recordings
-from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.pretrain.brainlm import BrainLMFamily, ghost
+from brainmass_core.models.series import SeriesModel
+from brainmass_core.pretrain.data.recordings import Feed, feed_of, recordings
 
 BATCH = 8  # windows of one scan at a time: its embedding does not depend on the other scans
-
-
-def brainlm_embedding(config: Config, data: TaskData) -> np.ndarray:
-    """Embeddings (n_scans, d) of whole recordings by the pre-trained BrainLM."""
-    return _embedded(pretrained_brainlm(config, data.n_rois), config, data)
-
-
-def untrained_brainlm_embedding(config: Config, data: TaskData) -> np.ndarray:
-    """Embeddings (n_scans, d) by the same architecture with its initial weights, fed the same."""
-    return _embedded(untrained_brainlm(config, data.n_rois), config, data)
-
-
-def pretrained_brainlm(config: Config, n_rois: int) -> SeriesModel:
-    """The study's model; `n_rois` is any number."""
-    return type(ghost(config)).from_pretrained(folder_of(config))
-
-
-def untrained_brainlm(config: Config, n_rois: int) -> SeriesModel:
-    """The same architecture with its initial weights."""
-    return BrainLMFamily().build(config, n_rois).eval()
-
-
-ENCODERS: dict[str, Callable[[Config, int], SeriesModel]] = {
-    "brainlm": pretrained_brainlm,
-    "untrained_brainlm": untrained_brainlm,
-}
 
 
 def first_windows(config: Config, data: TaskData) -> np.ndarray:
@@ -77,7 +51,7 @@ def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.nda
 
 
 def fitting_feed(config: Config, data: TaskData) -> Feed:
-    """How the study's BrainLM is fed, if the task's parcels are its own.
+    """How the study's model is fed, if the task's parcels are its own.
 
     Raises
     ------
@@ -95,7 +69,8 @@ def fitting_feed(config: Config, data: TaskData) -> Feed:
     return feed
 
 
-def _embedded(model: SeriesModel, config: Config, data: TaskData) -> np.ndarray:
+def embed_recordings(model: SeriesModel, config: Config, data: TaskData) -> np.ndarray:
+    """Embeddings (n_scans, d) of whole recordings by a model, fed as the study's is."""
     feed = fitting_feed(config, data)
     model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     found = np.empty((len(data.scans), model.embedding_dim), np.float32)

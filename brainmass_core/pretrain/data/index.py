@@ -156,7 +156,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     n_views = config.pfc.n_views if stage == "pfc" else 0
     t_r = (
         agreed_t_r(config, [t for g in groups for t in g.t_rs])
-        if config.pretrain.of_series
+        if config.pretrain.encoder.sees_series
         else None
     )
     n_rois = next(iter(shapes.values()))

@@ -27,8 +27,8 @@ def dropping_of(config: Config) -> Dropping:
 
 def usable_by(config: Config) -> Usable:
     """What refuses a series, by its timepoints and repetition time, with a ValueError."""
-    if config.pretrain.of_series:
-        return partial(check_window, config.pretrain.brainlm)
+    if config.pretrain.encoder.sees_series:
+        return partial(check_window, config.pretrain.windows)
     dropping = dropping_of(config)
     return lambda n_timepoints, t_r: dropping.check(n_timepoints)
 
@@ -60,8 +60,8 @@ def agreed_t_r(config: Config, t_rs: list[float | None]) -> float | None:
     ShardError
         If none is configured and the scans differ.
     """
-    if config.pretrain.brainlm.t_r is not None:
-        return config.pretrain.brainlm.t_r
+    if config.pretrain.windows.t_r is not None:
+        return config.pretrain.windows.t_r
     counts = Counter(t_rs)
     known = sorted(t for t in counts if t is not None)
     if known and (None in counts or not same_t_r(known[0], known[-1])):

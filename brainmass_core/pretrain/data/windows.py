@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config
-from brainmass_core.models.brainlm_series import Mask, SeriesModel
+from brainmass_core.models.series import Mask, SeriesModel
 from brainmass_core.pfc.draw import seeds_of
 from brainmass_core.pipeline.hashing import stable_hash
 from brainmass_core.pretrain.data.index import Group, Index, ShardError
@@ -77,7 +77,7 @@ class Windows:
 
 def windows_of(config: Config) -> Windows:
     """As configured."""
-    s = config.pretrain.brainlm
+    s = config.pretrain.windows
     return Windows(s.window, s.mask_ratio, s.future_share, s.future_steps, s.t_r)
 
 

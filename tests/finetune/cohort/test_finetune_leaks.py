@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.config import parse_config
 from brainmass_core.config.adaptation import FewShot
-from brainmass_core.config.methods import FEATURES, METHODS, Estimator, Method
+from brainmass_core.config.methods import FEATURES, METHODS, OWN, Estimator, Method
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import LeakError, few_shot
 from brainmass_core.finetune.cohort.leaks import refuse_leaks
@@ -96,7 +96,7 @@ def test_nothing_of_a_regression_is_fitted_to_tested_scans(method, transform):
 
 def plant(monkeypatch, make=None, before=None):
     of_fc = replace(FEATURES["fc"], name="leaky")
-    monkeypatch.setitem(METHODS, "leaky", Method(of_fc, Estimator("leaky", "", alone=True)))
+    monkeypatch.setitem(OWN, "leaky", Method(of_fc, Estimator("leaky", "", alone=True)))
     monkeypatch.setitem(ESTIMATORS, "leaky", make or ESTIMATORS["logistic"])
     if before:
         monkeypatch.setitem(BEFORE, "leaky", before)

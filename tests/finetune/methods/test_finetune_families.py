@@ -7,15 +7,19 @@ from synthetic_study import make_config
 
 from brainmass_core.config import parse_config
 from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.brainmass.head import FineTune
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.methods.estimators import Setting
 from brainmass_core.finetune.methods.families import RECIPES, make_network
-from brainmass_core.finetune.methods.networks import FineTune
 
 
-def test_only_what_starts_from_the_model_is_no_baseline(tmp_path):
-    config = make_config(tmp_path)
-    pretrained = {m for m in RECIPES if getattr(RECIPES[m](config), "folder", None)}
-    assert {m for m in RECIPES if not METHODS[m].baseline} == pretrained
+def test_only_what_starts_from_the_model_is_no_baseline():
+    networks = [*RECIPES, *(name for encoder in encoders() for name in encoder.networks)]
+    assert {m for m in networks if not METHODS[m].baseline} == {
+        "brainmass_finetune",
+        "brainmass_lora",
+        "brainlm_finetune",
+    }
 
 
 def test_settings_reach_the_network(tmp_path):
@@ -31,6 +35,14 @@ def test_settings_reach_the_network(tmp_path):
 
 def test_the_setting_that_a_recipe_names_is_that_of_its_learning_rate(tmp_path):
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    for make in RECIPES.values():
-        section, name = make(parse_config(raw)).knob.split(".")
-        assert make(parse_config(raw | {section: {name: 0.0625}})).lr == 0.0625
+    of_fc = [m for m in METHODS if m.startswith(("brainmass", "untrained_")) and "brainlm" not in m]
+    networks = [*RECIPES, *(m for m in of_fc if m.endswith(("_finetune", "_lora")))]
+    assert len(networks) == 5
+    for method in networks:
+
+        def recipe(given, method=method):
+            setting = Setting("classification", 2, 11, config=parse_config(given))
+            return make_network(method, setting).recipe
+
+        section, name = recipe(raw).knob.split(".")
+        assert recipe(raw | {section: {name: 0.0625}}).lr == 0.0625

@@ -13,22 +13,21 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.utils import estimator_checks
 
-from brainmass_core.finetune.methods.networks import (
+from brainmass_core.encoders.brainmass.head import (
     Adapted,
-    BrainNetCNN,
-    BrainNetworkTransformer,
     FineTune,
     Lora,
     add_adapters,
     merge_adapters,
 )
+from brainmass_core.encoders.brainmass.model import build
+from brainmass_core.finetune.methods.networks import BrainNetCNN, BrainNetworkTransformer
 from brainmass_core.finetune.methods.neural import (
     NetworkClassifier,
     NetworkRegressor,
     batches,
 )
 from brainmass_core.finetune.methods.stopping import inner_split
-from brainmass_core.models.brainmass import build
 
 N_ROIS = 12
 N_EDGES = N_ROIS * (N_ROIS - 1) // 2

@@ -16,7 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from brainmass_core.pretrain import load_pretrained
+from brainmass_core.encoders.brainmass.model import BrainMass
 from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.launch import torchrun as launch
 from brainmass_core.pretrain.launch.torchrun import (
@@ -72,7 +72,7 @@ def trained_here(study) -> None:
 
 def encode(study) -> torch.Tensor:
     fc = torch.rand(4, 190, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return load_pretrained(study.paths.pretrain("brainmass")).encode(fc)
+    return BrainMass.from_pretrained(study.paths.pretrain("brainmass")).encode(fc)
 
 
 def start(study) -> subprocess.Popen:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from brainmass_core.pretrain.card import flops_per_sample
+from brainmass_core.encoders.brainmass.card import flops_per_sample
 from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.loop import progress
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainmass_core.models.brainlm_layers import EPS, PreNormLayer, initialise
-from brainmass_core.models.brainlm_series import Mask, SeriesModel, check_input, check_steps
-from brainmass_core.models.brainlm_tokens import (
+from brainmass_core.encoders.brainlm.layers import EPS, PreNormLayer, initialise
+from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
+from brainmass_core.models.tokens import (
     hidden_of,
     image_of,
     margins,

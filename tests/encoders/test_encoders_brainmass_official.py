@@ -15,10 +15,8 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from brainmass_core.models.brainmass import SIZES, BrainMass, build
-from brainmass_core.models.pretrained import ModelError
-from brainmass_core.pretrain.artefacts import load_pretrained
-from brainmass_core.pretrain.official import (
+from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, build
+from brainmass_core.encoders.brainmass.official import (
     export_official,
     from_official,
     import_official,
@@ -28,6 +26,7 @@ from brainmass_core.pretrain.official import (
     to_official,
     without_prefix,
 )
+from brainmass_core.models.pretrained import ModelError
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Module:
@@ -97,7 +96,7 @@ def fc(n_rois: int) -> torch.Tensor:
 def test_an_imported_checkpoint_embeds_as_the_released_modules(size, tmp_path):
     theirs = released(size)
     import_official(theirs.save(tmp_path / "c.pth"), tmp_path / "model", "atlas", "ledoit_wolf")
-    model = load_pretrained(tmp_path / "model")
+    model = BrainMass.from_pretrained(tmp_path / "model")
     assert (model.size, model.n_rois, model.heads) == (size, 100, SIZES[size].heads)
     x = fc(100)
     torch.testing.assert_close(model.encode(x), theirs.online_network.embed(x), rtol=0, atol=1e-5)

@@ -7,10 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from brainmass_core.config import Config
-from brainmass_core.config.stages import OF_BRAINMASS
-from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.pretrain.card import sources_table, table
+from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index
+from brainmass_core.pretrain.markdown import sources_table, table
 
 SECTIONS = """\
 # BrainLM, {model}, {n_rois} parcels
@@ -66,7 +65,7 @@ it.
 import json
 import numpy as np
 import torch
-from brainmass_core.models.{module} import {kind}
+from brainmass_core.encoders.brainlm.{module} import {kind}
 from brainmass_core.timeseries.robust_scaling import RobustScaling
 
 model = {kind}.from_pretrained(".")   # weights and config.json of this folder
@@ -102,7 +101,7 @@ def brainlm_card(
 ) -> str:
     """The card as Markdown."""
     how = {"model", "brainlm", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
-    own = config.pretrain.model_dump(exclude=how | set(OF_BRAINMASS))
+    own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= config.pretrain.brainlm.model_dump(exclude={"mode", "window", "t_r"})
     own |= {"batch_size": about["batch_size"], "seed": config.seed, "steps": about["steps"]}
     own |= {"presets": ", ".join(config.presets) or "none"}

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.models.brainmass import BrainMass, build
-from brainmass_core.pretrain.card import flops_per_sample, model_card
+from brainmass_core.encoders.brainmass.card import flops_per_sample, model_card
+from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.pretrain.data.views import Index, Stream, fresh_of
 from brainmass_core.pretrain.family import Constants, Family, batching
 from brainmass_core.tables import HISTORY

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainmass_core.models.brainlm_layers import EPS, Attention, PostNormLayer, initialise
-from brainmass_core.models.brainlm_series import Mask, SeriesModel, check_input, check_steps
-from brainmass_core.models.brainlm_tokens import (
+from brainmass_core.encoders.brainlm.layers import EPS, Attention, PostNormLayer, initialise
+from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
+from brainmass_core.models.tokens import (
     hidden_of,
     mask_of,
     put_back,
@@ -102,6 +102,11 @@ class BrainLM(SeriesModel):
         nn.init.normal_(self.cls_token, std=0.02)
         nn.init.normal_(self.decoder.mask_token, std=0.02)
 
+    @property
+    def token_steps(self) -> int:
+        """Timepoints of a token, which is of one parcel."""
+        return self.shape.patch
+
     def patches(self, series: Tensor) -> Tensor:
         """Series (B, n_rois, n_timepoints) cut into (B, n_rois, n_patches, patch).
 
@@ -164,6 +169,12 @@ class BrainLM(SeriesModel):
         latent = self._encode(patches, coordinates, order)
         natural = put_back(latent[:, 1:], order, self.cls_token, shape[1])  # nothing to fill
         return latent[:, 0], natural
+
+    def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
+        """The embedding with tokens in natural order, in reference mode as well."""
+        n = self.n_tokens(*series.shape[1:])
+        order = torch.arange(n, device=series.device).expand(len(series), -1)
+        return self.tokens(series, coordinates, order)[0]
 
     def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
         """What the CLS token takes from each parcel in the last layer, (B, n_rois).

@@ -1,4 +1,4 @@
-"""Whole recordings as a BrainLM is fed: at its repetition time, scaled by its statistics, cut.
+"""Whole recordings as a model of series sees them: at its t_r, scaled by its statistics, cut.
 
 Everything but the window's length comes from the ``config.json`` of the pre-trained model: nothing
 is fitted to the task's scans. Scans that give no window are unusable, for all methods of the task.
@@ -25,7 +25,7 @@ from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 @dataclass(frozen=True)
 class Feed:
-    """What series become before a BrainLM sees them.
+    """What series become before a model sees them.
 
     Attributes
     ----------
@@ -67,20 +67,15 @@ class Feed:
         return scaled[: n * length].reshape(n, length, -1).transpose(0, 2, 1)
 
 
-def folder_of(config: Config) -> Path:
-    """Folder of the pre-trained model."""
-    return Paths(config.results).pretrain(config.pretrain.model)
-
-
 def feed_of(config: Config) -> Feed:
-    """How the study's BrainLM is fed.
+    """How the study's model of series is fed.
 
     Raises
     ------
     ModelError
         If there is no model, or it does not say how its series are scaled.
     """
-    file = folder_of(config) / SETTINGS
+    file = Paths(config.results).pretrain(config.pretrain.model) / SETTINGS
     try:
         about = read_settings(file.parent)
         stored = about["scaling"]
@@ -88,7 +83,7 @@ def feed_of(config: Config) -> Feed:
             tuple(stored["median"]), tuple(stored["iqr"]), stored["n_recordings"]
         )
         same = (stored["version"], stored["sha256"]) == (VERSION, scaling.digest)
-        settings = config.pretrain.brainlm.model_copy(update={"t_r": about["t_r"]})
+        settings = config.pretrain.windows.model_copy(update={"t_r": about["t_r"]})
         coordinates = np.array(about["coordinates"], np.float32)
         atlas = about["atlas"]
     except (KeyError, TypeError) as error:
@@ -106,7 +101,7 @@ def feed_of(config: Config) -> Feed:
 
 
 def unusable(config: Config, datasets: list[str]) -> dict[str, str]:
-    """scan_id of the scans that give the BrainLM no window, and why."""
+    """scan_id of the scans that give the model no window, and why."""
     settings, reasons = feed_of(config).settings, {}
     for path in _tables(config, datasets):
         columns = ["scan_id", "status", "n_timepoints", "t_r"]

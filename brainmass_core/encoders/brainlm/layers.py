@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainmass_core.models.brainlm_tokens import take
+from brainmass_core.models.tokens import take
 
 TAPS = 65  # of the convolution along the tokens
 EPS = 1e-12  # of the layer norms, as released

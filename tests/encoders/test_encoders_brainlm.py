@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainmass_core.models.brainlm import COORDINATE_SCALE, SIZES, BrainLM, build
-from brainmass_core.models.brainlm_layers import TAPS, Attention, PostNormLayer, convolve
-from brainmass_core.models.brainlm_tokens import (
+from brainmass_core.encoders.brainlm.layers import TAPS, Attention, PostNormLayer, convolve
+from brainmass_core.encoders.brainlm.model import COORDINATE_SCALE, SIZES, BrainLM, build
+from brainmass_core.models.tokens import (
     hidden_of,
     mask_of,
     masked_loss,

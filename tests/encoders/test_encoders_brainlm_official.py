@@ -14,15 +14,15 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from brainmass_core.cli import app
-from brainmass_core.models.brainlm import BrainLM
-from brainmass_core.models.brainlm_series import Mask
-from brainmass_core.models.brainlm_vit import IMAGE_SCALE, BrainLMViT
-from brainmass_core.models.pretrained import ModelError
-from brainmass_core.pretrain.brainlm_official import (
+from brainmass_core.encoders.brainlm.model import BrainLM
+from brainmass_core.encoders.brainlm.official import (
     from_official,
     import_brainlm,
     official_names,
 )
+from brainmass_core.encoders.brainlm.vit import IMAGE_SCALE, BrainLMViT
+from brainmass_core.models.pretrained import ModelError
+from brainmass_core.models.series import Mask
 
 WIDTH, HEADS, PARCELS = 32, 4, 5
 SHARED = {

@@ -14,16 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.models import brainlm, brainlm_vit
-from brainmass_core.models.brainlm_series import SeriesModel
-from brainmass_core.pretrain.brainlm_card import brainlm_card
+from brainmass_core.encoders.brainlm import TOKEN_STEPS, model, vit
+from brainmass_core.encoders.brainlm.card import brainlm_card
+from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.windows import WindowStream, fit_scaling, tokens_of, windows_of
 from brainmass_core.pretrain.family import Constants, Family, batching
 from brainmass_core.tables import BRAINLM_HISTORY
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
 
-OF_TOKENS = ("brainlm-tiny", "brainlm-13m")  # one parcel each; the others' are of an image
 TINY = ("brainlm-tiny", "brainlm-vit-tiny")
 
 
@@ -44,10 +43,10 @@ class BrainLMFamily(Family):
         """The model as configured, with its initial weights; `n_rois` is any number."""
         s = config.pretrain
         size, mode = "tiny" if s.model in TINY else s.model, s.brainlm.mode
-        if s.model in OF_TOKENS:
+        if s.model in TOKEN_STEPS:
             how = {"dropout": s.dropout, "embedding_dropout": s.dropout}
-            return brainlm.build(size, config.seed, mode, **how)
-        return brainlm_vit.build(size, config.seed, mode, dropout=s.dropout)
+            return model.build(size, config.seed, mode, **how)
+        return vit.build(size, config.seed, mode, dropout=s.dropout)
 
     def constants(self, config: Config, index: Index) -> dict[str, Tensor]:
         """Coordinates of the parcels, and the scaling fitted on the scans of the index."""
@@ -125,11 +124,13 @@ class BrainLMFamily(Family):
         return brainlm_card(model, config, index, about, history, flops)
 
 
+PRETRAINING = BrainLMFamily()
+
+
 def ghost(config: Config) -> SeriesModel:
     """The model without numbers: its tokens, masks and operations can be asked for."""
     with torch.device("meta"):
-        model = BrainLMFamily().build(config, 0)
-    return model
+        return PRETRAINING.build(config, 0)
 
 
 def scaling_of(constants: Constants) -> RobustScaling:
@@ -151,7 +152,7 @@ def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
     name = config.atlas.name
     table = parcels(config, name, n_rois)
     coordinates = table[["x", "y", "z"]].to_numpy(np.float64)
-    needed = coordinates if config.pretrain.model in OF_TOKENS else coordinates[:, 1:2]
+    needed = coordinates if config.pretrain.model in TOKEN_STEPS else coordinates[:, 1:2]
     unknown = np.flatnonzero(~np.isfinite(needed).all(axis=1))
     if len(unknown):
         raise ShardError(

@@ -1,4 +1,4 @@
-"""What the two BrainLMs share: series and coordinates in, an embedding or a loss out."""
+"""Models of parcel time series: series and coordinates in, an embedding or a loss out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from brainmass_core.models.brainlm_tokens import random_visible
 from brainmass_core.models.pretrained import Pretrained
+from brainmass_core.models.tokens import random_visible
 from brainmass_core.readers.limits import quoted
 
 MODES = ("corrected", "reference")
@@ -81,6 +81,11 @@ class SeriesModel(Pretrained):
         """Length of the embedding, that of a token."""
         return self.shape.width
 
+    @property
+    def token_steps(self) -> int | None:
+        """Timepoints of a token, if each is of one parcel; None: tokens mix parcels."""
+        return None
+
     @abstractmethod
     def n_tokens(self, n_rois: int, n_timepoints: int) -> int:
         """Tokens of a sample."""
@@ -132,6 +137,25 @@ class SeriesModel(Pretrained):
         Tensor (B, d)
         """
         return self.tokens(series, coordinates)[0]
+
+    def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
+        """The same embedding by a model that draws an order of its tokens: here two calls agree."""
+        return self.encode(series, coordinates)
+
+    def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Any]:
+        """CLS and tokens (B, 1 + n_tokens, d) that enter the last layer, and its attention.
+
+        Nothing is hidden; tokens are in natural order, parcel by parcel. Of models with
+        `token_steps` alone.
+        """
+        raise NotImplementedError(f"tokens of {type(self).__name__} mix parcels")
+
+    def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
+        """What the CLS token takes from each parcel in the last layer, (B, n_rois).
+
+        Of models with `token_steps` alone.
+        """
+        raise NotImplementedError(f"tokens of {type(self).__name__} mix parcels")
 
     @classmethod
     def _shape(cls, size: str | Mapping[str, int]) -> Any:

@@ -5,20 +5,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainmass_core.models.brainlm_tokens import (
-    image_of,
-    masked_loss,
-    padded,
-    patches_of,
-    sinusoid_2d,
-)
-from brainmass_core.models.brainlm_vit import (
+from brainmass_core.encoders.brainlm.vit import (
     IMAGE_SCALE,
     PADDING,
     BrainLMViT,
     Mask,
     build,
     order_of,
+)
+from brainmass_core.models.tokens import (
+    image_of,
+    masked_loss,
+    padded,
+    patches_of,
+    sinusoid_2d,
 )
 
 PARCELS, TIMEPOINTS = 40, 50
@@ -264,7 +264,7 @@ NAMES = {
 def test_the_whole_model_is_that_of_transformers():
     """An image that fills its square, so that their padding-free model sees the same."""
     transformers = pytest.importorskip("transformers")
-    from brainmass_core.pretrain.brainlm_official import from_official
+    from brainmass_core.encoders.brainlm.official import from_official
 
     config = transformers.ViTMAEConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,

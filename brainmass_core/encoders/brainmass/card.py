@@ -9,8 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.config import Config
-from brainmass_core.models.brainmass import BrainMass, parameter_counts
+from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
 from brainmass_core.pretrain.data.index import Index
+from brainmass_core.pretrain.markdown import sources_table, table
 
 SECTIONS = """\
 # BrainMass, size {size}, {n_rois} ROIs
@@ -56,7 +57,7 @@ The last total loss is {loss:.4f}. `history.parquet` holds every step, `loss.png
 ## Use
 
 ```python
-from brainmass_core.models.brainmass import BrainMass
+from brainmass_core import BrainMass
 
 model = BrainMass.from_pretrained(".")   # weights and config.json of this folder
 embedding = model.encode(fc)         # fc: (n, {n_rois}, {n_rois}) or (n, {n_edges})
@@ -71,17 +72,8 @@ def model_card(
 ) -> str:
     """The card as Markdown."""
     flops = flops_per_sample(model, config)
-    own = config.pretrain.model_dump(
-        exclude={
-            "model",
-            "brainlm",
-            "size",
-            "checkpoint_steps",
-            "nodes",
-            "processes_per_node",
-            "compile",
-        }
-    )
+    how = {"model", "size", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
+    own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
     own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}
     return SECTIONS.format(
@@ -115,16 +107,3 @@ def flops_per_sample(model: BrainMass, config: Config) -> int:
             losses = ghost(fc, fc, *masks)
             (losses["alignment"] + losses["classification"] + losses["reconstruction"]).backward()
     return counter.get_total_flops() // n
-
-
-def sources_table(index: Index) -> str:
-    """Markdown table of the data sets that a model was trained on."""
-    rows = [(s.dataset, s.role, s.n_participants, s.n_scans) for s in index.sources]
-    total = ("total", "", sum(r[2] for r in rows), sum(r[3] for r in rows))
-    return table(("data set", "role", "participants", "scans"), [*rows, total])
-
-
-def table(header: tuple, rows: Any) -> str:
-    """Markdown table."""
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

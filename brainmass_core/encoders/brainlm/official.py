@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from brainmass_core import __version__
-from brainmass_core.models import brainlm, brainlm_vit
-from brainmass_core.models.brainlm import COORDINATE_SCALE, BrainLM
-from brainmass_core.models.brainlm_layers import EPS, TAPS
-from brainmass_core.models.brainlm_tokens import sinusoid_1d, sinusoid_2d
-from brainmass_core.models.brainlm_vit import BrainLMViT
+from brainmass_core.encoders.brainlm import model as brainlm
+from brainmass_core.encoders.brainlm import vit as brainlm_vit
+from brainmass_core.encoders.brainlm.layers import EPS, TAPS
+from brainmass_core.encoders.brainlm.model import COORDINATE_SCALE, BrainLM
+from brainmass_core.encoders.brainlm.vit import BrainLMViT
 from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError
+from brainmass_core.models.tokens import sinusoid_1d, sinusoid_2d
 from brainmass_core.models.weights import (
     check_dense,
     check_sizes,

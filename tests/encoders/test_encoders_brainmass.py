@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from brainmass_core.models.brainmass import (
+from brainmass_core.encoders.brainmass.model import (
     SIZES,
     BrainMass,
     alignment_loss,

@@ -1,0 +1,66 @@
+"""Names of models, methods and features: those of this package, and those of other encoders.
+
+The former are listed, for the reference page and the schema; the latter are looked up in
+`encoders.registry` when a file names one, never while this module is imported: they may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticKnownError
+
+from brainmass_core.config.methods import METHOD_NAMES, METHODS
+from brainmass_core.encoders.registry import encoders
+
+MODEL_NAMES = (
+    "brainmass",
+    "brainlm-13m",
+    "brainlm-111m",
+    "brainlm-650m",
+    "brainlm-tiny",
+    "brainlm-vit-tiny",
+)
+FEATURE_NAMES = ("fc", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm")
+
+
+def _one_of(known: Sequence[str], more: Callable[[], Iterable[str]]) -> Callable[[Any], Any]:
+    """What refuses a value that is neither listed nor among `more`, as a `Literal` would."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and (value in known or value in more()):
+            return value
+        *first, last = map(repr, dict.fromkeys((*known, *more())))
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(first)} or {last}"})
+
+    return check
+
+
+def _listed(known: Sequence[str]) -> WithJsonSchema:
+    return WithJsonSchema({"enum": list(known), "type": "string"})
+
+
+def _models() -> list[str]:
+    return [name for encoder in encoders() for name in encoder.models]
+
+
+def feature_names() -> tuple[str, ...]:
+    """All features that few-shot and zero-shot can be asked for."""
+    others = (name for encoder in encoders() for name in encoder.features)
+    return tuple(dict.fromkeys((*FEATURE_NAMES, *others)))
+
+
+def method_names() -> tuple[str, ...]:
+    """All methods that a task can be asked for."""
+    return tuple(METHODS)
+
+
+ModelName = Annotated[str, BeforeValidator(_one_of(MODEL_NAMES, _models)), _listed(MODEL_NAMES)]
+FeatureName = Annotated[
+    str, BeforeValidator(_one_of(FEATURE_NAMES, feature_names)), _listed(FEATURE_NAMES)
+]
+MethodName = Annotated[
+    str, BeforeValidator(_one_of(METHOD_NAMES, method_names)), _listed(METHOD_NAMES)
+]

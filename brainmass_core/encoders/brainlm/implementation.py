@@ -1,0 +1,53 @@
+"""What BrainLM does in the stages."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from brainmass_core.config import Config
+from brainmass_core.encoders.brainlm.head import KINDS, SeriesArchitecture, SeriesFineTune
+from brainmass_core.encoders.brainlm.model import BrainLM
+from brainmass_core.encoders.brainlm.pretraining import PRETRAINING, ghost
+from brainmass_core.encoders.brainlm.vit import BrainLMViT
+from brainmass_core.encoders.interface import Architecture, Implementation
+from brainmass_core.models.series import SeriesModel
+
+
+class Shape(Architecture):
+    """Architecture of a frozen BrainLM."""
+
+    architecture: Literal["BrainLM", "BrainLMViT"]
+    size: str | dict[str, int]
+    mode: Literal["corrected", "reference"]
+
+    @classmethod
+    def of(cls, model: SeriesModel) -> Self:
+        """That of a model."""
+        return cls.model_validate(
+            {"architecture": type(model).__name__, "size": model.size, "mode": model.mode}
+        )
+
+    def build(self) -> SeriesModel:
+        """A model of it without a decoder, with random weights."""
+        model = KINDS[self.architecture](self.size, self.mode)
+        del model.decoder
+        return model
+
+
+class _BrainLM(Implementation):
+    training = PRETRAINING
+    kinds = (BrainLM, BrainLMViT)
+    architecture = Shape
+    stored_recipes = (SeriesArchitecture,)
+    only_trained = ("decoder.",)
+
+    def kind(self, config: Config) -> type[SeriesModel]:
+        """By the architecture of the configured model."""
+        return type(ghost(config))
+
+    def recipe(self, method: str, config: Config) -> SeriesFineTune:
+        """Trained whole, from initial or pre-trained weights."""
+        return SeriesFineTune(config, method == "brainlm_finetune", config.neural.finetune_lr)
+
+
+IMPLEMENTATION = _BrainLM()

@@ -1,0 +1,64 @@
+"""What BrainMass does in the stages."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import nn
+
+from brainmass_core.config import Config
+from brainmass_core.encoders.brainmass.head import FineTune, Lora
+from brainmass_core.encoders.brainmass.model import BrainMass
+from brainmass_core.encoders.brainmass.pretraining import BrainMassFamily
+from brainmass_core.encoders.interface import (
+    Architecture,
+    Implementation,
+    Transformer,
+    folder_of,
+)
+
+
+class Shape(Architecture):
+    """Architecture of a frozen encoder of FC."""
+
+    size: str
+    n_rois: int
+    heads: int
+
+    @classmethod
+    def of(cls, model: BrainMass) -> Self:
+        """That of a model."""
+        return cls(size=model.size, n_rois=model.n_rois, heads=model.heads)
+
+    def build(self) -> BrainMass:
+        """A model of it with random weights."""
+        return BrainMass(self.size, self.n_rois, self.heads)
+
+
+class _BrainMass(Implementation):
+    training = BrainMassFamily()
+    kinds = (BrainMass,)
+    architecture = Shape
+    stored_recipes = (FineTune,)
+    only_trained = ("projector.",)
+
+    def core(self, model: BrainMass) -> nn.Module:
+        """The online network: all else is there for its training."""
+        return model.online
+
+    def recipe(self, method: str, config: Config) -> FineTune:
+        """Trained whole from initial or pre-trained weights, or with adapters."""
+        s, folder = config.neural, str(folder_of(config))
+        if method == "brainmass_lora":
+            return Lora(folder, rank=s.lora_rank, alpha=s.lora_alpha, lr=s.lora_lr)
+        if method == "brainmass_finetune":
+            return FineTune(folder, lr=s.finetune_lr)
+        size, heads = config.pretrain.size, config.pretrain.heads
+        return FineTune(None, size, heads, config.seed, lr=s.finetune_lr)
+
+    def transformer(self, model: BrainMass) -> Transformer:
+        """The online network's layers."""
+        return Transformer(dict(model.online.state_dict()), model.heads, model.matrices)
+
+
+IMPLEMENTATION = _BrainMass()
