@@ -29,21 +29,17 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
-from brainmass_core.encoders.registry import encoders, scaled_series
-from brainmass_core.finetune.cohort.dataset import assemble
-from brainmass_core.finetune.folds.protocols import protocol_folds
-from brainmass_core.finetune.methods.families import RECIPES
-from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, Design, predict_folds
-from brainmass_core.finetune.stage import task_seed
+from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.registry import scaled_series
+from brainmass_core.finetune.evaluation import Evaluation, task_seed
+from brainmass_core.finetune.methods.fitting import predict_folds
 from brainmass_core.finetune.statistics.scoring import score_methods
 
 FC = "fc_svm"
 # what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py
-BASELINES = [m for m in METHODS if METHODS[m].baseline and not scaled_series(m)]
-NETWORKS = (*RECIPES, *(m for encoder in encoders() for m in encoder.networks))
-PLAIN = [FC, *(m for m in BASELINES if m not in (*NETWORKS, FC))]
-NEURAL = [m for m in BASELINES if m in NETWORKS]
+BASELINES = [m for m in METHODS.values() if m.baseline and not scaled_series(m.name)]
+NEURAL = [m.name for m in BASELINES if m.estimator.is_network]
+PLAIN = [FC, *(m.name for m in BASELINES if m.name not in (*NEURAL, FC))]
 COLUMNS = ["n_participants", "auc", "auc_low", "auc_high", "corrected_low", "corrected_high"]
 COLUMNS += ["auc_minus_fc_svm", "auc_minus_fc_svm_low", "auc_minus_fc_svm_high", "p_permutation"]
 
@@ -92,13 +88,13 @@ def _alone(config: Config, method: str) -> dict[str, tuple[pd.DataFrame, dict[st
 def _evaluate(file: Path, method: str) -> dict[str, tuple[pd.DataFrame, dict[str, float]]]:
     logging.disable(logging.WARNING)
     config, found = load_config(file), {}
-    for of, declared in config.tasks.items():
-        data, seed = assemble(config, of), task_seed(config, of)
-        folds = protocol_folds(data.scans, declared.protocol, seed, of)
-        design = Design.of(declared, data.scans, config.finetune.inner_splits, config)
+    for of in config.tasks:
+        e = Evaluation.load(config, of)
+        data, folds, design = e.data, e.folds, e.design
         start = time.perf_counter(), time.process_time()
-        features = Features(config, data)[METHODS[method].features]
-        rows = predict_folds(method, features, design, folds, seed % 2**31)
+        rows = predict_folds(
+            method, e.features[METHODS[method].given], design, folds, e.seed % 2**31
+        )
         cost = {
             "wall_s": time.perf_counter() - start[0],
             "cpu_s": time.process_time() - start[1],

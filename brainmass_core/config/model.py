@@ -1,6 +1,6 @@
 """The pydantic tree of ``config.yaml``.
 
-Everything a user may turn stands here once: defaults, units, limits and help.
+Every knob is declared once: default, unit, limits and help.
 The reference page and the JSON schema are generated from it (`brainmass_core.config.reference`).
 """
 

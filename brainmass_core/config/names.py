@@ -12,10 +12,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
-from brainmass_core.encoders.registry import (
-    encoders,
-    needed_by,
-)
+from brainmass_core.config.methods import METHOD_NAMES, METHODS
+from brainmass_core.encoders.registry import encoders
 
 MODEL_NAMES = (
     "brainmass",
@@ -26,58 +24,6 @@ MODEL_NAMES = (
     "brainlm-vit-tiny",
 )
 FEATURE_NAMES = ("fc", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm")
-METHOD_NAMES = (
-    "chance",
-    "confounds_svm",
-    "confounds_ridge",
-    "fc_svm",
-    "fc_logistic",
-    "fc_ridge",
-    "fc_knn",
-    "tangent_logistic",
-    "tangent_ridge",
-    "tangent_svm",
-    "untrained_svm",
-    "untrained_logistic",
-    "untrained_ridge",
-    "untrained_knn",
-    "brainmass_svm",
-    "brainmass_logistic",
-    "brainmass_ridge",
-    "brainmass_knn",
-    "brainnetcnn",
-    "transformer",
-    "untrained_finetune",
-    "brainmass_finetune",
-    "brainmass_lora",
-    "series_svm",
-    "untrained_brainlm_svm",
-    "untrained_brainlm_logistic",
-    "untrained_brainlm_ridge",
-    "untrained_brainlm_knn",
-    "brainlm_svm",
-    "brainlm_logistic",
-    "brainlm_ridge",
-    "brainlm_knn",
-    "untrained_brainlm_finetune",
-    "brainlm_finetune",
-)
-# what sees no brain is a yardstick for the others and no diagnosis
-NO_BRAIN = ("chance", "confounds_svm", "confounds_ridge")
-
-
-def remembers(method: str) -> bool:
-    """Whether a stored model holds features of training scans: support vectors, neighbours."""
-    radial = method.endswith("_svm") and bool(needed_by(method))
-    return radial or method.endswith("_knn")
-
-
-def can_be_deployed(method: str) -> bool:
-    """Whether it sees a scan, so that its model can be stored for new ones."""
-    return method not in NO_BRAIN
-
-
-DEPLOYABLE = tuple(name for name in METHOD_NAMES if can_be_deployed(name))
 
 
 def _one_of(known: Sequence[str], more: Callable[[], Iterable[str]]) -> Callable[[Any], Any]:
@@ -108,8 +54,7 @@ def feature_names() -> tuple[str, ...]:
 
 def method_names() -> tuple[str, ...]:
     """All methods that a task can be asked for."""
-    others = (name for encoder in encoders() for name in encoder.methods)
-    return tuple(dict.fromkeys((*METHOD_NAMES, *others)))
+    return tuple(METHODS)
 
 
 ModelName = Annotated[str, BeforeValidator(_one_of(MODEL_NAMES, _models)), _listed(MODEL_NAMES)]

@@ -7,32 +7,16 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
-from brainmass_core.config.names import (
-    DEPLOYABLE,
-    METHOD_NAMES,
-    NO_BRAIN,
-    MethodName,
-    can_be_deployed,
-    remembers,
-)
+from brainmass_core.config.methods import METHODS
+from brainmass_core.config.names import MethodName
 from brainmass_core.config.query import parse_query
-from brainmass_core.encoders.registry import is_untrained, owner_of
 
-__all__ = [
-    "DEPLOYABLE",
-    "METHOD_NAMES",
-    "NO_BRAIN",
-    "Finetune",
-    "MethodName",
-    "Protocol",
-    "Task",
-]
-
+PREFERRED = ("pretrained", "", "random")  # weights under what is stored, the first one there
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
 class Protocol(Strict):
-    """Who is trained on and who is tested. All scans of a participant stand on one side."""
+    """Who is trained on and who is tested. All scans of a participant are on one side."""
 
     kind: Literal["repeated_kfold", "leave_one_site_out", "fixed_split", "cross_cohort"] = Field(
         "repeated_kfold",
@@ -242,10 +226,10 @@ class Finetune(Strict):
     def _can_be_deployed(self) -> Finetune:
         if self.deploy in (None, "auto"):
             return self
-        if self.deploy in NO_BRAIN:
+        if not METHODS[self.deploy].deployable:
             raise ValueError(
                 f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "
-                f"{', '.join(DEPLOYABLE)}"
+                f"{', '.join(name for name, m in METHODS.items() if m.deployable)}"
             )
         if self.deploy not in self.methods:
             raise ValueError(
@@ -258,15 +242,10 @@ class Finetune(Strict):
         """The method whose model is stored for tasks of a kind, None if there is none."""
         if self.permute_labels or self.deploy is None:
             return None
-        able = [m for m in self.methods if can_be_deployed(m) and _can_do(m, kind)]
+        known = [METHODS[name] for name in self.methods]
+        able = [m for m in known if m.deployable and kind in m.kinds]
         if self.deploy != "auto":
-            return self.deploy if self.deploy in able else None
-        able = [m for m in able if not remembers(m)]
-        untrained = [m for m in able if is_untrained(m)]
-        pretrained = [m for m in able if owner_of(m) and m not in untrained]
-        seen = [m for m in able if m not in untrained]
-        return next(iter([*pretrained, *seen, *able]), None)
-
-
-def _can_do(method: str, kind: str) -> bool:
-    return kind == "classification" or not method.endswith("_logistic")
+            return self.deploy if self.deploy in [m.name for m in able] else None
+        able = [m for m in able if not m.stores_scans]
+        best = min(able, key=lambda m: PREFERRED.index(m.features.weights), default=None)
+        return best.name if best else None

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError
@@ -24,11 +25,8 @@ from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.shots import classify, coordinates, gram
 from brainmass_core.finetune.statistics.influence import (
-    auc_influence,
     balanced_accuracy_influence,
-    interval,
     smallest_class,
-    standard_error,
 )
 from brainmass_core.scans.copies import LeakError
 
@@ -157,7 +155,7 @@ def learning_curves(
 
 
 def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> np.ndarray:
-    """Features of all scans without the confounds that the training scans tell of."""
+    """Features of all scans, adjusted for confounds by a fit to the training scans."""
     confounds = confounds_of(scans)
     adjust = adjuster(task.confounds, list(task.confound_columns))
     return adjust.fit(values[f.train], confounds.iloc[f.train]).transform(values, confounds)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import pyarrow as pa
-
 from brainmass_core.config import Config
-from brainmass_core.finetune.cohort.dataset import TaskData, TaskError, assemble
-from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
-from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
+from brainmass_core.finetune.cohort.dataset import TaskError, assemble
+from brainmass_core.finetune.cohort.leaks import scans_shown
+from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.few_shot import learning_curves
-from brainmass_core.finetune.folds.participants import permute_labels
-from brainmass_core.finetune.folds.protocols import protocol_folds
-from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.stage import task_seed
+from brainmass_core.finetune.stage import write_frame
 from brainmass_core.finetune.zero_shot import refuse_seen, transfer
 from brainmass_core.intervals import fixed
 from brainmass_core.pipeline.hashing import stage_hash
@@ -24,7 +19,6 @@ from brainmass_core.tables import (
     LEARNING_CURVE,
     ZERO_SHOT,
     ZERO_SHOT_PREDICTIONS,
-    write_table,
 )
 
 log = logging.getLogger(__name__)
@@ -44,14 +38,10 @@ def run_few_shot(config: Config, task: str) -> None:
     if not settings.shots:
         raise TaskError("few_shot.shots is empty: give participants per class, such as [1, 2, 4]")
     refuse_regression(config, task)
-    seed = task_seed(config, task)
-    data = _with_labels(config, task, assemble(config, task))
-    folds = protocol_folds(data.scans, config.tasks[task].protocol, seed, task)
-    refuse_leaks(data.scans, folds, scans_shown(config))
-    say_unadjusted(task, left_by_combat(config.tasks[task], data.scans, folds))
-    made = Features(config, data)
-    features = {str(name): made[name] for name in settings.features}
-    rows, curves = learning_curves(features, data.scans, folds, settings, seed, config.tasks[task])
+    e = Evaluation.load(config, task)
+    _ = e.unadjusted  # logged
+    features = {str(name): e.features[name] for name in settings.features}
+    rows, curves = learning_curves(features, e.data.scans, e.folds, settings, e.seed, e.settings)
     for row in curves.itertuples():
         log.info("%s: %s with %d per class: AUC %s", task, row.method, row.k, fixed(row.auc, 3))
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "few_shot", task)
@@ -59,10 +49,7 @@ def run_few_shot(config: Config, task: str) -> None:
         ("few_shot", rows, FEW_SHOT),
         ("learning_curve", curves, LEARNING_CURVE),
     ):
-        table = pa.Table.from_pandas(
-            frame.assign(task=task)[schema.names], schema, preserve_index=False
-        )
-        write_table(folder / f"{name}.parquet", table, name, made_by)
+        write_frame(folder, name, frame.assign(task=task), schema, made_by)
 
 
 def run_zero_shot(config: Config, task: str) -> None:
@@ -81,20 +68,17 @@ def run_zero_shot(config: Config, task: str) -> None:
     refuse_regression(config, task)
     asking = config if isinstance(asked, str) else _with_source(config, task, asked)
     learned_on = asked if isinstance(asked, str) else f"{task}_source"
-    source = _with_labels(asking, learned_on, assemble(asking, learned_on))
-    target = assemble(config, task)
-    if source.estimator != target.estimator:
+    source = Evaluation.load(asking, learned_on)
+    target = Evaluation(config, task, assemble(config, task))
+    if source.data.estimator != target.data.estimator:
         raise TaskError(
-            f"tasks.{task}: FC by {target.estimator!r}, that of its source by "
-            f"{source.estimator!r}; run: snakemake --cores all connectivity"
+            f"tasks.{task}: FC by {target.data.estimator!r}, that of its source by "
+            f"{source.data.estimator!r}; run: snakemake --cores all connectivity"
         )
-    seed = task_seed(config, task) % 2**31
-    refuse_seen(source.scans, target.scans, scans_shown(config))
-    learned, applied = Features(config, source), Features(config, target)
-    features = {str(name): (learned[name], applied[name]) for name in settings.features}
-    rows, predictions = transfer(
-        features, source.scans, target.scans, settings, config.tasks[task], seed
-    )
+    scans = source.data.scans, target.data.scans
+    refuse_seen(*scans, scans_shown(config))
+    features = {str(n): (source.features[n], target.features[n]) for n in settings.features}
+    rows, predictions = transfer(features, *scans, settings, target.settings, target.seed % 2**31)
     for row in rows.itertuples():
         log.info("%s: %s from %s: AUC %s", task, row.method, asked, fixed(row.auc, 3))
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "zero_shot", task)
@@ -103,9 +87,7 @@ def run_zero_shot(config: Config, task: str) -> None:
         ("zero_shot", rows, ZERO_SHOT),
         ("zero_shot_predictions", predictions, ZERO_SHOT_PREDICTIONS),
     ):
-        frame = frame.assign(task=task, source=named)[schema.names]
-        table = pa.Table.from_pandas(frame, schema, preserve_index=False)
-        write_table(folder / f"{name}.parquet", table, name, made_by)
+        write_frame(folder, name, frame.assign(task=task, source=named), schema, made_by)
 
 
 def refuse_regression(config: Config, task: str) -> None:
@@ -118,11 +100,3 @@ def _with_source(config: Config, task: str, datasets: list[str]) -> Config:
     """The same with one more task: the same labels in other data sets."""
     source = config.tasks[task].model_copy(update={"datasets": datasets, "zero_shot_from": None})
     return config.model_copy(update={"tasks": config.tasks | {f"{task}_source": source}})
-
-
-def _with_labels(config: Config, task: str, data: TaskData) -> TaskData:
-    """The same, with labels exchanged between participants if the configuration asks for that."""
-    if config.finetune.permute_labels:
-        log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
-        data.scans["y"] = permute_labels(data.scans, task_seed(config, task))
-    return data

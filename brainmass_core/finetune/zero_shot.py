@@ -1,7 +1,7 @@
 """Zero-shot: what is learned on one cohort, applied to another of which no label is used.
 
 The labels of the target score the predictions and do nothing else. Nor may pre-training have seen
-the target, or a participant stand on both sides: the tables are asked, and such a transfer is
+the target, or a participant be on both sides: the tables are checked, and such a transfer is
 refused.
 """
 
@@ -14,17 +14,15 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError, place_of
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.methods.shots import classify, coordinates, gram
 from brainmass_core.finetune.statistics.influence import (
-    auc_influence,
     balanced_accuracy_influence,
-    interval,
     smallest_class,
-    standard_error,
 )
 from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
 

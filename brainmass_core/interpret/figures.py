@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,25 +9,16 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from brainmass_core.atlas.parcels import network_order, places
 from brainmass_core.config import Config
+from brainmass_core.drawing import NotAvailableError, draw, new_figure
 from brainmass_core.interpret.networks import SOURCES, networks_of
-from brainmass_core.interpret.surface import MissingError, surface
+from brainmass_core.interpret.surface import surface
 from brainmass_core.pipeline.paths import MAPS
 from brainmass_core.quality.matrices import mark_networks
 
-DPI = 150
-STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a name of a user may hold a $
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "font.family": "DejaVu Sans",
-}
 NAMES = {
     "attention": "Attention received, difference of the classes",
     "gradient": "Encoder: integrated gradients",
@@ -70,33 +60,10 @@ def draw_all(
     return {name: (png, captions[name], missing) for name, (png, missing) in drawn.items()}
 
 
-def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
-    """PNG of a figure, or of the reason why there is none; the same input gives the same bytes."""
-    missing = ""
-    with mpl.rc_context():
-        mpl.rcdefaults()  # nobody's matplotlibrc changes a result
-        mpl.rcParams.update(STYLE)
-        try:
-            figure = make()
-        except MissingError as error:
-            missing = str(error)
-            figure = _figure(5.2, 1.4)
-            figure.text(0.5, 0.5, missing, ha="center", va="center", wrap=True, color="#555555")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue(), missing
-
-
-def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
-    figure = Figure(figsize=(width, height), layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[str]) -> Figure:
     """Attention maps, layers down and classes with their difference across, by network."""
     if not rows:
-        raise MissingError(
+        raise NotAvailableError(
             "No attention: it is not among interpret.methods, or the task has not two classes."
         )
     networks, _ = networks_of(labels)
@@ -104,7 +71,7 @@ def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[st
     n = len(order)
     maps = {(r["layers"], r["group"]): np.reshape(r["map"], (n, n)) * n for r in rows}
     layers = list(dict.fromkeys(layer for layer, _ in maps))
-    figure = _figure(10.5, 9.0)
+    figure = new_figure(10.5, 9.0)
     panels = figure.subplots(len(layers), 3)
     for line, layer in zip(panels, layers, strict=True):
         shown = np.concatenate([maps[layer, c].ravel() for c in classes])
@@ -140,11 +107,11 @@ def _mark(axes: Any, networks: np.ndarray) -> None:
 def top_regions(regions: pd.DataFrame, k: int) -> Figure:
     """The most important regions of every method with 95 % intervals; hollow where not stable."""
     if regions.empty:
-        raise MissingError(NOTHING)
+        raise NotAvailableError(NOTHING)
     methods = list(dict.fromkeys(regions["method"]))
     colours = palette(regions["network"])
     lines = (len(methods) + 1) // 2
-    figure = _figure(10.5, lines * (0.9 + 0.27 * k))
+    figure = new_figure(10.5, lines * (0.9 + 0.27 * k))
     panels = figure.subplots(lines, 2, squeeze=False)
     for axes, method in zip(panels.flat, methods, strict=False):
         rows = regions[regions["method"] == method].nsmallest(k, "rank")
@@ -173,15 +140,15 @@ def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
     from nilearn.plotting import plot_markers
 
     if regions.empty:
-        raise MissingError(NOTHING)
+        raise NotAvailableError(NOTHING)
     xyz = places(labels)
     if not np.isfinite(xyz).all():
-        raise MissingError(
+        raise NotAvailableError(
             "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."
         )
     methods = list(dict.fromkeys(regions["method"]))
     colours = palette(regions["network"])
-    figure = _figure(7.6, 2.5 * len(methods) + 0.4, layout=None)
+    figure = new_figure(7.6, 2.5 * len(methods) + 0.4, layout=None)
     share = 1 / (len(methods) + 0.16)
     for i, method in enumerate(methods):
         rows = regions[regions["method"] == method].nsmallest(k, "rank")

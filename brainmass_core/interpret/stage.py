@@ -11,13 +11,11 @@ import pyarrow as pa
 
 from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config
-from brainmass_core.finetune.cohort.dataset import TaskData, assemble
-from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
-from brainmass_core.finetune.folds.participants import Fold, permute_labels
-from brainmass_core.finetune.folds.protocols import protocol_folds
+from brainmass_core.finetune.cohort.dataset import TaskData
+from brainmass_core.finetune.evaluation import Evaluation
+from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embedding
 from brainmass_core.finetune.methods.neural import device
-from brainmass_core.finetune.stage import task_seed
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
     FcModel,
@@ -60,32 +58,22 @@ def run(config: Config, task: str) -> None:
         If training or pre-training has seen a test participant.
     """
     settings = config.interpret
-    data, seed = assemble(config, task), task_seed(config, task)
-    if config.finetune.permute_labels:
-        log.warning("%s: finetune.permute_labels is set: labels are shuffled", task)
-        data.scans["y"] = permute_labels(data.scans, seed)
+    e = Evaluation.load(config, task)
+    data, seed = e.data, e.seed
     if config.tasks[task].kind == "regression" or not two_classes(data):
         log.warning("%s: not two classes: no region is explained", task)
         off = config.interpret.model_copy(update={"methods": []})
         config = config.model_copy(update={"interpret": off})
         _publish(config, task, data, {}, None, seed)
         return
-    folds = folds_of(config, task, data, seed)
-    refuse_leaks(data.scans, folds, scans_shown(config))
-    folds = both_classes(
-        [f for f in folds if f.repeat < settings.n_repeats], data.scans["y"].to_numpy()
-    )
+    folds = [f for f in e.folds if f.repeat < settings.n_repeats]
+    folds = both_classes(folds, data.scans["y"].to_numpy())
     encoder, attention = _encoder(config, data, folds, seed % 2**31), None
     if encoder is not None and "attention" in settings.methods:
         tested = np.unique(np.concatenate([f.test for f in folds]))
         attention = attend(encoder, data, tested, list(config.tasks[task].classes))
     found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
     _publish(config, task, data, found, attention, seed)
-
-
-def folds_of(config: Config, task: str, data: TaskData, seed: int) -> list[Fold]:
-    """The very folds that `finetune` scores."""
-    return protocol_folds(data.scans, config.tasks[task].protocol, seed, task)
 
 
 def two_classes(data: TaskData) -> bool:
@@ -196,7 +184,7 @@ def _of_task(rows: list[dict[str, Any]], task: str, schema: pa.Schema) -> list[d
 
 
 def _atlas_name(config: Config, data: TaskData) -> str:
-    """The atlas that the time series carry, which may be the approximation for synthetic data."""
+    """The atlas named in the time-series table; for synthetic data it may be the approximation."""
     first: pd.Series = data.scans.iloc[0]
     path = Paths(config.results).batch("timeseries", first["dataset"], int(first["batch"]))
     if not path.exists():

@@ -13,12 +13,12 @@ import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nibabel.affines import apply_affine
 
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.spaces import FSL, SpaceError
 from brainmass_core.spaces.bridges import bridge
 
@@ -38,38 +38,33 @@ FROM_MNI305 = np.array(
 SIGNED = ("attention", "gradient", "permutation")
 
 
-class MissingError(ValueError):
-    """A figure that the results do not allow; the message says why and is shown in its place."""
-
-
 def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Figure:
     """Importance of all regions on both hemispheres, lateral and medial.
 
     Raises
     ------
-    MissingError
+    NotAvailableError
         If the atlas has no label image, or another number of parcels, or lies in a space to which
         there is no bridge.
     """
     if regions.empty:
-        raise MissingError("No region was explained, so there is no surface.")
+        raise NotAvailableError("No region was explained, so there is no surface.")
     try:
         atlas = resolve_atlas(config)
         image, index = atlas.load(), atlas.labels["index"].to_numpy()
         if atlas.space is not None:
             bridge(FSL, atlas.space)
     except (AtlasError, SpaceError) as error:
-        raise MissingError(f"No surface: {error}.") from None
+        raise NotAvailableError(f"No surface: {error}.") from None
     if len(index) != regions["roi"].max():
-        raise MissingError(
+        raise NotAvailableError(
             f"No surface: the atlas image has {len(index)} parcels, the results "
             f"{regions['roi'].max()}."
         )
     explained = set(regions["method"])
     methods = [m for m in PREFERRED if m in explained][:SHOWN]
     vertices = {s: vertex_parcels(image, s, index, atlas.space) for s in ("left", "right")}
-    figure = Figure(figsize=(10, 2.6 * len(methods)))
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 2.6 * len(methods), layout=None)
     for line, method in enumerate(methods):
         values = regions[regions["method"] == method].sort_values("roi")["importance"].to_numpy()
         _draw_line(figure, line, len(methods), method, values, vertices)

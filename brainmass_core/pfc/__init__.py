@@ -21,6 +21,7 @@ from brainmass_core.pfc.draw import distinct, places
 from brainmass_core.pfc.kernel import correlations, z_scores
 from brainmass_core.pfc.syrk import SSYRK
 from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.eligibility import may_be_pretrained_on
 from brainmass_core.pipeline.hashing import stable_hash
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
@@ -192,7 +193,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     items = {
         scan_id: (scan_id, bold)
         for scan_id, bold in found.items()
-        if splits.get(scan_id) in ("pretrain", "train")
+        if may_be_pretrained_on(splits.get(scan_id))
     }
     views = config.pfc.n_views
     job = Job(

@@ -1,7 +1,7 @@
 """The table of stages: which there are, what each reads, writes and depends on.
 
 The configuration's hashes, the DAG, `brainmass status`, the flow of scans on the pages and the
-commands all read it; no other module lists stages. It imports nothing of this package.
+commands all read it; no other module lists stages.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from brainmass_core.pipeline.eligibility import dataset_may_be_pretrained_on
 
 Unit = Literal["dataset", "batch", "model", "task", "analysis", "page"]
 
@@ -19,10 +21,6 @@ def _every(dataset: Any) -> bool:
 
 def _raw(dataset: Any) -> bool:
     return dataset.kind == "bids"
-
-
-def _pretrained_on(dataset: Any) -> bool:
-    return dataset.role != "external"
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Stage:
     selects : bool
         Whether a scan that it refuses is lost to the stages after it.
     keeps_work : bool
-        Whether finished scans are kept after their batch is published, because they are dear.
+        Whether finished scans are kept after their batch is published, because they take long.
     cpus_per_task, mem_mb, runtime : int
         What a job asks for unless ``resources`` says otherwise: cores, MB and minutes.
     """
@@ -133,7 +131,7 @@ _TABLE = (
         sections=("pfc",),
         after="timeseries",
         seeded=True,
-        takes=_pretrained_on,
+        takes=dataset_may_be_pretrained_on,
     ),
     Stage(
         "pretrain",
@@ -142,7 +140,7 @@ _TABLE = (
         reads=("scans", "timeseries", "pfc"),
         sections=("pretrain", "pfc"),
         seeded=True,
-        takes=_pretrained_on,
+        takes=dataset_may_be_pretrained_on,
         cpus_per_task=2,
         mem_mb=8000,
         runtime=2880,

@@ -1,8 +1,9 @@
-"""Where a run stands, read from manifests and from the scans kept by unfinished batches."""
+"""Progress of a run, from manifests and from the scans kept by unfinished batches."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brainmass_core.config import Config
+from brainmass_core.pipeline.accounting import account
 from brainmass_core.pipeline.batch import kept_entry, work_folder
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.manifest import Entry, read_manifest
@@ -58,40 +60,22 @@ def standings(config: Config) -> list[Standing]:
 
 
 def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standing]:
-    columns = ["scan_id", "split", "batch", "excluded_reason"]
-    rows = read_table(paths.scans(dataset), "scans", columns).to_pylist()
-    everybody = {row["scan_id"] for row in rows}
-    alive = {row["scan_id"] for row in rows if row["excluded_reason"] is None}
-    yield Standing("scans", dataset, len(rows), len(alive), 0, len(rows) - len(alive), 0.0)
-    seen = {row["scan_id"] for row in rows if row["split"] != "test"}
-    batches = {row["scan_id"]: row["batch"] for row in rows}
-    units = None
-    if config.connectivity.unit != "run":
-        from brainmass_core.scans.units import read_units  # with readers, which `status` spares
+    scans = read_table(paths.scans(dataset), "scans", ["scan_id", "batch"]).to_pydict()
+    batches = dict(zip(scans["scan_id"], scans["batch"], strict=True))
+    entries: dict[str, list[Entry]] = {"scans": []}
+    current = {"scans": True}
 
-        units = read_units(config, dataset)
-    for known in batch_stages(config, dataset):
-        stage = known.name
-        if units is not None and stage == "connectivity":  # of which pages are no part
-            alive, seen = units.having(alive), units.having(seen)
-        # lost scans have a quality page as well, and the page loses none
-        entered = {"pfc": alive & seen, "quality": everybody}.get(stage, alive)
-        entries, current = _entries(config, paths, stage, dataset, batches)
-        entries = [e for e in entries if e.scan_id in entered]
-        failed = {e.scan_id for e in entries if e.status == "failed"}
-        excluded = {e.scan_id for e in entries if e.status == "excluded"}
+    def outcomes(stage: str) -> dict[str, str]:
+        entries[stage], current[stage] = _entries(config, paths, stage, dataset, batches)
+        return {e.scan_id: e.status for e in entries[stage]}
+
+    for stage, entered, found in account(config, dataset, outcomes, waiting=True):
+        n = Counter(found.values())
         yield Standing(
-            stage=stage,
-            dataset=dataset,
-            entered=len(entered),
-            done=len(entries) - len(failed) - len(excluded),
-            failed=len(failed),
-            excluded=len(excluded),
-            seconds=sum(e.seconds for e in entries),
-            current=current,
+            *(stage, dataset, len(entered), n["ok"], n["failed"], n["excluded"]),
+            seconds=sum(e.seconds for e in entries[stage] if e.scan_id in entered),
+            current=current[stage],
         )
-        if known.selects:
-            alive = alive - failed - excluded
 
 
 def _entries(

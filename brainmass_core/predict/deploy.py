@@ -18,15 +18,13 @@ from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config
-from brainmass_core.config.names import DEPLOYABLE, can_be_deployed, remembers
-from brainmass_core.connectivity import n_rois_of
+from brainmass_core.config.methods import METHODS
 from brainmass_core.encoders.registry import owner_of, scaled_series
-from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError, assemble
+from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError
 from brainmass_core.finetune.confounds import confounds_of
-from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, Design, Fitted, fit_method
+from brainmass_core.finetune.evaluation import Evaluation
+from brainmass_core.finetune.methods.fitting import Fitted, fit_method
 from brainmass_core.finetune.methods.series_features import fitting_feed
-from brainmass_core.finetune.stage import task_seed
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
@@ -72,8 +70,7 @@ def deploy(config: Config, task: str) -> None:
     if name is None:
         raise TaskError(_nothing_to_store(config, task))
     scores = _scores(config, task)
-    data = assemble(config, task)
-    model, found = fit_all(config, task, name, data, scores)
+    model, found = fit_all(Evaluation.load(config, task), name, scores)
     folder = Paths(config.results).deployed(task)
     write_model(folder, model)
     log.info("%s: %s fitted to %d scans is stored in %s", task, name, len(found.rows), folder)
@@ -86,17 +83,15 @@ def _nothing_to_store(config: Config, task: str) -> str:
         why, remedy = "finetune.permute_labels is set", "set it to false"
     else:
         # of FC, which every study has
-        of_fc = [m for m in DEPLOYABLE if METHODS[m].features == "fc" and not remembers(m)]
-        able = [m for m in of_fc if kind in METHODS[m].kinds]
+        of_fc = [m for m in METHODS.values() if m.given == "fc" and not m.stores_scans]
+        able = [m.name for m in of_fc if kind in m.kinds]
         why = f"finetune.deploy is {settings.deploy!r} and methods are {list(settings.methods)}"
         names = ", ".join(able)
         remedy = f"set finetune.deploy to auto, and add one of {names} to finetune.methods"
     return f"task {task}: there is no model to store: {why}; {remedy}"
 
 
-def fit_all(
-    config: Config, task: str, name: str, data: TaskData, scores: dict[str, dict[str, Any]]
-) -> tuple[Model, Fitted]:
+def fit_all(e: Evaluation, name: str, scores: dict[str, dict[str, Any]]) -> tuple[Model, Fitted]:
     """A method fitted to all labelled scans.
 
     Returns
@@ -106,20 +101,17 @@ def fit_all(
     Fitted
         As it was fitted, the training scans of a linear SVM and all searches still in it.
     """
-    settings, method = config.tasks[task], METHODS[name]
-    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
-    rows, seed = np.arange(len(data.scans)), task_seed(config, task) % 2**31
+    method, rows = METHODS[name], np.arange(len(e.data.scans))
     with threadpool_limits(limits=1):
-        features = Features(config, data)[method.features]
-        found = fit_method(name, features, design, rows, seed)
+        found = fit_method(name, e.features[method.given], e.design, rows, e.seed % 2**31)
     fitted = replace(
         found,
         model=storable(found.model),
         before=None if found.before is None else storable(found.before),
         adjust=storable(found.adjust),
     )
-    encoder = _encoder(config, method.features, n_rois_of(data.fc.shape[1]))
-    contract = _contract(config, task, name, data, found, scores, encoder)
+    encoder = _encoder(e.config, method.given, e.data.n_rois)
+    contract = _contract(e.config, e.task, name, e.data, found, scores, encoder)
     model = Model(contract, fitted, encoder)
     contract = contract.model_copy(update={"probe": probe(model)})
     return replace(model, contract=contract), found
@@ -175,7 +167,7 @@ def _contract(
     encoder: Pretrained | None,
 ) -> Contract:
     settings, scans = config.tasks[task], data.scans.iloc[fitted.rows]
-    features = METHODS[name].features
+    features = METHODS[name].given
     of_series, architecture = scaled_series(features), _described(features, encoder)
     series = scans["joined"].explode() if "joined" in scans else scans["scan_id"]
     done, t_r = _what_was_done(config, task, set(series))
@@ -262,5 +254,5 @@ def _say_if_another_is_better(
             "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and remember that the best of "
             "several is flattered by its own score",
             *(task, name, lead, known[name], best, known[best]),
-            "choose by finetune.deploy" if can_be_deployed(best) else "it cannot be stored",
+            "choose by finetune.deploy" if METHODS[best].deployable else "it cannot be stored",
         )

@@ -78,13 +78,11 @@ def draw_history(history: pa.Table, curves: Curves, path: Path) -> None:
         See `Family.curves`; the first column is drawn in black.
     """
     # the tasks load models from this module and draw nothing
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from brainmass_core.drawing import new_figure
 
     data = history.to_pydict()
     n = len(curves) + 1
-    figure = Figure(figsize=(7, 8 * n / 3), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 8 * n / 3)
     panels = figure.subplots(n, 1, sharex=True)
     for axes, (title, columns) in zip(panels, curves.items(), strict=False):
         for name, label in columns.items():

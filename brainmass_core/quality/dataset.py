@@ -14,6 +14,7 @@ from scipy import stats
 
 from brainmass_core.config import Config
 from brainmass_core.intervals import fixed, side_of, span
+from brainmass_core.pages import render
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality import cohort as people
 from brainmass_core.quality import cohort_charts as charts
@@ -21,7 +22,7 @@ from brainmass_core.quality.duplicates import duplicate_rows
 from brainmass_core.quality.embed import chart, rich_chart
 from brainmass_core.quality.measures import MEASURES, Reference
 from brainmass_core.quality.motion import MotionInFc, motion_in_fc
-from brainmass_core.quality.page import LIGHTS, render, threshold_text
+from brainmass_core.quality.page import LIGHTS, threshold_text
 from brainmass_core.tables import atomic_path
 from brainmass_core.tables.text import write_text_table
 
@@ -73,7 +74,7 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
         **_numbers(cohort, lost, outliers),
         **motion_context(motion_in_fc(config, dataset, cohort)),
     }
-    return render("dataset.html.jinja", context)
+    return render("dataset.html.jinja", context, "brainmass_core.quality")
 
 
 def _numbers(cohort: pd.DataFrame, lost: pd.DataFrame, outliers: pd.DataFrame) -> dict[str, int]:

@@ -7,20 +7,18 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from brainmass_core import drawing
+
 WEBP_QUALITY = 72
-DPI = 150
 INK = "#767d88"  # text and axes: the same contrast on white as on near black
 ACCENT, WARM, COOL, GREEN = "#d9534f", "#e08a1e", "#3d8fd1", "#2e9e73"
 SERIES = (COOL, WARM, GREEN)
 STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a name of a user may hold a $
-    "font.family": "DejaVu Sans",
+    **drawing.STYLE,
     "font.size": 9,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -30,17 +28,10 @@ STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
     "legend.labelcolor": INK,
     "legend.fontsize": 8,
     "lines.linewidth": 0.9,
 }
-
-
-class MissingError(ValueError):
-    """A picture that cannot be made; the message says why and stands in its place."""
 
 
 def photo(picture: np.ndarray) -> str:
@@ -61,20 +52,15 @@ def rich_chart(make: Callable[[], Figure], quality: int = 80) -> str:
 
 
 def _drawn(make: Callable[[], Figure]) -> Image.Image:
-    """The figure on a transparent background; nobody's matplotlibrc changes it."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        figure = make()
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, transparent=True)
-    return Image.open(buffer).convert("RGBA")
+    """The figure on a transparent background."""
+    with drawing.styled(STYLE):
+        png = drawing.png_of(make(), transparent=True)
+    return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
 def new_figure(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
     """A figure (inches) and its axes; `grid` goes to `Figure.subplots`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = drawing.new_figure(width, height)
     return figure, figure.subplots(**grid)
 
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from brainmass_core.atlas.parcels import network_order, same_network
 from brainmass_core.connectivity import unvectorise
-from brainmass_core.quality.embed import ACCENT, COOL, INK, WARM, MissingError, new_figure
+from brainmass_core.drawing import NotAvailableError
+from brainmass_core.quality.embed import ACCENT, COOL, INK, WARM, new_figure
 
 CONFOUNDS = (
     *(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"),
@@ -36,7 +37,7 @@ def confound_chart(confounds: pd.DataFrame) -> Figure:
     values = confounds[names].apply(pd.to_numeric, errors="coerce")
     values = values.loc[:, values.std(ddof=0) > 0]
     if values.shape[1] < 2:
-        raise MissingError("The confounds table has fewer than two of the columns drawn here.")
+        raise NotAvailableError("The confounds table has fewer than two of the columns drawn here.")
     r = values.corr().to_numpy()
     figure, axes = new_figure(5.0, 4.4)
     image = axes.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1)

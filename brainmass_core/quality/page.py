@@ -1,4 +1,4 @@
-"""Templates to self-contained HTML files, and the tables that stand on a scan's page."""
+"""The page of a scan and its tables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from brainmass_core.config import Config
+from brainmass_core.pages import render
 from brainmass_core.quality.inputs import Item
 from brainmass_core.quality.measures import MEASURES, Measure, light
 from brainmass_core.quality.sections import sections_of
@@ -25,18 +24,6 @@ HEADLINE = {
     "failed": "This scan failed",
     "excluded": "This scan was excluded",
 }
-
-
-def render(template: str, context: dict[str, Any]) -> str:
-    """Fill a template; a name that the context lacks is an error, and text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("brainmass_core.quality"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(context)
 
 
 def scan_page(item: Item, page: Path) -> str:
@@ -65,7 +52,7 @@ def scan_page(item: Item, page: Path) -> str:
         "sections": sections_of(item),
         "outputs": output_rows(item, page),
     }
-    return render("scan.html.jinja", context)
+    return render("scan.html.jinja", context, "brainmass_core.quality")
 
 
 def headline(fate: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from brainmass_core.atlas.parcels import network_order
 from brainmass_core.checksums import ChecksumError, check_file
+from brainmass_core.drawing import NotAvailableError
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical.template import template_of
 from brainmass_core.preprocess.grids import Volume, load_image
@@ -23,7 +24,7 @@ from brainmass_core.preprocess.quality.carpet import load_carpet
 from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile
-from brainmass_core.quality.embed import MissingError, chart, rich_chart
+from brainmass_core.quality.embed import chart, rich_chart
 from brainmass_core.quality.inputs import Item
 from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.denoise import clean
@@ -32,11 +33,11 @@ from brainmass_core.timeseries.inputs import read_confounds
 from brainmass_core.timeseries.motion import steady
 
 TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")  # read together
-CARPET_QUALITY = 40  # of WebP: noise is dear, and nobody reads single voxels
+CARPET_QUALITY = 40  # of WebP: noise compresses badly, and nobody reads single voxels
 # what a file that is absent, cut off or of another kind raises
 UNREADABLE = (
-    *(MissingError, ScanFailed, OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error),
-    nib.filebasedimages.ImageFileError,
+    *(NotAvailableError, ScanFailed, OSError, ValueError, KeyError, EOFError, BadZipFile),
+    *(zlib.error, nib.filebasedimages.ImageFileError),
 )
 
 
@@ -79,17 +80,19 @@ class Sources:
 
         Raises
         ------
-        MissingError
+        NotAvailableError
             If the scan has none, or not the one that was written.
         """
         if name not in self.item.files:
-            raise MissingError(_why_missing(self.item, name))
+            raise NotAvailableError(_why_missing(self.item, name))
         path, done = Path(self.item.files[name]), self.item.preprocessed
         if name not in self.unchanged and name in dict(done.get("outputs") or []):
             try:
                 check_file(path, dict(done.get("sha256") or []).get(name))
             except ChecksumError as error:
-                raise MissingError(f"{error}; run preprocess again for this data set") from None
+                raise NotAvailableError(
+                    f"{error}; run preprocess again for this data set"
+                ) from None
             self.unchanged.add(name)
         return path
 
@@ -309,7 +312,7 @@ def _coverage(found: Sources) -> Section:
     def fill() -> dict:
         coverage = item.series.get("coverage")
         if coverage is None or item.labels is None:
-            raise MissingError("The scan has no time series.")
+            raise NotAvailableError("The scan has no time series.")
         make = partial(matrices.coverage_chart, np.asarray(coverage), item.labels, limit)
         return {"uri": chart(make)}
 
@@ -324,7 +327,7 @@ def _fc(found: Sources) -> Section:
 
     def fill() -> dict:
         if item.fc is None or item.labels is None:
-            raise MissingError("The scan has no functional connectivity.")
+            raise NotAvailableError("The scan has no functional connectivity.")
         return {"uri": chart(partial(matrices.fc_chart, item.fc, item.labels))}
 
     return _guarded(empty, fill)

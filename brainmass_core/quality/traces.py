@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import label
 
-from brainmass_core.quality.embed import ACCENT, INK, SERIES, MissingError, new_figure
+from brainmass_core.drawing import NotAvailableError
+from brainmass_core.quality.embed import ACCENT, INK, SERIES, new_figure
 
 MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 SIGNALS = {"global_signal": "brain", "white_matter": "white matter", "csf": "CSF"}
@@ -47,7 +48,7 @@ def motion_chart(shown: Timeline) -> Figure:
     rows = (_translation, _rotation, _displacement, _dvars, _signals)
     present = [row for row in rows if row(None, shown)]
     if not present:
-        raise MissingError("The confounds table has none of the columns that are drawn here.")
+        raise NotAvailableError("The confounds table has none of the columns that are drawn here.")
     figure, panels = new_figure(
         WIDTH, 0.35 + 1.05 * len(present), nrows=len(present), sharex=True, squeeze=False
     )

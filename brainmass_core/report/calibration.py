@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from brainmass_core.report.figures import NotAvailableError, new_figure
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.report.names import colour_of, line_of, short_of
 
 MAX_PANELS = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
+from brainmass_core.pipeline.accounting import account
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.reasons import reasons_of
 from brainmass_core.report.flow import JOINED
 from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
-from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, read_units, units_of
+from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, units_of
 from brainmass_core.tables import read_table
 
 MAX_ROWS = 300  # of a table of single scans; the rest is in the results
@@ -105,29 +106,16 @@ def stage_flow(
         `read_entries`, if it was read already.
     """
     datasets = list(datasets)
-    paths = Paths(config.results)
     entries = read_entries(config, datasets) if entries is None else entries
     rows = []
     for name in datasets:
-        columns = ["scan_id", "split", "excluded_reason"]
-        scans = read_table(paths.scans(name), "scans", columns).to_pandas()
-        alive = set(scans.loc[scans["excluded_reason"].isna(), "scan_id"])
-        rows.append(_flow(name, "scans", len(scans), len(alive), 0, len(scans) - len(alive)))
-        seen = set(scans.loc[scans["split"] != "test", "scan_id"])
-        units = read_units(config, name) if joins(config) else None
-        for known in batch_stages(config, name):
-            stage = known.name
-            if stage == "quality":  # its pages lose no scan
-                continue
-            if units is not None and stage == "connectivity":
-                alive, seen = units.having(alive), units.having(seen)
-            here = entries[(entries["dataset"] == name) & (entries["stage"] == stage)]
-            entered = alive & seen if stage == "pfc" else alive
-            status = here[here["scan_id"].isin(entered)].set_index("scan_id")["status"]
-            counts = [int((status == s).sum()) for s in ("ok", "failed", "excluded")]
-            rows.append(_flow(name, stage, len(entered), *counts))
-            if known.selects:
-                alive = entered & set(status[status == "ok"].index)
+        status: dict[str, dict[str, str]] = defaultdict(dict)
+        for stage, here in entries[entries["dataset"] == name].groupby("stage"):
+            status[str(stage)] = dict(zip(here["scan_id"], here["status"], strict=True))
+        for stage, entered, found in account(config, name, status.__getitem__, waiting=False):
+            if stage != "quality":  # its pages lose no scan
+                n = Counter(found.values())
+                rows.append(_flow(name, stage, len(entered), n["ok"], n["failed"], n["excluded"]))
     return _counted(rows) if joins(config) else rows
 
 
@@ -210,7 +198,7 @@ def lost(scans: pd.DataFrame, files: list[str]) -> dict[str, Any]:
     scans : DataFrame
         Columns `LOST`.
     files : list of str
-        Where all of them stand.
+        Files that list all of them.
     """
     return {
         "n": len(scans),
@@ -221,7 +209,7 @@ def lost(scans: pd.DataFrame, files: list[str]) -> dict[str, Any]:
 
 
 def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any]]:
-    """Ids that stand only in the phenotype table or only among the scans."""
+    """Ids that are only in the phenotype table, or only among the scans."""
     rows = []
     for name in datasets:
         found = read_unmatched(Paths(config.results).scans(name))

@@ -2,7 +2,7 @@
 
 What differs is read from the configurations, so that nobody has to say it. Every folder has folds
 of its own seed and scans of its own run: differences between folders are not paired, and only the
-intervals beside the scores speak of chance.
+intervals of the scores say what chance can do.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
 from brainmass_core.config.load import read_yaml
-from brainmass_core.encoders.registry import is_pretrained
+from brainmass_core.config.methods import is_pretrained
+from brainmass_core.drawing import NotAvailableError, draw, new_figure
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import number, score
-from brainmass_core.report.figures import NotAvailableError, draw, new_figure
 from brainmass_core.report.names import LEADING, colour_of, kind_of, line_of, short_of
 from brainmass_core.report.page import Picture
 from brainmass_core.tables import TableError, read_table

@@ -1,84 +1,34 @@
-"""The figures of a task's page: arrays and tables in, PNG bytes out."""
+"""The figures of a task's page: arrays and tables in, matplotlib figures out."""
 
 from __future__ import annotations
-
-import io
-from collections.abc import Callable
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from brainmass_core.atlas.parcels import places
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
-from brainmass_core.report.names import METRICS, colour_of, line_of, short_of
+from brainmass_core.report.names import METRICS, colour_of, line_of, sees, short_of
 
-DPI = 150
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_POINTS = 2000  # per class; above that some of them, evenly by rank
 MAX_CURVES = 8
 SMOOTHING = 50  # a curve's running mean is over so small a share of its points
 N_EDGES = 80
-STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a name of a user may hold a $
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "font.family": "DejaVu Sans",
-}
-
-
-class NotAvailableError(ValueError):
-    """A figure that the results do not allow; the message says why and is shown in its place."""
-
-
-def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
-    """PNG of a figure, and why it is not available (empty if it is).
-
-    The bytes are the same for the same input: no software version, no time in the file.
-    """
-    reason = ""
-    with mpl.rc_context():
-        mpl.rcdefaults()  # nobody's matplotlibrc changes a report
-        mpl.rcParams.update(STYLE)
-        try:
-            figure = make()
-        except NotAvailableError as error:
-            reason = str(error)
-            figure = _placeholder(reason)
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white"
-        )
-    return buffer.getvalue(), reason
-
-
-def new_figure(width: float, height: float, gap: float = 0.02) -> Figure:
-    """An empty figure, inches wide and high, that no window belongs to."""
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _placeholder(text: str) -> Figure:
-    figure = new_figure(5.2, 1.4)
-    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color="#555555")
-    return figure
 
 
 def scores(metrics: pd.DataFrame, kind: str = "binary") -> Figure:
     """Two scores of every method with 95 % intervals; dashed is chance."""
     shown = ("r2", "pearson_r") if kind == "regression" else ("auc", "balanced_accuracy")
     chance = 0.0 if kind == "regression" else 0.5
-    figure = new_figure(5.2, 1.3 + 0.42 * len(metrics), gap=0.1)
+    layout = ConstrainedLayoutEngine(wspace=0.1)
+    figure = new_figure(5.2, 1.3 + 0.42 * len(metrics), layout)
     panels = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(metrics))[::-1]
     for axes, metric in zip(panels, shown, strict=True):
@@ -141,7 +91,7 @@ def roc(curves: pd.DataFrame, metrics: pd.DataFrame, banded: list[str]) -> Figur
 def _best_of_each(auc: pd.Series) -> set[str]:
     """The method with the highest AUC among those that see the same."""
     ranked = auc.sort_values(ascending=False, kind="stable")
-    return set(ranked.groupby(ranked.index.str.split("_").str[0], sort=False).head(1).index)
+    return set(ranked.groupby(ranked.index.map(sees), sort=False).head(1).index)
 
 
 def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
@@ -183,7 +133,7 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     matrix = (connectome.difference if difference else connectome.mean)[np.ix_(order, order)]
     off = matrix[~np.eye(len(matrix), dtype=bool)]
     limit = max(float(np.quantile(np.abs(off), 0.995)), 1e-6)
-    np.fill_diagonal(matrix, 0)  # a diagonal of ones tells nothing
+    np.fill_diagonal(matrix, 0)  # a diagonal of ones shows nothing
     figure = new_figure(5.2, 4.5)
     axes = figure.subplots()
     # nilearn's own colour bar falls out of the figure
@@ -213,8 +163,7 @@ def glass_brain(connectome: Connectome | None) -> Figure:
     xyz = places(connectome.labels)
     linked = np.abs(matrix).sum(0) > 0
     limit = float(np.abs(matrix).max()) or 1.0
-    figure = Figure(figsize=(7.2, 2.9))
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2, 2.9, layout=None)
     plot_connectome(
         matrix,
         xyz,

@@ -2,96 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Iterable, Sized
 from typing import Any
 
-from brainmass_core.encoders.registry import Encoder, encoders, owner_of
-
-
-@dataclass(frozen=True)
-class Name:
-    """A method on the pages.
-
-    Attributes
-    ----------
-    short : str
-        In figures and tables.
-    long : str
-        One sentence that says what it sees and how it decides.
-    """
-
-    short: str
-    long: str
-
-
-METHODS = {
-    "chance": Name("Chance", "A class drawn with the proportions of the training scans."),
-    "confounds_svm": Name(
-        "Confounds",
-        "Site, age, sex and mean framewise displacement alone, no brain signal; SVM with radial "
-        "kernel, C = 1.",
-    ),
-    "fc_svm": Name(
-        "FC",
-        "All edges of the FC matrix, standardised; SVM with linear kernel, C = 1.",
-    ),
-}
-METHODS["series_svm"] = Name(
-    "Raw series",
-    "The first window of each recording, scaled as the model is fed it, as up to 200 principal "
-    "components of the training scans; SVM with radial kernel, C = 1.",
-)
-_FEATURES = {
-    "confounds": ("Confounds", "Site, age, sex and mean framewise displacement alone"),
-    "fc": ("FC", "All edges of the FC matrix"),
-    "tangent": ("Tangent FC", "FC in the tangent space at the training scans' geometric mean"),
-    "series": ("Raw series", "The first window of each recording, scaled as the model is fed it"),
-}
-_ESTIMATORS = {
-    "svm": ("SVM", "SVM, C = 1"),
-    "logistic": ("logistic", "logistic regression, its penalty chosen within the training set"),
-    "ridge": ("ridge", "ridge regression, its penalty chosen within the training set"),
-    "knn": ("k-NN", "nearest neighbours, their number chosen within the training set"),
-}
-
-
-def _frozen(features: str, short: str, what: str) -> dict[str, Name]:
-    """Methods of an estimator on features."""
-    return {
-        f"{features}_{estimator}": Name(f"{short}, {how}", f"{what}, standardised; {fitted}.")
-        for estimator, (how, fitted) in _ESTIMATORS.items()
-    }
-
-
-for _key, (_short, _what) in _FEATURES.items():
-    METHODS = _frozen(_key, _short, _what) | METHODS
-METHODS |= {
-    "brainnetcnn": Name(
-        "BrainNetCNN", "All of FC, by a convolutional network trained in every fold."
-    ),
-    "transformer": Name("BNT", "All of FC, by a Brain Network Transformer trained in every fold."),
-}
-
-
-def _of_encoder(encoder: Encoder) -> dict[str, Name]:
-    found: dict[str, Name] = {}
-    for key, (short, what) in encoder.pages.features.items():
-        found |= _frozen(key, short, what)
-    return found | {name: Name(*texts) for name, texts in encoder.pages.methods.items()}
-
-
-def method_name(method: str) -> Name:
-    """What a method of a task is called."""
-    owner = owner_of(method)
-    return METHODS[method] if owner is None else _of_encoder(owner)[method]
-
-
-def feature_name(features: str) -> str:
-    """What features are called in figures and tables."""
-    owner = owner_of(features)
-    return (owner.pages.features if owner else _FEATURES)[features][0]
-
+from brainmass_core.config.methods import METHODS, features_by_name
+from brainmass_core.encoders.registry import encoders
 
 FEW_ESTIMATORS = {
     "svm": "linear SVM",
@@ -131,7 +46,7 @@ QUALITY = {
     "residual_dof": "Residual degrees of freedom",
     "n_empty_rois": "Empty parcels",
 }
-# Okabe and Ito's palette, told apart by colour-blind readers: what a method sees
+# by what a method sees; Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = {
     "chance": "#999999",
     "confounds": "#E69F00",
@@ -158,22 +73,53 @@ def kind_of(classes: Sized) -> str:
     return {0: "regression", 2: "binary"}.get(len(classes), "several")
 
 
+def sees(method: str) -> str:
+    """What a method sees, by the name of its features; networks on FC are of a kind of their own.
+
+    Also of the features of few-shot and zero-shot themselves.
+    """
+    if method not in METHODS:
+        return method
+    m = METHODS[method]
+    return m.estimator.name if m.estimator.alone else m.features.name
+
+
 def colour_of(method: str) -> str:
-    """By what the method sees."""
-    first = method.split("_")[0]
-    if first in COLOURS:
-        return COLOURS[first]
-    return next((e.pages.colour for e in encoders() if e.name == first), "black")
+    """By what the method, or features, see."""
+    seen = sees(method)
+    if seen in COLOURS:
+        return COLOURS[seen]
+    known = features_by_name().get(seen)
+    if known and known.weights == "random":
+        return COLOURS["untrained"]
+    return next((e.pages.colour for e in encoders() if e.name == seen), "black")
 
 
 def line_of(method: str) -> Any:
     """By how the method decides."""
-    return LINES.get(method.split("_")[-1], "-")
+    return LINES.get(METHODS[method].estimator.name, "-")
 
 
 def short_of(method: str) -> str:
     """Name of a method in tables and figures, also of those of few-shot and zero-shot."""
-    if method in METHODS or owner_of(method):
-        return method_name(method).short
-    features, _, estimator = method.rpartition("_")
-    return f"{feature_name(features)}, {FEW_ESTIMATORS[estimator]}"
+    if method in METHODS:
+        return METHODS[method].label
+    features, classifier = few_shot_parts(method)
+    return f"{features_by_name()[features].label}, {FEW_ESTIMATORS[classifier]}"
+
+
+def few_shot_parts(method: str) -> tuple[str, str]:
+    """Names of the features and of the classifier of a method of few-shot or zero-shot."""
+    pairs = ((f, c) for f in features_by_name() for c in FEW_ESTIMATORS)
+    return next((f, c) for f, c in pairs if f"{f}_{c}" == method)
+
+
+def listed(methods: Iterable[str]) -> dict[str, Any]:
+    """What the text on methods asks of those of a task."""
+    known = [METHODS[m] for m in methods]
+    return {
+        "methods": [{"Method": m.label, "What it sees": m.sentence} for m in known],
+        "features": {m.features.name for m in known},
+        "estimators": {m.estimator.name for m in known},
+        "networks": any(m.estimator.is_network for m in known),
+    }

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
+from brainmass_core import pages
 from brainmass_core.report.cells import Cell
 
 PACKAGES = (
@@ -52,25 +50,9 @@ class Picture:
 
 
 def render(template: str, context: dict[str, Any]) -> str:
-    """Fill a template; a name that the context lacks is an error, and text is escaped."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("brainmass_core.report"), PackageLoader("brainmass_core.quality")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["fragment"] = lambda path: environment.from_string(_text(path))
-    environment.tests["cell"] = lambda value: isinstance(value, Cell)
-    return environment.get_template(template).render(context)
-
-
-def _text(paragraph: Path | None) -> str:
-    """The paragraph of an encoder, or one for those that bring none."""
-    place = paragraph or Path(__file__).with_name("templates") / "pretraining.html.jinja"
-    return place.read_text(encoding="utf-8")
+    """Fill a template of the report; see `pages.render`."""
+    tests = {"cell": lambda value: isinstance(value, Cell)}
+    return pages.render(template, context, "brainmass_core.report", tests)
 
 
 def software() -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brainmass_core import drawing
 from brainmass_core.config import Config
 from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import figures
@@ -64,7 +65,7 @@ def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
     captions = _score_captions(r) | _data_captions(r, connectome, len(chosen))
     pictures = {}
     for key in FIGURES:
-        png, missing = figures.draw(makers[key])
+        png, missing = drawing.draw(makers[key])
         wide = key in WIDE or (key == "predicted" and len(r.shown) > 1)
         pictures[key] = Picture(key, TITLES[key], captions[key], png, missing, wide)
     return pictures
@@ -73,8 +74,8 @@ def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
 def draw_dataset(name: str, connectome: Connectome | None) -> list[Picture]:
     """Mean FC of a data set and its strongest connections."""
     n = connectome.n_scans if connectome else 0
-    matrix, no_matrix = figures.draw(partial(figures.fc_matrix, connectome))
-    brain, no_brain = figures.draw(partial(figures.glass_brain, connectome))
+    matrix, no_matrix = drawing.draw(partial(figures.fc_matrix, connectome))
+    brain, no_brain = drawing.draw(partial(figures.glass_brain, connectome))
     caption = f"Mean of {n} scan{'s' * (n != 1)}.{_network_sentence(connectome)}"
     edges = f"The {figures.N_EDGES} largest edges of that mean by absolute value."
     return [
@@ -85,7 +86,7 @@ def draw_dataset(name: str, connectome: Connectome | None) -> list[Picture]:
 
 def draw_loss(config: Config) -> Picture:
     """The losses of the pre-training."""
-    png, missing = figures.draw(partial(figures.loss, read_history(config)))
+    png, missing = drawing.draw(partial(figures.loss, read_history(config)))
     return Picture("loss", TITLES["loss"], loss_caption(config), png, missing)
 
 

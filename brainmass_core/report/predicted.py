@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brainmass_core.report.figures import NotAvailableError, new_figure
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.report.names import colour_of, short_of
 
 MAX_POINTS = 2000  # above that density is drawn in place of points

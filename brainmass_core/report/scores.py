@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from brainmass_core.encoders.registry import encoders, is_pretrained
+from brainmass_core.config.methods import is_pretrained
+from brainmass_core.encoders.registry import encoders
 from brainmass_core.intervals import side_of, span, with_interval
 from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
-from brainmass_core.report.names import LEADING, METRICS, method_name, short_of
+from brainmass_core.report.names import LEADING, METRICS, short_of
 
 SMALL_CLASS = 50
 UNSCALED = ("mse", "mae")
@@ -103,9 +104,7 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
         )
     elif model or base:
         row = model or base or {}
-        said.append(
-            f"{method_name(row['method']).short} has an AUC of {_with_interval(row, 'auc')}."
-        )
+        said.append(f"{short_of(row['method'])} has an AUC of {_with_interval(row, 'auc')}.")
     said += _against_best(rows)
     confounds = rows.get("confounds_svm")
     if confounds and side_of(confounds["auc_low"], confounds["auc_high"], 0.5) == "above":

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
+from brainmass_core.config.methods import features_by_name
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import score
-from brainmass_core.report.figures import NotAvailableError, new_figure
-from brainmass_core.report.names import FEW_ESTIMATORS, colour_of, feature_name
+from brainmass_core.report.names import FEW_ESTIMATORS, colour_of, few_shot_parts
 from brainmass_core.tables import read_table
 
 Rows = list[dict[str, Any]]
@@ -43,8 +44,8 @@ def _read(config: Config, task: str, name: str) -> pd.DataFrame:
 
 def split_method(method: str) -> tuple[str, str]:
     """Name of the features and of the classifier."""
-    features, _, estimator = method.rpartition("_")
-    return feature_name(features), FEW_ESTIMATORS[estimator]
+    features, classifier = few_shot_parts(method)
+    return features_by_name()[features].label, FEW_ESTIMATORS[classifier]
 
 
 def curve_table(curves: pd.DataFrame) -> Rows:
@@ -98,8 +99,8 @@ def draw_curves(curves: pd.DataFrame | None) -> Figure:
         raise NotAvailableError("No few-shot curves are asked for (few_shot.shots).")
     if curves.empty:
         raise NotAvailableError("The training parts hold too few participants of each class.")
-    parts = curves["method"].str.rpartition("_")
-    table = curves.assign(features=parts[0], estimator=parts[2])
+    pairs = [few_shot_parts(method) for method in curves["method"]]
+    table = curves.assign(features=[f for f, _ in pairs], estimator=[e for _, e in pairs])
     estimators = [e for e in FEW_ESTIMATORS if e in set(table["estimator"])]
     columns = min(2, len(estimators))
     rows = -(-len(estimators) // columns)
@@ -126,6 +127,7 @@ def draw_curves(curves: pd.DataFrame | None) -> Figure:
 def _curve(axes: Axes, curve: pd.DataFrame, features: str) -> None:
     colour, k = colour_of(features), curve["k"]
     axes.fill_between(k, curve["auc_low"], curve["auc_high"], color=colour, alpha=0.2, lw=0)
-    axes.plot(k, curve["auc"], ".-", color=colour, linewidth=1.6, label=feature_name(features))
+    label = features_by_name()[features].label
+    axes.plot(k, curve["auc"], ".-", color=colour, linewidth=1.6, label=label)
     for end in ("auc_draw_low", "auc_draw_high"):
         axes.plot(k, curve[end], ":", color=colour, linewidth=0.8)

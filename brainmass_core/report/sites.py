@@ -11,59 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import norm, rankdata
 
+from brainmass_core.auc import LEVEL as Z
+from brainmass_core.auc import auc_influence, interval, standard_error
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.report.cells import Cell, score, unscaled
-from brainmass_core.report.figures import NotAvailableError, new_figure
 from brainmass_core.report.names import colour_of, short_of
 
 MIN_PER_CLASS = 5  # participants; of a regression MIN_PEOPLE in all
 MIN_PEOPLE = 10
 MAX_DRAWN = 30
 UNKNOWN = "unknown"
-Z = float(norm.ppf(0.975))
 METRICS = {"binary": ("auc", "accuracy"), "several": ("accuracy",), "regression": ("mae", "bias")}
 TITLES = {"auc": "AUC", "accuracy": "Accuracy", "mae": "MAE", "bias": "Mean error"}
-
-
-def pooled_auc(
-    y: np.ndarray, given: np.ndarray, group: np.ndarray, who: np.ndarray
-) -> tuple[float, float]:
-    """AUC over all pairs within a group, and its standard error over participants.
-
-    Groups are folds of repeats: the scores of two models have no common scale. Pairs of all
-    groups count alike. The error is DeLong's (1988, doi:10.2307/2531595), with all pairs of a
-    participant as one component.
-
-    Parameters
-    ----------
-    y : ndarray (n,) of 0 and 1
-    given, group, who : ndarray (n,)
-        Score, group and participant of each prediction.
-
-    Returns
-    -------
-    float, float
-        NaN without a pair.
-    """
-    won, pairs = np.zeros(len(y)), np.zeros(len(y))
-    for g in np.unique(group):
-        rows = np.flatnonzero(group == g)
-        positive, values = y[rows] == 1, given[rows]
-        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-        if not n_positive or not n_negative:
-            continue
-        ranks = rankdata(values)  # ties count half
-        won[rows[positive]] = ranks[positive] - rankdata(values[positive])
-        won[rows[~positive]] = n_positive - ranks[~positive] + rankdata(values[~positive])
-        pairs[rows] = np.where(positive, n_negative, n_positive)
-    total = pairs.sum() / 2
-    if not total:
-        return float("nan"), float("nan")
-    auc = won[y == 1].sum() / total
-    parts = np.bincount(np.unique(who, return_inverse=True)[1], (won - auc * pairs) / total)
-    n = len(parts)
-    return float(auc), float(np.sqrt((parts**2).sum() * n / max(n - 1, 1)))
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -129,10 +89,8 @@ def _one(here: pd.DataFrame, kind: str) -> dict[str, Any]:
 
 def _auc(here: pd.DataFrame, y: np.ndarray, who: np.ndarray, smaller: int) -> dict[str, float]:
     group = here.groupby(["repeat", "fold"]).ngroup().to_numpy()
-    auc, error = pooled_auc(y, here["y_score"].to_numpy(float), group, who)
-    low, high = max(auc - Z * error, 0.0), min(auc + Z * error, 1.0)
-    if error == 0 and auc in (0.0, 1.0):  # no pair shows any spread
-        low, high = wilson(auc, smaller)
+    auc, psi = auc_influence(y, here["y_score"].to_numpy(float), group)
+    low, high = interval(auc, standard_error(psi, who), smaller)
     return {"auc": auc, "auc_low": low, "auc_high": high}
 
 

@@ -20,7 +20,7 @@ from brainmass_core.report.connectome import dataset_connectome, read_connectome
 from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.report.interpretation import read_interpretation
 from brainmass_core.report.joining import run_fates, told_of_joining
-from brainmass_core.report.names import FEW_ESTIMATORS, LEADING, kind_of, method_name
+from brainmass_core.report.names import FEW_ESTIMATORS, LEADING, kind_of, listed
 from brainmass_core.report.page import render, software
 from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
 from brainmass_core.report.results import Results, read_results
@@ -94,16 +94,12 @@ def _scores(r: Results) -> dict[str, Any]:
         "kind": r.kind,
         "classes": r.classes,
         "leading": LEADING[r.kind],
-        "names": r.metrics["method"].tolist(),
         "warnings": warnings_of(r.metrics, r.config.finetune.permute_labels, r.kind),
         "verdict": verdict(r.metrics) if r.kind == "binary" else [],
         "scores": score_table(r.metrics, r.kind),
         "comparison": comparison_table(r.metrics, r.kind),
         "resampled": r.config.tasks[r.name].protocol.kind in ("repeated_kfold", "fixed_split"),
-        "methods": [
-            {"Method": method_name(m).short, "What it sees": method_name(m).long}
-            for m in r.metrics["method"]
-        ],
+        **listed(r.metrics["method"]),
         "site_scores": site_table(r.sites, r.kind),
         "small": small_sites(r.sites, r.cohort),
         "min_per_class": MIN_PER_CLASS,

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from brainmass_core.atlas.parcels import places
-from brainmass_core.interpret.surface import MissingError
+from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.series_model.names import METHODS
 
 SHOWN = (0.9, 0.5, 0.1)  # parcels of an example: quantiles of the correlation with the truth
@@ -41,7 +40,7 @@ class Example:
 
 def reconstruction(rows: Rows, example: Example) -> Figure:
     """Predicted against true series of three parcels, and R2 of every method by data set."""
-    figure = _figure(10.5, 5.2)
+    figure = new_figure(10.5, 5.2)
     grid = figure.add_gridspec(len(SHOWN), 2, width_ratios=(2.2, 1))
     with np.errstate(invalid="ignore"):
         pairs = zip(example.true, example.predicted, strict=True)
@@ -80,12 +79,6 @@ def bars(axes: Any, table: pd.DataFrame, label: str) -> None:
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
-def _figure(width: float, height: float, layout: Any = "constrained") -> Figure:
-    figure = Figure(figsize=(width, height), layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def forecast(table: pd.DataFrame, t_r: float | None) -> Figure:
     """R2 of each predicted timepoint by method, a panel per data set.
 
@@ -98,7 +91,7 @@ def forecast(table: pd.DataFrame, t_r: float | None) -> Figure:
     """
     table = table[table["step"] > 0]
     datasets = list(dict.fromkeys(table["dataset"]))
-    figure = _figure(max(6.5, 4.4 * len(datasets)), 4.2)
+    figure = new_figure(max(6.5, 4.4 * len(datasets)), 4.2)
     panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for axes, dataset in zip(panels, datasets, strict=True):
         part = table[table["dataset"] == dataset]
@@ -130,7 +123,7 @@ def networks(table: pd.DataFrame) -> Figure:
         Rows of the table `networks`.
     """
     schemes = list(dict.fromkeys(table["scheme"]))
-    figure = _figure(9.0, 3.4)
+    figure = new_figure(9.0, 3.4)
     panels = figure.subplots(1, len(schemes), sharey=True, sharex=True, squeeze=False)[0]
     for axes, scheme in zip(panels, schemes, strict=True):
         part = table[table["scheme"] == scheme]
@@ -182,17 +175,17 @@ def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame)
 
     Raises
     ------
-    MissingError
+    NotAvailableError
         If the atlas does not say where the parcels lie.
     """
     from nilearn.plotting import plot_markers
 
     xyz = places(labels)
     if not np.isfinite(xyz).all():
-        raise MissingError(
+        raise NotAvailableError(
             "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."
         )
-    figure, share = _figure(8.4, 2.7 * len(maps), layout=None), 1 / len(maps)
+    figure, share = new_figure(8.4, 2.7 * len(maps), layout=None), 1 / len(maps)
     for i, (title, values, signed) in enumerate(maps):
         low, high = float(values.min()), float(values.max())
         cmap, bottom = "RdBu_r" if signed else "viridis", 1 - (i + 1) * share

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor, nn
 
+from brainmass_core.finetune.methods.stopping import train_with_stopping
 from brainmass_core.series_model.windows import batches
 
 HELD_OUT = 0.2  # of the training participants, to say when to stop
@@ -94,24 +96,22 @@ def fit(
     optimiser = torch.optim.Adam(module.parameters(), settings.lr)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        history = [_mean_loss(module, held_out_loss or loss, rest, settings.batch)]
-        best, state = 0, copy.deepcopy(module.state_dict())
-        for epoch in range(1, settings.epochs + 1):
-            module.train()
+
+        def epoch() -> float:
             order = torch.randperm(len(train))
             for part in batches(len(train), settings.batch):
                 optimiser.zero_grad()
                 loss(train[order[part]].to(device)).backward()
                 nn.utils.clip_grad_norm_(module.parameters(), MAX_NORM)
                 optimiser.step()
-            history.append(_mean_loss(module, held_out_loss or loss, rest, settings.batch))
-            if history[-1] < history[best]:
-                best, state = epoch, copy.deepcopy(module.state_dict())
-            elif epoch - best >= settings.patience:
-                break
-    module.load_state_dict(state)
+            return math.nan  # nobody asks for it
+
+        judge = partial(_mean_loss, module, held_out_loss or loss, rest, settings.batch)
+        history, _ = train_with_stopping(
+            module, epoch, judge, settings.epochs, settings.patience, from_start=True
+        )
     module.eval()
-    return history
+    return [judged for _, judged in history]
 
 
 def hold_out(who: np.ndarray, seed: int) -> np.ndarray:

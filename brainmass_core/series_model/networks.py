@@ -1,4 +1,4 @@
-"""Parcels are told their intrinsic network by parcels whose network is known.
+"""Intrinsic networks of parcels, predicted from parcels whose network is known.
 
 Networks are compact in space, and so are correlations and, where the model is given coordinates,
 attention: a result says more than proximity only if it beats the coordinates themselves as
@@ -17,11 +17,8 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from brainmass_core.finetune.statistics.influence import (
-    balanced_accuracy_influence,
-    interval,
-    standard_error,
-)
+from brainmass_core.auc import interval, standard_error
+from brainmass_core.finetune.statistics.influence import balanced_accuracy_influence
 from brainmass_core.finetune.statistics.metrics import LEVELS
 from brainmass_core.interpret.networks import NO_NETWORK, SOURCES, networks_of
 from brainmass_core.series_model.graph import adjacency_of, fit_gcn

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from brainmass_core.config import Config
-from brainmass_core.interpret.figures import draw
+from brainmass_core.drawing import draw
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.series_model.by_parcel import attention, networks, perturbation

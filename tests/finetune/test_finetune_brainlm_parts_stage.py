@@ -22,9 +22,9 @@ from synthetic_series_study import (
 from brainmass_core.config import parse_config
 from brainmass_core.finetune import LeakError, TaskError, run_few_shot, run_zero_shot
 from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.evaluation import task_seed
 from brainmass_core.finetune.few_shot import draw_shots
 from brainmass_core.finetune.folds.protocols import protocol_folds
-from brainmass_core.finetune.stage import task_seed
 from brainmass_core.models.pretrained import seal
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import read_table

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.finetune.statistics.inference import (
     corrected_interval,
     fold_values,
     permutation_p,
 )
-from brainmass_core.finetune.statistics.influence import auc_influence, interval, standard_error
 from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions, bootstrap
 
 N_FEATURES, N_SPLITS, N_REPEATS = 8, 5, 3

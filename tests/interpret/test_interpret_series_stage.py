@@ -18,10 +18,10 @@ from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.finetune import TaskError
 from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.interpret import run
 from brainmass_core.interpret.probe import fit_probe
 from brainmass_core.interpret.series import load_recordings_model, series_gradients
-from brainmass_core.interpret.stage import folds_of
 from brainmass_core.models.pretrained import seal
 from brainmass_core.tables import read_table
 
@@ -95,7 +95,7 @@ def test_what_is_explained_is_the_probe_on_the_embedding(tmp_path, mode):
         tmp_path, n_participants=30, n_timepoints=2 * WINDOW, brainlm={"mode": mode}
     )
     data = assemble(study.config, TASK)
-    fold = folds_of(study.config, TASK, data, 0)[0]
+    fold = protocol_folds(data.scans, study.config.tasks[TASK].protocol, 0, TASK)[0]
     encoder = load_recordings_model(study.config, data, fold.test[:4])
     assert set(encoder.windows) == set(fold.test[:4].tolist())
     y = data.scans["y"].to_numpy()

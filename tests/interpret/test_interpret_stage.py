@@ -116,7 +116,7 @@ def test_a_task_of_three_classes_is_left_unexplained_with_the_reason(
     study = copy_of(finished, tmp_path)
     data = assemble(study.config, "demo_task")
     data.scans["y"] = np.arange(len(data.scans)) % 3
-    monkeypatch.setattr("brainmass_core.interpret.stage.assemble", lambda *_: data)
+    monkeypatch.setattr("brainmass_core.finetune.evaluation.assemble", lambda *_, **__: data)
     run(configured(study), "demo_task")
     assert table(study, "regions").empty
     maps = table(study, "maps").set_index("name")

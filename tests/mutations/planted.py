@@ -194,9 +194,9 @@ PLANTED = [
     ),
     Planted(
         "finetune-ties-are-lost",
-        "finetune/statistics/metrics.py",
-        "(positive * (below + negative / 2)).sum(1)",
-        "(positive * below).sum(1)",
+        "auc.py",
+        "(above * (below + negative / 2)).sum(1)",
+        "(above * below).sum(1)",
         ("finetune/statistics/test_finetune_metrics.py",),
         "Ties do not count half in the AUC.",
     ),
@@ -210,9 +210,9 @@ PLANTED = [
     ),
     Planted(
         "finetune-wilson-bound-too-wide",
-        "finetune/statistics/metrics.py",
-        "return n / (n + z2)",
-        "return n / (n + 2 * z2)",
+        "auc.py",
+        "return n / (n + LEVEL**2)",
+        "return n / (n + 2 * LEVEL**2)",
         (
             "finetune/statistics/test_finetune_metrics.py",
             "finetune/statistics/test_finetune_metrics_edges.py",
@@ -222,8 +222,8 @@ PLANTED = [
     Planted(
         "finetune-transformer-fitted-on-all-scans",
         "finetune/methods/fitting.py",
-        "before = method.before().fit(shown)",
-        "before = method.before().fit(features)",
+        "before = BEFORE[method.features.name]().fit(shown)",
+        "before = BEFORE[method.features.name]().fit(features)",
         ("finetune/cohort/test_finetune_leaks.py",),
         "A leak: the tangent space has its origin among the tested scans.",
     ),
@@ -250,9 +250,9 @@ PLANTED = [
     ),
     Planted(
         "finetune-patience-one-too-long",
-        "finetune/methods/neural.py",
-        "elif epoch - self.n_epochs_ >= self.patience:",
-        "elif epoch - self.n_epochs_ > self.patience:",
+        "finetune/methods/stopping.py",
+        "elif epoch - at >= patience:",
+        "elif epoch - at > patience:",
         (
             "finetune/methods/test_finetune_neural.py",
             "finetune/methods/test_finetune_neural_scales.py",
@@ -261,7 +261,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-inner-split-by-scan",
-        "finetune/methods/neural.py",
+        "finetune/methods/stopping.py",
         "return next(iter(splitter.split(rows[:, None], strata, groups)))",
         "return next(iter(splitter.split(rows[:, None], strata, rows)))",
         ("finetune/methods/test_finetune_neural.py",),
@@ -356,7 +356,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-error-without-its-correction",
-        "finetune/statistics/influence.py",
+        "auc.py",
         "float(np.sqrt((totals**2).sum() * n / max(n - 1, 1)) / len(psi))",
         "float(np.sqrt((totals**2).sum()) / len(psi))",
         (
@@ -557,7 +557,7 @@ PLANTED = [
     Planted(
         "pfc-evaluation-scans-in-the-shards",
         "pfc/__init__.py",
-        'if splits.get(scan_id) in ("pretrain", "train")',
+        "if may_be_pretrained_on(splits.get(scan_id))",
         "if splits.get(scan_id)",
         ("pfc/test_pfc_views.py",),
         "A leak: scans kept for evaluation are written to the shards.",
@@ -841,8 +841,8 @@ PLANTED = [
     Planted(
         "pretrain-other-scans-of-tested-participants",
         "pretrain/data/index.py",
-        'if r["split"] in ("pretrain", "train") and r["participant_id"] not in kept_back',
-        'if r["split"] in ("pretrain", "train")',
+        'if r["participant_id"] not in kept_back',
+        'if may_be_pretrained_on(r["split"])',
         ("pretrain/data/test_pretrain_data.py", "pretrain/loop/test_pretrain_step.py"),
         "A leak: another scan of a tested participant may be pre-trained on.",
     ),
@@ -937,8 +937,8 @@ PLANTED = [
     Planted(
         "report-half-an-error-over-scans",
         "report/sites.py",
-        "np.bincount(np.unique(who, return_inverse=True)[1], (won - auc * pairs) / total)",
-        "(won - auc * pairs) / total",
+        "standard_error(psi, who)",
+        "standard_error(psi, np.arange(len(psi)))",
         ("report/test_report_sites.py",),
         "Scans of one participant count as independent.",
     ),

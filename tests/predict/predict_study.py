@@ -8,7 +8,7 @@ from typing import NamedTuple
 from synthetic_study import Study
 
 from brainmass_core.config import dump_config, parse_config
-from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import Fitted
 from brainmass_core.predict import Contract, Model
 from brainmass_core.predict.deploy import fit_all
@@ -35,7 +35,7 @@ class Made(NamedTuple):
 def fit(study: Study, method: str) -> Made:
     """A method fitted to all labelled scans of a study."""
     scores = {method: {"auc": 0.5, "auc_low": None, "auc_high": None}}
-    return Made(*fit_all(study.config, TASK, method, assemble(study.config, TASK), scores))
+    return Made(*fit_all(Evaluation.load(study.config, TASK), method, scores))
 
 
 def publish(study: Study, folder: Path, model: Model) -> Path:

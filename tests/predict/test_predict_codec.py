@@ -11,15 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brainmass_core.config.names import remembers
-from brainmass_core.config.tasks import (
-    DEPLOYABLE,
-    METHOD_NAMES,
-    NO_BRAIN,
-    Finetune,
-)
-from brainmass_core.finetune.methods import estimators
-from brainmass_core.finetune.methods.fitting import METHODS
+from brainmass_core.config.methods import METHODS
+from brainmass_core.config.tasks import Finetune
+from brainmass_core.finetune.methods.estimators import Setting
+from brainmass_core.finetune.methods.fitting import make_estimator
 from brainmass_core.predict.codec import CLASSES, CodecError, decode, encode
 
 
@@ -38,13 +33,20 @@ def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
 
 
 def test_what_stores_training_scans_is_known_to_the_configuration():
-    made = (estimators.radial_svm, estimators.component_svm, estimators.knn)
-    for name in DEPLOYABLE:
-        assert remembers(name) == (METHODS[name].make in made), name
+    for method in METHODS.values():
+        if method.estimator.is_network:
+            assert not method.stores_scans
+            continue
+        made = make_estimator(method, Setting("classification", 2, 0))
+        last = getattr(made, "estimator", made)
+        last = last[-1] if hasattr(last, "steps") else last
+        radial = getattr(last, "kernel", None) == "rbf"
+        assert method.stores_scans == (radial or hasattr(last, "n_neighbors")), method.name
 
 
 def test_what_cannot_be_stored_is_known_before_anything_runs():
-    assert set(DEPLOYABLE) | set(NO_BRAIN) == set(METHOD_NAMES)
+    yardsticks = {name for name, m in METHODS.items() if not m.deployable}
+    assert yardsticks == {"chance", "confounds_svm", "confounds_ridge"}
     with pytest.raises(ValueError, match=r"deploy: chance cannot be stored.*fc_svm"):
         Finetune(deploy="chance")
     with pytest.raises(ValueError, match="deploy: fc_knn is not among methods"):
@@ -54,12 +56,12 @@ def test_what_cannot_be_stored_is_known_before_anything_runs():
 def test_what_the_configuration_takes_for_able_is_what_the_methods_say():
     for name, method in METHODS.items():
         for kind in ("classification", "regression"):
-            able = kind in method.kinds and name not in NO_BRAIN
-            if name not in NO_BRAIN:
+            able = kind in method.kinds and method.deployable
+            if method.deployable:
                 chosen = Finetune(methods=[name], deploy=name).deployed(kind)
                 assert chosen == (name if able else None)
             by_default = Finetune(methods=[name]).deployed(kind)
-            assert by_default == (name if able and not remembers(name) else None)
+            assert by_default == (name if able and not method.stores_scans else None)
 
 
 def test_the_default_is_chosen_before_any_score_is_known():

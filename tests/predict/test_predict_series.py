@@ -23,13 +23,12 @@ from synthetic_series_study import (
 from synthetic_study import N_ROIS
 
 from brainmass_core.checksums import sealed
-from brainmass_core.config.tasks import DEPLOYABLE
+from brainmass_core.config.methods import METHODS
 from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.finetune import run
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS
 from brainmass_core.predict import ContractError, Model, Options, PredictError, deploy, predict
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.sampling import resampled
@@ -40,7 +39,7 @@ FAST = ("series_svm", "brainlm_svm", "brainlm_logistic", "brainlm_finetune")
 SLOW = pytest.mark.slow
 STORED = [
     name if name in FAST else pytest.param(name, marks=SLOW)
-    for name in DEPLOYABLE
+    for name in METHODS
     if scaled_series(name)
 ]
 METHOD = "brainlm_ridge"
@@ -76,7 +75,7 @@ def scored(study, folder, tmp_path_factory) -> pd.DataFrame:
 def by_the_fitted(study, method: str, fitted) -> pd.DataFrame:
     """What the estimator of the finetune stage says of its training scans."""
     data = assemble(study.config, TASK)
-    features = Features(study.config, data)[METHODS[method].features]
+    features = Features(study.config, data)[METHODS[method].given]
     found = pd.DataFrame(fitted.score(features, confounds_of(data.scans)))
     return found.set_index(data.scans["scan_id"])
 
@@ -287,7 +286,7 @@ def test_embeddings_are_those_of_the_features(study, data, fitted, tmp_path, met
     out = tmp_path / "embeddings.parquet"
     predict(tmp_path / "model", study.config.results, tmp_path / "p.parquet", out)
     table = read_table(out, "embeddings").to_pandas().set_index("scan_id")["embedding"]
-    expected = Features(study.config, data)[METHODS[method].features]
+    expected = Features(study.config, data)[METHODS[method].given]
     found = np.stack(table.loc[data.scans["scan_id"]])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 

@@ -13,11 +13,11 @@ from predict_study import TASK, Made, fit, with_settings
 from synthetic_study import copy_of
 
 from brainmass_core.checksums import sealed, sha256_of
-from brainmass_core.config.tasks import DEPLOYABLE
+from brainmass_core.config.methods import METHODS
 from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, confounds_of
+from brainmass_core.finetune.methods.fitting import confounds_of
 from brainmass_core.predict import ContractError, Model
 from brainmass_core.predict.codec import encode
 from brainmass_core.predict.deploy import write_model as store
@@ -32,6 +32,8 @@ REGRESSION = {
     "classes": {},
     "transform": "zscore",
 }
+
+STORED = [name for name, m in METHODS.items() if m.deployable and not scaled_series(name)]
 
 
 def same(left, right, exact: bool = True) -> None:
@@ -52,12 +54,12 @@ def check(study, made: Made, folder: Path) -> None:
     kept = Model.load(folder).score(data.fc, confounds)
     same(kept, model.score(data.fc, confounds))
     # as it was fitted: the kernel of a linear SVM is summed in float32, its stored weights are not
-    features = Features(study.config, data)[METHODS[method].features]
+    features = Features(study.config, data)[METHODS[method].given]
     truth = pd.DataFrame(fitted.score(features, confounds))
     same(kept, truth, exact=method not in ("fc_svm", "tangent_svm"))
 
 
-@pytest.mark.parametrize("method", [m for m in DEPLOYABLE if not scaled_series(m)])
+@pytest.mark.parametrize("method", STORED)
 def test_a_stored_method_predicts_what_the_fitted_one_does(study, fitted, tmp_path, method):
     check(study, fitted(method), tmp_path / "model")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from synthetic_study import Study, write_study
 
+from brainmass_core import drawing
 from brainmass_core.config.adaptation import FewShot
-from brainmass_core.report import figures, run
+from brainmass_core.report import run
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import ZERO_SHOT, from_rows, write_table
 
@@ -74,7 +75,7 @@ def _finished(study: Study, figures_of_index: bool = True) -> Study:
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """The figures of pages are left out: they take most of the time of a page."""
-    patch.setattr(figures, "draw", lambda _: (PIXEL, ""))
+    patch.setattr(drawing, "draw", lambda _: (PIXEL, ""))
 
 
 def copy_of(study: Study, folder: Path) -> Study:

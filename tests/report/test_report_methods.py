@@ -6,18 +6,20 @@ from html import unescape
 import pytest
 from synthetic_study import make_config
 
+from brainmass_core.config.methods import METHODS
 from brainmass_core.config.stages import BrainLM
-from brainmass_core.config.tasks import METHOD_NAMES
 from brainmass_core.encoders.registry import scaled_series
 from brainmass_core.report.citations import WORKS, Citations
-from brainmass_core.report.names import FEW_ESTIMATORS, kind_of, short_of
+from brainmass_core.report.names import FEW_ESTIMATORS, kind_of, listed
 from brainmass_core.report.page import render
+
+OF_FC = [name for name in METHODS if not scaled_series(name)]
 
 
 def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings", **given) -> str:
     """Methods text in plain words; `given` are the task's settings, or those of a section."""
     sections = {k: given.pop(k) for k in ("few_shot", "pretrain", "interpret") if k in given}
-    config = make_config(folder, methods=[m for m in methods if not scaled_series(m)], **given)
+    config = make_config(folder, methods=[m for m in methods if m in OF_FC], **given)
     for name, changed in sections.items():
         section = getattr(config, name).model_copy(update=changed)
         config = config.model_copy(update={name: section})
@@ -32,8 +34,7 @@ def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings"
             "classes": list(task.classes),
             "atlas": atlas,
             "n_rois": 100,
-            "names": list(methods),
-            "methods": [{"Method": short_of(m)} for m in methods],
+            **listed(methods),
             "curves": bool(config.few_shot.shots),
             "transfer": bool(task.zero_shot_from),
             "interpretation": {"stability": [1]} if "interpret" in sections else None,
@@ -102,7 +103,7 @@ def test_every_citation_has_its_reference_and_every_reference_its_citation(tmp_p
     text = text_of(
         tmp_path,
         kinds=("bids", "timeseries"),
-        methods=[m for m in METHOD_NAMES if not scaled_series(m)],
+        methods=OF_FC,
         atlas="Schaefer2018-100-7networks",
         confounds="combat",
     )

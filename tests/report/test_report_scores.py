@@ -1,16 +1,16 @@
 import pandas as pd
 import pytest
 
-from brainmass_core.config.tasks import METHOD_NAMES
+from brainmass_core.config.methods import METHODS
 from brainmass_core.report.cells import number, p_value, score
-from brainmass_core.report.names import kind_of, method_name, short_of
+from brainmass_core.report.names import kind_of, short_of
 from brainmass_core.report.scores import comparison_table, highlight, score_table, verdict
 from brainmass_core.tables import read_table
 
 
 def test_every_method_of_the_configuration_has_a_name():
-    names = [method_name(m).short for m in METHOD_NAMES]
-    assert len(set(names)) == len(names)
+    for texts in ([m.label for m in METHODS.values()], [m.sentence for m in METHODS.values()]):
+        assert len(set(texts)) == len(METHODS)
     assert short_of("untrained_prototype") == "Untrained encoder, nearest class mean"
 
 

@@ -6,10 +6,11 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic_study import make_config
 
+from brainmass_core.drawing import NotAvailableError, draw
 from brainmass_core.pipeline.paths import FIGURES
 from brainmass_core.report import cohort as people
 from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
-from brainmass_core.report.figures import NotAvailableError, draw, glass_brain, loss
+from brainmass_core.report.figures import glass_brain, loss
 from brainmass_core.report.pictures import draw_task, loss_caption
 from brainmass_core.report.results import read_results
 from brainmass_core.report.scores import score_table, verdict, warnings_of
@@ -179,7 +180,7 @@ def test_a_figure_that_cannot_be_drawn_says_why():
     assert "no mean FC" in draw(lambda: glass_brain(None))[1]
 
 
-@pytest.mark.parametrize("module", ["report.figures", "interpret.figures", "quality.embed"])
+@pytest.mark.parametrize("module", ["drawing", "quality.embed"])
 def test_a_name_with_a_dollar_is_drawn_as_it_is_written(module):
     draw_with = importlib.import_module(f"brainmass_core.{module}")
 

@@ -142,7 +142,7 @@ def class_of(task: Task, name: str) -> dict[str, str]:
     Raises
     ------
     TaskError
-        If a value stands in two classes.
+        If a value belongs to two classes.
     """
     found: dict[str, str] = {}
     for class_name, values in task.classes.items():
@@ -211,7 +211,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     values = "label " + cohort["label"].astype(str) + " is not a number"
     cohort = _drop(cohort, number.isna() & ~missing, "finetune", values)
     cohort["y"] = number
-    if task.transform.startswith("log1p"):
+    if task.transform in ("log1p", "log1p_max"):
         values = "label " + cohort["label"].astype(str) + " has no log(1 + x)"
         cohort = _drop(cohort, number <= -1, "finetune", values)
     return _drop(cohort, caught, "finetune", f"excluded by the task's query: {task.exclude}")

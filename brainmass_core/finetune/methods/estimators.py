@@ -16,6 +16,7 @@ bare intercept.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,12 +34,11 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import SVC, SVR
 
 from brainmass_core.config import Config
+from brainmass_core.config.methods import Features
 
 CONFOUNDS_TEXT = ["site", "sex"]
 CONFOUNDS_NUMBER = ["age", "mean_fd"]
 CLIP_SD = 5.0
-CLASSES = ("classification",)
-BOTH = ("classification", "regression")
 LOGISTIC_C = [1e-4, 1e-2, 1.0]
 RIDGE_ALPHA = [1e0, 1e2, 1e4]
 NEIGHBOURS = [3, 7, 15]
@@ -57,7 +57,7 @@ class Setting:
     inner_splits : int
         Folds within the training set.
     config : Config, optional
-        For networks, whose settings and model folder stand there.
+        For networks: their settings and the folder of the model.
     """
 
     kind: str
@@ -67,55 +67,44 @@ class Setting:
     config: Config | None = None
 
 
-def chance(s: Setting) -> Any:
+def chance(s: Setting, features: Features) -> Any:
     """A class drawn with the training proportions; the training mean."""
     if s.kind == "regression":
         return DummyRegressor()
     return DummyClassifier(strategy="stratified", random_state=s.seed)
 
 
-def radial_svm(s: Setting) -> Any:
-    """Standardised, clipped at 5 SD, radial kernel."""
-    return make_pipeline(StandardScaler(), _clip(), _svm(s))
+def svm(s: Setting, features: Features) -> Any:
+    """Linear kernel where there are many more features than scans, else the radial one."""
+    if features.linear:
+        # a callable kernel is one matrix product, ten times faster than libsvm's own loop
+        return make_pipeline(StandardScaler(), _svm(s, kernel=linear_kernel))
+    return make_pipeline(*_scaled(features), _svm(s)) if features.standardised else _svm(s)
 
 
-def linear_svm(s: Setting) -> Any:
-    """Standardised, linear kernel."""
-    # a callable kernel is one matrix product, ten times faster than libsvm's own loop
-    return make_pipeline(StandardScaler(), _svm(s, kernel=linear_kernel))
-
-
-def component_svm(s: Setting) -> Any:
-    """Radial kernel on principal components, each with the spread that it has."""
-    return _svm(s)
-
-
-def confounds_svm(s: Setting) -> Any:
-    """Site and sex one-hot, age and motion; radial kernel."""
-    return make_pipeline(encoder(), _svm(s))
-
-
-def confounds_ridge(s: Setting) -> Any:
-    """Site and sex one-hot, age and motion; penalised linear."""
-    return _search(s, encoder(), *_ridge(s))
-
-
-def logistic(s: Setting) -> Any:
-    """Standardised, clipped, logistic regression with an L2 penalty chosen in the training set."""
+def logistic(s: Setting, features: Features) -> Any:
+    """Logistic regression with an L2 penalty chosen in the training set."""
     model = LogisticRegression(max_iter=2000)
-    return _search(s, make_pipeline(StandardScaler(), _clip()), model, {"C": LOGISTIC_C})
+    return _search(s, features, model, {"C": LOGISTIC_C})
 
 
-def ridge(s: Setting) -> Any:
-    """Standardised, clipped, ridge (classes: regression of -1 and 1)."""
-    return _search(s, make_pipeline(StandardScaler(), _clip()), *_ridge(s))
+def ridge(s: Setting, features: Features) -> Any:
+    """Ridge regression (classes: regression of -1 and 1)."""
+    model = Ridge() if s.kind == "regression" else RidgeClassifier(class_weight="balanced")
+    return _search(s, features, model, {"alpha": RIDGE_ALPHA})
 
 
-def knn(s: Setting) -> Any:
-    """Standardised, clipped, nearest neighbours by Euclidean distance, weighed by it."""
+def knn(s: Setting, features: Features) -> Any:
+    """Nearest neighbours by Euclidean distance, weighed by it."""
     kinds = {"classification": KNeighborsClassifier, "regression": KNeighborsRegressor}
     model = kinds[s.kind](weights="distance")
-    return _search(s, make_pipeline(StandardScaler(), _clip()), model, {"n_neighbors": NEIGHBOURS})
+    return _search(s, features, model, {"n_neighbors": NEIGHBOURS})
+
+
+def _scaled(features: Features) -> list[Any]:
+    """Steps before an estimator: confounds encoded, other features standardised and clipped."""
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP_SD, "a_max": CLIP_SD})
+    return [StandardScaler(), clip] if features.brain else [encoder()]
 
 
 def encoder() -> Any:
@@ -134,16 +123,7 @@ def _svm(s: Setting, **kernel: Any) -> Any:
     return SVC(C=1.0, decision_function_shape="ovr", **kernel)
 
 
-def _ridge(s: Setting) -> tuple[Any, dict[str, list[float]]]:
-    model = Ridge() if s.kind == "regression" else RidgeClassifier(class_weight="balanced")
-    return model, {"alpha": RIDGE_ALPHA}
-
-
-def _clip() -> Any:
-    return FunctionTransformer(np.clip, kw_args={"a_min": -CLIP_SD, "a_max": CLIP_SD})
-
-
-def _search(s: Setting, before: Any, model: Any, grid: dict[str, Any]) -> Any:
+def _search(s: Setting, features: Features, model: Any, grid: dict[str, Any]) -> Any:
     """Grid search within the training set, participants kept together."""
     if s.kind == "regression":
         splitter: Any = GroupKFold(s.inner_splits, shuffle=True, random_state=s.seed)
@@ -151,10 +131,20 @@ def _search(s: Setting, before: Any, model: Any, grid: dict[str, Any]) -> Any:
     else:
         splitter = StratifiedGroupKFold(s.inner_splits, shuffle=True, random_state=s.seed)
         scoring = "balanced_accuracy"
-    pipeline = make_pipeline(before, model)
+    steps = _scaled(features)
+    pipeline = make_pipeline(make_pipeline(*steps) if len(steps) > 1 else steps[0], model)
     step = pipeline.steps[-1][0]
     named = {f"{step}__{key}": values for key, values in grid.items()}
     return GridSearchCV(pipeline, named, scoring=scoring, cv=splitter)
+
+
+ESTIMATORS: dict[str, Callable[[Setting, Features], Any]] = {
+    "chance": chance,
+    "svm": svm,
+    "logistic": logistic,
+    "ridge": ridge,
+    "knn": knn,
+}
 
 
 class TransformedTarget(RegressorMixin, BaseEstimator):

@@ -1,19 +1,14 @@
 """What is compared, and how a method is fitted: the same folds for all.
 
-The seam
---------
-A `Method` is an entry of `METHODS`: which features it sees (a key of `methods.features.MAKERS`,
-made once for all scans: ndarray (n_scans, n_features) or DataFrame), how its unfitted estimator is
-made (``make(setting)``, any scikit-learn estimator), for which kinds of task it is fit, whether the
-task's confound handling applies to it, and what is fitted to the features before that (`before`,
-such as the tangent space). `predict_folds` makes a new estimator in every fold and fits it to the
-training scans alone. An estimator whose ``fit`` takes ``groups`` is given the participant of each
-training scan: searches over hyper-parameters and early stopping split by participant within the
-fold.
+A method (`config.methods`) is features and an estimator. Features are made once for all scans
+(`methods.features.MAKERS`): ndarray (n_scans, n_features) or DataFrame. `predict_folds` makes a new
+estimator in every fold, any of scikit-learn's form, and fits it to the training scans
+alone, after what is fitted to their features first (`BEFORE`, such as the tangent space). An
+estimator whose ``fit`` takes ``groups`` is given the participant of each training scan: searches
+over hyper-parameters and early stopping split by participant within the fold.
 
-To add one: a name in `config.names.METHOD_NAMES`, and a `Method` here (or `register` from another
-module, imported by `finetune.stage`); new features are a function in `methods.features.MAKERS`. An
-encoder brings its own, see `encoders.registry`.
+To add features or an estimator: an entry of `config.methods.FEATURES` or ``ESTIMATORS``, a line of
+``_COMPOSED`` there, and a function in `methods.features.MAKERS` or `methods.estimators.ESTIMATORS`.
 
 ``y_score`` grows with the evidence for the second of two classes: the decision function, else its
 probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
@@ -24,140 +19,40 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from brainmass_core.config import Config
+from brainmass_core.config.methods import METHODS, Method
 from brainmass_core.config.tasks import Task
-from brainmass_core.encoders.registry import (
-    SERIES,
-    Encoder,
-    encoders,
-    is_untrained,
-    owner_of,
-)
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
-from brainmass_core.finetune.methods.estimators import BOTH, CLASSES, Setting
-from brainmass_core.finetune.methods.families import RECIPES, make_network
+from brainmass_core.finetune.methods.estimators import ESTIMATORS, Setting
+from brainmass_core.finetune.methods.families import make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
 from brainmass_core.finetune.methods.tangent import TangentSpace
 
-__all__ = [
-    "METHODS",
-    "Fitted",
-    "Method",
-    "Setting",
-    "confounds_of",
-    "fit_method",
-    "predict_folds",
-    "register",
-]
+# what is fitted to the training features before an estimator, by the name of the features
+BEFORE: dict[str, Callable[[], Any]] = {"tangent": TangentSpace, "series": Components}
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way to predict.
-
-    Attributes
-    ----------
-    features : str
-        Key of `methods.features.MAKERS`.
-    make : callable
-        `Setting` to an unfitted estimator.
-    kinds : tuple of str
-        Kinds of task: ``classification``, ``regression``.
-    adjusted : bool
-        Whether ``confounds: regress`` and ``combat`` change its features. ``match`` holds for all.
-    before : callable, optional
-        Makes a transformer that is fitted to the training features first.
-    baseline : bool
-        Whether it is one of those that a pre-trained model is compared with.
-    """
-
-    name: str
-    features: str
-    make: Callable[[Setting], BaseEstimator]
-    kinds: tuple[str, ...] = BOTH
-    adjusted: bool = True
-    before: Callable[[], BaseEstimator] | None = None
-    baseline: bool = True
-
-
-class Methods(dict[str, Method]):
-    """Methods by name; those of an encoder that is registered later are made when asked for."""
-
-    def __missing__(self, name: str) -> Method:
-        owner = owner_of(name)
-        if owner is None or name not in owner.methods:
-            raise KeyError(name)
-        return of_encoder(owner, name)
-
-
-METHODS = Methods()
-FROZEN = {
-    "svm": (estimators.radial_svm, BOTH),
-    "logistic": (estimators.logistic, CLASSES),
-    "ridge": (estimators.ridge, BOTH),
-    "knn": (estimators.knn, BOTH),
-}
-
-
-def register(method: Method) -> None:
-    """Make a method known.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
-    """
-    if method.name in METHODS:
-        raise ValueError(f"there is a method {method.name!r} already")
-    METHODS[method.name] = method
-
-
-def of_encoder(encoder: Encoder, name: str) -> Method:
-    """A method on the frozen embedding of an encoder, or one that trains it with a head."""
-    baseline = is_untrained(name)
-    if name in encoder.networks:
-        fc = "fc" if baseline else "fc_for_model"
-        features = SERIES if encoder.sees_series else fc
-        return Method(name, features, partial(make_network, name), baseline=baseline)
-    features, _, estimator = name.rpartition("_")
-    make, kinds = FROZEN[estimator]
-    return Method(name, features, make, kinds, baseline=baseline)
-
-
-register(Method("chance", "nothing", estimators.chance, adjusted=False))
-register(Method("confounds_svm", "confounds", estimators.confounds_svm, adjusted=False))
-register(Method("confounds_ridge", "confounds", estimators.confounds_ridge, adjusted=False))
-register(Method("fc_svm", "fc", estimators.linear_svm))
-register(Method("fc_logistic", "fc", estimators.logistic, CLASSES))
-register(Method("fc_ridge", "fc", estimators.ridge))
-register(Method("fc_knn", "fc", estimators.knn))
-register(Method("tangent_svm", "fc", estimators.linear_svm, before=TangentSpace))
-register(Method("tangent_logistic", "fc", estimators.logistic, CLASSES, before=TangentSpace))
-register(Method("tangent_ridge", "fc", estimators.ridge, before=TangentSpace))
-register(Method("series_svm", "series", estimators.component_svm, before=Components))
-for _name in RECIPES:
-    register(Method(_name, "fc", partial(make_network, _name)))
-for _encoder in encoders():
-    for _name in _encoder.methods:
-        register(of_encoder(_encoder, _name))
+def make_estimator(method: Method, setting: Setting) -> Any:
+    """The unfitted estimator of a method."""
+    if method.estimator.is_network:
+        return make_network(method.name, setting)
+    return ESTIMATORS[method.estimator.name](setting, method.features)
 
 
 @dataclass(frozen=True)
 class Design:
-    """What every method of a task is given beside its features.
+    """Labels, participants, confounds and settings of a task, the same for every method.
 
     Attributes
     ----------
@@ -276,17 +171,17 @@ def fit_method(name: str, features: Any, design: Design, train: np.ndarray, stat
         train = match(train, design.y, design.groups, design.confounds, state)
     shown = _take(features, train)
     before = adjust = None
-    if method.before:
-        before = method.before().fit(shown)
+    if method.features.name in BEFORE:
+        before = BEFORE[method.features.name]().fit(shown)
         shown = before.transform(shown)
-    if method.adjusted and design.confounds is not None:
+    if method.features.brain and design.confounds is not None:
         at_training = design.confounds.iloc[train]
         adjust = adjuster(design.handling, design.columns).fit(shown, at_training)
         shown = adjust.transform(shown, at_training)
     n_classes = len(np.unique(design.y)) if design.kind == "classification" else 0
     setting = Setting(design.kind, n_classes, state, design.inner_splits, design.config)
     groups = train if design.groups is None else design.groups[train]
-    model = _with_target(method.make(setting), design)
+    model = _with_target(make_estimator(method, setting), design)
     fit_to_size(name, model, design.y[train], groups, design.name, design.classes)
     with in_our_words(name):
         model = fit(model, shown, design.y[train], groups)

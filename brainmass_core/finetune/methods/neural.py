@@ -7,7 +7,6 @@ scans that `fit` is given.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -25,6 +23,7 @@ from torch.nn import functional
 
 from brainmass_core.connectivity import n_rois_of, unvectorise
 from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
+from brainmass_core.finetune.methods.stopping import inner_split, train_with_stopping
 
 N_BINS = 5  # of a regression's target, for the inner split
 EVALUATION_BATCH = 64
@@ -60,7 +59,7 @@ class _Network(BaseEstimator):
     history_ : list of dict
         Training and validation loss of each epoch; validation is NaN where there is none.
     n_epochs_ : int
-        Epochs after which the kept weights stood.
+        Epoch of the weights that were kept.
     validation_ : ndarray of int
         Rows that were held back; empty where a class has a single participant.
     """
@@ -116,11 +115,9 @@ class _Network(BaseEstimator):
         target: Tensor,
         inner: np.ndarray,
     ) -> None:
-        self.history_: list[dict[str, float]] = []
-        self.n_epochs_, best, kept = 0, math.inf, None
         held = self.validation_
-        for epoch in range(1, self.max_epochs + 1):
-            network.train()
+
+        def train() -> float:
             total = 0.0
             for rows in batches(inner, self.batch_size):
                 loss = loss_of(network(self._matrices(X[rows])), target[rows].to(device()))
@@ -129,18 +126,17 @@ class _Network(BaseEstimator):
                 optimizer.step()
                 total += float(loss.detach()) * len(rows)
             self._refuse_divergence(total, optimizer)
-            validation = math.nan
-            if len(held):
-                out = self._outputs(network, X[held])
-                validation = float(loss_of(out, target[held].to(out.device)))
-            self.history_.append({"train": total / len(inner), "validation": validation})
-            if not len(held) or validation < best:
-                self.n_epochs_, best = epoch, validation
-                kept = copy.deepcopy(network.state_dict()) if len(held) else None
-            elif epoch - self.n_epochs_ >= self.patience:
-                break
-        if kept is not None:
-            network.load_state_dict(kept)
+            return total / len(inner)
+
+        def validate() -> float:
+            out = self._outputs(network, X[held])
+            return float(loss_of(out, target[held].to(out.device)))
+
+        judge = validate if len(held) else None
+        found, self.n_epochs_ = train_with_stopping(
+            network, train, judge, self.max_epochs, self.patience
+        )
+        self.history_ = [{"train": t, "validation": v} for t, v in found]
 
     def _refuse_divergence(self, total: float, optimizer: torch.optim.Optimizer) -> None:
         if not math.isfinite(total):
@@ -295,37 +291,6 @@ class NetworkRegressor(RegressorMixin, _Network):
             return functional.mse_loss(out, (truth - mean) / scale)
 
         return loss
-
-
-def inner_split(
-    strata: np.ndarray, groups: Any, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to hold back, grouped by participant and stratified.
-
-    Parameters
-    ----------
-    strata : ndarray (n_scans,) of int
-        Class, or bin of a regression's target.
-    groups : array (n_scans,), optional
-        Participants; None: one per scan.
-    fraction : float
-        Share of the participants to hold back; more where a class has few.
-
-    Returns
-    -------
-    two ndarrays of int, sorted
-        The second is empty where a class has a single participant: then nothing is held back.
-    """
-    rows = np.arange(len(strata))
-    groups = rows if groups is None else np.asarray(groups)
-    if len(groups) != len(strata):
-        raise ValueError(f"found {len(groups)} groups for {len(strata)} scans; expected one each")
-    people = np.array([len(np.unique(groups[strata == s])) for s in np.unique(strata)])
-    n_splits = min(round(1 / fraction), int(people.min()))
-    if n_splits < 2:
-        return rows, rows[:0]
-    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-    return next(iter(splitter.split(rows[:, None], strata, groups)))
 
 
 def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

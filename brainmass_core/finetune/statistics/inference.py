@@ -14,6 +14,7 @@ from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import r2_score
 
+from brainmass_core.auc import weighted_auc
 from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions
 
 BINS = 10
@@ -83,28 +84,13 @@ def permutation_p(p: Predictions, leading: str, n_permutations: int, seed: int) 
 
 def _mean_auc(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> np.ndarray:
     """(n_labelings,) AUC within folds for every labelling; of each class against the rest."""
-    if p.n_classes == 2:
-        return _auc(y == 1, p.score[repeat, rows], p.fold[repeat, rows])
-    assert p.class_scores is not None
+    scores = {1: p.score}
+    if p.class_scores is not None:
+        scores = {k: p.class_scores[:, :, k] for k in range(p.n_classes)}
+    fold, once = p.fold[repeat, rows], np.ones((1, len(rows)))
     return np.mean(
-        [
-            _auc(y == k, p.class_scores[repeat, rows, k], p.fold[repeat, rows])
-            for k in range(p.n_classes)
-        ],
-        axis=0,
+        [weighted_auc(y == k, s[repeat, rows], fold, once) for k, s in scores.items()], axis=0
     )
-
-
-def _auc(positive: np.ndarray, score: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Concordant pairs of all folds over their pairs, by ranks; NaN without a pair."""
-    concordant, pairs = np.zeros(len(positive)), np.zeros(len(positive))
-    for f in np.unique(fold):
-        here = fold == f
-        ranks, y = stats.rankdata(score[here]), positive[:, here].astype(float)
-        n1 = y.sum(1)
-        concordant += y @ ranks - n1 * (n1 + 1) / 2
-        pairs += n1 * (here.sum() - n1)
-    return np.divide(concordant, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 def _correlation(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> np.ndarray:

@@ -19,12 +19,12 @@ A regression is scored by `regression.weighted_scores`. A scan may be untested i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+
+from brainmass_core.auc import masses_by_fold, weighted_auc, wilson_lower
 
 METRICS = ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "f1", "brier")
 LEVELS = (0.025, 0.975)
@@ -180,6 +180,12 @@ def _two_classes(p: Predictions, w: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def _auc(p: Predictions, repeat: int, w: np.ndarray) -> np.ndarray:
+    """(n_draws,), 0.5 without a pair."""
+    found = weighted_auc(p.y, p.score[repeat], p.fold[repeat], w)
+    return np.nan_to_num(found, nan=0.5)
+
+
 def _brier(p: Predictions, w: np.ndarray) -> np.ndarray:
     """(n_draws, n_repeats); NaN without probabilities."""
     if p.probability is None:
@@ -194,32 +200,6 @@ def _brier(p: Predictions, w: np.ndarray) -> np.ndarray:
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Quotient, 0 where there is nothing to divide by (as scikit-learn does)."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _auc(p: Predictions, repeat: int, w: np.ndarray) -> np.ndarray:
-    """(n_draws,) share of concordant pairs within folds; ties count half."""
-    concordant = np.zeros(len(w))
-    pairs = np.zeros(len(w))
-    for positive, negative in _fold_masses(p, repeat, w):
-        below = np.cumsum(negative, axis=1) - negative
-        concordant += (positive * (below + negative / 2)).sum(1)
-        pairs += positive.sum(1) * negative.sum(1)
-    return np.divide(concordant, pairs, out=np.full(len(w), 0.5), where=pairs > 0)
-
-
-def _fold_masses(
-    p: Predictions, repeat: int, w: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per fold, the weight of positives and of negatives at each distinct score, ascending."""
-    for fold in np.unique(p.fold[repeat][p.fold[repeat] >= 0]):
-        rows = np.flatnonzero(p.fold[repeat] == fold)
-        rows = rows[np.argsort(p.score[repeat, rows], kind="stable")]
-        starts = np.flatnonzero(np.diff(p.score[repeat, rows], prepend=np.nan) != 0)
-        inside, y = w[:, rows], p.y[rows]
-        yield (
-            np.add.reduceat(inside * y, starts, axis=1),
-            np.add.reduceat(inside * (1 - y), starts, axis=1),
-        )
 
 
 def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
@@ -257,12 +237,6 @@ def paired_gain(
     return dict(zip(names, (float(value), float(low), float(high)), strict=True))
 
 
-def wilson_lower(n: int) -> float:
-    """Lower end of Wilson's 95 % interval for n successes of n."""
-    z2 = float(norm.ppf(LEVELS[1])) ** 2
-    return n / (n + z2)
-
-
 def _sizes(p: Predictions) -> dict[str, int]:
     """Participants that a proportion is over; other metrics take the smallest."""
     if p.n_classes > 2:
@@ -297,7 +271,7 @@ def _mean_curve(p: Predictions, repeat: int, w: np.ndarray) -> np.ndarray:
     """(n_draws, 101) curves of one repeat."""
     total = np.zeros((len(w), len(GRID)))
     pairs = np.zeros((len(w), 1))
-    for positive, negative in _fold_masses(p, repeat, w):
+    for positive, negative in masses_by_fold(p.y, p.score[repeat], p.fold[repeat], w):
         mass = positive.sum(1) * negative.sum(1)
         for draw in np.flatnonzero(mass):
             curve = _curve(positive[draw], negative[draw])

@@ -16,33 +16,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmass_core.config import Config
+from brainmass_core.config.methods import METHODS
 from brainmass_core.config.tasks import Protocol
-from brainmass_core.finetune.cohort.dataset import TaskData, fifths, place_of
+from brainmass_core.finetune.cohort.dataset import fifths, place_of
+from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import permute_labels
 from brainmass_core.finetune.folds.protocols import protocol_folds
-from brainmass_core.finetune.methods.features import Features
-from brainmass_core.finetune.methods.fitting import METHODS, Design, predict_folds
+from brainmass_core.finetune.methods.fitting import Design, predict_folds
 from brainmass_core.finetune.statistics import metrics, regression
 
 log = logging.getLogger(__name__)
 ROUNDING = 1e-12
 
 
-def refit_p_values(
-    config: Config, task: str, data: TaskData, features: Features, methods: list[str], seed: int
-) -> dict[str, float]:
+def refit_p_values(e: Evaluation, methods: list[str]) -> dict[str, float]:
     """p of the methods of a task that `finetune.permutation_methods` names, by `refit_p`."""
-    n, chosen = config.finetune.n_permutations_refit, config.finetune.permutation_methods
-    settings = config.tasks[task]
+    n, chosen = e.config.finetune.n_permutations_refit, e.config.finetune.permutation_methods
     found: dict[str, float] = {}
-    design = Design.of(settings, data.scans, config.finetune.inner_splits, config, task)
     for method in [m for m in methods if n and m in chosen]:
-        shown = features[METHODS[method].features]
+        shown, protocol = e.features[METHODS[method].given], e.settings.protocol
         found[method] = refit_p(
-            method, shown, design, data.scans, settings.protocol, n, seed, name=task
+            method, shown, e.design, e.data.scans, protocol, n, e.seed, name=e.task
         )
-        log.info("%s: %s fitted on %d permutations, p %.3g", task, method, n, found[method])
+        log.info("%s: %s fitted on %d permutations, p %.3g", e.task, method, n, found[method])
     return found
 
 

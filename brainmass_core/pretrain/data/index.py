@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from brainmass_core.config import Config
 from brainmass_core.pfc import SCANS_PER_ROW_GROUP
+from brainmass_core.pipeline.eligibility import may_be_pretrained_on
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.usable import (
@@ -200,7 +201,7 @@ def scans_seen(config: Config, dataset: str) -> set[str]:
             continue
         rows = read_table(path, "timeseries", ["scan_id", "status"]).to_pylist()
         series = {r["scan_id"] for r in rows if r["status"] == "ok"}
-        seen |= {s for s in series if splits.get(s) != "test"}
+        seen |= {s for s in series if s not in splits or may_be_pretrained_on(splits[s])}
     if source == "pfc" and joins(config):
         units = read_units(config, dataset)
         return {run for unit in seen for run in units.runs.get(unit, [unit])}
@@ -224,12 +225,8 @@ def _allowed(path: Path) -> dict[str, str]:
     """scan_id to participant, of the participants of whom no scan is kept for evaluation."""
     columns = ["scan_id", "participant_id", "split"]
     rows = read_table(path, "scans", columns=columns).to_pylist()
-    kept_back = {r["participant_id"] for r in rows if r["split"] == "test"}
-    return {
-        r["scan_id"]: r["participant_id"]
-        for r in rows
-        if r["split"] in ("pretrain", "train") and r["participant_id"] not in kept_back
-    }
+    kept_back = {r["participant_id"] for r in rows if not may_be_pretrained_on(r["split"])}
+    return {r["scan_id"]: r["participant_id"] for r in rows if r["participant_id"] not in kept_back}
 
 
 def _refuse_evaluation_scans(
@@ -252,7 +249,7 @@ def _usable(group: Group, splits: dict[str, str], usable: Usable, left_out: list
     """Without scans kept for evaluation, and without series that cannot be used."""
     kept, short = [], []
     for scan in zip(group.scan_ids, group.lengths, group.t_rs, strict=True):
-        if splits.get(scan[0]) == "test":
+        if scan[0] in splits and not may_be_pretrained_on(splits[scan[0]]):
             continue
         try:
             usable(*scan[1:])

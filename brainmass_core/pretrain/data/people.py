@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from brainmass_core.config import Config
+from brainmass_core.pipeline.eligibility import may_be_pretrained_on
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans import read_scans
 from brainmass_core.scans.copies import LeakError, copies, named, persons, remedy
@@ -27,10 +28,10 @@ def refuse_tested_people(config: Config) -> None:
     shown = config.pretrain_datasets()
     tested = config.tested_datasets()
     scans = _scans(config, list(dict.fromkeys([*shown, *tested])))
-    is_test = scans["split"] == "test"
+    eligible = scans["split"].map(may_be_pretrained_on).astype(bool)
     found = copies(
-        scans[is_test & scans["dataset"].isin(tested)],
-        scans[~is_test & scans["dataset"].isin(shown)],
+        scans[~eligible & scans["dataset"].isin(tested)],
+        scans[eligible & scans["dataset"].isin(shown)],
     )
     if len(found):
         raise LeakError(

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.config import parse_config
 from brainmass_core.config.adaptation import FewShot
+from brainmass_core.config.methods import FEATURES, METHODS, OWN, Estimator, Method
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import LeakError, few_shot
 from brainmass_core.finetune.cohort.leaks import refuse_leaks
@@ -20,7 +21,8 @@ from brainmass_core.finetune.few_shot import learning_curves
 from brainmass_core.finetune.folds.participants import Fold, make_folds
 from brainmass_core.finetune.folds.protocols import leave_one_site_out
 from brainmass_core.finetune.methods import fitting as methods
-from brainmass_core.finetune.methods.fitting import METHODS, Design, Method, predict_folds
+from brainmass_core.finetune.methods.estimators import ESTIMATORS
+from brainmass_core.finetune.methods.fitting import BEFORE, Design, predict_folds
 from brainmass_core.scans.copies import persons
 
 N, N_ROIS = 60, 8
@@ -28,7 +30,7 @@ FOLD = Fold(0, 0, np.arange(40), np.arange(40, N))
 NEURAL = {"max_epochs": 2, "brainnetcnn_maps": 4}  # settings of the networks
 DATASET = {"kind": "timeseries", "role": "internal", "path": "."}
 CONFIG = parse_config({"datasets": {"x": DATASET}, "neural": NEURAL}, "test")
-FC_METHODS = sorted(m for m, v in METHODS.items() if v.features in ("fc", "brainmass"))
+FC_METHODS = sorted(m for m, v in METHODS.items() if v.given in ("fc", "brainmass"))
 
 
 def scans(seed=0, kind="classification"):
@@ -93,8 +95,11 @@ def test_nothing_of_a_regression_is_fitted_to_tested_scans(method, transform):
 
 
 def plant(monkeypatch, make=None, before=None):
-    maker = make or METHODS["fc_logistic"].make
-    monkeypatch.setitem(METHODS, "leaky", Method("leaky", "fc", maker, before=before))
+    of_fc = replace(FEATURES["fc"], name="leaky")
+    monkeypatch.setitem(OWN, "leaky", Method(of_fc, Estimator("leaky", "", alone=True)))
+    monkeypatch.setitem(ESTIMATORS, "leaky", make or ESTIMATORS["logistic"])
+    if before:
+        monkeypatch.setitem(BEFORE, "leaky", before)
 
 
 class OutsideTheFold:
@@ -120,7 +125,7 @@ class OutsideTheFold:
 def test_what_is_fitted_outside_the_fold_is_found(monkeypatch, inner):
     plant(
         monkeypatch,
-        make=lambda s: LogisticRegression(C=0.01),
+        make=lambda s, features: LogisticRegression(C=0.01),
         before=lambda: OutsideTheFold(inner()),
     )
     original = methods.predict_folds
@@ -169,7 +174,9 @@ def test_a_search_keeps_participants_together_within_the_training_set(monkeypatc
 
 
 def test_a_pipeline_that_scales_inside_is_no_leak(monkeypatch):
-    plant(monkeypatch, make=lambda s: make_pipeline(StandardScaler(), LogisticRegression()))
+    plant(
+        monkeypatch, make=lambda s, features: make_pipeline(StandardScaler(), LogisticRegression())
+    )
     assert not differs_when_the_other_tested_scans_change("leaky", "none", "classification")
 
 

@@ -8,11 +8,10 @@ from synthetic_study import add_to_shards, write_corpus, write_two_cohorts
 
 from brainmass_core.finetune import (
     LeakError,
-    parts,
+    evaluation,
     run,
     run_few_shot,
     run_zero_shot,
-    stage,
 )
 from brainmass_core.finetune.cohort.dataset import assemble
 
@@ -72,17 +71,17 @@ def test_another_scan_of_a_tested_participant_in_the_shards_stops_the_part(tmp_p
         runs(study.config, task)
 
 
-@pytest.mark.parametrize(("part", "module"), [("score", stage), ("few-shot", parts)])
-def test_a_second_scan_across_a_fold_stops_the_part(tmp_path, monkeypatch, part, module):
+@pytest.mark.parametrize("part", ["score", "few-shot"])
+def test_a_second_scan_across_a_fold_stops_the_part(tmp_path, monkeypatch, part):
     study = write_two_cohorts(tmp_path, runs=2)
-    original = module.protocol_folds
+    original = evaluation.protocol_folds
 
     def planted(scans, *rest):
         first, *others = original(scans, *rest)
         moved, kept = first.test[:1], first.test[1:]  # its second scan stays behind
         return [replace(first, train=np.append(first.train, moved), test=kept), *others]
 
-    monkeypatch.setattr(module, "protocol_folds", planted)
+    monkeypatch.setattr(evaluation, "protocol_folds", planted)
     runs, task = PARTS[part]
     with pytest.raises(LeakError, match="both sides"):
         runs(study.config, task)

@@ -6,11 +6,11 @@ import pytest
 from synthetic_study import make_config
 
 from brainmass_core.config import parse_config
+from brainmass_core.config.methods import METHODS
 from brainmass_core.encoders.brainmass.head import FineTune
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.methods.estimators import Setting
 from brainmass_core.finetune.methods.families import RECIPES, make_network
-from brainmass_core.finetune.methods.fitting import METHODS
 
 
 def test_only_what_starts_from_the_model_is_no_baseline():

@@ -26,8 +26,8 @@ from brainmass_core.finetune.methods.neural import (
     NetworkClassifier,
     NetworkRegressor,
     batches,
-    inner_split,
 )
+from brainmass_core.finetune.methods.stopping import inner_split
 
 N_ROIS = 12
 N_EDGES = N_ROIS * (N_ROIS - 1) // 2

@@ -4,6 +4,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
+from brainmass_core.auc import wilson_lower
 from brainmass_core.finetune.statistics.metrics import (
     METRICS,
     Predictions,
@@ -13,7 +14,6 @@ from brainmass_core.finetune.statistics.metrics import (
     roc_band,
     summarise,
     weighted_scores,
-    wilson_lower,
 )
 
 

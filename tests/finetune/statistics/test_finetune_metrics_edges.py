@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from brainmass_core.auc import LEVEL, standard_error
 from brainmass_core.finetune.few_shot import _Curve, _summary
 from brainmass_core.finetune.statistics.inference import permutation_p
-from brainmass_core.finetune.statistics.influence import LEVEL, standard_error
 from brainmass_core.finetune.statistics.metrics import Predictions
 
 

@@ -1,0 +1,62 @@
+"""Figures without windows, the same for the same input: one style, one canvas, one way to PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 150
+STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name of a user may hold a $
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+class NotAvailableError(ValueError):
+    """A figure that the results do not allow; the message says why and is shown in its place."""
+
+
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """An empty figure, inches wide and high, that no window belongs to."""
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextmanager
+def styled(style: Mapping[Any, Any] = STYLE) -> Iterator[None]:
+    """Matplotlib's defaults and this style; nobody's matplotlibrc changes a result."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(style)
+        yield
+
+
+def png_of(figure: Figure, **options: Any) -> bytes:
+    """The figure as PNG: no software version, no time in the file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, **options)
+    return buffer.getvalue()
+
+
+def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
+    """PNG of a figure, and why it is not available (empty if it is)."""
+    reason = ""
+    with styled():
+        try:
+            figure = make()
+        except NotAvailableError as error:
+            reason = str(error)
+            figure = new_figure(5.2, 1.4)
+            figure.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color="#555555")
+        return png_of(figure), reason
