@@ -113,7 +113,7 @@ def test_participants_on_both_sides_and_scans_that_were_pre_trained_on_are_refus
 def test_the_same_id_in_two_cohorts_is_refused():
     _, source = cohort()
     _, target = cohort(dataset="there")
-    target.loc[4, "person"] = "here-00"
+    target.loc[4, "person"] = source["person"].iloc[0]
     with pytest.raises(LeakError, match=r"there_s04 \(the same participant as here_s00\)"):
         refuse_seen(source, target, source.iloc[:0])
 
