@@ -1,4 +1,4 @@
-"""Other batches, another split or other columns of people group finished scans anew, no more."""
+"""Other batches, another split or other columns of people only regroup finished scans."""
 
 from pathlib import Path
 
