@@ -42,8 +42,18 @@ def check_geometry(path: Path, image: Any) -> None:
 
 
 def _check_sides(path: Path, header: Any) -> None:
-    scanner, scanner_code = header.get_qform(coded=True)
-    standard, standard_code = header.get_sform(coded=True)
+    try:
+        scanner, scanner_code = header.get_qform(coded=True)
+        standard, standard_code = header.get_sform(coded=True)
+        for matrix in (scanner, standard):
+            if matrix is not None and not np.isfinite(matrix).all():
+                raise ValueError("it holds values that are no numbers")
+    except (ValueError, np.linalg.LinAlgError) as error:
+        raise ScanExcluded(
+            f"{path}: its qform or sform is damaged ({error}); copy the file again or convert it "
+            "again",
+            "header",
+        ) from None
     if not scanner_code and not standard_code:
         raise ScanExcluded(
             f"{path}: its header does not say which side is left: qform_code and sform_code are 0; "

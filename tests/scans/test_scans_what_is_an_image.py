@@ -311,3 +311,24 @@ def test_two_descriptions_of_one_orientation_are_accepted(bids, listed):
     image.set_sform(np.eye(4), code=4)
     image.to_filename(run)
     assert list(listed(bids.root).excluded_reason) == [None]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (256, 9.0, "its qform or sform is damaged"),
+        (268, np.nan, "its qform or sform is damaged"),
+        (280, np.nan, "voxels of nan"),
+    ],
+    ids=["turn", "shift", "sform"],
+)
+def test_a_damaged_orientation_excludes_one_scan(tmp_path, place, value, said):
+    path = tmp_path / "a_bold.nii"
+    image = nib.Nifti1Image(np.ones((4, 4, 4, 5), np.float32), np.eye(4))
+    image.set_qform(np.eye(4), code=1)
+    nib.save(image, path)
+    raw = bytearray(path.read_bytes())
+    raw[place : place + 4] = np.float32(value).tobytes()
+    path.write_bytes(raw)
+    with pytest.raises(ScanExcluded, match=rf"a_bold\.nii: {said}"):
+        read_header(path)
