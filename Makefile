@@ -52,13 +52,25 @@ fuzz: FOUND ?= /tmp/fuzz-findings
 fuzz: venv  ## damaged files for every reader: about 6 minutes
 	$(BIN)/python -W ignore tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED) --found $(FOUND)
 
-lint: venv  ## ruff, snakefmt, import-linter, mypy, snakemake --lint
+LINTERS := lint-types lint-workflow lint-imports lint-snakefmt lint-ruff
+.PHONY: $(LINTERS)
+lint: $(LINTERS)  ## ruff, snakefmt, import-linter, mypy, snakemake --lint
+
+lint-types: venv
+	$(BIN)/mypy
+
+lint-workflow: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+lint-imports: venv
+	$(BIN)/lint-imports
+
+lint-snakefmt: venv
+	$(BIN)/snakefmt --check workflow rules
+
+lint-ruff: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check workflow rules
-	$(BIN)/lint-imports
-	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 docs: venv  ## the documentation as HTML, warnings as errors
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
