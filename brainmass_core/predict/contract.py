@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -136,6 +137,9 @@ class Contract(Strict):
     files : dict
         Name of each other file to its sha256.
     """
+
+    # an interval of too few people is not known, NaN
+    model_config = ConfigDict(allow_inf_nan=True)
 
     format: Literal[1] = 1
     task: str
