@@ -128,6 +128,8 @@ class Contract(Strict):
         How confounds are handled; columns that a new scan must have.
     sites
         Names of the training scans' sites, ``dataset/site``, where a site is one of these columns.
+    sexes
+        Those of the training scans, where the sex is one of these columns; None: not recorded.
     missing_values
         Codes of missing values of the training data sets, for the confounds of new scans.
     scores : dict
@@ -161,6 +163,7 @@ class Contract(Strict):
     confounds: str
     confound_columns: list[str]
     sites: list[str]
+    sexes: list[str] | None = None
     missing_values: list[int | float | str] = Field(default_factory=list)
     n_participants: int = Field(ge=1)
     n_scans: int = Field(ge=1)

@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from predict_study import a_contract
 
 from brainmass_core.predict.contract import Parcels
-from brainmass_core.predict.misfit import Origin, _atlas, _t_r
+from brainmass_core.predict.misfit import Origin, PredictError, _atlas, _t_r, sexes_as_trained
 
 
 class Model:
@@ -42,3 +44,19 @@ def test_repetition_times_near_those_of_training_fit_and_others_after_a_low_pass
 ):
     contract = SimpleNamespace(t_r=(0.8, 2.0), low_passed=low_passed)
     assert (_t_r(contract, Origin("here", t_r=t_r)) == []) is (fits or low_passed)
+
+
+@pytest.mark.parametrize("found", [["m", "female"], ["Man", "unknown"], ["M", "F"]])
+def test_sexes_of_new_scans_are_those_of_the_model_however_they_are_written(found):
+    contract = a_contract(confounds="regress", confound_columns=["sex"], sexes=["F", "M"])
+    assert set(sexes_as_trained(contract, "x", pd.Series(found))) <= {"F", "M", "unknown"}
+
+
+@pytest.mark.parametrize("found", [["M", "O"], ["1", "2"], ["w", "F"]])
+def test_a_sex_that_the_model_does_not_know_is_refused_and_not_left_in(found):
+    contract = a_contract(confounds="regress", confound_columns=["sex"], sexes=["F", "M"])
+    said = r"x: found the sex '\w'.*, but the model was fitted with F, M; write these, or n/a"
+    with pytest.raises(PredictError, match=said):
+        sexes_as_trained(contract, "x", pd.Series(found))
+    older = a_contract(confounds="regress", confound_columns=["sex"])
+    assert sexes_as_trained(older, "x", pd.Series(found)).tolist() == found

@@ -320,6 +320,14 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, data, tmp
     known = pd.DataFrame({"site": ["unknown"], "sex": ["F"], "age": [33.0], "mean_fd": [np.nan]})
     expected = model.score(data.fc[:1], known)["y_score"].iloc[0]
     assert found["y_score"].iloc[0] == pytest.approx(expected, abs=1e-5)
+    table.write_text("participant_id\tage\tsex\nsub-a\t33\tfemale\n")
+    again = predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
+    assert again["y_score"].equals(found["y_score"])
+    table.write_text("participant_id\tage\tsex\nsub-a\t33\t2\n")
+    with pytest.raises(
+        PredictError, match=r"found the sex '2', but the model was fitted with F, M"
+    ):
+        predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
     table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\na\t34\tM\n")
     with pytest.raises(PredictError, match=r"1 ids of 'participant_id' have more than one row"):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
