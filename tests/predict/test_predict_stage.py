@@ -468,3 +468,10 @@ def test_the_command_reads_what_it_is_given(study, model_folder, fitted, tmp_pat
     )
     assert done.exit_code == 0, done.output
     assert len(pd.read_csv(out, sep="\t")) == len(study.scans)
+
+
+def test_series_in_subfolders_name_the_option_and_no_setting(model_folder, tmp_path):
+    (tmp_path / "in" / "sub-a").mkdir(parents=True)
+    np.save(tmp_path / "in" / "sub-a" / "a.npy", np.zeros((60, N_ROIS)))
+    with pytest.raises(PredictError, match=r"^--pattern: '\*' matches 0 files.*`\*\*/\*\.npy`"):
+        predict(model_folder, tmp_path / "in", tmp_path / "p.tsv")
