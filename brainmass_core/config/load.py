@@ -233,14 +233,15 @@ def _no_settings(node: Any, where: tuple) -> Iterator[tuple[tuple, str]]:
     """
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _no_settings(key, (*where, key)) if not isinstance(key, dict) else ()
+            yield from _no_settings(key, (*where, key))
             yield from _no_settings(value, (*where, key))
     elif isinstance(node, list | tuple):
         for i, value in enumerate(node):
             yield from _no_settings(value, (*where, i))
     elif isinstance(node, int | float):
         if not abs(node) < BEYOND:
-            yield where, _line(where, node, "a number of at most 300 digits; put text in quotes")
+            expected = "a finite number of at most 300 digits; put text in quotes"
+            yield where, _line(where, node, expected)
     elif node is not None and not isinstance(node, str | Path):
         kind = KINDS.get(type(node).__name__, type(node).__name__)
         remedy = f"text or a number, not {kind}; put text in quotes, without a tag (!!)"
