@@ -22,6 +22,7 @@ BEYOND = 10**300  # where numbers with a point end, and longer ones would all be
 LONGEST_NUMBER = 4000  # digits
 KINDS = {"date": "a date", "datetime": "a time", "bytes": "binary data", "set": "a set"}
 LONGEST = 200  # characters of a value in a message
+MOST_ERRORS = 50  # that a message lists
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 TOO_DEEP = "sections are nested too deep; look for brackets or braces that are not closed"
 PRESETS_DIR = Path(__file__).parent.parent / "presets"
@@ -207,6 +208,8 @@ def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> 
     if lines:
         lines = list(dict.fromkeys("\n".join(lines).splitlines()))
         n = len(lines)
+        if n > MOST_ERRORS:
+            lines[MOST_ERRORS:] = [f"  ... and {n - MOST_ERRORS} more"]
         raise ConfigError(f"{source}: {n} error{'s' * (n > 1)}\n" + "\n".join(lines))
     return config
 

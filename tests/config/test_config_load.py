@@ -453,3 +453,13 @@ def test_a_query_that_is_none_is_an_error_of_the_configuration(tmp_path):
     raw = {"tasks": {"t": {"datasets": ["d"], "label": "dx", "exclude": "age.to_csv('x')"}}}
     with pytest.raises(ConfigError, match=r"tasks\.t\.exclude: .*holds \.to_csv"):
         parse_config(raw)
+
+
+def test_a_message_lists_fifty_errors_and_counts_the_others():
+    with pytest.raises(ConfigError) as refused:
+        parse_config({"tasks": {"dx": {"label": "DX", "datasets": [1.0] * 1000}}}, "x.yaml")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 52
+    n = int(re.search(r"(\d+) errors", lines[0])[1])
+    assert n >= 1000
+    assert lines[-1] == f"  ... and {n - 50} more"

@@ -197,6 +197,7 @@ CASES = (
     Case("config", "config.json", "quoted text as true or false", switch("True")),
     Case("config", "config.json", "a number of 401 digits", swap('"1"', "1" + "0" * 400)),
     Case("config", "config.yaml", "binary data as text", lambda raw: BINARY),
+    Case("config", "config.json", "a message of 1000 lines", swap('"1"', "[], " * 999 + "[]")),
     Case("lut", "lut.tsv", "OverflowError of an index above 2**63", swap("\n5\t", f"\n{2**70}\t")),
     Case("fc_matrix", ".json", "RecursionError", lambda raw: DEEP.encode()),
     Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),
