@@ -55,7 +55,7 @@ lint: venv  ## ruff, snakefmt, import-linter, mypy, snakemake --lint
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
-docs: venv  ## the documentation as HTML, warnings as errors
+docs: venv  ## the documentation as HTML, its notebooks run, warnings as errors: about 1 minute
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "AtlasArrays",
     "BrainLM",
     "BrainMass",
     "StudyResults",
     "clean_series",
     "functional_connectivity",
+    "load_atlas",
     "load_study",
     "pseudo_fc",
     "unvectorise",
@@ -24,11 +26,13 @@ __all__ = [
 ]
 
 _WHERE = {
+    "AtlasArrays": "atlas.arrays",
     "BrainLM": "encoders.brainlm.model",
     "BrainMass": "encoders.brainmass.model",
     "StudyResults": "study",
     "clean_series": "timeseries.denoise",
     "functional_connectivity": "connectivity",
+    "load_atlas": "atlas.arrays",
     "load_study": "study",
     "pseudo_fc": "pfc",
     "unvectorise": "connectivity",
@@ -36,6 +40,7 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
+    from brainmass_core.atlas.arrays import AtlasArrays, load_atlas
     from brainmass_core.connectivity import functional_connectivity, unvectorise, vectorise
     from brainmass_core.encoders.brainlm.model import BrainLM
     from brainmass_core.encoders.brainmass.model import BrainMass
