@@ -61,9 +61,9 @@ def test_what_does_not_fit_is_refused_by_name(image, labels, tmp_path):
     labels.write_text(TABLE.replace("7\t", "8\t"))
     with pytest.raises(AtlasError, match=r"toy_dseg.*the labels \[7\].*have no row"):
         load_atlas(image, labels)
-    with pytest.raises(AtlasError, match="toy_dseg.*space says MNI152NLin6Asym but its name says"):
+    with pytest.raises(AtlasError, match=r"toy_dseg.*space says MNI152NLin6Asym but its name"):
         load_atlas(image, space="MNI152NLin6Asym")
-    with pytest.raises(AtlasError, match="space: .*MNI152"):
+    with pytest.raises(AtlasError, match=r"space: .*MNI152"):
         load_atlas(labels=labels, space="MNI152")
     with pytest.raises(AtlasError, match=r"gone\.nii"):
         load_atlas(tmp_path / "gone.nii")

@@ -58,7 +58,7 @@ PLANTED = [
     ),
     Planted(
         "batch-fingerprint-ignored",
-        "pipeline/batch.py",
+        "pipeline/kept.py",
         "same = made_from.read_text() == fingerprint(item)",
         "same = made_from.exists()",
         ("pipeline/test_pipeline_batch_run.py",),
@@ -114,7 +114,7 @@ PLANTED = [
     ),
     Planted(
         "config-time-of-change-ignored",
-        "pipeline/hashing.py",
+        "pipeline/scan_fingerprint.py",
         "(path, stat.st_size, stat.st_mtime_ns)",
         "(path, stat.st_size)",
         ("pipeline/test_pipeline_hashing.py", "pipeline/test_pipeline_hashing_edges.py"),
@@ -154,7 +154,7 @@ PLANTED = [
     ),
     Planted(
         "dag-task-blind-to-pretraining-scans",
-        "pipeline/dag.py",
+        "pipeline/files.py",
         'scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pretrain")])))',
         "scans = self.scans_tables(list(dict.fromkeys(names)))",
         ("pipeline/test_pipeline_dag.py", "pipeline/test_pipeline_dag_inputs.py"),
@@ -832,7 +832,7 @@ PLANTED = [
     ),
     Planted(
         "pretrain-fingerprint-of-the-name",
-        "pretrain/data/index.py",
+        "pretrain/data/row_groups.py",
         'digest.update(hashlib.file_digest(stream, "sha256").digest())',
         "digest.update(path.name.encode())",
         ("pretrain/test_pretrain_damage.py", "pretrain/data/test_pretrain_data.py"),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainmass_core.config import Config, parse_config
-from brainmass_core.pipeline.hashing import batch_of, fingerprint, stable_hash, stage_hash
+from brainmass_core.pipeline.hashing import batch_of, stable_hash, stage_hash
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.pipeline.stages import NAMES
 
 RAW = {

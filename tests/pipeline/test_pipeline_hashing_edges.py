@@ -3,7 +3,8 @@
 import os
 
 from brainmass_core.config import parse_config
-from brainmass_core.pipeline.hashing import fingerprint, stage_hash
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 
 
 def test_a_filter_of_ready_series_makes_their_series_anew_but_not_their_list(tmp_path):

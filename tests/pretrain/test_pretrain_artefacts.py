@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from brainmass_core.encoders.brainmass.card import flops_per_sample
-from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, build
+from brainmass_core.encoders.brainmass.model import BrainMass, build
+from brainmass_core.encoders.brainmass.network import SIZES
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.models.pretrained import ModelError, seal
 from brainmass_core.pretrain.artefacts import publish
