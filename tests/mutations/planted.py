@@ -101,7 +101,7 @@ PLANTED = [
         "pipeline/hashing.py",
         '"band_pass": config.datasets[dataset].band_pass,',
         '"band_pass": None,',
-        ("pipeline/test_pipeline_hashing.py", "pipeline/test_pipeline_hashing_edges.py"),
+        ("pipeline/test_pipeline_hashing.py",),
         "Asking for a filter of ready series leaves the unfiltered ones in place.",
     ),
     Planted(
@@ -109,7 +109,7 @@ PLANTED = [
         "pipeline/hashing.py",
         '"class_order": list(task.classes),  #',
         '"class_order": sorted(task.classes),  #',
-        ("pipeline/test_pipeline_hashing.py", "pipeline/test_pipeline_hashing_edges.py"),
+        ("pipeline/test_pipeline_hashing.py",),
         "Exchanging the positive class leaves the old scores in place.",
     ),
     Planted(
@@ -117,7 +117,7 @@ PLANTED = [
         "pipeline/scan_fingerprint.py",
         "(path, stat.st_size, stat.st_mtime_ns)",
         "(path, stat.st_size)",
-        ("pipeline/test_pipeline_hashing.py", "pipeline/test_pipeline_hashing_edges.py"),
+        ("pipeline/test_pipeline_scan_fingerprint.py",),
         "A file overwritten by one of the same size counts as unchanged.",
     ),
     Planted(
