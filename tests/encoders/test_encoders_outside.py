@@ -15,7 +15,7 @@ from synthetic_study import BATCHES, Study, make_config, write_study
 from toy_encoder import ENCODER
 from toy_implementation import Toy
 
-from brainmass_core import finetune, interpret, pfc, pretrain, report
+from brainmass_core import finetune, interpret, pfc, report
 from brainmass_core.config import ConfigError, dump_config, load_config, parse_config
 from brainmass_core.encoders import registry
 from brainmass_core.encoders.interface import implementation_of
@@ -25,6 +25,7 @@ from brainmass_core.encoders.registry import encoder_of, register
 from brainmass_core.predict import predict
 from brainmass_core.predict.checksum import write_checksums
 from brainmass_core.predict.deploy import deploy
+from brainmass_core.pretrain.launch import torchrun
 from brainmass_core.study import load_study
 from brainmass_core.tables import read_table
 
@@ -82,7 +83,7 @@ def test_a_third_encoder_goes_through_a_study_without_a_change_of_the_package(
     file.write_text(dump_config(config))
     assert load_config(file) == config
 
-    pretrain.run(config, file)
+    torchrun.run(config, file)
     folder = results / "pretrain" / "toy-linear"
     stored = Toy.from_pretrained(folder)
     assert isinstance(load_study(results).model(), Toy)
