@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CORES ?= all
+SELDOM := /(tests?|testing|transformers/models|sympy|_inductor)/
+REQUIREMENTS = --constraint constraints.txt --editable '.[workflow,dev]'
 export PYTHONDONTWRITEBYTECODE :=
 
 # tests of one file share fixtures and stay together; slow tests are distributed one by one, the longest first
@@ -20,9 +22,12 @@ venv: $(STAMP)  ## .venv with everything, pinned by constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[workflow,dev]'
-	@# what pip does on one core; templates of other packages that are no Python are passed over
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
+	@# torch by pip, which knows the builds that the machine offers; the rest by uv, which is much faster
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt uv torch
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(REQUIREMENTS) \
+	  || $(BIN)/python -m pip install --quiet --no-compile $(REQUIREMENTS)
+	@# what pip does on one core; most of what is left out nobody imports, the rest is compiled when it is
+	$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' $(VENV)/lib > /dev/null 2>&1 || true
 	touch $@
 
 demo: venv  ## the embedded demo, from raw scans to the report
@@ -47,13 +52,25 @@ fuzz: FOUND ?= /tmp/fuzz-findings
 fuzz: venv  ## damaged files for every reader: about 6 minutes
 	$(BIN)/python -W ignore tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED) --found $(FOUND)
 
-lint: venv  ## ruff, snakefmt, import-linter, mypy, snakemake --lint
+LINTERS := lint-types lint-workflow lint-imports lint-snakefmt lint-ruff
+.PHONY: $(LINTERS)
+lint: $(LINTERS)  ## ruff, snakefmt, import-linter, mypy, snakemake --lint
+
+lint-types: venv
+	$(BIN)/mypy
+
+lint-workflow: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+lint-imports: venv
+	$(BIN)/lint-imports
+
+lint-snakefmt: venv
+	$(BIN)/snakefmt --check workflow rules
+
+lint-ruff: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check workflow rules
-	$(BIN)/lint-imports
-	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 docs: venv  ## the documentation as HTML, its notebooks run, warnings as errors: about 1 minute
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 # of data sets and tasks: they are folders, parts of commands and, of tasks, Snakemake's targets
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[^}]*\})")  # of a shell; `$(...)` may be a name
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,79}$"
 # targets and rules of the workflow, which no task may be called
 RULES = (
@@ -28,21 +29,29 @@ Name = Annotated[str, Field(pattern=NAME)]
 class Strict(BaseModel):
     """Base of every section: unknown keys are errors, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what pydantic reads as something else: true as 1, no path as this folder."""
+        """Refuse what pydantic reads as something else: true as 1, no path as this folder.
+
+        Also what it reads as a switch (`'False'`, 0) or as a number (`'1_000'`).
+        """
         parts = value if isinstance(value, list) else [value]
         expected = cls.model_fields[str(info.field_name)].annotation
         if any(isinstance(part, bool) for part in parts) and not _takes(expected, bool):
             raise ValueError("true and false are no values of this setting")
-        yes_or_no = _takes(expected, bool) and not (
-            _takes(expected, float) or _takes(expected, int)
-        )
-        if yes_or_no and any(isinstance(part, float) for part in parts):
-            raise ValueError("expected true or false")
+        number = _takes(expected, float) or _takes(expected, int)
+        choices = [leaf for leaf in _leaves(expected) if isinstance(leaf, str)]
+        if _takes(expected, bool) and not number:
+            if not all(part is None or isinstance(part, bool) or part in choices for part in parts):
+                others = "".join(f", or {c}" for c in choices)
+                raise ValueError(f"expected true or false, without quotation marks{others}")
+        elif number and str not in _leaves(expected):
+            words = [part for part in parts if isinstance(part, str) and part not in choices]
+            if not all(NUMBER.fullmatch(word.strip()) for word in words):
+                raise ValueError("expected a number, written with digits, such as 12 or 0.5")
         if "" in parts and _takes(expected, Path):
             raise ValueError("an empty path; write . for the folder where the command runs")
         return value
@@ -53,6 +62,12 @@ def _takes(annotation: Any, kind: type) -> bool:
     if annotation in (kind, Any) or isinstance(annotation, kind):
         return True
     return any(_takes(part, kind) for part in get_args(annotation))
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """What a type is made of: classes, and the values that it lists."""
+    parts = [_leaves(part) for part in get_args(annotation)]
+    return [leaf for leaves in parts for leaf in leaves] or [annotation]
 
 
 def existing(path: Path, info: ValidationInfo) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -17,6 +18,9 @@ from brainmass_core.config.model import Config
 
 LARGEST = 100_000  # entries; a configuration of a hundred data sets has a few thousand
 LARGEST_FILE = 2**24  # bytes; parsing takes a thousand times as much
+BEYOND = 10**300  # where numbers with a point end, and longer ones would all be infinite
+LONGEST_NUMBER = 4000  # digits
+KINDS = {"date": "a date", "datetime": "a time", "bytes": "binary data", "set": "a set"}
 LONGEST = 200  # characters of a value in a message
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 TOO_DEEP = "sections are nested too deep; look for brackets or braces that are not closed"
@@ -65,7 +69,7 @@ def read_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":  # may be indented with tabs, which YAML refuses
-            return json.loads(text, object_pairs_hook=_unique)
+            return json.loads(text, object_pairs_hook=_unique, parse_int=_whole)
         found = yaml.load(text, Loader=_AsWritten)
         n_entries = _expanded(found, {})
     except (yaml.YAMLError, ValueError, AttributeError, TypeError, LookupError) as error:
@@ -81,6 +85,11 @@ def read_yaml(path: Path) -> Any:
             f"{LARGEST:,}; write out what is meant"
         )
     return found
+
+
+def _whole(text: str) -> float:
+    """A whole number; infinite, which no setting is, where Python reads no more digits."""
+    return int(text) if len(text) <= LONGEST_NUMBER else math.inf
 
 
 def _form(path: Path) -> str:
@@ -112,12 +121,11 @@ class _AsWritten(yaml.SafeLoader):
     Keys that occur twice are looked for before merge keys (``<<``) add others to a mapping.
     """
 
-    def construct_yaml_int(self, node: Any) -> int:
+    def construct_yaml_int(self, node: Any) -> Any:
         """A whole number. YAML reads ``010`` as 8, ``12:30`` as 750 and ``1_000`` as 1000."""
-        number = super().construct_yaml_int(node)
         if not DECIMAL.fullmatch(node.value):
-            raise _ambiguous(node, number)
-        return number
+            raise _ambiguous(node, super().construct_yaml_int(node))
+        return _whole(node.value)
 
     def construct_yaml_float(self, node: Any) -> float:
         """A number with a point; ``1:30.5`` would be 90.5."""
@@ -188,12 +196,13 @@ def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> 
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: found {type(raw).__name__}, expected a mapping of settings")
+    odd = dict(_no_settings(raw, ()))
     merged = expand_presets(raw)
+    lines = [*odd.values(), *_unknown_presets(raw)]
     try:
         config = Config.model_validate(merged, context={"check_paths": check_paths})
-        lines = list(_unknown_presets(raw))
     except ValidationError as error:
-        lines = [*_unknown_presets(raw), *map(_explain, error.errors())]
+        lines += [_explain(e) for e in error.errors() if not _below(e["loc"], odd)]
         lines += _hidden_errors(merged, error)
     if lines:
         lines = list(dict.fromkeys("\n".join(lines).splitlines()))
@@ -232,6 +241,37 @@ def parse_section(name: str, settings: dict[str, Any]) -> Any:
     except ValidationError as error:
         found = [_explain({**e, "loc": (name, *e["loc"])}) for e in error.errors()]
         raise ConfigError("\n".join(line.strip() for line in found)) from None
+
+
+def _no_settings(node: Any, where: tuple) -> Iterator[tuple[tuple, str]]:
+    """Places of a tree that hold what no setting is, with what to write: YAML's dates, bytes, sets.
+
+    As the text of a class such a value would be spelled otherwise than the file has it.
+    """
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _no_settings(key, (*where, key))
+            yield from _no_settings(value, (*where, key))
+    elif isinstance(node, list | tuple):
+        for i, value in enumerate(node):
+            yield from _no_settings(value, (*where, i))
+    elif isinstance(node, int | float):
+        if not abs(node) < BEYOND:
+            expected = "a finite number of at most 300 digits; put text in quotes"
+            yield where, _line(where, node, expected)
+    elif node is not None and not isinstance(node, str | Path):
+        kind = KINDS.get(type(node).__name__, type(node).__name__)
+        remedy = f"text or a number, not {kind}; put text in quotes, without a tag (!!)"
+        yield where, _line(where, node, remedy)
+
+
+def _line(where: tuple, value: Any, expected: str) -> str:
+    return f"  {'.'.join(map(str, where))}: found {_shown(value)}, expected {expected}"
+
+
+def _below(place: tuple, others: Iterable[tuple]) -> bool:
+    """Whether a place of the tree is one of others, or lies in it."""
+    return any(tuple(map(str, place[: len(o)])) == tuple(map(str, o)) for o in others)
 
 
 def _unknown_presets(raw: dict) -> Iterator[str]:

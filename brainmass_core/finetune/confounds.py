@@ -23,6 +23,7 @@ from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskError, place_of
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.estimators import CONFOUNDS_NUMBER, CONFOUNDS_TEXT
+from brainmass_core.readers.groups import coded_otherwise, sex_of
 
 log = logging.getLogger(__name__)
 MIN_SCANS = 3  # of a site, to estimate its mean and variance
@@ -34,15 +35,40 @@ def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
     """Site, sex, age (years), mean framewise displacement (mm); a missing text is `UNKNOWN`.
 
     A site is that of one data set: two of them may both call a site ``1``. A data set none of whose
-    scans has a site is one site.
+    scans has a site is one site. ``male`` of one data set is ``M`` of another.
     """
     place = place_of(scans).where(scans["site"].notna())
     nowhere = place.isna().groupby(scans["dataset"]).transform("all")
-    return confound_table(scans.assign(site=place.where(~nowhere, scans["dataset"])))
+    sex = scans["sex"].astype(object).map(sex_of, na_action="ignore")
+    return confound_table(scans.assign(site=place.where(~nowhere, scans["dataset"]), sex=sex))
+
+
+def refuse_codes_of_sex(scans: pd.DataFrame) -> None:
+    """Refuse scans whose data sets write the sex in ways that cannot be compared.
+
+    Each code would be a group of its own, so that no fit to one data set would do anything about
+    the sex in the other.
+
+    Raises
+    ------
+    TaskError
+        With the data sets and their codes.
+    """
+    known = scans.dropna(subset="sex")
+    found = coded_otherwise({str(d): of["sex"] for d, of in known.groupby("dataset")})
+    if found:
+        texts = "; ".join(f"{dataset}: {', '.join(sexes)}" for dataset, sexes in found.items())
+        raise TaskError(
+            f"confounds: the data sets write the sex in different ways ({texts}), so that it is "
+            "not known which codes mean one; write M and F in their phenotype tables (a copy will "
+            "do: phenotype.path)"
+        )
 
 
 def confounds_beside(scans: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     """Confounds to predict a target from: those that are the target itself are all unknown."""
+    if "sex" not in targets:
+        refuse_codes_of_sex(scans)
     blank = {c: UNKNOWN if c in CONFOUNDS_TEXT else np.nan for c in targets}
     return confounds_of(scans).assign(**blank)
 

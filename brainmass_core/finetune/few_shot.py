@@ -21,7 +21,7 @@ from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.shots import classify, coordinates, gram
 from brainmass_core.finetune.statistics.influence import (
@@ -156,6 +156,8 @@ def learning_curves(
 
 def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> np.ndarray:
     """Features of all scans, adjusted for confounds by a fit to the training scans."""
+    if task.confounds == "regress" and "sex" in task.confound_columns:
+        refuse_codes_of_sex(scans)
     confounds = confounds_of(scans)
     adjust = adjuster(task.confounds, list(task.confound_columns))
     return adjust.fit(values[f.train], confounds.iloc[f.train]).transform(values, confounds)

@@ -18,7 +18,7 @@ from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError, place_of
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
 from brainmass_core.finetune.methods.shots import classify, coordinates, gram
 from brainmass_core.finetune.statistics.influence import (
     balanced_accuracy_influence,
@@ -151,6 +151,8 @@ def _regressed(
     columns: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both without what the source's confounds explain; no site of the target is known."""
+    if "sex" in columns:
+        refuse_codes_of_sex(pd.concat([source, target]))
     at_source, at_target = confounds_of(source), confounds_of(target)
     fitted = adjuster("regress", columns).fit(pair[0], at_source)
     return fitted.transform(pair[0], at_source), fitted.transform(pair[1], at_target)

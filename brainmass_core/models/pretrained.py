@@ -32,7 +32,7 @@ from brainmass_core.models.weights import (
     skeleton,
     stored_tensors,
 )
-from brainmass_core.readers.files import FileError
+from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
@@ -181,6 +181,10 @@ def seal(folder: Path, model: type[Pretrained] | None = None) -> None:
         If the folder holds no usable model.
     """
     settings = _unchecked(folder)
+    try:
+        check_regular(folder / WEIGHTS)  # of a pipe or a device there is no checksum, nor an end
+    except FileError as error:
+        raise ModelError(f"{error}; {REMEDY}") from None
     if model is not None:
         model._checked(folder, settings)
     _write_settings(folder, settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -127,6 +128,8 @@ class Contract(Strict):
         How confounds are handled; columns that a new scan must have.
     sites
         Names of the training scans' sites, ``dataset/site``, where a site is one of these columns.
+    sexes
+        Those of the training scans, where the sex is one of these columns; None: not recorded.
     missing_values
         Codes of missing values of the training data sets, for the confounds of new scans.
     scores : dict
@@ -136,6 +139,9 @@ class Contract(Strict):
     files : dict
         Name of each other file to its sha256.
     """
+
+    # an interval of too few people is not known, NaN
+    model_config = ConfigDict(allow_inf_nan=True)
 
     format: Literal[1] = 1
     task: str
@@ -157,6 +163,7 @@ class Contract(Strict):
     confounds: str
     confound_columns: list[str]
     sites: list[str]
+    sexes: list[str] | None = None
     missing_values: list[int | float | str] = Field(default_factory=list)
     n_participants: int = Field(ge=1)
     n_scans: int = Field(ge=1)

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
-from brainmass_core.config import Config
+from brainmass_core.config import Config, Task
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.encoders.registry import FEATURES, METHODS, owner_of, scaled_series
 from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError
@@ -196,9 +196,8 @@ def _contract(
         t_r=t_r,
         confounds=settings.confounds,
         confound_columns=needed_columns(settings),
-        sites=sorted(set(confounds_of(scans)["site"]) - {UNKNOWN})
-        if "site" in needed_columns(settings)
-        else [],
+        sites=_names_of(scans, settings, "site"),
+        sexes=_names_of(scans, settings, "sex"),
         missing_values=list(
             dict.fromkeys(v for d in settings.datasets for v in config.datasets[d].missing_values)
         ),
@@ -212,6 +211,13 @@ def _contract(
         versions={"brainmass": __version__} | {name: version(name) for name in LIBRARIES},
         files={},
     )
+
+
+def _names_of(scans: pd.DataFrame, settings: Task, column: str) -> list[str]:
+    """Sites or sexes of the training scans, where the model needs those of new ones."""
+    if column not in needed_columns(settings):
+        return []
+    return sorted(set(confounds_of(scans)[column]) - {UNKNOWN})
 
 
 def _what_was_done(

@@ -16,9 +16,11 @@ from brainmass_core.predict.contract import Contract, Done
 from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.readers import read_delimited
 from brainmass_core.readers.files import FileError
+from brainmass_core.readers.matrices import other_than_series
 from brainmass_core.readers.missing import MISSING
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
+from brainmass_core.scans.bids import SURFACES
 from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R, is_plausible
 from brainmass_core.scans.naming import odd_name, shown, written
 from brainmass_core.tables import TableError, read_table
@@ -70,7 +72,7 @@ def kind_of(path: Path) -> Kind:
             return "table"
         if path.name.endswith("_relmat.tsv"):
             return "matrices"
-        if series_suffix(path):
+        if _is_series(path):
             return "series"
     elif any(any((path / stage).glob("*/*.parquet")) for stage in RESULTS):
         return "results"
@@ -78,12 +80,35 @@ def kind_of(path: Path) -> Kind:
         return "matrices"
     elif run := next(path.glob("sub-*/**/func/*_bold.nii*"), None):
         return "derivatives" if "_desc-" in run.name or _is_derivative(path) else "bids"
-    elif any(series_suffix(p) for p in path.rglob("*") if p.is_file()):
+    elif any(_is_series(p) for p in path.rglob("*") if p.is_file()):
         return "series"
     raise PredictError(
         f"{path}: found nothing to predict from; expected a results folder, a BIDS folder, parcel "
         "series (.1D, .npy, .npz, .tsv, .csv, .txt), FC tables (.parquet) or *_relmat.tsv"
+        + _what_else(path)
     )
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a file may be a series by its name; participants, confounds and the like are none."""
+    suffix = series_suffix(path)
+    return suffix is not None and other_than_series(path.name.removesuffix(suffix)) is None
+
+
+def _what_else(path: Path) -> str:
+    """What to say of the images and tables of an input without anything to predict from."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    if found := [p for p in files if p.name.endswith(SURFACES)]:
+        return (
+            f"; {shown(found[0])} is CIFTI or GIFTI, which hold surfaces: write its parcel series "
+            "as text, of CIFTI with Connectome Workbench: wb_command -cifti-convert -to-text"
+        )
+    if found := [p for p in files if p.name.endswith((".nii", ".nii.gz"))]:
+        return f"; {shown(found[0])} is no run of a BIDS folder: sub-*/func/*_bold.nii.gz"
+    for file in files:
+        if suffix := series_suffix(file):
+            return f"; {shown(file)} is {other_than_series(file.name.removesuffix(suffix))}"
+    return ""
 
 
 def _is_derivative(path: Path) -> bool:

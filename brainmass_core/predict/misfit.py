@@ -13,6 +13,8 @@ from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config
 from brainmass_core.finetune.cohort.dataset import UNKNOWN
 from brainmass_core.predict.contract import Contract, Done, processing_of
+from brainmass_core.readers.groups import sex_of
+from brainmass_core.readers.limits import quoted
 from brainmass_core.timeseries.derivatives import label_of
 
 log = logging.getLogger(__name__)
@@ -225,3 +227,28 @@ def refuse_unknown_confounds(contract: Contract, where: str, confounds: pd.DataF
             f"({contract.confounds}), but {', '.join(missing)} is not known of any scan; give a "
             "table with participant_id and these columns: --phenotype TABLE"
         )
+
+
+def sexes_as_trained(contract: Contract, where: str, sexes: pd.Series) -> pd.Series:
+    """Sexes under the names that the model was fitted with.
+
+    Parameters
+    ----------
+    sexes : Series of str
+        `UNKNOWN` where missing.
+
+    Raises
+    ------
+    PredictError
+        If one is none of the model's, of which it would take nothing out.
+    """
+    if not contract.sexes:  # it takes no sex out, or is of a time when they were not recorded
+        return sexes
+    found = sexes.map(lambda sex: sex if sex == UNKNOWN else sex_of(sex))
+    others = sorted(set(found) - {UNKNOWN, *contract.sexes})
+    if others:
+        raise PredictError(
+            f"{where}: found the sex {', '.join(map(quoted, others))}, but the model was fitted "
+            f"with {', '.join(contract.sexes)}; write these, or n/a where it is neither"
+        )
+    return found

@@ -22,6 +22,7 @@ from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import LONGEST_T_R
+from brainmass_core.scans.table import ScansError
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 
@@ -96,7 +97,10 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     if not series:
         # so that it is a results folder too; for series that would vouch for what is not known
         (work / "config.yaml").write_text(dump_config(config))
-    scans.run(config, DATASET)
+    try:
+        scans.run(config, DATASET)
+    except ScansError as error:
+        raise PredictError(_as_options(str(error))) from None
     if kind == "bids":
         preprocess.run(config, DATASET, 0, options.threads)
     timeseries.run(config, DATASET, 0, options.threads)
@@ -111,6 +115,11 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
         return _origin(files[measured.made["scan_id"]], measured, contract, options)
 
     return _renamed(read_results(config, model, [DATASET], origin_of, options.as_trained))
+
+
+def _as_options(message: str) -> str:
+    """What is said of the settings of a data set, of the options of `predict`."""
+    return message.replace(f"datasets.{DATASET}: ", "").replace(f"datasets.{DATASET}.", "--")
 
 
 def config_for(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Config:

@@ -17,7 +17,12 @@ from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, kind_of, read_fc_table, read_matrices
-from brainmass_core.predict.misfit import PredictError, refuse_settings, refuse_unknown_confounds
+from brainmass_core.predict.misfit import (
+    PredictError,
+    refuse_settings,
+    refuse_unknown_confounds,
+    sexes_as_trained,
+)
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.phenotype import add_phenotype, as_trained
 from brainmass_core.predict.results import finished_datasets, read_results
@@ -158,6 +163,7 @@ def _score(model: Model, given: Path, rows: pd.DataFrame, found: Found) -> pd.Da
     confounds = confound_table(rows[usable].astype({"age": float, "mean_fd": float}))
     confounds["site"] = as_trained(confounds["site"], model.contract.sites)
     refuse_unknown_confounds(model.contract, str(given), confounds)
+    confounds["sex"] = sexes_as_trained(model.contract, str(given), confounds["sex"])
     made = rows[["scan_id", "participant_id", "status", "reason"]].copy()
     made["y_pred"], made["y_score"] = pd.Series(None, rows.index, dtype=object), np.nan
     if not usable.any():

@@ -56,7 +56,10 @@ NUMBERED = {
     re.compile(r"NonSteadyStateOutlier(\d+)"): "non_steady_state_outlier_{:02d}",
 }
 
-NUMERIC = {*TRANSLATIONS, *ROTATIONS, *ALIASES}  # what is computed with: no words
+# what is computed with: no words
+NUMERIC = re.compile(
+    rf"{'|'.join([*TRANSLATIONS, *ROTATIONS, *ALIASES])}|a_comp_cor_\d+|non_steady_state_outlier.*"
+)
 
 
 def read_confounds_table(path: Path) -> pd.DataFrame:
@@ -78,7 +81,7 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
     table = pd.DataFrame(columns).reset_index(drop=True)
     table = table.rename(columns=_names(list(map(str, table.columns))))
     _check_turns(path, table)
-    for name in sorted(NUMERIC & set(table)):
+    for name in [c for c in map(str, table) if NUMERIC.fullmatch(c)]:
         words = text.iloc[:, list(table).index(name)][table[name].notna().to_numpy()]
         if table[name].dtype == object and len(words):
             raise FileError(

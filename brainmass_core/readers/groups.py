@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -15,7 +15,8 @@ EXCEL = re.compile(
     r"#(DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!|SPILL!|CALC!|ERROR!|N/A\b.*)", re.IGNORECASE
 )
 NO_NAMES = ("na", "n.a.", "n.a", "n/a.", "nil", "missing")  # in lower case, beside `.`, `-`, `?`
-SEXES = {"male": "m", "man": "m", "boy": "m", "female": "f", "woman": "f", "girl": "f"}
+SEXES = dict.fromkeys(("m", "male", "man", "boy"), "M")
+SEXES |= dict.fromkeys(("f", "female", "woman", "girl"), "F")
 LONG = 666  # from here on a code is no number of a site among words
 
 
@@ -57,11 +58,35 @@ def _refuse_spellings(names: pd.Series, where: str, of_sex: bool) -> None:
     """Refuse one group under two names: ``NYU`` and ``nyu``; of sexes ``M`` and ``male``."""
     counts = names.map(str).value_counts().sort_index()
     meant = [str(key_of(name)).casefold() for name in counts.index]  # 1, 01 and 1.0 are one, too
-    meant = [SEXES.get(name, name) if of_sex else name for name in meant]
+    meant = [sex_of(name) if of_sex else name for name in meant]
     for _, same in counts.groupby(meant):
         if len(same) > 1:
             texts = " and ".join(f"{name!r} ({times(int(n))})" for name, n in same.items())
             raise FileError(f"{where}: found {texts}, which are one group; write all in one way")
+
+
+def sex_of(name: str) -> str:
+    """A sex under one name: ``male``, ``Man`` and ``m`` are M, ``1.0`` is 1; others as they are."""
+    key = key_of(name)
+    return SEXES.get(key.casefold(), key) if isinstance(key, str) else f"{key:g}"
+
+
+def coded_otherwise(codes: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Sexes of several tables that cannot be compared: M and F here, 1 and 2 there.
+
+    Parameters
+    ----------
+    codes : mapping of str to iterable of str
+        Name of a table to the sexes in it.
+
+    Returns
+    -------
+    dict
+        The tables with theirs, sorted; empty if the sexes of all are among those of one.
+    """
+    found = {name: sorted(set(map(sex_of, sexes))) for name, sexes in codes.items()}
+    most = max(map(set, found.values()), key=len, default=set())
+    return {} if all(set(sexes) <= most for sexes in found.values()) else found
 
 
 def _far_from(keys: Counter[float | str], code: float) -> bool:

@@ -341,6 +341,75 @@ def test_plain_numbers_and_quoted_ones_are_as_written(tmp_path):
     assert read_yaml(tmp_path / "c.yaml") == {"a": expected}
 
 
+def read(tmp_path: Path, setting: str):
+    """Read a configuration with a line of settings of its data set, or below all."""
+    (tmp_path / "c.yaml").write_text(f"datasets: {{a: {{{DATASET}}}}}\n{setting}\n")
+    return load_config(tmp_path / "c.yaml")
+
+
+DATASET = "kind: bids, role: internal, path: ."
+
+
+@pytest.mark.parametrize("value", ["'True'", "'False'", "'yes'", "'1'", "1", "0", "!!str no", "y"])
+def test_a_switch_is_true_or_false_and_nothing_that_looks_like_it(tmp_path, value):
+    with pytest.raises(ConfigError, match=r"timeseries\.global_signal: found .*: expected true or"):
+        read(tmp_path, f"timeseries: {{global_signal: {value}}}")
+    with pytest.raises(ConfigError, match=r"pretrain\.compile: found .* marks, or auto"):
+        read(tmp_path, f"pretrain: {{compile: {value}}}")
+
+
+def test_a_switch_as_yaml_writes_it_and_a_choice_beside_it_are_read(tmp_path):
+    config = read(tmp_path, "timeseries: {global_signal: yes, csf: off}\npretrain: {compile: auto}")
+    assert config.timeseries.global_signal is True
+    assert config.timeseries.csf is False
+    assert config.pretrain.compile == "auto"
+
+
+@pytest.mark.parametrize("value", ["'1_0'", "'٣'", "'0x10'", "'1,5'", "'--1'", "'ten'"])
+def test_text_is_a_number_only_if_it_is_written_as_one(tmp_path, value):
+    expected = "expected a number, written with digits"
+    for name in ("max_mean_fd", "n_dummy_volumes"):
+        with pytest.raises(ConfigError, match=rf"preprocess\.{name}: found .*{expected}"):
+            read(tmp_path, f"preprocess: {{{name}: {value}}}")
+
+
+def test_quoted_numbers_and_exponents_without_a_point_are_their_numbers(tmp_path):
+    config = read(tmp_path, "seed: '7'\npretrain: {lr: 1e-4}")
+    assert (config.seed, config.pretrain.lr) == (7, 1e-4)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", "'inf'", "1e400", ".nan", "1" + "0" * 400])
+def test_a_limit_is_finite(tmp_path, value):
+    with pytest.raises(ConfigError, match=r"preprocess\.max_mean_fd: found .* number"):
+        read(tmp_path, f"preprocess: {{max_mean_fd: {value}}}")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        *(("!!binary aGk=", "binary data"), ("2001-01-01", "a date"), ("!!set {x}", "a set")),
+        ("2001-01-01t00:00:00", "a time"),
+    ],
+)
+def test_what_only_yaml_has_is_neither_text_nor_a_list(tmp_path, value, kind):
+    task = f"tasks: {{t: {{datasets: [a], label: dx, classes: {{p: [{value}], c: [q]}}}}}}"
+    said = rf"tasks\.t\.classes\.p\.0: found .*, expected text or a number, not {kind}; put text in"
+    with pytest.raises(ConfigError, match=said):
+        read(tmp_path, task)
+
+
+@pytest.mark.parametrize("digits", [301, 5000])
+@pytest.mark.parametrize("name", ["c.yaml", "c.json"])
+def test_a_number_of_too_many_digits_names_its_setting(tmp_path, digits, name):
+    whole = "1" + "0" * (digits - 1)
+    classes = f'{{"p": [{whole}], "c": ["q"]}}'
+    task = f'{{"t": {{"datasets": ["a"], "label": "dx", "classes": {classes}}}}}'
+    dataset = '{"kind": "bids", "role": "internal", "path": "."}'
+    (tmp_path / name).write_text(f'{{"datasets": {{"a": {dataset}}}, "tasks": {task}}}')
+    with pytest.raises(ConfigError, match=r"c\.\w+: 1 error\n  tasks\.t\.classes\.p\.0: found"):
+        load_config(tmp_path / name)
+
+
 def test_what_is_no_regular_file_or_too_large_is_no_configuration(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")

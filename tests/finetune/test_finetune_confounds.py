@@ -3,18 +3,22 @@ import pandas as pd
 import pytest
 
 from brainmass_core.config.tasks import Task
+from brainmass_core.finetune import few_shot, zero_shot
 from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.confounds import (
     ComBat,
     Regress,
+    confounds_beside,
     confounds_of,
     known_sites,
     left_by_combat,
     match,
+    refuse_codes_of_sex,
     say_unadjusted,
 )
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import tangent
+from brainmass_core.finetune.methods.fitting import Design
 from brainmass_core.finetune.methods.tangent import TangentSpace
 
 
@@ -245,3 +249,43 @@ def test_tested_scans_that_combat_leaves_are_counted_and_named(caplog):
     assert f"d/c ({at_c.sum()}), d/rare (2)" in caplog.text
     plain = task.model_copy(update={"confounds": "regress"})
     assert left_by_combat(plain, scans, [here]) is None
+
+
+def two_cohorts(first, second):
+    rows = [("a", sex) for sex in first] + [("b", sex) for sex in second]
+    scans = pd.DataFrame(rows, columns=["dataset", "sex"]).assign(site=None, age=30.0, mean_fd=0.1)
+    return scans.assign(y=0, participant=scans.index, participant_id=scans.index)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("MF", ["male", "Female"]), (["1", "2"], ["1.0", "02"]), ("MF", "MM")]
+)
+def test_the_sexes_of_two_cohorts_are_one_however_they_are_written(first, second):
+    scans = two_cohorts(first, second)
+    refuse_codes_of_sex(scans)
+    found = confounds_of(scans)["sex"].tolist()
+    assert set(found[2:]) <= set(found[:2]) in ({"M", "F"}, {"1", "2"})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("MF", "12"), ("12", "01"), ("MF", "MW"), ("FM", ["O", "man"])]
+)
+def test_sexes_of_two_cohorts_that_cannot_be_compared_are_refused_where_they_are_used(
+    first, second
+):
+    scans, X = two_cohorts(first, second), np.ones((4, 3))
+    said = rf"a: {', '.join(sorted(first))}; b: .*; write M and F in their phenotype tables"
+    classes = {"n": ["0"], "p": ["1"]}
+    task = Task(datasets=["a", "b"], label="dx", classes=classes, confounds="regress")
+    fold = Fold(0, 0, np.arange(2), np.arange(2, 4))
+    uses = (
+        lambda: Design.of(task, scans),
+        lambda: confounds_beside(scans, []),
+        lambda: few_shot._adjusted(X, scans, fold, task),
+        lambda: zero_shot._regressed((X[:2], X[2:]), scans[:2], scans[2:], ["sex"]),
+    )
+    for use in uses:
+        with pytest.raises(TaskError, match=said):
+            use()
+    confounds_beside(scans, ["sex"])  # sex is the target
+    Design.of(task.model_copy(update={"confound_columns": ["age"]}), scans)

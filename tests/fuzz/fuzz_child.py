@@ -21,7 +21,7 @@ from fuzz_readers import READERS
 
 torch.set_num_threads(1)  # a process that is forked does not have the threads of its parent
 CPU = 20  # s of the processor for one input
-WALL = 120  # s without an answer: a hang in code that no signal ends
+WALL = 600  # s without an answer, on a busy machine, too: a hang in code that no signal ends
 MEMORY = int(1.5 * 2**30)  # bytes more than before the input
 FORBIDDEN = {
     *("os.system", "os.exec", "os.posix_spawn", "pty.spawn", "subprocess.Popen"),

@@ -133,13 +133,30 @@ def unknown_field(raw: bytes) -> bytes:
     return json.dumps(record).encode()
 
 
-def yes_as_number(raw: bytes) -> bytes:
-    """A setting that is true or false, as 1.0."""
-    content = json.loads(raw)
-    content["timeseries"] = {"global_signal": 1.0}
-    return json.dumps(content).encode()
+def switch(value: Any) -> Callable[[bytes], bytes]:
+    """A setting that is true or false, as something else."""
+
+    def changed(raw: bytes) -> bytes:
+        content = json.loads(raw)
+        content["timeseries"] = {"global_signal": value}
+        return json.dumps(content).encode()
+
+    return changed
 
 
+def words_among_marks(raw: bytes) -> bytes:
+    """Confounds whose marks of volumes are no numbers."""
+    return b"csf\tnon_steady_state_outlier00\n" + b"0.5\t--1\n0.25\t--1\n"
+
+
+def infinite(raw: bytes) -> bytes:
+    """Regressors of C-PAC with numbers beyond the largest."""
+    *lines, last = raw.splitlines()
+    cells = last.split(b"\t")
+    return b"\n".join([*lines, b"\t".join([b"1e400", *cells[1:-1], b"9" * 400])]) + b"\n"
+
+
+BINARY = b"datasets: {a: {kind: bids, role: internal, path: ., task: !!binary aGk=}}"
 DEEP = '{"a":' * 20_000
 ONE_ROW = "{'descr': '<f8', 'fortran_order': True, 'shape': (True, 80), }"
 FIELD = "0.132105"
@@ -173,8 +190,13 @@ CASES = (
     ),
     Case("table", "people.csv", "IndexError of a table of delimiters", lambda raw: b",\n,,\n"),
     Case("confounds", "c.tsv", "words among motion parameters", lambda raw: b"rot_y\na;b\na;b\n"),
+    Case("confounds", "c.tsv", "ValueError of words among marks", words_among_marks),
+    Case("cpac", ".1D", "infinite is missing, unlike to the judge", infinite, outcome="read"),
     Case("lut", "lut.csv", "a row over two lines", swap(",-30,", ',"-30\n",')),
-    Case("config", "config.json", "a number as true or false", yes_as_number),
+    Case("config", "config.json", "a number as true or false", switch(1.0)),
+    Case("config", "config.json", "quoted text as true or false", switch("True")),
+    Case("config", "config.json", "a number of 401 digits", swap('"1"', "1" + "0" * 400)),
+    Case("config", "config.yaml", "binary data as text", lambda raw: BINARY),
     Case("lut", "lut.tsv", "OverflowError of an index above 2**63", swap("\n5\t", f"\n{2**70}\t")),
     Case("fc_matrix", ".json", "RecursionError", lambda raw: DEEP.encode()),
     Case("fc_matrix", ".json", "pydantic's ValidationError", entry(Denoise=0.5)),

@@ -95,9 +95,9 @@ def _lost(raw: Any, found: Any, where: str) -> str | None:
 
 
 def _plainly(value: Any, found: Any) -> Any:
-    """A switch or a number as such, however it is written; a path without a slash at its end."""
+    """A number as such, however it is written; a path without a slash at its end."""
     if isinstance(found, bool):
-        return {1: "true", 0: "false"}.get(value, value) if isinstance(value, int) else value
+        return value if isinstance(value, bool) else f"not a switch: {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return repr(value)
     try:

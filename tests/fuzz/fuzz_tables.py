@@ -194,11 +194,13 @@ def _check_cpac(folder: Path, name: str, table: pd.DataFrame) -> str | None:
     names = (
         [s for s in plain.lines(folder / name) if s.startswith("#")][-1].lstrip("# ").split("\t")
     )
-    rows: Any = plain.series(folder / name)
+    # what lies beyond the largest number is infinite, and missing
+    rows = pd.DataFrame(plain.series(folder / name)).astype(float)
+    rows = rows.replace([np.inf, -np.inf], np.nan)
     for old, new in {"GlobalSignalMean0": "global_signal", "X": "trans_x"}.items():
         if (old in names) != (new in table):
             return f"{old} is lost"
-        if old in names and not plain.alike(table[new], [r[names.index(old)] for r in rows]):
+        if old in names and not plain.alike(table[new], rows[names.index(old)]):
             return f"other numbers of {old}"
     return None
 

@@ -112,6 +112,38 @@ def test_checksums_are_written_for_every_kind_of_model(folders):
         kind.from_pretrained(folders / name)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda p: p.symlink_to("/dev/zero"), os.mkdir])
+def test_no_checksum_is_sought_of_what_has_no_end(folder, make):
+    (folder / WEIGHTS).unlink()
+    make(folder / WEIGHTS)
+    with pytest.raises(ModelError, match=rf"m/{WEIGHTS}: is .*, expected a regular file"):
+        seal(folder)
+
+
+def test_a_tensor_that_is_there_twice_or_transposed_is_refused_and_a_link_is_followed(folder):
+    name = "online.layers.0.linear1.weight"
+    raw = (folder / WEIGHTS).read_bytes()
+    tensors = {n: t.clone() for n, t in load_file(folder / WEIGHTS).items()}  # not of the file
+    n = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + n])
+    twice = {"cls_token": header[name]}
+    text = raw[8 : 8 + n].decode().rstrip()[:-1] + "," + json.dumps(twice)[1:]
+    text = text.ljust(-len(text) % 8 + len(text)).encode()
+    (folder / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + n :])
+    seal(folder)
+    with pytest.raises(ModelError, match=f"{WEIGHTS}: no whole safetensors file"):
+        BrainMass.from_pretrained(folder)
+    save_file(tensors | {name: tensors[name].T.contiguous()}, folder / WEIGHTS)
+    seal(folder)
+    with pytest.raises(ModelError, match=rf"{name} has the shape \(6, 256\), expected \(256, 6\)"):
+        BrainMass.from_pretrained(folder)
+    (folder.parent / "w").write_bytes(raw)  # as caches of Hugging Face are laid out
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to(folder.parent / "w")
+    seal(folder)
+    assert torch.equal(BrainMass.from_pretrained(folder).cls_token, tensors["cls_token"])
+
+
 def test_no_checksum_is_written_for_files_that_do_not_go_together(folder):
     settings = json.loads((folder / SETTINGS).read_text())
     (folder / SETTINGS).write_text(json.dumps(settings | {"n_rois": 8, "heads": 4}))

@@ -20,6 +20,13 @@ counts = st.integers(1, 10**6)
 scores = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
 
 
+def test_a_score_of_too_few_people_is_not_known_in_a_contract(tmp_path):
+    write_contract(tmp_path, a_contract(scores={"fc_svm": {"auc": 0.7, "auc_low": float("nan")}}))
+    kept = read_contract(tmp_path).scores["fc_svm"]
+    assert kept["auc"] == 0.7
+    assert kept["auc_low"] is None or kept["auc_low"] != kept["auc_low"]
+
+
 @given(
     classes=st.lists(names, max_size=4, unique=True),
     done=st.lists(

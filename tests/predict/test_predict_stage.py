@@ -320,6 +320,14 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, data, tmp
     known = pd.DataFrame({"site": ["unknown"], "sex": ["F"], "age": [33.0], "mean_fd": [np.nan]})
     expected = model.score(data.fc[:1], known)["y_score"].iloc[0]
     assert found["y_score"].iloc[0] == pytest.approx(expected, abs=1e-5)
+    table.write_text("participant_id\tage\tsex\nsub-a\t33\tfemale\n")
+    again = predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
+    assert again["y_score"].equals(found["y_score"])
+    table.write_text("participant_id\tage\tsex\nsub-a\t33\t2\n")
+    with pytest.raises(
+        PredictError, match=r"found the sex '2', but the model was fitted with F, M"
+    ):
+        predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
     table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\na\t34\tM\n")
     with pytest.raises(PredictError, match=r"1 ids of 'participant_id' have more than one row"):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv", options=options)
@@ -460,3 +468,10 @@ def test_the_command_reads_what_it_is_given(study, model_folder, fitted, tmp_pat
     )
     assert done.exit_code == 0, done.output
     assert len(pd.read_csv(out, sep="\t")) == len(study.scans)
+
+
+def test_series_in_subfolders_name_the_option_and_no_setting(model_folder, tmp_path):
+    (tmp_path / "in" / "sub-a").mkdir(parents=True)
+    np.save(tmp_path / "in" / "sub-a" / "a.npy", np.zeros((60, N_ROIS)))
+    with pytest.raises(PredictError, match=r"^--pattern: '\*' matches 0 files.*`\*\*/\*\.npy`"):
+        predict(model_folder, tmp_path / "in", tmp_path / "p.tsv")

@@ -55,6 +55,25 @@ def test_a_code_of_missing_values_is_no_number(tmp_path, name, code):
         read_confounds(write(tmp_path / "c.tsv", table), N)
 
 
+@pytest.mark.parametrize("name", ["non_steady_state_outlier00", "a_comp_cor_00", "csf", "trans_x"])
+@pytest.mark.parametrize("cell", ["--1", "1_000", "+-1", "1e", "0x10", "٣", "- 1", "True"])
+def test_a_column_that_is_computed_with_holds_no_words(tmp_path, name, cell):
+    table = confounds().astype(object).fillna("n/a")
+    table[name] = cell
+    said = rf"line 2: found {re.escape(repr(cell))} in column '{name}', expected a number"
+    with pytest.raises(ScanFailed, match=said):
+        read_confounds(write(tmp_path / "c.tsv", table), N)
+
+
+def test_a_column_of_decimal_commas_is_numbers_and_one_of_marks_counts(tmp_path):
+    table = confounds().astype(object).fillna("n/a")
+    table["csf"] = "1,5"
+    table["non_steady_state_outlier00"] = ["1", *["0"] * (N - 1)]
+    found = read_confounds(write(tmp_path / "c.tsv", table), N)
+    assert (found["csf"] == 1.5).all()
+    assert n_non_steady(found) == 1
+
+
 def test_rotations_in_degrees_are_refused(tmp_path):
     table = confounds()
     table["rot_x"] = np.linspace(-0.5, 4.5, N)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,13 +125,14 @@ def place_of(scans: pd.DataFrame) -> pd.Series:
 def canonical(value: str) -> str:
     """A label as it is compared: ``' 1.0'`` and ``'1'`` are one value.
 
-    Text that is no whole number stays as it is, without white space around it.
+    Text that is no whole number stays as it is, without white space around it; so do numbers of
+    more digits than `float` tells apart.
     """
     text = str(value).strip()
     if not NUMBER.fullmatch(text):  # float() also reads 1_0 and digits of other scripts
         return text
     number = float(text)
-    whole = math.isfinite(number) and number == int(number)
+    whole = abs(number) < 2**53 and number == int(number)
     return str(int(number)) if whole else text
 
 

@@ -32,7 +32,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.encoders.methods import Method
 from brainmass_core.encoders.registry import METHODS
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match
+from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
@@ -90,6 +90,8 @@ class Design:
         name: str = "task",
     ) -> Design:
         """The design of a task's scans (`TaskData.scans`)."""
+        if task.confounds == "regress" and "sex" in task.confound_columns:
+            refuse_codes_of_sex(scans)
         return cls(
             y=scans["y"].to_numpy(),
             groups=scans["participant"].to_numpy(),

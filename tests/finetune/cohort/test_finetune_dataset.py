@@ -24,8 +24,10 @@ def test_equal_values_have_one_spelling(value, same):
     assert canonical(value) == canonical(same) == same
 
 
-@pytest.mark.parametrize("value", ["inf", "nan", "n/a", "1_0", "\u0661"])
-def test_text_that_is_no_number_stays_text(value):
+@pytest.mark.parametrize(
+    "value", ["inf", "nan", "n/a", "1_0", "\u0661", "10000000000000001", "1" * 400]
+)
+def test_text_that_is_no_number_and_ids_of_many_digits_stay_text(value):
     assert canonical(value) == value
 
 
