@@ -26,17 +26,17 @@ __all__ = [
 ]
 
 _WHERE = {
-    "AtlasArrays": "atlas.arrays",
-    "BrainLM": "encoders.brainlm.model",
-    "BrainMass": "encoders.brainmass.model",
-    "StudyResults": "study",
-    "clean_series": "timeseries.denoise",
-    "functional_connectivity": "connectivity",
-    "load_atlas": "atlas.arrays",
-    "load_study": "study",
-    "pseudo_fc": "pfc",
-    "unvectorise": "connectivity",
-    "vectorise": "connectivity",
+    "AtlasArrays": "brainmass_core.atlas.arrays",
+    "BrainLM": "brainmass_core.encoders.brainlm.model",
+    "BrainMass": "brainmass_core.encoders.brainmass.model",
+    "StudyResults": "brainmass_core.study",
+    "clean_series": "brainmass_core.timeseries.denoise",
+    "functional_connectivity": "brainmass_core.connectivity",
+    "load_atlas": "brainmass_core.atlas.arrays",
+    "load_study": "brainmass_core.study",
+    "pseudo_fc": "brainmass_core.pfc",
+    "unvectorise": "brainmass_core.connectivity",
+    "vectorise": "brainmass_core.connectivity",
 }
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    found = getattr(import_module(_WHERE[name]), name)
     globals()[name] = found
     return found
 
