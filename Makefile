@@ -72,7 +72,7 @@ lint-ruff: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-docs: venv  ## the documentation as HTML, warnings as errors
+docs: venv  ## the documentation as HTML, its notebooks run, warnings as errors: about 1 minute
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
 

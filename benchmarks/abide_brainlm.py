@@ -24,8 +24,9 @@ import pandas as pd
 import typer
 from abide import prepare, settings, task, write
 
-from brainmass_core import finetune, pretrain
+from brainmass_core import finetune
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.launch import torchrun
 from brainmass_core.series_model import stage
 from brainmass_core.tables import read_table
 
@@ -80,7 +81,7 @@ def main(
     config = write(out, settings(data) | chosen)
     prepare(config)
     start = time.perf_counter()
-    pretrain.run(config, out / "config.yaml")
+    torchrun.run(config, out / "config.yaml")
     print(f"pre-training: {time.perf_counter() - start:.0f} s", flush=True)
     pd.set_option("display.width", 200, "display.max_columns", 40, "display.max_rows", 40)
     for analysis in config.series_model.analyses:

@@ -29,15 +29,14 @@ import typer
 from abide import prepare, settings, task, write
 
 from brainmass_core.config import Config, load_config
-from brainmass_core.config.methods import METHODS
-from brainmass_core.encoders.registry import scaled_series
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.evaluation import Evaluation, task_seed
 from brainmass_core.finetune.methods.fitting import predict_folds
 from brainmass_core.finetune.statistics.scoring import score_methods
 
 FC = "fc_svm"
 # what sees series as a BrainLM does has no place beside BrainMass: benchmarks/abide_brainlm.py
-BASELINES = [m for m in METHODS.values() if m.baseline and not scaled_series(m.name)]
+BASELINES = [m for m in METHODS.values() if m.baseline and not m.series]
 NEURAL = [m.name for m in BASELINES if m.estimator.is_network]
 PLAIN = [FC, *(m.name for m in BASELINES if m.name not in (*NEURAL, FC))]
 COLUMNS = ["n_participants", "auc", "auc_low", "auc_high", "corrected_low", "corrected_high"]

@@ -27,9 +27,10 @@ import typer
 from abide import prepare, task, write
 from abide import settings as abide
 
-from brainmass_core import finetune, pfc, pretrain
+from brainmass_core import finetune, pfc
 from brainmass_core.config.load import deep_merge
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.launch import torchrun
 from brainmass_core.tables import read_table
 
 DEFAULT = "default"
@@ -93,7 +94,7 @@ def _run(base: Path, settings: dict[str, Any]) -> pd.DataFrame:
     start = time.perf_counter()
     for batch in range(config.datasets["abide"].batches):
         pfc.run(config, "abide", batch)
-    pretrain.run(config, folder / "config.yaml")
+    torchrun.run(config, folder / "config.yaml")
     seconds = time.perf_counter() - start
     finetune.run(config, "abide1")
     table = read_table(Paths(config.results).finetune("abide1") / "metrics.parquet", "metrics")

@@ -30,8 +30,8 @@ from brainmass_core.config import Config, parse_config
 from brainmass_core.config.inputs import Synthetic
 from brainmass_core.config.load import deep_merge
 from brainmass_core.demo import write_demo
-from brainmass_core.pipeline.hashing import fingerprint
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.denoise import ideal_bandpass
 

@@ -31,7 +31,8 @@ import typer
 from torch import Tensor, nn
 
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.encoders.brainmass.model import SIZES, build
+from brainmass_core.encoders.brainmass.model import build
+from brainmass_core.encoders.brainmass.network import SIZES
 from brainmass_core.pretrain.data.views import Batch
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.progress import emulated

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "AtlasArrays",
     "BrainLM",
     "BrainMass",
     "StudyResults",
     "clean_series",
     "functional_connectivity",
+    "load_atlas",
     "load_study",
     "pseudo_fc",
     "unvectorise",
@@ -24,18 +26,21 @@ __all__ = [
 ]
 
 _WHERE = {
-    "BrainLM": "encoders.brainlm.model",
-    "BrainMass": "encoders.brainmass.model",
-    "StudyResults": "study",
-    "clean_series": "timeseries.denoise",
-    "functional_connectivity": "connectivity",
-    "load_study": "study",
-    "pseudo_fc": "pfc",
-    "unvectorise": "connectivity",
-    "vectorise": "connectivity",
+    "AtlasArrays": "brainmass_core.atlas.arrays",
+    "BrainLM": "brainmass_core.encoders.brainlm.model",
+    "BrainMass": "brainmass_core.encoders.brainmass.model",
+    "StudyResults": "brainmass_core.study",
+    "clean_series": "brainmass_core.timeseries.denoise",
+    "functional_connectivity": "brainmass_core.connectivity",
+    "load_atlas": "brainmass_core.atlas.arrays",
+    "load_study": "brainmass_core.study",
+    "pseudo_fc": "brainmass_core.pfc",
+    "unvectorise": "brainmass_core.connectivity",
+    "vectorise": "brainmass_core.connectivity",
 }
 
 if TYPE_CHECKING:
+    from brainmass_core.atlas.arrays import AtlasArrays, load_atlas
     from brainmass_core.connectivity import functional_connectivity, unvectorise, vectorise
     from brainmass_core.encoders.brainlm.model import BrainLM
     from brainmass_core.encoders.brainmass.model import BrainMass
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    found = getattr(import_module(_WHERE[name]), name)
     globals()[name] = found
     return found
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.config import Config
-from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.batch import run_batch
+from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units

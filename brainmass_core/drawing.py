@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,13 @@ STYLE: dict[Any, Any] = {
 
 class NotAvailableError(ValueError):
     """A figure that the results do not allow; the message says why and is shown in its place."""
+
+
+def palette(names: Iterable[str]) -> dict[str, tuple]:
+    """A colour for each name, in the order in which they come first."""
+    distinct = list(dict.fromkeys(names))
+    colours = mpl.colormaps["tab10" if len(distinct) <= 10 else "tab20"]
+    return {name: colours(i % colours.N) for i, name in enumerate(distinct)}
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:

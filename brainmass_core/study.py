@@ -224,7 +224,9 @@ class StudyResults:
         ModelError
             If there is none, or its files are damaged.
         """
-        return self.config.pretrain.encoder.load().pretrained(self.config)
+        from brainmass_core.encoders.interface import implementation_of
+
+        return implementation_of(self.config.pretrain.encoder).pretrained(self.config)
 
     def _of_task(self, task: str, table: str) -> pd.DataFrame:
         assert table in STAGES["finetune"].outputs

@@ -11,10 +11,15 @@ from brainmass_core import __version__, tables
 project = "brainmass"
 author = copyright = "the brainmass maintainers"
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 autodoc_typehints = "none"  # the docstrings say shapes, which the annotations do not
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
+# pages of notebooks/ are run at each build, and a cell that fails ends it
+nb_execution_mode = "force"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 html_theme = "furo"
 html_title = "brainmass"
 myst_enable_extensions = ["dollarmath", "deflist"]

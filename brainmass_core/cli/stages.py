@@ -119,7 +119,7 @@ def quality_dataset(
 def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
     start_log(log)
     settings = load(config)
-    from brainmass_core.pretrain import run
+    from brainmass_core.pretrain.launch.torchrun import run
 
     run(settings, config)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -54,6 +54,20 @@ class Neural(Strict):
     lora_lr: float = Field(1e-3, gt=0, description="Learning rate of adapters and head.")
 
 
+def _features() -> Any:
+    return Field(
+        ["fc", "brainmass", "untrained"],
+        min_length=1,
+        description="What is classified. Where `pretrain.model` is a BrainLM the default is `fc`, "
+        "`series`, `brainlm` and `untrained_brainlm`.",
+    )
+
+
+def _classifiers() -> Any:
+    known = ["svm", "logistic", "prototype", "knn"]
+    return Field(known, min_length=1, description="What is fitted to it.")
+
+
 class FewShot(Strict):
     """Learning curves over few labelled participants, drawn from the training part of a fold."""
 
@@ -67,15 +81,8 @@ class FewShot(Strict):
     n_repeats: int = Field(
         1, ge=1, description="Repeats of the task's protocol whose folds are used, at most."
     )
-    features: list[FeatureName] = Field(
-        ["fc", "brainmass", "untrained"],
-        min_length=1,
-        description="What is classified. Where `pretrain.model` is a BrainLM the default is `fc`, "
-        "`series`, `brainlm` and `untrained_brainlm`.",
-    )
-    classifiers: list[ClassifierName] = Field(
-        ["svm", "logistic", "prototype", "knn"], min_length=1, description="What is fitted to it."
-    )
+    features: list[FeatureName] = _features()
+    classifiers: list[ClassifierName] = _classifiers()
 
     @field_validator("shots")
     @classmethod
@@ -88,15 +95,8 @@ class FewShot(Strict):
 class ZeroShot(Strict):
     """Transfer of a classifier to a cohort without any of its labels; see `zero_shot_from`."""
 
-    features: list[FeatureName] = Field(
-        ["fc", "brainmass", "untrained"],
-        min_length=1,
-        description="What is classified. Where `pretrain.model` is a BrainLM the default is `fc`, "
-        "`series`, `brainlm` and `untrained_brainlm`.",
-    )
-    classifiers: list[ClassifierName] = Field(
-        ["svm", "logistic", "prototype", "knn"], min_length=1, description="What is fitted to it."
-    )
+    features: list[FeatureName] = _features()
+    classifiers: list[ClassifierName] = _classifiers()
     harmonise: Literal["none", "site_mean"] = Field(
         "none",
         description="`site_mean` takes from each scan the mean features of its site. No label is "

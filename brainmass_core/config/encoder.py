@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, get_args
 
 from brainmass_core.config.names import feature_names, method_names
 from brainmass_core.config.stages import InterpretName
-from brainmass_core.encoders.registry import (
-    Encoder,
-    encoders,
-    goes_with,
-    is_untrained,
-    needed_by,
-    scaled_series,
-)
+from brainmass_core.encoders.methods import Features
+from brainmass_core.encoders.record import Encoder
+from brainmass_core.encoders.registry import FEATURES, METHODS, encoders, needed_by
 
 if TYPE_CHECKING:
     from brainmass_core.config.model import Config
 
+METHODS_KNOB = "finetune.methods"
 EXPLAINED = "interpret.methods"
 ANALYSES = "series_model.analyses"
 FC_PATTERN = "fc_pattern"  # the one of them that needs no encoder
@@ -28,21 +24,32 @@ def known(knob: str) -> tuple[str, ...]:
     """What a knob of `asked_for` may name, of any encoder or of none."""
     if knob == EXPLAINED:
         return get_args(InterpretName)
-    return method_names() if knob == "finetune.methods" else feature_names()
+    return method_names() if knob == METHODS_KNOB else feature_names()
+
+
+def _features(knob: str, name: str) -> Features:
+    """What is seen by what a knob names: a method, or features themselves."""
+    return METHODS[name].features if knob == METHODS_KNOB else FEATURES[name]
+
+
+def sees_series(knob: str, name: str) -> bool:
+    """Whether what a knob names sees time series."""
+    return knob != EXPLAINED and _features(knob, name).series
 
 
 def fits(knob: str, name: str, encoder: Encoder) -> bool:
     """Whether what a knob names can be had in a study with this encoder."""
     if knob == EXPLAINED:
         return name == FC_PATTERN or name in encoder.explains
-    return goes_with(name, encoder)
+    needed = needed_by(_features(knob, name))
+    return not needed or encoder in needed
 
 
 def those_with(knob: str, name: str) -> tuple[Encoder, ...]:
     """Encoders with which it can be had."""
     if knob == EXPLAINED:
         return tuple(e for e in encoders() if name in e.explains)
-    return needed_by(name)
+    return needed_by(_features(knob, name))
 
 
 def asked_for(config: Config) -> dict[str, Sequence[str]]:
@@ -51,7 +58,7 @@ def asked_for(config: Config) -> dict[str, Sequence[str]]:
         return {}
     transfer = any(task.zero_shot_from for task in config.tasks.values())
     return {
-        "finetune.methods": config.finetune.methods,
+        METHODS_KNOB: config.finetune.methods,
         "few_shot.features": config.few_shot.features if config.few_shot.shots else [],
         "zero_shot.features": config.zero_shot.features if transfer else [],
         "interpret.methods": config.interpret.methods,
@@ -84,5 +91,4 @@ def _of_pretrained(knob: str, name: str) -> bool:
     """Whether it cannot be made without the files of a pre-training."""
     if knob in (EXPLAINED, ANALYSES):
         return name != FC_PATTERN
-    # the scaling of series is that of the pre-training scans, whatever the weights
-    return scaled_series(name) or (bool(needed_by(name)) and not is_untrained(name))
+    return _features(knob, name).needs_pretraining

@@ -229,6 +229,23 @@ def load_config(path: Path | str, check_paths: bool = True) -> Config:
         raise ConfigError(f"{path}: {TOO_DEEP}") from None
 
 
+def parse_section(name: str, settings: dict[str, Any]) -> Any:
+    """Validate one section alone, for use from Python.
+
+    Raises
+    ------
+    ConfigError
+        As of `parse_config`.
+    """
+    section = _model_of(Config.model_fields[name].annotation)
+    assert section is not None, name
+    try:
+        return section.model_validate(settings)
+    except ValidationError as error:
+        found = [_explain({**e, "loc": (name, *e["loc"])}) for e in error.errors()]
+        raise ConfigError("\n".join(line.strip() for line in found)) from None
+
+
 def _no_settings(node: Any, where: tuple) -> Iterator[tuple[tuple, str]]:
     """Places of a tree that hold what no setting is, with what to write: YAML's dates, bytes, sets.
 

@@ -25,6 +25,7 @@ from brainmass_core.config.encoder import (
     check_all_external,
     fits,
     known,
+    sees_series,
     those_with,
 )
 from brainmass_core.config.inputs import Atlas, Dataset
@@ -42,13 +43,9 @@ from brainmass_core.config.stages import (
 )
 from brainmass_core.config.tasks import ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.encoders.registry import (
-    SERIES,
-    EncoderError,
-    encoder_of,
-    needed_by,
-    scaled_series,
-)
+from brainmass_core.encoders.methods import SERIES
+from brainmass_core.encoders.record import EncoderError
+from brainmass_core.encoders.registry import FEATURES, encoder_of, needed_by
 from brainmass_core.pipeline.stages import STAGES, StageName
 
 HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
@@ -282,8 +279,8 @@ def _check_unit(config: Config) -> Iterator[str]:
             "run"
         )
     for name, values in asked_for(config).items():
-        if stray := [v for v in values if scaled_series(v)]:
-            other = needed_by(stray[0])[0]
+        if stray := [v for v in values if sees_series(name, v)]:
+            other = those_with(name, stray[0])[0]
             yield (
                 f"{name}: found {', '.join(stray)} with connectivity.unit {unit}; {other.phrase} "
                 "sees single runs, so that scores would be of other rows than those of FC: leave "
@@ -298,7 +295,7 @@ def _check_series_model(config: Config) -> Iterator[str]:
         return
     tokens = config.pretrain.encoder.token_steps
     if not config.pretrain.encoder.sees_series:
-        other = needed_by(SERIES)[0]
+        other = needed_by(FEATURES[SERIES])[0]
         yield (
             f"series_model.analyses: found {', '.join(s.analyses)} with pretrain.model {model}, "
             f"which sees no series; set pretrain.model to {other.phrase}, or "

@@ -1,7 +1,7 @@
 """Names of models, methods and features: those of this package, and those of other encoders.
 
-The former are listed, for the reference page and the schema; the latter are looked up in
-`encoders.registry` when a file names one, never while this module is imported: they may import it.
+The former are in the reference page and the schema; the latter are looked up in `encoders.registry`
+when a file names one.
 """
 
 from __future__ import annotations
@@ -12,18 +12,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
-from brainmass_core.config.methods import METHOD_NAMES, METHODS
-from brainmass_core.encoders.registry import encoders
+from brainmass_core.encoders.methods import OWN, SERIES
+from brainmass_core.encoders.registry import BUILT_IN, METHODS, encoders
 
-MODEL_NAMES = (
-    "brainmass",
-    "brainlm-13m",
-    "brainlm-111m",
-    "brainlm-650m",
-    "brainlm-tiny",
-    "brainlm-vit-tiny",
-)
-FEATURE_NAMES = ("fc", "brainmass", "untrained", "series", "brainlm", "untrained_brainlm")
+MODEL_NAMES = tuple(model for encoder in BUILT_IN for model in encoder.models)
+METHOD_NAMES = (*OWN, *(method for encoder in BUILT_IN for method in encoder.methods))
+FEATURE_NAMES = ("fc", SERIES, *(name for encoder in BUILT_IN for name in encoder.features[::-1]))
 
 
 def _one_of(known: Sequence[str], more: Callable[[], Iterable[str]]) -> Callable[[Any], Any]:

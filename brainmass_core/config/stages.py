@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from brainmass_core.config.base import Strict, without_braces
 from brainmass_core.config.names import ModelName
-from brainmass_core.encoders.registry import Encoder, EncoderError, encoder_of, encoders
+from brainmass_core.encoders.record import Encoder, EncoderError
+from brainmass_core.encoders.registry import encoder_of, encoders
 from brainmass_core.pipeline.stages import STAGES
 
 InterpretName = Literal["attention", "gradient", "permutation", "fc_pattern"]

@@ -7,11 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Name, Strict
-from brainmass_core.config.methods import METHODS
 from brainmass_core.config.names import MethodName
 from brainmass_core.config.query import parse_query
+from brainmass_core.encoders.registry import METHODS
 
-PREFERRED = ("pretrained", "", "random")  # weights under what is stored, the first one there
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
@@ -247,5 +246,6 @@ class Finetune(Strict):
         if self.deploy != "auto":
             return self.deploy if self.deploy in [m.name for m in able] else None
         able = [m for m in able if not m.stores_scans]
-        best = min(able, key=lambda m: PREFERRED.index(m.features.weights), default=None)
+        # a pre-trained encoder before none, none before one with its initial weights
+        best = min(able, key=lambda m: (not m.pretrained, m.encoder is not None), default=None)
         return best.name if best else None

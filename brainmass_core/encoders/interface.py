@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from brainmass_core.config import Config
 from brainmass_core.config.base import Strict
+from brainmass_core.encoders.record import Encoder, Network
+from brainmass_core.encoders.registry import resolve
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.family import Family
@@ -95,18 +97,23 @@ class Implementation(ABC):
         """The part of a model that embeds, whose weights a deployed model holds."""
         return model
 
-    def recipe(self, method: str, config: Config) -> Any:
-        """How the network of one of the record's `networks` is built and trained.
+    def recipe(self, network: Network, config: Config) -> Any:
+        """How one of the record's `networks` is built and trained.
 
         Returns
         -------
         finetune.methods.networks.Recipe
         """
-        raise NotImplementedError(f"{type(self).__name__} has no network {method}")
+        raise NotImplementedError(f"{type(self).__name__} has no network {network.name}")
 
     def transformer(self, model: Any) -> Transformer:
         """What attention maps are made from, of an encoder that is explained by ``attention``."""
         raise NotImplementedError(f"{type(self).__name__} has no attention maps")
+
+
+def implementation_of(encoder: Encoder) -> Implementation:
+    """What an encoder does in the stages, which its record names."""
+    return resolve(encoder.implementation)
 
 
 def folder_of(config: Config) -> Path:

@@ -1,150 +1,40 @@
-"""Which encoders there are, and what the stages have to know of each.
+"""Which encoders there are, and which features and methods, by name.
 
-An encoder is a record of plain data, an `Encoder`, and an `interface.Implementation` that the
-record names and that is imported when a stage first asks for it. The two encoders of this package
-and those of other packages are found alike, by ``module:attribute``: the former in `BUILT_IN`, the
-latter in the entry-point group `GROUP` of whatever is installed, or by a call of `register`. Other
-processes, such as those of the pre-training, see entry points only.
+The encoders of this package are `BUILT_IN`. Those of other packages are found by entry points of
+the group `GROUP` of whatever is installed, or by a call of `register`. Other processes, such as
+those of the pre-training, see entry points only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from brainmass_core.encoders.interface import Implementation
+from brainmass_core.encoders.brainlm.record import ENCODER as BRAINLM
+from brainmass_core.encoders.brainmass.record import ENCODER as BRAINMASS
+from brainmass_core.encoders.methods import (
+    FC_FOR_MODEL,
+    OWN,
+    OWN_FEATURES,
+    Features,
+    features_of,
+    methods_of,
+)
+from brainmass_core.encoders.record import Encoder, EncoderError
 
 GROUP = "brainmass.encoders"
-BUILT_IN = (
-    "brainmass_core.encoders.brainmass:ENCODER",
-    "brainmass_core.encoders.brainlm:ENCODER",
-)
-SERIES = "series"  # features: the scaled series themselves, of any encoder that sees series
-FROZEN = ("svm", "logistic", "ridge", "knn")  # estimators on a frozen embedding
-Names = Mapping[str, tuple[str, str]]
+BUILT_IN = (BRAINMASS, BRAINLM)
 
 
-class EncoderError(ValueError):
-    """An encoder that there is not, or one whose names are taken."""
-
-
-@dataclass(frozen=True)
-class Pages:
-    """How the report speaks of an encoder.
-
-    Attributes
-    ----------
-    features : mapping
-        Features to their short name and to what they are, the beginning of a sentence.
-    methods : mapping
-        Methods whose names do not follow from features and estimator, to short name and sentence.
-    training : callable
-        The section `pretrain` to the caption of the loss curves.
-    losses : mapping
-        Columns of the history that are drawn beside the total loss, and what they are called.
-    paragraph : Path, optional
-        Of the methods text, on its pre-training: a Jinja template of ``config``, ``m`` (the section
-        `pretrain`) and ``cite``. Default: one that says no more than its name.
-    headline : str, optional
-        Method whose score is compared with that of FC in the first sentence on a task.
-    cites : mapping
-        Key to the citation in the text and the entry of the list of references.
-    sources : mapping
-        Features to what a deployed model predicts from, for its card. Default: FC.
-    colour : str
-        Of its methods in figures.
-    """
-
-    features: Names
-    methods: Names = field(default_factory=dict)
-    training: Callable[[Any], str] | None = None
-    losses: Mapping[str, str] = field(default_factory=dict)
-    paragraph: Path | None = None
-    headline: str | None = None
-    cites: Names = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    colour: str = "#D55E00"
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """What the stages know of an encoder before they load it.
-
-    Attributes
-    ----------
-    name : str
-        Of its features; begins its methods: ``brainlm``, ``brainlm_svm``.
-    label : str
-        On pages and in messages.
-    phrase : str
-        In messages, with an article.
-    sees : {"fc", "series"}
-        What it is trained on and shown: functional connectivity, or windows of time series.
-    models : tuple of str
-        Values of ``pretrain.model`` that mean it.
-    implementation : str
-        ``module:attribute`` of its `interface.Implementation`.
-    untrained : str
-        Features by the same architecture with its initial weights.
-    networks : tuple of str
-        Methods that train it with a head in every fold.
-    explains : tuple of str
-        Those of ``interpret.methods`` that need it and that it can be asked for.
-    token_steps : mapping
-        Of its models whose tokens are of one parcel each: the timepoints of a token.
-    knobs : tuple of str
-        Of the section `pretrain`: those that no other encoder has.
-    defaults : mapping
-        Section to knobs and their defaults in a study with this encoder.
-    check : callable, optional
-        Raises a ValueError for a section `pretrain` that this encoder cannot be trained by.
-    commands : mapping
-        Commands of ``brainmass`` that it brings, to ``module:attribute`` of a function.
-    """
-
-    name: str
-    label: str
-    phrase: str
-    sees: Literal["fc", "series"]
-    models: tuple[str, ...]
-    implementation: str
-    untrained: str
-    pages: Pages
-    networks: tuple[str, ...] = ()
-    explains: tuple[str, ...] = ()
-    token_steps: Mapping[str, int] = field(default_factory=dict)
-    knobs: tuple[str, ...] = ()
-    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    check: Callable[[Any], None] | None = None
-    commands: Mapping[str, str] = field(default_factory=dict)
-
+class _Named(Protocol):
     @property
-    def sees_series(self) -> bool:
-        """Whether it is shown windows of time series; else it is shown FC."""
-        return self.sees == "series"
-
-    @property
-    def features(self) -> tuple[str, str]:
-        """Its frozen embedding, and the same by its initial weights."""
-        return (self.untrained, self.name)
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Names of the methods that are of this encoder alone."""
-        frozen = (f"{features}_{estimator}" for features in self.features for estimator in FROZEN)
-        return (*frozen, *self.networks)
-
-    def load(self) -> Implementation:
-        """What it does in each stage; imports torch."""
-        return resolve(self.implementation)
+    def name(self) -> str: ...
 
 
+T = TypeVar("T", bound=_Named)
 _REGISTERED: dict[str, Encoder] = {}
 
 
@@ -168,7 +58,7 @@ def unregister(name: str) -> None:
 
 def encoders() -> tuple[Encoder, ...]:
     """All encoders: those of this package first, then those registered, then entry points."""
-    return (*_built_in(), *_REGISTERED.values(), *_installed())
+    return (*BUILT_IN, *_REGISTERED.values(), *_installed())
 
 
 def encoder_of(model: str) -> Encoder:
@@ -179,7 +69,7 @@ def encoder_of(model: str) -> Encoder:
     EncoderError
         If there is none.
     """
-    for encoder in (*_built_in(), *_REGISTERED.values()):
+    for encoder in (*BUILT_IN, *_REGISTERED.values()):
         if model in encoder.models:
             return encoder
     for encoder in _installed():  # looked for only if needed: that reads every installed package
@@ -189,60 +79,60 @@ def encoder_of(model: str) -> Encoder:
     raise EncoderError(f"there is no model {model!r}; there are {', '.join(known)}")
 
 
-def owner_of(name: str) -> Encoder | None:
-    """The encoder whose embedding or fine-tuning a method or feature is; None: it needs none."""
-    for encoder in encoders():
-        if name in encoder.features or name in encoder.methods:
-            return encoder
-    return None
+class _ByName(Mapping[str, T]):
+    """Records by name: those of this package, and those of the encoders that there are by now."""
+
+    def __init__(self, own: dict[str, T], brought: Callable[[Encoder], Iterable[T]]) -> None:
+        self._own, self._brought = own, brought
+        self._known: tuple[Encoder, ...] = ()
+        self._of_encoders: dict[str, T] = {}
+
+    def _others(self) -> dict[str, T]:
+        if (known := encoders()) != self._known:
+            self._of_encoders = {r.name: r for e in known for r in self._brought(e)}
+            self._known = known
+        return self._of_encoders
+
+    def __getitem__(self, name: str) -> T:
+        return self._own[name] if name in self._own else self._others()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own | self._others())
+
+    def __len__(self) -> int:
+        return len(self._own | self._others())
 
 
-def is_untrained(name: str) -> bool:
-    """Whether a method or feature is by an encoder with its initial weights."""
-    owner = owner_of(name)
-    if owner is None:
-        return False
-    return name == owner.untrained or name.startswith(f"{owner.untrained}_")
+FEATURES = _ByName(OWN_FEATURES, features_of)
+METHODS = _ByName(OWN, methods_of)
 
 
-def is_pretrained(name: str) -> bool:
-    """Whether a method or feature is by a pre-trained encoder."""
-    return owner_of(name) is not None and not is_untrained(name)
+def is_pretrained(method: str) -> bool:
+    """Whether a method is one on a pre-trained model; of an unknown name it is not."""
+    return method in METHODS and METHODS[method].pretrained
 
 
-def is_series(name: str) -> bool:
-    """Whether a method or feature is the series themselves, as an encoder of series sees them."""
-    return name == SERIES or name.rpartition("_")[0] == SERIES
+def needed_by(features: Features) -> tuple[Encoder, ...]:
+    """Encoders of which one is needed for some features; empty: they need none."""
+    if features.encoder:
+        return (features.encoder,)
+    return tuple(e for e in encoders() if e.sees_series) if features.series else ()
 
 
-def needed_by(name: str) -> tuple[Encoder, ...]:
-    """Encoders of which one is needed for a method or feature; empty: it needs none."""
-    if is_series(name):
-        return tuple(e for e in encoders() if e.sees_series)
-    owner = owner_of(name)
-    return (owner,) if owner else ()
+def owner_of(given: str) -> Encoder | None:
+    """The encoder that makes what an estimator is given (`Method.given`); None: no encoder does."""
+    return FEATURES[given].encoder if given in FEATURES else None
 
 
-def goes_with(name: str, encoder: Encoder) -> bool:
-    """Whether a method or feature can be had in a study with this encoder."""
-    needed = needed_by(name)
-    return not needed or encoder in needed
-
-
-def scaled_series(name: str) -> bool:
-    """Whether a method or feature sees time series, scaled by statistics of a pre-training."""
-    return is_series(name) or bool((owner := owner_of(name)) and owner.sees_series)
+def scaled_series(given: str) -> bool:
+    """Whether what an estimator is given is made from scaled time series."""
+    return given in FEATURES and FEATURES[given].series
 
 
 def resolve(place: str) -> Any:
     """What ``module:attribute`` names."""
     module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
-
-
-@cache
-def _built_in() -> tuple[Encoder, ...]:
-    return tuple(resolve(place) for place in BUILT_IN)
 
 
 @cache
@@ -256,21 +146,32 @@ def _installed() -> tuple[Encoder, ...]:
                 f"the encoder {point.name} ({point.value}) of an installed package cannot be "
                 f"loaded: {error}; repair or remove that package"
             ) from None
-        _refuse_taken(encoder, (*_built_in(), *found))
+        _refuse_taken(encoder, (*BUILT_IN, *found))
         found.append(encoder)
     return tuple(found)
 
 
 def _refuse_taken(encoder: Encoder, others: Iterable[Encoder]) -> None:
-    for other in others:
-        for what, mine, theirs in (
-            ("name", [encoder.name], [other.name]),
-            ("model", encoder.models, other.models),
-            ("features", encoder.features, other.features),
-            ("method", encoder.methods, other.methods),
-        ):
-            if taken := sorted(set(mine) & set(theirs)):
+    twice = [name for name in encoder.methods if encoder.methods.count(name) > 1]
+    if twice:
+        raise EncoderError(
+            f"encoder {encoder.name}: the method {twice[0]!r} is given twice; call one otherwise"
+        )
+    mine = _names_of(encoder)
+    ours = {"features": {*OWN_FEATURES, FC_FOR_MODEL}, "method": set(OWN)}
+    for label, theirs in (("brainmass_core", ours), *((o.label, _names_of(o)) for o in others)):
+        for what, names in theirs.items():
+            if taken := sorted(mine[what] & names):
                 raise EncoderError(
-                    f"encoder {encoder.name}: the {what} {taken[0]!r} is that of {other.label}; "
+                    f"encoder {encoder.name}: the {what} {taken[0]!r} is that of {label}; "
                     "choose another"
                 )
+
+
+def _names_of(encoder: Encoder) -> dict[str, set[str]]:
+    return {
+        "name": {encoder.name},
+        "model": set(encoder.models),
+        "features": set(encoder.features),
+        "method": set(encoder.methods),
+    }

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from brainmass_core.config import Config
-from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import predict_folds

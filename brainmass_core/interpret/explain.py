@@ -12,7 +12,7 @@ import pandas as pd
 
 from brainmass_core.config.stages import Interpret
 from brainmass_core.encoders.interface import Transformer
-from brainmass_core.encoders.registry import encoders
+from brainmass_core.encoders.registry import METHODS, encoders
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embed
@@ -37,7 +37,9 @@ def needs_encoder(method: str) -> bool:
 
 def scored_as(method: str) -> tuple[str, ...]:
     """Methods of `finetune` whose scores stand for what a method explains."""
-    return tuple(f"{e.name}_svm" for e in encoders()) if needs_encoder(method) else ("fc_svm",)
+    if not needs_encoder(method):
+        return ("fc_svm",)
+    return tuple(n for n, m in METHODS.items() if m.pretrained and m.estimator.name == "svm")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from brainmass_core.atlas.parcels import network_order, places
 from brainmass_core.config import Config
-from brainmass_core.drawing import NotAvailableError, draw, new_figure
+from brainmass_core.drawing import NotAvailableError, draw, new_figure, palette
 from brainmass_core.interpret.networks import SOURCES, networks_of
 from brainmass_core.interpret.surface import surface
 from brainmass_core.pipeline.paths import MAPS
@@ -109,7 +109,7 @@ def top_regions(regions: pd.DataFrame, k: int) -> Figure:
     if regions.empty:
         raise NotAvailableError(NOTHING)
     methods = list(dict.fromkeys(regions["method"]))
-    colours = palette(regions["network"])
+    colours = palette(sorted(regions["network"]))
     lines = (len(methods) + 1) // 2
     figure = new_figure(10.5, lines * (0.9 + 0.27 * k))
     panels = figure.subplots(lines, 2, squeeze=False)
@@ -147,7 +147,7 @@ def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
             "The atlas has no coordinates; give atlas.path, or columns x, y and z in atlas.labels."
         )
     methods = list(dict.fromkeys(regions["method"]))
-    colours = palette(regions["network"])
+    colours = palette(sorted(regions["network"]))
     figure = new_figure(7.6, 2.5 * len(methods) + 0.4, layout=None)
     share = 1 / (len(methods) + 0.16)
     for i, method in enumerate(methods):
@@ -172,13 +172,6 @@ def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
     if not (regions["network"] == "").all():
         _legend(figure, colours, "lower center")
     return figure
-
-
-def palette(networks: pd.Series) -> dict[str, tuple]:
-    """A colour for each network, in alphabetical order."""
-    names = sorted(set(networks))
-    colours = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {n: colours(i % colours.N) for i, n in enumerate(names)}
 
 
 def _legend(figure: Any, colours: dict[str, tuple], place: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Interpret
+from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embedding
@@ -73,7 +74,9 @@ def load_recordings_model(config: Config, data: TaskData, explained: np.ndarray)
     windows = {rows[scan_id]: np.ascontiguousarray(w) for scan_id, w in found}
     encoder = config.pretrain.encoder
     embedded = embedding(encoder, config, data, trained=True)
-    return RecordingsModel(encoder.load().pretrained(config), embedded, windows, feed.coordinates)
+    return RecordingsModel(
+        implementation_of(encoder).pretrained(config), embedded, windows, feed.coordinates
+    )
 
 
 def series_gradients(

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from brainmass_core.atlas.parcels import parcels
 from brainmass_core.config import Config
+from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import Fold
@@ -98,7 +99,7 @@ def load_fc_model(config: Config, data: TaskData) -> FcModel:
     """The pre-trained model, refused if it was trained on other FC, and all embeddings."""
     encoder = config.pretrain.encoder
     embedded = embedding(encoder, config, data, trained=True)
-    does = encoder.load()
+    does = implementation_of(encoder)
     return FcModel(does.pretrained(config), embedded, does.transformer)
 
 

@@ -36,17 +36,12 @@ class EdgeToEdge(nn.Module):
         return self.row(a) + self.column(a)  # (B, m, n, 1) + (B, m, 1, n)
 
 
-class EdgeToNode(nn.Module):
+class EdgeToNode(EdgeToEdge):
     """Each node takes a weighted sum over the edges that leave it and those that enter it.
 
     ``out[m, i] = bias[m] + sum_c sum_k (row[m, c, k] A[c, i, k] + column[m, c, k] A[c, k, i])``
-    (Kawahara et al. 2017, eq. 2).
+    (Kawahara et al. 2017, eq. 2). Parameters are those of `EdgeToEdge`.
     """
-
-    def __init__(self, n_in: int, n_out: int, n_rois: int) -> None:
-        super().__init__()
-        self.row = nn.Conv2d(n_in, n_out, (1, n_rois))
-        self.column = nn.Conv2d(n_in, n_out, (n_rois, 1), bias=False)
 
     def forward(self, a: Tensor) -> Tensor:
         """(B, n_in, n, n) to (B, n_out, n)."""

@@ -20,9 +20,10 @@ from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
 from brainmass_core.pfc.draw import distinct, places
 from brainmass_core.pfc.kernel import correlations, z_scores
 from brainmass_core.pfc.syrk import SSYRK
-from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.batch import run_batch
 from brainmass_core.pipeline.eligibility import may_be_pretrained_on
 from brainmass_core.pipeline.hashing import stable_hash
+from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units

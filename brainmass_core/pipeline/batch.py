@@ -7,34 +7,29 @@ recorded with its reason; a worker that dies takes down nobody but its own scan.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
-from brainmass_core.config import Config
 from brainmass_core.pipeline.disk import STOP
-from brainmass_core.pipeline.hashing import fingerprint, named_files, stage_hash
+from brainmass_core.pipeline.kept import Job, file_of, finished, keep, kept_entry
 from brainmass_core.pipeline.manifest import Entry, ScanFailed, row_of, write_manifest
-from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.peak import peak_memory
-from brainmass_core.pipeline.stages import STAGES
+from brainmass_core.pipeline.scan_fingerprint import named_files
 from brainmass_core.pipeline.workers import (
     Died,
     TimedOut,
@@ -42,7 +37,7 @@ from brainmass_core.pipeline.workers import (
     in_processes,
     single_threaded,
 )
-from brainmass_core.tables import atomic_path, from_rows, write_table
+from brainmass_core.tables import from_rows, write_table
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
@@ -52,52 +47,6 @@ IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugge
 
 class BatchError(RuntimeError):
     """A batch that cannot be published."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One batch of one stage.
-
-    Attributes
-    ----------
-    options : dict
-        Options of the Parquet writer, such as ``row_group_size``.
-    """
-
-    config: Config
-    stage: str
-    dataset: str
-    batch: int
-    schema: pa.Schema
-    threads: int = 1
-    options: dict[str, Any] | None = None
-
-    @property
-    def paths(self) -> Paths:
-        """Paths of the results folder."""
-        return Paths(self.config.results)
-
-    @property
-    def config_hash(self) -> str:
-        """Hash of the part of the configuration that this stage depends on."""
-        return stage_hash(self.config, self.stage, self.dataset)
-
-    @property
-    def work(self) -> Path:
-        """Folder of finished scans, see `work_folder`."""
-        return work_folder(self.config, self.stage, self.dataset, self.batch)
-
-
-def work_folder(config: Config, stage: str, dataset: str, batch: int) -> Path:
-    """Where finished scans are kept; another configuration has another folder.
-
-    Where they stay after the batch is published, all batches of a data set share one: other
-    batches, or another seed or split, find them there.
-    """
-    paths = Paths(config.results)
-    if STAGES[stage].keeps_work:
-        return paths.work(stage, dataset, "scans") / stage_hash(config, "estimates", dataset)
-    return paths.work(stage, dataset, batch) / stage_hash(config, stage, dataset)
 
 
 def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
@@ -124,7 +73,7 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         scans are kept; the same command goes on from there.
     """
     with _only_one(job):
-        done = {s: e for s, v in items.items() if (e := _finished(job, s, v))}
+        done = {s: e for s, v in items.items() if (e := finished(job, s, v))}
         done = {s: e for s, e in done.items() if e.status != "failed"}
         if done:
             log.info("%s: %d of %d scans were finished before", job.stage, len(done), len(items))
@@ -141,7 +90,7 @@ def _forget(job: Job, todo: dict[str, Any]) -> None:
     try:
         for scan_id in todo:
             for kind in ("json", "item"):
-                _file(job, scan_id, kind).unlink(missing_ok=True)
+                file_of(job, scan_id, kind).unlink(missing_ok=True)
     except OSError as error:
         raise _no_space(job, error) from None
 
@@ -229,7 +178,7 @@ def _entry_of(job: Job, scan_id: str, item: Any, outcome: Entry | Died | TimedOu
         )
         remedy = f"{_more_memory(job)}, or look at the scan with a viewer"
     entry = Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy)
-    _keep(job, entry, item, None)
+    keep(job, entry, item, None)
     return entry
 
 
@@ -243,7 +192,7 @@ def _work(job: Job, process: Process, scan_id: str, item: Any) -> Entry:
         if later := dict(named_files(item).items() - files.items()):
             entry, table = _changed_meanwhile(entry, sorted(later)), None
         entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
-        _keep(job, entry, item, table)
+        keep(job, entry, item, table)
     except OSError as error:
         raise _no_space(job, error) from None
     return entry
@@ -272,66 +221,6 @@ def _changed_meanwhile(entry: Entry, files: list[str]) -> Entry:
         step="read",
         remedy="wait until nothing writes to the data set, then run the same command",
     )
-
-
-def _file(job: Job, scan_id: str, kind: str) -> Path:
-    """Where a scan is kept: its rows (parquet), its entry (json), what it was made from (item)."""
-    return job.work / f"{quote(scan_id, safe='')}.{kind}"
-
-
-def _keep(job: Job, entry: Entry, item: Any, table: pa.Table | None) -> None:
-    """Save the rows first, then the entry, whose presence says that the scan is finished."""
-    rows = None
-    if table is not None:
-        with atomic_path(_file(job, entry.scan_id, "parquet")) as path:
-            pq.write_table(table, path, compression="none")
-            rows = sha256_of(path)
-    _file(job, entry.scan_id, "item").write_text(fingerprint(item))
-    record = json.loads(json.dumps(asdict(entry), default=_plain))
-    with atomic_path(_file(job, entry.scan_id, "json")) as path:
-        path.write_text(json.dumps(sealed({"entry": record, "rows": rows})))
-
-
-def kept_entry(file: Path, with_rows: bool = True) -> Entry | None:
-    """What became of a scan that is kept; None if the record or the scan's rows are damaged.
-
-    Parameters
-    ----------
-    file : Path
-        The scan's entry.
-    with_rows : bool
-        Compare the rows with their checksum as well.
-    """
-    try:
-        record = json.loads(file.read_text())
-        check_seal(record, file)
-        if with_rows and record["rows"] is not None:
-            check_file(file.with_suffix(".parquet"), record["rows"])
-        return Entry(**record["entry"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        log.warning("%s: a kept scan is damaged and counts as not finished: %s", file, error)
-        return None
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's, anything else as text, for JSON."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
-
-
-def _finished(job: Job, scan_id: str, item: Any) -> Entry | None:
-    made_from = _file(job, scan_id, "item")
-    try:
-        same = made_from.read_text() == fingerprint(item)
-    except (OSError, UnicodeDecodeError):
-        return None
-    entry = kept_entry(_file(job, scan_id, "json")) if same else None
-    entry = entry and replace(entry, batch=job.batch)  # it may have been another's
-    if entry is not None and entry.status == "ok":
-        rows = pq.read_schema(_file(job, scan_id, "parquet"))
-        return entry if rows.names == job.schema.names else None  # of an older version
-    return entry
 
 
 def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
@@ -400,8 +289,8 @@ def _rows(job: Job, entry: Entry) -> pa.Table:
     BatchError
         If they have become damaged since.
     """
-    path = _file(job, entry.scan_id, "parquet")
-    if kept_entry(_file(job, entry.scan_id, "json")) is None:
+    path = file_of(job, entry.scan_id, "parquet")
+    if kept_entry(file_of(job, entry.scan_id, "json")) is None:
         raise BatchError(
             f"{path}: damaged while the batch ran; run the same command again: the scan is then "
             "worked on again, all others are kept. If it happens again, check the disk and memory"

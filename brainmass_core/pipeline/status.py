@@ -14,8 +14,8 @@ from rich.table import Table
 
 from brainmass_core.config import Config
 from brainmass_core.pipeline.accounting import account
-from brainmass_core.pipeline.batch import kept_entry, work_folder
 from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.kept import kept_entry, work_folder
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.models.pretrained import SETTINGS, ModelError, seal
 from brainmass_core.predict.contract import FILE, seal_contract
@@ -28,7 +29,7 @@ def write_checksums(folder: Path) -> Path:
         seal_contract(folder)
         return folder / FILE
     reasons = []
-    for model in (kind for encoder in encoders() for kind in encoder.load().kinds):
+    for model in (kind for encoder in encoders() for kind in implementation_of(encoder).kinds):
         try:
             seal(folder, model)
         except ModelError as error:

@@ -34,6 +34,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, SVR
 
+from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
 from brainmass_core.finetune.methods.components import Components
@@ -302,5 +303,7 @@ def _check_network(
 
 def _recipes() -> dict[str, type]:
     """What a stored network may be built by."""
-    brought = (recipe for encoder in encoders() for recipe in encoder.load().stored_recipes)
+    brought = (
+        recipe for encoder in encoders() for recipe in implementation_of(encoder).stored_recipes
+    )
     return {recipe.__name__: recipe for recipe in (*RECIPES, *brought)}

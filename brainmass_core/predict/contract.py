@@ -25,7 +25,7 @@ from brainmass_core.config.base import Strict
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.encoders.interface import Architecture
+from brainmass_core.encoders.interface import Architecture, implementation_of
 from brainmass_core.encoders.registry import encoders, owner_of, scaled_series
 from brainmass_core.predict.feeding import Series
 from brainmass_core.readers.files import FileError
@@ -192,7 +192,7 @@ class Contract(Strict):
             raise ValueError("found an encoder, expected none with these features")
         if about is not None and owner is not None:
             try:
-                owner.load().architecture.model_validate(about)
+                implementation_of(owner).architecture.model_validate(about)
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, ("encoder", *first["loc"])))
@@ -218,7 +218,7 @@ class Contract(Strict):
         about = self.series.encoder if self.series else self.encoder
         if owner is None or about is None:
             return None
-        return owner.load().architecture.model_validate(about)
+        return implementation_of(owner).architecture.model_validate(about)
 
     @property
     def n_edges(self) -> int:

@@ -18,8 +18,8 @@ from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, Task
-from brainmass_core.config.methods import METHODS
-from brainmass_core.encoders.registry import owner_of, scaled_series
+from brainmass_core.encoders.interface import implementation_of
+from brainmass_core.encoders.registry import FEATURES, METHODS, owner_of, scaled_series
 from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.evaluation import Evaluation
@@ -144,9 +144,10 @@ def _encoder(config: Config, features: str, n_rois: int) -> Pretrained | None:
     owner = owner_of(features)
     if owner is None:
         return None
-    if features == owner.untrained:
-        return owner.load().untrained(config, n_rois)
-    return owner.load().pretrained(config)
+    does = implementation_of(owner)
+    if FEATURES[features].pretrained:
+        return does.pretrained(config)
+    return does.untrained(config, n_rois)
 
 
 def _described(features: str, encoder: Pretrained | None) -> dict[str, Any] | None:
@@ -154,7 +155,7 @@ def _described(features: str, encoder: Pretrained | None) -> dict[str, Any] | No
     owner = owner_of(features)
     if owner is None or encoder is None:
         return None
-    return owner.load().architecture.of(encoder).model_dump(mode="json")
+    return implementation_of(owner).architecture.of(encoder).model_dump(mode="json")
 
 
 def _contract(

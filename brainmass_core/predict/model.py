@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.encoders.interface import Architecture, Implementation
+from brainmass_core.encoders.interface import Architecture, Implementation, implementation_of
 from brainmass_core.encoders.registry import owner_of
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.methods.embedding import embed
@@ -168,7 +168,7 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained 
     about, owner = contract.architecture, owner_of(contract.features)
     if about is None or owner is None:
         return None
-    does = owner.load()
+    does = implementation_of(owner)
     found = {k: v for k, v in arrays.items() if k.startswith(ENCODER)}
     weights = {k.removeprefix(ENCODER): torch.from_numpy(v.copy()) for k, v in found.items()}
     try:
@@ -210,7 +210,7 @@ def weights_of(features: str, encoder: Pretrained) -> dict[str, np.ndarray]:
     """The arrays that `encoder_of` reads, of the encoder that makes the features."""
     owner = owner_of(features)
     assert owner is not None
-    does = owner.load()
+    does = implementation_of(owner)
     weights = does.core(encoder).state_dict()
     kept = {k: v for k, v in weights.items() if not k.startswith(does.only_trained)}
     return {ENCODER + k: v.cpu().contiguous().numpy() for k, v in kept.items()}

@@ -35,7 +35,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     # here and below, so that `timeseries` and the report can import this package without ANTs, and
     # that checking a configuration needs nothing of this
     from brainmass_core.config.bridged import template_inputs
-    from brainmass_core.pipeline.batch import Job, run_batch, work_folder
+    from brainmass_core.pipeline.batch import run_batch
+    from brainmass_core.pipeline.kept import Job, work_folder
     from brainmass_core.tables import PREPROCESS, read_table
 
     section, paths = config.datasets[dataset], Paths(config.results)

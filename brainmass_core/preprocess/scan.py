@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from brainmass_core.pipeline.hashing import fingerprint
 from brainmass_core.pipeline.manifest import ScanFailed, measured_so_far
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.preprocess.anatomical.t1w import MEASURES, Anatomy, anatomy_of, check_anatomy
 from brainmass_core.preprocess.anatomical.template import chosen_template
 from brainmass_core.preprocess.engines import engine

@@ -18,6 +18,7 @@ from nibabel.affines import apply_affine
 from scipy.ndimage import map_coordinates, spline_filter
 
 from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.spaces.warps import at_nodes, spline_coefficients
 from brainmass_core.tables import atomic_path
 
 FIELD_STEP = 4.0  # mm; SyN fields are smooth, so 4 mm nodes and cubic splines lose < 0.05 mm
@@ -46,18 +47,12 @@ class Normalisation:
 
     @cached_property
     def _coefficients(self) -> list[np.ndarray]:
-        components = np.moveaxis(self.field.astype(np.float64), -1, 0)
-        return [spline_filter(c, order=3, mode="mirror") for c in components]
+        return spline_coefficients(self.field)
 
     def template_to_t1w(self, points: np.ndarray) -> np.ndarray:
         """Map points (n, 3) of the template to points (n, 3) of the T1w, mm."""
-        nodes = apply_affine(np.linalg.inv(self.field_affine), points)
-        nodes = np.clip(nodes, 0, np.array(self.field.shape[:3]) - 1).T
-        moved = [
-            map_coordinates(c, nodes, order=3, mode="mirror", prefilter=False)
-            for c in self._coefficients
-        ]
-        return apply_affine(self.affine, points + np.stack(moved, axis=-1))
+        moved = at_nodes(self._coefficients, self.field_affine, points)
+        return apply_affine(self.affine, points + moved)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
-"""Pre-training: streaming, the step, the loop, checkpoints, launch through torchrun."""
+"""Pre-training: streaming, the step, the loop, checkpoints, launch through torchrun.
 
-from brainmass_core.pretrain.launch.torchrun import run
-
-__all__ = ["run"]
+Nothing is imported here: encoders are above `family` and `data`, and below `loop` and `launch`.
+"""

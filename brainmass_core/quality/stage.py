@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from brainmass_core.config import Config
-from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.batch import run_batch
+from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality.inputs import Item, list_items
 from brainmass_core.quality.measures import flags

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
 from brainmass_core.config.load import read_yaml
-from brainmass_core.config.methods import is_pretrained
 from brainmass_core.drawing import NotAvailableError, draw, new_figure
+from brainmass_core.encoders.registry import is_pretrained
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import number, score
 from brainmass_core.report.names import LEADING, colour_of, kind_of, line_of, short_of

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from brainmass_core.atlas.parcels import places
-from brainmass_core.drawing import NotAvailableError, new_figure
+from brainmass_core.drawing import NotAvailableError, new_figure, palette
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.quality.matrices import mark_networks
 from brainmass_core.report.connectome import Connectome
@@ -191,22 +191,15 @@ def strongest_edges(matrix: np.ndarray, n: int) -> np.ndarray:
     return kept + kept.T
 
 
-def _network_palette(networks: pd.Series) -> dict[str, tuple]:
-    names = list(dict.fromkeys(networks))
-    colours = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {n: colours(i % colours.N) for i, n in enumerate(names)}
-
-
 def _network_colours(networks: pd.Series) -> list[tuple]:
-    palette = _network_palette(networks)
-    return [palette[n] for n in networks]
+    colours = palette(networks)
+    return [colours[n] for n in networks]
 
 
 def _network_legend(figure: Figure, networks: pd.Series) -> None:
-    palette = _network_palette(networks)
     handles = [
         mpl.lines.Line2D([], [], marker="o", linestyle="", color=c, label=n)
-        for n, c in palette.items()
+        for n, c in palette(networks).items()
     ]
     figure.legend(
         handles=handles,

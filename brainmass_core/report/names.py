@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sized
 from typing import Any
 
-from brainmass_core.config.methods import METHODS, features_by_name
-from brainmass_core.encoders.registry import encoders
+from brainmass_core.encoders.registry import FEATURES, METHODS
 
 FEW_ESTIMATORS = {
     "svm": "linear SVM",
@@ -89,10 +88,10 @@ def colour_of(method: str) -> str:
     seen = sees(method)
     if seen in COLOURS:
         return COLOURS[seen]
-    known = features_by_name().get(seen)
-    if known and known.weights == "random":
-        return COLOURS["untrained"]
-    return next((e.pages.colour for e in encoders() if e.name == seen), "black")
+    known = FEATURES.get(seen)
+    if known is None or known.encoder is None:
+        return "black"
+    return known.encoder.pages.colour if known.pretrained else COLOURS["untrained"]
 
 
 def line_of(method: str) -> Any:
@@ -105,13 +104,12 @@ def short_of(method: str) -> str:
     if method in METHODS:
         return METHODS[method].label
     features, classifier = few_shot_parts(method)
-    return f"{features_by_name()[features].label}, {FEW_ESTIMATORS[classifier]}"
+    return f"{FEATURES[features].label}, {FEW_ESTIMATORS[classifier]}"
 
 
 def few_shot_parts(method: str) -> tuple[str, str]:
     """Names of the features and of the classifier of a method of few-shot or zero-shot."""
-    pairs = ((f, c) for f in features_by_name() for c in FEW_ESTIMATORS)
-    return next((f, c) for f, c in pairs if f"{f}_{c}" == method)
+    return {f"{f}_{c}": (f, c) for f in FEATURES for c in FEW_ESTIMATORS}[method]
 
 
 def listed(methods: Iterable[str]) -> dict[str, Any]:

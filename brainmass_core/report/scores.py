@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from brainmass_core.config.methods import is_pretrained
-from brainmass_core.encoders.registry import encoders
+from brainmass_core.encoders.registry import encoders, is_pretrained
 from brainmass_core.intervals import side_of, span, with_interval
 from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
 from brainmass_core.report.names import LEADING, METRICS, short_of

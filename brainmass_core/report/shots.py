@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
-from brainmass_core.config.methods import features_by_name
 from brainmass_core.drawing import NotAvailableError, new_figure
+from brainmass_core.encoders.registry import FEATURES
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.cells import score
 from brainmass_core.report.names import FEW_ESTIMATORS, colour_of, few_shot_parts
@@ -45,7 +45,7 @@ def _read(config: Config, task: str, name: str) -> pd.DataFrame:
 def split_method(method: str) -> tuple[str, str]:
     """Name of the features and of the classifier."""
     features, classifier = few_shot_parts(method)
-    return features_by_name()[features].label, FEW_ESTIMATORS[classifier]
+    return FEATURES[features].label, FEW_ESTIMATORS[classifier]
 
 
 def curve_table(curves: pd.DataFrame) -> Rows:
@@ -127,7 +127,7 @@ def draw_curves(curves: pd.DataFrame | None) -> Figure:
 def _curve(axes: Axes, curve: pd.DataFrame, features: str) -> None:
     colour, k = colour_of(features), curve["k"]
     axes.fill_between(k, curve["auc_low"], curve["auc_high"], color=colour, alpha=0.2, lw=0)
-    label = features_by_name()[features].label
+    label = FEATURES[features].label
     axes.plot(k, curve["auc"], ".-", color=colour, linewidth=1.6, label=label)
     for end in ("auc_draw_low", "auc_draw_high"):
         axes.plot(k, curve[end], ":", color=colour, linewidth=0.8)

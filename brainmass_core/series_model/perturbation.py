@@ -98,28 +98,26 @@ class Perturbation:
 
 def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
     """The CLS token with nothing hidden, tokens in natural order."""
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    device = next(model.parameters()).device
-    xyz = coordinates.to(device)
-
-    def state(series: Tensor) -> Tensor:
-        x = series.to(device)
-        return model.encode_in_order(x, xyz).to(series.device)
-
-    return state
+    return _state(model, coordinates, lambda model, x, xyz: model.encode_in_order(x, xyz))
 
 
 def decoded_state(model: SeriesModel, coordinates: Tensor) -> State:
     """The series as the model decodes them with nothing hidden; all values in one row."""
+
+    def decoded(model: SeriesModel, x: Tensor, xyz: Tensor) -> Tensor:
+        return model.reconstruct(x, xyz, _natural(model, x))[0].flatten(1)
+
+    return _state(model, coordinates, decoded)
+
+
+def _state(
+    model: SeriesModel, coordinates: Tensor, of: Callable[[SeriesModel, Tensor, Tensor], Tensor]
+) -> State:
+    """What a frozen copy of the model makes of series, on its device and back."""
     model = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(model.parameters()).device
     xyz = coordinates.to(device)
-
-    def state(series: Tensor) -> Tensor:
-        x = series.to(device)
-        return model.reconstruct(x, xyz, _natural(model, x))[0].flatten(1).to(series.device)
-
-    return state
+    return lambda series: of(model, series.to(device), xyz).to(series.device)
 
 
 def _natural(model: SeriesModel, series: Tensor) -> Mask:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config
+from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.leaks import refuse_shown, scans_shown
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pipeline.hashing import stable_hash
@@ -97,7 +98,7 @@ def load_trained(config: Config) -> Trained:
         If its folder lacks the scaling of its series, or another file.
     """
     feed = feed_of(config)
-    return Trained(config.pretrain.encoder.load().pretrained(config), feed)
+    return Trained(implementation_of(config.pretrain.encoder).pretrained(config), feed)
 
 
 def unseen(config: Config, trained: Trained, length: int) -> Recordings:

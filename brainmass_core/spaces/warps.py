@@ -15,6 +15,28 @@ from scipy.ndimage import map_coordinates, spline_filter
 STEP = 2**-6  # mm, to which displacements are rounded in files; float16 holds these exactly to 32
 
 
+def spline_coefficients(field: np.ndarray) -> list[np.ndarray]:
+    """Coefficients of the cubic splines through the components of a field (nx, ny, nz, 3)."""
+    components = np.moveaxis(field.astype(np.float64), -1, 0)
+    return [spline_filter(c, order=3, mode="mirror") for c in components]
+
+
+def at_nodes(coefficients: list[np.ndarray], grid: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The field of `spline_coefficients` at points (n, 3), mm; beyond the grid its border holds.
+
+    Parameters
+    ----------
+    grid : ndarray (4, 4)
+        Node index to mm.
+    """
+    nodes = apply_affine(np.linalg.inv(grid), points)
+    nodes = np.clip(nodes, 0, np.array(coefficients[0].shape) - 1).T
+    found = [
+        map_coordinates(c, nodes, order=3, mode="mirror", prefilter=False) for c in coefficients
+    ]
+    return np.stack(found, axis=-1)
+
+
 @dataclass(frozen=True)
 class Warp:
     """``affine @ point + field(point)``.
@@ -36,18 +58,11 @@ class Warp:
 
     @cached_property
     def _coefficients(self) -> list[np.ndarray]:
-        components = np.moveaxis(self.field.astype(np.float64), -1, 0)
-        return [spline_filter(c, order=3, mode="mirror") for c in components]
+        return spline_coefficients(self.field)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 3) of the source to points (n, 3) of the target, mm."""
-        nodes = apply_affine(np.linalg.inv(self.grid), points)
-        nodes = np.clip(nodes, 0, np.array(self.field.shape[:3]) - 1).T
-        bent = [
-            map_coordinates(c, nodes, order=3, mode="mirror", prefilter=False)
-            for c in self._coefficients
-        ]
-        return apply_affine(self.affine, points) + np.stack(bent, axis=-1)
+        return apply_affine(self.affine, points) + at_nodes(self._coefficients, self.grid, points)
 
     def inverse_at(self, points: np.ndarray, steps: int = 40) -> np.ndarray:
         """Where points (n, 3) of the target come from, by fixed-point iteration.

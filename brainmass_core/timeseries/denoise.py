@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainmass_core.config.load import parse_section
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.timeseries.censor import censored_volumes, fill_matrix
 from brainmass_core.timeseries.design import design_matrix
@@ -184,16 +185,17 @@ def clean_series(
         If a column is missing or has missing values.
     NoFreedomError
         If fewer than two dimensions of the data are left.
+    ConfigError
+        If a setting is not known or not allowed.
     ValueError
-        If the series are not two-dimensional or not finite, a setting is not known, or the
-        confounds have another length.
+        If the series are not two-dimensional or not finite, or the confounds have another length.
     """
     series = np.asarray(series, dtype=np.float64)
     if series.ndim != 2 or not np.isfinite(series).all():
         raise ValueError(
             f"found series of shape {series.shape}, expected finite values (n_timepoints, n_rois)"
         )
-    chosen, design, censored = Timeseries(**settings), None, None
+    chosen, design, censored = parse_section("timeseries", settings), None, None
     if confounds is not None:
         if len(confounds) != len(series):
             raise ValueError(

@@ -13,7 +13,8 @@ import pytest
 
 from brainmass_core.config import Config, parse_config
 from brainmass_core.pipeline.dag import Study
-from brainmass_core.pipeline.hashing import fingerprint, stage_hash
+from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.preprocess.anatomical.t1w import anatomical_key
 from brainmass_core.preprocess.engines.greedy import DEFORMABLE
 from brainmass_core.preprocess.files.derivatives import Item

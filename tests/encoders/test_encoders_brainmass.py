@@ -11,15 +11,14 @@ import torch
 from torch import nn
 
 from brainmass_core.encoders.brainmass.model import (
-    SIZES,
     BrainMass,
     alignment_loss,
     build,
     classification_loss,
-    heads_for,
     parameter_counts,
     sinusoid_table,
 )
+from brainmass_core.encoders.brainmass.network import SIZES, heads_for
 
 OFFICIAL_PREFIX = {
     "online.layers.": "attention_list.",

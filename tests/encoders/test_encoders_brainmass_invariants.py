@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from brainmass_core.config import parse_config
-from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, build, parameter_counts
+from brainmass_core.encoders.brainmass.model import BrainMass, build, parameter_counts
+from brainmass_core.encoders.brainmass.network import SIZES
 from brainmass_core.pretrain.data.views import Batch
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.step import make_optimiser, train_step

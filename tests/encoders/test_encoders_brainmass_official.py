@@ -15,7 +15,8 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, build
+from brainmass_core.encoders.brainmass.model import BrainMass, build
+from brainmass_core.encoders.brainmass.network import SIZES
 from brainmass_core.encoders.brainmass.official import (
     export_official,
     from_official,

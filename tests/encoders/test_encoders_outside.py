@@ -15,19 +15,26 @@ from synthetic_study import BATCHES, Study, make_config, write_study
 from toy_encoder import ENCODER
 from toy_implementation import Toy
 
-from brainmass_core import finetune, interpret, pfc, pretrain, report
+from brainmass_core import finetune, interpret, pfc, report
 from brainmass_core.config import ConfigError, dump_config, load_config, parse_config
 from brainmass_core.encoders import registry
-from brainmass_core.encoders.registry import EncoderError, encoder_of, owner_of, register
+from brainmass_core.encoders.interface import implementation_of
+from brainmass_core.encoders.record import EncoderError, Network
+from brainmass_core.encoders.registry import METHODS as KNOWN
+from brainmass_core.encoders.registry import encoder_of, register
 from brainmass_core.predict import predict
 from brainmass_core.predict.checksum import write_checksums
 from brainmass_core.predict.deploy import deploy
+from brainmass_core.pretrain.launch import torchrun
 from brainmass_core.study import load_study
 from brainmass_core.tables import read_table
 
 HERE = Path(__file__).parent
 TASK = "demo_task"
-METHODS = ("chance", "fc_svm", "untrained_toy_svm", "toy_svm", "toy_ridge", "toy_finetune")
+METHODS = (
+    *("chance", "fc_svm", "untrained_toy_svm", "toy_svm", "toy_ridge"),
+    *("toy_finetune", "only_a_head"),
+)
 
 
 @pytest.fixture
@@ -76,11 +83,13 @@ def test_a_third_encoder_goes_through_a_study_without_a_change_of_the_package(
     file.write_text(dump_config(config))
     assert load_config(file) == config
 
-    pretrain.run(config, file)
+    torchrun.run(config, file)
     folder = results / "pretrain" / "toy-linear"
     stored = Toy.from_pretrained(folder)
     assert isinstance(load_study(results).model(), Toy)
-    assert not torch.equal(stored.map.weight, toy.load().untrained(config, 20).map.weight)
+    assert not torch.equal(
+        stored.map.weight, implementation_of(toy).untrained(config, 20).map.weight
+    )
     assert write_checksums(folder) == folder / "config.json"
 
     finetune.run(config, TASK)
@@ -115,7 +124,9 @@ def test_names_of_an_outside_encoder_are_valid_once_it_is_known(toy, tmp_path):
     assert study.config.pretrain.encoder is toy
     assert study.config.finetune.permutation_methods == ["fc_svm", "toy_svm"]
     assert study.config.finetune.deployed("classification") == "toy_ridge"
-    assert [owner_of(m) for m in METHODS] == [None, None, toy, toy, toy, toy]
+    assert [KNOWN[m].encoder for m in METHODS] == [None, None, toy, toy, toy, toy, toy]
+    assert [KNOWN[m].pretrained for m in METHODS[2:]] == [False, True, True, True, True]
+    assert KNOWN["only_a_head"].label == "Toy, held fixed"
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["finetune"]["methods"] = ["toy_svm", "brainmass_svm"]
     with pytest.raises(ConfigError, match=r"brainmass_svm with pretrain.model toy-linear; these"):
@@ -149,7 +160,16 @@ def test_an_encoder_that_nobody_registered_is_no_model(tmp_path):
         ({"name": "brainlm"}, "the name 'brainlm' is that of BrainLM"),
         ({"models": ("brainmass",)}, "the model 'brainmass' is that of BrainMass"),
         ({"untrained": "untrained"}, "the features 'untrained' is that of BrainMass"),
-        ({"networks": ("brainlm_finetune",)}, "the method 'brainlm_finetune' is that of BrainLM"),
+        (
+            {"networks": (Network("brainlm_finetune", "", ""),)},
+            "the method 'brainlm_finetune' is that of BrainLM",
+        ),
+        (
+            {"networks": (Network("fc_svm", "", ""),)},
+            "the method 'fc_svm' is that of brainmass_core",
+        ),
+        ({"untrained": "tangent"}, "the features 'tangent' is that of brainmass_core"),
+        ({"networks": (Network("toy_svm", "", ""),)}, "the method 'toy_svm' is given twice"),
     ],
 )
 def test_a_name_that_is_taken_is_refused(taken, message):

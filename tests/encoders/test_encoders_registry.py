@@ -7,17 +7,11 @@ import sys
 
 import pytest
 
+from brainmass_core.config.encoder import METHODS_KNOB, fits
 from brainmass_core.config.names import FEATURE_NAMES, METHOD_NAMES, MODEL_NAMES
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.encoders.interface import Implementation
-from brainmass_core.encoders.registry import (
-    encoder_of,
-    encoders,
-    goes_with,
-    is_pretrained,
-    is_untrained,
-    owner_of,
-)
+from brainmass_core.encoders.interface import Implementation, implementation_of
+from brainmass_core.encoders.registry import METHODS, encoder_of, encoders
 from brainmass_core.pretrain.family import Family
 
 
@@ -25,8 +19,9 @@ def test_the_listed_names_are_those_of_the_records():
     known = encoders()
     assert {m for e in known for m in e.models} == set(MODEL_NAMES)
     assert {f for e in known for f in e.features} == set(FEATURE_NAMES) - {"fc", "series"}
-    assert {m for e in known for m in e.methods} == {m for m in METHOD_NAMES if owner_of(m)}
-    assert {m for m in METHOD_NAMES if not owner_of(m)} >= {"chance", "fc_svm", "series_svm"}
+    of_none = {m for m in METHOD_NAMES if METHODS[m].encoder is None}
+    assert {m for e in known for m in e.methods} == set(METHOD_NAMES) - of_none
+    assert of_none >= {"chance", "fc_svm", "series_svm"}
 
 
 def test_a_method_goes_with_the_one_encoder_whose_it_is_and_the_series_with_what_sees_them():
@@ -36,19 +31,32 @@ def test_a_method_goes_with_the_one_encoder_whose_it_is_and_the_series_with_what
         ("brainmass_svm", True, False),
         ("untrained_svm", True, False),
         ("untrained_brainlm_svm", False, True),
-        ("brainlm", False, True),
+        ("brainlm_finetune", False, True),
         ("series_svm", False, True),
     ):
-        assert (goes_with(name, brainmass), goes_with(name, brainlm)) == (of_fc, of_series), name
-    assert is_untrained("untrained_brainlm_finetune")
-    assert is_pretrained("brainmass_lora")
-    assert not is_pretrained("fc_svm")
-    assert not is_untrained("fc_svm")
+        found = [fits(METHODS_KNOB, name, encoder) for encoder in (brainmass, brainlm)]
+        assert found == [of_fc, of_series], name
+    assert fits("few_shot.features", "brainlm", brainlm)
+    assert not fits("few_shot.features", "brainlm", brainmass)
+
+
+def test_a_method_says_whose_it_is_and_by_which_weights():
+    brainmass, brainlm = encoder_of("brainmass"), encoder_of("brainlm-13m")
+    for name, encoder, pretrained, series in (
+        ("fc_svm", None, False, False),
+        ("series_svm", None, False, True),
+        ("untrained_svm", brainmass, False, False),
+        ("brainmass_lora", brainmass, True, False),
+        ("untrained_brainlm_finetune", brainlm, False, True),
+        ("brainlm_ridge", brainlm, True, True),
+    ):
+        m = METHODS[name]
+        assert (m.encoder, m.pretrained, m.series) == (encoder, pretrained, series), name
 
 
 @pytest.mark.parametrize("encoder", encoders(), ids=lambda e: e.name)
 def test_a_record_names_what_there_is(encoder):
-    does = encoder.load()
+    does = implementation_of(encoder)
     assert isinstance(does, Implementation)
     assert isinstance(does.training, Family)
     assert set(encoder.knobs) <= set(Pretrain.model_fields)

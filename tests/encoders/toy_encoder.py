@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainmass_core.encoders.registry import Encoder, Pages
+from brainmass_core.encoders import Encoder, Network, Pages
 
 FEATURES = ["fc", "toy", "untrained_toy"]
 ENCODER = Encoder(
@@ -13,7 +13,10 @@ ENCODER = Encoder(
     models=("toy-linear",),
     implementation="toy_implementation:IMPLEMENTATION",
     untrained="untrained_toy",
-    networks=("toy_finetune",),
+    networks=(
+        Network("toy_finetune", "Toy, fine-tuned", "The linear map and a head, trained on."),
+        Network("only_a_head", "Toy, held fixed", "A head on the linear map.", training="head"),
+    ),
     explains=("gradient", "permutation"),
     defaults={
         "finetune": {
@@ -29,7 +32,6 @@ ENCODER = Encoder(
             "toy": ("Toy", "Linear map of the edges, pre-trained"),
             "untrained_toy": ("Untrained toy", "Linear map of the edges, drawn at random"),
         },
-        methods={"toy_finetune": ("Toy, fine-tuned", "The linear map and a head, trained on.")},
         cites={"toy": ("Nobody 2026", "Nobody N. A linear map. 2026")},
     ),
 )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.encoders.interface import Architecture, Implementation, folder_of
+from brainmass_core.encoders.record import Network
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.data.views import Index, Stream, fresh_of
 from brainmass_core.pretrain.family import Constants, Family, batching
@@ -123,16 +124,17 @@ class Headed(nn.Module):
 
 @dataclass(frozen=True)
 class ToyTune:
-    """Encoder and head, trained whole."""
+    """Encoder and head, trained whole or the head alone."""
 
     knob: ClassVar[str] = "neural.finetune_lr"
     folder: str | None = None
+    fixed: bool = False
     lr: float = 1e-4
     standardise: bool = False
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
         model = Toy.from_pretrained(self.folder) if self.folder else Toy(n_rois)
-        return Headed(model.requires_grad_(True), n_out)
+        return Headed(model.requires_grad_(not self.fixed), n_out)
 
     def finish(self, network: nn.Module) -> nn.Module:
         return network
@@ -148,8 +150,9 @@ class _Toy(Implementation):
     stored_recipes = (ToyTune,)
     only_trained = ("unused.",)
 
-    def recipe(self, method: str, config: Config) -> ToyTune:
-        return ToyTune(str(folder_of(config)), lr=config.neural.finetune_lr)
+    def recipe(self, network: Network, config: Config) -> ToyTune:
+        fixed = network.training == "head"
+        return ToyTune(str(folder_of(config)), fixed, lr=config.neural.finetune_lr)
 
 
 IMPLEMENTATION = _Toy()

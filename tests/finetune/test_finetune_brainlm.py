@@ -8,6 +8,7 @@ from synthetic_series_study import BUILD, WINDOW, store_brainlm
 from synthetic_study import N_ROIS, make_config
 
 from brainmass_core.config import ConfigError, parse_config
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.folds.participants import make_folds
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import Setting
@@ -80,7 +81,7 @@ def trained_on_windows(tmp_path, **neural) -> tuple[SeriesClassifier, np.ndarray
     X = rng.standard_normal((120, N_ROIS, WINDOW)).astype(np.float32)
     X[y == 1] = np.cumsum(X[y == 1], axis=2) / 4
     X = X.reshape(120, -1)
-    model = make_network("brainlm_finetune", setting)
+    model = make_network(METHODS["brainlm_finetune"], setting)
     return model.fit(X[:80], y[:80]), X[80:], y[80:]
 
 
@@ -99,7 +100,7 @@ def test_training_further_learns_dynamics_and_moves_every_weight_of_the_encoder(
 
 def test_a_series_network_wants_a_configuration():
     with pytest.raises(ValueError, match="brainlm_finetune: expected a configuration"):
-        make_network("brainlm_finetune", Setting("classification", 2, 0))
+        make_network(METHODS["brainlm_finetune"], Setting("classification", 2, 0))
 
 
 @pytest.mark.parametrize("section", ["few_shot", "zero_shot"])

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, Layer
+from brainmass_core.encoders.brainmass.model import BrainMass
+from brainmass_core.encoders.brainmass.network import SIZES, Layer
 from brainmass_core.models import fused, kernels
 
 P = 0.1

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from brainmass_core.config import parse_config
-from brainmass_core.pipeline.batch import Job, run_batch
+from brainmass_core.pipeline.batch import run_batch
+from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed, measured_so_far
 from brainmass_core.tables import from_rows
 

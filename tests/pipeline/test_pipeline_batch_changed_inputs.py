@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from batch_processes import SCHEMA, items, job
 
 from brainmass_core.pipeline.batch import run_batch
-from brainmass_core.pipeline.hashing import fingerprint, named_files
+from brainmass_core.pipeline.scan_fingerprint import fingerprint, named_files
 from brainmass_core.scans import of_images
 from brainmass_core.tables import SCANS, read_table
 

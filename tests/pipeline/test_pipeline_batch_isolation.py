@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # workers import it by name
 import hazards
 from batch_processes import items, job
 
-from brainmass_core.pipeline.batch import BatchError, Job, run_batch
+from brainmass_core.pipeline.batch import BatchError, run_batch
+from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.workers import Died, TimedOut, WorkerError, in_processes
 
 pytestmark = pytest.mark.study

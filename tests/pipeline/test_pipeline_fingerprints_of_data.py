@@ -244,7 +244,7 @@ def test_a_process_that_runs_one_job_walks_no_data_set(tmp_path, root, monkeypat
     def walk(*arguments):
         raise AssertionError("walked")
 
-    monkeypatch.setattr("brainmass_core.pipeline.dag.inputs_of", walk)
+    monkeypatch.setattr("brainmass_core.pipeline.data_changes.inputs_of", walk)
     raw = {"datasets": {"d": {"kind": "bids", "role": "internal", "path": str(root)}}}
     assert set(fingerprints(raw, planning=False).values()) == {""}
 
@@ -252,7 +252,7 @@ def test_a_process_that_runs_one_job_walks_no_data_set(tmp_path, root, monkeypat
 def test_a_data_set_is_walked_once_however_many_jobs_ask(root, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "brainmass_core.pipeline.dag.inputs_of",
+        "brainmass_core.pipeline.data_changes.inputs_of",
         lambda *a: calls.append(a) or Inputs({"sub-01": "x"}),
     )
     of_raw(root)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from copy import deepcopy
-from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brainmass_core.config import Config, parse_config
-from brainmass_core.pipeline.hashing import batch_of, fingerprint, stable_hash, stage_hash
+from brainmass_core.pipeline.hashing import batch_of, stable_hash, stage_hash
 from brainmass_core.pipeline.stages import NAMES
 
 RAW = {
@@ -233,25 +231,14 @@ def test_a_hash_fits_a_signed_64_bit_column() -> None:
 # --- fingerprints ---------------------------------------------------------------------------------
 
 
-def test_a_fingerprint_follows_values_and_files(tmp_path: Path) -> None:
-    file = tmp_path / "bold.nii.gz"
-    file.write_bytes(b"one")
-    item = {"path": file, "t_r": 2.0, "ids": {"b", "a"}, "bold": np.arange(6.0).reshape(2, 3)}
-    first = fingerprint(item)
-    assert fingerprint(dict(reversed(item.items()))) == first
-    assert fingerprint({**item, "t_r": 3.0}) != first
-    assert fingerprint({**item, "ids": {"a"}}) != first
-    assert fingerprint({**item, "bold": np.arange(6.0).reshape(3, 2)}) != first
-    assert fingerprint({**item, "path": str(file)}) == first
-    file.write_bytes(b"more")
-    assert fingerprint(item) != first
-
-
-def test_a_fingerprint_ignores_what_stage_hash_is_about(tmp_path: Path) -> None:
-    assert fingerprint((config(), 1)) == fingerprint((config(report__title="x"), 1))
-    before = fingerprint(tmp_path)
-    (tmp_path / "new").touch()
-    assert fingerprint(tmp_path) == before
+def test_a_filter_of_ready_series_makes_their_series_anew_but_not_their_list(tmp_path):
+    dataset = {"kind": "timeseries", "role": "internal", "path": str(tmp_path), "t_r": 2.0}
+    plain, filtered = (
+        parse_config({"datasets": {"d": dataset | {"band_pass": asked}}}) for asked in (False, True)
+    )
+    assert stage_hash(plain, "timeseries", "d") != stage_hash(filtered, "timeseries", "d")
+    assert stage_hash(plain, "connectivity", "d") != stage_hash(filtered, "connectivity", "d")
+    assert stage_hash(plain, "scans", "d") == stage_hash(filtered, "scans", "d")
 
 
 def test_criteria_of_ready_series_count_where_they_are_applied():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from brainmass_core.checksums import sealed
 from brainmass_core.config import Config, parse_config
-from brainmass_core.pipeline.batch import work_folder
 from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.kept import work_folder
 from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.status import forget_failures, standings

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brainmass_core.config.methods import METHODS
 from brainmass_core.config.tasks import Finetune
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.methods.estimators import Setting
 from brainmass_core.finetune.methods.fitting import make_estimator
 from brainmass_core.predict.codec import CLASSES, CodecError, decode, encode

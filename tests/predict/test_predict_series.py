@@ -23,8 +23,7 @@ from synthetic_series_study import (
 from synthetic_study import N_ROIS
 
 from brainmass_core.checksums import sealed
-from brainmass_core.config.methods import METHODS
-from brainmass_core.encoders.registry import scaled_series
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune import run
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.confounds import confounds_of
@@ -39,8 +38,8 @@ FAST = ("series_svm", "brainlm_svm", "brainlm_logistic", "brainlm_finetune")
 SLOW = pytest.mark.slow
 STORED = [
     name if name in FAST else pytest.param(name, marks=SLOW)
-    for name in METHODS
-    if scaled_series(name)
+    for name, method in METHODS.items()
+    if method.series
 ]
 METHOD = "brainlm_ridge"
 NAMES = [f"roi-{i}" for i in range(N_ROIS)]

@@ -13,8 +13,7 @@ from predict_study import TASK, Made, fit, with_settings
 from synthetic_study import copy_of
 
 from brainmass_core.checksums import sealed, sha256_of
-from brainmass_core.config.methods import METHODS
-from brainmass_core.encoders.registry import scaled_series
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.methods.fitting import confounds_of
@@ -33,7 +32,7 @@ REGRESSION = {
     "transform": "zscore",
 }
 
-STORED = [name for name, m in METHODS.items() if m.deployable and not scaled_series(name)]
+STORED = [name for name, m in METHODS.items() if m.deployable and not m.series]
 
 
 def same(left, right, exact: bool = True) -> None:

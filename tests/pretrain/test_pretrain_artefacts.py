@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from brainmass_core.encoders.brainmass.card import flops_per_sample
-from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, build
+from brainmass_core.encoders.brainmass.model import BrainMass, build
+from brainmass_core.encoders.brainmass.network import SIZES
+from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.models.pretrained import ModelError, seal
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.data.views import index_shards
@@ -40,7 +42,7 @@ def test_a_published_model_encodes_as_the_trained_one(trained):
     model.load_state_dict(state.model)
     fc = torch.rand(3, 190, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.equal(loaded.encode(fc), model.encode(fc))
-    untrained = study.config.pretrain.encoder.load().untrained
+    untrained = implementation_of(study.config.pretrain.encoder).untrained
     other = untrained(study.config, index.n_rois)
     assert not other.training
     assert not torch.equal(loaded.encode(fc), other.encode(fc))
@@ -123,7 +125,7 @@ def test_a_folder_without_a_usable_model_is_refused(trained, tmp_path):
 def test_untrained_weights_are_those_that_training_starts_from(trained):
     study, *_ = trained
     start = build("tiny", 20, study.config.seed, dropout=0.1)
-    untrained = study.config.pretrain.encoder.load().untrained
+    untrained = implementation_of(study.config.pretrain.encoder).untrained
     for a, b in zip(untrained(study.config, 20).parameters(), start.parameters(), strict=True):
         assert torch.equal(a, b)
 

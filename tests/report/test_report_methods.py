@@ -6,14 +6,13 @@ from html import unescape
 import pytest
 from synthetic_study import make_config
 
-from brainmass_core.config.methods import METHODS
 from brainmass_core.config.stages import BrainLM
-from brainmass_core.encoders.registry import scaled_series
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.report.citations import WORKS, Citations
 from brainmass_core.report.names import FEW_ESTIMATORS, kind_of, listed
 from brainmass_core.report.page import render
 
-OF_FC = [name for name in METHODS if not scaled_series(name)]
+OF_FC = [name for name, m in METHODS.items() if not m.series]
 
 
 def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings", **given) -> str:

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.report.cells import number, p_value, score
 from brainmass_core.report.names import kind_of, short_of
 from brainmass_core.report.scores import comparison_table, highlight, score_table, verdict

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import brainmass_core
 from brainmass_core import clean_series, functional_connectivity, load_study, pseudo_fc, vectorise
+from brainmass_core.config import ConfigError
 from brainmass_core.study import StudyError
 from brainmass_core.tables import TableError
 
@@ -52,6 +53,16 @@ def test_functional_connectivity_is_numpys_correlation(series):
 def test_pseudo_fc_without_dropping_is_the_fc(series):
     views = pseudo_fc(series, n_views=3, drop_rate=0.0)
     assert_allclose(views, np.tile(vectorise(np.corrcoef(series.T)), (3, 1)), atol=1e-6)
+
+
+def test_a_setting_that_is_not_allowed_is_refused_as_in_a_file(series, confounds):
+    with pytest.raises(ConfigError) as error:
+        clean_series(series, 2.0, confounds, motion="24", n_compcors=3)
+    said = str(error.value)
+    assert (
+        "timeseries.motion: found '24'; there are ['24_derivative', '24_lag', '6', 'none']" in said
+    )
+    assert "timeseries.n_compcors: unknown key; did you mean 'n_compcor'?" in said
 
 
 def test_cleaned_series_are_the_residual_of_a_regression(series, confounds):

@@ -10,6 +10,7 @@ from brainmass_core.encoders.brainlm.model import BrainLM
 from brainmass_core.encoders.brainlm.pretraining import PRETRAINING, ghost
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
 from brainmass_core.encoders.interface import Architecture, Implementation
+from brainmass_core.encoders.record import Network
 from brainmass_core.models.series import SeriesModel
 
 
@@ -45,9 +46,9 @@ class _BrainLM(Implementation):
         """By the architecture of the configured model."""
         return type(ghost(config))
 
-    def recipe(self, method: str, config: Config) -> SeriesFineTune:
+    def recipe(self, network: Network, config: Config) -> SeriesFineTune:
         """Trained whole, from initial or pre-trained weights."""
-        return SeriesFineTune(config, method == "brainlm_finetune", config.neural.finetune_lr)
+        return SeriesFineTune(config, network.pretrained, config.neural.finetune_lr)
 
 
 IMPLEMENTATION = _BrainLM()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from brainmass_core.encoders.brainlm import model as brainlm
 from brainmass_core.encoders.brainlm import vit as brainlm_vit
 from brainmass_core.encoders.brainlm.layers import EPS, TAPS
 from brainmass_core.encoders.brainlm.model import COORDINATE_SCALE, BrainLM
+from brainmass_core.encoders.brainlm.official_names import official_names
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
 from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError
 from brainmass_core.models.tokens import sinusoid_1d, sinusoid_2d
@@ -41,43 +41,6 @@ from brainmass_core.tables import atomic_path
 LICENCE = "CC-BY-NC-ND-4.0"  # of the published weights
 FILES = (WEIGHTS, "pytorch_model.bin")
 REMEDY = "give the folder of one published model: config.json with model.safetensors or " + FILES[1]
-THIRDS = ("query", "key", "value")
-
-# ours to theirs, beginning of a name
-PARTS = {
-    "cls_token": "vit.embeddings.cls_token",
-    "norm": "vit.layernorm",
-    "layers": "vit.encoder.layer",
-    "decoder.embed": "decoder.decoder_embed",
-    "decoder.mask_token": "decoder.mask_token",
-    "decoder.layers": "decoder.decoder_layers",
-    "decoder.norm": "decoder.decoder_norm",
-}
-PARTS_13M = PARTS | {
-    "signal": "vit.embeddings.signal_embedding_projection",
-    "places.xyz": "vit.embeddings.xyz_embedding_projection",
-    "decoder.places.xyz": "decoder.decoder_xyz_projection",
-    "decoder.head.0": "decoder.decoder_pred1",
-    "decoder.head.2": "decoder.decoder_pred2",
-}
-PARTS_VIT = PARTS | {
-    "embed": "vit.embeddings.patch_embeddings.projection",
-    "decoder.head": "decoder.decoder_pred",
-}
-LAYER = {"linear_1": "intermediate.dense", "linear_2": "output.dense"}
-LAYER_13M = LAYER | {
-    "attention.qkv": "attention.self.{third}",
-    "attention.taps": "attention.self.conv.weight",
-    "attention.out": "attention.output.dense",
-    "norm_1": "attention.output.LayerNorm",
-    "norm_2": "output.LayerNorm",
-}
-LAYER_VIT = LAYER | {
-    "attention.qkv": "attention.attention.{third}",
-    "attention.out": "attention.output.dense",
-    "norm_1": "layernorm_before",
-    "norm_2": "layernorm_after",
-}
 SIZE_KEYS = {  # fields of both sizes: entries of config.json
     "width": "hidden_size",
     "depth": "num_hidden_layers",
@@ -215,28 +178,6 @@ def _check_shapes(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor]) ->
                 f"{' and '.join(names)}: found {', '.join(map(str, shapes))}, expected the "
                 f"numbers of {tuple(tensor.shape)}; config.json is of another model"
             )
-
-
-def official_names(name: str, model: BrainLM | BrainLMViT) -> list[str]:
-    """Names in the released code of one of our tensors: three where ours joins q, k and v."""
-    vit = isinstance(model, BrainLMViT)
-    parts, layer = (PARTS_VIT, LAYER_VIT) if vit else (PARTS_13M, LAYER_13M)
-    inside = re.fullmatch(r"((?:decoder\.)?layers)\.(\d+)\.(.+)", name)
-    if inside:
-        start, number, rest = inside.groups()
-        theirs = f"{parts[start]}.{number}.{_renamed(rest, layer)}"
-    else:
-        theirs = _renamed(name, parts)
-    if "{third}" in theirs:
-        return [theirs.format(third=third) for third in THIRDS]
-    return [theirs]
-
-
-def _renamed(name: str, names: Mapping[str, str]) -> str:
-    for ours, theirs in names.items():
-        if name == ours or name.startswith(ours + "."):
-            return theirs + name.removeprefix(ours)
-    raise KeyError(name)
 
 
 def _named(size: dict[str, int], module: Any) -> str | dict[str, int]:

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from brainmass_core.atlas.parcels import parcels, places
 from brainmass_core.config import Config
 from brainmass_core.config.stages import Pretrain
-from brainmass_core.encoders.brainlm import TOKEN_STEPS, model, vit
+from brainmass_core.encoders.brainlm import model, vit
 from brainmass_core.encoders.brainlm.card import brainlm_card
+from brainmass_core.encoders.brainlm.record import TOKEN_STEPS
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.windows import WindowStream, fit_scaling, tokens_of, windows_of

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from brainmass_core.encoders.brainmass.model import READOUT, BrainMass, Encoder, build
+from brainmass_core.encoders.brainmass.model import BrainMass, build
+from brainmass_core.encoders.brainmass.network import READOUT, Encoder
 
 
 @dataclass(frozen=True)

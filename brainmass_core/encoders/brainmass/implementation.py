@@ -16,6 +16,7 @@ from brainmass_core.encoders.interface import (
     Transformer,
     folder_of,
 )
+from brainmass_core.encoders.record import Network
 
 
 class Shape(Architecture):
@@ -46,12 +47,12 @@ class _BrainMass(Implementation):
         """The online network: all else is there for its training."""
         return model.online
 
-    def recipe(self, method: str, config: Config) -> FineTune:
+    def recipe(self, network: Network, config: Config) -> FineTune:
         """Trained whole from initial or pre-trained weights, or with adapters."""
         s, folder = config.neural, str(folder_of(config))
-        if method == "brainmass_lora":
+        if network.training == "lora":
             return Lora(folder, rank=s.lora_rank, alpha=s.lora_alpha, lr=s.lora_lr)
-        if method == "brainmass_finetune":
+        if network.pretrained:
             return FineTune(folder, lr=s.finetune_lr)
         size, heads = config.pretrain.size, config.pretrain.heads
         return FineTune(None, size, heads, config.seed, lr=s.finetune_lr)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from brainmass_core import __version__
-from brainmass_core.encoders.brainmass.model import SIZES, BrainMass, Size, parameter_counts
+from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
+from brainmass_core.encoders.brainmass.network import SIZES, Size
 from brainmass_core.models.pretrained import WEIGHTS, ModelError
 from brainmass_core.models.weights import check_dense, read_checkpoint, skeleton
 from brainmass_core.tables import atomic_path

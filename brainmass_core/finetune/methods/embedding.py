@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from brainmass_core.config import Config
-from brainmass_core.encoders.interface import folder_of
-from brainmass_core.encoders.registry import Encoder
+from brainmass_core.encoders.interface import folder_of, implementation_of
+from brainmass_core.encoders.record import Encoder
 from brainmass_core.finetune.cohort.dataset import TaskData, TaskError
 from brainmass_core.finetune.methods.series_features import embed_recordings
 from brainmass_core.models.pretrained import read_settings
@@ -26,7 +26,7 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
     trained : bool
         By the study's model; else by the same architecture with its initial weights.
     """
-    does = encoder.load()
+    does = implementation_of(encoder)
     model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
     if encoder.sees_series:
         return embed_recordings(model, config, data)
@@ -37,7 +37,8 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     """FC (n_scans, n_edges) to fine-tune the pre-trained encoder on, if it fits."""
-    config.pretrain.encoder.load().pretrained(config)  # says what is missing, before any fold
+    # says what is missing, before any fold
+    implementation_of(config.pretrain.encoder).pretrained(config)
     refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
     return data.fc
 

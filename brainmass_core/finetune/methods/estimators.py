@@ -34,7 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import SVC, SVR
 
 from brainmass_core.config import Config
-from brainmass_core.config.methods import Features
+from brainmass_core.encoders.methods import Features
 
 CONFOUNDS_TEXT = ["site", "sex"]
 CONFOUNDS_NUMBER = ["age", "mean_fd"]

@@ -1,4 +1,4 @@
-"""Which network stands behind the name of a method, with the settings of the configuration."""
+"""Which network a method trains, with the settings of the configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from brainmass_core.config import Config
-from brainmass_core.encoders.registry import owner_of
+from brainmass_core.encoders.interface import implementation_of
+from brainmass_core.encoders.methods import Method
 from brainmass_core.finetune.methods.estimators import Setting
 from brainmass_core.finetune.methods.networks import (
     BrainNetCNN,
@@ -28,13 +29,13 @@ KINDS: dict[str, type[NetworkClassifier] | type[NetworkRegressor]] = {
 }
 
 
-def make_network(name: str, setting: Setting) -> Any:
+def make_network(method: Method, setting: Setting) -> Any:
     """The unfitted estimator of a method that is trained end to end, with the settings of `neural`.
 
     Parameters
     ----------
-    name : str
-        Key of `RECIPES`, or one of an encoder's `networks`.
+    method : Method
+        On a network of `RECIPES`, or one of an encoder's `networks`.
     setting : Setting
         Its seed is that of weights, inner split, order of the scans and dropout.
 
@@ -45,12 +46,14 @@ def make_network(name: str, setting: Setting) -> Any:
     """
     config = setting.config
     if config is None:
-        raise ValueError(f"method {name}: expected a configuration in its setting, found none")
-    kinds, owner = KINDS, owner_of(name)
-    if owner is not None:
-        kinds = OF_SERIES if owner.sees_series else KINDS
-    recipe = RECIPES[name](config) if owner is None else owner.load().recipe(name, config)
-    s = config.neural
+        raise ValueError(
+            f"method {method.name}: expected a configuration in its setting, found none"
+        )
+    kinds, s = OF_SERIES if method.series else KINDS, config.neural
+    if method.encoder and method.network:
+        recipe = implementation_of(method.encoder).recipe(method.network, config)
+    else:
+        recipe = RECIPES[method.estimator.name](config)
     return kinds[setting.kind](
         recipe,
         max_epochs=s.max_epochs,

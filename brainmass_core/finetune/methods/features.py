@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainmass_core.config import Config
-from brainmass_core.encoders.registry import owner_of
+from brainmass_core.encoders.registry import FEATURES
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.confounds import confounds_beside
 from brainmass_core.finetune.methods.embedding import embedding, fc_for_model
@@ -38,6 +38,6 @@ class Features:
     def _make(self, name: str) -> Any:
         if name in MAKERS:
             return MAKERS[name](self._config, self._data)
-        owner = owner_of(name)
-        assert owner is not None, name
-        return embedding(owner, self._config, self._data, trained=name == owner.name)
+        made = FEATURES[name]
+        assert made.encoder is not None, name
+        return embedding(made.encoder, self._config, self._data, made.pretrained)

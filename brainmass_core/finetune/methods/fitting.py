@@ -1,14 +1,15 @@
 """What is compared, and how a method is fitted: the same folds for all.
 
-A method (`config.methods`) is features and an estimator. Features are made once for all scans
+A method (`encoders.methods`) is features and an estimator. Features are made once for all scans
 (`methods.features.MAKERS`): ndarray (n_scans, n_features) or DataFrame. `predict_folds` makes a new
 estimator in every fold, any of scikit-learn's form, and fits it to the training scans
 alone, after what is fitted to their features first (`BEFORE`, such as the tangent space). An
 estimator whose ``fit`` takes ``groups`` is given the participant of each training scan: searches
 over hyper-parameters and early stopping split by participant within the fold.
 
-To add features or an estimator: an entry of `config.methods.FEATURES` or ``ESTIMATORS``, a line of
-``_COMPOSED`` there, and a function in `methods.features.MAKERS` or `methods.estimators.ESTIMATORS`.
+To add features or an estimator: an entry of ``_FEATURES`` or ``_ESTIMATORS`` in `encoders.methods`,
+a line of ``_COMPOSED`` there, and a function in `methods.features.MAKERS` or
+`methods.estimators.ESTIMATORS`.
 
 ``y_score`` grows with the evidence for the second of two classes: the decision function, else its
 probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
@@ -28,8 +29,9 @@ from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScale
 from threadpoolctl import threadpool_limits
 
 from brainmass_core.config import Config
-from brainmass_core.config.methods import METHODS, Method
 from brainmass_core.config.tasks import Task
+from brainmass_core.encoders.methods import Method
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
@@ -46,7 +48,7 @@ BEFORE: dict[str, Callable[[], Any]] = {"tangent": TangentSpace, "series": Compo
 def make_estimator(method: Method, setting: Setting) -> Any:
     """The unfitted estimator of a method."""
     if method.estimator.is_network:
-        return make_network(method.name, setting)
+        return make_network(method, setting)
     return ESTIMATORS[method.estimator.name](setting, method.features)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmass_core.config.methods import METHODS
 from brainmass_core.config.tasks import Protocol
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.cohort.dataset import fifths, place_of
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import permute_labels

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.config.methods import METHODS
+from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.statistics import metrics, regression
 from brainmass_core.finetune.statistics.inference import (
     best_baseline,

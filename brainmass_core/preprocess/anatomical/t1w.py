@@ -19,8 +19,8 @@ from filelock import FileLock
 
 from brainmass_core.checksums import check_file, check_seal, sealed, sha256_of
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.pipeline.hashing import fingerprint
 from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.preprocess.anatomical.segmentation import labels_of
 from brainmass_core.preprocess.anatomical.structural import Structure, estimate
 from brainmass_core.preprocess.anatomical.template import (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.pipeline.hashing import IF_ANY
+from brainmass_core.pipeline.scan_fingerprint import IF_ANY
 from brainmass_core.preprocess.anatomical.t1w import Anatomy
 from brainmass_core.preprocess.anatomical.template import chosen_template, template_of
 from brainmass_core.preprocess.files.itk import save_itk_affines, save_itk_field

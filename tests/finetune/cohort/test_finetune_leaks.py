@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.config import parse_config
 from brainmass_core.config.adaptation import FewShot
-from brainmass_core.config.methods import FEATURES, METHODS, OWN, Estimator, Method
 from brainmass_core.config.tasks import Task
+from brainmass_core.encoders.methods import OWN, Estimator, Method
+from brainmass_core.encoders.registry import FEATURES, METHODS
 from brainmass_core.finetune import LeakError, few_shot
 from brainmass_core.finetune.cohort.leaks import refuse_leaks
 from brainmass_core.finetune.confounds import ComBat

@@ -6,15 +6,14 @@ import pytest
 from synthetic_study import make_config
 
 from brainmass_core.config import parse_config
-from brainmass_core.config.methods import METHODS
 from brainmass_core.encoders.brainmass.head import FineTune
-from brainmass_core.encoders.registry import encoders
+from brainmass_core.encoders.registry import METHODS, encoders
 from brainmass_core.finetune.methods.estimators import Setting
 from brainmass_core.finetune.methods.families import RECIPES, make_network
 
 
 def test_only_what_starts_from_the_model_is_no_baseline():
-    networks = [*RECIPES, *(name for encoder in encoders() for name in encoder.networks)]
+    networks = [*RECIPES, *(n.name for encoder in encoders() for n in encoder.networks)]
     assert {m for m in networks if not METHODS[m].baseline} == {
         "brainmass_finetune",
         "brainmass_lora",
@@ -25,18 +24,19 @@ def test_only_what_starts_from_the_model_is_no_baseline():
 def test_settings_reach_the_network(tmp_path):
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
     config = parse_config(raw | {"neural": {"max_epochs": 4, "finetune_lr": 3e-3}})
-    model = make_network("untrained_finetune", Setting("classification", 2, 11, config=config))
+    model = make_network(
+        METHODS["untrained_finetune"], Setting("classification", 2, 11, config=config)
+    )
     assert model.max_epochs == 4
     assert model.random_state == 11
     assert model.recipe == FineTune(None, "tiny", None, 7, lr=3e-3)
     with pytest.raises(ValueError, match="expected a configuration"):
-        make_network("brainnetcnn", Setting("classification", 2, 11))
+        make_network(METHODS["brainnetcnn"], Setting("classification", 2, 11))
 
 
 def test_the_setting_that_a_recipe_names_is_that_of_its_learning_rate(tmp_path):
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    of_fc = [m for m in METHODS if m.startswith(("brainmass", "untrained_")) and "brainlm" not in m]
-    networks = [*RECIPES, *(m for m in of_fc if m.endswith(("_finetune", "_lora")))]
+    networks = [m for m in METHODS.values() if m.estimator.is_network and not m.series]
     assert len(networks) == 5
     for method in networks:
 

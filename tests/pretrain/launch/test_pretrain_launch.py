@@ -33,7 +33,7 @@ from brainmass_core.pretrain.loop.train import Interrupted, train
 FILES = ("model.safetensors", "config.json", "history.parquet", "loss.png", "README.md")
 PRETRAIN = (
     "import sys, pathlib; from brainmass_core.config import load_config; "
-    "from brainmass_core.pretrain import run; p = pathlib.Path(sys.argv[1]); "
+    "from brainmass_core.pretrain.launch.torchrun import run; p = pathlib.Path(sys.argv[1]); "
     "run(load_config(p), p)"
 )
 LIMIT = 900  # seconds; ends a hang, and says nothing else

@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 
 from brainmass_core.config import ConfigError, parse_config
-from brainmass_core.config.methods import (
-    ESTIMATORS,
-    FEATURES,
-    METHOD_NAMES,
-    METHODS,
-    Method,
-    features_by_name,
-    is_pretrained,
-)
-from brainmass_core.encoders.registry import encoders
+from brainmass_core.config.names import METHOD_NAMES
+from brainmass_core.encoders.methods import ESTIMATORS, OWN_FEATURES, Method
+from brainmass_core.encoders.registry import FEATURES, METHODS, encoders, is_pretrained
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.families import RECIPES
 from brainmass_core.finetune.methods.features import MAKERS
@@ -23,14 +16,14 @@ from brainmass_core.finetune.methods.fitting import BEFORE
 
 def test_every_entry_of_a_registry_is_part_of_a_method_and_can_be_made():
     assert tuple(METHODS) == METHOD_NAMES
-    assert {m.features.name for m in METHODS.values()} == set(features_by_name())
+    assert {m.features.name for m in METHODS.values()} == set(FEATURES)
     assert {m.estimator.name for m in METHODS.values()} == set(ESTIMATORS)
     of_encoders = {name for e in encoders() for name in e.features}
     assert {m.given for m in METHODS.values()} == {*MAKERS, *of_encoders}
     networks = {name for name, m in METHODS.items() if m.estimator.is_network}
-    assert networks == {*RECIPES, *(name for e in encoders() for name in e.networks)}
+    assert networks == {*RECIPES, *(n.name for e in encoders() for n in e.networks)}
     assert set(estimators.ESTIMATORS) == {e.name for e in ESTIMATORS.values() if not e.is_network}
-    assert set(BEFORE) < set(FEATURES)
+    assert set(BEFORE) < set(OWN_FEATURES)
 
 
 def test_a_new_pair_has_a_name_a_label_and_what_follows_from_its_parts():
@@ -40,7 +33,7 @@ def test_a_new_pair_has_a_name_a_label_and_what_follows_from_its_parts():
     assert method.stores_scans
     assert method.baseline
     assert method.given == "series"
-    trained = Method(features_by_name()["brainlm"], ESTIMATORS["lora"])
+    trained = Method(FEATURES["brainlm"], ESTIMATORS["lora"])
     assert (trained.name, trained.label, trained.given) == (
         "brainlm_lora",
         "BrainLM, LoRA",

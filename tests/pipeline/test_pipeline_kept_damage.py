@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from batch_processes import called, items, job, process
 
 from brainmass_core.checksums import sealed
-from brainmass_core.pipeline.batch import BatchError, kept_entry, run_batch
+from brainmass_core.pipeline.batch import BatchError, run_batch
+from brainmass_core.pipeline.kept import kept_entry
 from brainmass_core.tables import read_table
 
 

@@ -1,19 +1,21 @@
 """Methods: what each sees of a scan (features) and what is fitted to it (`ESTIMATORS`).
 
-A method is one of each; users write ``<features>_<estimator>``. Features and methods of an encoder
-come with its record (`encoders.registry`); the others are `FEATURES` and `_COMPOSED`. Everything
-else about a method follows from its two parts. How features are computed is in
-`finetune.methods.features`, how estimators are made in `finetune.methods.estimators`; neither is
-imported here.
+A method is a record, a `Method`: its features, its estimator, the encoder behind the features, and
+whether that encoder is pre-trained. `registry.METHODS` finds it by the name that users write; no
+code takes a name apart. The methods in `OWN` need no encoder; `methods_of` makes those of an
+encoder from its record. How features are computed is in `finetune.methods.features`, how estimators
+are made in `finetune.methods.estimators`; neither is imported here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from brainmass_core.encoders.registry import FROZEN, SERIES, Encoder, encoders
+from brainmass_core.encoders.record import FROZEN, Encoder, Network
 
+FC_FOR_MODEL = "fc_for_model"  # FC, after a check that the pre-trained model is of the same kind
+SERIES = "series"  # features: the scaled series themselves, as an encoder of series sees them
 Kinds = tuple[str, ...]
 
 
@@ -29,8 +31,12 @@ class Features:
         What `finetune.methods.features` makes.
     to_train : str
         The same for an estimator that trains the encoder itself: what the encoder is given.
-    weights : str
-        Of the encoder: ``pretrained``, ``random``, or empty without one.
+    encoder : Encoder, optional
+        Whose embedding they are.
+    pretrained : bool
+        Whether that encoder has its pre-trained weights; else it has its initial ones.
+    series : bool
+        Whether they are made from time series, scaled by statistics of the pre-training scans.
     brain : bool
         Whether anything of the brain is among them. What ``confounds: regress`` and ``combat``
         change are these features only.
@@ -47,11 +53,21 @@ class Features:
     text: str
     made: str
     to_train: str = ""
-    weights: str = ""
+    encoder: Encoder | None = None
+    pretrained: bool = False
+    series: bool = False
     brain: bool = True
     linear: bool = False
     standardised: bool = True
     texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def needs_pretraining(self) -> bool:
+        """Whether they cannot be made without the files of a pre-training.
+
+        The scaling of series is that of the pre-training scans, whatever the weights.
+        """
+        return self.pretrained or self.series
 
 
 @dataclass(frozen=True)
@@ -86,20 +102,31 @@ class Estimator:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to predict: features and an estimator."""
+    """One way to predict: features and an estimator.
+
+    Attributes
+    ----------
+    network : Network, optional
+        Of the encoder, if the method is one of those that train it.
+    """
 
     features: Features
     estimator: Estimator
+    network: Network | None = None
 
     @property
     def name(self) -> str:
         """As users write it."""
+        if self.network:
+            return self.network.name
         names = (self.features.name, self.estimator.name)
         return names[1] if self.estimator.alone else "_".join(names)
 
     @property
     def label(self) -> str:
         """In tables and figures."""
+        if self.network:
+            return self.network.label
         if self.name in self.features.texts:
             return self.features.texts[self.name][0]
         if self.estimator.alone:
@@ -109,6 +136,8 @@ class Method:
     @property
     def sentence(self) -> str:
         """What it sees and how it decides."""
+        if self.network:
+            return self.network.text
         if self.name in self.features.texts:
             return self.features.texts[self.name][1]
         return f"{self.features.text}, standardised; {self.estimator.text}."
@@ -124,9 +153,24 @@ class Method:
         return self.estimator.kinds
 
     @property
+    def encoder(self) -> Encoder | None:
+        """Whose embedding it sees, or which it trains."""
+        return self.features.encoder
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether that encoder has its pre-trained weights."""
+        return self.features.pretrained
+
+    @property
+    def series(self) -> bool:
+        """Whether it sees time series; else it sees FC, confounds or nothing."""
+        return self.features.series
+
+    @property
     def baseline(self) -> bool:
         """Whether a method on a pre-trained model is compared with it."""
-        return self.features.weights != "pretrained"
+        return not self.pretrained
 
     @property
     def deployable(self) -> bool:
@@ -194,6 +238,7 @@ _FEATURES = (
         "Raw series",
         "The first window of each recording, scaled as the model is fed it",
         SERIES,
+        series=True,
         standardised=False,
         texts={
             "series_svm": (
@@ -204,7 +249,7 @@ _FEATURES = (
         },
     ),
 )
-FEATURES = {f.name: f for f in _FEATURES}
+OWN_FEATURES = {f.name: f for f in _FEATURES}
 _ESTIMATORS = (
     Estimator("chance", "Chance", alone=True),
     Estimator("svm", "SVM", "SVM, C = 1"),
@@ -227,72 +272,36 @@ _ESTIMATORS = (
     Estimator("lora", "LoRA", trains_encoder=True, is_network=True),
 )
 ESTIMATORS = {e.name: e for e in _ESTIMATORS}
-# in the order of the reference; the encoders' names are only names here
-_COMPOSED = (
+_COMPOSED = (  # in the order of the reference
     ("nothing", ("chance",)),
     ("confounds", ("svm", "ridge")),
     ("fc", FROZEN),
     ("tangent", ("logistic", "ridge", "svm")),
-    ("untrained", FROZEN),
-    ("brainmass", FROZEN),
     ("fc", ("brainnetcnn", "transformer")),
-    ("untrained", ("finetune",)),
-    ("brainmass", ("finetune", "lora")),
     (SERIES, ("svm",)),
-    ("untrained_brainlm", FROZEN),
-    ("brainlm", FROZEN),
-    ("untrained_brainlm", ("finetune",)),
-    ("brainlm", ("finetune",)),
 )
-_PAIRS = [(f, ESTIMATORS[e]) for f, estimators in _COMPOSED for e in estimators]
-METHOD_NAMES = tuple(e.name if e.alone else f"{f}_{e.name}" for f, e in _PAIRS)
-OWN = {m.name: m for m in (Method(FEATURES[f], e) for f, e in _PAIRS if f in FEATURES)}
+_PAIRS = [Method(OWN_FEATURES[f], ESTIMATORS[e]) for f, es in _COMPOSED for e in es]
+OWN = {method.name: method for method in _PAIRS}
 
 
-def features_of(encoder: Encoder) -> Iterator[Features]:
+def features_of(encoder: Encoder) -> tuple[Features, Features]:
     """Its embedding by the initial weights, and by those of the pre-training."""
-    to_train = (SERIES, SERIES) if encoder.sees_series else ("fc", "fc_for_model")
-    for name, given, weights in zip(
-        encoder.features, to_train, ("random", "pretrained"), strict=True
-    ):
-        label, text = encoder.pages.features[name]
-        yield Features(name, label, text, name, given, weights, texts=encoder.pages.methods)
+    of_series = encoder.sees_series
+    to_train = (SERIES, SERIES) if of_series else ("fc", FC_FOR_MODEL)
+    texts = encoder.pages.methods
+    initial, trained = (
+        Features(name, *encoder.pages.features[name], name, given, encoder, trained, of_series)
+        for name, given, trained in zip(encoder.features, to_train, (False, True), strict=True)
+    )
+    return replace(initial, texts=texts), replace(trained, texts=texts)
 
 
-def _methods_of(encoder: Encoder) -> Iterator[Method]:
-    for features in features_of(encoder):
-        for estimator in ESTIMATORS.values():
-            method = Method(features, estimator)
-            if method.name in encoder.methods:
-                yield method
-
-
-class _Methods(Mapping[str, Method]):
-    """Methods by name: those of this package, and those of the encoders that there are by now."""
-
-    def _all(self) -> dict[str, Method]:
-        found = OWN | {m.name: m for e in encoders() for m in _methods_of(e)}
-        names = dict.fromkeys((*METHOD_NAMES, *found))
-        return {name: found[name] for name in names if name in found}
-
-    def __getitem__(self, name: str) -> Method:
-        return OWN[name] if name in OWN else self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-
-METHODS = _Methods()
-
-
-def features_by_name() -> dict[str, Features]:
-    """All features, those of encoders after the others."""
-    return FEATURES | {f.name: f for e in encoders() for f in features_of(e)}
-
-
-def is_pretrained(method: str) -> bool:
-    """Whether a method is one on a pre-trained model; of an unknown name it is not."""
-    return method in METHODS and not METHODS[method].baseline
+def methods_of(encoder: Encoder) -> Iterator[Method]:
+    """Those on its frozen embedding, then those that train it."""
+    initial, trained = features_of(encoder)
+    for features in (initial, trained):
+        yield from (Method(features, ESTIMATORS[name]) for name in FROZEN)
+    for network in encoder.networks:
+        own = Estimator(network.training, network.training, trains_encoder=True, is_network=True)
+        estimator = ESTIMATORS.get(network.training, own)
+        yield Method(trained if network.pretrained else initial, estimator, network)
