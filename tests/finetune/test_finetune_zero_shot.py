@@ -167,8 +167,8 @@ def test_a_perfect_transfer_still_has_an_interval():
 @pytest.mark.parametrize(
     ("over", "message"),
     [
-        ({"kind": "regression", "classes": {}}, "zero-shot carries classes over.*cross_cohort"),
-        ({"confounds": "combat"}, "knows no site of an unseen cohort.*regress or match.*site_mean"),
+        ({"kind": "regression", "classes": {}}, "zero-shot only transfers classes.*cross_cohort"),
+        ({"confounds": "combat"}, "cannot adjust sites of an unseen cohort.*regress or match.*site_mean"),
     ],
 )
 def test_what_zero_shot_cannot_do_is_refused_with_the_configuration(tmp_path, over, message):
@@ -183,7 +183,7 @@ def test_what_zero_shot_cannot_do_is_refused_with_the_configuration(tmp_path, ov
 def test_learning_curves_of_regressions_alone_are_refused_with_the_configuration(tmp_path):
     config = make_config(tmp_path, kind="regression", classes={})
     raw = config.model_dump(mode="json", exclude_unset=True) | {"few_shot": {"shots": [4]}}
-    with pytest.raises(ConfigError, match=r"few_shot\.shots.*no task but regressions"):
+    with pytest.raises(ConfigError, match=r"few_shot\.shots.*all tasks are regressions"):
         parse_config(raw)
     task = raw["tasks"]["demo_task"]
     both = task | {"kind": "classification", "classes": {"a": ["1"], "b": ["2"]}}

@@ -283,10 +283,10 @@ def test_a_perturbation_brings_the_first_class_nearer_to_the_second(study):
             {"pretrain": {"model": "brainmass", "brainlm": {"window": 200, "mask_ratio": 0.75}}},
             "series_model.analyses: found reconstruction with pretrain.model brainmass",
         ),
-        ({"series_model": {"analyses": ["reconstruction"] * 2}}, "found one twice"),
+        ({"series_model": {"analyses": ["reconstruction"] * 2}}, "found a duplicate"),
         (
             {"series_model": {"analyses": ["perturbation"], "task": None}},
-            "series_model.task: not given, and perturbation moves one class",
+            "series_model.task: not given, but perturbation needs two classes",
         ),
         ({"series_model": {"task": "dy"}}, "series_model.task: there is no task 'dy'"),
         (
