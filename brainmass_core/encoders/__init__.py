@@ -1,8 +1,8 @@
 """The encoders (foundation models): one record each, looked up by name.
 
-Everything here but the folders of single encoders is free of torch, so that the configuration can
-read it. The other packages read the record (`registry.Encoder`) and what it names (`interface`);
-none of them names an encoder.
+Except in the folders of single encoders, nothing here imports torch, so that the configuration can
+read it. The other packages use the record (`registry.Encoder`) and the implementation that it names
+(`interface`); none of them names an encoder.
 """
 
 from brainmass_core.encoders.registry import (

@@ -1,4 +1,4 @@
-"""Pre-training: streaming, the step, the loop, checkpoints, launch through torchrun."""
+"""Pre-training: data streams, training step and loop, checkpoints, launch through torchrun."""
 
 from brainmass_core.pretrain.launch.torchrun import run
 

@@ -1,6 +1,6 @@
-"""What pre-training leaves: weights, configuration, history, curves and a model card.
+"""Outputs of pre-training: weights, configuration, history, curves and a model card.
 
-Everything is the same, byte by byte, when the same run is made again: no times, no host names.
+Repeating the same run gives byte-identical files: they contain no times or host names.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def publish(config: Config, index: Index, state: State) -> None:
 
 
 def describe(config: Config, index: Index, state: State, model: Pretrained) -> dict[str, Any]:
-    """Content of ``config.json``: what is needed to build the model and to feed it rightly."""
+    """Content of ``config.json``: settings to build the model and to prepare its input."""
     family = family_of(config.pretrain)
     return {
         "model": config.pretrain.model,
@@ -60,7 +60,7 @@ def describe(config: Config, index: Index, state: State, model: Pretrained) -> d
 
 
 def history_table(rows: torch.Tensor, schema: pa.Schema) -> pa.Table:
-    """(n_steps, n_columns) to a table of a `tables.history_schema`; NaN becomes null."""
+    """Convert (n_steps, n_columns) to a table of a `tables.history_schema`; NaN becomes null."""
     columns = [[None if math.isnan(v) else v for v in column] for column in rows.T.tolist()]
     arrays = [
         pa.array(c, type=pa.float64()).cast(field.type)
@@ -70,14 +70,14 @@ def history_table(rows: torch.Tensor, schema: pa.Schema) -> pa.Table:
 
 
 def draw_history(history: pa.Table, curves: Curves, path: Path) -> None:
-    """Loss, its parts, and whether the embedding collapses, over steps; a PNG.
+    """Draw the loss, its components and the spread of the embedding over steps, as PNG.
 
     Parameters
     ----------
     curves : mapping
         See `Family.curves`; the first column is drawn in black.
     """
-    # the tasks load models from this module and draw nothing
+    # imported late, because tasks load models from this module without drawing
     from brainmass_core.drawing import new_figure
 
     data = history.to_pydict()

@@ -7,5 +7,5 @@ from brainmass_core.pretrain.family import Family
 
 
 def family_of(settings: Pretrain) -> Family:
-    """What the encoder's record brings to pre-training."""
+    """The pre-training specification of the encoder's record."""
     return settings.encoder.load().training

@@ -1,4 +1,4 @@
-"""From BOLD to clean parcel series: one interpolation, parcel means, nuisance on the parcels."""
+"""From BOLD to clean parcel series: one interpolation, parcel means, nuisance regression."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ EXTRACT = {
 
 @dataclass(frozen=True)
 class Model:
-    """What is taken out of one run.
+    """Nuisance regressors and censored volumes of one run.
 
     Attributes
     ----------
     design : DataFrame (n_timepoints rows) or None
         None for ready series.
     censored : ndarray (n_timepoints,) of bool or None
-        Volumes with motion; None if no displacement is known.
+        Volumes with motion; None if the displacement is unknown.
     """
 
     design: pd.DataFrame | None
@@ -74,7 +74,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     Raises
     ------
     AtlasError
-        If the atlas cannot be had.
+        If the atlas is not available.
     TableError
         If the scans or the preprocess table cannot be read.
     BatchError
@@ -143,7 +143,7 @@ def _refuse_short(item: Item, raw: Raw) -> None:
 
 
 def _empty(item: Item, raw: Raw) -> np.ndarray:
-    """Parcels (n_rois,) of bool without a signal; refuses a scan with too many."""
+    """Find parcels (n_rois,) without a signal; excludes a scan with too many."""
     settings = item.settings
     empty = empty_rois(np.where(raw.coverage >= settings.min_coverage, raw.series, np.nan))
     if empty.sum() > settings.max_empty_rois:
@@ -157,7 +157,7 @@ def _empty(item: Item, raw: Raw) -> np.ndarray:
 
 
 def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
-    """The model and the series (n_kept, n_rois) of the parcels that are not empty."""
+    """Clean the parcels that are not empty, with the residual degrees of freedom."""
     x = raw.series[:, ~empty]
     try:
         model = _model(item, raw)
@@ -202,7 +202,7 @@ def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
 
 
 def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[str, Any]:
-    """What was done to a scan: columns of the table."""
+    """Columns of the table that describe the processing of a scan."""
     settings = item.settings
     band = filter_text(settings.filter, *_band(item))
     ready = item.scan["kind"] == "timeseries"
@@ -220,7 +220,7 @@ def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[
 
 
 def _write(item: Item, raw: Raw, model: Model, bold: np.ndarray, row: dict[str, Any]) -> None:
-    """The scan as BIDS derivatives, if it has a BIDS name."""
+    """Write the scan as BIDS derivatives, if it has a BIDS name."""
     root = Paths(item.root).derivatives(item.scan["dataset"], "timeseries")
     scan_id = item.scan["scan_id"]
     names = names_of(root, item.scan["dataset"], scan_id, item.atlas.space, item.atlas.name)

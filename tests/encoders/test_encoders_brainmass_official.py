@@ -183,7 +183,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
     torch.save({"model": Harmful()}, "torch.pth")
     Path("plain.pth").write_bytes(pickle.dumps({"model": Harmful()}))
     for name in ("torch.pth", "plain.pth"):
-        with pytest.raises(ModelError, match=rf"{name}: no checkpoint that can be read safely"):
+        with pytest.raises(ModelError, match=rf"{name}: not a checkpoint that can be read safely"):
             read_official(Path(name))
     assert not Path("harmed").exists()
 

@@ -168,7 +168,10 @@ def test_a_perfect_transfer_still_has_an_interval():
     ("over", "message"),
     [
         ({"kind": "regression", "classes": {}}, "zero-shot only transfers classes.*cross_cohort"),
-        ({"confounds": "combat"}, "cannot adjust sites of an unseen cohort.*regress or match.*site_mean"),
+        (
+            {"confounds": "combat"},
+            "cannot adjust sites of an unseen cohort.*regress or match.*site_mean",
+        ),
     ],
 )
 def test_what_zero_shot_cannot_do_is_refused_with_the_configuration(tmp_path, over, message):

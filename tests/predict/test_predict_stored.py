@@ -128,7 +128,7 @@ def test_a_pickle_in_the_place_of_a_file_is_never_loaded(fitted, tmp_path, name)
     fired = tmp_path / "fired"
     (folder / name).write_bytes(pickle.dumps(Bomb(fired)))
     reseal(folder)
-    with pytest.raises(ContractError, match="not a usable model"):
+    with pytest.raises(ContractError, match="not a valid model"):
         Model.load(folder)
     assert not fired.exists()
 

@@ -157,7 +157,7 @@ def test_an_atlas_without_coordinates_is_refused_with_the_remedy(make_study, mod
     placed = Path(raw["atlas"]["labels"]).read_text().splitlines()
     labels.write_text("".join("\t".join(line.split("\t")[:2]) + "\n" for line in placed))
     study.path.write_text(yaml.safe_dump(raw | {"atlas": raw["atlas"] | {"labels": str(labels)}}))
-    with pytest.raises(ShardError, match=rf"toy does not say where 20 .*{model}.*atlas\.labels"):
+    with pytest.raises(ShardError, match=rf"toy has no coordinates of 20 .*{model}.*atlas\.labels"):
         BrainLMFamily().check(load_config(study.path), index, 1)
 
 

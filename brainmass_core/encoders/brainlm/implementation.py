@@ -1,4 +1,4 @@
-"""What BrainLM does in the stages."""
+"""The implementation of BrainLM for the stages."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Shape(Architecture):
 
     @classmethod
     def of(cls, model: SeriesModel) -> Self:
-        """That of a model."""
+        """The architecture of a model."""
         return cls.model_validate(
             {"architecture": type(model).__name__, "size": model.size, "mode": model.mode}
         )
 
     def build(self) -> SeriesModel:
-        """A model of it without a decoder, with random weights."""
+        """Build a model without decoder, with random weights."""
         model = KINDS[self.architecture](self.size, self.mode)
         del model.decoder
         return model

@@ -1,4 +1,4 @@
-"""BrainLM as the pre-training sees it: windows of scaled series, and one loss on what is hidden."""
+"""Pre-training of BrainLM: windows of scaled series, and the loss on hidden values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BrainLMFamily(Family):
     digest = "timeseries_sha256"
 
     def build(self, config: Config, n_rois: int) -> SeriesModel:
-        """The model as configured, with its initial weights; `n_rois` is any number."""
+        """Build the configured model with initial weights, for any `n_rois`."""
         s = config.pretrain
         size, mode = "tiny" if s.model in TINY else s.model, s.brainlm.mode
         if s.model in TOKEN_STEPS:
@@ -51,7 +51,7 @@ class BrainLMFamily(Family):
         return vit.build(size, config.seed, mode, dropout=s.dropout)
 
     def constants(self, config: Config, index: Index) -> dict[str, Tensor]:
-        """Coordinates of the parcels, and the scaling fitted on the scans of the index."""
+        """Coordinates of the parcels, and the scaling fitted to the scans of the index."""
         coordinates = coordinates_of(config, index.n_rois)
         scaling = fit_scaling(index, config.seed, config.pretrain.brainlm.t_r)
         return {
@@ -62,7 +62,7 @@ class BrainLMFamily(Family):
         }
 
     def check(self, config: Config, index: Index, n_ranks: int) -> None:
-        """Refuse batches and masks that cannot be made, and an atlas without coordinates."""
+        """Refuse impossible batches and masks, and an atlas without coordinates."""
         batching(config, index, 0, n_ranks)
         tokens_of(ghost(config), index.n_rois, windows_of(config))
         coordinates_of(config, index.n_rois)
@@ -81,15 +81,15 @@ class BrainLMFamily(Family):
         )
 
     def total(self, parts: Mapping[str, Tensor], settings: Pretrain) -> Tensor:
-        """The mean squared error of what is hidden."""
+        """The mean squared error of hidden values."""
         return parts["reconstruction"]
 
     def views(self, embedding: Tensor) -> Tensor:
-        """The one view (1, n, d): the CLS token of what is visible."""
+        """A single view (1, n, d): the CLS token of the visible tokens."""
         return embedding[None]
 
     def operations(self, model: SeriesModel, config: Config, n_rois: int) -> int:
-        """Those of a step that hides tokens at random, forward and backward."""
+        """Operations of a step that hides random tokens, forward and backward."""
         windows, shadow = windows_of(config), ghost(config).train()
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
             series, coordinates = torch.empty(1, n_rois, windows.length), torch.empty(n_rois, 3)
@@ -101,7 +101,7 @@ class BrainLMFamily(Family):
     def describe(
         self, model: SeriesModel, config: Config, index: Index, constants: Constants
     ) -> dict[str, Any]:
-        """Which series it was trained on and how they are scaled."""
+        """Description of the training series and their scaling."""
         s, scaling = config.pretrain.brainlm, scaling_of(constants)
         return {
             "size": model.size,
@@ -130,13 +130,13 @@ PRETRAINING = BrainLMFamily()
 
 
 def ghost(config: Config) -> SeriesModel:
-    """The model without numbers: its tokens, masks and operations can be asked for."""
+    """The model on the meta device, for its tokens, masks and number of operations."""
     with torch.device("meta"):
         return PRETRAINING.build(config, 0)
 
 
 def scaling_of(constants: Constants) -> RobustScaling:
-    """The scaling among the constants of a training."""
+    """The scaling, from the constants of a training run."""
     median, iqr = (tuple(constants[name].tolist()) for name in ("median", "iqr"))
     return RobustScaling(median, iqr, int(constants["n_recordings"]))
 
@@ -144,14 +144,14 @@ def scaling_of(constants: Constants) -> RobustScaling:
 def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
     """Centroids (n_rois, 3) of the parcels in MNI152NLin6Asym, mm, float64.
 
-    A424, with which BrainLM was published, lies in that space; those of other atlases are led there
-    over a bridge. Of an atlas that does not say its space they are taken as they are. A model of
-    images looks at y alone; what else is unknown is 0 there.
+    The A424 atlas, with which BrainLM was published, is in that space; coordinates of other atlases
+    are transformed by a bridge. If the atlas does not state its space, its coordinates are used
+    unchanged. Image models only use y; other unknown coordinates are set to 0.
 
     Raises
     ------
     ShardError
-        If the atlas does not say where a parcel lies, or there is no bridge from its space.
+        If the coordinates of a parcel are unknown, or there is no bridge from the atlas's space.
     """
     name = config.atlas.name
     table = parcels(config, name, n_rois)
@@ -166,9 +166,9 @@ def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
     unknown = np.flatnonzero(~np.isfinite(needed).all(axis=1))
     if len(unknown):
         raise ShardError(
-            f"the atlas {name} does not say where {len(unknown)} of {n_rois} parcels lie, such as "
-            f"{table['name'][unknown[0]]}, which {config.pretrain.model} needs: give a table with "
-            "the columns index, name, x, y, z (MNI, mm) as atlas.labels, or the label image as "
-            "atlas.path"
+            f"the atlas {name} has no coordinates of {len(unknown)} of {n_rois} parcels, such as "
+            f"{table['name'][unknown[0]]}, but {config.pretrain.model} needs them: give a table "
+            "with the columns index, name, x, y, z (MNI, mm) as atlas.labels, or the label image "
+            "as atlas.path"
         )
     return np.nan_to_num(coordinates)

@@ -1,4 +1,4 @@
-"""What BrainMass does in the stages."""
+"""The implementation of BrainMass for the stages."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Shape(Architecture):
 
     @classmethod
     def of(cls, model: BrainMass) -> Self:
-        """That of a model."""
+        """The architecture of a model."""
         return cls(size=model.size, n_rois=model.n_rois, heads=model.heads)
 
     def build(self) -> BrainMass:
-        """A model of it with random weights."""
+        """Build a model with random weights."""
         return BrainMass(self.size, self.n_rois, self.heads)
 
 
@@ -43,11 +43,11 @@ class _BrainMass(Implementation):
     only_trained = ("projector.",)
 
     def core(self, model: BrainMass) -> nn.Module:
-        """The online network: all else is there for its training."""
+        """The online network; the other parts are only for training."""
         return model.online
 
     def recipe(self, method: str, config: Config) -> FineTune:
-        """Trained whole from initial or pre-trained weights, or with adapters."""
+        """Fine-tuned from initial or pre-trained weights, or with adapters."""
         s, folder = config.neural, str(folder_of(config))
         if method == "brainmass_lora":
             return Lora(folder, rank=s.lora_rank, alpha=s.lora_alpha, lr=s.lora_lr)

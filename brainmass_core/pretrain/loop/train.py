@@ -1,4 +1,4 @@
-"""The training loop: every step of it can be seen here."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 COMPILER = "inductor"
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to stop and saved itself
+class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to stop and saved its state
     """Training stopped on request; its state is saved."""
 
 
 def build_model(config: Config, n_rois: int) -> Pretrained:
-    """The model as configured, with its initial weights."""
+    """Build the configured model with initial weights."""
     return family_of(config.pretrain).build(config, n_rois)
 
 
@@ -55,7 +55,7 @@ def make_stream(
     n_ranks: int,
     constants: dict[str, torch.Tensor] | None = None,
 ) -> Batches:
-    """The batches of one rank; without `Family.constants` they are worked out here."""
+    """The batches of one rank; `Family.constants` are computed here if they are not given."""
     family = family_of(config.pretrain)
     if constants is None:
         constants = family.constants(config, index)
@@ -81,8 +81,8 @@ def train(
     Interrupted
         If any rank was asked to stop; the state is saved.
     NonFiniteLoss
-        If the loss or a weight is NaN or infinite; names epoch, step, scans and the last
-        checkpoint, which holds finite weights.
+        If the loss or a weight is NaN or infinite; the message names epoch, step, scans and the
+        last checkpoint, whose weights are finite.
     ShardError
         If the batches cannot be formed, or differ from those of the checkpoint.
     """
@@ -105,7 +105,7 @@ def train(
         log.info("resuming after step %d of %d", start, total_steps)
     module = _data_parallel(model, ranks)
     if compiles(settings.compile, ranks.device):
-        model.compile(backend=COMPILER)  # in place: the names of the weights stay
+        model.compile(backend=COMPILER)  # in place, so the names of the weights do not change
 
     def save(step: int) -> None:
         if ranks.rank == 0:
@@ -127,7 +127,7 @@ def train(
             result = train_step(module, model, optimiser, batch, settings, ranks, stop_asked())
             due = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == total_steps
             if due := due or result.stop:
-                check_finite(model)  # on all ranks alike: none of them waits for another
+                check_finite(model)  # on all ranks, so that none waits for another
         except NonFiniteLoss as error:
             raise _with_place(error, epoch, step, batch.scan_ids, checkpoints) from None
         measures = (math.nan,) * 4
@@ -138,7 +138,7 @@ def train(
         if due:
             save(step + 1)
         if result.stop and step + 1 < total_steps:
-            # the launcher kills a rank that still writes when another has ended
+            # the launcher kills a rank that is still writing when another has ended
             wait_for_all(ranks)
             raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
 
@@ -146,7 +146,7 @@ def train(
 def _restore(
     state: State, model: torch.nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, list[list[float]]]:
-    """Copy a checkpoint into model and optimiser; steps done, and their history."""
+    """Load a checkpoint into model and optimiser; returns the steps done and their history."""
     model.load_state_dict(state.model)
     optimiser.load_state_dict(state.optimiser)
     return state.step, state.history.tolist()
@@ -176,14 +176,14 @@ def _data_parallel(model: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
     with warnings.catch_warnings():
         # torch 2.13 renames the argument; 2.6 has only this name
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-        # batch norm already agrees over the ranks, so its buffers need no broadcast
+        # batch norm is already the same on all ranks, so its buffers need no broadcast
         return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
 
 def compiles(setting: bool | str, device: torch.device) -> bool:
-    """Whether the model is compiled on this device; `auto` is on GPUs only.
+    """Whether to compile the model on this device; `auto`: on GPUs only.
 
-    On the CPU it costs minutes at the start of each run and gains nothing that was measured.
+    On the CPU it takes minutes at the start of each run, without a measured gain.
     """
     return device.type == "cuda" if setting == "auto" else bool(setting)
 
@@ -194,7 +194,7 @@ def _with_place(
     last = checkpoints.newest()
     kept = f"{last} (after step {checkpoints.step_of(last)})" if last else "none was written yet"
     return NonFiniteLoss(
-        f"training broke in epoch {epoch}, step {step}: {error}; scans of this batch: "
-        f"{', '.join(scan_ids)}. Look at their data, or lower pretrain.lr. Last good checkpoint: "
+        f"training failed in epoch {epoch}, step {step}: {error}; scans of this batch: "
+        f"{', '.join(scan_ids)}. Check their data, or lower pretrain.lr. Last valid checkpoint: "
         f"{kept}"
     )
