@@ -1,4 +1,4 @@
-"""Why an input does not fit a model: file, what was found, what was expected, what to do."""
+"""Check that an input is compatible with a model: file, found, expected, remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainmass_core.predict.contract import Contract, Done, processing_of
 from brainmass_core.timeseries.derivatives import label_of
 
 log = logging.getLogger(__name__)
-T_R_SHARE = 0.1  # by which t_r may lie outside that of the training scans
+T_R_SHARE = 0.1  # fraction by which t_r may be outside the range of the training scans
 SAME = "make the input again with the model's settings (contract.json), or train on such input"
 UNLABELLED = (
     "nothing says which atlas, denoising and FC estimator it was made with; if they are those of "
@@ -25,22 +25,22 @@ UNLABELLED = (
 
 
 class PredictError(ValueError):
-    """An input or a model that cannot be used."""
+    """An input or a model cannot be used."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of where one scan's FC or series come from; None: not known.
+    """Known provenance of one scan's FC or series; None: unknown.
 
     Attributes
     ----------
     where : str
         File, for messages.
     atlas : str
-        Name, or BIDS label.
+        Name or BIDS label of the atlas.
     parcels : list of str
     unit : str
-        What one FC is of: ``run``, ``session``, ``participant``; ``joined``: one of the latter two.
+        Unit of FC: ``run``, ``session``, ``participant``; ``joined``: one of the latter two.
     """
 
     where: str
@@ -56,12 +56,12 @@ class Origin:
 
 
 def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
-    """Why a scan does not fit, None if it does.
+    """Why a scan is not compatible; None if it is.
 
     Parameters
     ----------
     as_trained : bool
-        Whether what is not known is taken to be as the model wants it.
+        Whether unknown properties are assumed to match the model.
     """
     unknown = None in (origin.atlas, origin.estimator, origin.done)
     wrong = [*_atlas(contract, origin), *_estimator(contract, origin), *_done(contract, origin)]
@@ -106,7 +106,7 @@ def _estimator(contract: Contract, origin: Origin) -> list[str]:
 
 
 def _unit(contract: Contract, origin: Origin) -> list[str]:
-    """A model of joined runs has seen longer series than one of single runs, and other rows."""
+    """Compare the unit of FC: joined runs have longer series than single runs."""
     expected, found = contract.connectivity.unit, origin.unit
     if contract.series or found in (None, expected) or (found == "joined" and expected != "run"):
         return []
@@ -127,7 +127,7 @@ def _text(done: Done) -> str:
 
 
 def _recording(contract: Contract, origin: Origin) -> list[str]:
-    """A model on series needs a window of its own repetition time, or as it resamples."""
+    """Check that a model on series can make a window from the recording."""
     assert contract.series is not None
     wrong = contract.series.misfit(origin.n_timepoints or 0, origin.t_r)
     if wrong is None and contract.series.t_r is None:
@@ -136,7 +136,7 @@ def _recording(contract: Contract, origin: Origin) -> list[str]:
 
 
 def _t_r(contract: Contract, origin: Origin) -> list[str]:
-    """A low-pass makes FC comparable over t_r; without one its frequencies are those of t_r."""
+    """Compare t_r, which determines the frequencies of FC unless there is a low-pass filter."""
     if origin.t_r is None or contract.t_r is None or contract.low_passed:
         return []
     low, high = contract.t_r[0] * (1 - T_R_SHARE), contract.t_r[1] * (1 + T_R_SHARE)
@@ -154,7 +154,7 @@ def refuse_settings(contract: Contract, where: str, config: Config, datasets: li
     Raises
     ------
     PredictError
-        Listing every knob that differs.
+        Listing every setting that differs.
     """
     wrong = []
     if config.atlas.name != contract.atlas.configured:
@@ -168,17 +168,17 @@ def refuse_settings(contract: Contract, where: str, config: Config, datasets: li
     wrong += _image(contract, config)
     if wrong:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(wrong))
-        raise PredictError(f"{where}: the input does not fit the model\n{lines}\n{SAME}")
+        raise PredictError(f"{where}: the input is not compatible with the model\n{lines}\n{SAME}")
 
 
 def _image(contract: Contract, config: Config) -> list[str]:
-    """Two atlases of one name: label image or table differ."""
+    """Compare two atlases with the same name by label image or table."""
     if config.atlas.path is None and config.atlas.labels is None:
-        return []  # a name that is looked up, with a known checksum
+        return []  # an atlas that is looked up by name, with a known checksum
     try:
         found = resolve_atlas(config)
     except (AtlasError, OSError) as error:
-        log.warning("the atlas of the input is compared by its name alone: %s", error)
+        log.warning("the atlas of the input is only compared by its name: %s", error)
         return []
     if found.sha256 == contract.atlas.sha256:
         return []
@@ -202,12 +202,12 @@ def _knob(name: str, found: Any, expected: Any) -> str:
 
 
 def refuse_unknown_confounds(contract: Contract, where: str, confounds: pd.DataFrame) -> None:
-    """Refuse scans of which no confound that the model takes out is known.
+    """Refuse scans if a confound that the model needs is unknown for all of them.
 
     Parameters
     ----------
     confounds : DataFrame
-        site, sex, age, mean_fd of the scans that would be scored.
+        site, sex, age, mean_fd of the scans to be scored.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def refuse_unknown_confounds(contract: Contract, where: str, confounds: pd.DataF
     missing = [c for c, is_known in known.items() if not is_known]
     if missing and len(confounds):
         raise PredictError(
-            f"{where}: the model takes {', '.join(contract.confound_columns)} out of the features "
-            f"({contract.confounds}), but {', '.join(missing)} is not known of any scan; give a "
+            f"{where}: the model adjusts features for {', '.join(contract.confound_columns)} "
+            f"({contract.confounds}), but {', '.join(missing)} is not known for any scan; give a "
             "table with participant_id and these columns: --phenotype TABLE"
         )

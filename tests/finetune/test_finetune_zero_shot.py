@@ -99,7 +99,7 @@ def test_participants_on_both_sides_and_scans_that_were_pre_trained_on_are_refus
     refuse_seen(source, target, none)
     with pytest.raises(LeakError, match="here_s03"):
         refuse_seen(source, pd.concat([target, source.iloc[[3]]]), none)
-    with pytest.raises(LeakError, match="1 scans of the target were shown to pre-training"):
+    with pytest.raises(LeakError, match="1 scans of the target were used for pre-training"):
         refuse_seen(source, target, target.iloc[[5]])
     renamed = target.iloc[[5]].assign(scan_id="other_name", person="other")
     with pytest.raises(LeakError, match="there_s05"):

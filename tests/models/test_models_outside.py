@@ -115,7 +115,7 @@ def test_checksums_are_written_for_every_kind_of_model(folders):
 def test_no_checksum_is_written_for_files_that_do_not_go_together(folder):
     settings = json.loads((folder / SETTINGS).read_text())
     (folder / SETTINGS).write_text(json.dumps(settings | {"n_rois": 8, "heads": 4}))
-    with pytest.raises(ModelError, match=r"found no usable model.*has the shape"):
+    with pytest.raises(ModelError, match=r"found no valid model.*has the shape"):
         write_checksums(folder)
 
 

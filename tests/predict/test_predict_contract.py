@@ -97,5 +97,5 @@ def test_sites_are_found_under_the_names_of_training():
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path):
-    with pytest.raises(ContractError, match="is no deployed model"):
+    with pytest.raises(ContractError, match="is not a deployed model"):
         Model.load(tmp_path)

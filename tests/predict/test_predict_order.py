@@ -59,7 +59,7 @@ OTHERS = {
     "covariance": (0.3 * R, "0.3 on the diagonal"),
     "no diagonal": (R - np.eye(4), "0 on the diagonal"),
     "zeros": (np.zeros((4, 4)), "0 on the diagonal"),
-    "nothing": (np.full((4, 4), np.nan), "holds no values"),
+    "nothing": (np.full((4, 4), np.nan), "contains no values"),
 }
 
 

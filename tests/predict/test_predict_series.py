@@ -340,7 +340,7 @@ def of_images(contract: dict) -> dict:
     ("change", "message"),
     [
         (halved, "contract.json: series: .*scaling of version 1 without the stored sha256"),
-        (moved, "on made-up input the model gives"),
+        (moved, "on synthetic input the model gives"),
         (without_one, r"contract.json: series: .*are of \[19, 20\] parcels"),
         (of_images, "encoder: .*tensors are missing"),
         (lambda c: c | {"series": None}, "features brainlm do not go with series None"),

@@ -145,7 +145,7 @@ def test_a_participant_that_pretraining_was_given_is_refused(tmp_path):
     scans = read_table(study.paths.scans("a"), "scans").to_pandas()
     scans.loc[0, "bold_path"] = scans["bold_path"].iloc[1]
     write_scans(study.paths.scans("a"), scans, Unmatched("participants.tsv", [], []), "hash")
-    with pytest.raises(LeakError, match=r"pre-training was given 1 scans.*a00"):
+    with pytest.raises(LeakError, match=r"pre-training used 1 scans.*a00"):
         run(study.config, "reconstruction")
 
 

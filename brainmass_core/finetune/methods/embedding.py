@@ -1,4 +1,4 @@
-"""Frozen embeddings of scans, and the refusal of an encoder that does not fit them."""
+"""Frozen embeddings of scans, and the check that the encoder matches the FC."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
     Parameters
     ----------
     trained : bool
-        By the study's model; else by the same architecture with its initial weights.
+        Use the study's model; otherwise the same architecture with initial weights.
     """
     does = encoder.load()
     model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
@@ -36,8 +36,9 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
 
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
-    """FC (n_scans, n_edges) to fine-tune the pre-trained encoder on, if it fits."""
-    config.pretrain.encoder.load().pretrained(config)  # says what is missing, before any fold
+    """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
+    matches."""
+    config.pretrain.encoder.load().pretrained(config)  # reports what is missing, before any fold
     refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
     return data.fc
 
@@ -48,9 +49,9 @@ def embed(model: Any, fc: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : nn.Module
-        With ``encode``, see `encoders.interface`.
+        A model with ``encode``, see `encoders.interface`.
     fc : ndarray (n_scans, n_edges)
-        FC of the full series: no timepoint is dropped at test.
+        FC of the full series, without dropped timepoints.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def refuse_misfit(folder: Path, settings: dict, config: Config, data: TaskData) 
     Raises
     ------
     TaskError
-        Naming what differs.
+        Naming the differences.
     """
     expected = {
         "n_rois": data.n_rois,

@@ -1,4 +1,4 @@
-"""Which network stands behind the name of a method, with the settings of the configuration."""
+"""Make the network of a method by its name, with the settings of the configuration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_network(name: str, setting: Setting) -> Any:
     name : str
         Key of `RECIPES`, or one of an encoder's `networks`.
     setting : Setting
-        Its seed is that of weights, inner split, order of the scans and dropout.
+        Its seed determines weights, inner split, order of the scans and dropout.
 
     Raises
     ------
