@@ -89,7 +89,7 @@ def test_nobody_of_the_pretraining_is_evaluated_and_only_they_are_fitted_to(stud
         *("c01", "c02", "c04", "c05"),
     ]
     assert (
-        "2 of 12 scans are left out: c00: found 30 timepoints, expected 40 or more" in caplog.text
+        "2 of 12 scans are excluded: c00: found 30 timepoints, expected 40 or more" in caplog.text
     )
     fitted = seen(study.config, trained, 40)
     assert set(fitted.scans["scan_id"]) <= set(shown["scan_id"])
