@@ -1,4 +1,4 @@
-"""One BOLD run from file to derivatives: the order of the steps."""
+"""Process one BOLD run from file to derivatives: the sequence of steps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from brainmass_core.tables import PREPROCESS, from_rows
 
 
 def preprocess_scan(item: Item) -> pa.Table:
-    """Estimate everything about one run and write its derivatives.
+    """Process one run and write its derivatives.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def preprocess_scan(item: Item) -> pa.Table:
     Raises
     ------
     ScanFailed
-        If an image is damaged or a registration went wrong.
+        If an image is damaged or a registration failed.
     ScanExcluded
         If the run is too short, moves too much or is too noisy.
     """
@@ -69,7 +69,7 @@ def preprocess_scan(item: Item) -> pa.Table:
         with measured_so_far(known):
             _estimate(item, steps, known)
     except ScanFailed:
-        steps.forget()  # its fate is known; only what was killed goes on where it was
+        steps.forget()  # the outcome is known; only killed scans resume from finished steps
         raise
     row = _row(item, steps, known)
     steps.forget()
@@ -77,7 +77,7 @@ def preprocess_scan(item: Item) -> pa.Table:
 
 
 def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> None:
-    """Take the steps; what was measured goes to `known` at once, also of a run that is refused."""
+    """Run the steps; measures are added to `known` immediately, also for refused runs."""
     verdict = Verdict()
     with verdict.explains():
         made = _steps(item, steps, known, verdict)
@@ -92,7 +92,7 @@ def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> None:
 def _steps(
     item: Item, steps: Steps, known: dict[str, Any], verdict: Verdict
 ) -> tuple[Moved, Placement, Anatomy, Nuisance, Timed]:
-    """All steps but the writing."""
+    """All steps except writing."""
     scan, settings, path = item.scan, item.settings, item.scan["bold_path"]
     with steps.timed("load"):
         raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes, scan["t_r"])
@@ -157,7 +157,7 @@ def _write_series(
 
 
 def _published(item: Item, files: dict[str, Path]) -> dict[str, list[tuple[str, str]]]:
-    """Columns that name the files of the run, with their checksums."""
+    """Columns with the output files of the run and their checksums."""
     outputs = [(k, str(f.relative_to(item.results))) for k, f in sorted(files.items())]
     sha256 = [(k, hashlib.sha256(f.read_bytes()).hexdigest()) for k, f in sorted(files.items())]
     return {"outputs": outputs, "sha256": sha256}

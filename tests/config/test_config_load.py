@@ -166,7 +166,7 @@ def test_external_data_alone_are_a_study_without_a_model() -> None:
             {},
             [
                 "finetune.methods (requires a model for brainmass_svm",
-                "interpret.methods (asks for attention",
+                "interpret.methods (requires a model for attention",
             ],
         ),
         (

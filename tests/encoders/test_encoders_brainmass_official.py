@@ -212,7 +212,7 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
     shallow = {k: v for k, v in whole.items() if ".attention_list.1." not in k}
     assert "depth 1" in message({"model": shallow})
     path.write_bytes(b"text")
-    with pytest.raises(ModelError, match=r"c\.pth: no checkpoint"):
+    with pytest.raises(ModelError, match=r"c\.pth: not a checkpoint"):
         read_official(path)
     with pytest.raises(ModelError, match="no such checkpoint"):
         read_official(tmp_path / "absent.pth")

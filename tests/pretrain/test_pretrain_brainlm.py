@@ -114,7 +114,7 @@ def test_publishing_twice_gives_the_same_bytes_and_the_files_of_brainmass(make_s
     for line in (
         "| a | internal | 12 | 12 |",
         "| total |  | 18 | 18 |",
-        "range over 18 of these scans",
+        "range of each parcel over 18 of these scans",
         "| mask_ratio | 0.5 |",
         "not a medical device",
     ):

@@ -1,4 +1,4 @@
-"""AFNI: 3dSkullStrip, 3dDespike, 3dTshift and 3dvolreg, each run by itself."""
+"""AFNI: 3dSkullStrip, 3dDespike, 3dTshift and 3dvolreg, each called separately."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class SkullStrip(afni.SkullStrip):
-    """3dSkullStrip without a display: it draws nothing, and cluster nodes have none."""
+    """3dSkullStrip without a display, which it does not need and cluster nodes do not have."""
 
     _redirect_x = False
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by 3dSkullStrip; the template is not looked at.
+    """Brain mask (x, y, z) of bool by 3dSkullStrip; the template is not used.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def skullstrip(head: Path) -> SkullStrip:
 
 
 def despike(data: np.ndarray, affine: np.ndarray, t_r: float) -> np.ndarray:
-    """Outlying values of each voxel pulled in, by 3dDespike.
+    """Despike each voxel by 3dDespike.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def despiking(bold: Path) -> afni.Despike:
 def slice_timing(
     data: np.ndarray, affine: np.ndarray, slice_times: np.ndarray, t_r: float, axis: int = 2
 ) -> np.ndarray:
-    """All slices at the mean of their times, by 3dTshift (Fourier).
+    """Correct slice timing to the mean slice time, by 3dTshift (Fourier).
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def slice_timing(
     t_r : float
         s.
     axis : {0, 1, 2}
-        Of the slices.
+        Slice axis.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def slice_timing(
         If 3dTshift fails.
     """
     step, times = "slice_timing", np.asarray(slice_times, dtype=np.float64)
-    turned = np.swapaxes(data, axis, 2)  # 3dTshift takes the third axis for the slices
+    turned = np.swapaxes(data, axis, 2)  # 3dTshift uses the third axis as the slice axis
     with workspace() as folder:
         bold = write(folder / "bold.nii", turned, np.eye(4), step, t_r)
         pattern = folder / "slice_times.1D"

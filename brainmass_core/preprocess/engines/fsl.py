@@ -1,4 +1,4 @@
-"""FSL: BET, FAST, FLIRT, FNIRT, slicetimer and MCFLIRT, each run by itself."""
+"""FSL: BET, FAST, FLIRT, FNIRT, slicetimer and MCFLIRT, each called separately."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from brainmass_core.preprocess.anatomical.registration import Kind
     from brainmass_core.preprocess.anatomical.template import Template
 
-fsl.FSLCommand.set_default_output_type("NIFTI_GZ")  # the user's FSLOUTPUTTYPE does not matter
+fsl.FSLCommand.set_default_output_type("NIFTI_GZ")  # independent of the user's FSLOUTPUTTYPE
 FRACTION = 0.5  # of intensity, C-PAC's default for BET
-NEAR = 4.0  # mm around the template's brain that take part in FNIRT
+NEAR = 4.0  # mm around the template's brain that FNIRT uses
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by BET with a robust centre; the template is not looked at.
+    """Brain mask (x, y, z) of bool by BET with a robust centre; the template is not used.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarra
 
 
 def fast(brain: Path) -> fsl.FAST:
-    """FAST with three classes on an image whose bias is corrected already."""
+    """FAST with three classes on a bias-corrected image."""
     return fsl.FAST(
         in_files=[brain], out_basename="fast", img_type=1, number_classes=3, no_bias=True
     )
@@ -83,7 +83,7 @@ def normalisation(
     mask : ndarray (x, y, z) of bool
         Its brain; brain is registered to brain.
     kind : {"affine", "syn_fast", "syn"}
-        Both others mean FNIRT with FSL's settings for a T1w and a template of 2 mm.
+        The latter two use FNIRT with FSL's settings for a T1w and a template of 2 mm.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def flirt(moving: Path, reference: Path, dof: int) -> fsl.FLIRT:
 
 
 def fnirt(brain: Path, template: Path, near: Path, affine: Path) -> fsl.FNIRT:
-    """FNIRT with FSL's settings for T1w images; the arguments overrule those of the file."""
+    """FNIRT with FSL's settings for T1w images; the arguments override those of the file."""
     return fsl.FNIRT(
         in_file=brain,
         ref_file=template,
@@ -141,7 +141,7 @@ def convertwarp(reference: Path, warp: Path) -> fsl.ConvertWarp:
 def slice_timing(
     data: np.ndarray, affine: np.ndarray, slice_times: np.ndarray, t_r: float, axis: int = 2
 ) -> np.ndarray:
-    """All slices at the mean of their times, by slicetimer (Hanning-windowed sinc).
+    """Correct slice timing to the mean slice time, by slicetimer (Hanning-windowed sinc).
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def slice_timing(
     t_r : float
         s.
     axis : {0, 1, 2}
-        Of the slices.
+        Slice axis.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def slice_timing(
     step = "slice_timing"
     turned = np.swapaxes(data, axis, 2)
     with workspace() as folder:
-        grid = np.eye(4)  # time knows no place
+        grid = np.eye(4)  # the affine has no effect on slice timing
         bold = write(folder / "bold.nii", turned, grid, step, t_r)
         timings = folder / "timings.txt"
         np.savetxt(timings, slicetimer_fractions(slice_times, t_r), fmt="%.8f")
@@ -175,9 +175,9 @@ def slice_timing(
 
 
 def slicetimer_fractions(slice_times: np.ndarray, t_r: float) -> np.ndarray:
-    """Slice times (n_slices,) in s as slicetimer wants them.
+    """Convert slice times (n_slices,) in s to slicetimer's fractions of a volume.
 
-    It reads each series ``fraction - 0.5`` volumes later; a late slice must be read earlier.
+    It samples each series ``fraction - 0.5`` volumes later; a late slice must be sampled earlier.
     """
     times = np.asarray(slice_times, dtype=np.float64)
     return 0.5 + (times.mean() - times) / t_r
@@ -214,7 +214,7 @@ def motion(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndar
 
 
 def mcflirt(bold: Path, boldref: Path) -> fsl.MCFLIRT:
-    """MCFLIRT to a reference volume, matrices kept."""
+    """MCFLIRT to a reference volume, with matrices saved."""
     return fsl.MCFLIRT(in_file=bold, ref_file=boldref, save_mats=True)
 
 
@@ -251,7 +251,7 @@ def coregistration(
 
 
 def flirt_bbr(epi: Path, head: Path, white: Path, start: Path) -> fsl.FLIRT:
-    """FLIRT at the white-matter boundary (Greve & Fischl 2009), with FSL's schedule."""
+    """FLIRT with boundary-based registration (Greve & Fischl 2009) and FSL's schedule."""
     home = Path(os.environ.get("FSLDIR", ""))
     return fsl.FLIRT(
         in_file=epi,
