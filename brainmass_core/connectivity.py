@@ -211,7 +211,7 @@ def _with_unit_diagonal(r: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Item:
+class ConnectivityInput:
     """Input of a worker: one scan, or joined runs.
 
     Attributes
@@ -261,13 +261,15 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
         source = paths.derivatives(dataset, "timeseries")
         write_dataset(root, "functional connectivity", dataset, source, atlas, settings)
 
-    def item(row: dict[str, Any], bold: np.ndarray | Joined) -> Item:
+    def item(row: dict[str, Any], bold: np.ndarray | Joined) -> ConnectivityInput:
         runs = bold.scan_ids if isinstance(bold, Joined) else [row["scan_id"]]
         place = (row["space"], row["atlas"])
         called = [names_of(root, dataset, s, *place) for s in [row["scan_id"], *runs] if parcels]
         names = [n for n in called if n is not None]
         images = config.datasets[dataset].kind != "timeseries"
-        return Item(row, bold, names, parcels, config.timeseries.global_signal if images else None)
+        return ConnectivityInput(
+            row, bold, names, parcels, config.timeseries.global_signal if images else None
+        )
 
     if joins(config):
         empty = config.timeseries.max_empty_rois
@@ -304,7 +306,7 @@ def _say_mixed(units: dict[str, Joined], dataset: str) -> None:
         )
 
 
-def _process(item: Item, estimator: str) -> pa.Table:
+def _process(item: ConnectivityInput, estimator: str) -> pa.Table:
     """The row of one scan; uncovered parcels are treated as constant."""
     unit = item.bold if isinstance(item.bold, Joined) else None
     bold = item.bold.series() if isinstance(item.bold, Joined) else item.bold
@@ -332,7 +334,7 @@ def _process(item: Item, estimator: str) -> pa.Table:
     return from_rows([row], connectivity_schema(bold.shape[1], unit is not None))
 
 
-def _write_relmat(item: Item, fc: np.ndarray, estimator: str) -> None:
+def _write_relmat(item: ConnectivityInput, fc: np.ndarray, estimator: str) -> None:
     """Write FC as a matrix with its sidecar, following the draft of BEP017."""
     row, dof = item.row, item.row["residual_dof"]
     about = {

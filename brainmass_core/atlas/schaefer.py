@@ -78,7 +78,20 @@ def _download(n_rois: int, networks: int, folder: Path) -> str:
 
 
 def check_order(lut: pd.DataFrame, path: Path) -> None:
-    """Refuse to assign the published names to parcels at other positions."""
+    """Refuse to assign the published names to parcels at other positions.
+
+    Parameters
+    ----------
+    lut : DataFrame (n_rois rows)
+        x, y, z: centroids, mm, RAS.
+    path : Path
+        Label image, for the message.
+
+    Raises
+    ------
+    AtlasError
+        If the centroids are far from the published ones.
+    """
     both = lut.merge(published_labels(), on="index", suffixes=("", "_published"))
     axes = ["x", "y", "z"]
     away = np.linalg.norm(both[axes].to_numpy() - both[[f"{a}_published" for a in axes]], axis=1)

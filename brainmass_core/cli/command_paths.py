@@ -38,9 +38,10 @@ def _refuse_unreplaced(given: dict[str, Any]) -> None:
     paths = {name: value for name, value in given.items() if isinstance(value, Path)}
     if not any("~" in str(path) or "$" in str(path) for path in paths.values()):
         return
+    # imported late, so that help does not wait for pydantic
     from brainmass_core.config.base import (
         written_out,
-    )  # imported late, so that help does not wait for pydantic
+    )
 
     for name, path in paths.items():
         try:

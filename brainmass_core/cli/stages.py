@@ -74,9 +74,8 @@ def scans(
     from brainmass_core.scans import run
     from brainmass_core.tables import atomic_path
 
-    seen = Study(settings).listed_from(
-        dataset
-    )  # read before listing, so that changes in the meantime count as new
+    # read before listing, so that changes in the meantime count as new
+    seen = Study(settings).listed_from(dataset)
     run(settings, dataset)
     with atomic_path(Paths(settings.results).listed_from(dataset)) as file:
         file.write_text(seen, encoding="utf-8")

@@ -11,11 +11,12 @@ from brainmass_core.config.methods import METHODS
 from brainmass_core.config.names import MethodName
 from brainmass_core.config.query import parse_query
 
+# weights of the encoder of a stored model, in order of preference
 PREFERRED = (
     "pretrained",
     "",
     "random",
-)  # weights of the encoder of a stored model, in order of preference
+)
 ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 

@@ -18,7 +18,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.base import Strict
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.family import Family
+from brainmass_core.pretrain.model_spec import ModelSpec
 
 
 class Architecture(Strict, ABC):
@@ -56,7 +56,7 @@ class Implementation(ABC):
 
     Attributes
     ----------
-    training : Family
+    training : ModelSpec
         Its pre-training.
     kinds : tuple of type
         Model classes whose folders belong to this encoder.
@@ -67,7 +67,7 @@ class Implementation(ABC):
         Prefixes of the names of weights of `core` that only pre-training needs.
     """
 
-    training: ClassVar[Family]
+    training: ClassVar[ModelSpec]
     kinds: ClassVar[tuple[type[Pretrained], ...]]
     architecture: ClassVar[type[Architecture]]
     stored_recipes: ClassVar[tuple[type, ...]] = ()

@@ -23,8 +23,8 @@ from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
 from brainmass_core.finetune.folds.participants import Fold
-from brainmass_core.finetune.methods.shots import classify, coordinates, gram
-from brainmass_core.finetune.statistics.influence import (
+from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
+from brainmass_core.finetune.statistics.balanced_accuracy import (
     balanced_accuracy_influence,
     smallest_class,
 )
@@ -172,7 +172,20 @@ def _pool(scans: pd.DataFrame, f: Fold, task: Task | None, seed: int) -> np.ndar
 
 
 def refuse_tested(draw: Draw, who: np.ndarray, fold: Fold) -> None:
-    """Refuse a draw with a participant of the test part."""
+    """Refuse a draw with a participant of the test part.
+
+    Parameters
+    ----------
+    draw : Draw
+    who : ndarray (n_scans,)
+        Participant of each scan.
+    fold : Fold
+
+    Raises
+    ------
+    LeakError
+        Naming the participants.
+    """
     both = sorted(set(who[draw.rows]) & set(who[fold.test]))
     if both:
         raise LeakError(

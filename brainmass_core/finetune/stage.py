@@ -114,6 +114,7 @@ def _publish(
 def write_frame(
     folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str
 ) -> None:
+    """Write a table of a task from a DataFrame, with NaN as null."""
     absent = {c: pd.Series(None, frame.index, dtype=object) for c in schema.names if c not in frame}
     frame = frame.assign(**absent)[schema.names]
     table = pa.Table.from_pandas(frame, schema, preserve_index=False)

@@ -18,8 +18,8 @@ from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError, place_of
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match
-from brainmass_core.finetune.methods.shots import classify, coordinates, gram
-from brainmass_core.finetune.statistics.influence import (
+from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
+from brainmass_core.finetune.statistics.balanced_accuracy import (
     balanced_accuracy_influence,
     smallest_class,
 )

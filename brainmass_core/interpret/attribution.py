@@ -197,5 +197,12 @@ def linear_pattern(
 
 def auc_of(y: np.ndarray, score: np.ndarray) -> float:
     """Area under the ROC curve; scores are rounded, so that ties do not depend on the last
-    digit."""
+    digit.
+
+    Parameters
+    ----------
+    y : ndarray (n_scans,)
+        0 or 1.
+    score : ndarray (n_scans,)
+    """
     return float(roc_auc_score(y, np.round(score, 9)))

@@ -133,11 +133,16 @@ class PretrainedModel(Protocol):
     """Interface of explained models: embeddings of all scans, and regions in a fold."""
 
     @property
-    def model(self) -> Any: ...
+    def model(self) -> Any:
+        """The pre-trained model."""
+
     @property
-    def embedding(self) -> np.ndarray: ...
+    def embedding(self) -> np.ndarray:
+        """Embeddings of all scans (n_scans, n_features)."""
+
     @property
-    def transformer(self) -> Callable[[Any], Transformer] | None: ...
+    def transformer(self) -> Callable[[Any], Transformer] | None:
+        """Transformer whose attention is read, from the model; None without one."""
 
     def explain(
         self,
@@ -236,7 +241,14 @@ def choose(
 
 
 def both_classes(folds: Sequence[Fold], y: np.ndarray) -> list[Fold]:
-    """Folds with test scans of both classes, because one class alone has no separation."""
+    """Folds with test scans of both classes, because one class alone has no separation.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+    y : ndarray (n_scans,)
+        0 or 1.
+    """
     kept = [f for f in folds if len(np.unique(y[f.test])) == 2]
     if len(kept) < len(folds):
         log.warning("%d folds test one class only and are not explained", len(folds) - len(kept))

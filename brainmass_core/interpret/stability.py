@@ -18,7 +18,16 @@ NAN = float("nan")
 
 
 def ranks_of(importance: np.ndarray) -> np.ndarray:
-    """Rank 1 for the most important; ties in the order of the regions."""
+    """Rank 1 for the most important; ties in the order of the regions.
+
+    Parameters
+    ----------
+    importance : ndarray (n_rois,)
+
+    Returns
+    -------
+    ndarray (n_rois,) of int
+    """
     ranks = np.empty(len(importance), dtype=np.int64)
     ranks[np.argsort(-importance, kind="stable")] = np.arange(1, len(importance) + 1)
     return ranks
@@ -59,7 +68,12 @@ def kuncheva(top: np.ndarray) -> Interval:
 
 
 def jaccard(top: np.ndarray) -> Interval:
-    """Mean over pairs of folds of intersection over union, with a jackknife 95 % interval."""
+    """Mean over pairs of folds of intersection over union, with a jackknife 95 % interval.
+
+    Parameters
+    ----------
+    top : ndarray (n_folds, n_rois), bool
+    """
 
     def one(a: np.ndarray, b: np.ndarray) -> float:
         return float((a & b).sum() / max((a | b).sum(), 1))
@@ -68,7 +82,12 @@ def jaccard(top: np.ndarray) -> Interval:
 
 
 def spearman(importance: np.ndarray) -> Interval:
-    """Mean rank correlation of all regions over pairs of folds, with a jackknife 95 % interval."""
+    """Mean rank correlation of all regions over pairs of folds, with a jackknife 95 % interval.
+
+    Parameters
+    ----------
+    importance : ndarray (n_folds, n_rois)
+    """
     return over_pairs(importance, rank_correlation)
 
 

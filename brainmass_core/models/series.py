@@ -173,7 +173,18 @@ class SeriesModel(Pretrained):
 
 
 def check_input(series: Tensor, coordinates: Tensor) -> None:
-    """Check the shapes of series (batch, parcels, timepoints) and coordinates (parcels, 3)."""
+    """Check the shapes of series (batch, parcels, timepoints) and coordinates (parcels, 3).
+
+    Parameters
+    ----------
+    series : Tensor (B, n_rois, n_timepoints)
+    coordinates : Tensor (n_rois, 3)
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong.
+    """
     if series.ndim != 3:
         raise ValueError(
             f"found series of shape {tuple(series.shape)}, expected (batch, parcels, timepoints)"

@@ -154,7 +154,17 @@ def patches_of(image: Tensor, patch: int) -> Tensor:
 
 
 def image_of(patches: Tensor, patch: int) -> Tensor:
-    """The inverse of `patches_of`."""
+    """The inverse of `patches_of`.
+
+    Parameters
+    ----------
+    patches : Tensor (B, n_patches, patch²)
+    patch : int
+
+    Returns
+    -------
+    Tensor (B, side, side)
+    """
     g = math.isqrt(patches.shape[1])
     grid = patches.unflatten(2, (patch, patch)).unflatten(1, (g, g))  # (B, g, g, p, p)
     return grid.transpose(2, 3).flatten(3).flatten(1, 2)

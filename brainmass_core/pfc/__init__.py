@@ -190,9 +190,8 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     if joins(config):
         units = read_units(config, dataset)
         found = joined_runs(series, units, config.timeseries.max_empty_rois)
-        splits |= {
-            unit: splits[runs[0]] for unit, runs in units.runs.items()
-        }  # all runs of a participant have the same split
+        # all runs of a participant have the same split
+        splits |= {unit: splits[runs[0]] for unit, runs in units.runs.items()}
     items = {
         scan_id: (scan_id, bold)
         for scan_id, bold in found.items()

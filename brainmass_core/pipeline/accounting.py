@@ -40,9 +40,10 @@ def account(
     seen = {row["scan_id"] for row in rows if may_be_pretrained_on(row["split"])}
     units = None
     if config.connectivity.unit != "run":
+        # imported late, because it loads readers that `status` does not need
         from brainmass_core.scans.units import (
             read_units,
-        )  # imported late, because it loads readers that `status` does not need
+        )
 
         units = read_units(config, dataset)
     for known in batch_stages(config, dataset):

@@ -172,9 +172,10 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
     for name in config.datasets:
         if not paths.scans(name).exists():
             continue
+        # imported late, because it loads image readers that `status` does not need
         from brainmass_core.scans import (
             list_again,
-        )  # imported late, because it loads image readers that `status` does not need
+        )
 
         batches = list_again(config, name)
         if batches is None:

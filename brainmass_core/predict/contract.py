@@ -26,7 +26,7 @@ from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.encoders.interface import Architecture
 from brainmass_core.encoders.registry import encoders, owner_of, scaled_series
-from brainmass_core.predict.feeding import Series
+from brainmass_core.predict.input_transform import Series
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.sidecar import read_object
@@ -94,7 +94,7 @@ class Parcels(Strict):
         return [str(row["name"]) for row in self.table]
 
 
-class Done(Strict):
+class Processing(Strict):
     """Processing of series: columns of the time-series table; None if unknown."""
 
     denoise: str | None = None
@@ -119,7 +119,7 @@ class Contract(Strict):
         Input transform of recordings, for a model on series; None for a model on FC.
     processing : dict
         Kind of data set to the settings that produced its series, one entry per variant.
-    done : list of Done
+    done : list of Processing
         Processing of the training scans according to their tables.
     t_r : (float, float) or None
         Smallest and largest of the training scans, s.
@@ -152,7 +152,7 @@ class Contract(Strict):
     timeseries: Timeseries
     preprocess: Preprocess
     processing: dict[str, list[dict[str, Any]]] = Field(min_length=1)
-    done: list[Done] = Field(min_length=1)
+    done: list[Processing] = Field(min_length=1)
     t_r: tuple[float, float] | None
     confounds: str
     confound_columns: list[str]

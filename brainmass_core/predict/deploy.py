@@ -29,17 +29,16 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.card import card
-from brainmass_core.predict.codec import encode, storable
 from brainmass_core.predict.contract import (
     FILE,
     Contract,
-    Done,
     Parcels,
+    Processing,
     needed_columns,
     processing_of,
     write_contract,
 )
-from brainmass_core.predict.feeding import Series
+from brainmass_core.predict.input_transform import Series
 from brainmass_core.predict.model import (
     CARD,
     ESTIMATOR,
@@ -48,6 +47,7 @@ from brainmass_core.predict.model import (
     probe,
     weights_of,
 )
+from brainmass_core.predict.serialization import encode, storable
 from brainmass_core.tables import atomic_path, read_table
 
 log = logging.getLogger(__name__)
@@ -215,9 +215,9 @@ def _contract(
 
 def _what_was_done(
     config: Config, task: str, ids: set[str]
-) -> tuple[list[Done], tuple[float, float] | None]:
+) -> tuple[list[Processing], tuple[float, float] | None]:
     """Processing of the scans according to the time-series tables, and the range of t_r."""
-    columns = ["scan_id", "t_r", *Done.model_fields]
+    columns = ["scan_id", "t_r", *Processing.model_fields]
     parts = [
         read_table(Paths(config.results).batch("timeseries", dataset, batch), "timeseries", columns)
         for dataset in config.tasks[task].datasets
@@ -225,9 +225,9 @@ def _what_was_done(
     ]
     table = pd.concat([part.to_pandas() for part in parts])
     table = table[table["scan_id"].isin(ids)]
-    texts = table[list(Done.model_fields)].astype(object)
+    texts = table[list(Processing.model_fields)].astype(object)
     texts = texts.where(texts.notna(), None).drop_duplicates()
-    done = sorted((Done(**row) for row in texts.to_dict("records")), key=repr)
+    done = sorted((Processing(**row) for row in texts.to_dict("records")), key=repr)
     t_r = table["t_r"].dropna()
     return done, (float(t_r.min()), float(t_r.max())) if len(t_r) else None
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from brainmass_core.connectivity import MEASURES, vectorise
-from brainmass_core.predict.contract import Contract, Done
-from brainmass_core.predict.misfit import Origin, PredictError, misfit
+from brainmass_core.predict.compatibility import PredictError, Provenance, incompatibility
+from brainmass_core.predict.contract import Contract, Processing
 from brainmass_core.readers import read_delimited
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.missing import MISSING
@@ -132,9 +132,9 @@ def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
     unit = "joined" if "joined" in table.column_names else "run"
     for scan_id, row in sorted(fc_rows(table)):
         where, n_edges = f"{path}: {scan_id}", len(row["fc"])
-        origin = Origin(where, estimator=row["estimator"], n_edges=n_edges, unit=unit)
+        provenance = Provenance(where, estimator=row["estimator"], n_edges=n_edges, unit=unit)
         about = dict.fromkeys(ABOUT) | {"scan_id": scan_id}
-        _settle(found, about, row["fc"], misfit(contract, origin, as_trained))
+        _settle(found, about, row["fc"], incompatibility(contract, provenance, as_trained))
     return found
 
 
@@ -160,11 +160,11 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
             _check_place(scan_id, file, others)
             parcels, matrix = _matrix(file)
             parcels, matrix = _in_order(file, parcels, matrix, contract)
-            origin = _of_matrix(file, entities, parcels, len(matrix))
+            provenance = _of_matrix(file, entities, parcels, len(matrix))
         except PredictError as error:
             found.add(about, None, "failed", str(error))
             continue
-        _settle(found, about, vectorise(matrix), misfit(contract, origin, as_trained))
+        _settle(found, about, vectorise(matrix), incompatibility(contract, provenance, as_trained))
     return found
 
 
@@ -182,7 +182,7 @@ def _check_place(scan_id: str, file: Path, others: list[Path]) -> None:
 def _in_order(
     file: Path, parcels: list[str], matrix: np.ndarray, contract: Contract
 ) -> tuple[list[str], np.ndarray]:
-    """A matrix in the model's order of parcels; with other parcels unchanged, see `misfit`."""
+    """A matrix in the model's order of parcels, or unchanged if the parcels differ."""
     names = contract.atlas.names
     if parcels == names or sorted(parcels) != sorted(names):
         return parcels, matrix
@@ -283,7 +283,7 @@ def t_r_in(about: dict[str, Any], file: Path) -> float | None:
     return float(value)
 
 
-def done_by(about: dict[str, Any], file: Path) -> Done | None:
+def done_by(about: dict[str, Any], file: Path) -> Processing | None:
     """Processing according to a sidecar written by brainmass; None if it has none.
 
     Raises
@@ -299,13 +299,13 @@ def done_by(about: dict[str, Any], file: Path) -> Done | None:
     }
     if "Denoise" not in about:
         return None
-    return Done(**{key: text_in(about, name, file) for key, name in names.items()})
+    return Processing(**{key: text_in(about, name, file) for key, name in names.items()})
 
 
-def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int) -> Origin:
+def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int) -> Provenance:
     about = sidecar(file)
     labels = {label: name for name, (label, _) in MEASURES.items()}
-    return Origin(
+    return Provenance(
         where=str(file),
         atlas=entities.get("atlas"),
         parcels=parcels,

@@ -31,8 +31,8 @@ from brainmass_core.models.weights import (
     of_tensors,
     skeleton,
 )
-from brainmass_core.predict.codec import CodecError, decode
 from brainmass_core.predict.contract import REMEDY, Contract, ContractError, read_contract
+from brainmass_core.predict.serialization import SerializationError, decode
 from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.readers.sidecar import read_object
 
@@ -163,7 +163,7 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained 
 
     Raises
     ------
-    CodecError
+    SerializationError
         If the arrays do not match the architecture.
     """
     about, owner = contract.architecture, owner_of(contract.features)
@@ -179,11 +179,11 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained 
         missing, stray = does.core(model).load_state_dict(weights, strict=False)
         missing = [k for k in missing if not k.startswith(does.only_trained)]
         if missing or stray:
-            raise CodecError(
+            raise SerializationError(
                 f"the encoder lacks {missing[:3]} or has unexpected arrays: {stray[:3]}"
             )
     except (RuntimeError, KeyError, ValueError) as error:
-        raise CodecError(f"the encoder does not match its weights: {error}") from None
+        raise SerializationError(f"the encoder does not match its weights: {error}") from None
     return model.eval().requires_grad_(False)
 
 

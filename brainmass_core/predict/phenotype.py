@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import Found
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (

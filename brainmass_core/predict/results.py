@@ -12,9 +12,9 @@ import pandas as pd
 from brainmass_core.config import Config
 from brainmass_core.pipeline.manifest import read_manifests
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.predict.contract import Contract, Done
+from brainmass_core.predict.compatibility import PredictError, Provenance, incompatibility
+from brainmass_core.predict.contract import Contract, Processing
 from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
-from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.predict.model import Model
 from brainmass_core.scans import read_scans
 from brainmass_core.scans.units import SINGLE, joins, units_of
@@ -22,7 +22,7 @@ from brainmass_core.tables import TableError, read_table
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 BESIDE = ("pfc", "quality")  # stages whose outcomes do not affect series or FC
-MADE = ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd", "n_timepoints"]
+MADE = ["scan_id", "status", "atlas", *Processing.model_fields, "t_r", "mean_fd", "n_timepoints"]
 
 
 @dataclass(frozen=True)
@@ -61,42 +61,44 @@ def finished_datasets(config: Config) -> list[str]:
     return [name for name in config.datasets if paths.scans(name).exists()]
 
 
-def of_tables(measured: Measured) -> Origin:
+def of_tables(measured: Measured) -> Provenance:
     """Provenance of a scan according to the tables of its results folder."""
     made = measured.made
-    origin = Origin(
+    provenance = Provenance(
         where=measured.where,
         atlas=made.get("atlas"),
         estimator=measured.estimator,
         unit=measured.unit,
-        done=Done(**{key: made.get(key) for key in Done.model_fields}) if made else None,
+        done=Processing(**{key: made.get(key) for key in Processing.model_fields})
+        if made
+        else None,
         t_r=made.get("t_r"),
     )
-    return sized(origin, measured.values)
+    return sized(provenance, measured.values)
 
 
-def sized(origin: Origin, values: np.ndarray) -> Origin:
+def sized(provenance: Provenance, values: np.ndarray) -> Provenance:
     """The same with the number of edges, or of timepoints and parcels."""
     if values.ndim == 1:
-        return replace(origin, n_edges=len(values))
-    return replace(origin, n_timepoints=values.shape[0], n_rois=values.shape[1])
+        return replace(provenance, n_edges=len(values))
+    return replace(provenance, n_timepoints=values.shape[0], n_rois=values.shape[1])
 
 
 def read_results(
     config: Config,
     model: Model,
     datasets: list[str],
-    origin_of: Callable[[Measured], Origin] = of_tables,
+    provenance_of: Callable[[Measured], Provenance] = of_tables,
     as_trained: bool = False,
 ) -> Found:
     """Every scan of some data sets, with its model input or its outcome.
 
     Parameters
     ----------
-    origin_of : callable
+    provenance_of : callable
         Returns the provenance of a scan; a PredictError refuses the scan.
     as_trained : bool
-        See `misfit`.
+        See `incompatibility`.
     """
     paths, found = Paths(config.results), Found()
     scans = read_scans(paths, datasets).to_pandas().sort_values("scan_id")
@@ -116,7 +118,7 @@ def read_results(
                 row = about.pop(measured.scan_id)
                 if (moved := _mean_fd(measured)) is not None:
                     row["mean_fd"] = moved
-                _judge(found, row, measured, model, origin_of, as_trained)
+                _judge(found, row, measured, model, provenance_of, as_trained)
     for scan_id, row in about.items():
         found.add(row, None, *fates[scan_id])
     return found
@@ -127,24 +129,24 @@ def _judge(
     row: dict[str, Any],
     measured: Measured,
     model: Model,
-    origin_of: Callable[[Measured], Origin],
+    provenance_of: Callable[[Measured], Provenance],
     as_trained: bool,
 ) -> None:
     try:
         if model.contract.series:
             refuse_partial(measured.values, measured.where)
-        origin = origin_of(measured)
-        reason = misfit(model.contract, origin, as_trained)
+        provenance = provenance_of(measured)
+        reason = incompatibility(model.contract, provenance, as_trained)
         for made in measured.others:
-            run = origin_of(replace(measured, made=made))
-            reason = reason or misfit(model.contract, run, as_trained)
+            run = provenance_of(replace(measured, made=made))
+            reason = reason or incompatibility(model.contract, run, as_trained)
     except (PredictError, TableError) as error:
         reason = str(error)
     if reason is not None:
         found.add(row, None, "refused", reason)
         return
     values = np.asarray(measured.values, dtype=np.float32)
-    seen = model.of_recording(values, origin.t_r) if model.contract.series else values
+    seen = model.of_recording(values, provenance.t_r) if model.contract.series else values
     found.add(row, seen, "ok", "")
 
 

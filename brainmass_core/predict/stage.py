@@ -15,13 +15,17 @@ import pyarrow as pa
 from brainmass_core.config import Config, ConfigError, load_config
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.confounds import confound_table
+from brainmass_core.predict.compatibility import (
+    PredictError,
+    refuse_settings,
+    refuse_unknown_confounds,
+)
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, kind_of, read_fc_table, read_matrices
-from brainmass_core.predict.misfit import PredictError, refuse_settings, refuse_unknown_confounds
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.phenotype import add_phenotype, as_trained
+from brainmass_core.predict.pipeline_run import Options, by_stages
 from brainmass_core.predict.results import finished_datasets, read_results
-from brainmass_core.predict.route import Options, by_stages
 from brainmass_core.tables import PREDICTED, atomic_path, embedding_schema, write_table
 from brainmass_core.tables.text import write_text_table
 

@@ -52,7 +52,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
 
     from brainmass_core.preprocess.anatomical.template import chosen_template, template_of
     from brainmass_core.preprocess.distortion.fieldmap import candidates
-    from brainmass_core.preprocess.files.derivatives import Item, describe
+    from brainmass_core.preprocess.files.derivatives import PreprocessInput, describe
     from brainmass_core.preprocess.scan import preprocess_scan
     from brainmass_core.scans import of_images
 
@@ -64,7 +64,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     key = stage_hash(config, "estimates", dataset)
     results, kept = paths.results.absolute(), work_folder(config, "preprocess", dataset, batch)
     items = {
-        row["scan_id"]: Item(
+        row["scan_id"]: PreprocessInput(
             scan=of_images(row),
             settings=settings,
             derivatives=Paths(results).derivatives(dataset),

@@ -72,6 +72,18 @@ def resample(image: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volum
     """Resample linearly to another grid, smoothing first if that grid is coarser.
 
     Flipped, permuted, oblique and sheared images are supported.
+
+    Parameters
+    ----------
+    image : Volume (x, y, z)
+    shape : tuple of int
+    affine : ndarray (4, 4)
+        Voxel to mm of the new grid, RAS.
+
+    Returns
+    -------
+    Volume
+        0 outside the image.
     """
     target = voxel_sizes(affine).max()
     sigma = np.sqrt(np.maximum((target / image.voxel_size) ** 2 - 1, 0)) / FWHM

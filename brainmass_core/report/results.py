@@ -8,9 +8,9 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.report.few_shot import read_curves, read_transfer
 from brainmass_core.report.names import kind_of
 from brainmass_core.report.scores import highlight
-from brainmass_core.report.shots import read_curves, read_transfer
 from brainmass_core.report.sites import site_results
 from brainmass_core.report.streams import read_predictions, tested_scans
 from brainmass_core.tables import read_table

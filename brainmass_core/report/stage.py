@@ -18,6 +18,7 @@ from brainmass_core.report import cohort as people
 from brainmass_core.report.citations import Citations
 from brainmass_core.report.compare import ablations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
+from brainmass_core.report.few_shot import curve_table, transfer_table
 from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.report.interpretation import read_interpretation
 from brainmass_core.report.joining import run_fates, told_of_joining
@@ -33,7 +34,6 @@ from brainmass_core.report.scores import (
     warnings_of,
 )
 from brainmass_core.report.series_model import read_series_model
-from brainmass_core.report.shots import curve_table, transfer_table
 from brainmass_core.report.sites import MIN_PEOPLE, MIN_PER_CLASS, site_table, small_sites
 from brainmass_core.tables import atomic_path, read_table
 

@@ -16,11 +16,12 @@ from brainmass_core.atlas.parcels import places
 from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.series_model.names import METHODS
 
+# quantiles of the correlation with the truth, for the parcels of an example
 SHOWN = (
     0.9,
     0.5,
     0.1,
-)  # quantiles of the correlation with the truth, for the parcels of an example
+)
 Rows = list[dict[str, Any]]
 
 

@@ -115,7 +115,23 @@ def fit(
 
 
 def hold_out(who: np.ndarray, seed: int) -> np.ndarray:
-    """Whether windows (n_windows,) belong to held-out participants."""
+    """Whether windows (n_windows,) belong to held-out participants.
+
+    Parameters
+    ----------
+    who : ndarray (n_windows,)
+        Participant of each window.
+    seed : int
+
+    Returns
+    -------
+    ndarray (n_windows,), bool
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two participants.
+    """
     if len(np.unique(who)) < 2:
         raise ValueError(
             f"found {len(np.unique(who))} training participants, expected two or more: some are "

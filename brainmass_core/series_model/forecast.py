@@ -82,7 +82,18 @@ def fresh(model: SeriesModel, seed: int) -> SeriesModel:
 def fit_future(
     model: SeriesModel, coordinates: Tensor, train: Windows, n_observed: int, settings: Fit
 ) -> None:
-    """Train a model, in place, to predict the future of these windows; see `fitting.fit`."""
+    """Train a model, in place, to predict the future of these windows; see `fitting.fit`.
+
+    Parameters
+    ----------
+    model : SeriesModel
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+    train : Windows
+    n_observed : int
+        Number of observed timepoints; the following ones are predicted.
+    settings : Fit
+    """
 
     def loss(series: Tensor) -> Tensor:
         future = series[..., n_observed:]

@@ -18,7 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.auc import interval, standard_error
-from brainmass_core.finetune.statistics.influence import balanced_accuracy_influence
+from brainmass_core.finetune.statistics.balanced_accuracy import balanced_accuracy_influence
 from brainmass_core.finetune.statistics.metrics import LEVELS
 from brainmass_core.interpret.networks import NO_NETWORK, SOURCES, networks_of
 from brainmass_core.series_model.graph import adjacency_of, fit_gcn

@@ -97,7 +97,19 @@ class Perturbation:
 
 
 def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
-    """State: the CLS token with nothing hidden, with tokens in natural order."""
+    """State: the CLS token with nothing hidden, with tokens in natural order.
+
+    Parameters
+    ----------
+    model : SeriesModel
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+
+    Returns
+    -------
+    function
+        Windows (B, n_rois, n_timepoints) to (B, d).
+    """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(model.parameters()).device
     xyz = coordinates.to(device)
@@ -110,7 +122,19 @@ def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
 
 
 def decoded_state(model: SeriesModel, coordinates: Tensor) -> State:
-    """State: the decoded series with nothing hidden, flattened."""
+    """State: the decoded series with nothing hidden, flattened.
+
+    Parameters
+    ----------
+    model : SeriesModel
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+
+    Returns
+    -------
+    function
+        Windows (B, n_rois, n_timepoints) to (B, n_rois * n_timepoints).
+    """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(model.parameters()).device
     xyz = coordinates.to(device)

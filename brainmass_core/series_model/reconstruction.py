@@ -122,6 +122,14 @@ def mean_of_visible(series: Tensor, hidden: Tensor) -> Tensor:
 
     A model that predicts more than this knows more than the global signal. Shapes as in
     `fill_with_mean`; the same for all parcels.
+
+    Parameters
+    ----------
+    series, hidden : Tensor (B, n_rois, n_timepoints)
+
+    Returns
+    -------
+    Tensor (B, n_rois, n_timepoints)
     """
     seen = ~hidden
     mean = torch.where(seen, series, 0.0).sum(1) / seen.sum(1).clamp(min=1)
@@ -133,6 +141,14 @@ def interpolate(series: Tensor, hidden: Tensor) -> Tensor:
 
     Before the first and after the last of them the nearest value is used; 0 for a completely hidden
     parcel. Shapes as in `fill_with_mean`.
+
+    Parameters
+    ----------
+    series, hidden : Tensor (B, n_rois, n_timepoints)
+
+    Returns
+    -------
+    Tensor (B, n_rois, n_timepoints)
     """
     n = series.shape[-1]
     time = torch.arange(n, device=series.device).expand_as(series)

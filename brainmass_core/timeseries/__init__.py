@@ -37,7 +37,7 @@ from brainmass_core.timeseries.extract import (
 )
 from brainmass_core.timeseries.filters import filter_text, ideal_bandpass
 from brainmass_core.timeseries.identity import series_fingerprint, source_checksum
-from brainmass_core.timeseries.inputs import Item, list_items
+from brainmass_core.timeseries.inputs import TimeSeriesInput, list_items
 from brainmass_core.timeseries.motion import not_applied
 from brainmass_core.timeseries.parcellate import empty_rois
 
@@ -96,7 +96,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     log.info("timeseries %s/%s: %d scans", dataset, batch, len(entries))
 
 
-def _process(item: Item) -> pa.Table:
+def _process(item: TimeSeriesInput) -> pa.Table:
     """The row of one scan, and its files."""
     raw = EXTRACT[item.scan["kind"]](item)
     known = {
@@ -112,7 +112,7 @@ def _process(item: Item) -> pa.Table:
         return _denoised(item, raw, known)
 
 
-def _denoised(item: Item, raw: Raw, known: dict[str, Any]) -> pa.Table:
+def _denoised(item: TimeSeriesInput, raw: Raw, known: dict[str, Any]) -> pa.Table:
     _refuse_short(item, raw)
     empty = _empty(item, raw)
     model, cleaned = _cleaned(item, raw, empty)
@@ -133,7 +133,7 @@ def _denoised(item: Item, raw: Raw, known: dict[str, Any]) -> pa.Table:
     return from_rows([row], timeseries_schema(item.atlas.n_rois))
 
 
-def _refuse_short(item: Item, raw: Raw) -> None:
+def _refuse_short(item: TimeSeriesInput, raw: Raw) -> None:
     if len(raw.series) < item.preprocess.min_volumes:
         raise ScanExcluded(
             f"{item.scan['bold_path']}: {len(raw.series)} timepoints, fewer than "
@@ -142,7 +142,7 @@ def _refuse_short(item: Item, raw: Raw) -> None:
         )
 
 
-def _empty(item: Item, raw: Raw) -> np.ndarray:
+def _empty(item: TimeSeriesInput, raw: Raw) -> np.ndarray:
     """Find parcels (n_rois,) without a signal; excludes a scan with too many."""
     settings = item.settings
     empty = empty_rois(np.where(raw.coverage >= settings.min_coverage, raw.series, np.nan))
@@ -156,7 +156,7 @@ def _empty(item: Item, raw: Raw) -> np.ndarray:
     return empty
 
 
-def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
+def _cleaned(item: TimeSeriesInput, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
     """Clean the parcels that are not empty, with the residual degrees of freedom."""
     x = raw.series[:, ~empty]
     try:
@@ -176,18 +176,18 @@ def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
     return model, cleaned
 
 
-def _band(item: Item) -> tuple[float | None, float | None]:
+def _band(item: TimeSeriesInput) -> tuple[float | None, float | None]:
     return (item.settings.low_hz, item.settings.high_hz) if item.filtered else (None, None)
 
 
-def _model(item: Item, raw: Raw) -> Model:
+def _model(item: TimeSeriesInput, raw: Raw) -> Model:
     if raw.confounds is None:
         return Model(None, None)
     design = design_matrix(raw.confounds, item.settings)
     return Model(design, censored_volumes(raw.confounds, item.settings.censor))
 
 
-def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
+def _refuse_few_minutes(item: TimeSeriesInput, raw: Raw, model: Model) -> None:
     censor, n = item.settings.censor, len(raw.series)
     left = n
     if model.censored is not None and censor.method != "none":
@@ -201,7 +201,9 @@ def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
         )
 
 
-def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[str, Any]:
+def _about(
+    item: TimeSeriesInput, cleaned_by: str, model: Model, cleaned: Cleaned
+) -> dict[str, Any]:
     """Columns of the table that describe the processing of a scan."""
     settings = item.settings
     band = filter_text(settings.filter, *_band(item))
@@ -219,7 +221,9 @@ def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[
     }
 
 
-def _write(item: Item, raw: Raw, model: Model, bold: np.ndarray, row: dict[str, Any]) -> None:
+def _write(
+    item: TimeSeriesInput, raw: Raw, model: Model, bold: np.ndarray, row: dict[str, Any]
+) -> None:
     """Write the scan as BIDS derivatives, if it has a BIDS name."""
     root = Paths(item.root).derivatives(item.scan["dataset"], "timeseries")
     scan_id = item.scan["scan_id"]

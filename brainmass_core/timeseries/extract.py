@@ -30,7 +30,7 @@ from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.cpac import strategy_of
 from brainmass_core.spaces import SpaceError
-from brainmass_core.timeseries.inputs import Item, read_confounds
+from brainmass_core.timeseries.inputs import TimeSeriesInput, read_confounds
 from brainmass_core.timeseries.motion import refuse_moving, steady
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
@@ -68,7 +68,7 @@ class Raw:
     cleaned_by: str = ""
 
 
-def from_ready_series(item: Item) -> Raw:
+def from_ready_series(item: TimeSeriesInput) -> Raw:
     """Read a ready series and check it against the atlas.
 
     Raises
@@ -108,7 +108,9 @@ def from_ready_series(item: Item) -> Raw:
     return Raw(series, share, None, scan["t_r"], scan["mean_fd"])
 
 
-def _in_order(item: Item, path: Path, series: np.ndarray, names: list[str] | None) -> np.ndarray:
+def _in_order(
+    item: TimeSeriesInput, path: Path, series: np.ndarray, names: list[str] | None
+) -> np.ndarray:
     """Sort columns into the order of the atlas, by the names in the file."""
     labels = item.atlas.labels
     if names is None:
@@ -141,7 +143,7 @@ def _named(labels: pd.DataFrame) -> bool:
     return bool((labels["name"] != [f"roi-{i}" for i in labels["index"]]).any())
 
 
-def from_bids(item: Item) -> Raw:
+def from_bids(item: TimeSeriesInput) -> Raw:
     """Interpolate raw BOLD once, at the atlas's points, through the transforms of `preprocess`.
 
     Raises
@@ -192,7 +194,7 @@ def _check_outputs(root: Path, outputs: dict[str, str], sums: Mapping[str, str])
         raise ScanFailed(str(error), "read", "run preprocess again for this data set") from None
 
 
-def from_derivatives(item: Item) -> Raw:
+def from_derivatives(item: TimeSeriesInput) -> Raw:
     """Average preprocessed BOLD in template space over the atlas's parcels.
 
     Volumes that fMRIPrep marked as before the steady state are dropped.

@@ -35,7 +35,7 @@ class Sums(UserDict[str, str]):
 
 
 @dataclass(frozen=True)
-class Item:
+class TimeSeriesInput:
     """Input of a worker: one scan.
 
     Attributes
@@ -70,7 +70,9 @@ class Item:
     header: bool | None = None
 
 
-def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[str, Item]:
+def list_items(
+    config: Config, dataset: str, batch: int, atlas: Atlas
+) -> dict[str, TimeSeriesInput]:
     """Scans of a batch that reached this stage, by scan_id.
 
     Raises
@@ -93,7 +95,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
         }
         scans = {k: v for k, v in scans.items() if k in preprocessed}
     return {
-        scan_id: Item(
+        scan_id: TimeSeriesInput(
             scan=of_images(row),
             preprocessed=preprocessed.get(scan_id, {}),
             root=paths.results,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 TOLERANCE = 1e-3  # s: repetition times that differ by less are treated as equal
+# of the low-pass before downsampling: order, and limit relative to the new Nyquist frequency
 ORDER, MARGIN = (
     5,
     0.8,
-)  # of the low-pass before downsampling: order, and limit relative to the new Nyquist frequency
+)
 
 
 def same_t_r(one: float, other: float) -> bool:

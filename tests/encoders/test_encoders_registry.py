@@ -18,7 +18,7 @@ from brainmass_core.encoders.registry import (
     is_untrained,
     owner_of,
 )
-from brainmass_core.pretrain.family import Family
+from brainmass_core.pretrain.model_spec import ModelSpec
 
 
 def test_the_listed_names_are_those_of_the_records():
@@ -50,7 +50,7 @@ def test_a_method_goes_with_the_one_encoder_whose_it_is_and_the_series_with_what
 def test_a_record_names_what_there_is(encoder):
     does = encoder.load()
     assert isinstance(does, Implementation)
-    assert isinstance(does.training, Family)
+    assert isinstance(does.training, ModelSpec)
     assert set(encoder.knobs) <= set(Pretrain.model_fields)
     assert set(encoder.token_steps) <= set(encoder.models)
     assert encoder.pages.paragraph.is_file()

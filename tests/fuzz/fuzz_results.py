@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import yaml
+from brainmass_core.predict.misfit import PredictError
 from fuzz_contract import contract
 from fuzz_judge import Files, Reader, Seed
 
@@ -23,7 +24,6 @@ from brainmass_core.config import ConfigError, dump_config, load_config, parse_c
 from brainmass_core.pipeline.batch import kept_entry
 from brainmass_core.pipeline.manifest import Entry
 from brainmass_core.predict.inputs import read_fc_table
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.scans.table import Unmatched, read_unmatched, write_scans
 from brainmass_core.tables import SCANS, TableError, read_table, write_table
 

@@ -154,7 +154,7 @@ def test_a_value_missing_in_the_midst_of_a_series_refuses_that_scan_alone(
 
 
 def write_npy(study, place: Path, n: int = 3) -> list[str]:
-    """Series of some scans as files without a word about their origin."""
+    """Series of some scans as files without a word about their provenance."""
     place.mkdir()
     chosen = sorted(series_of(study).items())[4 : 4 + n]
     for scan_id, series in chosen:

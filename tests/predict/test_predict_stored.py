@@ -19,9 +19,9 @@ from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.methods.fitting import confounds_of
 from brainmass_core.predict import ContractError, Model
-from brainmass_core.predict.codec import encode
 from brainmass_core.predict.deploy import write_model as store
 from brainmass_core.predict.model import ESTIMATOR, WEIGHTS
+from brainmass_core.predict.serialization import encode
 from brainmass_core.scans.table import Unmatched, write_scans
 
 pytestmark = pytest.mark.study

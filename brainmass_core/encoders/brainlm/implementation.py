@@ -7,7 +7,7 @@ from typing import Literal, Self
 from brainmass_core.config import Config
 from brainmass_core.encoders.brainlm.head import KINDS, SeriesArchitecture, SeriesFineTune
 from brainmass_core.encoders.brainlm.model import BrainLM
-from brainmass_core.encoders.brainlm.pretraining import PRETRAINING, ghost
+from brainmass_core.encoders.brainlm.pretraining import PRETRAINING, meta_model
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
 from brainmass_core.encoders.interface import Architecture, Implementation
 from brainmass_core.models.series import SeriesModel
@@ -43,7 +43,7 @@ class _BrainLM(Implementation):
 
     def kind(self, config: Config) -> type[SeriesModel]:
         """By the architecture of the configured model."""
-        return type(ghost(config))
+        return type(meta_model(config))
 
     def recipe(self, method: str, config: Config) -> SeriesFineTune:
         """Trained whole, from initial or pre-trained weights."""

@@ -58,6 +58,16 @@ def convolve(v: Tensor, taps: Tensor) -> Tensor:
     Computed as products with a banded Toeplitz matrix, in blocks of K - 1 tokens, each of which
     needs values of two blocks: torch's grouped convolution is many times slower, forward and
     backward.
+
+    Parameters
+    ----------
+    v : Tensor (B, heads, n, d)
+    taps : Tensor (heads, K)
+        K odd.
+
+    Returns
+    -------
+    Tensor (B, heads, n, d)
     """
     heads, k = taps.shape
     n, block = v.shape[2], k - 1

@@ -29,7 +29,7 @@ COORDINATE_SCALE = 60.0  # mm: typical distance of a parcel from the origin
 
 
 @dataclass(frozen=True)
-class Size:
+class BrainLMSize:
     """Shape of a model.
 
     Attributes
@@ -49,8 +49,8 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(64, 2, 2, 128, 1, 2, 128),  # for tests and the demo; not published
-    "brainlm-13m": Size(512, 4, 4, 1024, 2, 4, 1024),
+    "tiny": BrainLMSize(64, 2, 2, 128, 1, 2, 128),  # for tests and the demo; not published
+    "brainlm-13m": BrainLMSize(512, 4, 4, 1024, 2, 4, 1024),
 }
 
 
@@ -60,7 +60,7 @@ class BrainLM(SeriesModel):
     Parameters
     ----------
     size : {"tiny", "brainlm-13m"} or mapping
-        A name, or the fields of `Size`.
+        A name, or the fields of `BrainLMSize`.
     mode : {"corrected", "reference"}
         `reference` is the released code: visible tokens enter in random order, which affects the
         convolution in a layer; coordinates are in millimetres; the number of visible tokens is
@@ -86,7 +86,7 @@ class BrainLM(SeriesModel):
         embedding_dropout: float = 0.1,
     ) -> None:
         super().__init__(size, mode)
-        shape: Size = self.shape
+        shape: BrainLMSize = self.shape
         d, scale = shape.width, 1.0 if self.is_reference else COORDINATE_SCALE
         self.signal = nn.Linear(shape.patch, d)
         self.places = Places(d, scale, embedding_dropout)
@@ -296,7 +296,9 @@ class Places(nn.Module):
 class Decoder(nn.Module):
     """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
 
-    def __init__(self, shape: Size, scale: float, dropout: float, embedding_dropout: float) -> None:
+    def __init__(
+        self, shape: BrainLMSize, scale: float, dropout: float, embedding_dropout: float
+    ) -> None:
         super().__init__()
         d, heads, feedforward = shape.width, shape.decoder_heads, shape.decoder_feedforward
         self.embed = nn.Linear(d, d)

@@ -19,7 +19,7 @@ from brainmass_core.encoders.brainlm.card import brainlm_card
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.windows import WindowStream, fit_scaling, tokens_of, windows_of
-from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.pretrain.model_spec import Constants, ModelSpec, batching
 from brainmass_core.spaces import FSL, SpaceError
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import BRAINLM_HISTORY
@@ -28,7 +28,7 @@ from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
 TINY = ("brainlm-tiny", "brainlm-vit-tiny")
 
 
-class BrainLMFamily(Family):
+class BrainLMSpec(ModelSpec):
     """Masked values of a window, predicted from the others."""
 
     history = BRAINLM_HISTORY
@@ -64,7 +64,7 @@ class BrainLMFamily(Family):
     def check(self, config: Config, index: Index, n_ranks: int) -> None:
         """Refuse impossible batches and masks, and an atlas without coordinates."""
         batching(config, index, 0, n_ranks)
-        tokens_of(ghost(config), index.n_rois, windows_of(config))
+        tokens_of(meta_model(config), index.n_rois, windows_of(config))
         coordinates_of(config, index.n_rois)
 
     def stream(
@@ -74,7 +74,7 @@ class BrainLMFamily(Family):
         return WindowStream(
             index,
             windows=windows_of(config),
-            model=ghost(config),
+            model=meta_model(config),
             coordinates=constants["coordinates"].float(),
             scaling=scaling_of(constants),
             **batching(config, index, rank, n_ranks),
@@ -90,12 +90,12 @@ class BrainLMFamily(Family):
 
     def operations(self, model: SeriesModel, config: Config, n_rois: int) -> int:
         """Operations of a step that hides random tokens, forward and backward."""
-        windows, shadow = windows_of(config), ghost(config).train()
+        windows, meta = windows_of(config), meta_model(config).train()
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
             series, coordinates = torch.empty(1, n_rois, windows.length), torch.empty(n_rois, 3)
-            noise = torch.empty(1, shadow.n_tokens(n_rois, windows.length))
-            mask = shadow.noise_mask(noise, windows.ratio)
-            shadow(series, coordinates, mask)["reconstruction"].backward()
+            noise = torch.empty(1, meta.n_tokens(n_rois, windows.length))
+            mask = meta.noise_mask(noise, windows.ratio)
+            meta(series, coordinates, mask)["reconstruction"].backward()
         return counter.get_total_flops()
 
     def describe(
@@ -126,10 +126,10 @@ class BrainLMFamily(Family):
         return brainlm_card(model, config, index, about, history, flops)
 
 
-PRETRAINING = BrainLMFamily()
+PRETRAINING = BrainLMSpec()
 
 
-def ghost(config: Config) -> SeriesModel:
+def meta_model(config: Config) -> SeriesModel:
     """The model on the meta device, for its tokens, masks and number of operations."""
     with torch.device("meta"):
         return PRETRAINING.build(config, 0)

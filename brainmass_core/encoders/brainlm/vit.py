@@ -36,7 +36,7 @@ IMAGE_SCALE = 5.6430855  # divisor of the robust-scaled series, as in the releas
 
 
 @dataclass(frozen=True)
-class Size:
+class BrainLMViTSize:
     """Shape of a model.
 
     Attributes
@@ -57,9 +57,9 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(64, 2, 4, 128, 16, 32, 1, 4, 64),  # for tests; not published
-    "brainlm-111m": Size(768, 12, 12, 3072, 16),
-    "brainlm-650m": Size(1280, 32, 16, 5120, 14),
+    "tiny": BrainLMViTSize(64, 2, 4, 128, 16, 32, 1, 4, 64),  # for tests; not published
+    "brainlm-111m": BrainLMViTSize(768, 12, 12, 3072, 16),
+    "brainlm-650m": BrainLMViTSize(1280, 32, 16, 5120, 14),
 }
 
 
@@ -71,7 +71,7 @@ class BrainLMViT(SeriesModel):
     Parameters
     ----------
     size : {"tiny", "brainlm-111m", "brainlm-650m"} or mapping
-        A name, or the fields of `Size`.
+        A name, or the fields of `BrainLMViTSize`.
     mode : {"corrected", "reference"}
         `reference` is the released code: patches with only padding, half of all, are tokens, and
         hiding the last timepoints hides complete patches, 28 or 23 timepoints instead of 20.
@@ -92,7 +92,7 @@ class BrainLMViT(SeriesModel):
         self, size: str | Mapping[str, int], mode: str = "corrected", dropout: float = 0.0
     ) -> None:
         super().__init__(size, mode)
-        s: Size = self.shape
+        s: BrainLMViTSize = self.shape
         self.embed = nn.Conv2d(CHANNELS, s.width, s.patch, s.patch)
         self.cls_token = nn.Parameter(torch.empty(s.width))
         self.layers = nn.ModuleList(
@@ -263,7 +263,7 @@ class BrainLMViT(SeriesModel):
 class Decoder(nn.Module):
     """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
 
-    def __init__(self, size: Size, dropout: float) -> None:
+    def __init__(self, size: BrainLMViTSize, dropout: float) -> None:
         super().__init__()
         d = size.decoder_width
         self.embed = nn.Linear(size.width, d)

@@ -97,13 +97,13 @@ def flops_per_sample(model: BrainMass, config: Config) -> int:
     n = 2  # batch norm needs two
     s = config.pretrain
     with torch.device("meta"):
-        ghost = BrainMass(model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
+        meta_model = BrainMass(model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
         fc = torch.empty(n, model.n_rois, model.n_rois)
         masks = [
             torch.zeros(n, m, dtype=torch.long)
             for m in (s.n_masked_classification, s.n_masked_reconstruction)
         ]
         with FlopCounterMode(display=False) as counter:
-            losses = ghost(fc, fc, *masks)
+            losses = meta_model(fc, fc, *masks)
             (losses["alignment"] + losses["classification"] + losses["reconstruction"]).backward()
     return counter.get_total_flops() // n

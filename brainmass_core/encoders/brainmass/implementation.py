@@ -9,7 +9,7 @@ from torch import nn
 from brainmass_core.config import Config
 from brainmass_core.encoders.brainmass.head import FineTune, Lora
 from brainmass_core.encoders.brainmass.model import BrainMass
-from brainmass_core.encoders.brainmass.pretraining import BrainMassFamily
+from brainmass_core.encoders.brainmass.pretraining import BrainMassSpec
 from brainmass_core.encoders.interface import (
     Architecture,
     Implementation,
@@ -36,7 +36,7 @@ class Shape(Architecture):
 
 
 class _BrainMass(Implementation):
-    training = BrainMassFamily()
+    training = BrainMassSpec()
     kinds = (BrainMass,)
     architecture = Shape
     stored_recipes = (FineTune,)

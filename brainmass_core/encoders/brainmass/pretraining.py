@@ -13,11 +13,11 @@ from brainmass_core.config.stages import Pretrain
 from brainmass_core.encoders.brainmass.card import flops_per_sample, model_card
 from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.pretrain.data.views import Index, Stream, fresh_of
-from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.pretrain.model_spec import Constants, ModelSpec, batching
 from brainmass_core.tables import HISTORY
 
 
-class BrainMassFamily(Family):
+class BrainMassSpec(ModelSpec):
     """Latent alignment of two views, and two tasks on masked ROIs."""
 
     history = HISTORY

@@ -102,9 +102,8 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
-    scans = (
-        scans if joined else with_marks(config, scans)
-    )  # joined units already have these columns
+    # joined units already have these columns
+    scans = scans if joined else with_marks(config, scans)
     refuse_empty_class(cohort, task, name)
     if task.kind == "regression":
         scans["y"] = scans["y"].astype("float64")
@@ -273,21 +272,18 @@ def _with_fates(config: Config, name: str) -> pd.DataFrame:
     scans = read_scans(paths, task.datasets).to_pandas().sort_values("scan_id", ignore_index=True)
     found = measured_motion(config, name, task, scans)
     scans["mean_fd"] = found["mean_fd"]
-    scans["unit"] = units_of(
-        scans, config.connectivity.unit
-    )  # before the column `task` is replaced
+    # before the column `task` is replaced
+    scans["unit"] = units_of(scans, config.connectivity.unit)
     scans = scans.assign(task=name, used=True, stage=None, reason=None)
     scans[["stage", "reason"]] = scans[["stage", "reason"]].astype(object)
     scans = _drop(scans, scans["excluded_reason"].notna(), "scans", scans["excluded_reason"])
     entries = read_manifests(paths).to_pandas()
     entries = entries[(entries["status"] != "ok") & (entries["stage"] != "pfc")]
     counts = {d: config.datasets[d].batches for d in task.datasets}
-    batches = (
-        entries["dataset"].map(counts).astype("float64")
-    )  # an empty column has no numeric type
-    entries = entries[
-        entries["batch"] < batches
-    ]  # ignore other data sets and batches of older configurations
+    # an empty column has no numeric type
+    batches = entries["dataset"].map(counts).astype("float64")
+    # ignore other data sets and batches of older configurations
+    entries = entries[entries["batch"] < batches]
     if not joins(config):
         return _with_entries(scans, entries)
     runs = _with_entries(scans, entries[entries["stage"].isin(SINGLE)])

@@ -51,6 +51,18 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
     site with fewer than `min_per_class` evaluation participants of some class (regression: of all),
     and scans without a site, are used for training but not
     tested.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`: participant, dataset, y, stratum, site and split.
+    min_per_class : int
+        Minimum number of evaluation participants per class of a tested site.
+
+    Raises
+    ------
+    TaskError
+        If fewer than two sites can be tested, or a training set lacks a class.
     """
     place = place_of(scans).where(scans["site"].notna())
     first = scans.assign(place=place).drop_duplicates("participant").set_index("participant")
@@ -99,6 +111,18 @@ def fixed_split(
     The training set consists of participants whose `split_column` has one of `train_values`;
     without such a column those with split ``train`` (70 % of an `internal` data set by default); if
     there are none, a stratified fraction `train_fraction` of all.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`: participant, dataset, y, stratum, site and split.
+    protocol : Protocol
+    seed : int
+
+    Raises
+    ------
+    TaskError
+        If `split_column` does not exist, or the training set or a test set lacks a class.
     """
     people = scans.drop_duplicates("participant").reset_index(drop=True)
     strata = make_strata(stratum_of(people), place_of(people), 2)
@@ -118,7 +142,19 @@ def fixed_split(
 
 
 def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "task") -> list[Fold]:
-    """Trained on some data sets, tested on each of the others: one fold per tested data set."""
+    """Trained on some data sets, tested on each of the others: one fold per tested data set.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`: dataset, y and split.
+    train_datasets : list of str
+
+    Raises
+    ------
+    TaskError
+        If no scan of the other data sets is eligible, or a test set lacks a class.
+    """
     source = scans["dataset"].isin(train_datasets)
     _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
     folds: list[Fold] = []

@@ -31,7 +31,7 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
     if encoder.sees_series:
         return embed_recordings(model, config, data)
     if trained:
-        refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
+        refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
     return embed(model, data.fc)
 
 
@@ -39,7 +39,7 @@ def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
     matches."""
     config.pretrain.encoder.load().pretrained(config)  # reports what is missing, before any fold
-    refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
+    refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
     return data.fc
 
 
@@ -67,7 +67,7 @@ def embed(model: Any, fc: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def refuse_misfit(folder: Path, settings: dict, config: Config, data: TaskData) -> None:
+def refuse_incompatible(folder: Path, settings: dict, config: Config, data: TaskData) -> None:
     """Refuse a model that was trained on another kind of FC.
 
     Raises

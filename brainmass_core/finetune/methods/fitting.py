@@ -35,7 +35,7 @@ from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import ESTIMATORS, Setting
-from brainmass_core.finetune.methods.families import make_network
+from brainmass_core.finetune.methods.network_estimators import make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
 from brainmass_core.finetune.methods.tangent import TangentSpace
 

@@ -28,9 +28,12 @@ class Recipe(Protocol):
     knob: ClassVar[str]  # name of the setting of its learning rate
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float:
+        """Learning rate of the optimiser."""
+
     @property
-    def standardise(self) -> bool: ...
+    def standardise(self) -> bool:
+        """Whether edges are z-scored over the training scans."""
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
         """Build the network; its random weights come from torch's global generator.

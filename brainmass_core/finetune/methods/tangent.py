@@ -50,9 +50,10 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         ----------
         X : ndarray (n_scans, n_edges)
         """
+        # importing it is as slow as importing torch
         from nilearn.connectome import (
             ConnectivityMeasure,
-        )  # importing it is as slow as importing torch
+        )
 
         self.measure_ = ConnectivityMeasure(
             cov_estimator=_Given(), kind="tangent", vectorize=True, standardize=False

@@ -21,7 +21,17 @@ BINS = 10
 
 
 def fold_values(p: Predictions, leading: str) -> np.ndarray:
-    """The leading metric in every fold of every repeat; NaN if a fold lacks a class."""
+    """The leading metric in every fold of every repeat; NaN if a fold lacks a class.
+
+    Parameters
+    ----------
+    p : Predictions
+    leading : {"auc", "r2"}
+
+    Returns
+    -------
+    ndarray (n_values,)
+    """
     values = []
     for repeat in range(len(p.fold)):
         for fold in np.unique(p.fold[repeat][p.fold[repeat] >= 0]):

@@ -195,6 +195,17 @@ def t1w_to_template(points: np.ndarray, found: Normalisation) -> np.ndarray:
     """Map points (n, 3) of the T1w to the template, mm: the inverse of the normalisation.
 
     Fixed-point iteration ``p <- affine⁻¹(q) - field(p)``, damped after some steps for steep fields.
+
+    Parameters
+    ----------
+    points : ndarray (n, 3)
+        T1w, RAS, mm.
+    found : Normalisation
+
+    Returns
+    -------
+    ndarray (n, 3)
+        Template, RAS, mm.
     """
     back = np.linalg.inv(found.affine)
     linear = apply_affine(back, points)
@@ -216,6 +227,19 @@ def in_template(image: Volume, found: Normalisation, grid: Volume) -> np.ndarray
 
     The inverse is computed at nodes `FIELD_STEP` apart and its nonlinear part interpolated between
     them. Far from the template's grid it is affine.
+
+    Parameters
+    ----------
+    image : Volume (x, y, z)
+        T1w.
+    found : Normalisation
+    grid : Volume (x, y, z)
+        The template.
+
+    Returns
+    -------
+    ndarray (n_voxels, 3)
+        RAS, mm, voxels in C order.
     """
     extent = (np.array(image.data.shape) - 1) * image.voxel_size
     nodes = np.diag([FIELD_STEP, FIELD_STEP, FIELD_STEP, 1.0])

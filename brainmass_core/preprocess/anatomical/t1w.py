@@ -52,9 +52,8 @@ from brainmass_core.tables import atomic_path
 log = logging.getLogger(__name__)
 METHOD = 2  # increased when the same settings give different derivatives
 MARGIN = 10.0  # mm around the brain in the derivative, for coregistration and QC
-LEVEL = float(
-    np.nextafter(np.float32(1 / 255), np.float32(0))
-)  # so that 255 levels do not exceed 1
+# so that 255 levels do not exceed 1
+LEVEL = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
 NAMES = {
     "normalisation": "from-template_to-T1w_mode-points_xfm.npz",
     "t1w_preproc": "desc-preproc_T1w.nii.gz",

@@ -106,6 +106,22 @@ def newton_step(
 
     Minimises ``sum(weight * (residual + J d)²) + penalty * roughness(v + d)`` with
     ``J = diag(slope) + diag(stretch) @ along``.
+
+    Parameters
+    ----------
+    residual, slope, stretch, weight : ndarray (n_voxels,)
+        Of the flattened image, in its unit.
+    v : ndarray (x, y, z)
+        Displacement in voxels.
+    penalty : float
+        Weight of the roughness.
+    by : Operators
+        Sparse matrices over the flattened grid.
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        Change of `v` in voxels, at most `LARGEST_STEP` in each.
     """
     jacobian = sparse.diags(slope) + sparse.diags(stretch) @ by.along
     weighted = jacobian.T @ sparse.diags(weight)

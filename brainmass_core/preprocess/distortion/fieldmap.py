@@ -289,6 +289,15 @@ def radians(phase: np.ndarray) -> np.ndarray:
 
     Scanners write about 12 bits; a range that is less than 5 % below a power of two is rounded up
     to it. The offset does not matter, see `b0field.hz_of_phase`.
+
+    Parameters
+    ----------
+    phase : ndarray (x, y, z)
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        rad.
     """
     span = float(np.ptp(phase))
     if span <= 2 * np.pi * 1.01:

@@ -10,7 +10,7 @@ import numpy as np
 from nipype.interfaces import ants as programs
 
 from brainmass_core.preprocess.engines.antspy import bias_shrink, read_affine
-from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, read_mask, run_program, workspace, write
 from brainmass_core.preprocess.engines.matrices import itk_field_to_world
 from brainmass_core.preprocess.grids import Volume
 
@@ -77,7 +77,7 @@ def bias_correction(image: Volume, mask: np.ndarray) -> np.ndarray:
     with workspace() as folder:
         path = write(folder / "image.nii", image.data, image.affine, step)
         where = write(folder / "mask.nii", mask, image.affine, step)
-        found = run(n4(path, where, bias_shrink(image)), folder, step)
+        found = run_program(n4(path, where, bias_shrink(image)), folder, step)
         return read(found.output_image, image.data.shape, step)
 
 
@@ -112,7 +112,7 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
             write(folder / "probability.nii", template.mask.astype(np.float32), affine, step),
             write(folder / "near.nii", template.near_brain(NEAR), affine, step),
         )
-        return read_mask(run(command, folder, step).BrainExtractionMask, head, step)
+        return read_mask(run_program(command, folder, step).BrainExtractionMask, head, step)
 
 
 def extraction(
@@ -150,7 +150,7 @@ def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarra
         where = write(folder / "mask.nii", mask, t1w.affine, step)
         for k in range(3):
             write(folder / f"prior{k + 1:02d}.nii", priors[..., k], t1w.affine, step)
-        found = run(atropos(path, where, folder / "prior%02d.nii"), folder, step)
+        found = run_program(atropos(path, where, folder / "prior%02d.nii"), folder, step)
         layers = [read(f, mask.shape, step) for f in found.posteriors]
         return np.stack(layers, axis=-1) * mask[..., None]
 
@@ -208,7 +208,7 @@ def normalisation(
     with workspace() as folder:
         moving = write(folder / "moving.nii", np.where(mask, t1w.data, 0), t1w.affine, step)
         fixed = write(folder / "fixed.nii", brain.data, brain.affine, step)
-        files = run(registration(fixed, moving, kind), folder, step).forward_transforms
+        files = run_program(registration(fixed, moving, kind), folder, step).forward_transforms
         if kind == "affine":
             return read_affine(files[0]), None
         image: Any = nib.load(files[1])
@@ -240,7 +240,7 @@ def coregistration(
         epi = np.where(epi_mask, boldref.data, 0)
         fixed = write(folder / "fixed.nii", epi, boldref.affine, step)
         moving = write(folder / "moving.nii", np.where(tissue > 0, t1w.data, 0), t1w.affine, step)
-        files = run(registration(fixed, moving, "rigid"), folder, step).forward_transforms
+        files = run_program(registration(fixed, moving, "rigid"), folder, step).forward_transforms
         return np.linalg.inv(read_affine(files[0]))
 
 

@@ -17,7 +17,7 @@ from nibabel.orientations import (
 from nipype.interfaces import fsl
 
 from brainmass_core.pipeline.manifest import ScanFailed
-from brainmass_core.preprocess.engines.files import read, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, run_program, workspace, write
 from brainmass_core.preprocess.grids import Volume, resample
 
 fsl.FSLCommand.set_default_output_type("NIFTI_GZ")
@@ -64,7 +64,7 @@ def distortion(images: Sequence[tuple[Volume, str, float]]) -> Volume:
         path = write(folder / "images.nii", even, affine, step)
         rows = folder / "encoding.txt"
         np.savetxt(rows, encodings, fmt="%g %g %g %.8f")
-        field = read(run(topup(path, rows), folder, step).out_field, even.shape[:3], step)
+        field = read(run_program(topup(path, rows), folder, step).out_field, even.shape[:3], step)
     field = field[tuple(slice(n) for n in shape)]
     back = ornt_transform(LAS, io_orientation(first.affine))
     return first.with_data(np.ascontiguousarray(apply_orientation(field, back)))
@@ -144,7 +144,7 @@ def unwrap(phase: Volume, magnitude: Volume, mask: np.ndarray) -> Volume:
             write(folder / "magnitude.nii", magnitude.data, affine, step),
             write(folder / "mask.nii", mask, affine, step),
         )
-        found = run(command, folder, step)
+        found = run_program(command, folder, step)
         unwrapped = read(found.unwrapped_phase_file, phase.data.shape, step)
         return phase.with_data(np.where(mask, unwrapped, 0))
 
@@ -152,9 +152,8 @@ def unwrap(phase: Volume, magnitude: Volume, mask: np.ndarray) -> Volume:
 def prelude(phase: Path, magnitude: Path, mask: Path) -> fsl.PRELUDE:
     """PRELUDE in three dimensions."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # nipype warns at each call that PRELUDE is not fully tested
+        # nipype warns at each call that PRELUDE is not fully tested
+        warnings.simplefilter("ignore")
         return fsl.PRELUDE(
             phase_file=phase, magnitude_file=magnitude, mask_file=mask, process3d=True
         )

@@ -23,9 +23,8 @@ from scipy.ndimage import map_coordinates
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.grids import Volume
 
-nipype.config.set(
-    "execution", "get_linked_libs", "false"
-)  # would run `ldd` for each call, without use
+# would run `ldd` for each call, without use
+nipype.config.set("execution", "get_linked_libs", "false")
 
 ENVIRON = {
     "OMP_NUM_THREADS": "1",
@@ -47,7 +46,7 @@ def workspace() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
-def run(interface: Any, folder: Path, step: str) -> Any:
+def run_program(interface: Any, folder: Path, step: str) -> Any:
     """Run one nipype interface in a folder.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 from nipype.interfaces import fsl
 
 from brainmass_core.preprocess.anatomical.segmentation import WHITE
-from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, read_mask, run_program, workspace, write
 from brainmass_core.preprocess.engines.matrices import (
     Grid,
     displacement,
@@ -38,7 +38,9 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
     """
     step = "brain_extraction"
     with workspace() as folder:
-        found = run(bet(write(folder / "head.nii", head.data, head.affine, step)), folder, step)
+        found = run_program(
+            bet(write(folder / "head.nii", head.data, head.affine, step)), folder, step
+        )
         return read_mask(found.mask_file, head, step)
 
 
@@ -59,7 +61,7 @@ def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarra
     with workspace() as folder:
         brain = np.where(mask, t1w.data, 0)
         path = write(folder / "brain.nii", brain, t1w.affine, step)
-        found = run(fast(path), folder, step)
+        found = run_program(fast(path), folder, step)
         # FAST orders the classes of a T1w by intensity, which is our order
         layers = [read(f, mask.shape, step) for f in found.partial_volume_files]
         return np.stack(layers, axis=-1) * mask[..., None]
@@ -101,14 +103,16 @@ def normalisation(
     with workspace() as folder:
         brain = write(folder / "brain.nii", np.where(mask, t1w.data, 0), t1w.affine, step)
         fixed = write(folder / "template.nii", template.brain.data, reference.affine, step)
-        matrix = run(flirt(brain, fixed, dof=12), folder, step).out_matrix_file
+        matrix = run_program(flirt(brain, fixed, dof=12), folder, step).out_matrix_file
         affine = flirt_to_world(np.loadtxt(matrix), moving, reference)
         if kind == "affine":
             return affine, None
         near = template.near_brain(NEAR)
         near_path = write(folder / "near.nii", near, reference.affine, step)
-        warp = run(fnirt(brain, fixed, near_path, Path(matrix)), folder, step).fieldcoeff_file
-        field = run(convertwarp(fixed, Path(warp)), folder, step).out_file
+        warp = run_program(
+            fnirt(brain, fixed, near_path, Path(matrix)), folder, step
+        ).fieldcoeff_file
+        field = run_program(convertwarp(fixed, Path(warp)), folder, step).out_file
         relative = read(field, (*reference.shape, 3), step)
         points = fsl_warp_to_world(relative, moving, reference)
         return affine, displacement(points, affine, reference)
@@ -169,7 +173,7 @@ def slice_timing(
         bold = write(folder / "bold.nii", turned, grid, step, t_r)
         timings = folder / "timings.txt"
         np.savetxt(timings, slicetimer_fractions(slice_times, t_r), fmt="%.8f")
-        found = run(slicetimer(bold, timings, t_r), folder, step)
+        found = run_program(slicetimer(bold, timings, t_r), folder, step)
         timed = read(found.slice_time_corrected_file, turned.shape, step)
     return np.ascontiguousarray(np.swapaxes(timed, axis, 2))
 
@@ -209,7 +213,7 @@ def motion(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndar
     with workspace() as folder:
         bold = write(folder / "bold.nii", data, affine, step)
         reference = write(folder / "boldref.nii", boldref, affine, step)
-        files = run(mcflirt(bold, reference), folder, step).mat_file
+        files = run_program(mcflirt(bold, reference), folder, step).mat_file
         return np.stack([flirt_to_world(np.loadtxt(f), grid, grid) for f in files])
 
 
@@ -245,8 +249,10 @@ def coregistration(
         head = write(folder / "head.nii", t1w.data, t1w.affine, step)
         brain = write(folder / "brain.nii", np.where(tissue > 0, t1w.data, 0), t1w.affine, step)
         white = write(folder / "white.nii", tissue == WHITE, t1w.affine, step)
-        first = run(flirt(epi_path, brain, dof=6), folder, step).out_matrix_file
-        second = run(flirt_bbr(epi_path, head, white, Path(first)), folder, step).out_matrix_file
+        first = run_program(flirt(epi_path, brain, dof=6), folder, step).out_matrix_file
+        second = run_program(
+            flirt_bbr(epi_path, head, white, Path(first)), folder, step
+        ).out_matrix_file
         return flirt_to_world(np.loadtxt(second), Grid.of(boldref), Grid.of(t1w))
 
 

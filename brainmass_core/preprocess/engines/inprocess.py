@@ -51,9 +51,8 @@ def motion_simpleitk(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) 
         If SimpleITK is not installed.
     """
     sitk = _simpleitk()
-    reference = make_reference(
-        boldref, affine
-    )  # provides the points of the head without the image's border
+    # provides the points of the head without the image's border
+    reference = make_reference(boldref, affine)
     fixed = _smooth_image(sitk, boldref, affine)
     method = _method(sitk, _head_mask(reference.points, affine, boldref.shape))
     guess = sitk.Euler3DTransform()
@@ -120,9 +119,8 @@ def _method(sitk: Any, mask: Any) -> Any:
     method.SetMetricSamplingPercentage(SAMPLED, 1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(LEARNING_RATE, MIN_STEP, ITERATIONS, 0.5, 1e-8)
-    method.SetOptimizerScales(
-        [50.0**2] * 3 + [1.0] * 3
-    )  # a rotation by 1 rad moves the cortex by 50 mm
+    # a rotation by 1 rad moves the cortex by 50 mm
+    method.SetOptimizerScales([50.0**2] * 3 + [1.0] * 3)
     method.SetShrinkFactorsPerLevel(SHRINK)
     method.SetSmoothingSigmasPerLevel(SIGMAS)
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()

@@ -52,7 +52,7 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Item:
+class PreprocessInput:
     """Input of a worker: one scan.
 
     Attributes
@@ -84,7 +84,7 @@ class Item:
     template: tuple[Path, ...] = field(default=(), metadata=IF_ANY)
 
 
-def name_of(item: Item, suffix: str) -> Path:
+def name_of(item: PreprocessInput, suffix: str) -> Path:
     """Path of a derivative of the run."""
     path = Path(item.scan["bold_path"])
     stem = re.sub(r"(_bold)?\.nii(\.gz)?$", "", path.name)
@@ -114,7 +114,7 @@ def describe(folder: Path, name: str, raw: Path, settings: Preprocess) -> None:
 
 
 def write_derivatives(
-    item: Item,
+    item: PreprocessInput,
     moved: Moved,
     placed: Placement,
     anatomy: Anatomy,
@@ -156,7 +156,7 @@ def write_derivatives(
     return {**anatomy.files, **files}
 
 
-def _write_pictured(item: Item, moved: Moved, noise: Nuisance) -> dict[str, Path]:
+def _write_pictured(item: PreprocessInput, moved: Moved, noise: Nuisance) -> dict[str, Path]:
     """Write images for quality pages only."""
     files = {
         "boldref": name_of(item, "desc-hmc_boldref.nii.gz"),
@@ -179,7 +179,9 @@ def _compact(data: np.ndarray) -> np.ndarray:
     return (np.rint(data / step) * step).astype(np.float32)
 
 
-def _write_itk(item: Item, moved: Moved, t1w_to_boldref: np.ndarray, anatomy: Anatomy) -> None:
+def _write_itk(
+    item: PreprocessInput, moved: Moved, t1w_to_boldref: np.ndarray, anatomy: Anatomy
+) -> None:
     """The same transforms for other programs."""
     to_t1w = "from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
     to_bold = "from-T1w_to-boldref_mode-image_desc-coreg_xfm.txt"
@@ -204,7 +206,7 @@ def _sources(*raw: str | None) -> list[str]:
     return [bids_uri(p, "raw") for p in raw if p]
 
 
-def _write_sidecars(item: Item, files: dict[str, Path], anatomy: Anatomy) -> None:
+def _write_sidecars(item: PreprocessInput, files: dict[str, Path], anatomy: Anatomy) -> None:
     """Write JSON sidecars of the images, without replacing those of the anatomy."""
     raw, t1w = item.scan["bold_path"], item.scan["t1w_path"]
     reference = bids_uri(files["boldref"])
@@ -248,7 +250,7 @@ def _about_anatomical(name: str, t1w: str | None) -> dict[str, Any]:
     return own | {"Sources": _sources(t1w)}
 
 
-def write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
+def write_bold(item: PreprocessInput, bold: Bold, moved: Moved) -> Path:
     """Write the realigned run on its own grid, volume by volume.
 
     Parameters
@@ -272,7 +274,7 @@ def write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
 
 
 def write_template_bold(
-    item: Item, bold: Bold, transforms: ScanTransforms, boldref: Volume, mask: np.ndarray
+    item: PreprocessInput, bold: Bold, transforms: ScanTransforms, boldref: Volume, mask: np.ndarray
 ) -> dict[str, Path]:
     """Write the run in template space: every volume interpolated once (cubic), from the raw data.
 
@@ -320,7 +322,7 @@ def write_template_bold(
     return files
 
 
-def _write_bold_sidecar(item: Item, path: Path, **more: Any) -> None:
+def _write_bold_sidecar(item: PreprocessInput, path: Path, **more: Any) -> None:
     scan = item.scan
     about = {
         "Description": "Realigned, RAS order, every volume interpolated once; int16 with scl_slope",

@@ -99,6 +99,20 @@ def boundary_cost(
     Contrast is 100 (outer - inner) / mean of both: in T2*-weighted images grey matter is brighter.
     Only points inside the field of view count, so that costs of slabs and of whole heads are
     comparable; without signal the contrast is 0.
+
+    Parameters
+    ----------
+    boldref : Volume (x, y, z)
+    boundary : Boundary
+        T1w, mm.
+    t1w_to_boldref : ndarray (4, 4)
+        mm to mm; to the undistorted reference if `distortion` is given.
+    distortion : Distortion, optional
+
+    Returns
+    -------
+    float
+        0 (perfect) to 2.
     """
     values = []
     for points in (boundary.inner, boundary.outer):
@@ -125,6 +139,11 @@ def sharpness(
     """Mean rise of the boundary cost when the boundary is shifted by `SHIFT` mm along each axis.
 
     For a T1w of another head the cost also has a minimum, but a shallow one.
+
+    Parameters
+    ----------
+    boldref, boundary, t1w_to_boldref, distortion
+        See `boundary_cost`.
     """
     here = boundary_cost(boldref, boundary, t1w_to_boldref, distortion)
     rises = []

@@ -141,7 +141,18 @@ def _align_to(
 def make_reference(
     volume: np.ndarray, affine: np.ndarray, fwhm: float = SMOOTHING, n_points: int = N_POINTS
 ) -> Reference:
-    """Choose points inside the head and prepare the least-squares problem there."""
+    """Choose points inside the head and prepare the least-squares problem there.
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+    affine : ndarray (4, 4)
+        Voxel to mm.
+    fwhm : float
+        Gaussian smoothing, mm.
+    n_points : int
+        Approximate number of voxels that are used.
+    """
     sigma = fwhm / FWHM / voxel_sizes(affine)
     smooth = gaussian_filter(volume.astype(np.float32), sigma, mode="nearest")
     chosen = _points_in_head(smooth, n_points)
@@ -182,6 +193,19 @@ def align(data: np.ndarray, fine: Reference, coarse: Reference, which: np.ndarra
 
     Each volume starts from the previous one. Volumes with an unusually poor fit are registered
     again from several starts, first on coarser images, and the best fit is used.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+    fine, coarse : Reference
+        References with little and strong smoothing.
+    which : ndarray (n,) of int
+        Indices of the volumes.
+
+    Returns
+    -------
+    ndarray (n, 4, 4)
+        Reference to volume, mm.
     """
     motion = np.empty((len(which), 4, 4))
     residual = np.empty(len(which))

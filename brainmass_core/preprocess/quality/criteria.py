@@ -1,6 +1,6 @@
 """Criteria for runs: each function raises an error with the numbers, the setting and the remedy.
 
-A `Verdict` keeps the first refusal, so that a refused run is still processed up to its pictures,
+A `Refusals` keeps the first refusal, so that a refused run is still processed up to its pictures,
 and its quality page shows why.
 
 A run is *excluded* if it was processed but does not meet a criterion of the configuration; it has
@@ -23,7 +23,7 @@ from brainmass_core.preprocess.functional.head import Moved
 BROKEN = (ValueError, RuntimeError, ArithmeticError)
 
 
-class Verdict:
+class Refusals:
     """The first refusal of a run, kept until its derivatives are written.
 
     Attributes
@@ -34,7 +34,7 @@ class Verdict:
     def __init__(self) -> None:
         self.refusal: ScanFailed | None = None
 
-    def hear(self, check: Callable[..., None], *about: Any) -> None:
+    def check(self, check: Callable[..., None], *about: Any) -> None:
         """Call a check and keep what it raises, unless something was refused before."""
         try:
             check(*about)
@@ -53,10 +53,10 @@ class Verdict:
         try:
             yield
         except BROKEN:
-            self.speak()
+            self.raise_first()
             raise
 
-    def speak(self) -> None:
+    def raise_first(self) -> None:
         """Raise the refusal, if there is one."""
         if self.refusal is not None:
             raise self.refusal from None

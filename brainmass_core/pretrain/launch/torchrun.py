@@ -21,9 +21,9 @@ from brainmass_core.config import Config
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.data.people import refuse_tested_people
 from brainmass_core.pretrain.data.views import index_shards
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.train import build_model
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
 # Wrapper of torchrun: it converts SIGUSR1 to the SIGTERM with which torchrun stops its workers.
@@ -83,7 +83,7 @@ def run(config: Config, config_path: Path) -> None:
     if state is None or not state.finished:
         head = slurm_head(config)
         n_ranks = config.pretrain.nodes * processes_per_node(config)
-        family_of(config.pretrain).check(config, index, n_ranks)
+        model_spec_of(config.pretrain).check(config, index, n_ranks)
         command = torchrun_command(config, config_path, index.fingerprint, head)
         _launch(command)
         state = checkpoints.latest()

@@ -40,9 +40,9 @@ class State:
     model, optimiser : dict
         State dicts.
     history : Tensor (step, n_columns), float64
-        One row per step in the order of `Family.history`; NaN where not measured.
+        One row per step in the order of `ModelSpec.history`; NaN where not measured.
     constants : dict of Tensor
-        `Family.constants`, computed once before the first step.
+        `ModelSpec.constants`, computed once before the first step.
     """
 
     step: int

@@ -56,7 +56,17 @@ def joined() -> Iterator[Ranks]:
 
 
 def average(values: Tensor, ranks: Ranks) -> Tensor:
-    """Mean over the ranks, on the CPU in float64; NaN on one rank gives NaN on all."""
+    """Mean over the ranks, on the CPU in float64; NaN on one rank gives NaN on all.
+
+    Parameters
+    ----------
+    values : Tensor (n,)
+    ranks : Ranks
+
+    Returns
+    -------
+    Tensor (n,), float64
+    """
     values = values.detach().double()
     if ranks.n_ranks > 1:
         dist.all_reduce(values)
@@ -80,7 +90,18 @@ def wait_for_all(ranks: Ranks) -> None:
 
 
 def gather(x: Tensor, ranks: Ranks) -> Tensor:
-    """Gather the rows of all ranks in rank order, on the CPU."""
+    """Gather the rows of all ranks in rank order, on the CPU.
+
+    Parameters
+    ----------
+    x : Tensor (n, ...)
+        The same n on all ranks.
+    ranks : Ranks
+
+    Returns
+    -------
+    Tensor (n_ranks * n, ...)
+    """
     if ranks.n_ranks == 1:
         return x.cpu()
     parts = [torch.empty_like(x) for _ in range(ranks.n_ranks)]

@@ -12,8 +12,8 @@ import torch
 
 from brainmass_core.config import Config
 from brainmass_core.models.pretrained import Pretrained
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 10
@@ -97,7 +97,7 @@ def share_of_peak(
 ) -> float:
     """Fraction of the peak at one step per second; measures and logs the peak.
 
-    The operations are those of the matrix products of a step (`Family.operations`); the peak is
+    The operations are those of the matrix products of a step (`ModelSpec.operations`); the peak is
     that of this rank's device times the number of ranks.
     """
     if ranks.rank:
@@ -109,7 +109,7 @@ def share_of_peak(
             "emulates it, tens of times slower than float32; set pretrain.precision: float32"
         )
     peak = peak_flops(precision, ranks.device)
-    operations = family_of(config.pretrain).operations(model, config, n_rois) * batch_size
+    operations = model_spec_of(config.pretrain).operations(model, config, n_rois) * batch_size
     log.info(
         "peak of %s in %s: %.4g GFLOP/s per process, by a matrix product; a step is %.4g GFLOP",
         *(ranks.device.type, precision, peak / 1e9, operations / 1e9),

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.pretrain.data.stream import Batch
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.distributed import Ranks, average, gather
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 DROPOUT = 3  # random stream of dropout; those of the data are in `pretrain.data`
 COLLAPSE_STEPS = 10  # an eigendecomposition at every step would slow training down
@@ -30,7 +30,7 @@ class StepResult:
     Attributes
     ----------
     losses : list of float
-        The total and its parts, `Family.parts`: means over the global batch.
+        The total and its parts, `ModelSpec.parts`: means over the global batch.
     embedding : Tensor (n_views, n, embedding_dim)
         Embedding of this rank's slice.
     stop : bool
@@ -85,7 +85,7 @@ def losses_of(
     lower = settings.precision == "bfloat16"
     with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=lower):
         parts = module(*tensors)
-    return family_of(settings).total(parts, settings), parts
+    return model_spec_of(settings).total(parts, settings), parts
 
 
 def train_step(
@@ -97,7 +97,7 @@ def train_step(
     ranks: Ranks,
     stop_asked: bool,
 ) -> StepResult:
-    """Forward, backward, clip, update, and `Family.after_step`.
+    """Forward, backward, clip, update, and `ModelSpec.after_step`.
 
     Parameters
     ----------
@@ -111,11 +111,11 @@ def train_step(
     NonFiniteLoss
         On all ranks, before any weight is changed.
     """
-    family = family_of(settings)
+    spec = model_spec_of(settings)
     total, parts = losses_of(module, batch, settings, ranks)
-    names = ("total", *family.parts)
+    names = ("total", *spec.parts)
     asked = total.new_tensor(float(stop_asked))
-    values = average(torch.stack([total, *(parts[n] for n in family.parts), asked]), ranks).tolist()
+    values = average(torch.stack([total, *(parts[n] for n in spec.parts), asked]), ranks).tolist()
     losses, stop = values[:-1], values[-1] > 0
     if not np.isfinite(losses).all():
         found = ", ".join(f"{n} {v}" for n, v in zip(names, losses, strict=True))
@@ -125,8 +125,8 @@ def train_step(
     total.backward()
     nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
     optimiser.step()
-    family.after_step(model, settings)
-    return StepResult(losses, family.views(parts["embedding"]), stop)
+    spec.after_step(model, settings)
+    return StepResult(losses, spec.views(parts["embedding"]), stop)
 
 
 @torch.no_grad()

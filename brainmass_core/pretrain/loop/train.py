@@ -15,7 +15,6 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.prefetch import prefetched
 from brainmass_core.pretrain.data.stream import Batches
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints, State
 from brainmass_core.pretrain.loop.distributed import (
     Ranks,
@@ -34,6 +33,7 @@ from brainmass_core.pretrain.loop.step import (
     seed_dropout,
     train_step,
 )
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
 COMPILER = "inductor"
@@ -45,7 +45,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to
 
 def build_model(config: Config, n_rois: int) -> Pretrained:
     """Build the configured model with initial weights."""
-    return family_of(config.pretrain).build(config, n_rois)
+    return model_spec_of(config.pretrain).build(config, n_rois)
 
 
 def make_stream(
@@ -55,11 +55,11 @@ def make_stream(
     n_ranks: int,
     constants: dict[str, torch.Tensor] | None = None,
 ) -> Batches:
-    """The batches of one rank; `Family.constants` are computed here if they are not given."""
-    family = family_of(config.pretrain)
+    """The batches of one rank; `ModelSpec.constants` are computed here if they are not given."""
+    spec = model_spec_of(config.pretrain)
     if constants is None:
-        constants = family.constants(config, index)
-    return family.stream(config, index, rank, n_ranks, constants)
+        constants = spec.constants(config, index)
+    return spec.stream(config, index, rank, n_ranks, constants)
 
 
 def train(
@@ -86,10 +86,10 @@ def train(
     ShardError
         If the batches cannot be formed, or differ from those of the checkpoint.
     """
-    settings, family = config.pretrain, family_of(config.pretrain)
+    settings, spec = config.pretrain, model_spec_of(config.pretrain)
     state = checkpoints.latest(ranks.device)
     constants = (
-        state.constants if state else from_first(lambda: family.constants(config, index), ranks)
+        state.constants if state else from_first(lambda: spec.constants(config, index), ranks)
     )
     stream = make_stream(config, index, ranks.rank, ranks.n_ranks, constants)
     total_steps = stream.n_steps(settings.epochs)
@@ -116,7 +116,7 @@ def train(
 
     share = share_of_peak(model, config, index.n_rois, stream.batch_size, ranks)
     folder = checkpoints.folder / "tensorboard"
-    columns = family.history.names
+    columns = spec.history.names
     progress = Progress(folder, ranks, start, total_steps, stream.batch_size, columns, share)
     batches = prefetched(stream.batch, range(start, total_steps))
     for step in range(start, total_steps):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from brainmass_core.pretrain import family
+from brainmass_core.pretrain import model_spec
 from brainmass_core.pretrain.data.views import ShardError, index_shards
 from brainmass_core.pretrain.loop import step as steps
 from brainmass_core.pretrain.loop import train as loop
@@ -261,7 +261,7 @@ def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeyp
     checkpoints = Checkpoints(study.config, "x")
     with pytest.raises(Interrupted):
         train(study.config, index, checkpoints, ALONE, stop_after(2))
-    monkeypatch.setattr(family, "global_batch_size", lambda *_: 6)
+    monkeypatch.setattr(model_spec, "global_batch_size", lambda *_: 6)
     with pytest.raises(ShardError, match="found a checkpoint with 8 scans per step, expected 6"):
         train(study.config, index, checkpoints, ALONE, never)
 

@@ -10,7 +10,7 @@ from brainmass_core.config.methods import METHODS
 from brainmass_core.encoders.brainmass.head import FineTune
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.methods.estimators import Setting
-from brainmass_core.finetune.methods.families import RECIPES, make_network
+from brainmass_core.finetune.methods.network_estimators import RECIPES, make_network
 
 
 def test_only_what_starts_from_the_model_is_no_baseline():

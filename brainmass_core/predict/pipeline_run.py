@@ -14,9 +14,9 @@ from brainmass_core import connectivity, preprocess, scans, timeseries
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config, dump_config, parse_config
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.predict.compatibility import PredictError, Provenance
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, done_by, sidecar, t_r_in, text_in
-from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
@@ -107,10 +107,10 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     listed = read_table(Paths(config.results).scans(DATASET), "scans", ["scan_id", "bold_path"])
     files = {row["scan_id"]: Path(row["bold_path"]) for row in listed.to_pylist()}
 
-    def origin_of(measured: Measured) -> Origin:
-        return _origin(files[measured.made["scan_id"]], measured, contract, options)
+    def provenance_of(measured: Measured) -> Provenance:
+        return _provenance(files[measured.made["scan_id"]], measured, contract, options)
 
-    return _renamed(read_results(config, model, [DATASET], origin_of, options.as_trained))
+    return _renamed(read_results(config, model, [DATASET], provenance_of, options.as_trained))
 
 
 def config_for(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Config:
@@ -201,10 +201,10 @@ def _check_atlas(config: Config, contract: Contract) -> None:
         )
 
 
-def _origin(file: Path, measured: Measured, contract: Contract, options: Options) -> Origin:
+def _provenance(file: Path, measured: Measured, contract: Contract, options: Options) -> Provenance:
     """Provenance of ready series from their sidecar, or from the user's options."""
     about = sidecar(file)
-    origin = Origin(
+    provenance = Provenance(
         where=str(file),
         atlas=text_in(about, "Atlas", file),
         estimator=contract.connectivity.estimator,  # FC is computed here
@@ -212,7 +212,7 @@ def _origin(file: Path, measured: Measured, contract: Contract, options: Options
         done=done_by(about, file),
         t_r=t_r_in(about, file) or options.t_r,
     )
-    return sized(origin, measured.values)
+    return sized(provenance, measured.values)
 
 
 def _renamed(found: Found) -> Found:

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from brainmass_core.predict.compatibility import Provenance, _atlas, _t_r
 from brainmass_core.predict.contract import Parcels
-from brainmass_core.predict.misfit import Origin, _atlas, _t_r
 
 
 class Model:
@@ -27,7 +27,7 @@ class Model:
     [(list("xyz"), []), (list("xzy"), ["parcel 2 called 'z'"]), (list("xyw"), ["parcel 3"])],
 )
 def test_the_same_parcels_in_another_order_are_refused(parcels, said):
-    found = _atlas(Model, Origin("here", parcels=parcels))
+    found = _atlas(Model, Provenance("here", parcels=parcels))
     assert len(found) == len(said)
     assert all(part in text for part, text in zip(said, found, strict=True))
 
@@ -41,4 +41,4 @@ def test_repetition_times_near_those_of_training_fit_and_others_after_a_low_pass
     t_r, fits, low_passed
 ):
     contract = SimpleNamespace(t_r=(0.8, 2.0), low_passed=low_passed)
-    assert (_t_r(contract, Origin("here", t_r=t_r)) == []) is (fits or low_passed)
+    assert (_t_r(contract, Provenance("here", t_r=t_r)) == []) is (fits or low_passed)

@@ -19,7 +19,7 @@ from brainmass_core.pretrain.data.stream import Batches
 Constants = Mapping[str, Tensor]
 
 
-class Family(ABC):
+class ModelSpec(ABC):
     """Specification of a foundation model, without state: everything follows from the
     configuration.
 

@@ -90,7 +90,7 @@ class Series(Strict):
         coordinates = np.array(self.coordinates, np.float32)
         return Feed(self._settings(), self.scaling.robust(), coordinates, atlas)
 
-    def misfit(self, n_timepoints: int, t_r: float | None) -> str | None:
+    def incompatibility(self, n_timepoints: int, t_r: float | None) -> str | None:
         """Why a recording has no window; None if it has one."""
         try:
             check_window(self._settings(), n_timepoints, t_r)

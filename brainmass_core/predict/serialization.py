@@ -79,7 +79,7 @@ LEFT_OUT = {
 }
 
 
-class CodecError(ValueError):
+class SerializationError(ValueError):
     """A value cannot be stored, or a stored value is invalid."""
 
 
@@ -111,7 +111,7 @@ def encode(value: Any, arrays: Arrays, place: str = "model") -> Any:
 
     Raises
     ------
-    CodecError
+    SerializationError
         If it contains something that is not allowed.
     """
     if value is None or isinstance(value, bool | str) or type(value) is int:
@@ -145,10 +145,12 @@ def encode(value: Any, arrays: Arrays, place: str = "model") -> Any:
 def _encode_array(value: np.ndarray, arrays: Arrays, place: str) -> Any:
     if value.dtype.kind in "OU":
         if not all(isinstance(v, str) for v in value.ravel()) or value.ndim != 1:
-            raise CodecError(f"{place}: found an array of objects, expected one of numbers or text")
+            raise SerializationError(
+                f"{place}: found an array of objects, expected one of numbers or text"
+            )
         return {"texts": value.tolist(), "as_objects": value.dtype.kind == "O"}
     if value.dtype.kind not in "fiub":
-        raise CodecError(f"{place}: found an array of {value.dtype}, expected numbers")
+        raise SerializationError(f"{place}: found an array of {value.dtype}, expected numbers")
     arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
     # products of arrays with another memory order can differ in the last digit
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
@@ -158,14 +160,16 @@ def _encode_array(value: np.ndarray, arrays: Arrays, place: str) -> Any:
 def _encode_object(value: Any, arrays: Arrays, place: str) -> Any:
     name = type(value).__name__
     if CLASSES.get(name) is not type(value):
-        raise CodecError(
+        raise SerializationError(
             f"{place}: a {type(value).__module__}.{name} cannot be stored safely; there are "
             f"{sorted(CLASSES)}"
         )
     left_out = LEFT_OUT.get(name, frozenset())
     state = {k: v for k, v in vars(value).items() if k not in left_out}
     if not all(map(str.isidentifier, state)):
-        raise CodecError(f"{place}: {name} has attributes that are not names: {sorted(state)}")
+        raise SerializationError(
+            f"{place}: {name} has attributes that are not names: {sorted(state)}"
+        )
     made = {k: encode(v, arrays, f"{place}.{k}") for k, v in state.items()}
     node: dict[str, Any] = {"class": name, "state": made}
     if isinstance(value, NETWORKS):
@@ -182,7 +186,7 @@ def decode(node: Any, arrays: Arrays) -> Any:
 
     Raises
     ------
-    CodecError
+    SerializationError
         If the node names an unknown class, function or array.
     """
     if node is None or isinstance(node, bool | str | int | float):
@@ -190,32 +194,34 @@ def decode(node: Any, arrays: Arrays) -> Any:
     if isinstance(node, list):
         return [decode(v, arrays) for v in node]
     if not isinstance(node, dict):
-        raise CodecError(f"found {type(node).__name__}, expected JSON")
+        raise SerializationError(f"found {type(node).__name__}, expected JSON")
     if "class" in node:
         return _decode_object(node, arrays)
     tag = next((t for t in DECODERS if t in node), None)
     if tag is None:
-        raise CodecError(
+        raise SerializationError(
             f"found {quoted(sorted(node))}, expected one of {sorted([*DECODERS, 'class'])}"
         )
     try:
         return DECODERS[tag](node, arrays)
-    except CodecError:
+    except SerializationError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CodecError(f"a damaged {tag}: {type(error).__name__}: {quoted(str(error))}") from None
+        raise SerializationError(
+            f"a damaged {tag}: {type(error).__name__}: {quoted(str(error))}"
+        ) from None
 
 
 def _array(node: dict, arrays: Arrays) -> np.ndarray:
     if node["array"] not in arrays:
-        raise CodecError(f"the array {quoted(node['array'])} is missing")
+        raise SerializationError(f"the array {quoted(node['array'])} is missing")
     found = arrays[node["array"]]
     return np.asfortranarray(found) if node.get("order") == "F" else found
 
 
 def _function(node: dict, arrays: Arrays) -> Callable:
     if node["function"] not in FUNCTIONS:
-        raise CodecError(
+        raise SerializationError(
             f"the function {quoted(node['function'])} is not one of {sorted(FUNCTIONS)}"
         )
     return FUNCTIONS[node["function"]]
@@ -224,7 +230,7 @@ def _function(node: dict, arrays: Arrays) -> Callable:
 def _number_type(name: str) -> np.dtype:
     dtype = np.dtype(name)
     if dtype.kind not in "fiubOU":
-        raise CodecError(f"found the type {quoted(name)}, expected one of numbers or text")
+        raise SerializationError(f"found the type {quoted(name)}, expected one of numbers or text")
     return dtype
 
 
@@ -245,9 +251,9 @@ DECODERS: dict[str, Callable[[dict, Arrays], Any]] = {
 def _decode_object(node: dict, arrays: Arrays) -> Any:
     name, state = node["class"], node.get("state")
     if name not in CLASSES:
-        raise CodecError(f"the class {quoted(name)} is not one of {sorted(CLASSES)}")
+        raise SerializationError(f"the class {quoted(name)} is not one of {sorted(CLASSES)}")
     if not isinstance(state, dict) or not all(map(str.isidentifier, state)):
-        raise CodecError(f"{quoted(name)}: its state is not a mapping of attributes")
+        raise SerializationError(f"{quoted(name)}: its state is not a mapping of attributes")
     cls: Any = CLASSES[name]
     made = cls.__new__(cls)
     vars(made).update({key: decode(value, arrays) for key, value in state.items()})
@@ -262,7 +268,7 @@ def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
     settings = dict(node.get("recipe", {}))
     recipe: Any = recipes.get(settings.pop("name", ""))
     if recipe is None or settings.get("folder"):
-        raise CodecError(f"a network without a known recipe; there are {sorted(recipes)}")
+        raise SerializationError(f"a network without a known recipe; there are {sorted(recipes)}")
     prefix = str(node.get("weights"))
     try:
         made.recipe = recipe(**settings)
@@ -277,7 +283,7 @@ def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
             network = made.recipe.build(*shape)
         network.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        raise CodecError(f"a network that does not match its weights: {error}") from None
+        raise SerializationError(f"a network that does not match its weights: {error}") from None
     made.network_ = network.eval()
 
 
