@@ -1,4 +1,4 @@
-# Each target does all its own set-up. PYTHON may name another interpreter (3.11 to 3.13).
+# Each target does its complete set-up. PYTHON may name another interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +21,7 @@ venv: $(STAMP)  ## .venv with everything, pinned by constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[workflow,dev]'
-	@# what pip does on one core; templates of other packages that are no Python are passed over
+	@# compiled here in parallel, as pip uses one core; templates of other packages that are not valid Python are skipped
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	touch $@
 
@@ -32,15 +32,15 @@ demo: venv  ## the embedded demo, from raw scans to the report
 test: venv  ## units: under 4 minutes
 	$(PYTEST) -m unit --dist loadfile
 
-test-study: venv  ## a small study in the hands of the stages, and commands: under 8 minutes
+test-study: venv  ## stages on a small study, and commands: under 8 minutes
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
-# one more, because some of these tests mostly wait for Slurm
+# one worker more, because some of these tests mostly wait for Slurm
 slow: WORKERS := 3
-slow: venv  ## real data, a real Slurm, kills: about 20 minutes
+slow: venv  ## real data, a real Slurm, killed processes: about 20 minutes
 	$(PYTEST) -m slow --dist loadscope
 
-# damaged files for every reader; what is found is written to FOUND
+# damaged files for every reader; findings are written to FOUND
 fuzz: INPUTS ?= 20000
 fuzz: SEED ?= 0
 fuzz: FOUND ?= /tmp/fuzz-findings
