@@ -220,6 +220,6 @@ def _refuse_one_class(scans: pd.DataFrame, rows: np.ndarray, name: str, where: s
     found, expected = scans["y"].iloc[rows].nunique(), len(_classes(scans))
     if found < max(expected, 1) or len(rows) == 0:
         raise TaskError(
-            f"task {name}: {where} have {len(rows)} scans of {found} classes, expected "
+            f"task {name}: {where}: {len(rows)} scans of {found} classes, expected "
             f"{expected or 'some'}; add participants, or set tasks.{name}.protocol.kind to another"
         )
