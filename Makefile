@@ -1,4 +1,4 @@
-# Each target does all its own set-up. PYTHON may name another interpreter (3.11 to 3.13).
+# Each target does its complete set-up. PYTHON may name another interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,11 +22,11 @@ venv: $(STAMP)  ## .venv with everything, pinned by constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@# torch by pip, which knows the builds that the machine offers; the rest by uv, which is much faster
+	@# torch by pip, which knows the builds that this machine offers; the rest by uv, which is much faster
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt uv torch
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(REQUIREMENTS) \
 	  || $(BIN)/python -m pip install --quiet --no-compile $(REQUIREMENTS)
-	@# what pip does on one core; most of what is left out nobody imports, the rest is compiled when it is
+	@# compiled here in parallel, except modules that are seldom imported; files that are not valid Python are skipped
 	$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' $(VENV)/lib > /dev/null 2>&1 || true
 	touch $@
 
@@ -37,15 +37,15 @@ demo: venv  ## the embedded demo, from raw scans to the report
 test: venv  ## units: under 4 minutes
 	$(PYTEST) -m unit --dist loadfile
 
-test-study: venv  ## a small study in the hands of the stages, and commands: under 8 minutes
+test-study: venv  ## stages on a small study, and commands: under 8 minutes
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
-# one more, because some of these tests mostly wait for Slurm
+# one worker more, because some of these tests mostly wait for Slurm
 slow: WORKERS := 3
-slow: venv  ## real data, a real Slurm, kills: about 20 minutes
+slow: venv  ## real data, a real Slurm, killed processes: about 20 minutes
 	$(PYTEST) -m slow --dist loadscope
 
-# damaged files for every reader; what is found is written to FOUND
+# damaged files for every reader; findings are written to FOUND
 fuzz: INPUTS ?= 20000
 fuzz: SEED ?= 0
 fuzz: FOUND ?= /tmp/fuzz-findings

@@ -49,7 +49,7 @@ from brainmass_core.preprocess.transforms import (
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
 from brainmass_core.timeseries import Raw, _cleaned
 from brainmass_core.timeseries.extract import read_confounds, read_mask
-from brainmass_core.timeseries.inputs import Item, list_items
+from brainmass_core.timeseries.inputs import TimeSeriesInput, list_items
 from brainmass_core.timeseries.resample import Targets, atlas_targets, sample_parcels
 
 TURNED = {"still": 0.0, "moved": 1.0, "moved back": -1.0}  # degrees about an axis, and mm
@@ -101,7 +101,7 @@ def registered(
     return found
 
 
-def sampled(item: Item, found: dict[tuple, Normalisation]) -> dict[tuple, tuple]:
+def sampled(item: TimeSeriesInput, found: dict[tuple, Normalisation]) -> dict[tuple, tuple]:
     """Series (n_timepoints, n_rois) and places (n, 3) in the T1w of each, in one pass."""
     outputs, about = item.preprocessed["outputs"], item.preprocessed
     raw = load_bold(item.scan["bold_path"], about["n_dummy_volumes"] or 0)

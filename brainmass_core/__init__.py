@@ -1,8 +1,8 @@
 """brainmass: from raw fMRI scans to a diagnosis model a lab can defend.
 
-The names of `__all__` are the public Python interface: arrays in and arrays out, and a finished
-study as tables. Each is imported when it is first used, so that ``import brainmass_core`` takes no
-time and torch is loaded by those alone who ask for a model.
+The names in `__all__` are the public Python interface: functions of arrays, and the tables of a
+finished study. Each is imported at first use, so that ``import brainmass_core`` is fast and torch
+is only loaded with a model.
 """
 
 from __future__ import annotations

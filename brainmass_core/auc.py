@@ -1,12 +1,12 @@
-"""The area under the ROC curve and its variance, for bootstraps, permutations, few scans and sites.
+"""The area under the ROC curve (AUC) and its variance, for bootstraps, permutations and sites.
 
-Only scans of one fold are compared, since the scores of two models have no common scale:
-concordant pairs of all folds over pairs of all folds, ties counted half.
+Only scans of the same fold are compared, because the scores of two models have no common scale: the
+number of concordant pairs over all folds is divided by the number of pairs, and ties count half.
 
-The variance follows from what each scan contributes. A score is a mean over participants up to
-terms of second order; the influence of a scan is its part of that mean. Those of the AUC are
-DeLong's structural components (1988, doi:10.2307/2531595): their spread gives the standard error
-without a bootstrap, and influences of many classifiers tested on the same scans can be averaged.
+The variance is computed from influence values: up to second-order terms, a score is a mean over
+participants, and the influence of a scan is its contribution to that mean. Those of the AUC are
+DeLong's structural components (1988, doi:10.2307/2531595): their variance gives the standard error
+without a bootstrap, and influences of several classifiers on the same scans can be averaged.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ROUNDING = 1e-12
 def masses_by_fold(
     positive: np.ndarray, score: np.ndarray, fold: np.ndarray, weights: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Per fold, the weight of positives and of negatives at each distinct score, ascending.
+    """Yield, per fold, the weights of positives and of negatives at each distinct score, ascending.
 
     Parameters
     ----------
     positive : ndarray (n_scans,) or (n_draws, n_scans) of 0 and 1
     score, fold : ndarray (n_scans,)
-        A scan in a fold below 0 is left out.
+        Scans with a negative fold are ignored.
     weights : ndarray (n_draws, n_scans) or (1, n_scans)
 
     Yields
@@ -50,7 +50,7 @@ def masses_by_fold(
 def weighted_auc(
     positive: np.ndarray, score: np.ndarray, fold: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """AUC (n_draws,) for every set of weights or labels; NaN without a pair.
+    """AUC (n_draws,) for every set of weights or labels; NaN without pairs.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def weighted_auc(
 def auc_influence(
     y: np.ndarray, score: np.ndarray, fold: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
-    """AUC, of several classes the mean over one-versus-rest.
+    """AUC, for several classes the mean over one-versus-rest comparisons, with influences.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def auc_influence(
     score : ndarray (n_scans,) or (n_scans, n_classes)
         Evidence for class 1 of two, or for each class.
     fold : ndarray (n_scans,), optional
-        Default: all scans are of one.
+        Default: all scans are in the same fold.
 
     Returns
     -------
     float, ndarray (n_scans,)
-        AUC and influences, whose mean is 0. A class without scans or without others is left out;
-        NaN and zeros if none is left.
+        AUC and influences, whose mean is 0. Classes without scans, or without scans of other
+        classes, are ignored; NaN and zeros if no class remains.
     """
     columns = {1: score} if score.ndim == 1 else dict(enumerate(score.T))
     fold = np.zeros(len(y)) if fold is None else fold
@@ -98,8 +98,8 @@ def auc_influence(
 def _against_rest(
     positive: np.ndarray, score: np.ndarray, fold: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    beaten = np.zeros(len(score))  # share of the others on the right side, ties half
-    others = np.zeros(len(score))  # how many there are of the other class in the fold
+    beaten = np.zeros(len(score))  # fraction of the other class ranked correctly, ties half
+    others = np.zeros(len(score))  # number of scans of the other class in the fold
     found: list[tuple[int, float]] = []  # pairs and AUC of each fold
     for f in np.unique(fold):
         rows = np.flatnonzero(fold == f)
@@ -121,7 +121,7 @@ def _against_rest(
 
 
 def standard_error(psi: np.ndarray, who: np.ndarray) -> float:
-    """Standard error of a score over participants, whose scans go together.
+    """Standard error of a score over participants, whose scans are dependent.
 
     Parameters
     ----------
@@ -136,10 +136,10 @@ def standard_error(psi: np.ndarray, who: np.ndarray) -> float:
 
 
 def interval(value: float, error: float, n: int) -> tuple[float, float]:
-    """95 % by the normal approximation, within 0 and 1.
+    """95 % interval by the normal approximation, limited to [0, 1].
 
-    Where each scan is right, or wrong, none shows any spread: Wilson's bound for n of n is given, n
-    being the participants of the smallest class.
+    If all scans are ranked correctly, or all incorrectly, the variance is 0; then Wilson's bound
+    for n of n is used, with n the number of participants in the smallest class.
     """
     low, high = max(value - LEVEL * error, 0.0), min(value + LEVEL * error, 1.0)
     if value > 1 - ROUNDING:
@@ -150,5 +150,5 @@ def interval(value: float, error: float, n: int) -> tuple[float, float]:
 
 
 def wilson_lower(n: int) -> float:
-    """Lower end of Wilson's 95 % interval for n successes of n."""
+    """Lower limit of Wilson's 95 % interval for n successes of n."""
     return n / (n + LEVEL**2)

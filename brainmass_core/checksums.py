@@ -1,4 +1,4 @@
-"""Checksums of what is written and read back: a flipped bit is an error, never another number."""
+"""Checksums of files that are written and read back, so that damage is detected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FIELD = "checksum"  # of a sealed record: the sha256 of all that it holds beside
+FIELD = "checksum"  # key in a record for the sha256 of all its other entries
 
 
 class ChecksumError(ValueError):
-    """Something that is not what was written."""
+    """A file or record differs from what was written."""
 
 
 def sha256_of(path: Path) -> str:
@@ -35,7 +35,7 @@ def check_file(path: Path, expected: str | None) -> None:
     ChecksumError
         If it differs, is missing, or cannot be read.
     """
-    if not path.is_file():  # to open a pipe would wait for ever
+    if not path.is_file():  # opening a pipe would block forever
         raise ChecksumError(f"{path}: found no file, expected one with sha256 {expected}")
     try:
         found = sha256_of(path)
@@ -54,17 +54,17 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_seal(record: Mapping[str, Any], where: Path) -> None:
-    """Compare an object that was read with the checksum in it.
+    """Verify an object that was read with the checksum in it.
 
     Raises
     ------
     ChecksumError
-        If there is none, or it is that of another content.
+        If it is missing or does not match.
     """
     if not isinstance(record, Mapping):
         raise ChecksumError(f"{where}: found {type(record).__name__}, expected an object")
     if FIELD not in record:
-        raise ChecksumError(f"{where}: found no {FIELD!r}, so damage could not be noticed")
+        raise ChecksumError(f"{where}: found no {FIELD!r}, so damage could not be detected")
     found = _digest({k: v for k, v in record.items() if k != FIELD})
     if found != record[FIELD]:
         raise ChecksumError(
@@ -74,6 +74,6 @@ def check_seal(record: Mapping[str, Any], where: Path) -> None:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """The same for every order of keys and every layout of the text."""
+    """Checksum that does not depend on the order of keys or the layout of the text."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

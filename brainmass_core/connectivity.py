@@ -29,7 +29,7 @@ __all__ = ["CONSTANT", "ESTIMATORS", "pearson", "run", "standardise", "vectorise
 
 log = logging.getLogger(__name__)
 
-# of the time-series table, for the sidecars
+# columns of the time-series table for the sidecars
 ABOUT = [
     *("scan_id", "atlas", "space", "denoise", "order", "filter", "censor"),
     *("n_timepoints", "residual_dof"),
@@ -93,7 +93,7 @@ def ledoit_wolf(x: np.ndarray) -> np.ndarray:
     beta = (np.mean(np.sum(z**2, axis=-1) ** 2, axis=-1) - norm) / (n * p)
     beta = np.clip(beta, 0.0, np.maximum(delta, 0.0))
     shrinkage = np.where(delta > 0, beta / np.where(delta > 0, delta, 1.0), 0.0)
-    # every ROI that varies has the same shrunk variance, so one number turns S into correlations
+    # all non-constant ROIs have the same shrunk variance, so one factor converts S to correlations
     variance = (1 - shrinkage) + shrinkage * mean
     scale = np.where(variance > 0, (1 - shrinkage) / np.where(variance > 0, variance, 1.0), 0.0)
     return _with_unit_diagonal(np.clip(scale[..., None, None] * s, -1.0, 1.0))
@@ -139,7 +139,7 @@ def vectorise(fc: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray (..., n_rois * (n_rois - 1) / 2)
-        Of the same type.
+        With the dtype of `fc`.
     """
     fc = np.asarray(fc)
     if fc.ndim < 2 or fc.shape[-1] != fc.shape[-2]:
@@ -155,12 +155,12 @@ def unvectorise(vector: np.ndarray, diagonal: float = 1.0) -> np.ndarray:
     ----------
     vector : ndarray (..., n_edges)
     diagonal : float
-        What stands on the diagonal.
+        Value on the diagonal.
 
     Returns
     -------
     ndarray (..., n_rois, n_rois)
-        Symmetric, of the same type.
+        Symmetric, with the dtype of `vector`.
 
     Raises
     ------
@@ -187,8 +187,8 @@ def n_rois_of(n_edges: int) -> int:
     n_rois = round((1 + np.sqrt(1 + 8 * n_edges)) / 2)
     if n_rois * (n_rois - 1) // 2 != n_edges or n_edges == 0:
         raise ValueError(
-            f"found {n_edges} edges, which is no upper triangle: expected n (n - 1) / 2, "
-            "such as 4950 for 100 ROIs"
+            f"found {n_edges} edges, which is not an upper triangle: expected n (n - 1) / 2, such "
+            "as 4950 for 100 ROIs"
         )
     return n_rois
 
@@ -212,20 +212,20 @@ def _with_unit_diagonal(r: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Item:
-    """One scan, or joined runs, on the way to a worker.
+class ConnectivityInput:
+    """Input of a worker: one scan, or joined runs.
 
     Attributes
     ----------
     row : dict
-        Its row of the time-series table, see `ABOUT`; of joined runs what `_about` makes of theirs.
+        Columns `ABOUT` of the time-series table; for joined runs the combination by `_about`.
     bold : ndarray (n_timepoints, n_rois) or Joined
         NaN in parcels that are not covered.
     names : list of Names
-        What its files are called, and those of the series that it is of; empty: none are written.
+        Names of its files and of those of its series; empty if none are written.
     parcels : list of str
     global_signal : bool or None
-        Whether it was a regressor; None if it is not known.
+        Whether the global signal was a regressor; None if unknown.
     """
 
     row: dict[str, Any]
@@ -236,7 +236,7 @@ class Item:
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
-    """Write the FC of one batch, of the scans, or joined runs, that have a time series.
+    """Write the FC of the scans, or joined runs, of one batch that have a time series.
 
     Raises
     ------
@@ -262,13 +262,15 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
         source = paths.derivatives(dataset, "timeseries")
         write_dataset(root, "functional connectivity", dataset, source, atlas, settings)
 
-    def item(row: dict[str, Any], bold: np.ndarray | Joined) -> Item:
+    def item(row: dict[str, Any], bold: np.ndarray | Joined) -> ConnectivityInput:
         runs = bold.scan_ids if isinstance(bold, Joined) else [row["scan_id"]]
         place = (row["space"], row["atlas"])
         called = [names_of(root, dataset, s, *place) for s in [row["scan_id"], *runs] if parcels]
         names = [n for n in called if n is not None]
         images = config.datasets[dataset].kind != "timeseries"
-        return Item(row, bold, names, parcels, config.timeseries.global_signal if images else None)
+        return ConnectivityInput(
+            row, bold, names, parcels, config.timeseries.global_signal if images else None
+        )
 
     if joins(config):
         empty = config.timeseries.max_empty_rois
@@ -287,7 +289,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
 
 
 def _about(unit: Joined) -> dict[str, Any]:
-    """Columns `ABOUT` of joined runs: numbers are added, words that differ stand side by side."""
+    """Columns `ABOUT` of joined runs: numbers are added, different texts are listed."""
     row: dict[str, Any] = {"scan_id": unit.scan_id, "residual_dof": unit.residual_dof}
     row["n_timepoints"] = sum(run["n_timepoints"] for run in unit.runs)
     for name in set(ABOUT) - set(row):
@@ -300,13 +302,13 @@ def _say_mixed(units: dict[str, Joined], dataset: str) -> None:
     if mixed:
         log.warning(
             "%s: %d of %d joined series are of runs with different repetition times (t_rs of the "
-            "table), of which those with short ones count more: %s",
+            "table), of which those with shorter ones have more weight: %s",
             *(dataset, len(mixed), len(units), ", ".join(mixed[:5])),
         )
 
 
-def _process(item: Item, estimator: str) -> pa.Table:
-    """The row of one scan; a parcel that is not covered counts as constant."""
+def _process(item: ConnectivityInput, estimator: str) -> pa.Table:
+    """The row of one scan; uncovered parcels are treated as constant."""
     unit = item.bold if isinstance(item.bold, Joined) else None
     bold = item.bold.series() if isinstance(item.bold, Joined) else item.bold
     covered = np.isfinite(bold).all(axis=0)
@@ -333,8 +335,8 @@ def _process(item: Item, estimator: str) -> pa.Table:
     return from_rows([row], connectivity_schema(bold.shape[1], unit is not None))
 
 
-def _write_relmat(item: Item, fc: np.ndarray, estimator: str) -> None:
-    """FC as a matrix with its sidecar, after the draft of BEP017."""
+def _write_relmat(item: ConnectivityInput, fc: np.ndarray, estimator: str) -> None:
+    """Write FC as a matrix with its sidecar, following the draft of BEP017."""
     row, dof = item.row, item.row["residual_dof"]
     about = {
         "Estimator": estimator,

@@ -1,4 +1,4 @@
-"""Figures without windows, the same for the same input: one style, one canvas, one way to PNG."""
+"""Reproducible figures without windows: one style, one canvas, one way to PNG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 DPI = 150
 STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a name of a user may hold a $
+    "text.parse_math": False,  # a user's name may contain $
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.spines.top": False,
@@ -23,7 +23,7 @@ STYLE: dict[Any, Any] = {
 
 
 class NotAvailableError(ValueError):
-    """A figure that the results do not allow; the message says why and is shown in its place."""
+    """A figure cannot be drawn; the message gives the reason and is shown instead."""
 
 
 def palette(names: Iterable[str]) -> dict[str, tuple]:
@@ -34,7 +34,7 @@ def palette(names: Iterable[str]) -> dict[str, tuple]:
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
-    """An empty figure, inches wide and high, that no window belongs to."""
+    """An empty figure without a window, with width and height in inches."""
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
@@ -42,7 +42,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 @contextmanager
 def styled(style: Mapping[Any, Any] = STYLE) -> Iterator[None]:
-    """Matplotlib's defaults and this style; nobody's matplotlibrc changes a result."""
+    """Use Matplotlib's defaults and this style, regardless of the user's matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(style)
@@ -50,14 +50,14 @@ def styled(style: Mapping[Any, Any] = STYLE) -> Iterator[None]:
 
 
 def png_of(figure: Figure, **options: Any) -> bytes:
-    """The figure as PNG: no software version, no time in the file."""
+    """The figure as PNG, without software version and time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, **options)
     return buffer.getvalue()
 
 
 def draw(make: Callable[[], Figure]) -> tuple[bytes, str]:
-    """PNG of a figure, and why it is not available (empty if it is)."""
+    """PNG of a figure, and the reason if it is not available (otherwise empty)."""
     reason = ""
     with styled():
         try:

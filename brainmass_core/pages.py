@@ -1,4 +1,4 @@
-"""Templates to self-contained HTML."""
+"""Render templates to self-contained HTML."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def render(
     package: str,
     tests: Mapping[str, Callable[[Any], bool]] | None = None,
 ) -> str:
-    """Fill a template; a name that the context lacks is an error, and text is escaped.
+    """Render a template; undefined names are errors, and text is escaped.
 
-    ``fragment(path)`` in a template is one to include from a file elsewhere.
+    ``fragment(path)`` in a template includes a template from another folder.
 
     Parameters
     ----------
     package : str
-        Whose templates there are, beside those of `brainmass_core` that all pages share.
+        Package with the templates, in addition to the shared ones of `brainmass_core`.
     tests : dict, optional
-        More tests of values, by name.
+        Additional Jinja tests, by name.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("brainmass_core")]),

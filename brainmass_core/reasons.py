@@ -1,4 +1,4 @@
-"""Why scans were lost, counted: many scans fall out for one cause, told with other numbers."""
+"""Count the reasons for lost scans; reasons that differ only in names and numbers are grouped."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 
 import pandas as pd
 
-MAX_REASONS = 5  # of a loss; the others are counted together
+MAX_REASONS = 5  # per loss; the others are counted together
 MAX_NAMES = 3
 _VARIES = re.compile(r"(…|(?:/|\b[A-Za-z]:\\)[^\s:;,]*|\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why scans were lost.
+    """A reason why scans were lost, with its number of scans.
 
     Attributes
     ----------
     text : str
-        As recorded; where many are alike, with ``…`` for the names, numbers and paths in which
-        they differ.
+        As recorded; in a group, ``…`` replaces the names, numbers and paths that differ.
     names : tuple of str
-        Of the first scans, where names are known.
+        Names of the first scans, if known.
     """
 
     text: str
@@ -41,12 +40,12 @@ class Reason:
 def reasons_of(
     texts: Iterable[Any], limit: int = MAX_REASONS, names: Iterable[str] | None = None
 ) -> list[Reason]:
-    """Reasons and how many scans each has; those that differ in numbers and paths count as one.
+    """Reasons with their number of scans; those that differ only in numbers and paths are grouped.
 
     Parameters
     ----------
     names : iterable of str, optional
-        The scan of each text. Reasons that differ in it count as one, too.
+        Name of the scan of each text. Reasons that differ only in it are grouped, too.
 
     Returns
     -------
@@ -75,6 +74,6 @@ def reasons_of(
 
 
 def _common(texts: Iterable[str]) -> str:
-    """Texts that differ in names, numbers and paths alone, as one with ``…`` where they differ."""
+    """Merge texts that differ only in names, numbers and paths, with ``…`` where they differ."""
     parts = zip(*(_VARIES.split(text) for text in texts), strict=True)
     return "".join(part[0] if len(set(part)) == 1 else "…" for part in parts)

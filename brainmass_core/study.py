@@ -1,4 +1,4 @@
-"""A finished study as tables and arrays, for notebooks; nothing is computed again or changed."""
+"""Read a finished study as tables and arrays, for notebooks; nothing is recomputed or changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["StudyError", "StudyResults", "load_study"]
 
 
 class StudyError(ValueError):
-    """A study, or a part of it, that is not there."""
+    """A study, or a part of it, does not exist."""
 
 
 def load_study(results: str | Path) -> StudyResults:
@@ -35,7 +35,7 @@ def load_study(results: str | Path) -> StudyResults:
     Parameters
     ----------
     results : path
-        ``results`` of its configuration.
+        Folder named by ``results`` in its configuration.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def load_study(results: str | Path) -> StudyResults:
     Raises
     ------
     StudyError
-        If the folder holds no study.
+        If the folder contains no study.
     ConfigError
         If its configuration was made by another version.
     """
@@ -52,18 +52,18 @@ def load_study(results: str | Path) -> StudyResults:
     file = folder / "config.yaml"
     if not file.is_file():
         raise StudyError(
-            f"{folder}: no config.yaml in it, so it is no results folder; give the folder that "
-            "`results` of the configuration names, after a run"
+            f"{folder}: it contains no config.yaml, so it is not a results folder; give the "
+            "folder that `results` of the configuration names, after a run"
         )
     config = load_config(file, check_paths=False)
     return StudyResults(config.model_copy(update={"results": folder}))
 
 
 class StudyResults:
-    """What a study has found, read from its results folder.
+    """Results of a study, read from its results folder.
 
-    Every table is checked when it is read: a damaged or missing one is a `TableError` that says
-    which target makes it again.
+    Every table is checked when it is read: a damaged or missing table raises a `TableError` that
+    names the target which makes it again.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class StudyResults:
         return list(self.config.tasks)
 
     def scans(self, dataset: str | None = None) -> pd.DataFrame:
-        """Scans, one row each: who, role, split, phenotypes (``pheno_...``), why excluded.
+        """Scans, one row each: participant, role, split, phenotypes (``pheno_...``), exclusion.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class StudyResults:
         return pd.concat(found, ignore_index=True)
 
     def outcomes(self, dataset: str | None = None) -> pd.DataFrame:
-        """What became of each scan in each stage: status, reason, step, remedy, seconds.
+        """Outcome of each scan in each stage: status, reason, step, remedy, seconds.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class StudyResults:
         Raises
         ------
         StudyError
-            If there is no such scan, or it was lost before it had a series.
+            If a scan does not exist, or failed or was excluded before it had a series.
         """
         wanted = [scan_ids] if isinstance(scan_ids, str) else list(scan_ids)
         scans = self.scans().set_index("scan_id")
@@ -168,11 +168,11 @@ class StudyResults:
         Returns
         -------
         scans : DataFrame (n_scans rows)
-            Of the scans table, in the order of `fc`; scans that were lost are not among them. Of
-            joined runs (`connectivity.unit`) a row is that of the first, under the name of the
-            unit; `joined` lists all of them, and `n_listed` counts those of the scans table.
+            Rows of the scans table, in the order of `fc`, without scans that failed or were
+            excluded. For joined runs (`connectivity.unit`) the row of the first run, with the name
+            of the unit; `joined` lists all runs, and `n_listed` is their number in the scans table.
         fc : ndarray (n_scans, n_edges), float32
-            Upper triangles in row-major order; `unvectorise` makes matrices of them.
+            Upper triangles in row-major order; `unvectorise` converts them to matrices.
         """
         name = self._dataset(dataset)
         tables = pa.concat_tables(
@@ -199,7 +199,7 @@ class StudyResults:
         return self._of_task(task, "predictions")
 
     def cohort(self, task: str) -> pd.DataFrame:
-        """Who took part in a task, and why others did not."""
+        """Cohort of a task: scans that were used, and reasons for excluding others."""
         return self._of_task(task, "cohort")
 
     def regions(self, task: str) -> pd.DataFrame:
@@ -222,7 +222,7 @@ class StudyResults:
         Raises
         ------
         ModelError
-            If there is none, or its files are damaged.
+            If there is no model, or its files are damaged.
         """
         from brainmass_core.encoders.interface import implementation_of
 

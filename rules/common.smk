@@ -13,7 +13,7 @@ except ConfigError as error:
 
 
 def scans_table(stage, dataset, batch=0):
-    """The scans table for a job; without waiting for a new one that brings the job nothing new."""
+    """The scans table for a job; not an updated one if the update does not concern the job."""
     table = str(study.paths.scans(dataset))
     return before_update(ancient(table)) if study.settled(stage, dataset, batch) else table
 

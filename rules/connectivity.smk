@@ -7,7 +7,7 @@ rule connectivity:
 rule connectivity_batch:
     input:
         study.table("timeseries"),
-        # who did which run, to join them; the rows are those that `timeseries` read
+        # gives the participant of each run, to join runs; the rows are those that `timeseries` read
         lambda wildcards: (
             scans_table("timeseries", wildcards.dataset, wildcards.batch) if study.joins else []
         ),

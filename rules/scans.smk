@@ -7,7 +7,7 @@ rule scans_of_dataset:
     input:
         lambda wildcards: study.scans_inputs(wildcards.dataset),
     output:
-        # `update`: the table of a listing that fails stays, or every batch would be made again
+        # `update`: keeps the table if listing fails; otherwise every batch would be made again
         update(str(study.paths.scans("{dataset}"))),
     log:
         study.log("scans", "{dataset}.log"),

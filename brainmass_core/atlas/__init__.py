@@ -1,7 +1,7 @@
-"""The parcellation: which labels, which voxels, and where they come from.
+"""The parcellation: labels, voxels and their source.
 
-The published Schaefer atlas is taken from a path, from nilearn's cache or from a checked download.
-Only synthetic data may use the approximation `VORONOI`; real data stop with the remedies.
+The published Schaefer atlas is read from a path, from nilearn's cache or from a verified download.
+Only synthetic data may use the approximation `VORONOI`; with real data an error names the remedies.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Atlas:
     name : str
         Written to every result; `VORONOI` for the approximation.
     space : str or None
-        TemplateFlow name of the space that its image and centroids lie in; None where nobody said
-        it and no image is used.
+        TemplateFlow name of the space of its image and centroids; None if it is unknown and no
+        image is used.
     labels : DataFrame (n_rois rows)
         index (value in the image), name, network (empty if unknown), x, y, z (centroid, mm, RAS).
     image : Path or None
@@ -77,7 +77,7 @@ class Atlas:
     approximate : bool
         Whether this is the approximation for synthetic data.
     sha256 : str
-        Of shape, affine and voxels; of the label table when there is no image.
+        Of shape, affine and voxels; of the label table if there is no image.
     """
 
     name: str
@@ -104,7 +104,8 @@ class Atlas:
             return voronoi_image()
         if self.image is None:
             raise AtlasError(
-                f"the atlas {self.name} has no label image, which images need; give atlas.path"
+                f"the atlas {self.name} has no label image, which is needed for images; give "
+                "atlas.path"
             )
         return read_labels(self.image)
 
@@ -115,14 +116,14 @@ def resolve_atlas(config: Config, allow_approximate: bool | None = None) -> Atla
     Parameters
     ----------
     allow_approximate : bool, optional
-        Whether `VORONOI` may stand in for the Schaefer-100 atlas. Default: when every data set of
-        images is synthetic.
+        Whether `VORONOI` may replace the Schaefer-100 atlas. Default: if all data sets of images
+        are synthetic.
 
     Raises
     ------
     AtlasError
-        If the atlas cannot be had, with the remedies, or cannot be used; if images are to be
-        parcellated and nothing says in which space it lies.
+        If the atlas is not available or cannot be used, with the remedies; or if images are to be
+        parcellated and its space is unknown.
     """
     images = [d for d in config.datasets.values() if d.kind != "timeseries"]
     if allow_approximate is None:
@@ -165,12 +166,12 @@ def _resolve(config: Config, images: bool, allow_approximate: bool) -> Atlas:
 
 
 def space_of_atlas(config: Config) -> str:
-    """Space of the atlas of a configuration with images, known without looking for the atlas.
+    """Space of the atlas of a configuration with images, without searching for the atlas.
 
     Raises
     ------
     AtlasError
-        If ``atlas.path`` is given and does not say its space, contradicts ``atlas.space``, or
+        If ``atlas.path`` is given and its space is unknown, contradicts ``atlas.space``, or it
         cannot be read.
     """
     section = config.atlas
@@ -179,11 +180,11 @@ def space_of_atlas(config: Config) -> str:
         if named is not None:
             return named
         return str(_space_of(section.path, None, digest_of(read_labels(section.path)), True))
-    return section.space or FSL  # of the published Schaefer atlas; others need a path
+    return section.space or FSL  # FSL's for the published Schaefer atlas; others need a path
 
 
 def _without_image(config: Config, lut: pd.DataFrame | None) -> Atlas:
-    """The atlas of ready time series: the look-up table, the published one, or plain numbers."""
+    """The atlas of ready time series: from a look-up table, the published one, or only numbers."""
     section = config.atlas
     if lut is None and section.name == PUBLISHED and section.n_rois in (None, 100):
         lut = published_labels()
@@ -210,24 +211,24 @@ def atlas_from_image(
     lut: pd.DataFrame | None = None,
     placed: bool = True,
 ) -> Atlas:
-    """Make an atlas of any label image.
+    """Make an atlas from any label image.
 
     Parameters
     ----------
     path : Path
         3-D image of integers, 0 outside the parcels.
     space : str, optional
-        Its space. Default: what its checksum or its name (``tpl-``, ``space-``, FSLMNI152) says.
+        Its space. Default: from its checksum or its name (``tpl-``, ``space-``, FSLMNI152).
     lut : DataFrame, optional
-        As `read_lut` gives it; rows whose value is not in the image are left out.
+        Result of `read_lut`; rows whose value is not in the image are ignored.
     placed : bool
-        Whether its space has to be known, as it has to where images are parcellated.
+        Whether its space must be known, which is needed for parcellating images.
 
     Raises
     ------
     AtlasError
-        If the image is no label image, or a label has no row in `lut`; if its space is not known,
-        or two sources contradict each other.
+        If the image is not a label image, a label has no row in `lut`, or its space is unknown or
+        contradictory.
     """
     image = read_labels(path)
     data = np.asarray(image.dataobj)
@@ -258,7 +259,7 @@ def atlas_from_image(
 
 
 def _space_of(path: Path, given: str | None, sha256: str, placed: bool) -> str | None:
-    """What the configuration, the checksum and the name of a label image say of its space."""
+    """Space of a label image from the configuration, its checksum and its name."""
     try:
         said = {
             "atlas.space": given and space_name(given),
@@ -285,7 +286,7 @@ def _check_schaefer(atlas: Atlas, n_rois: int, path: Path) -> None:
         raise AtlasError(
             f"{path}: found {atlas.n_rois} labels with checksum {atlas.sha256}, expected {n_rois} "
             f"with {expected or 'any'}: the download is damaged; remove the file and run again, "
-            "or give a sound one as atlas.path"
+            "or give an intact one as atlas.path"
         )
 
 

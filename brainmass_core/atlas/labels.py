@@ -15,12 +15,12 @@ import brainmass_core.readers.lut as lut_reader
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
 
-LARGEST = 2**31 - 1  # of labels, which are held as int32
+LARGEST = 2**31 - 1  # largest label, stored as int32
 COLUMNS = ["index", "name", "network", "x", "y", "z"]
 
 
 class AtlasError(ValueError):
-    """An atlas that cannot be had or cannot be used."""
+    """An atlas is not available or cannot be used."""
 
 
 def read_labels(path: Path) -> nib.Nifti1Image:
@@ -60,7 +60,7 @@ def read_lut(path: Path) -> pd.DataFrame:
     Raises
     ------
     AtlasError
-        If it has none of the known forms, or an index or a name occurs twice.
+        If its format is unknown, or an index or a name is duplicated.
     """
     try:
         return lut_reader.read_lut(Path(path))
@@ -69,7 +69,7 @@ def read_lut(path: Path) -> pd.DataFrame:
 
 
 def complete(lut: pd.DataFrame) -> pd.DataFrame:
-    """All columns: networks from the names and unknown centroids NaN where they are not given."""
+    """Add missing columns: networks from the names, and NaN for unknown centroids."""
     lut = lut.assign(name=lut["name"].astype(str))
     if "network" not in lut:
         lut = lut.assign(network=[network_of(n) for n in lut["name"]])
@@ -93,7 +93,7 @@ def published_labels() -> pd.DataFrame:
 
 
 def digest_of(image: nib.Nifti1Image) -> str:
-    """SHA-256 of shape, affine and labels, whatever the file's compression and data type."""
+    """SHA-256 of shape, affine and labels, independent of compression and data type."""
     data = np.ascontiguousarray(np.asarray(image.dataobj), dtype="<i4")
     affine = np.round(image.affine, 4).astype("<f8") + 0.0  # no negative zero
     return digest(repr(data.shape).encode() + affine.tobytes() + data.tobytes())

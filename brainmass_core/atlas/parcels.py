@@ -1,4 +1,4 @@
-"""Names, networks and places of the parcels of results that are already there."""
+"""Names, networks and positions of the parcels of existing results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FIGURES = ICBM_2009A  # nilearn draws brains on its own template
 
 
 def parcels(config: Config, atlas: str, n_rois: int) -> pd.DataFrame:
-    """Names, networks and centroids (mm, RAS); numbers alone where the atlas is not at hand.
+    """Names, networks and centroids (mm, RAS); only numbers if the atlas is not available.
 
     Parameters
     ----------
     atlas : str
-        Name that the series carry, which differs from the configuration's for the approximation.
+        Name in the time-series table, which differs from the configuration's for the approximation.
 
     Returns
     -------
     DataFrame (n_rois rows)
-        name, network (empty where unknown), x, y, z (NaN where unknown), space (of x, y, z; empty
-        where unknown).
+        name, network (empty if unknown), x, y, z (NaN if unknown), space (of x, y, z; empty if
+        unknown).
     """
     labels, space = None, None
     if atlas in (VORONOI, PUBLISHED):
@@ -38,7 +38,7 @@ def parcels(config: Config, atlas: str, n_rois: int) -> pd.DataFrame:
         try:
             found = resolve_atlas(config)
             labels, space = found.labels, found.space
-        except AtlasError:  # the results are complete without: the page says what is missing
+        except AtlasError:  # results are complete without it; the page says what is missing
             labels = None
     if labels is None or len(labels) != n_rois:
         names = [f"roi-{i}" for i in range(1, n_rois + 1)]
@@ -52,14 +52,14 @@ def places(labels: pd.DataFrame, space: str = FIGURES) -> np.ndarray:
     Parameters
     ----------
     labels : DataFrame (n_rois rows)
-        As `parcels` gives it. Where it does not say its space, x, y and z are taken as they are.
+        Result of `parcels`. If the space is unknown, x, y and z are used unchanged.
     space : str
-        Default: that of nilearn's template, on which figures are drawn.
+        Default: that of nilearn's template, the background of figures.
 
     Returns
     -------
     ndarray (n_rois, 3)
-        NaN where a parcel has no place, and for all where there is no bridge.
+        NaN for parcels without coordinates, and for all parcels if there is no bridge.
     """
     xyz = labels[["x", "y", "z"]].to_numpy(float)
     own = labels["space"].iloc[0] if "space" in labels and len(labels) else ""
@@ -77,15 +77,15 @@ def places(labels: pd.DataFrame, space: str = FIGURES) -> np.ndarray:
 
 
 def network_order(networks: pd.Series) -> np.ndarray:
-    """Parcels (n_rois,) network by network, networks as they first appear."""
+    """Indices of parcels (n_rois,) sorted by network, in the order of first appearance."""
     first = {n: i for i, n in enumerate(dict.fromkeys(networks))}
     return np.argsort(networks.map(first).to_numpy(), kind="stable")
 
 
 def same_network(networks: pd.Series) -> np.ndarray | None:
-    """Which edges (n_edges,) lie within a network, upper triangle, row-major.
+    """Whether edges (n_edges,) are within a network, upper triangle, row-major.
 
-    None where the atlas does not name a network for every parcel, or all edges are of one kind.
+    None if a parcel has no network, or all edges are of the same kind.
     """
     names = networks.to_numpy()
     rows, columns = np.triu_indices(len(names), 1)

@@ -1,4 +1,4 @@
-"""The application, and what becomes of an error."""
+"""The typer application and its error handling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("brainmass_core")
 
 
 def main() -> None:
-    """Run the command; users' errors are one message, never a traceback."""
+    """Run the command; users' errors are shown as one message, without a traceback."""
     try:
         try:
             app()
@@ -30,18 +30,18 @@ def main() -> None:
 
 
 def _say(error: Exception) -> None:
-    """One line for what users can mend; a traceback for what they cannot."""
+    """Log one line for errors that users can fix, and a traceback for others."""
     if not _is_the_users(error):
         logger.error("unexpected error: please report it with this traceback", exc_info=error)
         return
     logger.debug("", exc_info=error)
     if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) or not error.errno:
-        logger.error("%s", error)  # ours, which says all
+        logger.error("%s", error)  # one of our messages, which is complete
         return
     from brainmass_core.pipeline.disk import explain
 
-    if error.filename is None:  # what is left to print would fail again at the end
-        with suppress(OSError):  # a test may have put a buffer in place of the output
+    if error.filename is None:  # flushing the rest would fail again at exit
+        with suppress(OSError):  # tests may replace the output by a buffer
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     logger.error("%s", explain(error))
 

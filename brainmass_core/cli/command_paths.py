@@ -1,4 +1,4 @@
-"""Paths on the command line: none is taken as written where a shell should have replaced it."""
+"""Paths on the command line: refuse `~` and `$HOME` that a shell has not replaced."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Commands(typer.Typer):
     """Commands that refuse `~` and `$HOME` in their paths, as the configuration does.
 
-    Bash leaves the `~` of ``--out=~/scores.tsv``, and whatever stands in single quotes.
+    Bash does not replace the `~` in ``--out=~/scores.tsv``, nor anything in single quotes.
     """
 
     def command(self, *names: Any, **settings: Any) -> Callable[[Function], Function]:
-        """Add a command, as typer does."""
+        """Add a command, as `typer.Typer.command` does."""
         add = super().command(*names, **settings)
 
         def decorate(function: Function) -> Function:
@@ -38,7 +38,10 @@ def _refuse_unreplaced(given: dict[str, Any]) -> None:
     paths = {name: value for name, value in given.items() if isinstance(value, Path)}
     if not any("~" in str(path) or "$" in str(path) for path in paths.values()):
         return
-    from brainmass_core.config.base import written_out  # only now: help waits for no pydantic
+    # imported late, so that help does not wait for pydantic
+    from brainmass_core.config.base import (
+        written_out,
+    )
 
     for name, path in paths.items():
         try:

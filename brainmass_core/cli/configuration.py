@@ -36,7 +36,7 @@ def config_presets() -> None:
 
 @config_app.command("reference")
 def config_reference() -> None:
-    """Print the reference page of every knob."""
+    """Print the reference page of all settings."""
     from brainmass_core.config.reference import reference_markdown
 
     typer.echo(reference_markdown())

@@ -12,10 +12,10 @@ from brainmass_core.cli.application import logger
 
 
 class LogFile(logging.FileHandler):
-    """A log that ends with one line on the terminal when its disk is full."""
+    """A log file that stops with one message on the terminal if its disk is full."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of logging
-        """Say once why there is no more log; the command goes on."""
+        """Report once why the log stops; the command continues."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -27,13 +27,13 @@ class LogFile(logging.FileHandler):
         print(f"the log ends here: {explain(failed)}", file=sys.stderr)
 
     def close(self) -> None:
-        """What could not be written before cannot be written now."""
+        """Discard records that could not be written before."""
         with suppress(OSError):
             super().close()
 
 
 def start_log(path: Path | None) -> None:
-    """Plain lines to the terminal; everything, tracebacks included, to the file."""
+    """Log plain lines to the terminal, and everything, including tracebacks, to the file."""
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [console]

@@ -1,4 +1,4 @@
-"""Models of others, as encoders bring them, and checksums of models that have none."""
+"""Commands that encoders provide for external models, and checksums of models without them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brainmass_core.encoders.registry import encoders, resolve
 
 
 def _logged(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command with a log on the terminal."""
+    """Wrap a command so that it logs to the terminal."""
 
     @wraps(command)
     def run(*given: Any, **named: Any) -> None:

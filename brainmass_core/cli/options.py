@@ -1,4 +1,4 @@
-"""Options that commands share, and the refusal of what a configuration does not have."""
+"""Shared options of commands, and checks against the configuration."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 ConfigPath = Annotated[Path, typer.Option("--config", help="Configuration file.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="Name of the data set.")]
 BatchNumber = Annotated[int, typer.Option("--batch", help="Number of the batch.", min=0)]
-Threads = Annotated[int, typer.Option("--threads", help="Scans worked on at once.", min=1)]
+Threads = Annotated[
+    int, typer.Option("--threads", help="Number of scans processed in parallel.", min=1)
+]
 LogPath = Annotated[Path | None, typer.Option("--log", help="Also write the log to this file.")]
 DEFAULT_CONFIG = Path("config.yaml")
 
 
 def load(path: Path, **options: Any) -> Config:
-    """The configuration in a file; pydantic is imported only now."""
+    """Read the configuration from a file; pydantic is imported only here."""
     from brainmass_core.config import load_config
 
     return load_config(path, **options)
@@ -34,7 +36,7 @@ def refuse(message: str) -> NoReturn:
 
 
 def check_dataset(config: Config, name: str, batch: int = 0) -> None:
-    """Refuse a data set or a batch that the configuration does not have."""
+    """Refuse a data set or a batch that is not in the configuration."""
     if name not in config.datasets:
         refuse(f"--dataset {name}: expected one of {sorted(config.datasets)}")
     batches = config.datasets[name].batches
@@ -43,5 +45,5 @@ def check_dataset(config: Config, name: str, batch: int = 0) -> None:
 
 
 def usable_cores(wanted: int) -> int:
-    """As many threads as wanted, but no more than this process may use."""
+    """Number of threads, limited to the cores that this process may use."""
     return min(wanted, len(os.sched_getaffinity(0)))

@@ -1,4 +1,4 @@
-"""Scores of new scans."""
+"""The command `predict`: score new scans."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def predict(
         "predictions.parquet"
     ),
     embeddings: Annotated[
-        Path | None, typer.Option(help="Also write the embeddings, .parquet.")
+        Path | None, typer.Option(help="Also write the embeddings to this .parquet file.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Configuration of a results folder. Default: its own.")
@@ -45,7 +45,9 @@ def predict(
         list[float] | None,
         typer.Option(help="Number in it that looks like such a code but is measured; repeatable."),
     ] = None,
-    t_r: Annotated[float | None, typer.Option("--t-r", help="Of ready series, s.")] = None,
+    t_r: Annotated[
+        float | None, typer.Option("--t-r", help="Repetition time of ready series, s.")
+    ] = None,
     pattern: Annotated[
         str | None, typer.Option(help="Glob of the series in a folder, such as *.1D.")
     ] = None,
@@ -54,14 +56,18 @@ def predict(
         typer.Option("--header/--no-header", help="Whether series as text have a header row."),
     ] = None,
     array: Annotated[
-        str | None, typer.Option(help="Name of the array that is the series in .npz files.")
+        str | None, typer.Option(help="Name of the series array in .npz files.")
     ] = None,
     orientation: Annotated[
         str | None, typer.Option(help="Axes of the series: time_by_roi or roi_by_time.")
     ] = None,
     atlas: Annotated[Path | None, typer.Option(help="Label image of the model's atlas.")] = None,
     as_trained: Annotated[
-        bool, typer.Option("--as-trained", help="Input that does not say so was made as training.")
+        bool,
+        typer.Option(
+            "--as-trained",
+            help="State that input without provenance was processed like the training data.",
+        ),
     ] = False,
     work: Annotated[
         Path | None, typer.Option(help="Folder of intermediate results. Default: temporary.")
@@ -69,7 +75,8 @@ def predict(
     threads: Threads = 1,
     log: LogPath = None,
 ) -> None:
-    """Score new scans with a task's model; input that was not made as its training is refused."""
+    """Score new scans with a task's model; input processed differently from its training data is
+    refused."""
     start_log(log)
     from brainmass_core.predict import Options
     from brainmass_core.predict import predict as score

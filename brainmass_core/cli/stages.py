@@ -1,4 +1,4 @@
-"""A command for each stage."""
+"""Commands of the stages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from brainmass_core.pipeline.stages import STAGES, stages_of
 
 
 class TaskPart(StrEnum):
-    """What is made of a task."""
+    """Parts of the stage `finetune`."""
 
     SCORES = "scores"
     FEW_SHOT = "few-shot"
@@ -37,9 +37,11 @@ class TaskPart(StrEnum):
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder to write; must not hold other data.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; must not contain other data.")],
     config: ConfigPath = DEFAULT_CONFIG,
-    dataset: Annotated[str | None, typer.Option(help="Its size is read from here.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set of the configuration that gives the size.")
+    ] = None,
     log: LogPath = None,
 ) -> None:
     """Write the synthetic BIDS data set."""
@@ -72,14 +74,15 @@ def scans(
     from brainmass_core.scans import run
     from brainmass_core.tables import atomic_path
 
-    seen = Study(settings).listed_from(dataset)  # before: what changes meanwhile is new again
+    # read before listing, so that changes in the meantime count as new
+    seen = Study(settings).listed_from(dataset)
     run(settings, dataset)
     with atomic_path(Paths(settings.results).listed_from(dataset)) as file:
         file.write_text(seen, encoding="utf-8")
 
 
 def _add_batch_stage(stage: str) -> None:
-    """Add the command of a stage that works on batches; all have the same options."""
+    """Add the command of a stage that processes batches; all have the same options."""
 
     @app.command(stage, help=STAGES[stage].summary)
     def command(

@@ -1,4 +1,4 @@
-"""Where a run is, and what it should try again."""
+"""Commands about the progress of a study: `status`, `retry`, `version`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from brainmass_core.cli.options import DEFAULT_CONFIG, ConfigPath, load
 @app.command()
 def status(
     config: ConfigPath = DEFAULT_CONFIG,
-    watch: Annotated[float, typer.Option(help="Show again every so many seconds.")] = 0.0,
+    watch: Annotated[
+        float, typer.Option(help="Interval in seconds for updating the display; 0 shows it once.")
+    ] = 0.0,
 ) -> None:
-    """Show where a run stands: scans done, failed, excluded and left, per stage."""
+    """Show the progress of a run: scans done, failed, excluded and remaining, per stage."""
     settings = load(config, check_paths=False)
     from rich.console import Console
 
@@ -27,7 +29,7 @@ def status(
 
 @app.command()
 def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Make the next `snakemake` try failed and excluded scans again; finished ones are kept."""
+    """Make the next `snakemake` process failed and excluded scans again; finished ones are kept."""
     settings = load(config, check_paths=False)
     from brainmass_core.pipeline.paths import Paths
     from brainmass_core.pipeline.status import forget_exclusions, forget_failures
@@ -37,7 +39,7 @@ def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
         typer.echo(f"excluded scans of {dataset} were listed again: {len(changed)} batches change")
         tables += [table for table in changed if table not in tables]
     for table in tables:
-        typer.echo(f"will be made again: {table}")
+        typer.echo(f"will be computed again: {table}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Sections of the configuration for training end to end, few-shot and zero-shot."""
+"""Sections of the configuration for end-to-end training, few-shot and zero-shot."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ ClassifierName = Literal["svm", "logistic", "prototype", "knn"]
 class Neural(Strict):
     """Networks that are trained in every fold: baselines on FC, full fine-tuning, LoRA."""
 
-    max_epochs: int = Field(30, ge=1, description="Passes over the training scans, at most.")
+    max_epochs: int = Field(
+        30, ge=1, description="Maximum number of passes over the training scans."
+    )
     patience: int = Field(
         6,
         ge=1,
-        description="Training ends after so many epochs without a lower loss of the participants "
-        "that were held back.",
+        description="Training ends after this number of epochs without a lower loss on the "
+        "held-out participants.",
     )
     validation_fraction: float = Field(
         0.2,
         gt=0,
         le=0.5,
-        description="Share of a fold's training participants held back for early stopping.",
+        description="Fraction of a fold's training participants held out for early stopping.",
     )
     batch_size: int = Field(16, ge=2, description="Scans per step.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay.")
     n_threads: int = Field(
         1,
         ge=1,
-        description="Threads of a fit on the CPU; another number changes the last digits.",
+        description="Threads of a fit on the CPU; a different number changes the last digits.",
     )
     brainnetcnn_maps: int = Field(
         16,
         ge=1,
-        description="Feature maps of BrainNetCNN's edge-to-edge layers; the paper has 32, at more "
-        "than twice the time. Later layers are as wide in proportion as in the paper.",
+        description="Feature maps of BrainNetCNN's edge-to-edge layers; the paper has 32, which "
+        "takes more than twice as long. The widths of later layers have the paper's proportions.",
     )
     brainnetcnn_lr: float = Field(3e-4, gt=0, description="Learning rate of BrainNetCNN.")
     transformer_clusters: int = Field(
@@ -58,14 +60,14 @@ def _features() -> Any:
     return Field(
         ["fc", "brainmass", "untrained"],
         min_length=1,
-        description="What is classified. Where `pretrain.model` is a BrainLM the default is `fc`, "
+        description="Features to classify. If `pretrain.model` is a BrainLM, the default is `fc`, "
         "`series`, `brainlm` and `untrained_brainlm`.",
     )
 
 
 def _classifiers() -> Any:
     known = ["svm", "logistic", "prototype", "knn"]
-    return Field(known, min_length=1, description="What is fitted to it.")
+    return Field(known, min_length=1, description="Classifiers fitted to the features.")
 
 
 class FewShot(Strict):
@@ -76,10 +78,14 @@ class FewShot(Strict):
         description="Participants per class, such as [1, 2, 4, 8, 16, 32]; empty: no curves.",
     )
     n_draws: int = Field(
-        50, ge=2, description="Random choices of participants per fold; larger shots hold smaller."
+        50,
+        ge=2,
+        description="Random draws of participants per fold; larger draws include smaller ones.",
     )
     n_repeats: int = Field(
-        1, ge=1, description="Repeats of the task's protocol whose folds are used, at most."
+        1,
+        ge=1,
+        description="Maximum number of repeats of the task's protocol whose folds are used.",
     )
     features: list[FeatureName] = _features()
     classifiers: list[ClassifierName] = _classifiers()
@@ -93,12 +99,12 @@ class FewShot(Strict):
 
 
 class ZeroShot(Strict):
-    """Transfer of a classifier to a cohort without any of its labels; see `zero_shot_from`."""
+    """Transfer of a classifier to a cohort without using its labels; see `zero_shot_from`."""
 
     features: list[FeatureName] = _features()
     classifiers: list[ClassifierName] = _classifiers()
     harmonise: Literal["none", "site_mean"] = Field(
         "none",
-        description="`site_mean` takes from each scan the mean features of its site. No label is "
-        "used, but a scan's score then depends on the other scans of its site.",
+        description="`site_mean` subtracts from each scan the mean features of its site. No label "
+        "is used, but a scan's score then depends on the other scans of its site.",
     )

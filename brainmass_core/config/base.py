@@ -1,4 +1,4 @@
-"""What every section of the configuration is built on: strictness, names, suggestions."""
+"""Base of all sections of the configuration: strictness, names, suggestions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-# of data sets and tasks: they are folders, parts of commands and, of tasks, Snakemake's targets
-VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[^}]*\})")  # of a shell; `$(...)` may be a name
+# names of data sets and tasks are folders, parts of commands and, for tasks, Snakemake targets
+VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{[^}]*\})")  # shell variables; `$(...)` may be a name
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,79}$"
-# targets and rules of the workflow, which no task may be called
+# targets and rules of the workflow, which cannot be names of tasks
 RULES = (
     *("all", "demo", "scans_of_dataset", "preprocess_batch", "timeseries_batch"),
     *("connectivity_batch", "quality_batch", "quality_dataset", "pfc_batch", "finetune_task"),
     *("finetune_few_shot", "finetune_zero_shot", "finetune_model", "interpret_task"),
     *("series_model_analysis", "report_task", "report_index"),
 )
-# suffix of a BOLD run, and what it becomes by a slip: `BOLD`, `bold (1)`; not `boldref`
+# suffix of a BOLD run, including typos: `BOLD`, `bold (1)`; not `boldref`
 ALMOST_BOLD = re.compile(r"bold(\W.*)?", re.IGNORECASE | re.DOTALL)
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -34,14 +34,14 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what pydantic reads as something else: true as 1, no path as this folder.
+        """Refuse values that pydantic would misread: true as 1, an empty path as this folder.
 
-        Also what it reads as a switch (`'False'`, 0) or as a number (`'1_000'`).
+        Also text or numbers as true or false (`'False'`, 0), and text as a number (`'1_000'`).
         """
         parts = value if isinstance(value, list) else [value]
         expected = cls.model_fields[str(info.field_name)].annotation
         if any(isinstance(part, bool) for part in parts) and not _takes(expected, bool):
-            raise ValueError("true and false are no values of this setting")
+            raise ValueError("true and false are not values of this setting")
         number = _takes(expected, float) or _takes(expected, int)
         choices = [leaf for leaf in _leaves(expected) if isinstance(leaf, str)]
         if _takes(expected, bool) and not number:
@@ -53,12 +53,12 @@ class Strict(BaseModel):
             if not all(NUMBER.fullmatch(word.strip()) for word in words):
                 raise ValueError("expected a number, written with digits, such as 12 or 0.5")
         if "" in parts and _takes(expected, Path):
-            raise ValueError("an empty path; write . for the folder where the command runs")
+            raise ValueError("the path is empty; write . for the folder in which the command runs")
         return value
 
 
 def _takes(annotation: Any, kind: type) -> bool:
-    """Whether a type, or a part of it, is this one or any."""
+    """Whether a type, or a part of it, is one of the given types."""
     if annotation in (kind, Any) or isinstance(annotation, kind):
         return True
     return any(_takes(part, kind) for part in get_args(annotation))
@@ -71,7 +71,7 @@ def _leaves(annotation: Any) -> list[Any]:
 
 
 def existing(path: Path, info: ValidationInfo) -> Path:
-    """Refuse a path that is not there, unless the context says not to look."""
+    """Refuse a path that does not exist, unless the validation context disables the check."""
     plain(path)
     check = (info.context or {}).get("check_paths", True)
     if check and not path.exists():
@@ -82,7 +82,7 @@ def existing(path: Path, info: ValidationInfo) -> Path:
 
 
 def plain(path: Path) -> Path:
-    """Refuse what no command line, log or table can show, and what looks like another folder."""
+    """Refuse characters that cannot be shown in commands, logs or tables."""
     odd = sorted({c for c in str(path) if not c.isprintable() and not "\udc80" <= c <= "\udcff"})
     if odd:
         raise ValueError(
@@ -93,7 +93,7 @@ def plain(path: Path) -> Path:
 
 
 def written_out(path: Path) -> Path:
-    """Refuse ``~`` and ``$HOME``, which only a shell replaces: no folder of that name is meant."""
+    """Refuse ``~`` and ``$HOME``, which only a shell replaces."""
     if str(path).startswith("~"):
         raise ValueError(f"{path}: `~` is not replaced by your home folder; write it out")
     variable = VARIABLE.search(str(path))
@@ -106,7 +106,7 @@ def written_out(path: Path) -> Path:
 
 
 def without_braces(path: Path) -> Path:
-    """Refuse what Snakemake takes for a wildcard, in a path that it makes."""
+    """Refuse text that Snakemake reads as a wildcard, in paths of its outputs."""
     written_out(path)
     if set("{}") & set(str(path)):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Which bridges between template spaces a configuration crosses, for its hashes and the DAG.
+"""Bridges between template spaces that a configuration uses, for its hashes and the DAG.
 
-It reads nothing but names, `bridges.json` and what lies in TemplateFlow's folder. Where a name does
-not say a space, more bridges count than are crossed, never fewer.
+Only names, `bridges.json` and the listing of TemplateFlow's folder are read. If a name does not
+determine a space, more bridges than necessary are included, never fewer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from brainmass_core.spaces.templateflow import (
 )
 
 PRIORS = ICBM_2009A  # space of the packaged tissue priors
-DRAWN = ICBM_2009A  # space of nilearn's template, on which figures draw
+DRAWN = ICBM_2009A  # space of nilearn's template, the background of figures
 KNOWN_PLACES = FSL  # space of the published centroids, and of BrainLM's coordinates
 
 
 def data_bridges(config: Config, dataset: str) -> str:
-    """Hash of the shipped bridges that images of a data set are parcellated over; else empty."""
+    """Hash of the shipped bridges for parcellating the images of a data set; empty without one."""
     kind = config.datasets[dataset].kind
     if kind == "timeseries":
         return ""
@@ -34,18 +34,18 @@ def data_bridges(config: Config, dataset: str) -> str:
 
 
 def prior_bridges(settings: Preprocess) -> str:
-    """Hash of the shipped bridges that tissue priors come to the template over; else empty."""
+    """Hash of the shipped bridges from tissue priors to the template; empty without one."""
     return shipped_digest(template_space(settings), PRIORS)
 
 
 def drawn_bridges(config: Config) -> str:
-    """Hash of the shipped bridges that parcels come to figures and known places over."""
+    """Hash of the shipped bridges from parcels to figures and to published centroids."""
     own = atlas_space(config)
     return shipped_digest(own, DRAWN) + shipped_digest(own, KNOWN_PLACES)
 
 
 def data_transforms(config: Config, dataset: str) -> list[Path]:
-    """Files of TemplateFlow by which images of a data set may be reached from the atlas."""
+    """TemplateFlow transforms that may connect the atlas with the images of a data set."""
     kind, own = config.datasets[dataset].kind, atlas_space(config)
     if kind == "timeseries":
         return []
@@ -62,7 +62,7 @@ def data_transforms(config: Config, dataset: str) -> list[Path]:
 
 
 def template_inputs(settings: Preprocess) -> list[Path]:
-    """Files of TemplateFlow that template and tissue priors come from."""
+    """TemplateFlow files of the template and the tissue priors."""
     found: list[Path] = []
     if settings.template != PACKAGED and not isinstance(settings.template, Path):
         found += template_files(settings.template, settings.resolution, homes()) or ()
@@ -71,7 +71,7 @@ def template_inputs(settings: Preprocess) -> list[Path]:
 
 
 def template_space(settings: Preprocess) -> str | None:
-    """Space of the template; None where neither its name nor ``template_space`` says it."""
+    """Space of the template; None if neither its name nor ``template_space`` determines it."""
     if settings.template == PACKAGED:
         return ICBM_2009A
     if not isinstance(settings.template, Path):
@@ -80,13 +80,13 @@ def template_space(settings: Preprocess) -> str | None:
 
 
 def atlas_space(config: Config) -> str:
-    """Space of the atlas; of one that does not say it, that of the published one."""
+    """Space of the atlas; that of the published atlas if it is not stated."""
     section = config.atlas
     return section.space or (section.path and _by_name(section.path)) or FSL
 
 
 def _between(source: str, target: str, back: bool = True) -> list[Path]:
-    """TemplateFlow's transforms that stand in for a bridge that is not shipped."""
+    """TemplateFlow transforms that replace a bridge that is not shipped."""
     if source == target or {source, target} <= set(shipped_spaces()):
         return []
     ways = [(source, target), (target, source)] if back else [(source, target)]
@@ -96,5 +96,5 @@ def _between(source: str, target: str, back: bool = True) -> list[Path]:
 def _by_name(path: Path) -> str | None:
     try:
         return space_of_file(path)
-    except SpaceError:  # said where it is read
+    except SpaceError:  # reported when the file is read
         return None

@@ -1,4 +1,4 @@
-"""What of a configuration asks for an encoder, and what can be had without a pre-trained one."""
+"""Which settings require an encoder, and which are possible without a pre-trained one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 METHODS_KNOB = "finetune.methods"
 EXPLAINED = "interpret.methods"
 ANALYSES = "series_model.analyses"
-FC_PATTERN = "fc_pattern"  # the one of them that needs no encoder
+FC_PATTERN = "fc_pattern"  # the only method of `interpret` that needs no encoder
 
 
 def known(knob: str) -> tuple[str, ...]:
-    """What a knob of `asked_for` may name, of any encoder or of none."""
+    """Values that a setting of `asked_for` may have, with any encoder or without one."""
     if knob == EXPLAINED:
         return get_args(InterpretName)
     return method_names() if knob == METHODS_KNOB else feature_names()
@@ -38,7 +38,7 @@ def sees_series(knob: str, name: str) -> bool:
 
 
 def fits(knob: str, name: str, encoder: Encoder) -> bool:
-    """Whether what a knob names can be had in a study with this encoder."""
+    """Whether a value of a setting is available in a study with this encoder."""
     if knob == EXPLAINED:
         return name == FC_PATTERN or name in encoder.explains
     needed = needed_by(_features(knob, name))
@@ -46,14 +46,14 @@ def fits(knob: str, name: str, encoder: Encoder) -> bool:
 
 
 def those_with(knob: str, name: str) -> tuple[Encoder, ...]:
-    """Encoders with which it can be had."""
+    """Encoders for which a value is available."""
     if knob == EXPLAINED:
         return tuple(e for e in encoders() if name in e.explains)
     return needed_by(_features(knob, name))
 
 
 def asked_for(config: Config) -> dict[str, Sequence[str]]:
-    """By knob, what the tasks of a configuration are to be made with."""
+    """Methods, features and analyses of a configuration, by setting."""
     if not config.tasks:
         return {}
     transfer = any(task.zero_shot_from for task in config.tasks.values())
@@ -66,7 +66,8 @@ def asked_for(config: Config) -> dict[str, Sequence[str]]:
 
 
 def check_all_external(config: Config) -> Iterator[str]:
-    """A study whose data are all external pre-trains nothing: what it asks of a model it lacks."""
+    """Errors for a study whose data are all external but whose settings need a pre-trained
+    model."""
     if config.pretrains:
         return
     asked = {**asked_for(config), ANALYSES: config.series_model.analyses}
@@ -76,19 +77,22 @@ def check_all_external(config: Config) -> Iterator[str]:
         known_here = () if name == ANALYSES else known(name)
         free = [v for v in known_here if not _of_pretrained(name, v)]
         if values and free:
-            remedies.append(f"{name} (asks for {', '.join(values)}) to some of {', '.join(free)}")
+            remedies.append(
+                f"{name} (requires a model for {', '.join(values)}) to some of {', '.join(free)}"
+            )
         elif values:
             remedies.append(f"{name} to []")
     if remedies:
         yield (
-            "datasets: all are external, so there is nobody to pre-train a model on. For a study "
-            f"without a model set {'; '.join(remedies)}. For one with a model give a data set the "
-            "role pretrain, or internal with the evaluation_fraction to be kept for evaluation"
+            "datasets: all are external, so there are no participants to pre-train a model on. "
+            f"For a study without a model set {'; '.join(remedies)}. For one with a model give a "
+            "data set the role pretrain, or internal with the evaluation_fraction to be kept for "
+            "evaluation"
         )
 
 
 def _of_pretrained(knob: str, name: str) -> bool:
-    """Whether it cannot be made without the files of a pre-training."""
+    """Whether a value needs the files of a pre-training."""
     if knob in (EXPLAINED, ANALYSES):
         return name != FC_PATTERN
     return _features(knob, name).needs_pretraining

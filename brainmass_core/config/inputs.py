@@ -1,4 +1,4 @@
-"""Sections of the configuration that say what goes in: data sets, phenotypes, the atlas."""
+"""Sections of the configuration for inputs: data sets, phenotypes, the atlas."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Synthetic(Strict):
     n_volumes: int = Field(100, ge=40, description="Volumes per BOLD run.")
     t_r: float = Field(2.0, gt=0, description="Repetition time in seconds.")
     voxel_size: float = Field(4.0, ge=2, le=8, description="BOLD voxel edge in mm.")
-    seed: int = Field(2024, ge=0, description="Seed of everything random in the data set.")
+    seed: int = Field(2024, ge=0, description="Random seed of the data set.")
 
 
 class Phenotype(Strict):
-    """Where participants' variables come from and what the columns are called."""
+    """Source of participants' variables and names of the columns."""
 
     path: Path | None = Field(
         None,
@@ -31,17 +31,17 @@ class Phenotype(Strict):
     id_column: str = Field("participant_id", description="Column that names the participant.")
     scan_column: str | None = Field(
         None,
-        description="Column that names the scan (kind `timeseries`: the key of the array), "
-        "when a row is a scan and not a participant.",
+        description="Column that names the scan (kind `timeseries`: the key of the array), if "
+        "each row is a scan and not a participant.",
     )
     session_column: str | None = Field(
         None,
-        description="Column that names the session, when a row is a session of a participant. "
+        description="Column that names the session, if each row is a session of a participant. "
         "Default: `session_id` or `session`, if participants have several rows.",
     )
     session: str | None = Field(
         None,
-        description="Take only the rows of this session, e.g. `baseline`, for all scans of a "
+        description="Use only the rows of this session, e.g. `baseline`, for all scans of a "
         "participant; needs a column of sessions.",
     )
     site_column: str | None = Field(None, description="Column with the acquisition site.")
@@ -61,15 +61,15 @@ class Phenotype(Strict):
 
 
 class Dataset(Strict):
-    """One data set: where it is, what it holds and what it may be used for."""
+    """One data set: its location, content and role."""
 
     kind: Literal["bids", "derivatives", "timeseries"] = Field(
         description="`bids`: raw BIDS. `derivatives`: fMRIPrep or C-PAC output in template space. "
         "`timeseries`: ready parcel time series."
     )
     role: Literal["pretrain", "internal", "external"] = Field(
-        description="`pretrain`: pre-training only. `internal`: some participants join "
-        "pre-training, the others are kept for evaluation. `external`: evaluation only."
+        description="`pretrain`: pre-training only. `internal`: some participants are used for "
+        "pre-training, the others for evaluation. `external`: evaluation only."
     )
     synthetic: Synthetic | None = Field(
         None, description="Write the synthetic demo data set to `path` first."
@@ -80,7 +80,8 @@ class Dataset(Strict):
         0.3,
         gt=0,
         lt=1,
-        description="Share of an `internal` data set's participants that pre-training never sees.",
+        description="Fraction of an `internal` data set's participants that is kept out of "
+        "pre-training.",
     )
     stratify_by: str | None = Field(
         None, description="Phenotype column whose groups are split evenly, next to the site."
@@ -88,26 +89,26 @@ class Dataset(Strict):
     phenotype: Phenotype = Phenotype()
     missing_values: list[int | float | str] = Field(
         default_factory=list,
-        description="Codes of missing values in the phenotype table, e.g. `[-9999]`, beside empty "
-        "cells and `n/a`. Undeclared codes in ages, regression targets, confounds and groups are "
-        "refused.",
+        description="Codes of missing values in the phenotype table, e.g. `[-9999]`, in addition "
+        "to empty cells and `n/a`. Undeclared codes in ages, regression targets, confounds and "
+        "groups are refused.",
     )
     valid_values: list[int | float] = Field(
         default_factory=list,
-        description="Numbers that look like codes of missing values but are measured.",
+        description="Numbers that look like codes of missing values but are measured values.",
     )
     task: str | None = Field(None, description="Keep only runs with this BIDS task entity.")
     t1w: Literal["single", "first", "last"] = Field(
         "single",
-        description="Which T1w to use when a participant has several: `single` refuses to choose; "
-        "`first`/`last` by session and run.",
+        description="Which T1w to use if a participant has several: `single` excludes the "
+        "participant's runs; `first`/`last` by session and run.",
     )
     t_r: float | None = Field(
         None,
         ge=0.1,
         le=20,
-        description="Repetition time in seconds, when the data do not say (kind `timeseries`, "
-        "images without one). Scans whose sidecar or header says another are excluded.",
+        description="Repetition time in seconds, if the data do not state it (kind `timeseries`, "
+        "images without one). Scans whose sidecar or header states another one are excluded.",
     )
     t_r_tolerance: float = Field(
         0.001, ge=0, description="Largest difference in s between sidecar and header t_r."
@@ -123,13 +124,13 @@ class Dataset(Strict):
     header: bool | None = Field(
         None,
         description="Whether the first row of series as text is a header (kind `timeseries`). "
-        "Default: as it looks; a row that may be either is refused.",
+        "Default: detected automatically; an ambiguous row is refused.",
     )
     array: str | None = Field(
         None,
-        description="Which arrays of `.npz` files are series (kind `timeseries`): a name, when "
-        "each file is a scan and holds other arrays beside it, or a pattern with `*`, when a file "
-        "holds many scans, such as `*_ts`. Default: all.",
+        description="Which arrays of `.npz` files are series (kind `timeseries`): a name, if each "
+        "file is a scan and also holds other arrays, or a pattern with `*`, if a file holds many "
+        "scans, such as `*_ts`. Default: all.",
     )
     band_pass: bool = Field(
         False,
@@ -169,7 +170,7 @@ class Dataset(Strict):
 
 
 class Atlas(Strict):
-    """The parcellation; `n_rois` follows from it everywhere."""
+    """The parcellation; it determines the number of parcels everywhere."""
 
     name: str = Field("Schaefer2018-100-7networks", description="Name written to every result.")
     path: Path | None = Field(
@@ -180,20 +181,20 @@ class Atlas(Strict):
     labels: Path | None = Field(
         None,
         description="Look-up table of the labels: `index` and `name`, optionally `network`, `x`, "
-        "`y`, `z` (mm, RAS), or as BIDS, XCP-D, CBIG and FreeSurfer write it; see "
+        "`y`, `z` (mm, RAS), or in the format of BIDS, XCP-D, CBIG or FreeSurfer; see "
         "docs/reference/inputs.md.",
     )
     n_rois: int | None = Field(
         None,
         ge=2,
-        description="Number of parcels, when there is no image (kind `timeseries` only).",
+        description="Number of parcels, if there is no image (kind `timeseries` only).",
     )
     space: str | None = Field(
         None,
         description="Space of the label image and of x, y, z, as TemplateFlow names it: "
         "`MNI152NLin6Asym` (FSL), `MNI152NLin2009cAsym` (fMRIPrep), `MNI152NLin2009aSym` "
-        "(nilearn) ... Default: what the atlas says itself by its checksum or its name "
-        "(`tpl-`, `space-`, FSLMNI152). Needed for images, not for ready series.",
+        "(nilearn) ... Default: recognised by the checksum or name of the atlas (`tpl-`, "
+        "`space-`, FSLMNI152). Needed for images, not for ready series.",
     )
 
     @field_validator("space")

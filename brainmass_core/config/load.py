@@ -1,4 +1,4 @@
-"""Read, expand and validate ``config.yaml``; say everything that is wrong with it at once."""
+"""Read, expand and validate ``config.yaml``; report all errors at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ValidationError
 from brainmass_core.config.base import near_miss
 from brainmass_core.config.model import Config
 
-LARGEST = 100_000  # entries; a configuration of a hundred data sets has a few thousand
-LARGEST_FILE = 2**24  # bytes; parsing takes a thousand times as much
-BEYOND = 10**300  # where numbers with a point end, and longer ones would all be infinite
+LARGEST = 100_000  # entries; a configuration with a hundred data sets has a few thousand
+LARGEST_FILE = 2**24  # bytes; parsing takes a thousand times as much memory
+BEYOND = 10**300  # largest number; floats end at 1.8e308
 LONGEST_NUMBER = 4000  # digits
 KINDS = {"date": "a date", "datetime": "a time", "bytes": "binary data", "set": "a set"}
 LONGEST = 200  # characters of a value in a message
@@ -55,13 +55,13 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     ConfigError
-        If the file is missing, unreadable, not YAML, or has a key twice in one mapping: YAML
-        readers keep the last one and drop the other silently.
+        If the file is missing, unreadable, not YAML, or has a duplicate key in a mapping: YAML
+        readers silently keep only the last one.
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such configuration file; start from the shipped config.yaml")
-    if not path.is_file():  # a pipe would wait for ever, a device has no end
-        raise ConfigError(f"{path}: is no regular file, expected a configuration; correct the path")
+    if not path.is_file():  # a pipe would block forever, a device has no end
+        raise ConfigError(f"{path}: not a regular file, expected a configuration; correct the path")
     if path.stat().st_size > LARGEST_FILE:
         raise ConfigError(
             f"{path}: has {path.stat().st_size:,} bytes, expected at most {LARGEST_FILE:,}; check "
@@ -69,12 +69,12 @@ def read_yaml(path: Path) -> Any:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":  # may be indented with tabs, which YAML refuses
+        if path.suffix == ".json":  # JSON may be indented with tabs, which YAML refuses
             return json.loads(text, object_pairs_hook=_unique, parse_int=_whole)
         found = yaml.load(text, Loader=_AsWritten)
         n_entries = _expanded(found, {})
     except (yaml.YAMLError, ValueError, AttributeError, TypeError, LookupError) as error:
-        # PyYAML lets through what Python raises on a date or number that is none
+        # PyYAML passes on Python's errors for invalid dates and numbers
         raise ConfigError(f"{path}: not valid {_form(path)}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: {TOO_DEEP}") from None
@@ -82,8 +82,8 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if n_entries > LARGEST:
         raise ConfigError(
-            f"{path}: {n_entries:,} entries once its aliases (*) are filled in, expected at most "
-            f"{LARGEST:,}; write out what is meant"
+            f"{path}: {n_entries:,} entries after expanding its aliases (*), expected at most "
+            f"{LARGEST:,}; write the values without aliases"
         )
     return found
 
@@ -107,7 +107,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict:
 
 
 def _expanded(node: Any, known: dict[int, int]) -> int:
-    """Entries of a tree whose parts may be the same object: aliases of aliases grow without end."""
+    """Number of entries of a tree with shared parts: nested aliases can grow exponentially."""
     if not isinstance(node, dict | list):
         return 1
     if id(node) not in known:
@@ -117,19 +117,19 @@ def _expanded(node: Any, known: dict[int, int]) -> int:
 
 
 class _AsWritten(yaml.SafeLoader):
-    """Refuses what would be read as something else than is written.
+    """YAML loader that refuses values which YAML reads differently from how they look.
 
-    Keys that occur twice are looked for before merge keys (``<<``) add others to a mapping.
+    Duplicate keys are searched for before merge keys (``<<``) add others to a mapping.
     """
 
     def construct_yaml_int(self, node: Any) -> Any:
-        """A whole number. YAML reads ``010`` as 8, ``12:30`` as 750 and ``1_000`` as 1000."""
+        """An integer. YAML reads ``010`` as 8, ``12:30`` as 750 and ``1_000`` as 1000."""
         if not DECIMAL.fullmatch(node.value):
             raise _ambiguous(node, super().construct_yaml_int(node))
         return _whole(node.value)
 
     def construct_yaml_float(self, node: Any) -> float:
-        """A number with a point; ``1:30.5`` would be 90.5."""
+        """A decimal number; YAML reads ``1:30.5`` as 90.5."""
         number = super().construct_yaml_float(node)
         if set(":_") & set(node.value):
             raise _ambiguous(node, number)
@@ -141,7 +141,7 @@ class _AsWritten(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            # `true` and `yes` are one key, and so are 1 and "1" here
+            # `true` and `yes` are the same key, and so are 1 and "1"
             same = {key.value, str(self.construct_object(key, deep=True))}
             if same & seen:
                 problem = f"the key {key.value!r} occurs twice; remove or rename one"
@@ -164,9 +164,9 @@ def _ambiguous(node: Any, number: float) -> yaml.constructor.ConstructorError:
 
 
 def expand_presets(raw: dict) -> dict:
-    """Lay the user's values over the presets that they name, a later preset over an earlier.
+    """Merge the user's values over the presets that they name; later presets override earlier ones.
 
-    Presets that do not exist are left to `Config`, which reports them with all other errors.
+    Presets that do not exist are reported by `Config`, with all other errors.
     """
     names = raw.get("presets") or []
     known = list_presets()
@@ -183,7 +183,7 @@ def parse_config(raw: Any, source: str = "config", check_paths: bool = True) -> 
     Parameters
     ----------
     raw : dict
-        What the YAML file holds, presets not yet expanded. A section without content counts as
+        Content of the YAML file, before presets are expanded. A section without content counts as
         not given.
     source : str
         Name of the file, for messages.
@@ -286,10 +286,9 @@ def _unknown_presets(raw: dict) -> Iterator[str]:
 
 
 def _hidden_errors(raw: dict, first: ValidationError) -> list[str]:
-    """Errors between sections, which pydantic only looks for when every section is valid.
+    """Errors between sections, which pydantic only checks if every section is valid.
 
-    What is wrong in a section is cut out (or, for a missing path, not looked at) and the rest is
-    validated again.
+    Invalid values are removed (and missing paths are not checked), and the rest is validated again.
     """
     rest = deepcopy(raw)
     for found in first.errors():
@@ -302,7 +301,7 @@ def _hidden_errors(raw: dict, first: ValidationError) -> list[str]:
 
 
 def _cut(tree: Any, location: tuple) -> None:
-    """Remove what stands at a place of a nested dict, unless a path that would then be missing."""
+    """Remove the value at a location of a nested dict, unless it is a required path."""
     for part in location[:-1]:
         if not isinstance(tree, dict) or part not in tree:
             return
@@ -332,7 +331,7 @@ def _shown(value: Any) -> str:
 
 
 def _fields_at(location: tuple) -> list[str]:
-    """Keys allowed at a place of the tree, for suggestions."""
+    """Keys allowed at a location of the tree, for suggestions."""
     annotation: Any = Config
     for part in location:
         if get_origin(annotation) is dict:
@@ -346,7 +345,7 @@ def _fields_at(location: tuple) -> list[str]:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """The section inside an annotation such as ``Synthetic | None``."""
+    """The model class inside an annotation such as ``Synthetic | None``."""
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

@@ -1,6 +1,6 @@
 """The pydantic tree of ``config.yaml``.
 
-Every knob is declared once: default, unit, limits and help.
+Every setting is declared once, with default, unit, limits and help.
 The reference page and the JSON schema are generated from it (`brainmass_core.config.reference`).
 """
 
@@ -48,32 +48,34 @@ from brainmass_core.encoders.record import EncoderError
 from brainmass_core.encoders.registry import FEATURES, encoder_of, needed_by
 from brainmass_core.pipeline.stages import STAGES, StageName
 
-HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # whatever `confound_columns` says
-ONE_PARCEL = ("networks", "attention")  # `series_model.analyses` of attention to single parcels
+HANDLED = {"match": ["site", "sex"], "combat": ["site"]}  # regardless of `confound_columns`
+ONE_PARCEL = ("networks", "attention")  # analyses of the attention to single parcels
 
 
 class Config(Strict):
-    """The whole configuration."""
+    """The complete configuration."""
 
-    results: Path = Field(Path("results"), description="Folder of everything that is written.")
+    results: Path = Field(Path("results"), description="Folder for all output.")
     seed: int = Field(42, ge=0, description="Seed of splits, pseudo-FC, training and folds.")
     presets: list[str] = Field(
-        default_factory=list, description="Named settings that this file extends, in order."
+        default_factory=list, description="Presets that this file extends, in order."
     )
     max_failed_fraction: float = Field(
-        0.5, ge=0, le=1, description="A batch with a larger share of failed scans is an error."
+        0.5, ge=0, le=1, description="A batch with a larger fraction of failed scans is an error."
     )
     scan_timeout: float = Field(
         14400,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that one scan may take in one stage; then it is stopped and failed.",
+        description="Maximum time in seconds for one scan in one stage; a scan that takes longer "
+        "is stopped and fails.",
     )
     allow_same_ids: list[str] = Field(
         default_factory=list,
         description="Participant ids, or patterns such as `sub-0*`, that are different people in "
-        "different data sets; or names of data sets whose ids are nobody else's. Otherwise one id "
-        "is one person, who must not be pre-trained or trained on and tested.",
+        "different data sets; or names of data sets whose ids refer to people in no other data "
+        "set. Otherwise the same id means the same person, who must not be used for both training "
+        "or pre-training and testing.",
     )
     datasets: dict[Name, Dataset] = Field(min_length=1, description="Data sets by name.")
     atlas: Atlas = Atlas()
@@ -92,16 +94,17 @@ class Config(Strict):
     series_model: SeriesModel = SeriesModel()
     report: Report = Report()
     resources: dict[StageName, Resources] = Field(
-        default_factory=dict, description="Per stage; what is not given keeps its default."
+        default_factory=dict,
+        description="Per stage; values that are not given keep their defaults.",
     )
 
     def stage_resources(self, stage: str) -> Resources:
-        """Resources of one stage, the default where the file gives none."""
+        """Resources of one stage, with defaults for missing values."""
         return self.resources.get(stage) or default_resources(stage)
 
     @property
     def pretrains(self) -> bool:
-        """Whether there is anybody to pre-train a model on."""
+        """Whether there are participants to pre-train a model on."""
         return bool(self.pretrain_datasets())
 
     @field_validator("results")
@@ -112,12 +115,12 @@ class Config(Strict):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_model(cls, given: Any) -> Any:
-        """The default methods are those of the model that is pre-trained."""
+        """Set the default methods for the model that is pre-trained."""
         pretrain = given.get("pretrain") if isinstance(given, dict) else None
         model = pretrain.get("model") if isinstance(pretrain, dict) else None
         try:
             defaults = encoder_of(str(model)).defaults
-        except EncoderError:  # the default model, or one that its own section refuses
+        except EncoderError:  # the default model, or one that is refused by its own section
             return given
         sections = {name: given.get(name) or {} for name in defaults}
         filled = {n: {**defaults[n], **s} for n, s in sections.items() if isinstance(s, dict)}
@@ -131,18 +134,19 @@ class Config(Strict):
         return self
 
     def pretrain_datasets(self) -> list[str]:
-        """Data sets of which a model is pre-trained on everybody who is not kept for evaluation."""
+        """Data sets whose participants, except those kept for evaluation, are used for
+        pre-training."""
         return [n for n, d in self.datasets.items() if STAGES["pretrain"].takes(d)]
 
     def tested_datasets(self) -> list[str]:
-        """Data sets whose participants are tested: by tasks and by analyses of a BrainLM."""
+        """Data sets whose participants are tested by tasks or by analyses of a BrainLM."""
         named = [d for task in self.tasks.values() for d in task.datasets]
         if self.series_model.analyses:
             named += [n for n, d in self.datasets.items() if d.role != "pretrain"]
         return list(dict.fromkeys(named))
 
     def target_confounds(self, task: str) -> list[ConfoundName]:
-        """Confounds that are the target of a task: its label is their column in a data set."""
+        """Confounds that are the target of a task, because its label is their column."""
         label, names = self.tasks[task].label, get_args(ConfoundName)
         tables = [self.datasets[d].phenotype for d in self.tasks[task].datasets]
         return [n for n in names if label in {getattr(t, f"{n}_column") for t in tables}]
@@ -152,9 +156,11 @@ def _cross_check(config: Config) -> Iterator[str]:
     """Errors between sections, as text."""
     for name, task in config.tasks.items():
         if name in (*STAGES, *RULES):
-            yield f"tasks.{name}: a task cannot be called like a stage or a target; rename it"
+            yield f"tasks.{name}: a task cannot have the name of a stage or a target; rename it"
         if name.lower() == "index":
-            yield f"tasks.{name}: the front page of the report is called index; rename the task"
+            yield (
+                f"tasks.{name}: index is the name of the front page of the report; rename the task"
+            )
         for dataset in task.datasets:
             if dataset not in config.datasets:
                 yield (
@@ -168,7 +174,7 @@ def _cross_check(config: Config) -> Iterator[str]:
                 )
         values = [v for vs in task.classes.values() for v in vs]
         if len(values) != len(set(values)):
-            yield f"tasks.{name}.classes: a label value stands in two classes: {task.classes}"
+            yield f"tasks.{name}.classes: a label value is in two classes: {task.classes}"
         if set(task.datasets) <= set(config.datasets):
             yield from _check_confounds(config, name)
     yield from _check_transfer(config)
@@ -179,17 +185,18 @@ def _cross_check(config: Config) -> Iterator[str]:
     yield from check_all_external(config)
     for name in config.datasets:
         if name in (*STAGES, "all"):
-            yield f"datasets.{name}: a data set cannot be called like a stage; rename it"
+            yield f"datasets.{name}: a data set cannot have the name of a stage; rename it"
     for section in ("datasets", "tasks"):
         names = [n.lower() for n in getattr(config, section)]
         if len(names) != len(set(names)):
             yield (
-                f"{section}: two names differ only in case, which not every file system keeps apart"
+                f"{section}: two names differ only in case, which not every file system "
+                "distinguishes"
             )
 
 
 def _check_confounds(config: Config, name: str) -> Iterator[str]:
-    """A task whose target is among what is taken out of its features."""
+    """Error for a task whose target is among the confounds removed from its features."""
     task = config.tasks[name]
     seen = HANDLED.get(task.confounds, task.confound_columns if task.confounds == "regress" else [])
     for target in set(seen) & set(config.target_confounds(name)):
@@ -197,27 +204,27 @@ def _check_confounds(config: Config, name: str) -> Iterator[str]:
         if task.confounds == "regress" and len(seen) > 1:
             remedy = f"set confound_columns: [{', '.join(c for c in seen if c != target)}]"
         yield (
-            f"tasks.{name}.confounds: {task.confounds} takes out {target}, which is the target: "
-            f"the label {task.label!r} is also the {target}_column of a data set; {remedy}"
+            f"tasks.{name}.confounds: {task.confounds} removes {target}, which is the target: the "
+            f"label {task.label!r} is also the {target}_column of a data set; {remedy}"
         )
 
 
 def _check_transfer(config: Config) -> Iterator[str]:
-    """Errors in what the tasks' classifiers are carried over from."""
+    """Errors in the sources of zero-shot transfer."""
     for name, task in config.tasks.items():
         here = f"tasks.{name}.zero_shot_from"
         source = task.zero_shot_from
         if source and task.kind == "regression":
             yield (
-                f"{here}: found kind: regression; zero-shot carries classes over. For a number use "
-                "protocol.kind: cross_cohort with train_datasets, or remove zero_shot_from"
+                f"{here}: found kind: regression; zero-shot only transfers classes. For a number "
+                "use protocol.kind: cross_cohort with train_datasets, or remove zero_shot_from"
             )
             continue
         if source and task.confounds == "combat":
             yield (
-                f"{here}: found confounds: combat, which knows no site of an unseen cohort; set "
-                f"tasks.{name}.confounds to regress or match, or to none with zero_shot.harmonise: "
-                "site_mean"
+                f"{here}: found confounds: combat, which cannot adjust sites of an unseen cohort; "
+                f"set tasks.{name}.confounds to regress or match, or to none with "
+                "zero_shot.harmonise: site_mean"
             )
         if isinstance(source, str):
             if source == name:
@@ -242,18 +249,18 @@ def _check_transfer(config: Config) -> Iterator[str]:
 
 
 def _check_few_shot(config: Config) -> Iterator[str]:
-    """Learning curves that no task can have. Regressions beside classifications have none."""
+    """Error if learning curves are requested but all tasks are regressions."""
     kinds = {task.kind for task in config.tasks.values()}
     if config.few_shot.shots and kinds == {"regression"}:
         yield (
-            f"few_shot.shots: found {config.few_shot.shots} and no task but regressions; learning "
-            "curves draw participants of each class. Remove few_shot.shots, or declare a "
+            f"few_shot.shots: found {config.few_shot.shots}, but all tasks are regressions; "
+            "learning curves draw participants of each class. Remove few_shot.shots, or define a "
             "classification, such as old against young"
         )
 
 
 def _check_encoder(config: Config) -> Iterator[str]:
-    """What asks for the encoder of the other model than the one that is pre-trained."""
+    """Errors for settings that need another model than the one that is pre-trained."""
     model, encoder = config.pretrain.model, config.pretrain.encoder
     for name, values in asked_for(config).items():
         stray = [v for v in values if not fits(name, v, encoder)]
@@ -262,13 +269,13 @@ def _check_encoder(config: Config) -> Iterator[str]:
             other = those_with(name, stray[0])[0]
             yield (
                 f"{name}: found {', '.join(stray)} with pretrain.model {model}; these need "
-                f"{other.phrase}. Set {name} to some of what goes with {model}: "
+                f"{other.phrase}. Set {name} to some of those available for {model}: "
                 f"{', '.join(there)}. Or set pretrain.model to {other.models[0]}"
             )
 
 
 def _check_unit(config: Config) -> Iterator[str]:
-    """What sees the series of single runs while FC is of joined ones."""
+    """Errors for methods on the series of single runs if FC is of joined runs."""
     unit = config.connectivity.unit
     if unit == "run":
         return
@@ -283,8 +290,8 @@ def _check_unit(config: Config) -> Iterator[str]:
             other = those_with(name, stray[0])[0]
             yield (
                 f"{name}: found {', '.join(stray)} with connectivity.unit {unit}; {other.phrase} "
-                "sees single runs, so that scores would be of other rows than those of FC: leave "
-                f"them out of {name}, or set connectivity.unit to run"
+                "uses single runs, so its scores would be for other rows than those of FC: remove "
+                f"them from {name}, or set connectivity.unit to run"
             )
 
 
@@ -298,23 +305,23 @@ def _check_series_model(config: Config) -> Iterator[str]:
         other = needed_by(FEATURES[SERIES])[0]
         yield (
             f"series_model.analyses: found {', '.join(s.analyses)} with pretrain.model {model}, "
-            f"which sees no series; set pretrain.model to {other.phrase}, or "
+            f"which does not use series; set pretrain.model to {other.phrase}, or "
             "series_model.analyses to []"
         )
         return
     if len(s.analyses) != len(set(s.analyses)):
-        yield f"series_model.analyses: found one twice: {', '.join(s.analyses)}; remove it"
+        yield f"series_model.analyses: found a duplicate: {', '.join(s.analyses)}; remove it"
     if all(d.role == "pretrain" for d in config.datasets.values()):
         yield (
-            "series_model.analyses: all data sets have role pretrain, so nobody is left whom the "
-            "model has not seen; give one the role internal or external"
+            "series_model.analyses: all data sets have role pretrain, so there are no "
+            "participants that the model has not seen; give one the role internal or external"
         )
     patch = tokens.get(model, 1)
     for name in ("observed_steps", "predicted_steps") if "forecast" in s.analyses else ():
         if getattr(s, name) % patch:
             yield (
                 f"series_model.{name}: found {getattr(s, name)}, expected a multiple of {patch}, "
-                f"the timepoints of a token of {model}"
+                f"the number of timepoints per token of {model}"
             )
     by_parcel = [a for a in s.analyses if a in ONE_PARCEL]
     if by_parcel and model not in tokens:
@@ -325,8 +332,8 @@ def _check_series_model(config: Config) -> Iterator[str]:
     if s.task is None:
         if "perturbation" in s.analyses:
             yield (
-                "series_model.task: not given, and perturbation moves one class of a task to the "
-                "other; name a classification of two classes, or remove perturbation"
+                "series_model.task: not given, but perturbation needs two classes of a task; name "
+                "a classification with two classes, or remove perturbation"
             )
         return
     if s.task not in config.tasks:

@@ -1,7 +1,7 @@
-"""Names of models, methods and features: those of this package, and those of other encoders.
+"""Names of models, methods and features, of this package and of external encoders.
 
-The former are in the reference page and the schema; the latter are looked up in `encoders.registry`
-when a file names one.
+Names of this package are listed in the reference page and the schema. Those of external encoders
+are looked up in `encoders.registry` when a file names one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FEATURE_NAMES = ("fc", SERIES, *(name for encoder in BUILT_IN for name in encode
 
 
 def _one_of(known: Sequence[str], more: Callable[[], Iterable[str]]) -> Callable[[Any], Any]:
-    """What refuses a value that is neither listed nor among `more`, as a `Literal` would."""
+    """Validator that refuses values neither listed nor among `more`, like a `Literal`."""
 
     def check(value: Any) -> Any:
         if isinstance(value, str) and (value in known or value in more()):
@@ -41,13 +41,13 @@ def _models() -> list[str]:
 
 
 def feature_names() -> tuple[str, ...]:
-    """All features that few-shot and zero-shot can be asked for."""
+    """All features for few-shot and zero-shot."""
     others = (name for encoder in encoders() for name in encoder.features)
     return tuple(dict.fromkeys((*FEATURE_NAMES, *others)))
 
 
 def method_names() -> tuple[str, ...]:
-    """All methods that a task can be asked for."""
+    """All methods of tasks."""
     return tuple(METHODS)
 
 

@@ -1,4 +1,4 @@
-"""Which columns of a phenotype table the configuration names: no other enters the results."""
+"""Columns of a phenotype table that the configuration names; only these enter the results."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from brainmass_core.config.model import Config
 from brainmass_core.config.tasks import Task
 
-# in a query over the scans: `pheno_AGE AT SCAN` between backticks, or a plain name
+# in a query of a task: `pheno_AGE AT SCAN` in backticks, or a plain name
 IN_QUERY = re.compile(r"`pheno_([^`]+)`|\bpheno_(\w+)")
 
 
 def named_phenotypes(config: Config, dataset: str) -> list[str]:
     """Columns that the data set, its tasks and the quality pages name, in alphabetical order.
 
-    Ids are not among them; what the tasks name may be missing in the table.
+    Without ids; columns named by tasks may be missing in the table.
     """
     section = config.datasets[dataset]
     table = section.phenotype
@@ -27,7 +27,7 @@ def named_phenotypes(config: Config, dataset: str) -> list[str]:
 
 
 def tasks_of(config: Config, dataset: str) -> list[Task]:
-    """Tasks that read labels of a data set, those that only learn from it included."""
+    """Tasks that read labels of a data set, including those that only train on it."""
     return [
         task
         for task in config.tasks.values()
@@ -37,12 +37,12 @@ def tasks_of(config: Config, dataset: str) -> list[Task]:
 
 
 def targets_of(config: Config, dataset: str) -> list[str]:
-    """Columns of numbers that regressions on a data set predict."""
+    """Columns that are targets of regressions on a data set."""
     return sorted({t.label for t in tasks_of(config, dataset) if t.kind == "regression"})
 
 
 def groups_of(config: Config, dataset: str) -> list[str]:
-    """Columns whose values are groups: strata of the split, of quality pages, of fixed splits."""
+    """Columns whose values are groups: for stratification, quality pages and fixed splits."""
     found = {config.datasets[dataset].stratify_by, config.quality.group_column}
     found |= {task.protocol.split_column for task in tasks_of(config, dataset)}
     return sorted(column for column in found if column is not None)

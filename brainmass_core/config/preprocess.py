@@ -10,14 +10,14 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from brainmass_core.config.base import Strict, existing
 from brainmass_core.spaces import space_name
 
-PACKAGED: Literal["packaged"] = "packaged"  # of `template`: nilearn brings it
+PACKAGED: Literal["packaged"] = "packaged"  # value of `template`: included in nilearn
 
 
 class Engines(Strict):
-    """Which program does a step. `embedded` needs nothing but this package.
+    """Program for each step. `embedded` needs only this package.
 
     `ants`, `fsl` and `afni` call the programs of these packages through nipype, except that
-    `motion: ants` works in process; `simpleitk` needs the extra of that name.
+    `motion: ants` works in process; `simpleitk` needs the optional dependencies of that name.
     """
 
     bias_correction: Literal["embedded", "ants"] = Field("embedded", description="N4.")
@@ -61,16 +61,16 @@ class Preprocess(Strict):
     template: Literal["packaged", "MNI152NLin6Asym", "MNI152NLin2009cAsym"] | Path = Field(
         PACKAGED,
         description="T1w template. `packaged`: nilearn's ICBM152 2009a (MNI152NLin2009aSym); a "
-        "name: TemplateFlow's, from the folder TEMPLATEFLOW_HOME, nothing is downloaded; else the "
-        "path of a T1w with or without skull. Atlases of another space are reached over a bridge.",
+        "name: TemplateFlow's, from the folder TEMPLATEFLOW_HOME, without download; otherwise the "
+        "path of a T1w with or without skull. Atlases in another space are reached by a bridge.",
     )
     template_mask: Path | None = Field(
-        None, description="Brain mask of `template`, where that is a path."
+        None, description="Brain mask of `template`, if that is a path."
     )
     template_space: str | None = Field(
         None,
-        description="Space of `template`, where that is a path whose name does not say it "
-        "(`tpl-`, `space-`, FSL's and ICBM's own names), as TemplateFlow names it.",
+        description="Space of `template`, with TemplateFlow's name, if that is a path whose name "
+        "does not contain it (`tpl-`, `space-`, FSL's and ICBM's own names).",
     )
     resolution: float = Field(
         2.0, ge=1, le=6, description="Voxel edge in mm at which the T1w is registered."
@@ -82,25 +82,24 @@ class Preprocess(Strict):
     n_dummy_volumes: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="Volumes dropped at the start of each run. `auto`: those whose mean intensity "
-        "shows that the magnetisation is not yet in its steady state; their number is in the "
-        "table.",
+        "shows that the magnetisation is not yet in the steady state; the table has their number.",
     )
-    despike: bool = Field(False, description="Pull in single outlying values of each voxel.")
-    slice_timing: bool = Field(True, description="Correct slice timing where the sidecar has it.")
+    despike: bool = Field(False, description="Reduce single outlying values of each voxel.")
+    slice_timing: bool = Field(True, description="Correct slice timing if the sidecar has it.")
     distortion: Literal["none", "fieldmap", "fieldmap_less", "any"] = Field(
         "fieldmap",
-        description="Correction of the distortion along the phase-encoding axis. `fieldmap`: "
-        "where the data set has a fieldmap for the run; `fieldmap_less`: registration to the T1w, "
-        "along that axis only; `any`: the first where it can be had, else the second.",
+        description="Correction of the distortion along the phase-encoding axis. `fieldmap`: if "
+        "the data set has a fieldmap for the run; `fieldmap_less`: registration to the T1w, along "
+        "that axis only; `any`: a fieldmap if available, otherwise `fieldmap_less`.",
     )
     min_volumes: int = Field(40, ge=10, description="Shorter runs are excluded.")
     max_mean_fd: float | None = Field(
         0.5,
         gt=0,
-        description="Runs with a larger mean framewise displacement (mm) are excluded; ready "
-        "series are taken as they are. That of Power; of derivatives whose confounds have only "
-        "Jenkinson's, about half of it, that one. Derivatives in which a limit's column is missing "
-        "are excluded, which says which.",
+        description="Runs with a larger mean framewise displacement (mm) are excluded; not "
+        "applied to ready series. Power's displacement; for derivatives with only Jenkinson's, "
+        "that one, which is about half as large. Derivatives without the column that a limit "
+        "needs are excluded; the reason names it.",
     )
     fd_threshold: float = Field(
         0.5, gt=0, description="Volumes above this framewise displacement (mm) count as censored."
@@ -109,7 +108,7 @@ class Preprocess(Strict):
         None,
         gt=0,
         le=1,
-        description="Runs with a larger share of such volumes are excluded, raw or derivatives.",
+        description="Runs with a larger fraction of such volumes are excluded, raw or derivatives.",
     )
     max_std_dvars: float | None = Field(
         None,
@@ -122,47 +121,54 @@ class Preprocess(Strict):
         description="Runs with a smaller median temporal SNR are excluded; raw runs only.",
     )
     min_mask_dice: float = Field(
-        0.75, ge=0, le=1, description="Least Dice overlap of the template's brain with the BOLD's."
+        0.75,
+        ge=0,
+        le=1,
+        description="Minimum Dice overlap of the template's brain with the BOLD's.",
     )
     min_template_correlation: float = Field(
         0.55,
         ge=-1,
         le=1,
-        description="Least correlation of the T1w with the template in the brain.",
+        description="Minimum correlation of the T1w with the template in the brain.",
     )
     min_t1w_coverage: float = Field(
         0.985,
         ge=0,
         le=1,
-        description="Least share of the template's brain that lies 4 mm or more inside the T1w's "
-        "field of view; less means that the brain is cut off.",
+        description="Minimum fraction of the template's brain that is 4 mm or more inside the "
+        "T1w's field of view; smaller values mean that the brain is cut off.",
     )
     min_brain_volume: float = Field(
-        600.0, ge=0, description="Smallest plausible brain (ml, with its fluid)."
+        600.0, ge=0, description="Smallest plausible brain volume (ml, including CSF)."
     )
-    max_brain_volume: float = Field(2400.0, gt=0, description="Largest plausible brain (ml).")
+    max_brain_volume: float = Field(
+        2400.0, gt=0, description="Largest plausible brain volume (ml)."
+    )
     max_coregistration_cost: float | None = Field(
         0.9,
         gt=0,
         le=2,
-        description="Runs with a larger boundary cost fail; 1 means that the BOLD shows no white "
-        "matter where the T1w has it. Right registrations were measured at 0.55 to 0.71, those "
-        "15 mm off at 1.0 and more, a real BOLD with T1w of others at 0.93 and more; phantoms of "
-        "two persons, which share their folds, at 0.80 and more, so not all of them are caught.",
+        description="Runs with a larger boundary cost fail; 1 means that the BOLD shows no "
+        "white-matter contrast at the T1w's boundary. Measured values: 0.55 to 0.71 for correct "
+        "registrations, 1.0 and more if 15 mm off, 0.93 and more for a real BOLD with T1w of "
+        "other people, and 0.80 and more for phantoms of two people with the same cortical "
+        "folding, of which not all are detected.",
     )
     min_coregistration_sharpness: float | None = Field(
         0.1,
         ge=0,
-        description="Runs fail where the boundary cost rises by less than this, on average, when "
-        "the T1w is shifted by 4 mm: nothing holds it where it is. It tells a T1w of somebody "
-        "else: measured at 0.17 to 0.27 with one's own, at 0.04 to 0.07 with another's (demo heads "
-        "and one real BOLD); at 0.21 and at most 0.14 on phantoms of the tests. BOLD voxels of "
-        "6 mm reach 0.08 only: lower it, or leave it empty, for voxels above 4 mm.",
+        description="Runs fail if the boundary cost rises by less than this, on average, when the "
+        "T1w is shifted by 4 mm, which means that the position is not well determined. It detects "
+        "a T1w of another person: measured values are 0.17 to 0.27 with the same person's, 0.04 "
+        "to 0.07 with another's (demo heads and one real BOLD); 0.21 and at most 0.14 on phantoms "
+        "of the tests. BOLD voxels of 6 mm only reach 0.08: lower it, or leave it empty, for "
+        "voxels above 4 mm.",
     )
     derivatives: Literal["full", "minimal"] = Field(
         "full",
         description="`full`: BIDS derivatives with sidecars, tissue maps and pictures; `minimal`: "
-        "only what later stages read, for large cohorts.",
+        "only files that later stages read, for large cohorts.",
     )
     write_bold: bool = Field(
         False,
@@ -193,7 +199,7 @@ class Preprocess(Strict):
         for name in ("template_mask", "template_space"):
             if getattr(self, name) is not None and not isinstance(self.template, Path):
                 raise ValueError(
-                    f"found {name}, but template is {self.template}, which brings its own: leave "
-                    f"{name} out, or give the path of a template"
+                    f"found {name}, but template is {self.template}, which includes its own: "
+                    f"remove {name}, or give the path of a template"
                 )
         return self

@@ -1,7 +1,7 @@
-"""The query of a task: comparisons of columns, and nothing that could run code.
+"""Check the query of a task: only comparisons of columns are allowed, so it cannot run code.
 
-pandas evaluates such a query with every attribute and method of a column, up to those that write
-files or reach Python's modules; so what is not among the few that a query needs is refused.
+pandas evaluates such a query with every attribute and method of a column, including those that
+write files or reach Python's modules, so only the few that a query needs are allowed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 
-QUOTED = re.compile(r"`([^`]*)`")  # a name that is no word of Python
+QUOTED = re.compile(r"`([^`]*)`")  # a name that is not a Python identifier
 METHODS = (
     *("astype", "isin", "isna", "notna", "isnull", "notnull", "between", "fillna", "abs", "round"),
     *("str", "lower", "upper", "strip", "len", "contains", "startswith", "endswith", "fullmatch"),
@@ -23,18 +23,18 @@ ALLOWED = (
 
 
 def parse_query(query: str) -> tuple[ast.Expression, dict[str, str]]:
-    """The tree of a query.
+    """Parse a query and check its syntax tree.
 
     Returns
     -------
     tree : ast.Expression
     columns : dict of str
-        Name in the tree to name of the column, of those between backticks.
+        Name in the tree to name of the column, for names in backticks.
 
     Raises
     ------
     ValueError
-        If it is no expression, or does anything but compare columns.
+        If it is not an expression, or does anything except compare columns.
     """
     columns: dict[str, str] = {}
 
@@ -48,20 +48,20 @@ def parse_query(query: str) -> tuple[ast.Expression, dict[str, str]]:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
-            f"{query!r} is no query ({getattr(error, 'msg', None) or type(error).__name__}); "
+            f"{query!r} is not a query ({getattr(error, 'msg', None) or type(error).__name__}); "
             "expected a comparison of columns, such as age > 60 or pheno_dx == '3'"
         ) from None
     for node in ast.walk(tree):
         if strange := _strange(node):
             raise ValueError(
-                f"{query!r} holds {strange}; expected comparisons of columns with and, or, not, "
-                f"and of methods {', '.join(METHODS)}"
+                f"{query!r} contains {strange}; expected comparisons of columns with and, or, "
+                f"not, and of methods {', '.join(METHODS)}"
             )
     return tree, columns
 
 
 def _strange(node: ast.AST) -> str | None:
-    """What a node is, if it is none that a query needs."""
+    """Describe a node of the tree if it is not allowed."""
     if isinstance(node, ast.Attribute):
         return None if node.attr in METHODS else f".{node.attr}"
     if isinstance(node, ast.Call):

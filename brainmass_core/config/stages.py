@@ -1,4 +1,4 @@
-"""Sections of the configuration that say what the stages do."""
+"""Sections of the configuration for the stages from connectivity to report."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class Connectivity(Strict):
     )
     unit: Literal["run", "session", "participant"] = Field(
         "run",
-        description="What one FC, and one set of pseudo-FC, is of: a run; or all runs of one task "
-        "that a participant did in a session, or at all, each z-scored and joined in time after "
-        "cleaning. Time series, quality pages and BrainLM stay with single runs.",
+        description="Unit of FC and pseudo-FC: a single run, or all runs of a task in a session "
+        "or of a participant, which are cleaned, z-scored and then concatenated. Time series, "
+        "quality pages and BrainLM always use single runs.",
     )
 
 
 class Quality(Strict):
-    """What the pages of single scans and of the cohort show; nothing is decided here."""
+    """Quality pages of scans and of the cohort; these settings do not exclude scans."""
 
     pages: Literal["all", "flagged", "none"] = Field(
         "all",
-        description="Scans that get a page of their own: all, those that stand out or were "
-        "refused, or none. A page weighs about half a megabyte.",
+        description="Scans that get their own page: all, only outliers and failed or excluded "
+        "ones (`flagged`), or none. A page takes about half a megabyte.",
     )
     outlier_z: float = Field(
         3.5,
         gt=0,
-        description="A scan stands out where a measure lies more than this many robust standard "
-        "deviations (median absolute deviation) on the bad side of the median: of its batch on the "
-        "page of the scan, of the data set on the page of the cohort.",
+        description="A scan is an outlier if a measure is more than this number of robust "
+        "standard deviations (median absolute deviation) on the bad side of the median: of its "
+        "batch on the page of the scan, of the data set on the page of the cohort.",
     )
     group_column: str | None = Field(
         None,
@@ -56,15 +56,17 @@ class Pfc(Strict):
     """Pseudo-FC: FC after randomly dropping timepoints."""
 
     n_views: int = Field(8, ge=2, description="Views stored per scan.")
-    drop_rate: float = Field(0.2, gt=0, lt=1, description="Share of timepoints dropped per view.")
+    drop_rate: float = Field(
+        0.2, gt=0, lt=1, description="Fraction of timepoints dropped per view."
+    )
     drop_count: int | None = Field(
-        None, ge=1, description="Number of timepoints dropped per view, in place of `drop_rate`."
+        None, ge=1, description="Number of timepoints dropped per view, instead of `drop_rate`."
     )
     window: int | None = Field(
         None,
         ge=3,
-        description="A view is a window of so many timepoints at a random place, in place of "
-        "`drop_rate`.",
+        description="Each view is a window of this number of timepoints at a random position, "
+        "instead of `drop_rate`.",
     )
     estimator: Literal["pearson", "ledoit_wolf"] = Field(
         "pearson", description="FC estimator of a view."
@@ -80,7 +82,7 @@ class Pfc(Strict):
 
     @property
     def dropping(self) -> str:
-        """What a view is, in words."""
+        """Description of a view, in words."""
         if self.window is not None:
             return f"a window of {self.window} timepoints"
         if self.drop_count is not None:
@@ -89,39 +91,42 @@ class Pfc(Strict):
 
 
 class BrainLM(Strict):
-    """What a BrainLM is fed and what of it is hidden; `pretrain.model` says which one is trained.
+    """Input and masking of a BrainLM; `pretrain.model` selects the model.
 
-    Scans shorter than the window are left out. Each step hides tokens at random, or the end of the
-    window, in all its scans alike.
+    Scans shorter than the window are excluded. Each step hides either random tokens or the end of
+    the window, in all of its scans.
     """
 
     window: int = Field(
         200,
         ge=2,
-        description="Timepoints of a scan that a step sees, at a random place; of `brainlm-13m` "
-        "and `brainlm-tiny` a multiple of 20, their token.",
+        description="Timepoints of a scan used in a step, at a random position; for `brainlm-13m` "
+        "and `brainlm-tiny` a multiple of 20, the length of their tokens.",
     )
-    mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of the tokens that is hidden.")
+    mask_ratio: float = Field(
+        0.75, gt=0, lt=1, description="Fraction of the tokens that is hidden."
+    )
     future_share: float = Field(
-        0.0, ge=0, le=1, description="Share of the steps that hide the last timepoints instead."
+        0.0, ge=0, le=1, description="Fraction of the steps that hide the last timepoints instead."
     )
     future_steps: int = Field(
-        20, ge=1, description="Timepoints at the end of the window that those steps hide."
+        20, ge=1, description="Timepoints at the end of the window that these steps hide."
     )
     mode: Literal["corrected", "reference"] = Field(
         "corrected",
-        description="`reference` computes what the released code computes, peculiarities included.",
+        description="`reference` computes the same as the released code, including its "
+        "peculiarities.",
     )
     t_r: float | None = Field(
         None,
         gt=0,
-        description="Repetition time in seconds of what the model sees. Default: that of the "
-        "scans, which must then agree.",
+        description="Repetition time in seconds of the model's input. Default: that of the scans, "
+        "which must then be the same for all.",
     )
     other_t_r: Literal["reject", "resample"] = Field(
         "reject",
-        description="What happens to scans of another repetition time than `t_r`: they are left "
-        "out, or interpolated in time. Scans of unknown repetition time are left out.",
+        description="Handling of scans with another repetition time than `t_r`: excluded or "
+        "interpolated in time. Scans with unknown repetition time are excluded.",
     )
 
 
@@ -132,18 +137,20 @@ class Pretrain(Strict):
         "brainmass",
         description="Which foundation model: BrainMass of functional connectivity, in one of the "
         "sizes below; or BrainLM of time series, whose size is its name. `brainlm-tiny` and "
-        "`brainlm-vit-tiny` are small ones of its two architectures, for trying out on a CPU.",
+        "`brainlm-vit-tiny` are small versions of its two architectures, for tests on a CPU.",
     )
     brainlm: BrainLM = BrainLM()
     source: Literal["pfc", "timeseries"] = Field(
         "pfc",
-        description="Where views come from: `pfc` reads the stored ones, `timeseries` draws new "
-        "ones at each step, on the device; the stage `pfc` is then not run. A BrainLM always reads "
-        "`timeseries`.",
+        description="Source of views: `pfc` reads the stored ones, `timeseries` draws new ones at "
+        "each step, on the training device; the stage `pfc` is then not run. A BrainLM always "
+        "reads `timeseries`.",
     )
     size: Literal["tiny", "small", "base", "large"] = Field("tiny", description="Model size.")
     heads: int | None = Field(
-        None, ge=1, description="Attention heads, a divisor of n_rois. Default: that of the size."
+        None,
+        ge=1,
+        description="Number of attention heads, a divisor of n_rois. Default: that of the size.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the transformer layers.")
     train_heads: bool = Field(
@@ -157,8 +164,8 @@ class Pretrain(Strict):
     warmup_epochs: int = Field(10, ge=1, description="Epochs of linear warm-up.")
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant",
-        description="Learning rate after warm-up, by epoch: constant as released, or falling to "
-        "`lr_end` in the last epoch.",
+        description="Learning rate after warm-up, by epoch: constant as in the released code, or "
+        "decreasing to `lr_end` in the last epoch.",
     )
     lr_end: float = Field(
         1e-6,
@@ -174,8 +181,8 @@ class Pretrain(Strict):
     n_masked_reconstruction: int = Field(5, ge=1, description="ROIs masked for reconstruction.")
     masking: Literal["rows", "rows_and_columns"] = Field(
         "rows",
-        description="What is hidden of a masked ROI: its row of the FC, as released, most of which "
-        "stands in its column as well; or both.",
+        description="Which values of a masked ROI are hidden: its row of the FC, as in the "
+        "released code, although its column contains the same values; or row and column.",
     )
     checkpoint_steps: int = Field(50, ge=1, description="Steps between checkpoints.")
     nodes: int = Field(1, ge=1, description="Machines of the torchrun launch.")
@@ -186,22 +193,22 @@ class Pretrain(Strict):
     compile: bool | Literal["auto"] = Field(
         False,
         description="Compile the model by torch.compile: true, false, or auto, which is on GPUs "
-        "only. Weights and checkpoints have the same names either way.",
+        "only. Names in weights and checkpoints are the same in all cases.",
     )
 
     @property
     def encoder(self) -> Encoder:
-        """The record of the model."""
+        """The encoder record of the model."""
         return encoder_of(self.model)
 
     @property
     def windows(self) -> BrainLM:
-        """What an encoder of series is shown."""
+        """Input settings of an encoder of series."""
         return self.brainlm
 
     @property
     def of_others(self) -> set[str]:
-        """Settings that other encoders alone have."""
+        """Settings that only other encoders have."""
         return {name for e in encoders() if e is not self.encoder for name in e.knobs}
 
     @model_validator(mode="before")
@@ -218,7 +225,7 @@ class Pretrain(Strict):
         encoder = self.encoder
         if encoder.sees_series and self.source != "timeseries":
             raise ValueError(
-                f"found source {self.source} with model {self.model}, which sees the series "
+                f"found source {self.source} with model {self.model}, which uses the series "
                 "themselves; remove source, or set it to timeseries"
             )
         for other in encoders():
@@ -228,7 +235,7 @@ class Pretrain(Strict):
         return self
 
     def _refuse_knobs_of(self, other: Encoder) -> None:
-        """Refuse settings of an encoder that is not the one that is trained."""
+        """Refuse settings of encoders other than the one that is trained."""
         fields = type(self).model_fields
         stray = [n for n in other.knobs if getattr(self, n) != fields[n].default]
         if other is self.encoder or not stray:
@@ -236,8 +243,8 @@ class Pretrain(Strict):
         for name in stray:
             if isinstance(fields[name].default, Strict):
                 raise ValueError(
-                    f"{name}: found settings of it and model {self.model}, which has none of them; "
-                    f"set model to {other.phrase} or remove them"
+                    f"{name}: found these settings with model {self.model}, which does not use "
+                    f"them; set model to {other.phrase} or remove them"
                 )
         raise ValueError(
             f"found {', '.join(stray)} with model {self.model}: only {other.name} has them; "
@@ -251,7 +258,7 @@ class Pretrain(Strict):
         if self.epochs <= self.warmup_epochs:
             raise ValueError(
                 f"found schedule {self.schedule} with epochs {self.epochs} and warmup_epochs "
-                f"{self.warmup_epochs}: nothing is left after warm-up; raise epochs or lower "
+                f"{self.warmup_epochs}: no epoch remains after warm-up; raise epochs or lower "
                 "warmup_epochs"
             )
         if self.lr_end > self.lr:
@@ -260,24 +267,27 @@ class Pretrain(Strict):
 
 
 class Interpret(Strict):
-    """Which regions carry a task's decision, by several methods, with their stability."""
+    """The regions that drive a task's decision, by several methods, with their stability."""
 
     methods: list[InterpretName] = Field(
         ["attention", "gradient", "permutation", "fc_pattern"],
-        description="What is computed: attention maps of the encoder; integrated gradients of a "
-        "linear probe on its embedding; what that probe loses when a region is exchanged between "
-        "participants; the pattern behind a linear model of FC. An empty list switches it off. "
-        "Where `pretrain.model` is a BrainLM there are `gradient`, by parcel of the series, and "
-        "`fc_pattern`, the default there.",
+        description="Methods: attention maps of the encoder; integrated gradients of a linear "
+        "probe on its embedding; the loss of that probe's separation when a region is exchanged "
+        "between participants; the pattern of a linear model of FC. An empty list switches the "
+        "stage off. If `pretrain.model` is a BrainLM, there are `gradient`, by parcel of the "
+        "series, and `fc_pattern`, which is then the default.",
     )
     top_k: int = Field(10, ge=1, description="Most important regions whose stability is measured.")
     n_repeats: int = Field(
-        2, ge=1, description="Repeats of the task's protocol that are explained, the first ones."
+        2,
+        ge=1,
+        description="Number of repeats of the task's protocol that are explained, from the first.",
     )
     max_scans: int = Field(
         16,
         ge=2,
-        description="Test scans explained per fold, the classes in turn; attention takes all.",
+        description="Maximum number of test scans explained per fold, balanced over classes; "
+        "attention uses all.",
     )
     n_steps: int = Field(16, ge=2, description="Points on the path of the integrated gradients.")
     n_permutations: int = Field(
@@ -292,11 +302,12 @@ class Report(Strict):
     """Appearance of the report."""
 
     title: str = Field("brainmass", description="Title of the index page.")
-    max_figures: int = Field(6, ge=0, description="Scans shown one by one, at most.")
+    max_figures: int = Field(6, ge=0, description="Maximum number of scans shown individually.")
     compare: list[Path] = Field(
         default_factory=list,
         description="Other results folders, each of the same tasks with another configuration: "
-        "ablations. Their scores are drawn beside this one's, by the settings that differ.",
+        "ablations. Their scores are drawn next to those of this folder, by the settings that "
+        "differ.",
     )
 
     @field_validator("compare")
@@ -306,15 +317,15 @@ class Report(Strict):
 
 
 class Resources(Strict):
-    """What one job of a stage asks the scheduler for."""
+    """Resources that one job of a stage requests from the scheduler."""
 
-    cpus_per_task: int = Field(1, ge=1, description="Cores; scans are worked on in parallel.")
+    cpus_per_task: int = Field(1, ge=1, description="Cores; scans are processed in parallel.")
     mem_mb: int = Field(2000, ge=600, description="Memory in MB; doubled at each retry.")
     runtime: int = Field(60, ge=1, description="Time limit in minutes.")
     gpus: int = Field(0, ge=0, description="GPUs per machine (pretrain).")
 
 
 def default_resources(stage: str) -> Resources:
-    """Resources of a stage that the configuration says nothing about."""
+    """Default resources of a stage."""
     known = STAGES[stage]
     return Resources(cpus_per_task=known.cpus_per_task, mem_mb=known.mem_mb, runtime=known.runtime)

@@ -1,4 +1,4 @@
-"""Sections of the configuration that say what is predicted, on whom, and with what."""
+"""Sections of the configuration for tasks: targets, participants, protocols and methods."""
 
 from __future__ import annotations
 
@@ -15,44 +15,45 @@ ConfoundName = Literal["site", "sex", "age", "mean_fd"]
 
 
 class Protocol(Strict):
-    """Who is trained on and who is tested. All scans of a participant are on one side."""
+    """Training and test participants. All scans of a participant are on the same side."""
 
     kind: Literal["repeated_kfold", "leave_one_site_out", "fixed_split", "cross_cohort"] = Field(
         "repeated_kfold",
         description="`repeated_kfold`: stratified by label and site. `leave_one_site_out`: each "
-        "site is tested by a model that saw none of it. `fixed_split`: one training set, test "
-        "participants drawn again from the others in each repeat, as in the BrainMass paper. "
+        "site is tested by a model that was not trained on it. `fixed_split`: one training set, "
+        "test participants drawn again from the others in each repeat, as in the BrainMass paper. "
         "`cross_cohort`: trained on some data sets, tested on the others.",
     )
     n_splits: int = Field(5, ge=2, description="Folds (`repeated_kfold`).")
     n_repeats: int = Field(
         5,
         ge=1,
-        description="Repetitions with other folds, or other test participants (`fixed_split`: the "
-        "paper has 10).",
+        description="Number of repetitions with other folds, or other test participants "
+        "(`fixed_split`: the paper has 10).",
     )
     min_per_class: int = Field(
         5,
         ge=1,
-        description="A site with fewer evaluation participants of some class is trained on but "
-        "not tested (`leave_one_site_out`). Regression: of all participants.",
+        description="A site with fewer evaluation participants of any class is used for training "
+        "but not tested (`leave_one_site_out`). For a regression the number of all participants "
+        "counts.",
     )
     train_fraction: float = Field(
         0.7,
         gt=0,
         lt=1,
-        description="Share of participants trained on, where no data set has a training split "
+        description="Fraction of participants for training, if no data set has a training split "
         "(`fixed_split` on `external` data).",
     )
     test_fraction: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Share of the participants not trained on that is drawn in each repeat "
+        description="Fraction of the other participants that is drawn for testing in each repeat "
         "(`fixed_split`; the paper draws 15 % of all, half of the remaining 30 %).",
     )
     split_column: str | None = Field(
-        None, description="Phenotype column that says who is trained on (`fixed_split`)."
+        None, description="Phenotype column that marks the training participants (`fixed_split`)."
     )
     train_values: list[str] = Field(
         ["1", "train"], description="Values of `split_column` that mean training."
@@ -76,47 +77,47 @@ class Protocol(Strict):
 class Task(Strict):
     """One task; its name is a Snakemake target."""
 
-    datasets: list[Name] = Field(min_length=1, description="Data sets whose scans take part.")
+    datasets: list[Name] = Field(min_length=1, description="Data sets of the task.")
     kind: Literal["classification", "regression"] = Field(
-        "classification", description="Whether `label` holds classes or numbers."
+        "classification", description="Whether `label` contains classes or numbers."
     )
     label: str = Field(description="Phenotype column of the diagnosis, or of the number.")
     classes: dict[str, list[str]] = Field(
         default_factory=dict,
         validate_default=True,
-        description="Class name to values of the label column; of two classes the second is the "
-        "positive.",
+        description="Class name to values of the label column; the second of two classes is the "
+        "positive one.",
     )
     transform: Literal["none", "zscore", "minmax", "max", "log1p", "log1p_max"] = Field(
         "none",
-        description="What a regression is fitted to, with constants of the training fold: the "
-        "target itself, (x - mean) / SD, scaled to 0-1, x / max, log(1 + x), or the last divided "
-        "by its maximum. Predictions are transformed back; scores are in the target's own unit.",
+        description="Transformation of the target of a regression, with constants of the training "
+        "fold: none,  (x - mean) / SD, scaled to 0-1, x / max, log(1 + x), or the last divided by "
+        "its maximum. Predictions are transformed back; scores are in the target's own unit.",
     )
     confounds: Literal["none", "regress", "combat", "match"] = Field(
         "none",
-        description="What is done about confounds, fitted on the training scans of each fold. "
-        "`regress`: their linear part is taken out of every feature. `combat`: site effects by "
-        "ComBat; a site without training scans is left as it is, which is logged and counted. "
-        "`match`: training participants are dropped until the classes are equally "
-        "large at each site and sex.",
+        description="Adjustment for confounds, fitted to the training scans of each fold. "
+        "`regress`: they are regressed out of every feature. `combat`: site effects are removed "
+        "by ComBat; a site with too few training scans is not adjusted, which is logged and "
+        "counted. `match`: training participants are dropped until the classes are equally large "
+        "at each site and sex.",
     )
     confound_columns: list[ConfoundName] = Field(
         ["site", "sex", "age", "mean_fd"],
         min_length=1,
-        description="What `regress` takes out.",
+        description="Confounds that `regress` removes.",
     )
     exclude: str | None = Field(
         None,
-        description="Scans that fulfil this query over the scans table are excluded: comparisons "
-        "of columns as pandas reads them, such as `age > 60 or pheno_dx == '3'`. Phenotypes are "
-        "text: `pheno_FIQ.astype('float') < 70`.",
+        description="Scans that match this query over the scans table are excluded: comparisons "
+        "of columns in the syntax of pandas, such as `age > 60 or pheno_dx == '3'`. Phenotypes "
+        "are text: `pheno_FIQ.astype('float') < 70`.",
     )
     protocol: Protocol = Protocol()
     zero_shot_from: Name | list[Name] | None = Field(
         None,
-        description="A task, or a list of data sets with the same label column: what is learned "
-        "there is applied to this task's data sets without any of their labels.",
+        description="A task, or a list of data sets with the same label column: classifiers "
+        "trained there are applied to this task's data sets without using their labels.",
     )
 
     @field_validator("exclude")
@@ -131,16 +132,16 @@ class Task(Strict):
     def _as_text(cls, classes: Any) -> Any:
         if not isinstance(classes, dict):
             return classes
-        # YAML reads a bare yes, no, on, off as true or false: the column's text would be lost
+        # YAML reads unquoted yes, no, on, off as true or false, so the column's text would be lost
         values = [v for vs in classes.values() for v in (vs if isinstance(vs, list) else [vs])]
         if any(isinstance(v, bool) for v in [*classes, *values]):
             raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
         for value in [*classes, *values]:
             unclear = value is None or isinstance(value, list | dict)
-            if unclear or value != value:  # the latter is not a number
+            if unclear or value != value:  # NaN
                 raise ValueError(
-                    f"found {value!r}, expected values of the column: text or numbers; put null in "
-                    "quotes if it is one"
+                    f"found {value!r}, expected values of the column: text or numbers; put null "
+                    "in quotes if it is a value"
                 )
         return {
             str(k): [str(x) for x in (v if isinstance(v, list) else [v])]
@@ -167,44 +168,47 @@ class Task(Strict):
         if stray := sorted(set(self.protocol.train_datasets) - set(self.datasets)):
             raise ValueError(f"protocol.train_datasets {stray} are not among datasets")
         if set(self.protocol.train_datasets) == set(self.datasets):
-            raise ValueError("protocol.train_datasets are all datasets: nobody is left to test")
+            raise ValueError(
+                "protocol.train_datasets are all datasets, so no participants remain for testing"
+            )
         return self
 
 
 class Finetune(Strict):
-    """Adaptation to the tasks and its baselines."""
+    """Methods that are evaluated on the tasks, including baselines."""
 
     methods: list[MethodName] = Field(
         ["chance", "confounds_svm", "fc_svm", "tangent_ridge", "untrained_svm", "brainmass_svm"],
         min_length=1,
-        description="What is scored, all on the same folds: `<features>_<estimator>`. What cannot "
-        "do a task (`*_logistic` a regression) is left out there. Where `pretrain.model` is a "
-        "BrainLM the default has `series_svm`, `untrained_brainlm_svm` and `brainlm_svm` in place "
-        "of `untrained_svm` and `brainmass_svm`; neither model's methods go with the other model.",
+        description="Methods to score, all on the same folds: `<features>_<estimator>`. Methods "
+        "that do not apply to a task (`*_logistic` to a regression) are skipped. If "
+        "`pretrain.model` is a BrainLM, the default has `series_svm`, `untrained_brainlm_svm` and "
+        "`brainlm_svm` instead of `untrained_svm` and `brainmass_svm`; methods of one model "
+        "cannot be used with the other.",
     )
     n_bootstrap: int = Field(2000, ge=100, description="Bootstrap draws over participants.")
     n_permutations: int = Field(
         1000,
         ge=0,
-        description="Shuffles of the tested participants' labels behind the p-value; nothing is "
+        description="Shuffles of the tested participants' labels for the p-value; no model is "
         "fitted again.",
     )
     n_permutations_refit: int = Field(
         0,
         ge=0,
-        description="Shuffles of all labels within sites for a second p-value, for each of which "
-        "every fold is fitted again: as many times the cost of the method.",
+        description="Shuffles of all labels within sites for a second p-value. Every fold is "
+        "fitted again for each, so this multiplies the cost of the method.",
     )
     permutation_methods: list[MethodName] = Field(
         ["confounds_svm", "fc_svm", "untrained_svm", "brainmass_svm"],
-        description="Methods that `n_permutations_refit` is for; by default those whose fit takes "
-        "fractions of a second, of a BrainLM its own.",
+        description="Methods for `n_permutations_refit`; by default those whose fit takes a "
+        "fraction of a second, or those of a BrainLM.",
     )
     inner_splits: int = Field(
         3,
         ge=2,
-        description="Folds within the training set that choose a hyper-parameter; as many as its "
-        "smallest class has participants where these are fewer.",
+        description="Folds within the training set to choose a hyper-parameter; at most the "
+        "number of participants in the smallest class.",
     )
     permute_labels: bool = Field(
         False, description="Shuffle labels between participants: every score must fall to chance."
@@ -213,12 +217,11 @@ class Finetune(Strict):
         "auto",
         description="Method that is fitted to all labelled scans of each task and stored for "
         "`brainmass predict`; one of `methods`. `auto`: the first of them on the pre-trained "
-        "model whose stored model holds no training scan, else the first such on FC or series, "
-        "whatever the scores: to take the best after looking would flatter it. Radial SVMs "
-        "(`brainmass_svm`, `brainlm_svm`, `untrained_*svm`, `series_svm`) and `*_knn` store "
-        "features of training scans, and are stored only if named here. Empty: none. None is "
-        "stored where "
-        "`permute_labels` is set or the method cannot do the task.",
+        "model whose stored form contains no training scan, otherwise the first such method on FC "
+        "or series, regardless of scores: selecting the best by its score would bias the score. "
+        "Radial SVMs (`brainmass_svm`, `brainlm_svm`, `untrained_*svm`, `series_svm`) and `*_knn` "
+        "store features of training scans, and are stored only if named here. Empty: none. No "
+        "model is stored if `permute_labels` is set or the method does not apply to the task.",
     )
 
     @model_validator(mode="after")
@@ -227,18 +230,19 @@ class Finetune(Strict):
             return self
         if not METHODS[self.deploy].deployable:
             raise ValueError(
-                f"deploy: {self.deploy} cannot be stored as a model, it sees no scan; there are "
+                f"deploy: {self.deploy} cannot be stored as a model, because it does not use the "
+                "scan; choose one of "
                 f"{', '.join(name for name, m in METHODS.items() if m.deployable)}"
             )
         if self.deploy not in self.methods:
             raise ValueError(
-                f"deploy: {self.deploy} is not among methods {list(self.methods)}: nothing would "
-                "be known of how well it does; add it there"
+                f"deploy: {self.deploy} is not among methods {list(self.methods)}: it would have "
+                "no scores; add it there"
             )
         return self
 
     def deployed(self, kind: str) -> str | None:
-        """The method whose model is stored for tasks of a kind, None if there is none."""
+        """The method whose model is stored for tasks of a kind; None if there is none."""
         if self.permute_labels or self.deploy is None:
             return None
         known = [METHODS[name] for name in self.methods]

@@ -10,23 +10,23 @@ from brainmass_core.config.base import Strict
 
 
 class Censor(Strict):
-    """What happens to volumes with much motion.
+    """Censoring of volumes with much motion.
 
-    They are found by framewise displacement and standardised DVARS. A run that keeps too little is
-    excluded.
+    They are found by framewise displacement and standardised DVARS. A run with too little data left
+    is excluded.
     """
 
     method: Literal["none", "spike_regression", "interpolate", "remove"] = Field(
         "none",
-        description="`none`: they are counted only; `spike_regression`: one regressor each; "
-        "`interpolate`: series and regressors are filled in by a spline over time before "
-        "regression and filter, and the volumes removed after it; `remove`: left out of the "
-        "regression, its residual filled in for the filter, and removed after it (Power 2014).",
+        description="`none`: they are only counted; `spike_regression`: one regressor each; "
+        "`interpolate`: series and regressors are interpolated by a spline over time before "
+        "regression and filter, and the volumes removed afterwards; `remove`: excluded from the "
+        "regression, interpolated in its residual for the filter, and then removed (Power 2014).",
     )
     fd_kind: Literal["power", "jenkinson"] = Field(
         "power",
-        description="`framewise_displacement` (Power 2012) or `rmsd` (Jenkinson 1999, about "
-        "half of it); one never stands in for the other.",
+        description="`framewise_displacement` (Power 2012) or `rmsd` (Jenkinson 1999, about half "
+        "of it); one is never used instead of the other.",
     )
     fd_threshold: float = Field(0.5, gt=0, description="mm.")
     std_dvars_threshold: float | None = Field(
@@ -35,17 +35,19 @@ class Censor(Strict):
     n_before: int = Field(0, ge=0, description="Volumes censored before each of these.")
     n_after: int = Field(0, ge=0, description="Volumes censored after each of these.")
     min_contiguous: int = Field(
-        1, ge=1, description="Stretches of fewer volumes that are left are censored too."
+        1, ge=1, description="Remaining segments with fewer volumes are censored too."
     )
     min_minutes: float = Field(
-        0, ge=0, description="Runs of which less than this is left are excluded, minutes."
+        0, ge=0, description="Runs with less than this number of minutes left are excluded."
     )
 
 
 class Timeseries(Strict):
     """From BOLD to clean parcel series: one interpolation, parcel means, nuisance regression."""
 
-    denoise: str = Field("cpac-default", description="Name of this set of choices, for the record.")
+    denoise: str = Field(
+        "cpac-default", description="Name of this set of choices, written to the results."
+    )
     motion: Literal["none", "6", "24_lag", "24_derivative"] = Field(
         "24_lag",
         description="Motion regressors: `24_lag` is Friston-24 as in C-PAC, `24_derivative` as in "
@@ -53,9 +55,9 @@ class Timeseries(Strict):
     )
     signal_expansion: bool = Field(
         False,
-        description="Also derivatives and squares of those of the signals `csf`, `white_matter`, "
-        "`global_signal` that are on: with all three and motion `24_derivative`, the 36 parameters "
-        "of Satterthwaite 2013.",
+        description="Also derivatives and squares of the selected signals among `csf`, "
+        "`white_matter` and `global_signal`: with all three and motion `24_derivative`, the 36 "
+        "parameters of Satterthwaite 2013.",
     )
     n_compcor: int = Field(5, ge=0, description="aCompCor components from white matter and CSF.")
     csf: bool = Field(True, description="Mean CSF signal as a regressor.")
@@ -66,8 +68,8 @@ class Timeseries(Strict):
     high_hz: float | None = Field(0.1, gt=0, description="Upper band-pass limit in Hz.")
     order: Literal["regress_then_filter", "joint"] = Field(
         "regress_then_filter",
-        description="`regress_then_filter` as in C-PAC: the filter brings some of the confounds "
-        "back; `joint` as in nilearn: nothing comes back, more of the data is spent.",
+        description="`regress_then_filter` as in C-PAC: the filter reintroduces part of the "
+        "confounds; `joint` as in nilearn: no reintroduction, but fewer degrees of freedom remain.",
     )
     filter: Literal["ideal", "butterworth", "cosine"] = Field(
         "ideal",
@@ -86,9 +88,9 @@ class Timeseries(Strict):
         0.1,
         ge=0,
         le=1,
-        description="A parcel of which a smaller share is covered counts as empty and is set to "
-        "NaN. Signal loss above the sinuses and ears covers 0.2 to 0.5 of the limbic parcels in "
-        "ordinary runs; each parcel's coverage is in the table.",
+        description="A parcel with a smaller covered fraction counts as empty and is set to NaN. "
+        "Signal loss above the sinuses and ears reduces the coverage of limbic parcels to 0.2 to "
+        "0.5 in ordinary runs; the table has each parcel's coverage.",
     )
     max_empty_rois: int = Field(
         0, ge=0, description="Scans with more empty or constant parcels are excluded."
@@ -96,8 +98,8 @@ class Timeseries(Strict):
     derivatives: bool = Field(
         True,
         description="Also write each scan's series and FC as BIDS derivatives (`_timeseries.tsv`, "
-        "`_relmat.tsv`, sidecars; about 0.4 MB per scan); false leaves them in the tables only, "
-        "for large cohorts.",
+        "`_relmat.tsv`, sidecars; about 0.4 MB per scan); false writes only the tables, for large "
+        "cohorts.",
     )
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""The embedded demo: a small, honest, synthetic BIDS data set with a known truth.
+"""The embedded demo: a small synthetic BIDS data set with a known truth.
 
-Nobody was scanned. Heads are nilearn's packaged template, bent and moved; activity is simulated on
-the parcels of `brainmass_core.atlas.VORONOI`. What was put in lies under ``derivatives/truth``.
+Nobody was scanned. Heads are nilearn's packaged template, deformed and moved; activity is simulated
+on the parcels of `brainmass_core.atlas.VORONOI`. The ground truth is in ``derivatives/truth``.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ SITES = {
     "north": {"bold_noise": 0.010, "t1w_noise": 0.02, "odd_first": False, "flip": False},
     "south": {"bold_noise": 0.013, "t1w_noise": 0.03, "odd_first": True, "flip": True},
 }
-MEAN_FD = (0.10, 0.22)  # mm, of those who lie still
-EXCESSIVE_FD = 0.9  # mm, of the one who does not
+MEAN_FD = (0.10, 0.22)  # mm, of participants with little motion
+EXCESSIVE_FD = 0.9  # mm, of the participant with much motion
 
 
 @dataclass(frozen=True)
 class Participant:
-    """One row of participants.tsv; `defect` is what is wrong with the scan, if anything."""
+    """One row of participants.tsv; `defect` is the defect of the scan, if any."""
 
     participant_id: str
     diagnosis: str
@@ -60,7 +60,7 @@ class Participant:
 
 
 def write_demo(folder: Path, synthetic: Synthetic) -> None:
-    """Write the synthetic data set, whole or not at all.
+    """Write the synthetic data set atomically.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def write_demo(folder: Path, synthetic: Synthetic) -> None:
     Raises
     ------
     ValueError
-        If `folder` exists and holds anything else than a synthetic data set.
+        If `folder` exists and contains anything other than a synthetic data set.
     """
     folder = Path(folder)
     _refuse_foreign(folder)
@@ -92,7 +92,7 @@ def write_demo(folder: Path, synthetic: Synthetic) -> None:
 
 
 def draw_participants(synthetic: Synthetic) -> list[Participant]:
-    """Who takes part: groups and sites are balanced; the last two have a defect each."""
+    """Participants, with balanced groups and sites; the last two have a defect each."""
     rng = np.random.default_rng([synthetic.seed, 0])
     n = synthetic.n_participants
     defects = {n - 2: "excessive motion", n - 1: "truncated file"}
@@ -110,7 +110,7 @@ def draw_participants(synthetic: Synthetic) -> list[Participant]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Never overwrite a folder that holds something else."""
+    """Refuse to overwrite a folder with other content."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     description = folder / "dataset_description.json"

@@ -17,7 +17,7 @@ BETWEEN = {
     ("Limbic", "Default"): 0.30,
     ("Cont", "Default"): 0.20,
 }
-# the planted effect: default mode and dorsal attention oppose each other in controls only
+# the simulated effect: default mode and dorsal attention are anticorrelated in controls only
 DEFAULT_DORSATTN = {"control": -0.45, "patient": 0.35}
 DT = 0.25  # s; the signals end at 0.15 Hz, so linear interpolation between such samples suffices
 
@@ -74,14 +74,14 @@ def parcel_signals(
 
 
 def low_frequency(rng: np.random.Generator, n_samples: int, n_signals: int) -> np.ndarray:
-    """Gaussian signals whose power falls from 0.01 Hz and is gone at 0.15 Hz.
+    """Gaussian signals whose power decreases from 0.01 Hz and is 0 at 0.15 Hz.
 
     Returns
     -------
     ndarray (n_samples, n_signals)
         Sampled every `DT` seconds, expected variance 1.
     """
-    n = 2 * n_samples  # twice as long, so that the ends do not join
+    n = 2 * n_samples  # twice as long, so that the ends are not correlated
     f = np.fft.rfftfreq(n, DT)
     gain = (f > 0.01) / (1 + (f / 0.05) ** 2) * np.exp(-((f / 0.1) ** 4))
     spectrum = np.fft.rfft(rng.standard_normal((n, n_signals)), axis=0)
@@ -90,7 +90,7 @@ def low_frequency(rng: np.random.Generator, n_samples: int, n_signals: int) -> n
 
 
 def at_times(signals: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Signals at any times.
+    """Interpolate signals at any times.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Synthetic heads: nilearn's packaged template, bent and moved for each participant.
+"""Synthetic heads: nilearn's packaged template, deformed and moved for each participant.
 
-Everything is pulled back: a point of a participant's head is looked up in the template, so no
-deformation needs to be inverted. Points are RAS coordinates in mm.
+All transforms map points of a participant's head to the template, where values are looked up, so no
+deformation has to be inverted. Points are RAS coordinates in mm.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from brainmass_core.atlas import voronoi_image
 FIELD_STEP = 30.0  # mm between the nodes of a random deformation
 FIELD_ORIGIN = np.array([-120.0, -150.0, -120.0])
 FIELD_NODES = 11
-CENTRE = np.array([0.0, -18.0, 6.0])  # of the template's brain; it lies in the middle of a scan
-BACKGROUND = 0.08  # voxels below are air and set to zero, as scanners with a noise filter do
+CENTRE = np.array([0.0, -18.0, 6.0])  # centre of the template's brain, in the middle of a scan
+BACKGROUND = 0.08  # darker voxels are air and set to zero, as by scanners with a noise filter
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Maps:
     parcels : ndarray (x, y, z) of int
         Row of the atlas's label table plus one; 0 outside.
     csf, white_matter : ndarray (x, y, z)
-        Share of the tissue.
+        Fraction of the tissue.
     affine : ndarray (4, 4)
         Voxel to mm.
     """
@@ -55,7 +55,7 @@ class Maps:
 
 @lru_cache(maxsize=1)
 def template_maps() -> Maps:
-    """Maps of the template head; skull and scalp are drawn around the packaged brain."""
+    """Make maps of the template head, with skull and scalp around the packaged brain."""
     template = datasets.load_mni152_template(resolution=2)
     brain = np.asarray(datasets.load_mni152_brain_mask(resolution=2).dataobj) > 0
     grey = datasets.load_mni152_gm_template(resolution=2).get_fdata(dtype=np.float32)
@@ -95,7 +95,8 @@ class Head:
 
 
 def random_head(rng: np.random.Generator) -> Head:
-    """An individual head: up to 6 % larger or smaller, bent by 3 mm (RMS), without folds."""
+    """Draw an individual head: up to 6 % larger or smaller, deformed by 3 mm (RMS), without
+    folding."""
     affine = np.eye(4)
     affine[:3, :3] = np.diag(rng.uniform(0.94, 1.06, 3)) + rng.normal(0, 0.01, (3, 3))
     nodes = rng.standard_normal((3, FIELD_NODES, FIELD_NODES, FIELD_NODES))

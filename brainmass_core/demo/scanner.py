@@ -20,9 +20,9 @@ from brainmass_core.demo.head import (
 )
 
 FIELD_OF_VIEW = (184.0, 224.0, 168.0)  # mm
-FINE = 2.0  # mm; grid of the head at rest, from which every volume is read
+FINE = 2.0  # mm; grid of the head at rest, from which every volume is sampled
 AMPLITUDE = 0.02  # BOLD fluctuation relative to the grey-matter level
-LEVEL = 100.0  # grey level of bright tissue: few bits of noise keep the files small
+LEVEL = 100.0  # grey level of bright tissue, low to keep the compressed files small
 SUBVOXELS = np.array(np.meshgrid(*[[-0.25, 0.25]] * 3)).reshape(3, -1).T
 
 
@@ -42,7 +42,7 @@ class Rest:
     to_voxel : ndarray (4, 4)
         mm to voxels of this grid.
     voxel_size : float
-        Edge of the voxels in mm that will be recorded.
+        Edge of the recorded voxels in mm.
     """
 
     level: np.ndarray
@@ -54,14 +54,15 @@ class Rest:
     voxel_size: float
 
     def nearest(self, voxels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Indices of the fine grid nearest to `voxels` (n, 3), its border for points outside."""
+        """Nearest indices of the fine grid to `voxels` (n, 3); border indices for points
+        outside."""
         indices = (voxels + 0.5).astype(np.int32)
         return tuple(np.minimum(np.maximum(indices, 0), np.array(self.level.shape) - 1).T)
 
 
 def head_at_rest(rng: np.random.Generator, head: Head, pose: np.ndarray, voxel_size: float) -> Rest:
-    """Look the head up in the template once; `pose` is scanner to head."""
-    shape = tuple(int(f / FINE) + 12 for f in FIELD_OF_VIEW)  # a margin, into which heads move
+    """Sample the head from the template once; `pose` is scanner to head."""
+    shape = tuple(int(f / FINE) + 12 for f in FIELD_OF_VIEW)  # a margin for head motion
     affine = centred_affine(shape, FINE)
     points = head.to_template(apply_affine(pose, grid_points(shape, affine)))
     maps = template_maps()
@@ -69,11 +70,11 @@ def head_at_rest(rng: np.random.Generator, head: Head, pose: np.ndarray, voxel_s
     parcels = maps.sample("parcels", points, order=0).reshape(shape)
     csf = maps.sample("csf", points).reshape(shape)
     white = maps.sample("white_matter", points).reshape(shape)
-    # as wide as a voxel; a box of an even number of points would shift the head by half a point
+    # width of a voxel; a box with an even number of points would shift the head by half a point
     blurred = gaussian_filter(epi, voxel_size / FINE / np.sqrt(12))
     return Rest(
         level=spline_filter(blurred, order=3),
-        # the packaged grey-matter mask is generous: activity follows the share of grey matter
+        # the packaged grey-matter mask is generous, so activity is weighted by grey matter
         weight=epi * (parcels > 0) * np.clip(1 - csf - white, 0, 1),
         parcels=parcels,
         csf=csf,
@@ -84,7 +85,7 @@ def head_at_rest(rng: np.random.Generator, head: Head, pose: np.ndarray, voxel_s
 
 
 def random_motion(rng: np.random.Generator, n_volumes: int, mean_fd: float) -> np.ndarray:
-    """Slow drift of the head with a few jerks.
+    """Slow drift of the head with a few sudden movements.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def scan_bold(
     signals : ndarray (n_samples, n_rois)
         Parcel activity in continuous time, see `dynamics.parcel_signals`.
     motion : ndarray (n_volumes, 6)
-        Where the resting head's point of a scanner point lies, see `rigid`.
+        Motion from points of the scanner to points of the resting head, see `rigid`.
     slice_times : ndarray (n_slices,)
         Seconds from the start of each volume.
     noise : float
@@ -188,7 +189,7 @@ def bold_shape(voxel_size: float) -> tuple[int, int, int]:
 
 
 class _Physiology:
-    """What is not neural: scanner drift and spikes, breathing in the fluid, slow white matter."""
+    """Non-neural signals: scanner drift and spikes, breathing in CSF, slow white-matter signal."""
 
     def __init__(self, rng: np.random.Generator, duration: float) -> None:
         n = int(duration / 0.25) + 8
@@ -214,7 +215,7 @@ class _Physiology:
 def _anatomy(
     rest: Rest, voxels: np.ndarray, slices: np.ndarray, physiology: _Physiology, times: np.ndarray
 ) -> np.ndarray:
-    """Intensity (n_voxels,) without neural activity, every slice at its own time.
+    """Intensity (n_voxels,) without neural activity, each slice at its own time.
 
     `voxels` (n_voxels, 3) are coordinates of the fine grid.
     """
@@ -225,17 +226,17 @@ def _anatomy(
 
 
 def _bold(rest: Rest, voxels: np.ndarray, slices: np.ndarray, activity: np.ndarray) -> np.ndarray:
-    """What neural activity (n_slices, n_rois) adds to the intensity (n_voxels,)."""
+    """Contribution of neural activity (n_slices, n_rois) to the intensity (n_voxels,)."""
     bold = np.zeros(len(voxels))
     padded = np.column_stack([np.zeros(len(activity)), activity])
-    for offset in SUBVOXELS * (rest.voxel_size / FINE):  # parcels have edges inside a voxel
+    for offset in SUBVOXELS * (rest.voxel_size / FINE):  # parcel borders cross voxels
         inside = rest.nearest(voxels + offset)
         bold += rest.weight[inside] * padded[slices, rest.parcels[inside]]
     return AMPLITUDE * bold / len(SUBVOXELS)
 
 
 def _near(rest: Rest, mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Which points (n,) come near a mask of the fine grid in any volume."""
+    """Whether points (n,) are near a mask of the fine grid in any volume."""
     size = int(2 * rest.voxel_size / FINE)
     occupied = uniform_filter(mask.astype(np.float32), size) > 1e-4
     return occupied[rest.nearest(apply_affine(rest.to_voxel, points))]

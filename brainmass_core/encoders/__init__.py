@@ -1,9 +1,10 @@
 """The encoders (foundation models): one record each, looked up by name.
 
-Below the configuration, which reads them: the records (`record`, and ``record`` in the folder of
-each encoder), features, estimators and methods (`methods`), and how all of these are found by name
-(`registry`). Above it: what an encoder does (`interface`, and the rest of its folder); that imports
-torch. The other packages read the record and what it names; none of them names an encoder.
+The configuration reads the records (`record`, and ``record`` in the folder of each encoder), the
+features, estimators and methods (`methods`), and the lookup of all of these by name (`registry`).
+They import neither torch nor the configuration. The implementation of an encoder (`interface`, and
+the rest of its folder) imports both. The other packages use the record and the implementation that
+it names; none of them names an encoder.
 """
 
 from brainmass_core.encoders.record import Encoder, Network, Pages

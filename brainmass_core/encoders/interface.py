@@ -1,8 +1,8 @@
-"""What an encoder does in the stages: one `Implementation`, which its record names.
+"""Interface of encoders to the stages: one `Implementation`, which the encoder's record names.
 
-Models follow one of two interfaces, by what the record says that the encoder sees. A model of FC
+Models have one of two interfaces, depending on the input in the record. A model of FC
 has ``encode(fc)``, from edges or matrices of a batch to embeddings (B, d). A model of series is a
-`models.series.SeriesModel`. Everything else that the stages ask for is here.
+`models.series.SeriesModel`. Everything else that the stages need is here.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from brainmass_core.encoders.record import Encoder, Network
 from brainmass_core.encoders.registry import resolve
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.family import Family
+from brainmass_core.pretrain.model_spec import ModelSpec
 
 
 class Architecture(Strict, ABC):
-    """What a deployed model's contract says of its frozen encoder: enough to build it again."""
+    """Architecture of a frozen encoder in the contract of a deployed model, to rebuild it."""
 
     @classmethod
     @abstractmethod
     def of(cls, model: Any) -> Self:
-        """That of a model."""
+        """The architecture of a model."""
 
     @abstractmethod
     def build(self) -> Pretrained:
-        """A model of it with random weights."""
+        """Build a model with random weights."""
 
 
 class Transformer(NamedTuple):
@@ -58,18 +58,18 @@ class Implementation(ABC):
 
     Attributes
     ----------
-    training : Family
+    training : ModelSpec
         Its pre-training.
     kinds : tuple of type
-        Classes whose folders are models of it.
+        Model classes whose folders belong to this encoder.
     architecture : type of Architecture
     stored_recipes : tuple of type
-        Recipes by which a deployed, fine-tuned model is built again; see `recipe`.
+        Recipes that rebuild a deployed, fine-tuned model; see `recipe`.
     only_trained : tuple of str
-        Beginnings of the names of weights of `core` that only pre-training needs.
+        Prefixes of the names of weights of `core` that only pre-training needs.
     """
 
-    training: ClassVar[Family]
+    training: ClassVar[ModelSpec]
     kinds: ClassVar[tuple[type[Pretrained], ...]]
     architecture: ClassVar[type[Architecture]]
     stored_recipes: ClassVar[tuple[type, ...]] = ()
@@ -85,7 +85,7 @@ class Implementation(ABC):
         Raises
         ------
         ModelError
-            If there is none, or its files are damaged.
+            If there is no model, or its files are damaged.
         """
         return self.kind(config).from_pretrained(folder_of(config))
 
@@ -94,11 +94,11 @@ class Implementation(ABC):
         return self.training.build(config, n_rois).eval().requires_grad_(False)
 
     def core(self, model: Any) -> nn.Module:
-        """The part of a model that embeds, whose weights a deployed model holds."""
+        """The part of a model that computes embeddings, whose weights a deployed model stores."""
         return model
 
     def recipe(self, network: Network, config: Config) -> Any:
-        """How one of the record's `networks` is built and trained.
+        """The recipe to build and train one of the record's `networks`.
 
         Returns
         -------
@@ -107,7 +107,8 @@ class Implementation(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no network {network.name}")
 
     def transformer(self, model: Any) -> Transformer:
-        """What attention maps are made from, of an encoder that is explained by ``attention``."""
+        """The layers for attention maps, for encoders with the interpretation method
+        ``attention``."""
         raise NotImplementedError(f"{type(self).__name__} has no attention maps")
 
 

@@ -1,4 +1,4 @@
-"""Tasks: cohort, folds, methods and scores of one diagnosis."""
+"""Evaluation of tasks: cohort, folds, methods and scores."""
 
 from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.parts import run_few_shot, run_zero_shot

@@ -1,7 +1,7 @@
-"""What is done about confounds inside a fold: regression, ComBat, matched training sets.
+"""Adjustment for confounds within a fold: regression, ComBat, matched training sets.
 
-Everything is estimated from the training scans and applied to the test scans one by one, without
-a look at the diagnosis (`match` looks at that of the training scans).
+Everything is estimated from the training scans and applied to each test scan separately, without
+using the diagnosis (`match` uses that of the training scans).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from brainmass_core.finetune.methods.estimators import CONFOUNDS_NUMBER, CONFOUN
 from brainmass_core.readers.groups import coded_otherwise, sex_of
 
 log = logging.getLogger(__name__)
-MIN_SCANS = 3  # of a site, to estimate its mean and variance
+MIN_SCANS = 3  # minimum number per site, to estimate its mean and variance
 TOLERANCE = 1e-6
 MAX_ITERATIONS = 1000
 
@@ -34,8 +34,8 @@ MAX_ITERATIONS = 1000
 def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
     """Site, sex, age (years), mean framewise displacement (mm); a missing text is `UNKNOWN`.
 
-    A site is that of one data set: two of them may both call a site ``1``. A data set none of whose
-    scans has a site is one site. ``male`` of one data set is ``M`` of another.
+    Sites belong to a data set, because two data sets may both have a site ``1``. A data set without
+    sites is one site. ``male`` in one data set is ``M`` in another.
     """
     place = place_of(scans).where(scans["site"].notna())
     nowhere = place.isna().groupby(scans["dataset"]).transform("all")
@@ -66,7 +66,7 @@ def refuse_codes_of_sex(scans: pd.DataFrame) -> None:
 
 
 def confounds_beside(scans: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
-    """Confounds to predict a target from: those that are the target itself are all unknown."""
+    """Confounds as features; those that are the target itself are set to missing."""
     if "sex" not in targets:
         refuse_codes_of_sex(scans)
     blank = {c: UNKNOWN if c in CONFOUNDS_TEXT else np.nan for c in targets}
@@ -74,15 +74,15 @@ def confounds_beside(scans: pd.DataFrame, targets: Sequence[str]) -> pd.DataFram
 
 
 def confound_table(scans: pd.DataFrame) -> pd.DataFrame:
-    """The same of scans whose sites have names of their own already."""
+    """The same for scans whose sites already have unique names."""
     text = scans[CONFOUNDS_TEXT].astype(object).fillna(UNKNOWN).astype(str)
     return pd.concat([text, scans[CONFOUNDS_NUMBER].astype("float64")], axis=1)
 
 
 def known_sites(confounds: pd.DataFrame) -> list[str]:
-    """Sites whose mean and variance ComBat can estimate from these training scans, or none.
+    """Sites whose mean and variance ComBat can estimate from these training scans.
 
-    With a single one there is nothing to harmonise.
+    Empty with a single site, because then there is nothing to harmonise.
     """
     names, counts = np.unique(confounds["site"].to_numpy().astype(str), return_counts=True)
     known = [n for n, c in zip(names, counts, strict=True) if c >= MIN_SCANS and n != UNKNOWN]
@@ -90,12 +90,12 @@ def known_sites(confounds: pd.DataFrame) -> list[str]:
 
 
 def left_by_combat(task: Task, scans: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame | None:
-    """Tested scans that ComBat leaves as they are in some fold, their site not being known to it.
+    """Tested scans that ComBat does not adjust in some fold, because their site is unknown to it.
 
     Returns
     -------
     DataFrame or None
-        Rows of `scans`; None if the task does not ask for ComBat.
+        Rows of `scans`; None if the task does not use ComBat.
     """
     if task.confounds != "combat":
         return None
@@ -107,13 +107,13 @@ def left_by_combat(task: Task, scans: pd.DataFrame, folds: list[Fold]) -> pd.Dat
 
 
 def say_unadjusted(name: str, left: pd.DataFrame | None) -> None:
-    """Warn of tested scans that are not harmonised, by site."""
+    """Log a warning about tested scans that are not harmonised, by site."""
     if left is None or left.empty:
         return
     counts = place_of(left).value_counts().sort_index()
     log.warning(
-        "%s: confounds: combat leaves %d tested scans as they are, since fewer than %d training "
-        "scans are of their site: %s",
+        "%s: confounds: combat does not adjust %d tested scans, because their sites have fewer "
+        "than %d training scans: %s",
         name,
         len(left),
         MIN_SCANS,
@@ -122,17 +122,17 @@ def say_unadjusted(name: str, left: pd.DataFrame | None) -> None:
 
 
 def adjuster(handling: str, columns: list[str]) -> Any:
-    """What changes features by confounds: ``fit(X, confounds)``, ``transform(X, confounds)``."""
+    """Adjusts features for confounds: ``fit(X, confounds)``, ``transform(X, confounds)``."""
     if handling == "regress":
         return Regress(columns)
     return ComBat() if handling == "combat" else Unchanged()
 
 
 class Unchanged:
-    """Leaves features as they are."""
+    """No adjustment."""
 
     def fit(self, X: Any, confounds: pd.DataFrame) -> Self:
-        """Nothing to find out."""
+        """Fit nothing."""
         return self
 
     def transform(self, X: Any, confounds: pd.DataFrame) -> Any:
@@ -141,18 +141,18 @@ class Unchanged:
 
 
 class Regress(BaseEstimator):
-    """Takes the linear part of the confounds out of every feature.
+    """Regress confounds out of every feature.
 
-    Site and sex are dummy variables, a value without training scans having none of them; a
-    missing number has the training median. The coefficients of least norm are taken, so that
-    dummies that add up to one do no harm.
+    Site and sex are dummy variables, all 0 for a value without training scans; a missing number is
+    replaced by the training median. The minimum-norm solution is used, so collinear dummies are no
+    problem.
     """
 
     def __init__(self, columns: list[str]) -> None:
         self.columns = columns
 
     def fit(self, X: np.ndarray, confounds: pd.DataFrame) -> Self:
-        """Regress the training features on their confounds."""
+        """Fit the regression of the training features on their confounds."""
         text = [c for c in CONFOUNDS_TEXT if c in self.columns]
         number = [c for c in CONFOUNDS_NUMBER if c in self.columns]
         median = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -166,7 +166,7 @@ class Regress(BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, confounds: pd.DataFrame) -> np.ndarray:
-        """What the confounds do not explain, around the features' own means."""
+        """Residuals of the features, plus their training means."""
         explained = self.encoder_.transform(confounds) @ np.atleast_2d(self.model_.coef_).T
         explained -= self.centre_
         return np.asarray(X - explained, dtype=np.asarray(X).dtype)
@@ -176,9 +176,9 @@ class ComBat(BaseEstimator):
     """Site effects in location and scale, shrunk to their distribution over features.
 
     Parametric empirical Bayes of Johnson et al. 2007 (doi:10.1093/biostatistics/kxj037), used for
-    connectivity by Yu et al. 2018 (doi:10.1002/hbm.24241). No covariate is protected: the
-    diagnosis of a test scan is not known. A site that has fewer than 3 training scans, an unseen
-    one included, and scans without a site are left as they are (`left_by_combat` finds them).
+    connectivity by Yu et al. 2018 (doi:10.1002/hbm.24241). No covariate is protected, because the
+    diagnosis of a test scan is not known. Scans without a site, or of a site with fewer than 3
+    training scans, including unseen ones, are not adjusted (`left_by_combat` finds them).
     """
 
     def fit(self, X: np.ndarray, confounds: pd.DataFrame) -> Self:
@@ -203,7 +203,7 @@ class ComBat(BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, confounds: pd.DataFrame) -> np.ndarray:
-        """Features without their site's shift and scale."""
+        """Remove the shift and scale of their site from features."""
         x, site = np.array(X, dtype=np.float64), confounds["site"].to_numpy()
         for name, (shift, variance) in self.effects_.items():
             here = site == name
@@ -274,7 +274,7 @@ def match(
             kept += list(rng.permutation(names)[:size])
     if not kept:
         raise TaskError(
-            "confounds: match leaves nobody to train on: at no site and sex are there training "
-            "participants of every class; use confounds: regress"
+            "confounds: match leaves no training participants: no combination of site and sex has "
+            "training participants of every class; use confounds: regress"
         )
     return train[table["who"].isin(kept).to_numpy()]

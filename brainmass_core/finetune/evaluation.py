@@ -1,4 +1,4 @@
-"""A task's evaluation, as every stage loads it: its scans, its folds, and who was seen before."""
+"""Load the evaluation of a task, the same for every stage: scans, folds and checks for leaks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def task_seed(config: Config, task: str) -> int:
-    """Seed of folds, permutation and bootstrap; another task has another."""
+    """Seed of folds, permutations and bootstrap, which differs between tasks."""
     sequence = np.random.SeedSequence([config.seed, stable_hash(task)])
     return int(sequence.generate_state(1)[0] >> 1)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Who is trained on and who is tested in a task; what is not asked for is not worked out.
+    """Training and test scans of a task; attributes are computed when they are needed.
 
     Attributes
     ----------
@@ -77,9 +77,9 @@ class Evaluation:
         Raises
         ------
         TaskError
-            If the protocol does not go with the participants.
+            If the participants do not suffice for the protocol.
         LeakError
-            If training or pre-training has seen a test participant.
+            If training or pre-training used a test participant.
         """
         scans = self.data.scans
         folds = protocol_folds(scans, self.settings.protocol, self.seed, self.task)
@@ -88,18 +88,18 @@ class Evaluation:
 
     @cached_property
     def unadjusted(self) -> pd.DataFrame | None:
-        """Tested scans that ComBat leaves as they are, which is logged; see `left_by_combat`."""
+        """Tested scans that ComBat does not adjust, which is logged; see `left_by_combat`."""
         left = left_by_combat(self.settings, self.data.scans, self.folds)
         say_unadjusted(self.task, left)
         return left
 
     @cached_property
     def features(self) -> Features:
-        """Features of the task's scans, each kind made when it is asked for."""
+        """Features of the task's scans, computed when they are needed."""
         return Features(self.config, self.data)
 
     @cached_property
     def design(self) -> Design:
-        """Labels, participants, confounds and settings of the task, for every method."""
+        """Labels, participants, confounds and settings of the task, for all methods."""
         inner = self.config.finetune.inner_splits
         return Design.of(self.settings, self.data.scans, inner, self.config, self.task)

@@ -1,8 +1,8 @@
-"""Few-shot learning curves: how many labelled participants each kind of feature needs.
+"""Few-shot learning curves: scores by the number of labelled participants, for each feature.
 
-Per fold and draw, k participants of each class are drawn from the fold's training part; what is
-fitted to their scans is tested on all test scans of the fold. The draws of larger k hold those of
-smaller k, and every method sees the same ones.
+Per fold and draw, k participants of each class are drawn from the fold's training part; classifiers
+fitted to their scans are tested on all test scans of the fold. Draws of larger k include those of
+smaller k, and all methods use the same draws.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
-from brainmass_core.finetune.methods.shots import classify, coordinates, gram
-from brainmass_core.finetune.statistics.influence import (
+from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
+from brainmass_core.finetune.statistics.balanced_accuracy import (
     balanced_accuracy_influence,
     smallest_class,
 )
@@ -52,10 +52,10 @@ class Draw:
 
 @dataclass
 class _Curve:
-    """What is kept of one method at one k."""
+    """Accumulated results of one method at one k."""
 
     influence: np.ndarray  # (2, n_scans), summed over draws and repeats
-    times: np.ndarray  # (n_scans,) how often a scan was tested
+    times: np.ndarray  # (n_scans,) number of times a scan was tested
     by_draw: dict[int, list[tuple[float, float, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )  # per draw: AUC, balanced accuracy, number of test scans of each fold
@@ -73,7 +73,7 @@ def draw_shots(
     train : ndarray of int
         Rows of the fold's training part.
     shots : list of int
-        Values of k; one that a class has too few participants for is left out.
+        Values of k; values for which a class has too few participants are skipped.
     """
     first = pd.DataFrame({"row": train, "who": who[train], "y": y[train]}).drop_duplicates("who")
     pools = [people["who"].to_numpy() for _, people in first.groupby("y")]
@@ -94,7 +94,7 @@ def learning_curves(
     seed: int,
     task: Task | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score every draw, and summarise per method and k.
+    """Score every draw, and summarise by method and k.
 
     Parameters
     ----------
@@ -103,29 +103,31 @@ def learning_curves(
     scans : DataFrame (n_scans rows)
         participant and y; with confounds also dataset, site, sex, age and mean_fd.
     task : Task, optional
-        What is done about confounds in each fold. `regress` and `combat` are fitted to the features
-        of all its training scans, whose labels they do not look at; draws are made from what
-        `match` leaves. Default: nothing.
+        Adjustment for confounds in each fold. `regress` and `combat` are fitted to the features of
+        all its training scans, without labels; with `match`, draws are made from the matched
+        participants. Default: no adjustment.
 
     Returns
     -------
     DataFrame
-        Columns of `tables.FEW_SHOT` but the task: one row per method, k, draw and fold.
+        Columns of `tables.FEW_SHOT` except the task: one row per method, k, draw and fold.
     DataFrame
-        Columns of `tables.LEARNING_CURVE` but the task, see `_summary`.
+        Columns of `tables.LEARNING_CURVE` except the task, see `_summary`.
 
     Raises
     ------
     LeakError
         If a drawn participant is among those tested.
     TaskError
-        If no fold has as many participants of each class as the least of the shots.
+        If no fold has enough participants of each class for the smallest k.
     """
     y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
     folds = [f for f in folds if f.repeat < s.n_repeats]
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, int], _Curve] = {}
-    with threadpool_limits(limits=1):  # sums in another order would change the last digits
+    with threadpool_limits(
+        limits=1
+    ):  # with more threads, sums in another order would change the last digits
         for name, values in features.items():
             products = gram(values)
             for f in folds:
@@ -164,7 +166,7 @@ def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> n
 
 
 def _pool(scans: pd.DataFrame, f: Fold, task: Task | None, seed: int) -> np.ndarray:
-    """Rows that may be drawn."""
+    """Training rows from which draws are made."""
     if task is None or task.confounds != "match":
         return f.train
     y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
@@ -172,12 +174,25 @@ def _pool(scans: pd.DataFrame, f: Fold, task: Task | None, seed: int) -> np.ndar
 
 
 def refuse_tested(draw: Draw, who: np.ndarray, fold: Fold) -> None:
-    """Refuse a draw that holds a participant of the test part."""
+    """Refuse a draw with a participant of the test part.
+
+    Parameters
+    ----------
+    draw : Draw
+    who : ndarray (n_scans,)
+        Participant of each scan.
+    fold : Fold
+
+    Raises
+    ------
+    LeakError
+        Naming the participants.
+    """
     both = sorted(set(who[draw.rows]) & set(who[fold.test]))
     if both:
         raise LeakError(
             f"few-shot, repeat {fold.repeat}, fold {fold.fold}, draw {draw.number}: participants "
-            f"{both[:10]} are drawn and tested; this is a fault of the folds, please report it"
+            f"{both[:10]} are drawn and tested; this is a bug in the folds, please report it"
         )
 
 
@@ -205,10 +220,10 @@ def _record(
 def _summary(method: str, k: int, curve: _Curve, y: np.ndarray, who: np.ndarray) -> dict[str, Any]:
     """Mean over draws and folds, with two intervals.
 
-    ``auc_low`` to ``auc_high`` holds the mean over draws with 95 % confidence: it reflects which
-    participants were tested, and how many draws were made. ``auc_draw_low`` to ``auc_draw_high``
-    holds 95 % of the single draws, each tested on its fold: what one may get with one choice of k
-    participants per class and a test set of that size. Neither reflects another training cohort.
+    ``auc_low`` to ``auc_high`` is the 95 % confidence interval of the mean over draws: it reflects
+    the choice of tested participants and the number of draws. ``auc_draw_low`` to ``auc_draw_high``
+    contains 95 % of the single draws, each tested on its fold: the variation with the choice of k
+    participants per class. Neither reflects the variation between training cohorts.
     """
     draws = list(curve.by_draw.values())
     means = np.array([_over_folds(d) for d in draws])  # (n_draws, 2)
@@ -234,7 +249,7 @@ def _summary(method: str, k: int, curve: _Curve, y: np.ndarray, who: np.ndarray)
 
 
 def _over_folds(scores: list[tuple[float, float, int]]) -> list[float]:
-    """Both scores over the folds of a draw, weighted by test scans; NaN where all are."""
+    """Both scores averaged over the folds of a draw, weighted by test scans; NaN if all are NaN."""
     table = np.ma.masked_invalid(np.array(scores))
     means = [np.ma.average(table[:, i], weights=table[:, 2]) for i in SCORES.values()]
     return [float(np.ma.filled(m, np.nan)) for m in means]
@@ -259,7 +274,6 @@ def _say_left_out(s: FewShot, done: set[int]) -> None:
     left_out = sorted(set(s.shots) - done)
     if left_out:
         log.warning(
-            "few_shot.shots %s: the training part of no fold has so many participants of each "
-            "class; left out",
+            "few_shot.shots %s: no fold has that many training participants of each class; skipped",
             left_out,
         )

@@ -1,4 +1,4 @@
-"""Parts of the stage that are made only if asked for: few-shot curves and zero-shot transfer."""
+"""Optional parts of the stage: few-shot curves and zero-shot transfer."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def run_few_shot(config: Config, task: str) -> None:
     Raises
     ------
     TaskError
-        If `few_shot.shots` is empty or larger than the cohort, or see `finetune.stage.run`.
+        If `few_shot.shots` is empty or too large for the cohort; see also `finetune.stage.run`.
     LeakError
-        If training or pre-training has seen a test participant.
+        If training or pre-training used a test participant.
     """
     settings = config.few_shot
     if not settings.shots:
@@ -53,14 +53,14 @@ def run_few_shot(config: Config, task: str) -> None:
 
 
 def run_zero_shot(config: Config, task: str) -> None:
-    """Apply to a task what is learned on its `zero_shot_from`, and write the scores.
+    """Apply classifiers trained on `zero_shot_from` to a task, and write the scores.
 
     Raises
     ------
     TaskError
-        If the task has no source, or source and target do not fit each other.
+        If the task has no source, or source and target are incompatible.
     LeakError
-        If the source or pre-training has seen a scan or participant of the task.
+        If the source or pre-training used a scan or participant of the task.
     """
     settings, asked = config.zero_shot, config.tasks[task].zero_shot_from
     if not asked:
@@ -72,7 +72,7 @@ def run_zero_shot(config: Config, task: str) -> None:
     target = Evaluation(config, task, assemble(config, task))
     if source.data.estimator != target.data.estimator:
         raise TaskError(
-            f"tasks.{task}: FC by {target.data.estimator!r}, that of its source by "
+            f"tasks.{task}: its FC is by {target.data.estimator!r}, that of its source by "
             f"{source.data.estimator!r}; run: snakemake --cores all connectivity"
         )
     scans = source.data.scans, target.data.scans
@@ -91,12 +91,12 @@ def run_zero_shot(config: Config, task: str) -> None:
 
 
 def refuse_regression(config: Config, task: str) -> None:
-    """Few-shot and zero-shot are about classes."""
+    """Refuse regressions, because few-shot and zero-shot need classes."""
     if config.tasks[task].kind == "regression":
         raise TaskError(f"tasks.{task}: a regression has no few-shot or zero-shot part")
 
 
 def _with_source(config: Config, task: str, datasets: list[str]) -> Config:
-    """The same with one more task: the same labels in other data sets."""
+    """The configuration with an additional task: the same labels in other data sets."""
     source = config.tasks[task].model_copy(update={"datasets": datasets, "zero_shot_from": None})
     return config.model_copy(update={"tasks": config.tasks | {f"{task}_source": source}})

@@ -1,4 +1,4 @@
-"""The stage: assemble, fold, fit every method on the same folds, score, publish."""
+"""The stage `finetune`: assemble the cohort, make folds, fit and score every method."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(config: Config, task: str) -> None:
         If the label, the classes, the number of participants, the protocol or the model do not
         allow it.
     LeakError
-        If training or pre-training has seen a test participant.
+        If training or pre-training used a test participant.
     """
     e = Evaluation.load(config, task, listed=True)
     left, methods = e.unadjusted, methods_of(config, task)
@@ -60,12 +60,12 @@ def run(config: Config, task: str) -> None:
 
 
 def methods_of(config: Config, task: str) -> list[str]:
-    """Methods that can do the task, in the order of the configuration.
+    """Methods that apply to the task, in the order of the configuration.
 
     Raises
     ------
     TaskError
-        If none can.
+        If none does.
     """
     kind = config.tasks[task].kind
     names: list[str] = [m for m in config.finetune.methods if kind in METHODS[m].kinds]
@@ -105,7 +105,7 @@ def _publish(
     write_frame(folder, "roc", scored.roc, ROC, made_by)
     write_frame(folder, "calibration", scored.calibration, CALIBRATION, made_by)
     write_frame(folder, "predictions", table, PREDICTIONS, made_by)
-    # what a method has not, such as the Brier score of an SVM, is null: NaN does not equal itself
+    # missing scores, such as the Brier score of an SVM, are null, because NaN is not equal to NaN
     scores = [row | more[row["method"]] for row in scored.metrics]
     rows = [{k: None if v != v else v for k, v in row.items()} for row in scores]
     write_table(folder / "metrics.parquet", from_rows(rows, METRICS), "metrics", made_by)
@@ -114,6 +114,7 @@ def _publish(
 def write_frame(
     folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str
 ) -> None:
+    """Write a table of a task from a DataFrame, with NaN as null."""
     absent = {c: pd.Series(None, frame.index, dtype=object) for c in schema.names if c not in frame}
     frame = frame.assign(**absent)[schema.names]
     table = pa.Table.from_pandas(frame, schema, preserve_index=False)

@@ -1,8 +1,7 @@
-"""Zero-shot: what is learned on one cohort, applied to another of which no label is used.
+"""Zero-shot: classifiers trained on one cohort, applied to another without using its labels.
 
-The labels of the target score the predictions and do nothing else. Nor may pre-training have seen
-the target, or a participant be on both sides: the tables are checked, and such a transfer is
-refused.
+The labels of the target are only used for scoring. If pre-training used the target, or a
+participant is on both sides, the transfer is refused; this is checked in the tables.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskError, place_of
 from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
-from brainmass_core.finetune.methods.shots import classify, coordinates, gram
-from brainmass_core.finetune.statistics.influence import (
+from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
+from brainmass_core.finetune.statistics.balanced_accuracy import (
     balanced_accuracy_influence,
     smallest_class,
 )
@@ -30,14 +29,14 @@ log = logging.getLogger(__name__)
 
 
 def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame) -> None:
-    """Refuse a target of which training or pre-training has seen anything.
+    """Refuse a target that training or pre-training used in any form.
 
     Parameters
     ----------
     source, target : DataFrame
         Scans with their marks, see `timeseries.identity.with_marks`.
     shown : DataFrame
-        Scans that pre-training was given, of any data set, see `leaks.scans_shown`.
+        Scans of any data set that pre-training used, see `leaks.scans_shown`.
 
     Raises
     ------
@@ -48,14 +47,14 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame)
     both = copies(target, source)
     if len(both):
         raise LeakError(
-            f"zero-shot: {len(both)} scans of the target are of participants of the source, or "
-            f"copies of its scans: {named(both)}; name a source without them in zero_shot_from, or "
-            f"{remedy(both)}"
+            f"zero-shot: {len(both)} scans of the target belong to participants of the source, or "
+            f"are copies of its scans: {named(both)}; name a source without them in "
+            f"zero_shot_from, or {remedy(both)}"
         )
     seen = copies(target, shown)
     if len(seen):
         raise LeakError(
-            f"zero-shot: {len(seen)} scans of the target were shown to pre-training, or other "
+            f"zero-shot: {len(seen)} scans of the target were used for pre-training, or other "
             f"scans of their participants, or copies: {named(seen)}; give its data sets the role "
             f"external and run again, or {remedy(seen)}"
         )
@@ -64,7 +63,7 @@ def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame)
 def site_centred(features: np.ndarray, scans: pd.DataFrame) -> np.ndarray:
     """Features (n_scans, n_features) minus the mean over the scans of their site.
 
-    A site is that of one data set; scans without a site make one of their own.
+    Sites belong to a data set; scans without a site form one site.
     """
     sites = place_of(scans).to_numpy()
     found = np.array(features, dtype=np.float64)
@@ -86,21 +85,21 @@ def transfer(
     Parameters
     ----------
     features : dict of two ndarrays (n_scans, n_features)
-        By name: of the source and of the target.
+        By name, for source and target.
     source, target : DataFrame
         participant, y, dataset and site of each scan; with confounds: sex, age and mean_fd.
     task : Task, optional
-        What is done about confounds, fitted to the source. Default: nothing.
+        Adjustment for confounds, fitted to the source. Default: none.
     seed : int
-        Of the draw of `confounds: match`.
+        Seed of the draw for `confounds: match`.
 
     Returns
     -------
     DataFrame
-        Columns of `tables.ZERO_SHOT` but task and source, one row per method. Intervals reflect
-        which participants of the target were tested, not which of the source were trained on.
+        Columns of `tables.ZERO_SHOT` except task and source, one row per method. Intervals reflect
+        the choice of tested participants of the target, not of training participants.
     DataFrame
-        Columns of `tables.ZERO_SHOT_PREDICTIONS` but the task, one row per method and scan.
+        Columns of `tables.ZERO_SHOT_PREDICTIONS` except the task, one row per method and scan.
 
     Raises
     ------
@@ -136,7 +135,7 @@ def transfer(
 
 
 def _training(source: pd.DataFrame, task: Task | None, seed: int) -> np.ndarray:
-    """Rows of the source that are learned from: all, or matched ones."""
+    """Rows of the source used for training: all, or matched ones."""
     rows = np.arange(len(source))
     if task is None or task.confounds != "match":
         return rows
@@ -150,7 +149,7 @@ def _regressed(
     target: pd.DataFrame,
     columns: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both without what the source's confounds explain; no site of the target is known."""
+    """Regress confounds out of both, fitted to the source; sites of the target have no effect."""
     if "sex" in columns:
         refuse_codes_of_sex(pd.concat([source, target]))
     at_source, at_target = confounds_of(source), confounds_of(target)
@@ -180,5 +179,5 @@ def _row(
 
 def _rows(target: pd.DataFrame, score: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
     found = target[["scan_id", "dataset", "participant_id", "site"]].reset_index(drop=True)
-    scores = list(np.atleast_2d(score.T).T)  # one number, or one per class
+    scores = list(np.atleast_2d(score.T).T)  # one score, or one per class
     return found.assign(y_true=target["y"].to_numpy(), y_pred=predicted, y_scores=scores)

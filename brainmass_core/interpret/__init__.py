@@ -1,4 +1,4 @@
-"""Which regions carry a task's decision, by several methods, and how far each can be trusted."""
+"""The regions that drive a task's decision, by several methods, and their reliability."""
 
 from brainmass_core.interpret.stage import run
 

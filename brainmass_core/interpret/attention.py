@@ -1,7 +1,7 @@
 """Attention maps of the encoder, computed from its parameters.
 
-The layers may run a fused kernel that never forms the attention matrix, so nothing of them is
-called: the forward pass is done again here from the tensors of the state dictionary.
+The layers may use a fused kernel that never forms the attention matrix, so the forward pass is
+computed here from the tensors of the state dictionary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brainmass_core.encoders.interface import Transformer
 
 LAYERS = ("mean", "first", "last")
 MAX_WEIGHTS = 2**25  # attention weights of one layer in memory at once, 128 MB
-EPSILON = 1e-5  # of the layer norms, torch's default
+EPSILON = 1e-5  # epsilon of the layer norms, torch's default
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class AttentionMaps:
     Attributes
     ----------
     maps : dict of (layers, group) to ndarray (n_rois, n_rois)
-        Row i is how region i spreads its attention, summing to 1.
+        Row i is the attention of region i to all regions, with sum 1.
     received : ndarray (n_scans, n_rois)
-        Mean over layers and rows, times n_rois: 1 where attention is uniform.
+        Mean over layers and rows, times n_rois: 1 for uniform attention.
     n_scans, n_participants : dict of group to int
     """
 
@@ -99,7 +99,7 @@ def attention_maps(
     group : ndarray (n_scans,)
         Name of the class of each scan.
     participant : ndarray (n_scans,)
-        A participant counts once in the maps, whatever the number of scans.
+        Each participant has the same weight in the maps, whatever the number of scans.
     """
     n, weights = n_rois_of(fc.shape[1]), encoder.weights
     device = next(iter(weights.values())).device
@@ -123,7 +123,7 @@ def attention_maps(
 
 
 def _layer_summaries(weights: Mapping[str, Tensor], heads: int, x: Tensor) -> dict[str, Tensor]:
-    """Mean over layers, first and last (B, n, n), without holding all layers at once."""
+    """Attention (B, n, n) of the first and last layer and the mean, without storing all layers."""
     layers = layer_attention(weights, heads, x)
     first = last = next(layers)
     total, depth = first.clone(), 1
@@ -133,7 +133,7 @@ def _layer_summaries(weights: Mapping[str, Tensor], heads: int, x: Tensor) -> di
 
 
 def _shares(mine: np.ndarray, participant: np.ndarray) -> np.ndarray:
-    """Weight of each scan in the group's mean: equal over participants, summing to 1."""
+    """Weight of each scan in the group's mean: equal over participants, with sum 1."""
     shares = np.zeros(len(mine))
     _, place, counts = np.unique(participant[mine], return_inverse=True, return_counts=True)
     shares[mine] = 1 / (counts[place] * len(counts))

@@ -1,8 +1,8 @@
-"""What each region contributes to the separation of the classes by a model's score.
+"""Contribution of each region to the separation of the classes by a model's score.
 
-Importance is a slope over test scans: of a region's contribution on the label, which for two
-classes is the difference of its mean contributions. Contributions that do not tell the classes
-apart cancel, so a region without any bearing has importance 0 on average.
+Importance is the slope, over test scans, of a region's contribution on the label; for two classes
+this is the difference of its mean contributions. Contributions that do not separate the classes
+cancel, so an irrelevant region has an expected importance of 0.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from sklearn.svm import SVC
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.interpret.probe import Probe
 
-ROWS = 512  # scans with an exchanged region that are scored at once
-BATCH = 32  # scans times steps whose gradients are in memory at once
+ROWS = 512  # scans with an exchanged region that are scored together
+BATCH = 32  # scans times steps whose gradients are in memory together
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Regions of one fold.
+    """Importance of regions in one fold.
 
     Attributes
     ----------
     importance : ndarray (n_rois,)
-        What regions are ranked by.
+        Value by which regions are ranked.
     evidence : ndarray (n_rois,)
-        0 on average for a region without any bearing on the label of test scans.
+        Expected value 0 for a region that is unrelated to the label of test scans.
     error : float
-        For integrated gradients: what the contributions miss of the change of the score, as a
-        share of it.
+        For integrated gradients: the part of the change of the score that the contributions miss,
+        relative to the change.
     """
 
     importance: np.ndarray
@@ -69,17 +69,17 @@ def integrated_gradients(
 ) -> Explained:
     """Integrated gradients (Sundararajan et al. 2017) of the probe's score, from edges to regions.
 
-    Each edge gives half of its contribution to either region, so that the contributions of all
-    regions add up to the score's distance from that of the reference.
+    Each edge contributes half to each of its two regions, so that the contributions of all regions
+    add up to the difference of the score from that of the reference.
 
     Parameters
     ----------
     fc : ndarray (n_scans, n_edges)
         Test scans.
     reference : ndarray (n_edges,)
-        Where the path starts: the mean FC of the training scans.
+        Start of the path: the mean FC of the training scans.
     """
-    from captum.attr import IntegratedGradients  # loads matplotlib
+    from captum.attr import IntegratedGradients  # imported late, because it loads matplotlib
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.eval().to(device)
@@ -113,17 +113,17 @@ def permutation_importance(
     n_permutations: int,
     rng: np.random.Generator,
 ) -> Explained:
-    """How much of the classes' separation goes when a region is taken from somebody else.
+    """Loss of class separation when a region is exchanged between participants.
 
     The region's row and column, one set of edges, are exchanged between test participants; all
-    other edges stay.
+    other edges are unchanged.
 
     Parameters
     ----------
     score : callable
         FC (n_scans, n_edges) to scores (n_scans,).
     participant : ndarray (n_scans,)
-        Donor and receiver are different participants wherever none has more than half the scans.
+        Donor and receiver are different participants if none has more than half of the scans.
     """
     whole = slope(score(fc), y)
     edges = edges_of(n_rois_of(fc.shape[1]))
@@ -141,17 +141,17 @@ def permutation_importance(
 
 
 def _exchanged(fc: np.ndarray, edges: np.ndarray, partner: np.ndarray) -> np.ndarray:
-    """FC (n_scans, n_edges) with some edges taken from each scan's partner."""
+    """FC (n_scans, n_edges) with some edges replaced by those of each scan's partner."""
     changed = fc.copy()
     changed[:, edges] = fc[partner][:, edges]
     return changed
 
 
 def donors(participant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each scan the scan (n_scans,) that it is given a region of: a permutation.
+    """Donor scan (n_scans,) of each scan: a permutation.
 
-    Scans stand in a circle, participant by participant in random order, and each takes from the
-    one that is as many places on as the largest number of scans of anyone.
+    Scans are arranged in a circle, grouped by participant in random order, and shifted by the
+    largest number of scans of any participant.
     """
     _, who, counts = np.unique(participant, return_inverse=True, return_counts=True)
     place = rng.permutation(len(counts))[who]
@@ -164,12 +164,13 @@ def donors(participant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def linear_pattern(
     train: np.ndarray, y_train: np.ndarray, test: np.ndarray, y_test: np.ndarray
 ) -> tuple[Explained, np.ndarray]:
-    """The pattern behind a linear SVM of FC (Haufe et al. 2014), and its scores of test scans.
+    """The pattern of a linear SVM on FC (Haufe et al. 2014), and its scores of test scans.
 
     Weights of a linear model also cancel noise and say little about where the signal is; the
     pattern ``cov(x, s) / var(s)`` of features x and scores s over the training scans does. A
     region's importance is the mean of its edges' absolute patterns. Its evidence is the mean of
-    pattern times class difference in the test scans, which is 0 on average without a difference.
+    pattern times class difference in the test scans, which has expected value 0 without a
+    difference.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ def linear_pattern(
     """
     scaler = StandardScaler().fit(train)
     x, held_out = scaler.transform(train), scaler.transform(test)
-    # the linear SVM that `fc_svm` is scored with
+    # the same linear SVM as in `fc_svm`
     model = SVC(C=1.0, kernel=linear_kernel).fit(x, y_train)
     s = model.decision_function(x)
     s = s - s.mean()
@@ -195,5 +196,13 @@ def linear_pattern(
 
 
 def auc_of(y: np.ndarray, score: np.ndarray) -> float:
-    """Area under the ROC curve; scores are rounded, so that ties do not hang on the last digit."""
+    """Area under the ROC curve; scores are rounded, so that ties do not depend on the last
+    digit.
+
+    Parameters
+    ----------
+    y : ndarray (n_scans,)
+        0 or 1.
+    score : ndarray (n_scans,)
+    """
     return float(roc_auc_score(y, np.round(score, 9)))

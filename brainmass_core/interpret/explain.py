@@ -1,4 +1,4 @@
-"""Regions of every fold: models are fitted on its training scans, its test scans are explained."""
+"""Explain the test scans of every fold by models fitted to its training scans."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 
 def needs_encoder(method: str) -> bool:
-    """Whether a method explains an encoder rather than FC itself."""
+    """Whether a method explains an encoder rather than FC."""
     return any(method in encoder.explains for encoder in encoders())
 
 
 def scored_as(method: str) -> tuple[str, ...]:
-    """Methods of `finetune` whose scores stand for what a method explains."""
+    """Methods of `finetune` whose scores correspond to the explained model."""
     if not needs_encoder(method):
         return ("fc_svm",)
     return tuple(n for n, m in METHODS.items() if m.pretrained and m.estimator.name == "svm")
@@ -44,17 +44,17 @@ def scored_as(method: str) -> tuple[str, ...]:
 
 @dataclass
 class MethodFolds:
-    """What a method found, fold by fold.
+    """Results of a method by fold.
 
     Attributes
     ----------
     importance, evidence : list of ndarray (n_rois,)
     auc : list of float
-        Of the explained model on the test scans of each fold.
+        AUC of the explained model on the test scans of each fold.
     scores : list of DataFrame
         repeat, fold, row and the explained model's score of the test scans.
     error : list of float
-        Of integrated gradients, see `Explained`.
+        Error of integrated gradients, see `Explained`.
     rows : set of int
         Scans that were explained.
     """
@@ -72,7 +72,7 @@ class MethodFolds:
     def add(
         self, found: Explained, fold: Fold, rows: np.ndarray, y: np.ndarray, score: np.ndarray
     ) -> None:
-        """Keep a fold; `rows` were explained, `score` is that of all test scans."""
+        """Add a fold; `rows` were explained, `score` is that of all test scans."""
         self.importance.append(found.importance)
         self.evidence.append(found.evidence)
         self.error.append(found.error)
@@ -84,7 +84,7 @@ class MethodFolds:
         self.scores.append(pd.DataFrame({**place, "score": score}))
 
     def ranking(self) -> np.ndarray:
-        """What each fold's regions are ranked by (n_folds, n_rois)."""
+        """Values by which regions are ranked in each fold (n_folds, n_rois)."""
         values = np.stack(self.importance)
         return np.abs(values) if self.signed else values
 
@@ -96,9 +96,9 @@ class FcModel:
     Attributes
     ----------
     embedding : ndarray (n_scans, embedding_dim)
-        Of every scan of the task.
+        Embeddings of all scans of the task.
     transformer : callable, optional
-        The model to what attention maps are made from.
+        Converts the model to the layers for attention maps.
     """
 
     model: Any
@@ -115,7 +115,7 @@ class FcModel:
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Regions by gradients, or by what is lost where one is exchanged."""
+        """Importance of regions by gradients, or by permutation."""
         fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
         if method == "gradient":
             reference = data.fc[fold.train].mean(0, dtype=np.float64)
@@ -132,14 +132,19 @@ class FcModel:
 
 
 class PretrainedModel(Protocol):
-    """What is explained: its embedding of every scan, and its regions in a fold."""
+    """Interface of explained models: embeddings of all scans, and regions in a fold."""
 
     @property
-    def model(self) -> Any: ...
+    def model(self) -> Any:
+        """The pre-trained model."""
+
     @property
-    def embedding(self) -> np.ndarray: ...
+    def embedding(self) -> np.ndarray:
+        """Embeddings of all scans (n_scans, n_features)."""
+
     @property
-    def transformer(self) -> Callable[[Any], Transformer] | None: ...
+    def transformer(self) -> Callable[[Any], Transformer] | None:
+        """Transformer whose attention is read, from the model; None without one."""
 
     def explain(
         self,
@@ -151,7 +156,7 @@ class PretrainedModel(Protocol):
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Regions of the scans `rows` by a method."""
+        """Importance of regions for the scans `rows` by a method."""
 
 
 def explain_folds(
@@ -201,14 +206,14 @@ def explain_folds(
 def chosen(
     data: TaskData, fold: Fold, settings: Interpret, seed: int
 ) -> tuple[np.ndarray, np.random.Generator]:
-    """Test scans of a fold that are explained, and what draws whatever else it needs."""
+    """Test scans of a fold that are explained, and a random generator."""
     rng = np.random.default_rng([seed, fold.repeat, fold.fold])
     y, people = data.scans["y"].to_numpy(), data.scans["participant"].to_numpy()
     return choose(fold.test, y, people, settings.max_scans, rng), rng
 
 
 def _say_passes(folds: Sequence[Fold], settings: Interpret, n_rois: int, encoder: bool) -> None:
-    """Say how much work of the encoder lies ahead; a backward pass counts as two forward ones."""
+    """Log the number of passes of the encoder; a backward pass counts as two forward passes."""
     each = 3 * settings.n_steps * ("gradient" in settings.methods)
     each += n_rois * settings.n_permutations * ("permutation" in settings.methods)
     scans = sum(min(settings.max_scans, len(f.test)) for f in folds)
@@ -222,12 +227,12 @@ def _say_passes(folds: Sequence[Fold], settings: Interpret, n_rois: int, encoder
 def choose(
     rows: np.ndarray, y: np.ndarray, participant: np.ndarray, n: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """At most `n` of the rows: classes in turn, every participant before anyone's second scan.
+    """Choose at most `n` rows, alternating classes, all participants before second scans.
 
     Returns
     -------
     ndarray of int
-        In increasing order.
+        In ascending order.
     """
     mixed = rng.permutation(rows)
     table = pd.DataFrame({"row": mixed, "y": y[mixed], "who": participant[mixed]})
@@ -238,7 +243,14 @@ def choose(
 
 
 def both_classes(folds: Sequence[Fold], y: np.ndarray) -> list[Fold]:
-    """Folds whose test scans are of both classes; one class has no separation to explain."""
+    """Folds with test scans of both classes, because one class alone has no separation.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+    y : ndarray (n_scans,)
+        0 or 1.
+    """
     kept = [f for f in folds if len(np.unique(y[f.test])) == 2]
     if len(kept) < len(folds):
         log.warning("%d folds test one class only and are not explained", len(folds) - len(kept))

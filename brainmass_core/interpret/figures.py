@@ -1,4 +1,4 @@
-"""The figures of a task's regions: rows of tables in, PNG bytes out."""
+"""Draw the figures of a task's regions from rows of tables, as PNG bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Tables = dict[str, list[dict[str, Any]]]
 def draw_all(
     config: Config, tables: Tables, labels: pd.DataFrame, classes: list[str]
 ) -> dict[str, tuple[bytes, str, str]]:
-    """PNG, caption and why it is missing (empty if it is not) of every figure of `paths.MAPS`.
+    """PNG, caption and reason if it is missing, for every figure of `paths.MAPS`.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def draw_all(
 
 
 def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[str]) -> Figure:
-    """Attention maps, layers down and classes with their difference across, by network."""
+    """Attention maps by network: rows are layers, columns are classes and their difference."""
     if not rows:
         raise NotAvailableError(
             "No attention: it is not among interpret.methods, or the task has not two classes."
@@ -105,7 +105,7 @@ def _mark(axes: Any, networks: np.ndarray) -> None:
 
 
 def top_regions(regions: pd.DataFrame, k: int) -> Figure:
-    """The most important regions of every method with 95 % intervals; hollow where not stable."""
+    """The most important regions of every method with 95 % intervals; hollow if not stable."""
     if regions.empty:
         raise NotAvailableError(NOTHING)
     methods = list(dict.fromkeys(regions["method"]))
@@ -136,7 +136,7 @@ def top_regions(regions: pd.DataFrame, k: int) -> Figure:
 
 
 def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
-    """The most important regions of every method at their centroids, larger the more important."""
+    """The most important regions of every method at their centroids, sized by importance."""
     from nilearn.plotting import plot_markers
 
     if regions.empty:

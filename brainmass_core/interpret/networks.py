@@ -1,4 +1,4 @@
-"""The network of every region, from the atlas or from the nearest region of one that has them."""
+"""The network of every region, from the atlas or from the nearest Schaefer-100 parcel."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ SOURCES = {
 
 
 def networks_of(labels: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """Network of each region and where it comes from.
+    """Network of each region and its source.
 
     Parameters
     ----------
     labels : DataFrame (n_rois rows)
-        network (empty where unknown), x, y, z (mm, RAS; NaN where unknown).
+        network (empty if unknown), x, y, z (mm, RAS; NaN if unknown).
 
     Returns
     -------
     ndarray (n_rois,) of str
-        Empty strings where nothing is known of any region.
+        Empty strings if no networks are known.
     str
         A key of `SOURCES`.
     """
     named = labels["network"].fillna("").astype(str).to_numpy(dtype=object)
     if (named != "").any():
         return np.where(named == "", NO_NETWORK, named).astype(str), "atlas"
-    xyz = places(labels, FSL)  # the published centroids lie there
+    xyz = places(labels, FSL)  # the space of the published centroids
     if not np.isfinite(xyz).all():
         return named.astype(str), ""
     known = published_labels()

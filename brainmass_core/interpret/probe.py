@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-CLIP_SD = 5.0  # as in the scored methods: a readout unit may wake up at test
+CLIP_SD = 5.0  # as in the scored methods: a readout unit may only become active in test scans
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Probe:
     unit: float
 
     def score(self, embedding: np.ndarray) -> np.ndarray:
-        """Log odds of the positive class (n_scans,), in units of their training spread."""
+        """Log odds of the positive class (n_scans,), in units of their training SD."""
         z = np.clip((embedding - self.centre) / self.scale, -CLIP_SD, CLIP_SD)
         return (z @ self.weight + self.bias) / self.unit
 
@@ -53,7 +53,7 @@ class Probe:
 
 
 def fit_probe(embedding: np.ndarray, y: np.ndarray) -> Probe:
-    """Fit on the training scans of a fold; C = 1, nothing is tuned.
+    """Fit to the training scans of a fold, with C = 1 and without tuning.
 
     Parameters
     ----------

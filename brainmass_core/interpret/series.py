@@ -1,4 +1,4 @@
-"""Integrated gradients of a probe on the embedding of recordings, from values to parcels."""
+"""Integrated gradients of a probe on the embedding of recordings, summed by parcel."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from brainmass_core.pretrain.data.recordings import recordings
 
 @dataclass(frozen=True)
 class RecordingsModel:
-    """A pre-trained model of series and what it is shown.
+    """A pre-trained model of series and its input.
 
     Attributes
     ----------
     embedding : ndarray (n_scans, d)
-        Of every scan of the task.
+        Embeddings of all scans of the task.
     windows : dict
         Row to windows (n_windows, n_rois, window) of the scans that are explained.
     coordinates : ndarray (n_rois, 3), float32
@@ -53,19 +53,19 @@ class RecordingsModel:
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Parcels by gradients."""
+        """Importance of parcels by gradients."""
         y = data.scans["y"].to_numpy()[rows]
         windows = [self.windows[row] for row in rows]
         return series_gradients(self.model, probe, windows, self.coordinates, y, settings.n_steps)
 
 
 def load_recordings_model(config: Config, data: TaskData, explained: np.ndarray) -> RecordingsModel:
-    """The study's model, all embeddings, and the recordings of the rows `explained`.
+    """Load the study's model, all embeddings, and the recordings of the rows `explained`.
 
     Raises
     ------
     TaskError
-        If it is of other parcels.
+        If its parcels are not those of the task.
     """
     feed, ids = fitting_feed(config, data), data.scans["scan_id"]
     rows = {ids.iloc[row]: int(row) for row in explained}
@@ -87,16 +87,16 @@ def series_gradients(
     y: np.ndarray,
     n_steps: int,
 ) -> Explained:
-    """Integrated gradients (Sundararajan et al. 2017) of the probe's score of whole recordings.
+    """Integrated gradients (Sundararajan et al. 2017) of the probe's score of recordings.
 
-    The path starts at a recording in which no parcel moves, 0 in all scaled values: the mean of
-    many recordings, whose ups and downs cancel. A parcel has the sum over its timepoints; those of
-    all parcels add up to the score's distance from that of the start.
+    The path starts at a constant recording, 0 in all scaled values, which is the mean of many
+    recordings. Contributions are summed over the timepoints of a parcel; the sum over all parcels
+    is the difference of the score from that of the start.
 
     Parameters
     ----------
     windows : sequence of ndarray (n_windows, n_rois, window), float32
-        Of each test scan.
+        Windows of each test scan.
     coordinates : ndarray (n_rois, 3), float32
     y : ndarray (n_scans,)
     """
@@ -104,9 +104,9 @@ def series_gradients(
     model = model.eval().to(device())
 
     def embedded(recordings: Tensor) -> Tensor:
-        """(B, n_windows, n_rois, window) to (B, d), the mean over windows."""
+        """Embed (B, n_windows, n_rois, window) as (B, d), the mean over windows."""
         with torch.random.fork_rng(devices=[]):
-            # reference mode draws an order of the tokens: the same at each step, as for the probe
+            # reference mode draws a token order: the same at each step, as for the probe
             torch.default_generator.manual_seed(0)
             found = model.encode(recordings.flatten(0, 1), where)
         return found.unflatten(0, (len(recordings), -1)).mean(1)

@@ -1,8 +1,8 @@
-"""How far the regions of one fold are those of another, and how far a value is from 0.
+"""Agreement of regions between folds, and tests of means over folds.
 
-Training sets of folds overlap and repeats re-use all scans, so folds are no independent samples:
-similarities are flattered by it and their intervals too narrow. Means over folds have the
-correction of Nadeau and Bengio (2003, doi:10.1023/A:1024068626366).
+Training sets of folds overlap and repeats reuse all scans, so folds are not independent samples:
+similarities are overestimated and their intervals too narrow. Means over folds are corrected after
+Nadeau and Bengio (2003, doi:10.1023/A:1024068626366).
 """
 
 from __future__ import annotations
@@ -18,19 +18,28 @@ NAN = float("nan")
 
 
 def ranks_of(importance: np.ndarray) -> np.ndarray:
-    """Rank 1 for the most important; ties in the order of the regions."""
+    """Rank 1 for the most important; ties in the order of the regions.
+
+    Parameters
+    ----------
+    importance : ndarray (n_rois,)
+
+    Returns
+    -------
+    ndarray (n_rois,) of int
+    """
     ranks = np.empty(len(importance), dtype=np.int64)
     ranks[np.argsort(-importance, kind="stable")] = np.arange(1, len(importance) + 1)
     return ranks
 
 
 def top_of(importance: np.ndarray, k: int) -> np.ndarray:
-    """Which regions (n_folds, n_rois) are among the `k` most important of each fold."""
+    """Whether regions are among the `k` most important of each fold (n_folds, n_rois)."""
     return np.stack([ranks_of(row) <= k for row in importance])
 
 
 def kuncheva(top: np.ndarray) -> Interval:
-    """Agreement of the chosen regions beyond chance, with a 95 % interval.
+    """Agreement of the selected regions beyond chance, with a 95 % interval.
 
     Mean of Kuncheva's index (2007) over all pairs of folds, in the form and with the asymptotic
     variance of Nogueira, Sechidis and Brown (2018, JMLR 18:174): 1 for the same regions in every
@@ -59,7 +68,12 @@ def kuncheva(top: np.ndarray) -> Interval:
 
 
 def jaccard(top: np.ndarray) -> Interval:
-    """Mean over pairs of folds of intersection over union, with a jackknife 95 % interval."""
+    """Mean over pairs of folds of intersection over union, with a jackknife 95 % interval.
+
+    Parameters
+    ----------
+    top : ndarray (n_folds, n_rois), bool
+    """
 
     def one(a: np.ndarray, b: np.ndarray) -> float:
         return float((a & b).sum() / max((a | b).sum(), 1))
@@ -68,19 +82,24 @@ def jaccard(top: np.ndarray) -> Interval:
 
 
 def spearman(importance: np.ndarray) -> Interval:
-    """Mean rank correlation of all regions over pairs of folds, with a jackknife 95 % interval."""
+    """Mean rank correlation of all regions over pairs of folds, with a jackknife 95 % interval.
+
+    Parameters
+    ----------
+    importance : ndarray (n_folds, n_rois)
+    """
     return over_pairs(importance, rank_correlation)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's correlation; 0 where one of the two does not vary."""
+    """Spearman's correlation; 0 if one of the two does not vary."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(stats.spearmanr(a, b).statistic)
 
 
 def over_pairs(rows: np.ndarray, similarity: Callable) -> Interval:
-    """Mean similarity over pairs of rows, leaving out one row at a time for its interval."""
+    """Mean similarity over pairs of rows, with a jackknife interval."""
     m = len(rows)
     if m < 2:
         return NAN, NAN, NAN
@@ -89,7 +108,7 @@ def over_pairs(rows: np.ndarray, similarity: Callable) -> Interval:
         table[i, j] = table[j, i] = similarity(rows[i], rows[j])
     total = table.sum() / 2
     value = total / (m * (m - 1) / 2)
-    if m < 4:  # two rows are left over from three: one pair
+    if m < 4:  # leaving one of three rows out leaves only one pair
         return float(value), NAN, NAN
     left = (total - table.sum(1)) / ((m - 1) * (m - 2) / 2)
     spread = np.sqrt((m - 1) / m * ((left - left.mean()) ** 2).sum())
@@ -130,7 +149,7 @@ def p_values(evidence: np.ndarray, n_train: float, n_test: float, two_sided: boo
     mean, error = over_folds(evidence, n_train, n_test)
     if len(evidence) < 2:
         return np.full_like(mean, NAN)
-    # the same value in every fold: no doubt at all, unless it is 0
+    # identical values in all folds: p is 0, or 1 if the value is 0
     certain = np.where(mean == 0, 0.0, np.copysign(np.inf, mean))
     t = np.divide(mean, error, out=certain, where=error > 0)
     one = stats.t.sf(np.abs(t) if two_sided else t, len(evidence) - 1)
@@ -138,7 +157,7 @@ def p_values(evidence: np.ndarray, n_train: float, n_test: float, two_sided: boo
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected for their number (Holm 1979); NaN stays."""
+    """p-values with Holm's correction (1979); NaN is preserved."""
     order = np.argsort(p, kind="stable")
     scaled = p[order] * np.arange(len(p), 0, -1)
     corrected = np.empty_like(p)
@@ -149,10 +168,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 def network_test(
     importance: np.ndarray, networks: np.ndarray, n_null: int, rng: np.random.Generator
 ) -> dict[str, tuple[float, float]]:
-    """Mean importance of each network and how often shuffled labels give as much.
+    """Mean importance of each network, with a p-value from shuffled labels.
 
-    Shuffling breaks the spatial order of the regions, so that smooth maps look more clustered than
-    they are.
+    Shuffling destroys the spatial order of the regions, so p-values are too small for smooth maps.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""The stage: the folds of `finetune` again, every method on them, tables and figures."""
+"""The stage `interpret`: apply every method to the folds of `finetune`; write tables and
+figures."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def run(config: Config, task: str) -> None:
     TaskError
         If the label, the classes, the number of participants or the model do not allow it.
     LeakError
-        If training or pre-training has seen a test participant.
+        If training or pre-training used a test participant.
     """
     settings = config.interpret
     e = Evaluation.load(config, task)
@@ -78,14 +79,14 @@ def run(config: Config, task: str) -> None:
 
 
 def two_classes(data: TaskData) -> bool:
-    """Whether the label is 0 or 1, the one kind of task that is explained."""
+    """Whether the task has two classes, the only kind that is explained."""
     return set(np.unique(data.scans["y"]).tolist()) <= {0, 1}
 
 
 def _encoder(
     config: Config, data: TaskData, folds: list[Fold], seed: int
 ) -> PretrainedModel | None:
-    """The pre-trained model with what it is shown, None if no method asks for it."""
+    """The pre-trained model with its input; None if no method needs it."""
     settings = config.interpret
     if not any(map(needs_encoder, settings.methods)):
         return None
@@ -96,7 +97,7 @@ def _encoder(
 
 
 def load_fc_model(config: Config, data: TaskData) -> FcModel:
-    """The pre-trained model, refused if it was trained on other FC, and all embeddings."""
+    """The pre-trained model, checked against the FC, and all embeddings."""
     encoder = config.pretrain.encoder
     embedded = embedding(encoder, config, data, trained=True)
     does = implementation_of(encoder)
@@ -106,7 +107,7 @@ def load_fc_model(config: Config, data: TaskData) -> FcModel:
 def attend(
     encoder: PretrainedModel, data: TaskData, tested: np.ndarray, classes: list[str]
 ) -> AttentionMaps:
-    """Attention of the tested scans; `received` has a row for every scan, NaN if it is no test."""
+    """Attention of the test scans; `received` has a row for every scan, NaN for others."""
     assert encoder.transformer is not None
     scans = data.scans.iloc[tested]
     group = np.array(classes, dtype=object)[scans["y"].to_numpy()]
@@ -146,7 +147,7 @@ def _publish(
     attention: AttentionMaps | None,
     seed: int,
 ) -> None:
-    """Write figures first and the tables after them, that of the regions last."""
+    """Write figures first, then the tables, with the table of regions last."""
     paths, settings = Paths(config.results), config.interpret
     labels = parcels(config, _atlas_name(config, data), data.n_rois)
     predictions = paths.finetune(task) / "predictions.parquet"

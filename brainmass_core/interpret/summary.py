@@ -1,4 +1,4 @@
-"""Folds to tables: regions with intervals and warnings, networks, stability."""
+"""Summarise folds as tables: regions with intervals and warnings, networks, stability."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 def stability_rows(
     found: dict[str, MethodFolds], data: TaskData, settings: Interpret, predictions: pd.DataFrame
 ) -> list[Row]:
-    """One row per method: agreement of its folds, the score behind it, and what warns of it.
+    """One row per method: agreement of its folds, score of the explained model, and warnings.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def stability_rows(
 
 
 def top_size(settings: Interpret, n_rois: int) -> int:
-    """Number of regions called most important: fewer than all."""
+    """Number of regions counted as most important, fewer than all."""
     return min(settings.top_k, n_rois - 1)
 
 
 def overall(folds: MethodFolds) -> np.ndarray:
-    """What regions (n_rois,) are ranked by over all folds."""
+    """Value by which regions (n_rois,) are ranked over all folds."""
     mean = np.stack(folds.importance).mean(0)
     return np.abs(mean) if folds.signed else mean
 
@@ -96,7 +96,7 @@ def _known(value: Any) -> Any:
 
 
 def _warnings(row: Row, tested: pd.DataFrame) -> str:
-    """Why the regions of a method are not to be relied on; empty if nothing speaks against them."""
+    """Reasons why the regions of a method are not reliable; empty without any."""
     said = []
     people = tested.drop_duplicates("participant")["y"].value_counts()
     fewest = int(people.reindex([0, 1], fill_value=0).min())
@@ -126,7 +126,7 @@ def _warnings(row: Row, tested: pd.DataFrame) -> str:
 
 
 def _agreement(method: str, folds: MethodFolds, data: TaskData, predictions: pd.DataFrame) -> float:
-    """Mean rank correlation, within folds, of the explained score with that which was evaluated."""
+    """Mean rank correlation, within folds, of the explained score with the evaluated one."""
     scored = predictions[predictions["method"].isin(scored_as(method))]
     if scored.empty:
         return float("nan")
@@ -151,7 +151,7 @@ def region_rows(
     labels : DataFrame (n_rois rows)
         name, network, x, y, z.
     stability : list of dict
-        As `stability_rows` gives them.
+        Result of `stability_rows`.
     """
     networks, _ = networks_of(labels)
     verdicts = {row["method"]: row["reason"] for row in stability}
@@ -163,7 +163,7 @@ def region_rows(
         p = p_values(evidence, *sizes, two_sided=folds.signed)
         ranks = ranks_of(overall(folds))
         frequency = top_of(folds.ranking(), top_size(settings, len(mean))).mean(0)
-        # a region cannot be surer than that the model behind it tells the classes apart at all
+        # the evidence for a region cannot be stronger than for the model that it explains
         above = np.array(folds.auc)[:, None] - 0.5
         model_p = p_values(above, sizes[0], _mean_tested(folds), two_sided=False)
         table = pd.DataFrame(
@@ -200,7 +200,7 @@ def _region_reason(of_method: str, frequency: float) -> str:
 def network_rows(
     found: dict[str, MethodFolds], labels: pd.DataFrame, settings: Interpret, seed: int
 ) -> list[Row]:
-    """One row per method and network; none where no network is known."""
+    """One row per method and network; empty if no networks are known."""
     networks, source = networks_of(labels)
     if not source:
         return []

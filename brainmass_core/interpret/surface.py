@@ -1,7 +1,8 @@
 """Regions on the cortical surface: the atlas's image projected on nilearn's packaged fsaverage5.
 
-fsaverage lies in MNI305, 2 mm from FSL's template. Its vertices go to that by the affine that
-FreeSurfer publishes, and from there to the atlas's space over a bridge, before labels are read.
+fsaverage is in MNI305, 2 mm from FSL's template. Its vertices are transformed to FSL's space by the
+affine that FreeSurfer publishes, and from there by a bridge to the atlas's space, where labels are
+read.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.spaces import FSL, SpaceError
 from brainmass_core.spaces.bridges import bridge
 
-SHOWN = 2  # methods: one of the encoder, the baseline
+SHOWN = 2  # number of methods: one of the encoder, and the baseline
 VIEWS = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
 PREFERRED = ("gradient", "fc_pattern", "permutation", "attention")
-ZOOM = 1.45  # of the brains in their panels
+ZOOM = 1.45  # zoom of the brains in their panels
 # MNI305 to FSL's MNI152, mm, RAS (surfer.nmr.mgh.harvard.edu/fswiki/CoordinateSystems, case 8)
 FROM_MNI305 = np.array(
     [
@@ -44,8 +45,8 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
     Raises
     ------
     NotAvailableError
-        If the atlas has no label image, or another number of parcels, or lies in a space to which
-        there is no bridge.
+        If the atlas has no label image or another number of parcels, or there is no bridge to its
+        space.
     """
     if regions.empty:
         raise NotAvailableError("No region was explained, so there is no surface.")
@@ -84,9 +85,9 @@ def vertex_parcels(
     ----------
     side : {"left", "right"}
     index : ndarray (n_rois,)
-        Values of the parcels in the image, ascending.
+        Label values of the parcels in the image, ascending.
     space : str or None
-        Of the image; None, where nobody said it, counts as FSL's.
+        Space of the image; None (unknown) is treated as FSL's.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def vertex_parcels(
 
 
 def from_mni305(points: np.ndarray, space: str) -> np.ndarray:
-    """Points (n, 3) of MNI305, in which fsaverage lies, in a space that has a bridge; mm, RAS.
+    """Transform points (n, 3) from MNI305, the space of fsaverage, to another space; mm, RAS.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def from_mni305(points: np.ndarray, space: str) -> np.ndarray:
 def _meshes() -> Any:
     from nilearn.datasets import fetch_surf_fsaverage
 
-    return fetch_surf_fsaverage("fsaverage5")  # lies in the package: nothing is fetched
+    return fetch_surf_fsaverage("fsaverage5")  # part of nilearn: nothing is downloaded
 
 
 def _draw_line(

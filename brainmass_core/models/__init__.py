@@ -1,1 +1,1 @@
-"""Models: tensors in, tensors out; no file is opened here."""
+"""Models as functions of tensors, without file access (except `pretrained`)."""

@@ -1,9 +1,9 @@
 """Attention of many small heads on the CPU: 100 tokens, 5 to 20 features per head.
 
-One head of one sample at a time, all of it in the cache: scores (keys, queries) are 40 kB. Queries
-lie along the vector lanes, so that the softmax over keys needs no sum across lanes. The backward
-pass works out the probabilities again from the logarithm of their sum (Dao et al. 2022,
-arXiv:2205.14135), and the dropout mask from its seed: nothing of size keys x queries is kept.
+One head of one sample is processed at a time, in the cache: scores (keys, queries) take 40 kB.
+Queries are along the vector lanes, so the softmax over keys needs no sum across lanes. The backward
+pass recomputes the probabilities from the logarithm of their sum (Dao et al. 2022,
+arXiv:2205.14135), and the dropout mask from its seed: nothing of size keys x queries is stored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _exp(x: np.float32) -> np.float32:
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def _combine(weights: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-    """``out = weights @ rows``: (k,), (k, n), (n,); five rows a time, to store less often."""
+    """``out = weights @ rows``: (k,), (k, n), (n,); five rows at a time, to store less often."""
     out[:] = 0
     k = len(weights)
     whole = k - k % 5
@@ -51,7 +51,7 @@ def _combine(weights: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def _dots(row: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-    """``out = rows @ row``: (k,) from (k, n) and (n,); five sums a time, to load less often."""
+    """``out = rows @ row``: (k,) from (k, n) and (n,); five sums at a time, to load less often."""
     k = len(rows)
     whole = k - k % 5
     for i in range(0, whole, 5):
@@ -84,7 +84,7 @@ def _turned(x: np.ndarray, factor: np.float32, out: np.ndarray) -> None:
 def _factors(
     seed: np.uint64, row: int, drop: np.uint32, scale: np.float32, out: np.ndarray
 ) -> None:
-    """What dropout multiplies one row (n,) by: 0 or `scale`."""
+    """Dropout factors of one row (n,): 0 or `scale`."""
     key = row_key(seed, row)
     low, high = np.uint32(key), np.uint32(key >> np.uint64(32))
     for i in range(len(out)):
@@ -170,7 +170,7 @@ def attention_backward(
     grad_k: np.ndarray,
     grad_v: np.ndarray,
 ) -> None:
-    """Gradients of `attention` by q, k and v, from that by its result."""
+    """Gradients of `attention` with respect to q, k and v, from that of its result."""
     n, m = k.shape[1], q.shape[1]
     d = q.shape[2] // heads
     root = np.float32(1 / np.sqrt(d))
@@ -188,7 +188,7 @@ def attention_backward(
             _turned(k[sample, :, part], root, kt)
             key[:] = k[sample, :, part]
             value[:] = v[sample, :, part]
-            for i in range(m):  # what the softmax takes off: sum over keys of p dp = g . out
+            for i in range(m):  # correction term of the softmax: sum over keys of p dp = g . out
                 inner[i] = 0
                 for c in range(d):
                     inner[i] += gt[c, i] * out[sample, i, head * d + c]
@@ -198,7 +198,7 @@ def attention_backward(
                 _combine(key[j], qt, p)
                 for i in range(m):
                     p[i] = _exp(min(p[i] - logs[i], np.float32(0)))
-                _combine(value[j], gt, row)  # by the dropped probabilities
+                _combine(value[j], gt, row)  # with the probabilities after dropout
                 if drop:
                     _factors(seed, (sample * heads + head) * n + j, drop, scale, kept)
                 for i in range(m):

@@ -1,7 +1,8 @@
-"""Networks that are trained from nothing on FC alone: what a pre-trained model has to beat.
+"""Baseline networks that are trained from scratch on FC.
 
 BrainNetCNN (Kawahara et al. 2017, doi:10.1016/j.neuroimage.2016.09.046) and the Brain Network
-Transformer (Kan et al. 2022, NeurIPS, arXiv 2210.06681), written from the formulas of the papers.
+Transformer (Kan et al. 2022, NeurIPS, arXiv 2210.06681), implemented from the formulas of the
+papers.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SLOPE = 0.33  # of BrainNetCNN's leaky ReLUs
-MAX_HEADS = 4  # of the Brain Network Transformer
+SLOPE = 0.33  # negative slope of BrainNetCNN's leaky ReLUs
+MAX_HEADS = 4  # limit for the Brain Network Transformer
 
 
 class EdgeToEdge(nn.Module):
-    """Each edge takes a weighted sum over all edges of its row and of its column.
+    """Edge-to-edge layer: for each edge a weighted sum over all edges of its row and column.
 
     For output map m: ``out[m, i, j] = bias[m] + sum_c sum_k (row[m, c, k] A[c, i, k] +
     column[m, c, k] A[c, k, j])`` (Kawahara et al. 2017, eq. 1).
@@ -37,7 +38,7 @@ class EdgeToEdge(nn.Module):
 
 
 class EdgeToNode(EdgeToEdge):
-    """Each node takes a weighted sum over the edges that leave it and those that enter it.
+    """Edge-to-node layer: for each node a weighted sum over its outgoing and incoming edges.
 
     ``out[m, i] = bias[m] + sum_c sum_k (row[m, c, k] A[c, i, k] + column[m, c, k] A[c, k, i])``
     (Kawahara et al. 2017, eq. 2). Parameters are those of `EdgeToEdge`.
@@ -59,7 +60,7 @@ class BrainNetCNN(nn.Module):
     edge_maps, node_maps, graph_units : int
         Widths of the three kinds of layers; the paper's by default.
     dropout : float
-        After the node-to-graph layer and the first layer of the perceptron.
+        Dropout after the node-to-graph layer and the first layer of the perceptron.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class ClusterReadout(nn.Module):
     """Soft clustering of the node features around orthonormal centres.
 
     With centres e_k: ``P[i, k] = softmax_k(z_i . e_k)``, and the graph is ``P' Z``, one vector per
-    cluster (Kan et al. 2022, eq. 3 and 4). The centres are drawn once and stay, so that they are
-    orthonormal at any time; the paper starts from orthonormal centres (Xavier, Gram-Schmidt).
+    cluster (Kan et al. 2022, eq. 3 and 4). The centres are drawn once and not trained, so they
+    remain orthonormal; the paper only initialises them this way (Xavier, Gram-Schmidt).
     """
 
     centres: Tensor
@@ -116,8 +117,8 @@ class ClusterReadout(nn.Module):
         super().__init__()
         if n_clusters > width:
             raise ValueError(
-                f"found {n_clusters} clusters of nodes with {width} features: no more than {width} "
-                "vectors are orthonormal there; lower the number of clusters"
+                f"found {n_clusters} clusters of nodes with {width} features: at most {width} "
+                "vectors can be orthonormal; lower the number of clusters"
             )
         self.register_buffer("centres", nn.init.orthogonal_(torch.empty(n_clusters, width)))
 
@@ -130,7 +131,7 @@ class ClusterReadout(nn.Module):
 class BrainNetworkTransformer(nn.Module):
     """Transformer over FC rows and orthonormal clustering readout.
 
-    A token is an ROI, its vector the FC row; there are no positions.
+    A token is the FC row of an ROI; there are no position embeddings.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ class BrainNetworkTransformer(nn.Module):
     n_clusters : int
         Centres of the readout; `n_rois` at most.
     dropout : float
-        Of the transformer layers.
+        Dropout of the transformer layers.
     """
 
     def __init__(

@@ -1,10 +1,9 @@
-"""The parts of a transformer layer as autograd functions that keep little for the backward pass.
+"""Parts of a transformer layer as autograd functions that store little for the backward pass.
 
-For the CPU, in float32; the feed-forward part also in bfloat16. torch keeps every dropout mask,
-every attention probability and the feed-forward's hidden values twice, and draws its masks one
-after the other on one thread. Here masks are worked out again from a seed (`kernels`),
-probabilities likewise (`attention_kernel`), and of the feed-forward part its hidden values are
-kept, once.
+For the CPU, in float32; the feed-forward part also in bfloat16. torch stores every dropout mask,
+every attention probability and the hidden values of the feed-forward part twice, and draws its
+masks sequentially on one thread. Here masks are recomputed from a seed (`kernels`), and so are
+probabilities (`attention_kernel`); the hidden values of the feed-forward part are stored once.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ CHUNK = 512  # tokens: their hidden values, 4 MB at 2048 features, stay in the c
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the functions of this module take a tensor."""
+    """Whether the functions of this module support a tensor."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32
-    return plain and not torch.compiler.is_compiling()  # a compiler sees no numba
+    return plain and not torch.compiler.is_compiling()  # torch.compile cannot trace numba
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, p: float) -> Tensor:
@@ -54,7 +53,7 @@ def drop_add_norm(
 
 
 def _seed(p: float) -> int:
-    """64 bits of torch's default generator, which is left alone without dropout."""
+    """64 bits from torch's default generator, which is not used without dropout."""
     return int(torch.randint(-(2**63), 2**63 - 1, ())) % 2**64 if p else 0
 
 
@@ -95,7 +94,8 @@ class _Attention(torch.autograd.Function):
 
 
 class _FeedForward(torch.autograd.Function):
-    """Chunk by chunk of tokens; a column of ones carries the first bias through both passes."""
+    """Feed-forward in chunks of tokens; a column of ones includes the first bias in the
+    products."""
 
     @staticmethod
     def forward(
@@ -135,7 +135,7 @@ class _FeedForward(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, first, second, hidden = ctx.saved_tensors
         width = rows.shape[1] - 1
-        # hidden values are kept without dropout's factor, so it goes to the gradient
+        # hidden values are stored without the dropout factor, so it is applied to the gradient
         grad = (grad.reshape(-1, width) * ctx.scale).to(rows.dtype)
         grad_x = torch.empty(grad.shape, dtype=rows.dtype)
         sums_first = torch.zeros(kernels.SPANS, width + 1, len(first))
@@ -203,8 +203,10 @@ class _DropAddNorm(torch.autograd.Function):
 
 
 def _empty(n: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Fresh memory (n, width). NumPy asks for large pages, which torch does not: at 4 kB a page,
-    fetching it would take as long as the product that fills it."""
+    """New memory (n, width), allocated by NumPy because it requests large pages.
+
+    torch does not: with pages of 4 kB, the page faults take as long as the product that fills
+    them."""
     size = torch.empty((), dtype=dtype).element_size()
     return torch.from_numpy(np.empty(n * width * size, np.uint8)).view(dtype).view(n, width)
 
@@ -214,12 +216,12 @@ def _chunks(start: int, stop: int) -> list[slice]:
 
 
 def _bits(x: Tensor) -> np.ndarray:
-    """A float32 or bfloat16 tensor as integers, which numba knows in both widths."""
+    """View a float32 or bfloat16 tensor as integers, which numba supports in both widths."""
     return x.view(torch.int32 if x.dtype == torch.float32 else torch.int16).numpy()
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """``total += a @ b``; sums over chunks stay in float32."""
+    """``total += a @ b``, with sums over chunks in float32."""
     if a.dtype == total.dtype:
         total.addmm_(a, b)
     else:

@@ -1,12 +1,12 @@
-"""Loops over tokens that torch has no fused operation for, compiled by numba, for the CPU.
+"""Loops over tokens without a fused operation in torch, compiled by numba, for the CPU.
 
-Dropout needs no stored mask: whether an element is kept is a hash of (seed, row, column), worked
-out again in the backward pass, the same for any number of threads. A row's 64-bit key comes from
-splitmix64 (Steele et al. 2014, doi:10.1145/2714064.2660195) and is mixed into the column by the
-multiplications and shifts of lowbias32 (Wellons, github.com/skeeto/hash-prospector).
+Dropout stores no mask: a hash of (seed, row, column) decides whether an element is kept, and is
+computed again in the backward pass; it does not depend on the number of threads. A row's 64-bit key
+comes from splitmix64 (Steele et al. 2014, doi:10.1145/2714064.2660195) and is mixed into the column
+by the multiplications and shifts of lowbias32 (Wellons, github.com/skeeto/hash-prospector).
 
-All kernels take the range of rows or samples they work on, release the GIL and write to arrays that
-they are given: `over_rows` divides the range between threads.
+All kernels process a given range of rows or samples, release the GIL and write to given arrays:
+`over_rows` divides the range between threads.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numba
 import numpy as np
 import torch
 
-FAST = {"contract", "reassoc", "nsz", "arcp"}  # not a number stays what it is
+FAST = {"contract", "reassoc", "nsz", "arcp"}  # without "nnan": NaN must be preserved
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-SPANS = 16  # most threads that have work
+SPANS = 16  # maximum number of threads
 _pool: list[ThreadPoolExecutor] = []
 
 
@@ -34,29 +34,30 @@ def over_rows(kernel: Callable[..., None], n: int, *arguments: Any) -> None:
 def over_spans(work: Callable[[int, int, int], None], n: int) -> None:
     """Call ``work(i, start, stop)`` for `SPANS` spans of ``range(n)``, on the threads of torch.
 
-    Matrix products inside run on one thread each: threads that meet after every product wait for
-    each other, long on a busy machine. The spans, and so the order of all sums, do not depend on
-    the number of threads. These are not numba's threads, which would not survive a fork.
+    Matrix products inside use one thread each: threads that synchronise after every product wait
+    for each other, especially on a busy machine. The spans, and so the order of all sums, do not
+    depend on the number of threads. numba's threads are not used, because they do not survive a
+    fork.
     """
     spans = [(i, n * i // SPANS, n * (i + 1) // SPANS) for i in range(SPANS)]
     spans = [span for span in spans if span[1] < span[2]]
     threads = min(torch.get_num_threads(), len(spans))
 
-    inference = torch.is_inference_mode_enabled()  # known to the calling thread alone
+    inference = torch.is_inference_mode_enabled()  # thread-local, so pass it to the workers
 
     def run() -> None:
         with torch.inference_mode(inference):
             while spans:
                 try:
                     span = spans.pop()
-                except IndexError:  # another thread was faster
+                except IndexError:  # another thread took the last span
                     return
                 work(*span)
 
     if threads <= 1:
         return run()
     if not _pool:
-        # a product on two threads has other bits, and how many it takes is each thread's own
+        # products on two threads give other bits, and the number of threads is set per thread
         _pool.append(ThreadPoolExecutor(SPANS, "brainmass", lambda: torch.set_num_threads(1)))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -89,7 +90,7 @@ def row_key(seed: np.uint64, row: int) -> np.uint64:
 @numba.njit(inline="always")
 def hash_of(column: int, low: np.uint32, high: np.uint32) -> np.uint32:
     """32 random bits of an element; `low` and `high` are the halves of its row's key."""
-    # every product is cut to 32 bits, or the compiler would take half as many lanes
+    # truncate every product to 32 bits, or the compiler would use half as many lanes
     x = np.uint32(np.uint32(column) ^ low)
     x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
     x = np.uint32(x * np.uint32(0x7FEB352D))
@@ -101,7 +102,7 @@ def hash_of(column: int, low: np.uint32, high: np.uint32) -> np.uint32:
 
 @numba.njit(cache=True, nogil=True)
 def keep(start: int, stop: int, seed: np.uint64, drop: np.uint32, out: np.ndarray) -> None:
-    """Which elements of rows (n, k) dropout keeps, as booleans: what all kernels here agree on."""
+    """Boolean dropout mask of rows (n, k), the same as in all kernels here."""
     for row in range(start, stop):
         key = row_key(seed, row)
         low, high = np.uint32(key), np.uint32(key >> np.uint64(32))
@@ -111,16 +112,16 @@ def keep(start: int, stop: int, seed: np.uint64, drop: np.uint32, out: np.ndarra
 
 @numba.njit(cache=True, nogil=True)
 def relu_dropout(bits: np.ndarray, first: int, seed: np.uint64, drop: np.uint32) -> None:
-    """Zero what is negative or dropped, in place; the factor 1 / (1 - p) is left to the caller.
+    """Set negative and dropped values to 0, in place; the caller applies the factor 1 / (1 - p).
 
     Parameters
     ----------
     bits : ndarray (n, k) of int32 or int16
-        float32 or bfloat16 numbers, seen as integers. A NaN passes.
+        float32 or bfloat16 numbers, viewed as integers. NaN is preserved.
     first : int
-        Row of the whole of which ``bits[0]`` is one.
+        Index of ``bits[0]`` among all rows.
     """
-    kind = bits.dtype.type  # integers of one width throughout, or fewer go through at a time
+    kind = bits.dtype.type  # integers of the same width throughout, or fewer lanes are used
     zero = kind(0)
     below = kind(-8388608) if bits.itemsize == 4 else kind(-128)  # minus infinity; above are NaNs
     for row in range(len(bits)):
@@ -162,7 +163,7 @@ def drop_add_norm(
     inverse: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """LayerNorm of ``x + dropout(branch)``, all (n, d); also what comes before weight and bias.
+    """LayerNorm of ``x + dropout(branch)``, all (n, d); also the values before weight and bias.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ def drop_add_norm_backward(
     grad_x: np.ndarray,
     grad_branch: np.ndarray,
 ) -> None:
-    """Gradients (n, d) of `drop_add_norm` by x and branch."""
+    """Gradients (n, d) of `drop_add_norm` with respect to x and branch."""
     d = grad.shape[1]
     for row in range(start, stop):
         key = row_key(seed, row)

@@ -1,7 +1,7 @@
-"""A model as a folder of ``model.safetensors`` and ``config.json``: only here models know files.
+"""Store models as a folder with ``model.safetensors`` and ``config.json``.
 
-``config.json`` holds the checksum of the weights, and its own: the two files belong together, and
-damage to either is an error.
+``config.json`` contains the checksum of the weights and its own, so that files that do not belong
+together, or are damaged, cause an error.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
-OF_WEIGHTS = "weights_sha256"  # in the settings
-NAMES = ("size", "mode")  # arguments that are text; all others are whole numbers
+OF_WEIGHTS = "weights_sha256"  # key in the settings
+NAMES = ("size", "mode")  # arguments that are text; all others are integers
 REMEDY = "give a folder that `pretrain` or save_pretrained made"
 UNSEALED = (
     "it was made by an older version or another program; if you trust both files, write their "
@@ -67,13 +67,13 @@ class Pretrained(nn.Module):
         Parameters
         ----------
         folder : path
-            With ``model.safetensors`` and ``config.json``.
+            Folder with ``model.safetensors`` and ``config.json``.
 
         Raises
         ------
         ModelError
-            If a file is missing, damaged, does not belong to the other, or asks for a model that
-            its tensors are not. No memory is asked for before.
+            If a file is missing or damaged, or the two do not belong together, or the settings do
+            not match the tensors. This is checked before memory is allocated.
         """
         folder = Path(folder)
         settings = read_settings(folder)
@@ -85,7 +85,7 @@ class Pretrained(nn.Module):
 
     @classmethod
     def _checked(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
-        """The model of a folder, whose tensors and settings are compared first."""
+        """Load a model after comparing tensors and settings."""
         where, found = str(folder / SETTINGS), stored_tensors(folder / WEIGHTS)
         given = cls.arguments(where, settings, found)
         expected = of_tensors(skeleton(where, lambda: cls(**given)).state_dict())
@@ -99,7 +99,7 @@ class Pretrained(nn.Module):
     def arguments(
         cls, where: str, settings: Mapping[str, Any], found: Mapping[str, Stored]
     ) -> dict[str, Any]:
-        """What the constructor is given, of the right type and no larger than the tensors.
+        """Arguments of the constructor, checked for type and against the sizes of tensors.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Pretrained(nn.Module):
         for name, value in given.items():
             if value is None:
                 raise ModelError(
-                    f"{where}: {name} is missing: not a usable model of the kind {cls.__name__}; "
+                    f"{where}: {name} is missing: not a valid model of the class {cls.__name__}; "
                     f"{REMEDY}"
                 )
             if name not in NAMES:
@@ -129,20 +129,20 @@ class Pretrained(nn.Module):
         Parameters
         ----------
         about : dict, optional
-            More entries of ``config.json``, such as the atlas.
+            Additional entries of ``config.json``, such as the atlas.
         """
         folder = Path(folder)
         settings = {name: getattr(self, name) for name in self.ARGUMENTS} | (about or {})
         (folder / SETTINGS).unlink(missing_ok=True)
         with atomic_path(folder / WEIGHTS) as path:
-            # one entry of metadata only: several would come in random order
+            # only one entry of metadata: several would be written in random order
             tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
             save_file(tensors, path, metadata={"format": "pt"})
         _write_settings(folder, settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The content of a model folder's ``config.json``, compared with its checksum.
+    """Read the ``config.json`` of a model folder and verify its checksum.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings = _unchecked(folder)
     if FIELD not in settings or OF_WEIGHTS not in settings:
         raise ModelError(
-            f"{folder / SETTINGS}: has no checksums, so damage could not be noticed: {UNSEALED} "
+            f"{folder / SETTINGS}: has no checksums, so damage could not be detected: {UNSEALED} "
             f"{folder}"
         )
     try:
@@ -173,12 +173,12 @@ def seal(folder: Path, model: type[Pretrained] | None = None) -> None:
     Parameters
     ----------
     model : type, optional
-        What the folder must hold; it is read, and refused where its files do not go together.
+        Expected class of the model; it is loaded, and refused if the files do not match.
 
     Raises
     ------
     ModelError
-        If the folder holds no usable model.
+        If the folder contains no valid model.
     """
     settings = _unchecked(folder)
     try:
@@ -194,11 +194,11 @@ def _unchecked(folder: Path) -> dict[str, Any]:
     try:
         return read_object(folder / SETTINGS)
     except FileError as error:
-        raise ModelError(f"{error}: not a usable model; {REMEDY}") from None
+        raise ModelError(f"{error}: not a valid model; {REMEDY}") from None
 
 
 def _write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    # as they will be read: tuples become lists, and keys become text
+    # as they will be read from JSON: tuples become lists, and keys become text
     content = json.loads(json.dumps({k: v for k, v in settings.items() if k != FIELD}))
     content[OF_WEIGHTS] = sha256_of(folder / WEIGHTS)
     with atomic_path(folder / SETTINGS) as path:

@@ -1,4 +1,4 @@
-"""Models of parcel time series: series and coordinates in, an embedding or a loss out."""
+"""Models of parcel time series: from series and coordinates to an embedding or a loss."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MODES = ("corrected", "reference")
 
 
 class Mask(NamedTuple):
-    """What a model may see of a batch.
+    """The visible part of a batch.
 
     Attributes
     ----------
     visible : Tensor (B, n_visible), int64
         Visible tokens in the order in which they enter the encoder.
     last : int
-        Timepoints at the end that are hidden in all parcels, whatever the tokens.
+        Number of timepoints at the end that are hidden in all parcels, regardless of tokens.
     """
 
     visible: Tensor
@@ -78,17 +78,17 @@ class SeriesModel(Pretrained):
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the embedding, that of a token."""
+        """Length of the embedding, which is the width of a token."""
         return self.shape.width
 
     @property
     def token_steps(self) -> int | None:
-        """Timepoints of a token, if each is of one parcel; None: tokens mix parcels."""
+        """Number of timepoints per token if each token belongs to one parcel; otherwise None."""
         return None
 
     @abstractmethod
     def n_tokens(self, n_rois: int, n_timepoints: int) -> int:
-        """Tokens of a sample."""
+        """Number of tokens of a sample."""
 
     def random_mask(
         self,
@@ -103,7 +103,7 @@ class SeriesModel(Pretrained):
         return self.noise_mask(noise, ratio)
 
     def noise_mask(self, noise: Tensor, ratio: float) -> Mask:
-        """A mask that hides the share `ratio` of the tokens, those with the largest noise.
+        """A mask that hides the fraction `ratio` of the tokens with the largest noise.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class SeriesModel(Pretrained):
 
     @abstractmethod
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """CLS token (B, d) and tokens (B, n_tokens, d) of series of which nothing is hidden."""
+        """CLS token (B, d) and tokens (B, n_tokens, d) of series with nothing hidden."""
 
     def encode(self, series: Tensor, coordinates: Tensor) -> Tensor:
         """The embedding that downstream tasks use: the CLS token with nothing hidden.
@@ -139,21 +139,21 @@ class SeriesModel(Pretrained):
         return self.tokens(series, coordinates)[0]
 
     def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """The same embedding by a model that draws an order of its tokens: here two calls agree."""
+        """The embedding with a fixed order of tokens, also for models that draw a random order."""
         return self.encode(series, coordinates)
 
     def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Any]:
-        """CLS and tokens (B, 1 + n_tokens, d) that enter the last layer, and its attention.
+        """Input of the last layer, CLS and tokens (B, 1 + n_tokens, d), and its attention module.
 
-        Nothing is hidden; tokens are in natural order, parcel by parcel. Of models with
-        `token_steps` alone.
+        Nothing is hidden; tokens are in natural order, parcel by parcel. Only for models with
+        `token_steps`.
         """
         raise NotImplementedError(f"tokens of {type(self).__name__} mix parcels")
 
     def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """What the CLS token takes from each parcel in the last layer, (B, n_rois).
+        """Attention of the CLS token to each parcel in the last layer, (B, n_rois).
 
-        Of models with `token_steps` alone.
+        Only for models with `token_steps`.
         """
         raise NotImplementedError(f"tokens of {type(self).__name__} mix parcels")
 
@@ -173,7 +173,18 @@ class SeriesModel(Pretrained):
 
 
 def check_input(series: Tensor, coordinates: Tensor) -> None:
-    """Refuse what is not (batch, parcels, timepoints) with a triple for each parcel."""
+    """Check the shapes of series (batch, parcels, timepoints) and coordinates (parcels, 3).
+
+    Parameters
+    ----------
+    series : Tensor (B, n_rois, n_timepoints)
+    coordinates : Tensor (n_rois, 3)
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong.
+    """
     if series.ndim != 3:
         raise ValueError(
             f"found series of shape {tuple(series.shape)}, expected (batch, parcels, timepoints)"
@@ -186,7 +197,7 @@ def check_input(series: Tensor, coordinates: Tensor) -> None:
 
 
 def check_steps(steps: int, n_timepoints: int) -> None:
-    """Refuse a future that is empty or the whole window."""
+    """Refuse to hide no timepoints or the complete window."""
     if not 0 < steps < n_timepoints:
         raise ValueError(
             f"found {steps} timepoints to hide at the end, expected 1 to {n_timepoints - 1}"

@@ -1,7 +1,7 @@
-"""Tokens of a time series, which of them are hidden, and how well hidden values are predicted.
+"""Tokens of a time series: masks, position embeddings, losses and scores of hidden values.
 
 A set of visible tokens is an index (B, n_visible) into a sample's tokens, in the order in which
-they enter the encoder. What is hidden follows from it.
+they enter the encoder; all others are hidden.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from torch.nn import functional
 
 
 def n_masked(n_tokens: int, ratio: float, reference: bool = False) -> int:
-    """How many of `n_tokens` a mask ratio hides.
+    """Number of hidden tokens, out of `n_tokens`, for a mask ratio.
 
     Parameters
     ----------
     ratio : float
         In [0, 1).
     reference : bool
-        Cut ``n_tokens (1 - ratio)`` in floating point to the visible ones, as released: 423 of
-        4240 are left at 0.9. Otherwise the nearest whole number is hidden, and 424 are left.
+        Truncate the number of visible tokens, ``n_tokens (1 - ratio)``, as in the released code:
+        423 of 4240 are visible at 0.9. Otherwise the number of hidden tokens is rounded, and 424
+        are visible.
 
     Raises
     ------
@@ -34,7 +35,7 @@ def n_masked(n_tokens: int, ratio: float, reference: bool = False) -> int:
     hidden = n_tokens - int(n_tokens * (1 - ratio)) if reference else round(n_tokens * ratio)
     if hidden == n_tokens:
         raise ValueError(
-            f"a mask ratio of {ratio} hides all {n_tokens} tokens; take a smaller one, or more data"
+            f"a mask ratio of {ratio} hides all {n_tokens} tokens; use a smaller one, or more data"
         )
     return hidden
 
@@ -42,7 +43,7 @@ def n_masked(n_tokens: int, ratio: float, reference: bool = False) -> int:
 def random_visible(noise: Tensor, ratio: float, reference: bool = False) -> Tensor:
     """Visible tokens (B, n_visible), int64: those with the smallest noise (B, n_tokens).
 
-    In rising order; as released, `reference`, in the order of their noise.
+    In ascending order; with `reference`, in the order of their noise, as in the released code.
     """
     n = noise.shape[1]
     visible = noise.argsort(dim=1)[:, : n - n_masked(n, ratio, reference)]
@@ -56,8 +57,8 @@ def mask_of(visible: Tensor, n_tokens: int) -> Tensor:
 
 
 def hidden_of(visible: Tensor, n_tokens: int) -> Tensor:
-    """Hidden tokens (B, n_tokens - n_visible) in rising order."""
-    # no nonzero: its size is known, and a GPU need not wait for it
+    """Hidden tokens (B, n_tokens - n_visible) in ascending order."""
+    # not torch.nonzero: the size is known, so a GPU does not have to synchronise
     order = mask_of(visible, n_tokens).argsort(dim=1, descending=True, stable=True)
     return order[:, : n_tokens - visible.shape[1]]
 
@@ -69,7 +70,7 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def put_back(tokens: Tensor, visible: Tensor, filling: Tensor, n_tokens: int) -> Tensor:
-    """Visible tokens (B, n_visible, d) at their places among all, elsewhere `filling` (d,)."""
+    """Put visible tokens (B, n_visible, d) at their positions, and `filling` (d,) at the others."""
     batch = len(tokens)
     whole = filling.to(tokens.dtype).expand(batch * n_tokens, -1)
     rows = whole.index_copy(0, _flat(visible, n_tokens), tokens.flatten(0, 1))
@@ -77,19 +78,21 @@ def put_back(tokens: Tensor, visible: Tensor, filling: Tensor, n_tokens: int) ->
 
 
 def _flat(index: Tensor, n: int) -> Tensor:
-    """Index (B, m) into rows of a (B, n, d), (B m,) into those of (B n, d): whole rows move."""
+    """Convert an index (B, m) into rows of (B, n, d) to one (B m,) into rows of (B n, d)."""
     return (index + n * torch.arange(len(index), device=index.device)[:, None]).flatten()
 
 
 def sinusoid_1d(length: int, width: int) -> Tensor:
-    """Positions (length, width): sine in even, cosine in odd columns (Vaswani et al. 2017)."""
+    """Position embeddings (length, width): sine in even, cosine in odd columns (Vaswani et al.
+    2017)."""
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     angle = torch.arange(length)[:, None] * rate  # (length, width / 2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
 def sinusoid_2d(side: int, width: int) -> Tensor:
-    """Positions (side², width) of a square grid, row by row (He et al. 2022, arXiv:2111.06377).
+    """Position embeddings (side², width) of a square grid, row-major (He et al. 2022,
+    arXiv:2111.06377).
 
     First half for the column, second for the row; within each, sines before cosines.
     """
@@ -115,12 +118,12 @@ def masked_scores(
     predicted, target, mask : Tensor
         Of one shape; 1 is hidden.
     clip : bool
-        Negative scores become 0, as in the released code.
+        Set negative scores to 0, as in the released code.
 
     Returns
     -------
     dict of float
-        ``r2``, about the mean of the hidden values, and ``pearson``; NaN where undefined.
+        ``r2``, relative to the mean of the hidden values, and ``pearson``; NaN if undefined.
     """
     hidden = mask.bool()
     x, y = target[hidden].double(), predicted[hidden].double()
@@ -139,7 +142,7 @@ def padded(image: Tensor, side: int, value: float) -> Tensor:
 
 
 def margins(length: int, side: int) -> tuple[int, int]:
-    """Padding before and after; the odd one is after."""
+    """Padding before and after; an odd element is added after."""
     total = side - length
     return total // 2, total - total // 2
 
@@ -151,7 +154,17 @@ def patches_of(image: Tensor, patch: int) -> Tensor:
 
 
 def image_of(patches: Tensor, patch: int) -> Tensor:
-    """The inverse of `patches_of`."""
+    """The inverse of `patches_of`.
+
+    Parameters
+    ----------
+    patches : Tensor (B, n_patches, patch²)
+    patch : int
+
+    Returns
+    -------
+    Tensor (B, side, side)
+    """
     g = math.isqrt(patches.shape[1])
     grid = patches.unflatten(2, (patch, patch)).unflatten(1, (g, g))  # (B, g, g, p, p)
     return grid.transpose(2, 3).flatten(3).flatten(1, 2)

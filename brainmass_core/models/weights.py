@@ -1,4 +1,4 @@
-"""Tensors from outside: compared with what the configuration implies before memory is asked for."""
+"""Check tensors from files against the configuration before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from brainmass_core.readers.files import FileError, check_regular
 
-FOLDER = 0x10  # the bit of MS-DOS, in the list at the end of a zip
+FOLDER = 0x10  # the MS-DOS attribute bit in the central directory of a zip file
 FLOATS = {"F64", "F32", "F16", "BF16"}
 DTYPES = {
     torch.float64: "F64",
@@ -28,23 +28,23 @@ DTYPES = {
 
 
 class ModelError(ValueError):
-    """A folder or file that holds no usable model."""
+    """A folder or file does not contain a valid model."""
 
 
 class Stored(NamedTuple):
-    """What a file says of one of its tensors; `dtype` in the words of safetensors."""
+    """Shape and dtype of a tensor in a file; `dtype` as named by safetensors."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 def stored_tensors(path: Path) -> dict[str, Stored]:
-    """Shapes and types of the tensors of a safetensors file, from its header alone.
+    """Shapes and dtypes of the tensors of a safetensors file, from its header only.
 
     Raises
     ------
     ModelError
-        If it is no regular file or no whole safetensors file.
+        If it is not a regular file or not a complete safetensors file.
     """
     try:
         check_regular(path)
@@ -55,12 +55,12 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
         raise ModelError(str(error)) from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"{path}: no whole safetensors file ({error}); copy it again or make it again"
+            f"{path}: not a complete safetensors file ({error}); copy it again or make it again"
         ) from None
 
 
 def of_tensors(tensors: Mapping[str, Any]) -> dict[str, Stored]:
-    """The same of tensors or arrays in memory."""
+    """Shapes and dtypes of tensors or arrays in memory."""
     found = {}
     for name, tensor in tensors.items():
         dtype = DTYPES.get(tensor.dtype, str(tensor.dtype)) if isinstance(tensor, Tensor) else None
@@ -74,7 +74,7 @@ def _of_numpy(dtype: Any) -> str:
 
 
 def check_number(where: str, name: str, value: Any, most: int) -> None:
-    """Refuse a size that is no whole number, or larger than any tensor allows.
+    """Refuse a size that is not an integer, or larger than any tensor allows.
 
     Raises
     ------
@@ -83,15 +83,16 @@ def check_number(where: str, name: str, value: Any, most: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ModelError(
-            f"{where}: {name}: found {_short(value)}, expected a whole number from 1 to {most}, as "
-            "the tensors show"
+            f"{where}: {name}: found {_short(value)}, expected an integer from 1 to {most}, the "
+            "limit from the tensors"
         )
 
 
 def check_sizes(where: str, sizes: Mapping[str, Any], found: Mapping[str, Stored]) -> None:
     """Refuse sizes that tensors of these shapes cannot have.
 
-    A depth is at most the number of tensors, every other size at most the longest side of one.
+    A depth is at most the number of tensors; all other sizes are at most the longest side of a
+    tensor.
 
     Raises
     ------
@@ -104,12 +105,12 @@ def check_sizes(where: str, sizes: Mapping[str, Any], found: Mapping[str, Stored
 
 
 def skeleton(where: str, build: Callable[[], nn.Module]) -> nn.Module:
-    """A model without numbers: its tensors have shapes and take no memory.
+    """Build a model on the meta device: its tensors have shapes but take no memory.
 
     Raises
     ------
     ModelError
-        If the settings do not go together.
+        If the settings are inconsistent.
     """
     try:
         with torch.device("meta"):
@@ -158,22 +159,22 @@ def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
-    """The content of a file that torch wrote; no code in it is run.
+    """Read a file written by torch, without executing code in it.
 
-    The parts of such a file, a zip, have checksums, which torch does not look at.
+    The file is a zip archive whose parts have checksums, which torch does not verify.
 
     Raises
     ------
     ModelError
-        If it is damaged, or holds anything but tensors and plain values.
+        If it is damaged, or contains anything other than tensors and plain values.
     """
     try:
         check_regular(path)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if bad := archive.testzip():
-                    raise ModelError(f"{path}: {bad} does not have the checksum that was written")
-                # torch takes them for folders, and what lay in memory for their tensors
+                    raise ModelError(f"{path}: {bad} does not match its checksum")
+                # torch treats them as folders, and leaves their tensors uninitialised
                 if any(part.external_attr & FOLDER for part in archive.infolist()):
                     raise ModelError(f"{path}: a part of it is marked as a folder; copy it again")
         return torch.load(path, map_location=device, weights_only=True)
@@ -181,19 +182,21 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         raise ModelError(str(error)) from None
     except ModelError:
         raise
-    except Exception as error:  # the restricted unpickler fails in many ways on other files
+    except (
+        Exception
+    ) as error:  # the restricted unpickler raises many kinds of errors on other files
         raise ModelError(
-            f"{path}: no checkpoint that can be read safely ({_short(error)})"
+            f"{path}: not a checkpoint that can be read safely ({_short(error)})"
         ) from None
 
 
 def check_dense(where: str, tensors: Mapping[str, Any], weights: Collection[str]) -> None:
-    """Refuse tensors from outside that are no plain arrays of finite real numbers.
+    """Refuse tensors that are not plain arrays of finite real numbers.
 
     Parameters
     ----------
     weights : collection of str
-        Names of those that must hold floating numbers; counters beside them may be whole.
+        Names of tensors that must be floating-point; others, such as counters, may be integers.
 
     Raises
     ------
@@ -208,11 +211,13 @@ def check_dense(where: str, tensors: Mapping[str, Any], weights: Collection[str]
             raise ModelError(f"{where}: {name}: found a sparse or quantised tensor, expected none")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ModelError(
-                f"{where}: {name}: its shape {tuple(tensor.shape)} has more numbers than the file "
-                "holds of it"
+                f"{where}: {name}: its shape {tuple(tensor.shape)} has more values than the file "
+                "contains"
             )
         if tensor.is_complex() or (name in weights and not tensor.is_floating_point()):
-            raise ModelError(f"{where}: {name} holds {tensor.dtype}, expected floating numbers")
+            raise ModelError(
+                f"{where}: {name} holds {tensor.dtype}, expected floating-point numbers"
+            )
     check_finite(where, {n: t for n, t in tensors.items() if n in weights})
 
 

@@ -1,7 +1,7 @@
 """Pseudo-FC (pFC): functional connectivity after randomly dropping timepoints, and the stage.
 
-Two views of one scan differ only in which timepoints were dropped; pre-training pulls them
-together (Yang et al., IEEE TMI 2024, doi:10.1109/TMI.2024.3414476).
+Two views of one scan differ only in the dropped timepoints; pre-training makes their embeddings
+similar (Yang et al., IEEE TMI 2024, doi:10.1109/TMI.2024.3414476).
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from brainmass_core.timeseries.table import bold_by_scan
 log = logging.getLogger(__name__)
 
 SCANS_PER_ROW_GROUP = 64
-MIN_KEPT = 3  # with two timepoints left every correlation is +1 or -1
+MIN_KEPT = 3  # with two timepoints every correlation is +1 or -1
 
 
 @dataclass(frozen=True)
 class Dropping:
-    """How the timepoints of a view are chosen; the last that is set counts.
+    """How the timepoints of a view are chosen; the last attribute that is set is used.
 
     Attributes
     ----------
     rate : float
-        Share of the timepoints that go, in [0, 1).
+        Fraction of the timepoints to drop, in [0, 1).
     count : int, optional
-        Number of timepoints that go.
+        Number of timepoints to drop.
     window : int, optional
-        Number of timepoints that stay, one after the other.
+        Number of consecutive timepoints to keep.
     """
 
     rate: float = 0.2
@@ -56,26 +56,27 @@ class Dropping:
     window: int | None = None
 
     def n_kept(self, n_timepoints: int) -> int:
-        """Timepoints that stay; by rate ``n_timepoints - floor(rate * n_timepoints)``."""
+        """Number of timepoints to keep; with `rate` ``n_timepoints - floor(rate *
+        n_timepoints)``."""
         if self.window is not None:
             return min(self.window, n_timepoints)
         if self.count is not None:
             return n_timepoints - self.count
-        # the small addend undoes binary fractions such as 0.29 * 100 = 28.999999999999996
+        # the small addend compensates rounding such as 0.29 * 100 = 28.999999999999996
         return n_timepoints - int(self.rate * n_timepoints + 1e-9)
 
     def dropped(self, n_timepoints: int, n_views: int, seed: int) -> np.ndarray:
-        """Timepoints that each view drops, uniformly; the first are the same for any `n_views`.
+        """Draw the timepoints that each view drops; the first views do not depend on `n_views`.
 
         Parameters
         ----------
         seed : int
-            Of the scan, below 2**64; see `scan_seed`.
+            Seed of the scan, below 2**64; see `scan_seed`.
 
         Returns
         -------
         ndarray (n_views, n_dropped)
-            In no order.
+            Unordered.
         """
         n_dropped = n_timepoints - self.n_kept(n_timepoints)
         if self.window is None:
@@ -85,12 +86,12 @@ class Dropping:
         return np.where(others < start, others, others + self.window)
 
     def check(self, n_timepoints: int) -> None:
-        """Refuse a series of which too little stays, or all of it.
+        """Refuse a series of which too few timepoints, or all, are kept.
 
         Raises
         ------
         ValueError
-            With the knob that says so.
+            Naming the setting.
         """
         stay, knob = self.n_kept(n_timepoints), f"drop_rate {self.rate:g}"
         if self.count is not None:
@@ -100,22 +101,22 @@ class Dropping:
             if stay == n_timepoints:
                 raise ValueError(
                     f"found {n_timepoints} timepoints, expected more than pfc.{knob}: all views "
-                    "would be alike; exclude the scan or shorten the window"
+                    "would be identical; exclude the scan or shorten the window"
                 )
         if stay < MIN_KEPT:
             raise ValueError(
-                f"found {n_timepoints} timepoints, of which {max(stay, 0)} stay at pfc.{knob}; "
-                f"expected at least {MIN_KEPT}: exclude the scan or lower it"
+                f"found {n_timepoints} timepoints, of which {max(stay, 0)} remain with "
+                f"pfc.{knob}; expected at least {MIN_KEPT}: exclude the scan or lower it"
             )
 
 
 def scan_seed(seed: int, scan_id: str) -> int:
-    """Seed of a scan's views: the same whatever the batch, the worker or the machine."""
+    """Seed of a scan's views, independent of batch, worker and machine."""
     return stable_hash(str(seed), scan_id)
 
 
 def kept_timepoints(dropped: np.ndarray, n_timepoints: int) -> np.ndarray:
-    """Timepoints (n_views, n_kept) that stay, ascending, of those that go (n_views, n_dropped)."""
+    """Kept timepoints (n_views, n_kept), ascending, from dropped ones (n_views, n_dropped)."""
     stays = np.ones((len(dropped), n_timepoints), dtype=bool)
     np.put_along_axis(stays, dropped, False, axis=1)
     return np.nonzero(stays)[1].reshape(len(dropped), -1)
@@ -136,7 +137,7 @@ def pseudo_fc(
         Parcel series. A ROI with a value that is not finite counts as empty.
     n_views : int
     drop_rate : float or Dropping
-        Share of timepoints dropped in each view, in [0, 1); or another way to choose them.
+        Fraction of timepoints dropped in each view, in [0, 1), or another rule.
     seed : int
         Below 2**64; see `scan_seed`.
     estimator : {"pearson", "ledoit_wolf"}
@@ -149,7 +150,7 @@ def pseudo_fc(
     Raises
     ------
     ValueError
-        If fewer than three timepoints stay, or a window leaves no choice.
+        If fewer than three timepoints remain, or the window is as long as the series.
     """
     n_timepoints, n_rois = bold.shape
     dropping = drop_rate if isinstance(drop_rate, Dropping) else Dropping(drop_rate)
@@ -161,7 +162,7 @@ def pseudo_fc(
     views = np.empty((n_views, n_rois * (n_rois - 1) // 2), np.float32)
     lost = np.empty(n_views, dtype=bool)
     correlations(z, rows, by_dropped, estimator == "ledoit_wolf", views, lost, SSYRK)
-    if lost.any():  # a ROI of which next to nothing stays, such as one with a spike that goes
+    if lost.any():  # a ROI with almost no remaining variance, such as one whose spike was dropped
         series = np.where(np.isfinite(bold).all(axis=0), bold, 0.0)
         kept = kept_timepoints(dropped[lost], n_timepoints)
         views[lost] = vectorise(ESTIMATORS[estimator](series[kept]))
@@ -169,10 +170,10 @@ def pseudo_fc(
 
 
 def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
-    """Write the pFC shard of one batch; of joined runs as `connectivity.unit` has it.
+    """Write the pFC table of one batch, of scans or joined runs (`connectivity.unit`).
 
-    Only scans with a time series and of split ``pretrain`` or ``train`` enter: participants kept
-    for evaluation never do.
+    Only scans with a time series and split ``pretrain`` or ``train`` are included, never
+    participants kept for evaluation.
 
     Raises
     ------
@@ -190,7 +191,8 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     if joins(config):
         units = read_units(config, dataset)
         found = joined_runs(series, units, config.timeseries.max_empty_rois)
-        splits |= {unit: splits[runs[0]] for unit, runs in units.runs.items()}  # a person has one
+        # all runs of a participant have the same split
+        splits |= {unit: splits[runs[0]] for unit, runs in units.runs.items()}
     items = {
         scan_id: (scan_id, bold)
         for scan_id, bold in found.items()
@@ -200,7 +202,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     job = Job(
         config,
         *("pfc", dataset, batch, pfc_schema(n_rois), threads),
-        # no compression: it saves 8-15 % and costs most of the reading speed
+        # no compression: it would save 8-15 % and cost most of the reading speed
         options={
             "row_group_size": SCANS_PER_ROW_GROUP * views,
             "compression": "none",

@@ -1,8 +1,8 @@
-"""Timepoints of views, each view from a number of its own.
+"""Draw the timepoints of views, with a separate random stream for each view.
 
-One generator object per scan would cost more than the draw. The numbers are SplitMix64 (Steele,
-Lea & Flood 2014, doi:10.1145/2660193.2660195), started for each scan and view from a hash; distinct
-timepoints are the first cards of a shuffle (Fisher-Yates).
+Creating a generator object per scan would take longer than the draw. Random numbers are SplitMix64
+(Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), seeded for each scan and view by a hash;
+distinct timepoints are the first elements of a Fisher-Yates shuffle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def seeds_of(*parts: Iterable[int] | np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def distinct(seed: int, n_views: int, k: int, choices: int) -> np.ndarray:
-    """Distinct numbers below `choices` for each view, in no order.
+    """Draw distinct numbers below `choices` for each view, unordered.
 
     Parameters
     ----------
@@ -47,19 +47,19 @@ def distinct(seed: int, n_views: int, k: int, choices: int) -> np.ndarray:
     Returns
     -------
     ndarray (n_views, k), int64
-        A view depends on the seed and its number alone.
+        A view depends only on the seed and its number.
     """
     drawn = np.empty((n_views, k), np.int64)
-    cards = np.empty(choices, np.int64)
+    order = np.empty(choices, np.int64)
     for view in range(n_views):
-        _deal(_state(np.uint64(seed), view), cards, choices, k)
-        drawn[view] = cards[:k]
+        _deal(_state(np.uint64(seed), view), order, choices, k)
+        drawn[view] = order[:k]
     return drawn
 
 
 @numba.njit(cache=True, nogil=True)
 def places(seed: int, n_views: int, choices: int) -> np.ndarray:
-    """A number below `choices` for each view, (n_views,), int64."""
+    """Draw a number below `choices` for each view, (n_views,), int64."""
     drawn = np.empty(n_views, np.int64)
     for view in range(n_views):
         drawn[view] = _below(_state(np.uint64(seed), view), choices)
@@ -90,7 +90,7 @@ def kept_masks(
 
 @register_jitable
 def _scrambled(x: Any) -> Any:
-    """The output function of SplitMix64, one to one; of a number or an array."""
+    """The output function of SplitMix64, a bijection, for a number or an array."""
     x = (x ^ (x >> np.uint64(30))) * FIRST
     x = (x ^ (x >> np.uint64(27))) * SECOND
     return x ^ (x >> np.uint64(31))
@@ -98,27 +98,27 @@ def _scrambled(x: Any) -> Any:
 
 @register_jitable
 def _state(seed: np.uint64, view: int) -> np.uint64:
-    """Where the numbers of a view begin."""
+    """Initial state of the random stream of a view."""
     return _scrambled(seed + np.uint64(view) * STEP)
 
 
 @register_jitable
-def _deal(state: np.uint64, cards: np.ndarray, n: int, k: int) -> None:
-    """Make the first k of n cards those of a shuffle."""
+def _deal(state: np.uint64, order: np.ndarray, n: int, k: int) -> None:
+    """Shuffle the numbers 0 to n - 1 and put the first k of them in `order`."""
     for t in range(n):
-        cards[t] = t
+        order[t] = t
     for place in range(k):
         state += STEP
         other = place + _below(state, n - place)
-        cards[place], cards[other] = cards[other], cards[place]
+        order[place], order[other] = order[other], order[place]
 
 
 @numba.njit(cache=True, nogil=True)
 def _draw_kept(
     lengths: np.ndarray, n_kept: np.ndarray, seeds: np.ndarray, window: bool, stays: np.ndarray
 ) -> None:
-    """Set the timepoints that stay in `stays` (n_scans, n_views, n)."""
-    cards = np.empty(stays.shape[2], np.int64)
+    """Set the kept timepoints in `stays` (n_scans, n_views, n)."""
+    order = np.empty(stays.shape[2], np.int64)
     for scan in range(len(lengths)):
         n, k = lengths[scan], n_kept[scan]
         for view in range(stays.shape[1]):
@@ -128,8 +128,8 @@ def _draw_kept(
                 stays[scan, view, start : start + k] = True
                 continue
             stays[scan, view, :n] = True
-            _deal(state, cards, n, n - k)
-            for t in cards[: n - k]:
+            _deal(state, order, n, n - k)
+            for t in order[: n - k]:
                 stays[scan, view, t] = False
 
 

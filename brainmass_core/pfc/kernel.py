@@ -1,14 +1,14 @@
-"""Correlations of many subsets of one series, each from what all of them share.
+"""Correlations of many subsets of the timepoints of one series.
 
-A view that drops a fifth of the timepoints shares most of its products with every other view. The
-Gram matrix of the whole z-scored series is computed once; a view subtracts the products of its
-dropped timepoints (or, if fewer stay than go, multiplies those that stay), one triangle of them.
-With n ROIs, T timepoints and a drop rate d that is ``n² d T`` floating-point operations a view, and
-not ``2 n² (1 - d) T``: 0.4 and 3.2 million for 100 ROIs, 200 timepoints and d = 0.2, in matrices
-that fit in the second-level cache.
+Views that drop a fifth of the timepoints share most of their products. The Gram matrix of the
+complete z-scored series is computed once; for each view the products of its dropped timepoints are
+subtracted (or, if fewer are kept than dropped, those of the kept ones are computed), for one
+triangle. With n ROIs, T timepoints and a drop rate d this takes ``n² d T`` floating-point
+operations per view instead of ``2 n² (1 - d) T``: 0.4 and 3.2 million for 100 ROIs, 200 timepoints
+and d = 0.2, in matrices that fit in the second-level cache.
 
-No function allows the compiler to reorder sums (``fastmath``): then a function that has just been
-compiled gave other bytes than the same one read from numba's cache.
+No function uses ``fastmath``, which allows the compiler to reorder sums: with it, a freshly
+compiled function gave different bytes from the same function loaded from numba's cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from brainmass_core.pfc.syrk import upper_product
 
-# Variance that stays, relative to the whole series, below which single precision loses digits
+# remaining variance, relative to the complete series, below which single precision is inaccurate
 LEAST_VARIANCE = 0.02
 
 
@@ -29,7 +29,7 @@ def z_scores(x: np.ndarray, constant: float) -> np.ndarray:
     Parameters
     ----------
     x : ndarray (n_timepoints, n_rois)
-        Any floating type. A ROI with a value that is not finite has no signal.
+        Any floating-point type. A ROI with a non-finite value has no signal.
     constant : float
         Standard deviation, relative to the mean, up to which a ROI has no signal.
     """
@@ -45,7 +45,7 @@ def z_scores(x: np.ndarray, constant: float) -> np.ndarray:
     scale = np.zeros(n)
     for j in range(n):
         std = np.sqrt(power[j] / n_timepoints)
-        # not a number, if any value is
+        # NaN if any value is NaN
         if std > constant * abs(mean[j]) and np.isfinite(std):
             scale[j] = 1.0 / std
     z = np.zeros(x.shape, np.float32)
@@ -57,7 +57,7 @@ def z_scores(x: np.ndarray, constant: float) -> np.ndarray:
         for j in range(n):
             z[t, j] = (x[t, j] - mean[j]) * scale[j]
     if not signals.all():
-        z[:, ~signals] = 0.0  # 0 times a value that is not finite is not 0
+        z[:, ~signals] = 0.0  # 0 times a non-finite value is not 0
     return z
 
 
@@ -82,15 +82,15 @@ def _triangle(
     scale: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Correlations (n_edges,) of one view from the Gram matrix of the timepoints that stay.
+    """Correlations (n_edges,) of one view from the Gram matrix of its kept timepoints.
 
-    That is `gram` less the matrix `less`.
+    That is `gram` minus the matrix `less`.
     """
     n = len(gram)
     place = 0
     for i in range(n - 1):
         m = n - 1 - i
-        # slices, not offsets: only then does the compiler see that nothing overlaps
+        # slices instead of offsets, so that the compiler can see that nothing overlaps
         row, products, gone = out[place : place + m], gram[i, i + 1 :], less[i, i + 1 :]
         means, scales = mean[i + 1 :], scale[i + 1 :]
         level, s = np.float32(n_kept) * mean[i], scale[i]
@@ -145,7 +145,7 @@ def correlations(
         Ledoit-Wolf shrinkage of each view, see `connectivity.ledoit_wolf`.
     out : ndarray (n_views, n_edges) of float32
     lost : ndarray (n_views,) of bool
-        Set for views in which the variance of a ROI cancels; these must be computed otherwise.
+        Set for views in which the variance of a ROI cancels; these must be computed differently.
     ssyrk : int
         `pfc.syrk.SSYRK`.
     """
@@ -176,7 +176,7 @@ def correlations(
                 picked[t, j] = row[j]
         upper_product(ssyrk, picked, products)
         if not dropped:
-            products *= np.float32(-1)  # what follows is `gram`, here 0, less the products
+            products *= np.float32(-1)  # the next step computes `gram`, here 0, minus the products
         _triangle(gram, products, mean, n_kept, scale, out[view])
         if shrink:
             kept[:] = dropped
@@ -195,7 +195,7 @@ def _scales(
     mean: np.ndarray,
     scale: np.ndarray,
 ) -> bool:
-    """Means and 1 / sqrt(sum of squared deviations), (n_rois,); whether all can be trusted."""
+    """Means and 1 / sqrt(sum of squared deviations), (n_rois,), and whether all are accurate."""
     for j in range(len(sums)):
         mean[j] = sums[j] / n_kept
         scale[j] = 0.0
@@ -211,12 +211,14 @@ def _scales(
 def _shrink(r: np.ndarray, fourth: float, n_signals: int, n_kept: int, n: int) -> None:
     """Ledoit-Wolf's shrinkage of the correlations `r` (n_edges,)."""
     norm = n_signals + 2.0 * np.dot(r, r)
-    level = n_signals / n  # mean variance: that of a ROI without a signal is 0
+    level = n_signals / n  # mean variance; a ROI without a signal has variance 0
     delta = norm / n - level * level
     if delta <= 0:
         return
     beta = (fourth / n_kept - norm) / (n_kept * n)
     shrinkage = min(max(beta, 0.0), delta) / delta
     left = np.float32((1.0 - shrinkage) / (1.0 - shrinkage + shrinkage * level))
-    for edge in range(len(r)):  # numba makes an array of a product
+    for edge in range(
+        len(r)
+    ):  # an explicit loop, because numba would allocate an array for the product
         r[edge] *= left

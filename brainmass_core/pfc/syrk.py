@@ -1,7 +1,7 @@
 """Half of a symmetric product: BLAS ``ssyrk``, called from compiled code.
 
-numba's ``np.dot`` knows ``gemm`` alone, which works out both triangles of ``x.T @ x``. The routine
-is the one that SciPy exports for Cython; its address is an argument, so that compiled code can be
+numba's ``np.dot`` only uses ``gemm``, which computes both triangles of ``x.T @ x``. This is the
+routine that SciPy exports for Cython; its address is an argument, so that compiled code can be
 cached.
 """
 
@@ -19,7 +19,7 @@ SSYRK: int = get_cython_function_address("scipy.linalg.cython_blas", "ssyrk")
 
 
 def _upper_product(_context: Any, address: Any, x: Any, out: Any) -> Any:
-    """Write the upper triangle of ``x.T @ x``, and leave the rest as it was.
+    """Write the upper triangle of ``x.T @ x``, without changing the rest.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def _upper_product(_context: Any, address: Any, x: Any, out: Any) -> Any:
         data, byte, number = ir.IntType(8).as_pointer(), ir.IntType(8), ir.FloatType()
 
         def at(value: Any) -> Any:
-            """Fortran takes the place of everything."""
+            """Pass an argument by reference, as Fortran requires."""
             return builder.bitcast(cgutils.alloca_once_value(builder, value), data)
 
         arrays = [
@@ -44,7 +44,7 @@ def _upper_product(_context: Any, address: Any, x: Any, out: Any) -> Any:
         shape = cgutils.unpack_tuple(builder, arrays[0].shape)
         k, n = (at(builder.trunc(length, ir.IntType(32))) for length in shape)
         one, zero = at(ir.Constant(number, 1.0)), at(ir.Constant(number, 0.0))
-        # read in Fortran's order x is (n_rois, n_timepoints), and our upper triangle its lower
+        # in Fortran order x is (n_rois, n_timepoints), and our upper triangle is its lower one
         lower, plain = at(ir.Constant(byte, ord("L"))), at(ir.Constant(byte, ord("N")))
         kind = ir.FunctionType(ir.VoidType(), [data] * 10).as_pointer()
         syrk = builder.inttoptr(arguments[0], kind)

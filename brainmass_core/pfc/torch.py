@@ -1,11 +1,12 @@
 """Pseudo-FC of many scans at once, on any device, from the timepoints that each view keeps.
 
-Two views of a scan do not repay the Gram matrix that `pfc.kernel` shares among many: with n ROIs,
-T timepoints and a share d dropped it would need ``2 n² T (1 + 2 d)`` operations a pair, masking
-needs ``4 n² T``: 5.6 and 8 million for n = 100, T = 200, d = 0.2. Either is 0.1 % of a step of the
-smallest published model. So the products are masked: no gathering of rows, no dependence on how
-many timepoints a scan has, and no difference of large numbers, so no view must be done again.
-Centring is in double precision, products are in single precision.
+With only two views per scan, the Gram matrix that `pfc.kernel` shares among many hardly saves
+operations: with n ROIs, T timepoints and a dropped fraction d it needs ``2 n² T (1 + 2 d)``
+operations per pair, masking needs ``4 n² T``: 5.6 and 8 million for n = 100, T = 200, d = 0.2.
+Either is 0.1 % of a step of the smallest published model. So the products are masked: there is no
+gathering of rows, no dependence on the number of timepoints of a scan, and no difference of large
+numbers, so no view needs recomputation. Centring is in double precision, products are in single
+precision.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from torch import Tensor
 from brainmass_core.connectivity import CONSTANT
 
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
-CHUNK = 64  # scans of similar length computed together on a GPU
-CHUNK_CPU = 8  # so many stay in the caches
+CHUNK = 64  # number of scans of similar length computed together on a GPU
+CHUNK_CPU = 8  # this number fits in the caches
 
 
 def by_length(series: list[np.ndarray], kept: np.ndarray, chunk: int = CHUNK) -> list[Chunk]:
-    """Scans of similar length together, padded to the longest of each chunk.
+    """Group scans of similar length, padded to the longest of each chunk.
 
     Parameters
     ----------
     series : list of ndarray (n_timepoints, n_rois)
     kept : ndarray (n_scans, n_views, T), bool
-        With T at least the largest n_timepoints.
+        T is at least the largest n_timepoints.
 
     Returns
     -------
     list of (series, kept, places)
-        float32 (b, t, n_rois), padded with zeros; bool (b, n_views, t); int64 (b,), the scan's
-        place in `series`.
+        float32 (b, t, n_rois), padded with zeros; bool (b, n_views, t); int64 (b,), the index of
+        the scan in `series`.
     """
     lengths = np.array([len(s) for s in series])
     order = np.argsort(lengths, kind="stable")
@@ -53,7 +54,7 @@ def by_length(series: list[np.ndarray], kept: np.ndarray, chunk: int = CHUNK) ->
 
 
 def pseudo_fc_of(chunks: list[Chunk], estimator: str, device: torch.device) -> Tensor:
-    """Views of the chunks of `by_length`, (n_scans, n_views, n_edges), in the order before it."""
+    """Views of the chunks of `by_length`, (n_scans, n_views, n_edges), in the original order."""
     views = [
         pseudo_fc_batch(_on(bold, device), _on(kept, device), estimator) for bold, kept, _ in chunks
     ]
@@ -63,20 +64,20 @@ def pseudo_fc_of(chunks: list[Chunk], estimator: str, device: torch.device) -> T
 
 def _on(array: np.ndarray, device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
-    if device.type == "cuda":  # from pinned memory, the copy runs beside the kernels
+    if device.type == "cuda":  # from pinned memory, the copy overlaps with the kernels
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 @torch.no_grad()
 def pseudo_fc_batch(bold: Tensor, kept: Tensor, estimator: str = "pearson") -> Tensor:
-    """Pseudo-FC of a batch of scans, of one length or padded to one.
+    """Pseudo-FC of a batch of scans of the same length, or padded to it.
 
     Parameters
     ----------
     bold : Tensor (B, T, n_rois)
-        Parcel series; any finite value where no view keeps a timepoint because it is padding. A
-        ROI with a value that is not finite counts as empty.
+        Parcel series; padding may have any finite value. A ROI with a non-finite value counts as
+        empty.
     kept : Tensor (B, n_views, T), bool
         Timepoints that each view keeps, at least three.
     estimator : {"pearson", "ledoit_wolf"}
@@ -119,7 +120,8 @@ def _views(bold: Tensor, kept: Tensor, shrink: bool) -> Tensor:
 
 
 def _unshrunk(edges: Tensor, fourth: Tensor, signal: Tensor, n_kept: Tensor) -> Tensor:
-    """What is left after Ledoit-Wolf's shrinkage, (b, n_views); see `connectivity.ledoit_wolf`.
+    """Factor of the correlations after Ledoit-Wolf shrinkage, (b, n_views); see
+    `connectivity.ledoit_wolf`.
 
     Parameters
     ----------
@@ -138,14 +140,14 @@ def _unshrunk(edges: Tensor, fourth: Tensor, signal: Tensor, n_kept: Tensor) -> 
 
 
 def _triangle(n: int, device: torch.device) -> Tensor:
-    """Places of the upper triangle in a flattened (n, n) matrix."""
+    """Indices of the upper triangle in a flattened (n, n) matrix."""
     rows, columns = torch.triu_indices(n, n, 1, device=device)
     return rows * n + columns
 
 
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32, which would leave three digits."""
+    """Disable autocast and TF32, whose products have only three correct digits."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

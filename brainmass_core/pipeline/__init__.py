@@ -1,1 +1,1 @@
-"""How the stages hang together: their table, hashes, the DAG, batches and records."""
+"""The pipeline: table of stages, hashes, DAG, batches and records."""

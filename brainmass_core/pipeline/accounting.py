@@ -1,4 +1,4 @@
-"""Which scans enter each stage and what became of them, for `brainmass status` and the pages."""
+"""Scans that enter each stage and their outcomes, for `brainmass status` and the pages."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from brainmass_core.tables import read_table
 def account(
     config: Config, dataset: str, outcomes: Callable[[str], Mapping[str, str]], waiting: bool
 ) -> Iterator[tuple[str, set[str], dict[str, str]]]:
-    """Walk through the stages of a data set, in their order.
+    """Iterate over the stages of a data set, in order.
 
     Parameters
     ----------
     outcomes : callable
         Stage to the status of each scan that has one: ``ok``, ``failed`` or ``excluded``.
     waiting : bool
-        Whether a scan without an outcome counts as one that will enter the stages after it.
+        Whether a scan without an outcome is expected to enter the later stages.
 
     Yields
     ------
     str
         Stage.
     set of str
-        Scans that enter it, or joined runs (`connectivity.unit`).
+        Scans, or joined runs (`connectivity.unit`), that enter the stage.
     dict
-        Status of those that have one.
+        Status of the scans that have one.
     """
     columns = ["scan_id", "split", "excluded_reason"]
     rows = read_table(Paths(config.results).scans(dataset), "scans", columns).to_pylist()
@@ -40,13 +40,16 @@ def account(
     seen = {row["scan_id"] for row in rows if may_be_pretrained_on(row["split"])}
     units = None
     if config.connectivity.unit != "run":
-        from brainmass_core.scans.units import read_units  # with readers, which `status` spares
+        # imported late, because it loads readers that `status` does not need
+        from brainmass_core.scans.units import (
+            read_units,
+        )
 
         units = read_units(config, dataset)
     for known in batch_stages(config, dataset):
-        if units is not None and known.name == "connectivity":  # of which pages are no part
+        if units is not None and known.name == "connectivity":  # quality pages are for single runs
             alive, seen = units.having(alive), units.having(seen)
-        # lost scans have a quality page as well, and the page loses none
+        # failed and excluded scans also have a quality page
         entered = {"pfc": alive & seen, "quality": everybody}.get(known.name, alive)
         found = {s: o for s, o in outcomes(known.name).items() if s in entered}
         yield known.name, entered, found

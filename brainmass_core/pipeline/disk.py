@@ -1,4 +1,4 @@
-"""What to say when a disk is full, read-only, or not ours: one line, with the path and remedy."""
+"""Error messages for full, read-only or forbidden disks: one line with path and remedy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import errno
 import re
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-STOP = FULL | {errno.EROFS, errno.EFBIG}  # only writing raises them: never the fault of a scan
+STOP = FULL | {errno.EROFS, errno.EFBIG}  # only raised by writing, never caused by a scan
 DENIED = {errno.EACCES, errno.EPERM}
 REMEDIES = dict.fromkeys(FULL, "free space there, or name a folder on another disk") | {
     errno.EROFS: "name a folder that can be written, or mount the disk for writing",
     errno.EFBIG: "raise the limit of the size of a file (`ulimit -f`), or use another disk",
-    errno.EIO: "the disk or the network drive does not answer rightly: check it",
-    errno.ENAMETOOLONG: "choose shorter names, or a folder nearer to the root of the disk",
+    errno.EIO: "the disk or the network drive has input/output errors: check it",
+    errno.ENAMETOOLONG: "choose shorter names, or a folder with a shorter path",
 }
-DENIED_REMEDY = "mend the permissions, or name another folder"
-RUST = re.compile(r"\(os error (\d+)\)")  # how safetensors words what the system said
+DENIED_REMEDY = "correct the permissions, or name another folder"
+RUST = re.compile(r"\(os error (\d+)\)")  # format of system errors in safetensors
 
 
 def of_the_system(error: BaseException) -> OSError | None:
@@ -30,7 +30,7 @@ def of_the_system(error: BaseException) -> OSError | None:
 
 
 def explain(error: OSError) -> str:
-    """One line: the path, what was tried, what the system said, the remedy."""
+    """One line with the path, the operation, the system's message and the remedy."""
     place = str(error.filename) if error.filename is not None else "standard output or a file"
     said = error.strerror or str(error) or type(error).__name__
     number = error.errno

@@ -1,4 +1,4 @@
-"""Who may be pre-trained on. It imports nothing of this package."""
+"""Eligibility for pre-training. This module imports nothing from this package."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 
 def dataset_may_be_pretrained_on(dataset: Any) -> bool:
-    """Whether a data set has anybody to pre-train on, from its section of the configuration."""
+    """Whether a data set has participants for pre-training, from its configuration."""
     return dataset.role != "external"
 
 
 def may_be_pretrained_on(split: str | None) -> bool:
-    """Whether pre-training may see a scan of this split (`scans.split`): not those kept for
-    evaluation (``test``), nor one that the scans table does not list (None)."""
+    """Whether pre-training may use a scan of this split (`scans.split`).
+
+    Not eligible are scans kept for evaluation (``test``) and scans that are not in the scans table
+    (None)."""
     return split in ("pretrain", "train")

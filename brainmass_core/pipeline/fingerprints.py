@@ -1,10 +1,9 @@
-"""What the stages read, as fingerprints: path, size and time of change of files, never content.
+"""Fingerprints of input files: path, size and modification time, never content.
 
-A data set is walked once when the Snakefile is read. A file belongs to the participant whom its
-path names, and so to a batch; a file of nobody belongs to all batches. The rules carry the
-fingerprints as ``params``, so that Snakemake makes again what a changed, added or deleted file
-concerns. Any difference counts, an older file in place of a newer one as well. Links count as
-what they lead to.
+A data set is walked once when the Snakefile is read. A file belongs to the participant named in its
+path, and so to a batch; a file without a participant belongs to all batches. The rules have the
+fingerprints as ``params``, so that Snakemake repeats what depends on a changed, added or deleted
+file. Any difference counts, including an older modification time. For links the target is used.
 """
 
 from __future__ import annotations
@@ -22,33 +21,33 @@ from brainmass_core.config import Dataset
 from brainmass_core.config.base import ALMOST_BOLD
 from brainmass_core.pipeline.hashing import batch_of
 
-READERS = 8  # threads that wait for a network storage
-DEEPEST = 4  # folders below a participant's; a loop of links ends there
+READERS = 8  # threads, because network storage has a high latency
+DEEPEST = 4  # maximum depth below a participant's folder, which also ends loops of links
 EXTENSIONS = (".nii.gz", ".nii", ".json", ".tsv", ".1D")
-WRITTEN = ".brainmass_written.json"  # beside a synthetic data set: how it was left
+WRITTEN = ".brainmass_written.json"  # in a synthetic data set: its state after writing
 WRITTEN_TABLE = ".brainmass_written.tsv"  # a copy of its participants.tsv
 AS_WRITTEN = "as written"
-LARGEST_TABLE = 50_000_000  # bytes; of a larger phenotype table any change counts
+LARGEST_TABLE = 50_000_000  # bytes; any change of a larger phenotype table affects all rows
 
 Reads = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The state of what is read of a data set.
+    """Fingerprints of the inputs of a data set.
 
     Attributes
     ----------
     people : dict
-        Participant, as in the scans table, to the fingerprint of the files that are theirs.
+        Participant, as in the scans table, to the fingerprint of the participant's files.
     shared : str
-        Fingerprint of the files that concern every scan, such as ``task-rest_bold.json``.
+        Fingerprint of the files that affect every scan, such as ``task-rest_bold.json``.
     scanned : frozenset of str
         Participants with at least one BOLD run or series.
     listing : str
-        Fingerprint of what only the list of the scans depends on.
+        Fingerprint of inputs that only affect the list of scans.
     several : bool
-        Whether a shared file may hold scans of people whom no path names.
+        Whether a shared file may contain scans of participants who are not named in paths.
     """
 
     people: Mapping[str, str]
@@ -79,7 +78,7 @@ def digest(lines: Iterable[str]) -> str:
 
 
 def state(path: Path | str | None) -> str:
-    """Size and time of change of a file, of what a link leads to; empty without a path."""
+    """Size and modification time of a file or of the target of a link; empty without a path."""
     if path is None:
         return ""
     try:
@@ -100,12 +99,12 @@ def inputs_of(name: str, dataset: Dataset) -> Inputs:
     Parameters
     ----------
     name : str
-        Of the data set, for messages of the phenotype table's reader.
+        Name of the data set, for messages of the phenotype table's reader.
 
     Returns
     -------
     Inputs
-        A folder that is not there, of synthetic data, counts as what `remember` would remember.
+        A missing folder of synthetic data has the fingerprint that `remember` will store.
     """
     if dataset.kind == "timeseries":
         return _of_series(name, dataset)
@@ -144,7 +143,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _almost_bold(suffix: str, extension: str) -> bool:
-    """Whether an image is a BOLD run, or none by a slip, which is an excluded scan."""
+    """Whether an image is a BOLD run, including misspelt names, which are excluded scans."""
     return extension.lower() in (".nii.gz", ".nii") and bool(ALMOST_BOLD.fullmatch(suffix))
 
 
@@ -156,9 +155,9 @@ def _of_bids(root: Path, reads: Reads) -> Inputs:
         elif reads("", entry.name):
             shared.append(f"{entry.name}\x1f{state(entry.path)}")
         elif entry.name.startswith("sub-") and entry.is_symlink() and "." not in entry.name:
-            broken.append(entry.name)  # in place of a participant's folder
+            broken.append(entry.name)  # a link instead of a participant's folder
     with ThreadPoolExecutor(READERS) as pool:
-        # a task of its own for each participant would cost more than its walk
+        # one task per participant would cost more than the walk
         chunks = [folders[i : i + 256] for i in range(0, len(folders), 256)]
         walked = list(pool.map(lambda part: [_of_participant(e.path, reads) for e in part], chunks))
     found = dict(zip((e.name for e in folders), (w for part in walked for w in part), strict=True))
@@ -171,7 +170,7 @@ def _of_bids(root: Path, reads: Reads) -> Inputs:
 
 
 def _of_participant(folder: str, reads: Reads) -> tuple[str, bool]:
-    """Fingerprint of the files of a participant that are read, and whether a BOLD run is there."""
+    """Fingerprint of the input files of a participant, and whether there is a BOLD run."""
     lines, scanned = [], False
     left = [(folder, "", "")]
     while left:
@@ -186,7 +185,7 @@ def _of_participant(folder: str, reads: Reads) -> tuple[str, bool]:
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    """What lies in a folder; nothing where it cannot be read, which the stage itself will say."""
+    """Entries of a folder; empty if it cannot be read, which the stage itself will report."""
     try:
         with os.scandir(folder) as entries:
             yield from entries
@@ -206,7 +205,7 @@ def _state_of(entry: os.DirEntry[str]) -> str:
 
 
 def remember(folder: Path) -> None:
-    """Write how a synthetic data set was left, so that only what is changed later counts."""
+    """Store the state of a synthetic data set, so that only later changes count."""
     found = _of_bids(folder, read_in_raw)
     about = {"people": found.people, "shared": found.shared, "scanned": sorted(found.scanned)}
     (folder / WRITTEN).write_text(json.dumps(about), encoding="utf-8")
@@ -214,9 +213,9 @@ def remember(folder: Path) -> None:
 
 
 def _unless_as_written(found: Inputs, folder: Path) -> Inputs:
-    """The same, where what was not changed since it was written has no fingerprint of its own.
+    """Replace fingerprints of files that have not changed since they were written.
 
-    When the first run begins the data are not there, and its results must not look old afterwards.
+    The data do not exist when the first run begins, and its results must remain valid afterwards.
     """
     if not found.people:
         return Inputs({}, AS_WRITTEN)
@@ -238,8 +237,8 @@ def _unless_as_written(found: Inputs, folder: Path) -> Inputs:
 
 
 def _of_series(name: str, dataset: Dataset) -> Inputs:
-    """Files by participant; an ``.npz`` file may hold arrays of many and concerns everybody."""
-    # pandas: only if needed
+    """Files by participant; an ``.npz`` file may contain arrays of many and affects all."""
+    # imported late, because it loads pandas
     from brainmass_core.scans.timeseries import matching_files, named_in, sidecar_of
 
     owner = _owners(name, dataset)
@@ -258,7 +257,7 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
 
 
 def _owners(name: str, dataset: Dataset) -> Callable[[str], str]:
-    """From the name of a scan to its participant, as the scans table has it."""
+    """Function from the name of a scan to its participant as in the scans table."""
     from brainmass_core.scans.phenotype import canonical
     from brainmass_core.scans.timeseries import participant_of
 
@@ -274,7 +273,8 @@ def _owners(name: str, dataset: Dataset) -> Callable[[str], str]:
 
 
 def table_state(dataset: Dataset) -> str:
-    """State of the phenotype table; of one that was just written, as if it were to be written."""
+    """State of the phenotype table; for a synthetic one that was just written, its initial
+    state."""
     path, left = dataset.phenotype.path, dataset.path / WRITTEN_TABLE
     if path is not None:
         return state(path)
@@ -284,11 +284,11 @@ def table_state(dataset: Dataset) -> str:
 
 
 def phenotypes(name: str, dataset: Dataset, columns: Iterable[str | None]) -> dict[str, str]:
-    """Participant, in the form in which ids are compared, to the values in some columns.
+    """Normalised id of each participant to the values in some columns.
 
-    Empty without such a column. Where the table cannot be read or is very large, the state of the
-    table is taken in place of its content, under the name ``*``. Of synthetic data only rows that
-    were changed since they were written count.
+    Empty without such a column. If the table cannot be read or is very large, its state is used
+    instead of its content, with the key ``*``. For synthetic data only rows changed since writing
+    count.
     """
     columns, left = list(columns), dataset.path / WRITTEN_TABLE
     found = _phenotypes(name, dataset, columns)
@@ -321,7 +321,7 @@ def _phenotypes(name: str, dataset: Dataset, columns: list[str | None]) -> dict[
 
 
 def with_phenotypes(inputs: Inputs, rows: Mapping[str, str]) -> Inputs:
-    """The inputs, where what `phenotypes` found of a participant counts as theirs."""
+    """Add the result of `phenotypes` to the inputs of each participant."""
     from brainmass_core.scans.phenotype import canonical
 
     if not rows:
@@ -336,7 +336,7 @@ def with_phenotypes(inputs: Inputs, rows: Mapping[str, str]) -> Inputs:
 
 
 def _table(name: str, dataset: Dataset, columns: list[str]) -> list[tuple[str | None, ...]]:
-    """Rows of the phenotype table; none if it cannot be read, which `scans` will say."""
+    """Rows of the phenotype table; empty if it cannot be read, which `scans` will report."""
     from brainmass_core.scans.phenotype import read_phenotype
 
     try:

@@ -1,4 +1,4 @@
-"""What happened to each scan of a batch: ok, failed or excluded, why, and what to do about it."""
+"""Outcome of each scan of a batch: ok, failed or excluded, with reason and remedy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Status = Literal["ok", "failed", "excluded"]
 
 
 class ScanFailed(ValueError):  # noqa: N818 - it names an outcome, not a programming error
-    """A scan that could not be processed; it is recorded and the batch goes on.
+    """A scan could not be processed; it is recorded and the batch continues.
 
     Parameters
     ----------
     reason : str
-        What was found and what was expected, with the file's path.
+        Path of the file, what was found and what was expected.
     step : str
-        The step at which it happened.
+        Step of the stage.
     remedy : str
         What the user can do.
     measured : dict, optional
-        What was known by then: columns of the stage's table, such as ``mean_fd``, and their
-        values. They stand in the scan's row beside the reason.
+        Measures computed up to then: columns of the stage's table, such as ``mean_fd``, and their
+        values. They are written to the scan's row together with the reason.
     """
 
     status: Status = "failed"
@@ -52,25 +52,25 @@ class ScanFailed(ValueError):  # noqa: N818 - it names an outcome, not a program
 
 
 class ScanExcluded(ScanFailed):
-    """A scan that is sound but does not meet a criterion, such as the motion threshold."""
+    """A scan was processed but does not meet a criterion, such as the motion threshold."""
 
     status: Status = "excluded"
 
 
 @contextmanager
 def measured_so_far(known: dict[str, Any]) -> Iterator[None]:
-    """Whatever is raised from here on says what was measured before.
+    """Add known measures to exceptions raised in the block.
 
     Parameters
     ----------
     known : dict
-        Columns of the stage's table and their values. It is read when the error passes, so what
-        is added to it inside the block counts. Numbers that the error has itself go first.
+        Columns of the stage's table and their values. It is read when an error passes, so entries
+        added inside the block are included. Values that the error already has take precedence.
     """
     try:
         yield
     except Exception as error:
-        # any error: a scan that a library broke on has moved no less than one that we refused
+        # for all errors, also those raised by libraries
         error.measured = dict(known) | getattr(error, "measured", {})  # type: ignore[attr-defined]
         raise
 
@@ -84,10 +84,10 @@ class Entry:
     seconds : float
         Wall time.
     peak_rss_mb : float
-        Peak resident memory of the worker in MB while it worked on this scan.
+        Peak resident memory of the worker in MB while processing this scan.
     measured : dict
-        What was known of a scan that failed or was excluded; goes to its row in the stage's table,
-        not to the manifest.
+        Measures of a scan that failed or was excluded; written to its row in the stage's table, not
+        to the manifest.
     """
 
     stage: str
@@ -110,9 +110,8 @@ def row_of(entry: Entry, schema: pa.Schema) -> dict[str, Any]:
     Returns
     -------
     dict
-        Why, where, how long, and what was known by then, as far as `schema` has columns for it.
-        A value that its column cannot hold is left out with a warning: one bad number must not
-        cost the batch its table.
+        Reason, step, duration and known measures, as far as `schema` has columns for them. A value
+        that its column cannot store is omitted with a warning, so that the table can be written.
     """
     row = {"step": entry.step, "seconds": entry.seconds, "peak_rss": entry.peak_rss_mb}
     row |= entry.measured
@@ -121,11 +120,11 @@ def row_of(entry: Entry, schema: pa.Schema) -> dict[str, Any]:
     for column in schema:
         value = row.get(column.name)
         if pa.types.is_map(column.type) and isinstance(value, list):
-            value = [tuple(pair) for pair in value]  # JSON made lists of them
+            value = [tuple(pair) for pair in value]  # JSON converted tuples to lists
         try:
             pa.array([value], type=column.type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            what = f"measured {column.name} = {value!r} is left out"
+            what = f"measured {column.name} = {value!r} is omitted"
             log.warning("%s: %s: %s", entry.scan_id, what, error)
         else:
             kept[column.name] = value

@@ -1,4 +1,4 @@
-"""Where everything lies under the results folder: one place, read by rules and stages alike."""
+"""Paths below the results folder, used by rules and stages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Paths:
     Parameters
     ----------
     results : Path
-        ``results`` of the configuration.
+        The setting ``results``.
     """
 
     results: Path
@@ -42,7 +42,7 @@ class Paths:
         return self.results / "scans" / f"{dataset}.parquet"
 
     def listed_from(self, dataset: str) -> Path:
-        """Fingerprints of what the scans table of a data set was made from."""
+        """Fingerprints of the inputs of the scans table of a data set."""
         return self.results / "scans" / f"{dataset}.inputs.json"
 
     def batch(self, stage: str, dataset: str, batch: int | str) -> Path:
@@ -50,19 +50,20 @@ class Paths:
         return self.results / stage / dataset / f"{batch}.parquet"
 
     def manifest(self, stage: str, dataset: str, batch: int | str) -> Path:
-        """What happened to each scan of a batch; apart from the tables, so `*.parquet` is data."""
+        """Manifest of a batch, separate from the tables, so that `*.parquet` is always data."""
         return self.results / "manifest" / stage / dataset / f"{batch}.parquet"
 
     def work(self, stage: str, dataset: str, batch: int | str) -> Path:
-        """Finished scans of an unfinished batch. No declared output: Snakemake must not wipe it."""
+        """Finished scans of an unfinished batch; not a declared output, which Snakemake would
+        delete."""
         return self.results / "work" / stage / dataset / str(batch)
 
     def log(self, stage: str, *parts: str) -> Path:
-        """Log of a job or a scan; below the results, so that two studies never share one."""
+        """Log of a job or a scan, below the results folder so that studies do not share logs."""
         return self.results.joinpath("logs", stage, *parts)
 
     def derivatives(self, dataset: str, stage: str = "preprocess") -> Path:
-        """Small BIDS derivatives of a stage: of `preprocess` transforms, masks and confounds."""
+        """BIDS derivatives of a stage, such as transforms, masks and confounds of `preprocess`."""
         return self.results / stage / dataset / "derivatives"
 
     def quality(self, dataset: str, name: str = "index.html") -> Path:
@@ -90,7 +91,7 @@ class Paths:
         return self.results / "interpret" / task / name
 
     def series_model(self, name: str = "") -> Path:
-        """Folder of what a BrainLM makes of unseen participants, or a file in it."""
+        """Folder of the analyses of a BrainLM on unseen participants, or a file in it."""
         return self.results / "series_model" / name
 
     def report(self, page: str) -> Path:
@@ -98,5 +99,5 @@ class Paths:
         return self.results / "report" / f"{page}.html"
 
     def figure(self, task: str, name: str) -> Path:
-        """A figure of a task's page, as a file of its own; `name` is one of `FIGURES`."""
+        """A figure of a task's page as a separate file; `name` is one of `FIGURES`."""
         return self.results / "report" / "figures" / f"{task}_{name}.png"

@@ -1,4 +1,4 @@
-"""Largest resident memory while a piece of work runs, within another one or not."""
+"""Peak resident memory of a block of code; blocks may be nested."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 PROC = Path("/proc/self")
-INTERVAL = 0.02  # seconds between two looks where the kernel keeps no peak that can be reset
-SLACK_MB = 16.0  # the kernel's counters lag behind by some pages per core
+INTERVAL = 0.02  # sampling interval in seconds if the kernel's peak cannot be reset
+SLACK_MB = 16.0  # the kernel's counters are delayed by some pages per core
 
 
 class Peak:
@@ -23,25 +23,25 @@ class Peak:
         self.by_kernel = False
 
     def look(self, mb: float) -> None:
-        """Take a reading into account."""
+        """Update the peak with a reading."""
         self.mb = max(self.mb, mb)
 
 
-_open: list[Peak] = []  # those whose blocks have not ended, the outermost first
+_open: list[Peak] = []  # of unfinished blocks, the outermost first
 
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure this process's largest resident memory during the block.
+    """Measure the peak resident memory of this process during the block.
 
-    The kernel's own peak is used where it can be reset (Linux; not in every container), since it
-    misses nothing; elsewhere a thread looks every 20 ms. Blocks may lie within each other, not
-    beside each other in threads.
+    The kernel's own peak is used if it can be reset (Linux; not in every container), because it is
+    exact; otherwise a thread samples every 20 ms. Blocks may be nested, but not concurrent in
+    threads.
 
     Yields
     ------
     Peak
-        Holds the result once the block has ended, by an error too.
+        Has the result after the block has ended, also after an error.
     """
     peak, done = Peak(), threading.Event()
 
@@ -65,12 +65,12 @@ def peak_memory() -> Iterator[Peak]:
             done.set()
             watcher.join()
         peak.look(_resident())
-        for outer in _open:  # two threads do not look at the same moments
+        for outer in _open:  # inner and outer blocks are sampled at different moments
             outer.look(peak.mb)
 
 
 def _forgotten() -> bool:
-    """Let the kernel forget its peak, once those who still need it have seen it; whether it did."""
+    """Reset the kernel's peak after updating open blocks; returns whether it was reset."""
     before = _kernel_peak()
     try:
         (PROC / "clear_refs").write_text("5")

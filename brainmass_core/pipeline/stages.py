@@ -1,7 +1,7 @@
-"""The table of stages: which there are, what each reads, writes and depends on.
+"""The table of stages: what each stage reads, writes and depends on.
 
 The configuration's hashes, the DAG, `brainmass status`, the flow of scans on the pages and the
-commands all read it; no other module lists stages.
+commands use it; no other module lists stages.
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ class Stage:
     """One stage of the workflow.
 
     A stage is a rule file, a module, a subcommand, a folder below the results and a folder of
-    tests, all of this name.
+    tests, all with this name.
 
     Attributes
     ----------
     name : str
     unit : str
-        What one job works on.
+        Unit of work of one job.
     summary : str
         Help of its command.
     reads : tuple of str
         Stages whose results it reads.
     sections : tuple of str
-        Sections of the configuration that it depends on, beside those of the stages before it.
+        Sections of the configuration on which it depends, in addition to those of earlier stages.
     after : str
-        The stage whose hash its own contains; empty if more than one, see `pipeline.hashing`.
+        The stage whose hash is part of its own; empty if there are several, see `pipeline.hashing`.
     seeded : bool
         Whether it depends on the seed.
     outputs : tuple of str
         Files of a task or an analysis, without their ending.
     takes : callable
-        Whether a data set goes through it, from its section of the configuration.
+        Whether a data set passes through it, from its section of the configuration.
     selects : bool
-        Whether a scan that it refuses is lost to the stages after it.
+        Whether a scan that it excludes is also excluded from later stages.
     keeps_work : bool
-        Whether finished scans are kept after their batch is published, because they take long.
+        Whether finished scans are kept after the table of their batch is written, because they are
+        expensive.
     cpus_per_task, mem_mb, runtime : int
-        What a job asks for unless ``resources`` says otherwise: cores, MB and minutes.
+        Default resources of a job: cores, MB and minutes.
     """
 
     name: str
@@ -110,7 +111,7 @@ _TABLE = (
         "connectivity",
         "batch",
         "Compute the functional connectivity of a batch of scans.",
-        reads=("scans", "timeseries"),  # the scans where runs are joined
+        reads=("scans", "timeseries"),  # the scans table is needed if runs are joined
         sections=("connectivity",),
         after="timeseries",
         selects=True,
@@ -126,7 +127,7 @@ _TABLE = (
     Stage(
         "pfc",
         "batch",
-        "Draw the pseudo-FC of a batch of scans into a Parquet shard.",
+        "Compute the pseudo-FC of a batch of scans.",
         reads=("scans", "timeseries"),
         sections=("pfc",),
         after="timeseries",
@@ -172,7 +173,7 @@ _TABLE = (
     Stage(
         "series_model",
         "analysis",
-        "Analyse what a BrainLM makes of the series of participants that it has not seen.",
+        "Analyse a BrainLM on the series of participants that it has not seen.",
         reads=("scans", "timeseries", "pretrain"),
         sections=("series_model",),
         seeded=True,
@@ -206,9 +207,9 @@ def stages_of(unit: Unit | None = None, selecting: bool = False) -> tuple[str, .
     Parameters
     ----------
     unit : str, optional
-        Only those whose jobs work on this.
+        Only those with this unit of work.
     selecting : bool
-        Only those whose refusals are final.
+        Only those whose exclusions apply to later stages.
     """
     return tuple(
         name
@@ -218,7 +219,7 @@ def stages_of(unit: Unit | None = None, selecting: bool = False) -> tuple[str, .
 
 
 def batch_stages(config: Any, dataset: str) -> Iterator[Stage]:
-    """Stages that work on the scans of a data set; `pfc` only where the model is trained on it.
+    """Stages that process the scans of a data set; `pfc` only if the model is trained on it.
 
     Parameters
     ----------

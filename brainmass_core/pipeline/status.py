@@ -1,4 +1,4 @@
-"""Progress of a run, from manifests and from the scans kept by unfinished batches."""
+"""Progress of a run, from manifests and from finished scans of unfinished batches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Standing:
     seconds : float
         Summed wall time of its scans.
     current : bool
-        Whether what is published was made by the configuration at hand.
+        Whether the existing tables were made with the current configuration.
     """
 
     stage: str
@@ -45,12 +45,12 @@ class Standing:
 
     @property
     def left(self) -> int:
-        """Scans that are still to be worked on."""
+        """Scans that still have to be processed."""
         return self.entered - self.done - self.failed - self.excluded
 
 
 def standings(config: Config) -> list[Standing]:
-    """Count every scan-wise stage of every data set whose scans table exists."""
+    """Count the scans of all stages for every data set whose scans table exists."""
     paths = Paths(config.results)
     found: list[Standing] = []
     for dataset in config.datasets:
@@ -81,7 +81,7 @@ def _standings_of(config: Config, paths: Paths, dataset: str) -> Iterator[Standi
 def _entries(
     config: Config, paths: Paths, stage: str, dataset: str, batches: dict[str, int]
 ) -> tuple[list[Entry], bool]:
-    """Entries of published batches, and of the kept scans of the others."""
+    """Entries of finished batches, and of the finished scans of others."""
     wanted = stage_hash(config, stage, dataset)
     entries: list[Entry] = []
     folders: dict[Path, None] = {}  # batches may share one
@@ -96,14 +96,14 @@ def _entries(
             folders[work_folder(config, stage, dataset, batch)] = None
     for file in (f for folder in folders for f in folder.glob("*.json")):
         kept = kept_entry(file, with_rows=False)
-        # the unit of joined runs has no batch of its own
+        # joined runs have no batch column
         if kept and batches.get(kept.scan_id, kept.batch) in unpublished:
             entries.append(kept)
     return entries, current
 
 
 def show(config: Config, console: Console, watch: float = 0.0) -> None:
-    """Print the state, again and again if asked to."""
+    """Print the progress, repeatedly if requested."""
     while True:
         console.print(_table(standings(config), config.connectivity.unit))
         for line in _later_stages(config):
@@ -126,7 +126,7 @@ def _table(rows: list[Standing], unit: str) -> Table:
     for row in rows:
         worked = row.done + row.failed + row.excluded
         rate = f"{row.seconds / worked:.1f}" if worked and row.seconds else ""
-        note = [] if row.current else ["of an older configuration"]
+        note = [] if row.current else ["from an older configuration"]
         table.add_row(
             *(row.stage, row.dataset, str(row.entered), str(row.done)),
             f"[red]{row.failed}[/red]" if row.failed else "0",
@@ -156,7 +156,7 @@ def _later_stages(config: Config) -> Iterator[str]:
 
 
 def forget_exclusions(config: Config) -> dict[str, list[Path]]:
-    """List the data sets with excluded scans again; batches of scans that changed are made again.
+    """List data sets with excluded scans again; batches of changed scans are computed again.
 
     Returns
     -------
@@ -172,7 +172,10 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
     for name in config.datasets:
         if not paths.scans(name).exists():
             continue
-        from brainmass_core.scans import list_again  # reads images, which `status` does not
+        # imported late, because it loads image readers that `status` does not need
+        from brainmass_core.scans import (
+            list_again,
+        )
 
         batches = list_again(config, name)
         if batches is None:
@@ -185,7 +188,7 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
 
 
 def forget_failures(paths: Paths) -> list[Path]:
-    """Remove the tables of batches with failed scans, so that Snakemake makes them again.
+    """Remove the tables of batches with failed scans, so that Snakemake computes them again.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Child processes that use one thread each and never outlive the job that started them.
+"""Worker processes with one thread each that end with the job that started them.
 
-Workers are forked from a server process that has imported the stage and has no threads: the
-imports are paid once, whatever the number of workers, and no lock of the job is copied.
+Workers are forked from a server process that has imported the stage and has no threads, so that
+imports happen only once and no lock of the job is copied.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SINGLE_THREAD = (
     "MKL_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-PATIENCE = 5.0  # s that a worker without work has to end by itself
-START_LIMIT = 900.0  # s for the imports, on a slow network disk as well
+PATIENCE = 5.0  # s until a worker without work is killed
+START_LIMIT = 900.0  # s for the imports, also on a slow network disk
 
 
 class WorkerError(RuntimeError):
-    """A worker process that could not be started."""
+    """A worker process could not be started."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TimedOut:
 
     @property
     def cause(self) -> str:
-        """How long it was waited for."""
+        """Waiting time, as text."""
         return f"not ready after {self.seconds:g} s"
 
 
@@ -75,9 +75,9 @@ def in_processes(
     timeout: float | None = None,
     preload: tuple[str, ...] = (),
 ) -> Iterator[tuple[str, Any]]:
-    """Run calls in child processes; yield name and outcome of each as it ends.
+    """Run calls in worker processes; yield name and outcome of each as it ends.
 
-    A call whose process crashes or takes too long costs no other call.
+    A call whose process crashes or takes too long does not affect other calls.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def in_processes(
     calls : dict
         Name of the call to its arguments, picklable.
     timeout : float, optional
-        Seconds that a call may take. Then its process is killed, with the programs it started.
+        Time limit of a call in seconds. Then its process and the programs it started are killed.
     preload : tuple of str
         Modules to import once for all workers.
 
@@ -98,7 +98,7 @@ def in_processes(
     Raises
     ------
     WorkerError
-        If a worker dies before it takes its first call.
+        If a worker ends before its first call.
     Exception
         What the function raises.
     """
@@ -128,8 +128,8 @@ def in_processes(
 
 
 def _context(preload: tuple[str, ...]) -> Any:
-    """The way to start processes, which is slower where the server cannot have its socket."""
-    # the server must have no thread when it forks, and Arrow's allocator keeps one
+    """Multiprocessing context; without a fork server, which needs a socket, it is slower."""
+    # the server must have no threads when it forks, but Arrow's default allocator has one
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *preload])
@@ -141,14 +141,14 @@ def _context(preload: tuple[str, ...]) -> Any:
 
 
 class _Worker:
-    """A child process as its parent sees it.
+    """A worker process, as seen by its parent.
 
     Attributes
     ----------
     name : str or None
-        Of the call that it works on; None until it has begun with one.
+        Name of its current call; None before the first.
     deadline : float
-        When the call's time is up, by the monotonic clock.
+        Time limit of the call, by the monotonic clock.
     """
 
     def __init__(self, context: Any, function: Callable[..., Any]) -> None:
@@ -166,14 +166,14 @@ class _Worker:
             theirs.close()
 
     def begin(self, name: str, arguments: tuple, timeout: float | None) -> None:
-        """Hand it a call."""
+        """Send it a call."""
         self.name, self.timeout = name, math.inf if timeout is None else timeout
         self.deadline = time.monotonic() + self.timeout
-        with suppress(OSError):  # it has just died, which the next look at it will show
+        with suppress(OSError):  # it has just ended, which the next poll will show
             self.pipe.send(arguments)
 
     def outcome(self) -> Any:
-        """What became of the call, or of the start; raises what the function raised."""
+        """Outcome of the call, or of the start; raises what the function raised."""
         if not self.pipe.poll() and self.process.is_alive():
             return TimedOut(self.timeout)
         try:
@@ -187,14 +187,14 @@ class _Worker:
         return value
 
     def end(self) -> None:
-        """Let it go when there is no more work."""
+        """Stop it when there is no more work."""
         with suppress(OSError):
             self.pipe.send(None)
         self.process.join(PATIENCE)
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, and every program that it started."""
+        """Kill it and all programs that it started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
@@ -203,7 +203,7 @@ class _Worker:
 
 
 def _with_news(workers: list[_Worker]) -> list[_Worker]:
-    """Wait until a worker says something, ends, or runs out of time."""
+    """Wait until a worker sends a result, ends, or exceeds its time limit."""
     while True:
         soonest = min(w.deadline for w in workers)
         pause = None if math.isinf(soonest) else max(0.0, soonest - time.monotonic())
@@ -219,18 +219,18 @@ def _with_news(workers: list[_Worker]) -> list[_Worker]:
 def _serve(
     pipe: Connection, function: Callable[..., Any], folder: str, environment: dict[str, str]
 ) -> None:
-    """Take calls until there are no more; runs in the worker.
+    """Process calls until there are no more; runs in the worker.
 
-    It leads a process group, so that it can be killed with the programs that it started, and
-    works in the folder and environment that its parent has now.
+    It leads a process group, so that it can be killed with the programs that it started, and uses
+    the current folder and environment of its parent.
     """
     os.setpgid(0, 0)
     _die_with_parent()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    answer: tuple[bool, Any] = True, None  # it is ready
-    with suppress(EOFError, BrokenPipeError):  # the parent has gone
+    answer: tuple[bool, Any] = True, None  # signals that it is ready
+    with suppress(EOFError, BrokenPipeError):  # the parent has ended
         while True:
             pipe.send(answer)
             if (arguments := pipe.recv()) is None:
@@ -242,7 +242,8 @@ def _serve(
 
 
 def _die_with_parent() -> None:
-    """End this worker when the job is killed; else it would go on beside the job's next run."""
+    """Let this worker end when the job is killed; otherwise it would continue during the next
+    run."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -256,7 +257,7 @@ def _die_with_parent() -> None:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """One thread per worker, read when it starts: parallel over scans, and reproducible."""
+    """Environment with one thread per worker, for reproducibility."""
     before = {name: os.environ.get(name) for name in SINGLE_THREAD}
     os.environ.update(dict.fromkeys(SINGLE_THREAD, "1"))
     try:

@@ -1,4 +1,4 @@
-"""Models of tasks for new scans: stored without pickles, applied to what fits their contract."""
+"""Models of tasks for new scans: stored without pickles, applied to compatible input."""
 
 from brainmass_core.predict.contract import Contract, ContractError
 from brainmass_core.predict.deploy import deploy

@@ -1,4 +1,4 @@
-"""The card of a deployed model: what it is, how well it did, who must not use it for what."""
+"""The card of a deployed model: description, scores, limits of use."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TEXT = """\
 # {task}: {method}
 
 Predicts {target} of a resting-state scan from {source}.
-`brainmass predict THIS_FOLDER INPUT` applies it; input that was not made as its training scans
-were is refused.
+`brainmass predict THIS_FOLDER INPUT` applies it; input that was processed differently from its
+training scans is refused.
 
 ## Training
 
@@ -24,8 +24,8 @@ Fitted to **all** labelled scans of the task:
 ## Scores
 
 These are cross-validated (`{protocol}`), with models fitted to parts of the same scans. The stored
-model was fitted once more, to all of them, so that **it has no scores of its own**: nobody is left
-to test it on. Scans of another scanner, population or protocol can be predicted worse.
+model was fitted again, to all of them, so **it has no scores of its own**: no participants remain
+to test it. Predictions for another scanner, population or protocol may be worse.
 
 {scores}
 
@@ -41,41 +41,43 @@ to test it on. Scans of another scanner, population or protocol can be predicted
 | kinds of data | {kinds} |
 | t_r | {t_r} |
 
-`contract.json` holds every setting.
+`contract.json` contains all settings.
 
 ## Limits
 
 - Research only: not a medical device, not for decisions about a person.
-- Group differences are small and confounded by site, motion, age and sex; look at how the
-  methods `confounds_*` did on the same folds before you believe a score.
-- A probability is one at the class frequencies of the training scans, or at equal ones, and not at
+- Group differences are small and confounded by site, motion, age and sex; compare with the
+  scores of `confounds_*` on the same folds before you trust a score.
+- Probabilities are for the class frequencies of the training scans, or for equal ones, not for
   those of a clinic.
-- Participants of the training scans must not be scored to judge the model.
+- Do not evaluate the model on participants of the training scans.
 {memory}
 
 ## Licence
 
-The software is Apache-2.0. What is fitted to data is under the terms on which the data were shared;
-who hands this folder on has to say which.
+The software is Apache-2.0. Models fitted to data are subject to the terms under which the
+data were shared; whoever distributes this folder has to state them.
 
 Configuration {config_hash}; {versions}.
 """
 MEMORY = {
-    "scans": "- **This folder holds features of training scans** (support vectors or neighbours), "
+    "scans": "- **This folder contains features of training scans** (support vectors or "
+    "neighbours), "
     "without names:\n  treat it as participants' data.",
-    "weights": "- The folder holds weights and averages, no single scan.",
+    "weights": "- The folder contains weights and averages, but no single scan.",
 }
 SOURCES = {
     "fc": "its functional connectivity (FC)",
     "series": "the first window of its time series",
 }
 HANDLED = {
-    "none": "Nothing was done about confounds.",
-    "match": "Participants were dropped until classes were equally large at each site and sex.",
-    "regress": "The linear part of {columns} was taken out of every feature; new scans need them.\n"
-    "Names of the training sites stand in the folder where site is one of them.",
-    "combat": "Site effects were taken out by ComBat; a new scan's site must be given, and a site "
-    "without\ntraining scans is left as it is. Names of the training sites stand in the folder.",
+    "none": "Confounds were not adjusted for.",
+    "match": "Participants were dropped until classes were equally large for each site and sex.",
+    "regress": "{columns} were regressed out of every feature; new scans need them.\n"
+    "The folder contains the names of the training sites if site is one of them.",
+    "combat": "Site effects were removed by ComBat; a new scan's site must be given, and a site "
+    "without\n"
+    "training scans is not adjusted. The folder contains the names of the training sites.",
 }
 
 
@@ -122,14 +124,14 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
 
 
 def _source(c: Contract) -> str:
-    """What the model predicts from."""
+    """Description of the model's input."""
     owner = owner_of(c.features)
     found = owner.pages.sources.get(c.features) if owner else None
     return found or SOURCES["series" if c.series else "fc"]
 
 
 def _seen(c: Contract) -> str:
-    """The row of the table that says what becomes of the series."""
+    """Row of the table about the processing of series."""
     if c.series is None:
         unit = c.connectivity.unit
         joined = "" if unit == "run" else f", runs of a {unit} and task joined"
@@ -161,13 +163,14 @@ def _better(c: Contract) -> str:
     if not better:
         return f"No other method of the configuration had a higher {lead}."
     return (
-        f"{', '.join(better)} had a higher {lead}. The method was named before the scores were "
-        "seen, unless\n`finetune.deploy` says otherwise."
+        f"{', '.join(better)} had a higher {lead}. The method was chosen before the scores were "
+        "known, unless\n"
+        "`finetune.deploy` names it."
     )
 
 
 def _remembers(node: dict[str, Any]) -> bool:
-    """Whether single scans are stored."""
+    """Whether features of single scans are stored."""
     text = json.dumps(node)
     return any(f'"{name}"' in text for name in ("SVC", "SVR", "KNeighborsClassifier")) or (
         '"KNeighborsRegressor"' in text

@@ -1,4 +1,4 @@
-"""Write the checksums of a model folder that came without them."""
+"""Write the checksums of a model folder that has none."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from brainmass_core.predict.contract import FILE, seal_contract
 
 
 def write_checksums(folder: Path) -> Path:
-    """Seal a pre-trained or a deployed model whose files the user trusts.
+    """Write the checksums of a pre-trained or deployed model whose files the user trusts.
 
     Returns
     -------
     Path
-        The file that now holds them.
+        The file with the checksums.
 
     Raises
     ------
     ModelError
-        If the folder holds no pre-trained model, or its files do not go together.
+        If the folder contains no pre-trained model, or its files do not belong together.
     ContractError
         If a deployed model's contract cannot be read.
     """
@@ -36,4 +36,4 @@ def write_checksums(folder: Path) -> Path:
             reasons.append(f"as {model.__name__}: {error}")
         else:
             return folder / SETTINGS
-    raise ModelError(f"{folder}: found no usable model; " + "; ".join(dict.fromkeys(reasons)))
+    raise ModelError(f"{folder}: found no valid model; " + "; ".join(dict.fromkeys(reasons)))

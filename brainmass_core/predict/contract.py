@@ -1,6 +1,6 @@
-"""What a deployed model says of itself: what it predicts, from which input, made how.
+"""The contract of a deployed model: what it predicts, from which input, and its processing.
 
-Counts of participants stand here, no participant's name, site table or phenotype.
+It contains numbers of participants, but no participant's name, site table or phenotype.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from brainmass_core.config.stages import Connectivity
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.encoders.interface import Architecture, implementation_of
 from brainmass_core.encoders.registry import encoders, owner_of, scaled_series
-from brainmass_core.predict.feeding import Series
+from brainmass_core.predict.input_transform import Series
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.limits import quoted
 from brainmass_core.readers.sidecar import read_object
@@ -35,9 +35,9 @@ from brainmass_core.tables import atomic_path
 
 FILE = "contract.json"
 FORMAT = 1
-PLAIN = ("fc", "fc_for_model", "series")  # features that no frozen encoder makes
+PLAIN = ("fc", "fc_for_model", "series")  # features without a frozen encoder
 REMEDY = "copy the folder again, or make it again: snakemake --cores all finetune"
-# knobs that say which scans are refused or what is written, not what becomes of those that stay
+# settings that only affect exclusions or output files, not the processing of scans
 CRITERIA = {
     *("min_volumes", "max_mean_fd", "fd_threshold", "max_censored_fraction", "max_std_dvars"),
     *("min_tsnr", "min_mask_dice", "min_template_correlation", "min_t1w_coverage"),
@@ -48,7 +48,7 @@ SERIES_CRITERIA = {"denoise", "derivatives", "max_empty_rois", "min_coverage"}
 
 
 class ContractError(ValueError):
-    """A model folder that cannot be used."""
+    """A model folder cannot be used."""
 
 
 class Parcels(Strict):
@@ -57,9 +57,9 @@ class Parcels(Strict):
     Attributes
     ----------
     name, configured : str
-        As written to the tables, and as in the configuration.
+        Name in the tables, and in the configuration.
     sha256 : str
-        Of the label image, or of the label table where there is none.
+        Of the label image, or of the label table if there is no image.
     table : list of dict
         One per parcel: index, name, network, x, y, z (mm; None if unknown).
     """
@@ -95,8 +95,8 @@ class Parcels(Strict):
         return [str(row["name"]) for row in self.table]
 
 
-class Done(Strict):
-    """What was done to series: columns of the time-series table; None where it is not known."""
+class Processing(Strict):
+    """Processing of series: columns of the time-series table; None if unknown."""
 
     denoise: str | None = None
     order: str | None = None
@@ -105,37 +105,37 @@ class Done(Strict):
 
 
 class Contract(Strict):
-    """See the module.
+    """Contract of a deployed model, see the module.
 
     Attributes
     ----------
     label, classes, transform
-        Column that was predicted, its classes in order (empty for a regression), and what the
-        target was fitted as.
+        Column of the target, its classes in order (empty for a regression), and the
+        transformation of the target.
     features : str
-        What the method sees: `PLAIN`, or those of an encoder.
+        Features of the method: one of `PLAIN`, or of an encoder.
     encoder : dict or None
         Architecture of a frozen encoder of FC, see `architecture`.
     series : Series or None
-        What becomes of recordings, for a model on these; None: it sees FC.
+        Input transform of recordings, for a model on series; None for a model on FC.
     processing : dict
-        Kind of data set to the settings, one entry per variant, that made its series.
-    done : list of Done
-        What the training scans' tables say was done to them.
+        Kind of data set to the settings that produced its series, one entry per variant.
+    done : list of Processing
+        Processing of the training scans according to their tables.
     t_r : (float, float) or None
-        Least and largest of the training scans, s.
+        Smallest and largest of the training scans, s.
     confounds, confound_columns
-        How confounds are handled; columns that a new scan must have.
+        Adjustment for confounds; columns that a new scan must have.
     sites
-        Names of the training scans' sites, ``dataset/site``, where a site is one of these columns.
+        Names of the training sites, ``dataset/site``, if site is one of these columns.
     sexes
-        Those of the training scans, where the sex is one of these columns; None: not recorded.
+        Those of the training scans, if sex is one of these columns; None: not recorded.
     missing_values
         Codes of missing values of the training data sets, for the confounds of new scans.
     scores : dict
         Method to its cross-validated scores.
     probe : list of list of float
-        Scores of made-up input, by which a model is checked when it is loaded.
+        Scores of synthetic input, to check a model when it is loaded.
     files : dict
         Name of each other file to its sha256.
     """
@@ -158,7 +158,7 @@ class Contract(Strict):
     timeseries: Timeseries
     preprocess: Preprocess
     processing: dict[str, list[dict[str, Any]]] = Field(min_length=1)
-    done: list[Done] = Field(min_length=1)
+    done: list[Processing] = Field(min_length=1)
     t_r: tuple[float, float] | None
     confounds: str
     confound_columns: list[str]
@@ -213,7 +213,7 @@ class Contract(Strict):
 
     @property
     def architecture(self) -> Architecture | None:
-        """That of the frozen encoder, None if there is none."""
+        """Architecture of the frozen encoder; None if there is none."""
         owner = owner_of(self.features)
         about = self.series.encoder if self.series else self.encoder
         if owner is None or about is None:
@@ -227,19 +227,19 @@ class Contract(Strict):
 
     @property
     def low_passed(self) -> bool:
-        """Whether every training series went through a low-pass of ours."""
+        """Whether every training series was low-pass filtered by brainmass."""
         variants = [v for variants in self.processing.values() for v in variants]
         return all(v.get("high_hz") is not None for v in variants)
 
 
 def processing_of(config: Config, dataset: str) -> dict[str, Any]:
-    """Settings that decide what becomes of the series of a data set.
+    """Settings that affect the processing of the series of a data set.
 
     Returns
     -------
     dict
-        Knob to value; those of `preprocess` for raw BIDS alone, and no more than the filter for
-        ready series.
+        Setting to value; those of `preprocess` only for raw BIDS, and only the filter for ready
+        series.
     """
     section, series = config.datasets[dataset], config.timeseries
     if section.kind == "timeseries":
@@ -256,14 +256,14 @@ def processing_of(config: Config, dataset: str) -> dict[str, Any]:
 
 
 def needed_columns(task: Task) -> list[str]:
-    """Confounds of a new scan without which the task's handling of them cannot be applied."""
+    """Confounds that a new scan needs for the task's adjustment."""
     if task.confounds in ("none", "match"):
         return []
     return ["site"] if task.confounds == "combat" else list(task.confound_columns)
 
 
 def read_contract(folder: Path) -> Contract:
-    """The contract of a model folder.
+    """Read the contract of a model folder.
 
     Raises
     ------
@@ -273,13 +273,13 @@ def read_contract(folder: Path) -> Contract:
     path = folder / FILE
     if not path.exists():
         raise ContractError(
-            f"{path}: no such file, so {folder} is no deployed model; expected a folder such as "
-            "results/finetune/<task>/model"
+            f"{path}: no such file, so {folder} is not a deployed model; expected a folder such "
+            "as results/finetune/<task>/model"
         )
     raw = _read(path)
     if FIELD not in raw:
         raise ContractError(
-            f"{path}: has no checksum, so damage could not be noticed: it was made by an older "
+            f"{path}: has no checksum, so damage could not be detected: it was made by an older "
             f"version; if you trust it, write its checksum once: brainmass checksum {folder}"
         )
     try:
@@ -313,7 +313,7 @@ def write_contract(folder: Path, contract: Contract) -> None:
 
 
 def seal_contract(folder: Path) -> None:
-    """Write the checksum of a contract that is trusted.
+    """Write the checksum of a trusted contract.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Fit a task's model to all its labelled scans and store it, after the evaluation."""
+"""Fit a task's model to all labelled scans and store it, after the evaluation."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.card import card
-from brainmass_core.predict.codec import encode, storable
 from brainmass_core.predict.contract import (
     FILE,
     Contract,
-    Done,
     Parcels,
+    Processing,
     needed_columns,
     processing_of,
     write_contract,
 )
-from brainmass_core.predict.feeding import Series
+from brainmass_core.predict.input_transform import Series
 from brainmass_core.predict.model import (
     CARD,
     ESTIMATOR,
@@ -48,6 +47,7 @@ from brainmass_core.predict.model import (
     probe,
     weights_of,
 )
+from brainmass_core.predict.serialization import encode, storable
 from brainmass_core.tables import atomic_path, read_table
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def deploy(config: Config, task: str) -> None:
     Raises
     ------
     TaskError
-        If the configuration asks for none, or the task has no scores yet.
+        If the configuration stores no model, or the task has no scores yet.
     """
     name = config.finetune.deployed(config.tasks[task].kind)
     if name is None:
@@ -82,7 +82,7 @@ def _nothing_to_store(config: Config, task: str) -> str:
     if settings.permute_labels:
         why, remedy = "finetune.permute_labels is set", "set it to false"
     else:
-        # of FC, which every study has
+        # methods on FC, which every study has
         of_fc = [m for m in METHODS.values() if m.given == "fc" and not m.stores_scans]
         able = [m.name for m in of_fc if kind in m.kinds]
         why = f"finetune.deploy is {settings.deploy!r} and methods are {list(settings.methods)}"
@@ -92,14 +92,14 @@ def _nothing_to_store(config: Config, task: str) -> str:
 
 
 def fit_all(e: Evaluation, name: str, scores: dict[str, dict[str, Any]]) -> tuple[Model, Fitted]:
-    """A method fitted to all labelled scans.
+    """Fit a method to all labelled scans.
 
     Returns
     -------
     Model
-        As it will be stored; `contract.files` is still empty.
+        The model as it will be stored; `contract.files` is still empty.
     Fitted
-        As it was fitted, the training scans of a linear SVM and all searches still in it.
+        The complete fitted method, with the training scans of a linear SVM and all searches.
     """
     method, rows = METHODS[name], np.arange(len(e.data.scans))
     with threadpool_limits(limits=1):
@@ -118,7 +118,7 @@ def fit_all(e: Evaluation, name: str, scores: dict[str, dict[str, Any]]) -> tupl
 
 
 def write_model(folder: Path, model: Model) -> None:
-    """Write the four files, the contract last: without it the folder is no model."""
+    """Write the four files, the contract last: without it the folder is not a model."""
     arrays: dict[str, np.ndarray] = {}
     parts = {key: getattr(model.fitted, key) for key in ("model", "before", "adjust")}
     node = {key: encode(value, arrays, key) for key, value in parts.items()}
@@ -140,7 +140,7 @@ def _write_text(place: Path, text: str) -> None:
 
 
 def _encoder(config: Config, features: str, n_rois: int) -> Pretrained | None:
-    """The frozen encoder whose embedding the features are, None if they are none."""
+    """The frozen encoder of the features; None if they are not an embedding."""
     owner = owner_of(features)
     if owner is None:
         return None
@@ -151,7 +151,7 @@ def _encoder(config: Config, features: str, n_rois: int) -> Pretrained | None:
 
 
 def _described(features: str, encoder: Pretrained | None) -> dict[str, Any] | None:
-    """Architecture of an encoder, for the contract."""
+    """Architecture of an encoder for the contract."""
     owner = owner_of(features)
     if owner is None or encoder is None:
         return None
@@ -222,9 +222,9 @@ def _names_of(scans: pd.DataFrame, settings: Task, column: str) -> list[str]:
 
 def _what_was_done(
     config: Config, task: str, ids: set[str]
-) -> tuple[list[Done], tuple[float, float] | None]:
-    """What the time-series tables say of the scans, and their least and largest t_r."""
-    columns = ["scan_id", "t_r", *Done.model_fields]
+) -> tuple[list[Processing], tuple[float, float] | None]:
+    """Processing of the scans according to the time-series tables, and the range of t_r."""
+    columns = ["scan_id", "t_r", *Processing.model_fields]
     parts = [
         read_table(Paths(config.results).batch("timeseries", dataset, batch), "timeseries", columns)
         for dataset in config.tasks[task].datasets
@@ -232,9 +232,9 @@ def _what_was_done(
     ]
     table = pd.concat([part.to_pandas() for part in parts])
     table = table[table["scan_id"].isin(ids)]
-    texts = table[list(Done.model_fields)].astype(object)
+    texts = table[list(Processing.model_fields)].astype(object)
     texts = texts.where(texts.notna(), None).drop_duplicates()
-    done = sorted((Done(**row) for row in texts.to_dict("records")), key=repr)
+    done = sorted((Processing(**row) for row in texts.to_dict("records")), key=repr)
     t_r = table["t_r"].dropna()
     return done, (float(t_r.min()), float(t_r.max())) if len(t_r) else None
 
@@ -258,8 +258,8 @@ def _say_if_another_is_better(
     best = max(known, key=lambda m: known[m], default=name)
     if name in known and known[best] > known[name]:
         log.warning(
-            "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and remember that the best of "
-            "several is flattered by its own score",
+            "%s: %s is stored (%s %.3f), but %s scored %.3f; %s, and note that the score of the "
+            "best of several methods is biased upwards",
             *(task, name, lead, known[name], best, known[best]),
             "choose by finetune.deploy" if METHODS[best].deployable else "it cannot be stored",
         )

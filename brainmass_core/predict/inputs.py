@@ -1,4 +1,4 @@
-"""What a user may point at, and FC that lies alone: tables and matrices."""
+"""Recognise the kind of an input, and read single FC tables and matrices."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from brainmass_core.connectivity import MEASURES, vectorise
-from brainmass_core.predict.contract import Contract, Done
-from brainmass_core.predict.misfit import Origin, PredictError, misfit
+from brainmass_core.predict.compatibility import PredictError, Provenance, incompatibility
+from brainmass_core.predict.contract import Contract, Processing
 from brainmass_core.readers import read_delimited
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.matrices import other_than_series
@@ -41,15 +41,15 @@ class Found:
         scan_id, participant_id, status (ok, failed, excluded, refused), reason, site, sex, age,
         mean_fd.
     seen : dict
-        scan_id to what the model sees of those that are ok: FC (n_edges,) float32, or features of
-        a recording, see `Model.of_recording`.
+        scan_id to the model's input for scans that are ok: FC (n_edges,) float32, or features of a
+        recording, see `Model.of_recording`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     seen: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, row: dict[str, Any], seen: np.ndarray | None, status: str, reason: str) -> None:
-        """One scan with its outcome; what is not finite fails."""
+        """Add one scan with its outcome; non-finite values fail."""
         if seen is not None and not np.isfinite(seen).all():
             seen, status, reason = None, "failed", "FC or series with values that are not finite"
         self.rows.append(row | {"status": status, "reason": reason})
@@ -58,12 +58,12 @@ class Found:
 
 
 def kind_of(path: Path) -> Kind:
-    """What an input is.
+    """Recognise the kind of an input.
 
     Raises
     ------
     PredictError
-        If it is none of what can be read.
+        If it cannot be recognised.
     """
     if not path.exists():
         raise PredictError(f"{path}: no such file or folder; correct the path")
@@ -83,9 +83,8 @@ def kind_of(path: Path) -> Kind:
     elif any(_is_series(p) for p in path.rglob("*") if p.is_file()):
         return "series"
     raise PredictError(
-        f"{path}: found nothing to predict from; expected a results folder, a BIDS folder, parcel "
-        "series (.1D, .npy, .npz, .tsv, .csv, .txt), FC tables (.parquet) or *_relmat.tsv"
-        + _what_else(path)
+        f"{path}: found no input; expected a results folder, a BIDS folder, parcel series (.1D, "
+        ".npy, .npz, .tsv, .csv, .txt), FC tables (.parquet) or *_relmat.tsv" + _what_else(path)
     )
 
 
@@ -117,7 +116,7 @@ def _is_derivative(path: Path) -> bool:
     except FileError:
         return False
     said = str(about.get("DatasetType", "")).lower() == "derivative"
-    return said or bool(about.get("PipelineDescription"))  # the latter of older fMRIPrep
+    return said or bool(about.get("PipelineDescription"))  # PipelineDescription in older fMRIPrep
 
 
 def _settle(found: Found, about: dict[str, Any], fc: Any, reason: str | None) -> None:
@@ -136,17 +135,17 @@ def fc_rows(table: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
-    """Scans of a connectivity table that lies alone; it says the estimator, but no atlas.
+    """Scans of a single connectivity table, which gives the estimator but not the atlas.
 
     Raises
     ------
     TableError
-        If it is no such table.
+        If it is not such a table.
     """
     found = Found()
     try:
         metadata = pq.read_metadata(path).metadata or {}
-    except Exception as error:  # whatever pyarrow raises on a damaged file
+    except Exception as error:  # pyarrow raises many types on damaged files
         raise TableError(f"{path}: damaged Parquet file ({error}); copy it again") from None
     name = metadata.get(b"brainmass_table", b"no table of brainmass").decode(errors="replace")
     if name != "connectivity":
@@ -157,16 +156,16 @@ def read_fc_table(path: Path, contract: Contract, as_trained: bool) -> Found:
     unit = "joined" if "joined" in table.column_names else "run"
     for scan_id, row in sorted(fc_rows(table)):
         where, n_edges = f"{path}: {scan_id}", len(row["fc"])
-        origin = Origin(where, estimator=row["estimator"], n_edges=n_edges, unit=unit)
+        provenance = Provenance(where, estimator=row["estimator"], n_edges=n_edges, unit=unit)
         about = dict.fromkeys(ABOUT) | {"scan_id": scan_id}
-        _settle(found, about, row["fc"], misfit(contract, origin, as_trained))
+        _settle(found, about, row["fc"], incompatibility(contract, provenance, as_trained))
     return found
 
 
 def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
     """FC matrices ``*_relmat.tsv`` with their sidecars, as `connectivity` writes them (BEP017).
 
-    A parcel without values correlates 0 with every other, as in the tables.
+    The correlation of a parcel without values with any other is 0, as in the tables.
     """
     found = Found()
     files = [path] if path.is_file() else sorted(path.rglob("*_relmat.tsv"))
@@ -185,16 +184,16 @@ def read_matrices(path: Path, contract: Contract, as_trained: bool) -> Found:
             _check_place(scan_id, file, others)
             parcels, matrix = _matrix(file)
             parcels, matrix = _in_order(file, parcels, matrix, contract)
-            origin = _of_matrix(file, entities, parcels, len(matrix))
+            provenance = _of_matrix(file, entities, parcels, len(matrix))
         except PredictError as error:
             found.add(about, None, "failed", str(error))
             continue
-        _settle(found, about, vectorise(matrix), misfit(contract, origin, as_trained))
+        _settle(found, about, vectorise(matrix), incompatibility(contract, provenance, as_trained))
     return found
 
 
 def _check_place(scan_id: str, file: Path, others: list[Path]) -> None:
-    """Refuse a name that no table can hold, or that two files have: which is the scan?"""
+    """Refuse names that tables cannot store, and names that several files share."""
     if reason := odd_name(file, scan_id):
         raise PredictError(reason)
     if others:
@@ -207,11 +206,11 @@ def _check_place(scan_id: str, file: Path, others: list[Path]) -> None:
 def _in_order(
     file: Path, parcels: list[str], matrix: np.ndarray, contract: Contract
 ) -> tuple[list[str], np.ndarray]:
-    """A matrix with its parcels in the model's order; of other parcels as it is, see `misfit`."""
+    """A matrix in the model's order of parcels, or unchanged if the parcels differ."""
     names = contract.atlas.names
     if parcels == names or sorted(parcels) != sorted(names):
         return parcels, matrix
-    log.info("%s: its parcels are in another order than the model's, and are put right", file)
+    log.info("%s: parcels are not in the model's order and were sorted by name", file)
     order = [parcels.index(name) for name in names]
     return names, matrix[np.ix_(order, order)]
 
@@ -240,11 +239,12 @@ def _matrix(file: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _check_diagonal(file: Path, matrix: np.ndarray) -> None:
-    """Refuse what is no correlation by its diagonal: Fisher's z, a covariance, a precision."""
+    """Refuse matrices that are not correlations, by their diagonal: Fisher's z, covariance,
+    precision."""
     known = np.isfinite(matrix).sum(axis=0) > 1
     own = np.diag(matrix)[known]
     if not known.any():
-        raise PredictError(f"{file}: holds no values; copy it again")
+        raise PredictError(f"{file}: contains no values; copy it again")
     if not np.allclose(own, 1.0, atol=1e-3):
         odd = own[~np.isclose(own, 1.0, atol=1e-3)][0]
         raise PredictError(
@@ -254,7 +254,7 @@ def _check_diagonal(file: Path, matrix: np.ndarray) -> None:
 
 
 def sidecar(file: Path) -> dict[str, Any]:
-    """The JSON beside a file; empty if there is none.
+    """The sidecar of a file; empty if there is none.
 
     Raises
     ------
@@ -271,12 +271,12 @@ def sidecar(file: Path) -> dict[str, Any]:
 
 
 def text_in(about: dict[str, Any], name: str, file: Path) -> str | None:
-    """An entry of the sidecar of a file that is text, None if there is none.
+    """A text entry of the sidecar of a file; None if there is none.
 
     Raises
     ------
     PredictError
-        If it is anything else.
+        If it is not text.
     """
     value = about.get(name)
     if value is not None and not isinstance(value, str):
@@ -288,12 +288,12 @@ def text_in(about: dict[str, Any], name: str, file: Path) -> str | None:
 
 
 def t_r_in(about: dict[str, Any], file: Path) -> float | None:
-    """The repetition time (s) that the sidecar of a file says, None if it says none.
+    """The repetition time (s) in the sidecar of a file; None if it has none.
 
     Raises
     ------
     PredictError
-        If it is no number, or no repetition time of fMRI in seconds.
+        If it is not a number, or not plausible for fMRI in seconds.
     """
     value = about.get("RepetitionTime")
     if value is None:
@@ -307,13 +307,13 @@ def t_r_in(about: dict[str, Any], file: Path) -> float | None:
     return float(value)
 
 
-def done_by(about: dict[str, Any], file: Path) -> Done | None:
-    """What a sidecar of ours, of this file, says was done; None if it says nothing.
+def done_by(about: dict[str, Any], file: Path) -> Processing | None:
+    """Processing according to a sidecar written by brainmass; None if it has none.
 
     Raises
     ------
     PredictError
-        If it says it by anything but text.
+        If an entry is not text.
     """
     names = {
         "denoise": "Denoise",
@@ -323,13 +323,13 @@ def done_by(about: dict[str, Any], file: Path) -> Done | None:
     }
     if "Denoise" not in about:
         return None
-    return Done(**{key: text_in(about, name, file) for key, name in names.items()})
+    return Processing(**{key: text_in(about, name, file) for key, name in names.items()})
 
 
-def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int) -> Origin:
+def _of_matrix(file: Path, entities: dict[str, str], parcels: list[str], n: int) -> Provenance:
     about = sidecar(file)
     labels = {label: name for name, (label, _) in MEASURES.items()}
-    return Origin(
+    return Provenance(
         where=str(file),
         atlas=entities.get("atlas"),
         parcels=parcels,

@@ -1,4 +1,4 @@
-"""A deployed model in memory: read whole, checked, and applied to FC or recordings."""
+"""A deployed model in memory: read, checked, and applied to FC or recordings."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from brainmass_core.models.weights import (
     of_tensors,
     skeleton,
 )
-from brainmass_core.predict.codec import CodecError, decode
 from brainmass_core.predict.contract import REMEDY, Contract, ContractError, read_contract
+from brainmass_core.predict.serialization import SerializationError, decode
 from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.readers.sidecar import read_object
 
 ESTIMATOR, WEIGHTS, CARD = "estimator.json", "model.safetensors", "README.md"
-ENCODER = "encoder."  # begins the arrays of the frozen encoder
+ENCODER = "encoder."  # prefix of the arrays of the frozen encoder
 N_PROBES, N_SERIES_PROBES = 4, 2  # a window costs up to a second
-TOLERANCE = 1e-3  # relative; float32 of another machine differs by 1e-5, another model by 1
+TOLERANCE = 1e-3  # relative; float32 on another machine differs by 1e-5, a different model by 1
 
 
 @dataclass(frozen=True)
 class Model:
-    """What predicts.
+    """A deployed model.
 
     Attributes
     ----------
     contract : Contract
     fitted : Fitted
     encoder : Pretrained or None
-        Frozen, for methods on embeddings.
+        Frozen encoder, for methods on embeddings.
     """
 
     contract: Contract
@@ -60,13 +60,13 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path) -> Model:
-        """Read a model folder; nothing in it is run.
+        """Read a model folder without executing code in it.
 
         Raises
         ------
         ContractError
-            If a file is missing or damaged, asks for what is not allowed, or the model does not
-            compute what it did when it was made.
+            If a file is missing, damaged or has invalid content, or the model does not give the
+            same results as when it was made.
         """
         contract = read_contract(folder)
         _check_files(folder, contract)
@@ -76,20 +76,20 @@ class Model:
             parts = {key: decode(node[key], arrays) for key in ("model", "before", "adjust")}
             encoder = encoder_of(contract, arrays)
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ContractError(f"{folder}: not a usable model ({error}); {REMEDY}") from None
+            raise ContractError(f"{folder}: not a valid model ({error}); {REMEDY}") from None
         model = cls(contract, Fitted(contract.kind, **parts, rows=np.empty(0, int)), encoder)
         _check_probe(folder, model)
         return model
 
     def of_recording(self, series: np.ndarray, t_r: float | None) -> np.ndarray:
-        """What `score` is given of a recording by a model on series, as in training.
+        """Prepare a recording as input of `score`, for a model on series, as in training.
 
         Parameters
         ----------
         series : ndarray (n_timepoints, n_rois)
-            At least a window, NaN in parcels that were not measured.
+            At least as long as a window; NaN in parcels without data.
         t_r : float or None
-            Its repetition time, s.
+            Repetition time of the recording, s.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class Model:
         return self.contract.series.feed(self.contract.atlas.name)
 
     def features(self, seen: np.ndarray) -> np.ndarray:
-        """What `score` is given to what the estimator sees."""
+        """Convert the input of `score` to the features of the estimator."""
         embeds = self.encoder is not None and self.contract.series is None
         return embed(self.encoder, seen) if embeds else seen
 
@@ -117,7 +117,7 @@ class Model:
         Parameters
         ----------
         seen : ndarray (n_scans, n_edges) or (n_scans, n_features), float32
-            FC, or of a model on series what `of_recording` makes of each recording.
+            FC, or for a model on series the results of `of_recording`.
         confounds : DataFrame (n_scans rows), optional
             site, sex, age, mean_fd.
 
@@ -129,22 +129,23 @@ class Model:
         """
         if confounds is None:
             confounds = unknown_confounds(len(seen))
-        with threadpool_limits(limits=1):  # as it was fitted
+        with threadpool_limits(limits=1):  # as in fitting
             return pd.DataFrame(self.fitted.score(self.features(seen), confounds))
 
     @property
     def encodes(self) -> bool:
-        """Whether there is an encoder, frozen or fine-tuned."""
+        """Whether the model has an encoder, frozen or fine-tuned."""
         return self.encoder is not None or hasattr(self._trained, "embed")
 
     @property
     def _trained(self) -> Any:
-        """The network of the method, None if it has none; one with an encoder has ``embed``."""
+        """The network of the method; None if it has none. A network with an encoder has
+        ``embed``."""
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
         return getattr(estimator, "network_", None)
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
-        """Embeddings (n_scans, embedding_dim) float32 of what `score` takes; see `encodes`."""
+        """Embeddings (n_scans, embedding_dim), float32, of the input of `score`; see `encodes`."""
         if self.encoder is not None:
             return self.features(seen)
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
@@ -158,12 +159,12 @@ class Model:
 
 
 def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained | None:
-    """The frozen encoder from the arrays whose names start with `ENCODER`.
+    """Build the frozen encoder from the arrays with the prefix `ENCODER`.
 
     Raises
     ------
-    CodecError
-        If the arrays do not fit the architecture.
+    SerializationError
+        If the arrays do not match the architecture.
     """
     about, owner = contract.architecture, owner_of(contract.features)
     if about is None or owner is None:
@@ -178,16 +179,18 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained 
         missing, stray = does.core(model).load_state_dict(weights, strict=False)
         missing = [k for k in missing if not k.startswith(does.only_trained)]
         if missing or stray:
-            raise CodecError(f"the encoder lacks {missing[:3]} or has too much: {stray[:3]}")
+            raise SerializationError(
+                f"the encoder lacks {missing[:3]} or has unexpected arrays: {stray[:3]}"
+            )
     except (RuntimeError, KeyError, ValueError) as error:
-        raise CodecError(f"the encoder does not fit its weights: {error}") from None
+        raise SerializationError(f"the encoder does not match its weights: {error}") from None
     return model.eval().requires_grad_(False)
 
 
 def _check_encoder(
     does: Implementation, about: Architecture, weights: dict[str, torch.Tensor]
 ) -> None:
-    """Refuse an architecture that is not that of the tensors, before it is built.
+    """Refuse an architecture that does not match the tensors, before it is built.
 
     Raises
     ------
@@ -207,7 +210,7 @@ def _check_encoder(
 
 
 def weights_of(features: str, encoder: Pretrained) -> dict[str, np.ndarray]:
-    """The arrays that `encoder_of` reads, of the encoder that makes the features."""
+    """The arrays of the encoder of the features, as `encoder_of` reads them."""
     owner = owner_of(features)
     assert owner is not None
     does = implementation_of(owner)
@@ -217,13 +220,13 @@ def weights_of(features: str, encoder: Pretrained) -> dict[str, np.ndarray]:
 
 
 def unknown_confounds(n: int) -> pd.DataFrame:
-    """Confounds (n rows) of which nothing is known."""
+    """Confounds (n rows) with only missing values."""
     nothing: dict[str, Any] = {"site": None, "sex": None, "age": np.nan, "mean_fd": np.nan}
     return confound_table(pd.DataFrame(nothing, index=range(n)))
 
 
 def probe(model: Model) -> list[list[float]]:
-    """Scores of made-up input, the same on every machine to rounding."""
+    """Scores of synthetic input, the same on every machine up to rounding."""
     found = model.score(_made_up(model))
     if model.contract.kind == "regression":
         return [[float(v)] for v in found["y_score"]]
@@ -231,7 +234,7 @@ def probe(model: Model) -> list[list[float]]:
 
 
 def _made_up(model: Model) -> np.ndarray:
-    """FC of white series, or what the model makes of such recordings of its own scale."""
+    """Synthetic input: FC of white noise, or features of such recordings in the model's scale."""
     n_rois, rng = model.contract.atlas.n_rois, np.random.default_rng(0)
     fed = model.contract.series
     if fed is None:
@@ -254,10 +257,10 @@ def _check_files(folder: Path, contract: Contract) -> None:
 
 
 def _check_probe(folder: Path, model: Model) -> None:
-    """Refuse a model that another version of a library computes otherwise."""
+    """Refuse a model that gives different results with other versions of libraries."""
     try:
         found = np.array(probe(model))
-    except Exception as error:  # whatever a library of another version raises
+    except Exception as error:  # other versions of libraries may raise any type
         raise ContractError(
             f"{folder}: the model cannot be run here ({type(error).__name__}: {error}); it was "
             f"made with {model.contract.versions}; install these, or make it again"
@@ -266,7 +269,7 @@ def _check_probe(folder: Path, model: Model) -> None:
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     if found.shape != expected.shape or not np.allclose(found, expected, atol=TOLERANCE * scale):
         raise ContractError(
-            f"{folder}: on made-up input the model gives {found.round(4).tolist()}, expected "
+            f"{folder}: on synthetic input the model gives {found.round(4).tolist()}, expected "
             f"{expected.round(4).tolist()}; it was made with {model.contract.versions}; install "
             "these, or make it again"
         )

@@ -1,4 +1,4 @@
-"""Confounds of new scans from a table, where nothing else says them."""
+"""Read confounds of new scans from a table, if the input does not contain them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import Found
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (
@@ -33,22 +33,22 @@ SESSION = re.compile(r"(?:^|_)ses-([A-Za-z0-9]+)(?:_|$)")
 def add_phenotype(
     found: Found, path: Path, codes: Sequence[Code] = (), valid: Sequence[float] = ()
 ) -> None:
-    """Fill in site, sex, age and mean_fd of scans that have none, in place.
+    """Fill in missing site, sex, age and mean_fd of scans, in place.
 
     Parameters
     ----------
     path : Path
         ``.tsv`` or ``.csv`` with `scan_id` or `participant_id`, and some of these columns. Ids and
-        sessions are compared as in training: ``sub-`` and leading zeros do not matter.
+        sessions are compared as in training: ``sub-`` and leading zeros are ignored.
     codes : sequence of int, float or str
-        Codes of missing values, those of the training data among them.
+        Codes of missing values, including those of the training data.
     valid : sequence of float
-        Numbers that look like such codes but are measured.
+        Numbers that look like such codes but are measured values.
 
     Raises
     ------
     PredictError
-        If the table cannot be read, has none of these columns, an id twice, or undeclared codes.
+        If the table cannot be read, has none of these columns, duplicate ids, or undeclared codes.
     """
     table = _read(path, codes, valid)
     key = next((c for c in IDS if c in table), None)
@@ -67,7 +67,7 @@ def add_phenotype(
 
 
 def _rows(found: Found, table: pd.DataFrame, key: str, path: Path) -> pd.Series:
-    """Line of the table of each scan, NA if it has none."""
+    """Row number of each scan in the table, NA if it has none."""
     ids = pd.Series([str(row[key]) for row in found.rows], dtype=object)
     by = next((c for c in SESSIONS if c in table), None)
     try:
@@ -82,20 +82,20 @@ def _rows(found: Found, table: pd.DataFrame, key: str, path: Path) -> pd.Series:
 
 
 def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
-    """Sites under the names that the model knows.
+    """Convert sites to the names in the model.
 
     Parameters
     ----------
     sites : Series of str
-        As the input calls them.
+        Names in the input.
     known : list of str
         ``dataset/site`` of the training scans.
 
     Returns
     -------
     Series of str
-        A name without a data set becomes that of the one data set that has such a site; one that
-        several have, or none, stays and so is unseen.
+        A name without a data set is completed if exactly one data set has such a site; otherwise it
+        is unchanged and therefore an unseen site.
     """
     whole: dict[str, list[str]] = {}
     for name in known:
@@ -105,7 +105,7 @@ def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
 
 
 def _read(path: Path, codes: Sequence[Code], valid: Sequence[float]) -> pd.DataFrame:
-    """The table with what is missing as in training, numbers as such."""
+    """The table with missing values as in training, and numeric columns."""
     try:
         table = read_delimited(path)
         mask_missing(table, codes, but=[*IDS, *SESSIONS])

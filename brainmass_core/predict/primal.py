@@ -1,7 +1,8 @@
-"""Linear support vector machines by their weights, without the training scans.
+"""Linear support vector machines as weights, without the training scans.
 
-A fitted linear SVM keeps the scans it was fitted to. Its decision is ``w'x + b`` all the same: the
-weights are enough to predict, take a thousandth of the space, and hand no participant's FC on.
+A fitted linear SVM in scikit-learn stores its training scans. But its decision is ``w'x + b``, so
+the weights are sufficient for prediction, take a thousandth of the space, and contain no
+participant's FC.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray (n_classes,)
     coef_ : ndarray (n_pairs, n_features)
-        Of each pair of classes, in libsvm's order; of two classes the second is positive.
+        Weights of each pair of classes, in libsvm's order; the second of two classes is positive.
     intercept_ : ndarray (n_pairs,)
     """
 
@@ -31,18 +32,20 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
     intercept_: np.ndarray
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Never: it is made from a fitted one. scikit-learn's pipelines ask for the method."""
+        """Raise an error, because it is made from a fitted SVM; scikit-learn requires the
+        method."""
         raise TypeError("weights of a fitted SVM; fit an SVC")
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """(n_scans,) for two classes, else (n_scans, n_classes) as scikit-learn's ``ovr``."""
+        """Decision (n_scans,) for two classes, or (n_scans, n_classes) as scikit-learn's
+        ``ovr``."""
         pairs = self._pairs(X)
         if len(self.classes_) == 2:
             return pairs[:, 0]
         return _ovr_decision_function(pairs < 0, -pairs, len(self.classes_))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class that wins most pairs, the first of those that win equally many."""
+        """The class that wins most pairs; the first one in a tie."""
         pairs = self._pairs(X)
         if len(self.classes_) == 2:
             return self.classes_[(pairs[:, 0] > 0).astype(int)]
@@ -69,7 +72,7 @@ class LinearRegressor(RegressorMixin, BaseEstimator):
     intercept_: np.ndarray
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Never; see `LinearClassifier`."""
+        """Raise an error; see `LinearClassifier`."""
         raise TypeError("weights of a fitted SVM; fit an SVR")
 
     def predict(self, X: Any) -> np.ndarray:
@@ -79,7 +82,7 @@ class LinearRegressor(RegressorMixin, BaseEstimator):
 
 def primal(svm: SVC | SVR) -> LinearClassifier | LinearRegressor:
     """Weights of a fitted SVM whose kernel is the callable `linear_kernel`."""
-    shown = getattr(svm, "_BaseLibSVM__Xfit")  # noqa: B009 - where scikit-learn keeps the scans
+    shown = getattr(svm, "_BaseLibSVM__Xfit")  # noqa: B009 - where scikit-learn stores the scans
     linear = copy.copy(svm)
     linear.kernel, linear.support_vectors_ = "linear", shown[svm.support_]
     made: Any = LinearClassifier() if isinstance(svm, SVC) else LinearRegressor()
@@ -91,7 +94,8 @@ def primal(svm: SVC | SVR) -> LinearClassifier | LinearRegressor:
 
 
 def _weighed(X: Any, coef: np.ndarray) -> np.ndarray:
-    """``X coef'`` (n_scans, n_pairs), summed row by row: no scan's digits depend on the others."""
+    """``X coef'`` (n_scans, n_pairs), summed by row, so that results do not depend on other
+    scans."""
     x = np.ascontiguousarray(X, dtype=np.float64)
     return np.stack([(x * weights).sum(axis=1) for weights in coef], axis=1)
 

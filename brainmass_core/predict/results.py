@@ -1,4 +1,4 @@
-"""Scans of a results folder as a model sees them, or what became of them."""
+"""Read the scans of a results folder as input of a model, with their outcomes."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ import pandas as pd
 from brainmass_core.config import Config
 from brainmass_core.pipeline.manifest import read_manifests
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.predict.contract import Contract, Done
+from brainmass_core.predict.compatibility import PredictError, Provenance, incompatibility
+from brainmass_core.predict.contract import Contract, Processing
 from brainmass_core.predict.inputs import ABOUT, Found, fc_rows
-from brainmass_core.predict.misfit import Origin, PredictError, misfit
 from brainmass_core.predict.model import Model
 from brainmass_core.scans import read_scans
 from brainmass_core.scans.units import SINGLE, joins, units_of
 from brainmass_core.tables import TableError, read_table
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
-BESIDE = ("pfc", "quality")  # stages whose outcome says nothing about series or FC
-MADE = ["scan_id", "status", "atlas", *Done.model_fields, "t_r", "mean_fd", "n_timepoints"]
+BESIDE = ("pfc", "quality")  # stages whose outcomes do not affect series or FC
+MADE = ["scan_id", "status", "atlas", *Processing.model_fields, "t_r", "mean_fd", "n_timepoints"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the tables hold of one scan.
+    """Content of the tables about one scan.
 
     Attributes
     ----------
     where : str
-        For messages.
+        Location, for messages.
     made : dict
-        Its row of the time-series table but the series; empty if there is none. Of joined runs that
-        of one of them.
+        Its row of the time-series table without the series; empty if there is none. For joined runs
+        the row of one of them.
     estimator : str
         Of FC.
     values : ndarray (n_edges,) or (n_timepoints, n_rois)
-        FC, or for models on series these.
+        FC, or the series for models on series.
     unit : str
-        What FC is of, `connectivity.unit`.
+        Unit of FC, `connectivity.unit`.
     others : tuple of dict
-        Rows of the time-series table of the runs that `made` is joined with.
+        Rows of the time-series table of the other joined runs.
     """
 
     scan_id: str
@@ -61,42 +61,44 @@ def finished_datasets(config: Config) -> list[str]:
     return [name for name in config.datasets if paths.scans(name).exists()]
 
 
-def of_tables(measured: Measured) -> Origin:
-    """Where a scan comes from, by the tables of its results folder."""
+def of_tables(measured: Measured) -> Provenance:
+    """Provenance of a scan according to the tables of its results folder."""
     made = measured.made
-    origin = Origin(
+    provenance = Provenance(
         where=measured.where,
         atlas=made.get("atlas"),
         estimator=measured.estimator,
         unit=measured.unit,
-        done=Done(**{key: made.get(key) for key in Done.model_fields}) if made else None,
+        done=Processing(**{key: made.get(key) for key in Processing.model_fields})
+        if made
+        else None,
         t_r=made.get("t_r"),
     )
-    return sized(origin, measured.values)
+    return sized(provenance, measured.values)
 
 
-def sized(origin: Origin, values: np.ndarray) -> Origin:
-    """The same with the edges of FC, or the timepoints and parcels of series."""
+def sized(provenance: Provenance, values: np.ndarray) -> Provenance:
+    """The same with the number of edges, or of timepoints and parcels."""
     if values.ndim == 1:
-        return replace(origin, n_edges=len(values))
-    return replace(origin, n_timepoints=values.shape[0], n_rois=values.shape[1])
+        return replace(provenance, n_edges=len(values))
+    return replace(provenance, n_timepoints=values.shape[0], n_rois=values.shape[1])
 
 
 def read_results(
     config: Config,
     model: Model,
     datasets: list[str],
-    origin_of: Callable[[Measured], Origin] = of_tables,
+    provenance_of: Callable[[Measured], Provenance] = of_tables,
     as_trained: bool = False,
 ) -> Found:
-    """Every scan of some data sets, with what the model sees of it or what became of it.
+    """Every scan of some data sets, with its model input or its outcome.
 
     Parameters
     ----------
-    origin_of : callable
-        By which a scan is judged; a PredictError of it refuses the scan.
+    provenance_of : callable
+        Returns the provenance of a scan; a PredictError refuses the scan.
     as_trained : bool
-        See `misfit`.
+        See `incompatibility`.
     """
     paths, found = Paths(config.results), Found()
     scans = read_scans(paths, datasets).to_pandas().sort_values("scan_id")
@@ -116,7 +118,7 @@ def read_results(
                 row = about.pop(measured.scan_id)
                 if (moved := _mean_fd(measured)) is not None:
                     row["mean_fd"] = moved
-                _judge(found, row, measured, model, origin_of, as_trained)
+                _judge(found, row, measured, model, provenance_of, as_trained)
     for scan_id, row in about.items():
         found.add(row, None, *fates[scan_id])
     return found
@@ -127,31 +129,32 @@ def _judge(
     row: dict[str, Any],
     measured: Measured,
     model: Model,
-    origin_of: Callable[[Measured], Origin],
+    provenance_of: Callable[[Measured], Provenance],
     as_trained: bool,
 ) -> None:
     try:
         if model.contract.series:
             refuse_partial(measured.values, measured.where)
-        origin = origin_of(measured)
-        reason = misfit(model.contract, origin, as_trained)
+        provenance = provenance_of(measured)
+        reason = incompatibility(model.contract, provenance, as_trained)
         for made in measured.others:
-            run = origin_of(replace(measured, made=made))
-            reason = reason or misfit(model.contract, run, as_trained)
+            run = provenance_of(replace(measured, made=made))
+            reason = reason or incompatibility(model.contract, run, as_trained)
     except (PredictError, TableError) as error:
         reason = str(error)
     if reason is not None:
         found.add(row, None, "refused", reason)
         return
     values = np.asarray(measured.values, dtype=np.float32)
-    seen = model.of_recording(values, origin.t_r) if model.contract.series else values
+    seen = model.of_recording(values, provenance.t_r) if model.contract.series else values
     found.add(row, seen, "ok", "")
 
 
 def _units(
     config: Config, paths: Paths, datasets: list[str], scans: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, tuple[str, str]]]:
-    """One row per unit, that of its first run left; and the units lost, with outcome and reason."""
+    """One row per unit, that of its first remaining run; and lost units, with outcome and
+    reason."""
     gone = _fates(paths, datasets, (*BESIDE, "connectivity")) | _excluded(scans)
     named = scans.assign(unit=units_of(scans, config.connectivity.unit))
     left = ~named["scan_id"].isin(gone)
@@ -163,7 +166,7 @@ def _units(
 
 
 def _mean_fd(measured: Measured) -> float | None:
-    """Over all timepoints, of the runs of which it is known."""
+    """Mean over all timepoints of the runs with a known value."""
     runs = [measured.made, *measured.others]
     known = [r for r in runs if r.get("mean_fd") is not None]
     if len(known) < 2:
@@ -173,7 +176,7 @@ def _mean_fd(measured: Measured) -> float | None:
 
 
 def _measured(config: Config, dataset: str, batch: int, contract: Contract) -> Iterator[Measured]:
-    """Scans, or joined runs, of a batch that have what the model is made for."""
+    """Scans, or joined runs, of a batch that have input for the model."""
     paths, unit = Paths(config.results), config.connectivity.unit
     series = paths.batch("timeseries", dataset, batch)
     made: dict[str, dict[str, Any]] = {}
@@ -182,7 +185,7 @@ def _measured(config: Config, dataset: str, batch: int, contract: Contract) -> I
         table = read_table(series, "timeseries", MADE + ["bold"] * (contract.series is not None))
         made = {row["scan_id"]: row for row in table.select(MADE).to_pylist()}
         if contract.series:
-            estimator = contract.connectivity.estimator  # which such a model has no use for
+            estimator = contract.connectivity.estimator  # not used by models on series
             for scan_id, bold in bold_by_scan(table).items():
                 yield Measured(scan_id, where.format(scan_id), made[scan_id], estimator, bold)
     fc = paths.batch("connectivity", dataset, batch)
@@ -208,7 +211,7 @@ def _excluded(scans: pd.DataFrame) -> dict[str, tuple[str, str]]:
 def _fates(
     paths: Paths, datasets: list[str], beside: tuple[str, ...]
 ) -> dict[str, tuple[str, str]]:
-    """Outcome and reason of the scans that fell out at other stages than those `beside`."""
+    """Outcome and reason of the scans lost in stages other than `beside`."""
     entries = read_manifests(paths).to_pandas()
     entries = entries[entries["dataset"].isin(datasets) & (entries["status"] != "ok")]
     entries = entries[~entries["stage"].isin(beside)].drop_duplicates("scan_id")

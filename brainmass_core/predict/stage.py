@@ -1,4 +1,4 @@
-"""The command: read a model, find the scans of an input, refuse or score them, write a table."""
+"""The command `predict`: read model and input, check and score scans, write a table."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import pyarrow as pa
 from brainmass_core.config import Config, ConfigError, load_config
 from brainmass_core.encoders.registry import encoders
 from brainmass_core.finetune.confounds import confound_table
-from brainmass_core.predict.contract import Contract
-from brainmass_core.predict.inputs import Found, kind_of, read_fc_table, read_matrices
-from brainmass_core.predict.misfit import (
+from brainmass_core.predict.compatibility import (
     PredictError,
     refuse_settings,
     refuse_unknown_confounds,
     sexes_as_trained,
 )
+from brainmass_core.predict.contract import Contract
+from brainmass_core.predict.inputs import Found, kind_of, read_fc_table, read_matrices
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.phenotype import add_phenotype, as_trained
+from brainmass_core.predict.pipeline_run import Options, by_stages
 from brainmass_core.predict.results import finished_datasets, read_results
-from brainmass_core.predict.route import Options, by_stages
 from brainmass_core.tables import PREDICTED, atomic_path, embedding_schema, write_table
 from brainmass_core.tables.text import write_text_table
 
@@ -50,13 +50,13 @@ def predict(
     Parameters
     ----------
     folder : Path
-        Of the model.
+        Folder of the model.
     given : Path
         Results folder, BIDS or derivatives folder, series, FC tables or matrices.
     out : Path
         ``.parquet``, ``.tsv`` or ``.csv``.
     embeddings : Path, optional
-        Where the encoder's embeddings go, ``.parquet``.
+        File for the encoder's embeddings, ``.parquet``.
     config : Path, optional
         Configuration of a results folder. Default: the ``config.yaml`` in it.
     work : Path, optional
@@ -65,24 +65,24 @@ def predict(
     Returns
     -------
     DataFrame
-        As written: scan_id, participant_id, status, reason, y_pred, y_score, and
-        ``probability_<class>`` where the method has it.
+        The written table: scan_id, participant_id, status, reason, y_pred, y_score, and
+        ``probability_<class>`` if the method gives it.
 
     Raises
     ------
     ContractError
         If the model cannot be used.
     PredictError
-        If the input does not fit the model, or no scan of it could be scored. In the latter case
-        the table is written all the same.
+        If the input is not compatible with the model, or no scan could be scored. In the latter
+        case the table is still written.
     """
     options = options or Options()
     _check_names(out, embeddings)
     model = Model.load(folder)
     if embeddings is not None and not model.encodes:
         raise PredictError(
-            f"--embeddings: the method {model.contract.method} has no encoder; leave it out, or "
-            f"deploy one of {', or of '.join(f'{e.name}_*' for e in encoders())}"
+            f"--embeddings: the method {model.contract.method} has no encoder; remove the option, "
+            f"or deploy one of {', or of '.join(f'{e.name}_*' for e in encoders())}"
         )
     with ExitStack() as stack:
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainmass-")))
@@ -106,19 +106,19 @@ def predict(
 
 
 def find(given: Path, model: Model, config: Path | None, options: Options, work: Path) -> Found:
-    """The scans of an input with what the model sees of them.
+    """Read the scans of an input with their model input.
 
     Raises
     ------
     PredictError
-        If the input is none that can be read, or does not fit the model.
+        If the input cannot be read or is not compatible with the model.
     """
     kind, contract = kind_of(given), model.contract
     if contract.series and kind in ("table", "matrices"):
         raise PredictError(
-            f"{given}: found FC, but the model's {contract.method} sees the time series, which FC "
-            "does not hold; give parcel series, a BIDS or derivatives folder, or a results folder "
-            "with its time-series tables"
+            f"{given}: found FC, but the model's {contract.method} needs the time series, which "
+            "FC does not contain; give parcel series, a BIDS or derivatives folder, or a results "
+            "folder with its time-series tables"
         )
     if kind == "table":
         return read_fc_table(given, contract, options.as_trained)
@@ -220,7 +220,7 @@ def _write_embeddings(path: Path, model: Model, found: Found) -> None:
 
 
 def _phenotype(given: Path, contract: Contract, options: Options) -> Path | None:
-    """The table of confounds: as given, or that of a BIDS folder if the model needs one."""
+    """The table of confounds: as given, or participants.tsv of a BIDS folder if it is needed."""
     default = given / "participants.tsv"
     use_default = contract.confound_columns and default.exists()
     return options.phenotype or (default if use_default else None)

@@ -1,4 +1,4 @@
-"""Estimation: masks, transforms, motion, confounds and quality of each run; nothing is applied."""
+"""Estimate masks, transforms, motion, confounds and quality of each run, without applying them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
         Name of a data set of kind `bids`.
     batch : int
     threads : int
-        Scans worked on at once; each uses one thread, or registrations would not be reproducible.
+        Number of scans processed in parallel; each uses one thread, so that registrations are
+        reproducible.
 
     Raises
     ------
@@ -32,8 +33,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     BatchError
         If too many scans fail.
     """
-    # here and below, so that `timeseries` and the report can import this package without ANTs, and
-    # that checking a configuration needs nothing of this
+    # imported here and below, so that `timeseries`, the report and the check of a configuration can
+    # import this package without ANTs
     from brainmass_core.config.bridged import template_inputs
     from brainmass_core.pipeline.batch import run_batch
     from brainmass_core.pipeline.kept import Job, work_folder
@@ -42,8 +43,8 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     section, paths = config.datasets[dataset], Paths(config.results)
     if section.kind != "bids":
         raise ValueError(
-            f"datasets.{dataset} is of kind {section.kind}: only kind bids is preprocessed; "
-            "run timeseries"
+            f"datasets.{dataset} is of kind {section.kind}: only data of kind bids are "
+            "preprocessed; run timeseries"
         )
     settings = config.preprocess
     if lines := missing(settings.engines):
@@ -52,7 +53,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
 
     from brainmass_core.preprocess.anatomical.template import chosen_template, template_of
     from brainmass_core.preprocess.distortion.fieldmap import candidates
-    from brainmass_core.preprocess.files.derivatives import Item, describe
+    from brainmass_core.preprocess.files.derivatives import PreprocessInput, describe
     from brainmass_core.preprocess.scan import preprocess_scan
     from brainmass_core.scans import of_images
 
@@ -64,7 +65,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     key = stage_hash(config, "estimates", dataset)
     results, kept = paths.results.absolute(), work_folder(config, "preprocess", dataset, batch)
     items = {
-        row["scan_id"]: Item(
+        row["scan_id"]: PreprocessInput(
             scan=of_images(row),
             settings=settings,
             derivatives=Paths(results).derivatives(dataset),
@@ -84,10 +85,10 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
 
 
 def _check_bridge(config: Config, space: str) -> None:
-    """Refuse, before hours of work, a template from which the atlas cannot be reached."""
+    """Refuse a template without a bridge to the atlas, before processing starts."""
     from brainmass_core.atlas import space_of_atlas
     from brainmass_core.spaces.bridges import bridge
 
-    # synthetic data without an atlas get one in the space of the packaged template
+    # synthetic data without an atlas use one in the space of the packaged template
     if not all(d.synthetic for d in config.datasets.values() if d.kind != "timeseries"):
         bridge(space_of_atlas(config), space)

@@ -1,4 +1,4 @@
-"""Images on grids: any orientation in, isotropic RAS out, and values at points."""
+"""Images on grids: resampling to isotropic RAS, and values at points."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Volume:
         return voxel_sizes(self.affine)
 
     def with_data(self, data: np.ndarray) -> Volume:
-        """Another image on the same grid."""
+        """An image with other data on the same grid."""
         return Volume(data, self.affine)
 
     def points(self) -> np.ndarray:
@@ -52,7 +52,7 @@ class Volume:
 def isotropic_grid(
     shape: tuple[int, ...], affine: np.ndarray, size: float
 ) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Smallest RAS grid of cubes of edge `size` (mm) that holds an image.
+    """Smallest RAS grid with isotropic voxels of `size` mm that contains an image.
 
     Returns
     -------
@@ -69,9 +69,21 @@ def isotropic_grid(
 
 
 def resample(image: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volume:
-    """Linear interpolation onto another grid, smoothed first where that grid is coarser.
+    """Resample linearly to another grid, smoothing first if that grid is coarser.
 
-    Flipped, permuted, oblique and sheared images are all the same to it.
+    Flipped, permuted, oblique and sheared images are supported.
+
+    Parameters
+    ----------
+    image : Volume (x, y, z)
+    shape : tuple of int
+    affine : ndarray (4, 4)
+        Voxel to mm of the new grid, RAS.
+
+    Returns
+    -------
+    Volume
+        0 outside the image.
     """
     target = voxel_sizes(affine).max()
     sigma = np.sqrt(np.maximum((target / image.voxel_size) ** 2 - 1, 0)) / FWHM
@@ -84,7 +96,7 @@ def resample(image: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volum
 
 
 def to_isotropic(image: Volume, size: float) -> Volume:
-    """Resample to RAS cubes of edge `size` in mm."""
+    """Resample to isotropic RAS voxels of `size` mm."""
     return resample(image, *isotropic_grid(image.data.shape, image.affine, size))
 
 
@@ -98,14 +110,14 @@ def crop_to(image: Volume, mask: np.ndarray, margin: float) -> tuple[slice, ...]
 
 
 def cropped(image: Volume, box: tuple[slice, ...]) -> Volume:
-    """Part of an image, at its place in space."""
+    """Crop an image, preserving its position in space."""
     affine = image.affine.copy()
     affine[:3, 3] = apply_affine(image.affine, [s.start for s in box])
     return Volume(image.data[box], affine)
 
 
 def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Intensities as bytes: 0 to 255 is 0 to 1.2 times the 99.5th percentile within `mask`."""
+    """Convert intensities to bytes: 0 to 255 for 0 to 1.2 times the 99.5th percentile in `mask`."""
     top = 1.2 * np.percentile(data[mask], 99.5)
     return np.rint(np.clip(data / max(top, 1e-12), 0, 1) * 255).astype(np.uint8)
 
@@ -113,14 +125,14 @@ def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def save_image(
     path: Path, image: Volume, t_r: float | None = None, slope: float | None = None
 ) -> None:
-    """Write NIfTI with both forms set; the same image gives the same bytes.
+    """Write NIfTI with sform and qform; the same image gives the same bytes.
 
     Parameters
     ----------
     t_r : float, optional
         Seconds between volumes.
     slope : float, optional
-        What a stored 1 stands for; readers multiply by it.
+        Scale factor of stored values.
     """
     file = nib.Nifti1Image(image.data, image.affine)
     if slope is not None:
@@ -135,6 +147,6 @@ def save_image(
 
 
 def load_image(path: Path) -> Volume:
-    """Read what `save_image` wrote."""
+    """Read an image written by `save_image`."""
     image = nib.Nifti1Image.from_filename(path)
     return Volume(np.asanyarray(image.dataobj), np.asarray(image.affine))

@@ -1,4 +1,4 @@
-"""One BOLD run from file to derivatives: the order of the steps."""
+"""Process one BOLD run from file to derivatives: the sequence of steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brainmass_core.preprocess.anatomical.t1w import MEASURES, Anatomy, anatomy_
 from brainmass_core.preprocess.anatomical.template import chosen_template
 from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.files.derivatives import (
-    Item,
+    PreprocessInput,
     write_bold,
     write_derivatives,
     write_template_bold,
@@ -34,7 +34,7 @@ from brainmass_core.preprocess.functional.placement import (
 )
 from brainmass_core.preprocess.functional.temporal import Timed, temporal
 from brainmass_core.preprocess.quality.criteria import (
-    Verdict,
+    Refusals,
     refuse_motion,
     refuse_noise,
     refuse_registration,
@@ -44,8 +44,8 @@ from brainmass_core.preprocess.steps import Steps
 from brainmass_core.tables import PREPROCESS, from_rows
 
 
-def preprocess_scan(item: Item) -> pa.Table:
-    """Estimate everything about one run and write its derivatives.
+def preprocess_scan(item: PreprocessInput) -> pa.Table:
+    """Process one run and write its derivatives.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def preprocess_scan(item: Item) -> pa.Table:
     Raises
     ------
     ScanFailed
-        If an image is damaged or a registration went wrong.
+        If an image is damaged or a registration failed.
     ScanExcluded
         If the run is too short, moves too much or is too noisy.
     """
@@ -69,30 +69,30 @@ def preprocess_scan(item: Item) -> pa.Table:
         with measured_so_far(known):
             _estimate(item, steps, known)
     except ScanFailed:
-        steps.forget()  # its fate is known; only what was killed goes on where it was
+        steps.forget()  # the outcome is known; only killed scans resume from finished steps
         raise
     row = _row(item, steps, known)
     steps.forget()
     return row
 
 
-def _estimate(item: Item, steps: Steps, known: dict[str, Any]) -> None:
-    """Take the steps; what was measured goes to `known` at once, also of a run that is refused."""
-    verdict = Verdict()
-    with verdict.explains():
-        made = _steps(item, steps, known, verdict)
+def _estimate(item: PreprocessInput, steps: Steps, known: dict[str, Any]) -> None:
+    """Run the steps; measures are added to `known` immediately, also for refused runs."""
+    refusals = Refusals()
+    with refusals.explains():
+        made = _steps(item, steps, known, refusals)
     with steps.timed("write"):
         files = write_derivatives(item, *made[:-1])
-        if item.settings.write_bold and verdict.refusal is None:
+        if item.settings.write_bold and refusals.refusal is None:
             files |= _write_series(item, *made)
     known |= _published(item, files)
-    verdict.speak()
+    refusals.raise_first()
 
 
 def _steps(
-    item: Item, steps: Steps, known: dict[str, Any], verdict: Verdict
+    item: PreprocessInput, steps: Steps, known: dict[str, Any], refusals: Refusals
 ) -> tuple[Moved, Placement, Anatomy, Nuisance, Timed]:
-    """All steps but the writing."""
+    """All steps except writing."""
     scan, settings, path = item.scan, item.settings, item.scan["bold_path"]
     with steps.timed("load"):
         raw = load_bold(path, settings.n_dummy_volumes, settings.min_volumes, scan["t_r"])
@@ -100,11 +100,11 @@ def _steps(
     known |= {"n_dummy_volumes": raw.n_dummy_volumes, "n_volumes": raw.data.shape[3]}
     moved = steps.kept("motion", Moved, lambda: _moved(raw, item))
     known |= _motion_measures(moved, settings.fd_threshold)
-    verdict.hear(refuse_motion, moved, settings, path)
+    refusals.check(refuse_motion, moved, settings, path)
 
     anatomy = anatomy_of(scan["t1w_path"], item.derivatives, settings, steps)
     known |= {name: getattr(anatomy, name) for name in MEASURES}
-    verdict.hear(check_anatomy, anatomy, settings, scan["t1w_path"])
+    refusals.check(check_anatomy, anatomy, settings, scan["t1w_path"])
 
     found = steps.kept("coregistration", Coregistered, lambda: place(moved, anatomy, settings))
     placed = steps.kept(
@@ -117,9 +117,9 @@ def _steps(
         "coregistration_sharpness": placed.sharpness,
         "mask_dice": mask_dice(moved, transforms, settings),
     }
-    verdict.hear(refuse_coregistration, placed.found, settings, path)
-    verdict.hear(refuse_stranger, placed.sharpness, settings, path)
-    verdict.hear(refuse_registration, known["mask_dice"], settings, path)
+    refusals.check(refuse_coregistration, placed.found, settings, path)
+    refusals.check(refuse_stranger, placed.sharpness, settings, path)
+    refusals.check(refuse_registration, known["mask_dice"], settings, path)
 
     with steps.timed("slice_timing"):
         slices = (scan["slice_timing"], scan["slice_axis"])
@@ -128,11 +128,11 @@ def _steps(
     with steps.timed("confounds"):
         noise = nuisance(timed.bold, moved, anatomy, placed, scan, settings.fd_threshold)
     known |= noise.quality
-    verdict.hear(refuse_noise, known, settings, path)
+    refusals.check(refuse_noise, known, settings, path)
     return moved, placed, anatomy, noise, timed
 
 
-def _moved(raw: Bold, item: Item) -> Moved:
+def _moved(raw: Bold, item: PreprocessInput) -> Moved:
     name = item.settings.engines.motion
     other = {} if name == "embedded" else {"estimate": engine("motion", name)}
     return head_motion(raw, item.scan["bold_path"], **other)
@@ -149,21 +149,26 @@ def _motion_measures(moved: Moved, fd_threshold: float) -> dict[str, Any]:
 
 
 def _write_series(
-    item: Item, moved: Moved, placed: Placement, anatomy: Anatomy, noise: Nuisance, timed: Timed
+    item: PreprocessInput,
+    moved: Moved,
+    placed: Placement,
+    anatomy: Anatomy,
+    noise: Nuisance,
+    timed: Timed,
 ) -> dict[str, Path]:
     transforms = transforms_of(moved, anatomy, placed)
     native = {"bold_preproc": write_bold(item, timed.bold, moved)}
     return native | write_template_bold(item, timed.bold, transforms, moved.boldref, noise.mask)
 
 
-def _published(item: Item, files: dict[str, Path]) -> dict[str, list[tuple[str, str]]]:
-    """Columns that name the files of the run, with their checksums."""
+def _published(item: PreprocessInput, files: dict[str, Path]) -> dict[str, list[tuple[str, str]]]:
+    """Columns with the output files of the run and their checksums."""
     outputs = [(k, str(f.relative_to(item.results))) for k, f in sorted(files.items())]
     sha256 = [(k, hashlib.sha256(f.read_bytes()).hexdigest()) for k, f in sorted(files.items())]
     return {"outputs": outputs, "sha256": sha256}
 
 
-def _row(item: Item, steps: Steps, known: dict[str, Any]) -> pa.Table:
+def _row(item: PreprocessInput, steps: Steps, known: dict[str, Any]) -> pa.Table:
     row = known | {
         "scan_id": item.scan["scan_id"],
         "status": "ok",

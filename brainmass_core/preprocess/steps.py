@@ -1,7 +1,7 @@
-"""The steps of one scan: each is timed, its memory is measured, and what it found is kept.
+"""The steps of one scan: each is timed, its memory is measured, and its result is stored.
 
-A killed job goes on after the last step that a scan had finished. What is kept are arrays and
-numbers in .npz files, never pickles.
+A killed job resumes after the last finished step of a scan. Results are stored as arrays and
+numbers in .npz files, never as pickles.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Steps:
     Parameters
     ----------
     folder : Path, optional
-        Where results of finished steps are kept; None keeps nothing.
+        Folder for results of finished steps; None stores nothing.
 
     Attributes
     ----------
     seconds : dict
-        Wall seconds of each step, in order; a step that was taken from disk counts what it took
-        when it was made.
+        Wall seconds of each step, in order; for a step that was read from disk, the time of its
+        computation.
     peak_rss : dict
-        Largest resident memory in MB while the step ran.
+        Peak resident memory in MB during the step.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -51,7 +51,7 @@ class Steps:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Measure a step whose result is not kept."""
+        """Measure a step whose result is not stored."""
         start = time.perf_counter()
         try:
             with peak_memory() as peak:
@@ -60,12 +60,12 @@ class Steps:
             self._add(name, time.perf_counter() - start, peak.mb)
 
     def kept(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
-        """Take a step's result from disk, or make it and keep it.
+        """Read a step's result from disk, or compute and store it.
 
         Parameters
         ----------
         name : str
-            Of the step.
+            Name of the step.
         kind : type
             Dataclass that `make` returns; its fields are arrays, numbers, text, None, dicts of
             these, or such dataclasses.
@@ -88,7 +88,7 @@ class Steps:
         return result
 
     def forget(self) -> None:
-        """Remove what was kept: the scan is finished."""
+        """Remove stored results, because the scan is finished."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -98,7 +98,7 @@ class Steps:
 
 
 def flatten(value: Any, name: str = "value") -> dict[str, Any]:
-    """A nested dataclass as arrays and numbers under dotted names; None is left out."""
+    """Flatten a nested dataclass to arrays and numbers with dotted names, without None."""
     if value is None:
         return {}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -114,12 +114,12 @@ def flatten(value: Any, name: str = "value") -> dict[str, Any]:
 
 
 def restore(kind: Any, arrays: dict[str, np.ndarray], name: str = "value") -> Any:
-    """The inverse of `flatten`, for a value of this type.
+    """Inverse of `flatten` for a value of this type.
 
     Raises
     ------
     KeyError
-        If something is missing.
+        If an entry is missing.
     """
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         if not any(k == name or k.startswith(f"{name}.") for k in arrays):

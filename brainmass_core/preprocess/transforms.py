@@ -1,8 +1,8 @@
-"""Where a point of the template lies in the T1w, in the reference volume and in every volume.
+"""Transforms from the template to the T1w, to the reference volume and to every volume.
 
-This is the contract between `preprocess`, which estimates, and `timeseries`, which applies. All
-coordinates are RAS, in mm, and every transform maps *points* in the direction in which images are
-pulled: from the place to be filled (template) to the place where the data lie (raw volume).
+This is the interface between `preprocess`, which estimates them, and `timeseries`, which applies
+them. All coordinates are RAS, in mm, and every transform maps *points* from the output grid
+(template) to the data (raw volume).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from brainmass_core.spaces.warps import at_nodes, spline_coefficients
 from brainmass_core.tables import atomic_path
 
 FIELD_STEP = 4.0  # mm; SyN fields are smooth, so 4 mm nodes and cubic splines lose < 0.05 mm
-FIELD_LEVEL = 0.01  # mm, to which displacements are rounded in files
-INVERSION_STEPS = 30  # an error shrinks to 0.4 of itself, to 0.8 where the field is steep
+FIELD_LEVEL = 0.01  # mm, rounding of displacements in files
+# the error decreases by a factor of 0.4 per step, or 0.8 where the field is steep
+INVERSION_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Normalisation:
         mm to mm.
     field : ndarray (nx, ny, nz, 3) of float32
         Displacement in mm at the nodes of a grid over the template; all zero for an affine
-        normalisation. Beyond the grid its border value holds.
+        normalisation. Outside the grid the border value is used.
     field_affine : ndarray (4, 4)
         Node index to mm of the template.
     """
@@ -57,13 +58,13 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Distortion:
-    """Where an EPI shows a point: ``point + displacement(point) * direction``.
+    """Distortion of an EPI: ``point + displacement(point) * direction``.
 
     Attributes
     ----------
     displacement : ndarray (nx, ny, nz) of float32
-        In mm, at the nodes of a grid over the reference volume, whose space without distortion
-        the nodes are points of. Beyond the grid its border value holds.
+        In mm, at the nodes of a grid in the undistorted space of the reference volume. Outside the
+        grid the border value is used.
     affine : ndarray (4, 4)
         Node index to mm.
     direction : ndarray (3,)
@@ -85,14 +86,14 @@ class Distortion:
         return map_coordinates(self._coefficients, nodes, order=3, mode="mirror", prefilter=False)
 
     def to_distorted(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the undistorted reference to where the EPI shows them, mm."""
+        """Map points (n, 3) of the undistorted reference to the distorted EPI, mm."""
         return points + self.at(points)[:, None] * self.direction
 
     def to_undistorted(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the EPI to where they truly lie, mm.
+        """Map points (n, 3) of the distorted EPI to undistorted space, mm.
 
-        Damped fixed-point iteration, which converges wherever the EPI is not folded; where it is
-        folded, several points answer and one of them is given.
+        Damped fixed-point iteration, which converges where the EPI is not folded; where it is
+        folded, one of several solutions is returned.
         """
         found = np.array(points, dtype=np.float64)
         for _ in range(INVERSION_STEPS):
@@ -102,7 +103,7 @@ class Distortion:
 
 @dataclass(frozen=True)
 class ScanTransforms:
-    """Everything that leads from the template to the volumes of one run.
+    """All transforms from the template to the volumes of one run.
 
     Attributes
     ----------
@@ -111,10 +112,10 @@ class ScanTransforms:
     t1w_to_boldref : ndarray (4, 4)
         T1w to reference volume, mm to mm.
     motion : ndarray (n_volumes, 4, 4)
-        Reference volume to volume t, mm to mm; dummy volumes are not counted.
+        Reference volume to volume t, mm to mm, without dummy volumes.
     distortion : Distortion or None
-        Of the reference volume; then `t1w_to_boldref` leads to the undistorted reference. It is
-        taken to move with the head.
+        Distortion of the reference volume; then `t1w_to_boldref` leads to the undistorted
+        reference. It is assumed to move with the head.
     """
 
     normalisation: Normalisation
@@ -124,28 +125,28 @@ class ScanTransforms:
 
     @property
     def n_volumes(self) -> int:
-        """Number of volumes after the dummies."""
+        """Number of volumes without dummies."""
         return len(self.motion)
 
     def template_to_boldref(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the template to the reference volume, mm. Do this once per run.
+        """Map points (n, 3) of the template to the reference volume, mm. Call this once per run.
 
-        Where the distortion is known, to the place at which the (distorted) volume shows them.
+        If the distortion is known, the result is in the distorted volume.
         """
         there = apply_affine(self.t1w_to_boldref, self.normalisation.template_to_t1w(points))
         return there if self.distortion is None else self.distortion.to_distorted(there)
 
     def boldref_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
-        """Map points (n, 3) of the reference volume to where volume `t` was recorded, mm."""
+        """Map points (n, 3) of the reference volume to volume `t`, mm."""
         return apply_affine(self.motion[t], points)
 
     def template_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
-        """Map points (n, 3) of the template to where volume `t` was recorded, mm."""
+        """Map points (n, 3) of the template to volume `t`, mm."""
         return self.boldref_to_volume(self.template_to_boldref(points), t)
 
 
 def save_normalisation(path: Path, normalisation: Normalisation) -> None:
-    """Write a normalisation as .npz; each component of the field to 0.005 mm."""
+    """Write a normalisation as .npz, with a precision of 0.005 mm for the field."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
             file,
@@ -156,7 +157,7 @@ def save_normalisation(path: Path, normalisation: Normalisation) -> None:
 
 
 def load_normalisation(path: Path) -> Normalisation:
-    """Read what `save_normalisation` wrote."""
+    """Read a normalisation written by `save_normalisation`."""
     with np.load(path, allow_pickle=False) as file:
         return Normalisation(
             affine=file["affine"],
@@ -166,19 +167,19 @@ def load_normalisation(path: Path) -> Normalisation:
 
 
 def _packed(field: np.ndarray) -> np.ndarray:
-    """Differences (3, nx, ny, nz) of int16 between neighbours along each axis, of rounded values.
+    """Pack a field as int16 differences (3, nx, ny, nz) between neighbours along each axis.
 
-    Those of a smooth field are small numbers: compressed they need a third of what float16 needs.
+    Differences of a smooth field are small: compressed they take a third of the size of float16.
     """
     steps = np.clip(np.rint(np.moveaxis(field, -1, 0) / FIELD_LEVEL), -32768, 32767)
     packed = steps.astype(np.int16)
-    for axis in (1, 2, 3):  # int16 wraps around, here and back
+    for axis in (1, 2, 3):  # int16 overflow wraps around, and is reversed by `_unpacked`
         packed = np.diff(packed, axis=axis, prepend=np.int16(0))
     return packed
 
 
 def _unpacked(packed: np.ndarray) -> np.ndarray:
-    """The inverse of `_packed`: a field (nx, ny, nz, 3) of float32, mm."""
+    """Inverse of `_packed`: a field (nx, ny, nz, 3) of float32, mm."""
     if packed.dtype != np.int16 or packed.ndim != 4:
         raise ValueError(f"found a field of {packed.dtype} {packed.shape}, expected int16, 4-D")
     steps = packed
@@ -188,7 +189,7 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
 
 
 def save_distortion(path: Path, distortion: Distortion) -> None:
-    """Write a distortion as .npz, in steps of 1/64 mm, which keeps it small."""
+    """Write a distortion as .npz, rounded to 1/64 mm for compression."""
     rounded = np.rint(distortion.displacement.astype(np.float64) * 64) / 64
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
@@ -200,7 +201,7 @@ def save_distortion(path: Path, distortion: Distortion) -> None:
 
 
 def load_distortion(path: Path) -> Distortion:
-    """Read what `save_distortion` wrote."""
+    """Read a distortion written by `save_distortion`."""
     with np.load(path, allow_pickle=False) as file:
         return Distortion(
             displacement=file["displacement"].astype(np.float32),
@@ -229,15 +230,15 @@ def load_transforms(
     Parameters
     ----------
     results_root : path
-        Folder of the results, below which the paths lie.
-    outputs : mapping, or the list of pairs that pyarrow makes of a map column
+        Results folder, which contains the paths.
+    outputs : mapping, or list of pairs as pyarrow returns a map column
         Column ``outputs`` of the preprocess table: ``normalisation``, ``coregistration`` and
         ``motion`` are used, and ``distortion`` if there is one.
 
     Raises
     ------
     ScanFailed
-        If a file is missing or damaged, or holds no transforms.
+        If a file is missing or damaged, or contains no transforms.
     """
     root, names = Path(results_root), dict(outputs)
     try:
@@ -250,7 +251,7 @@ def load_transforms(
             else None,
         )
         _check(found)
-    except Exception as error:  # NumPy and zipfile let many kinds through
+    except Exception as error:  # NumPy and zipfile raise many types
         raise ScanFailed(
             f"{root}: the transforms of this scan cannot be read ({error})",
             "transforms",
@@ -260,7 +261,7 @@ def load_transforms(
 
 
 def _check(found: ScanTransforms) -> None:
-    """Refuse arrays of other shapes, and places that are no numbers."""
+    """Refuse arrays with wrong shapes or non-finite values."""
     parts = [(found.t1w_to_boldref, (4, 4)), (found.motion, (len(found.motion), 4, 4))]
     warp = found.normalisation
     parts += [(warp.affine, (4, 4)), (warp.field_affine, (4, 4))]

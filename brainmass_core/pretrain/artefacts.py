@@ -1,6 +1,6 @@
-"""What pre-training leaves: weights, configuration, history, curves and a model card.
+"""Outputs of pre-training: weights, configuration, history, curves and a model card.
 
-Everything is the same, byte by byte, when the same run is made again: no times, no host names.
+Repeating the same run gives byte-identical files: they contain no times or host names.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.index import Index
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.checkpoint import State
+from brainmass_core.pretrain.model_specs import model_spec_of
 from brainmass_core.tables import atomic_path, write_table
 
 Curves = Mapping[str, Mapping[str, str]]
@@ -28,39 +28,39 @@ Curves = Mapping[str, Mapping[str, str]]
 
 def publish(config: Config, index: Index, state: State) -> None:
     """Write all files of a finished run, each atomically."""
-    folder, family = (
+    folder, spec = (
         Paths(config.results).pretrain(config.pretrain.model),
-        family_of(config.pretrain),
+        model_spec_of(config.pretrain),
     )
-    model = family.build(config, index.n_rois)
+    model = spec.build(config, index.n_rois)
     model.load_state_dict(state.model)
     about = describe(config, index, state, model)
     model.save_pretrained(folder, about)
-    history = history_table(state.history, family.history)
+    history = history_table(state.history, spec.history)
     write_table(folder / "history.parquet", history, "history", about["config_hash"])
     with atomic_path(folder / "loss.png") as path:
-        draw_history(history, family.curves, path)
+        draw_history(history, spec.curves, path)
     with atomic_path(folder / "README.md") as path:
-        path.write_text(family.card(model, config, index, about, history))
+        path.write_text(spec.card(model, config, index, about, history))
 
 
 def describe(config: Config, index: Index, state: State, model: Pretrained) -> dict[str, Any]:
-    """Content of ``config.json``: what is needed to build the model and to feed it rightly."""
-    family = family_of(config.pretrain)
+    """Content of ``config.json``: settings to build the model and to prepare its input."""
+    spec = model_spec_of(config.pretrain)
     return {
         "model": config.pretrain.model,
-        **family.describe(model, config, index, state.constants),
+        **spec.describe(model, config, index, state.constants),
         "steps": state.step,
         "batch_size": state.batch_size,
         "seed": config.seed,
         "version": __version__,
         "config_hash": stage_hash(config, "pretrain"),
-        family.digest: index.fingerprint,
+        spec.digest: index.fingerprint,
     }
 
 
 def history_table(rows: torch.Tensor, schema: pa.Schema) -> pa.Table:
-    """(n_steps, n_columns) to a table of a `tables.history_schema`; NaN becomes null."""
+    """Convert (n_steps, n_columns) to a table of a `tables.history_schema`; NaN becomes null."""
     columns = [[None if math.isnan(v) else v for v in column] for column in rows.T.tolist()]
     arrays = [
         pa.array(c, type=pa.float64()).cast(field.type)
@@ -70,14 +70,14 @@ def history_table(rows: torch.Tensor, schema: pa.Schema) -> pa.Table:
 
 
 def draw_history(history: pa.Table, curves: Curves, path: Path) -> None:
-    """Loss, its parts, and whether the embedding collapses, over steps; a PNG.
+    """Draw the loss, its components and the spread of the embedding over steps, as PNG.
 
     Parameters
     ----------
     curves : mapping
-        See `Family.curves`; the first column is drawn in black.
+        See `ModelSpec.curves`; the first column is drawn in black.
     """
-    # the tasks load models from this module and draw nothing
+    # imported late, because tasks load models from this module without drawing
     from brainmass_core.drawing import new_figure
 
     data = history.to_pydict()

@@ -1,4 +1,4 @@
-"""Tables of model cards."""
+"""Markdown tables of model cards."""
 
 from __future__ import annotations
 

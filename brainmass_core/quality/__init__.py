@@ -1,4 +1,4 @@
-"""Pages on which people judge scans and cohorts; nothing is decided here."""
+"""Pages for the visual inspection of scans and cohorts; they do not exclude scans."""
 
 from brainmass_core.quality.dataset import run_dataset
 from brainmass_core.quality.stage import run

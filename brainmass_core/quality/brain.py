@@ -1,4 +1,4 @@
-"""The pictures people look at: is the brain found, do the images lie on each other?"""
+"""Images for visual checks of brain masks and registrations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PALETTE = "viridis"
 
 @dataclass(frozen=True)
 class Tile:
-    """One cut on the page.
+    """One slice on the page.
 
     Attributes
     ----------
     name : str
-        Where the cut lies.
+        Position of the slice.
     frames : tuple of str
-        Data URIs; two flicker.
+        Data URIs; two alternate.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Head:
 
     @property
     def top(self) -> float:
-        """The intensity shown white."""
+        """The intensity that is displayed as white."""
         return bright(self.t1w, self.tissue.data > 0)
 
     def share(self, *labels: int) -> Volume:
-        """1 inside these tissues, 0 elsewhere; all tissues without any."""
+        """Mask of these tissues; of all tissues by default."""
         data = self.tissue.data
         inside = np.isin(data, labels) if labels else data > 0
         return self.tissue.with_data(inside.astype(np.float32))
 
 
 def outlines(head: Head) -> list[Tile]:
-    """Brain, white matter and CSF outlined on the T1w."""
+    """T1w with outlines of brain, white matter and CSF."""
     brain, white, fluid = head.share(), head.share(WHITE), head.share(FLUID)
     tiles = []
     for cut in cuts_of(brain):
@@ -89,7 +89,8 @@ def template_flicker(head: Head, template: Template, normalisation: Normalisatio
 def bold_flicker(
     head: Head, boldref: Volume, t1w_to_boldref: np.ndarray, distortion: Distortion | None
 ) -> list[Tile]:
-    """BOLD reference pulled onto the T1w, and the T1w, each with brain and white matter."""
+    """BOLD reference resampled to the T1w, and the T1w, each with outlines of brain and white
+    matter."""
 
     def to_bold(points: np.ndarray) -> np.ndarray:
         there = apply_affine(t1w_to_boldref, points)
@@ -114,7 +115,8 @@ def _contoured(picture: np.ndarray, cut: Cut, brain: Volume, white: Volume) -> s
 
 
 def tsnr_tiles(tsnr: Volume) -> tuple[list[Tile], float]:
-    """Temporal signal-to-noise ratio of each voxel; the tiles and the ratio shown brightest."""
+    """Temporal signal-to-noise ratio of each voxel; returns the tiles and the maximum of the
+    scale."""
     inside = tsnr.data > 0
     top = float(np.percentile(tsnr.data[inside], 98)) if inside.any() else 1.0
     brain = tsnr.with_data(inside.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Everybody of a data set at once: who was lost and why, who stands out, do groups differ."""
+"""Summary of a data set: exclusions, outliers and group differences."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from brainmass_core.tables import read_table
 
 STAGES = (*stages_of(selecting=True), "quality")
 WHO = ["scan_id", "participant_id", "site", "age", "sex"]
-MAX_LEVELS = 40  # groups of a column; more is no grouping
+MAX_LEVELS = 40  # maximum number of groups in a column
 ALPHA = 0.05
 
 
 def read_cohort(config: Config, dataset: str) -> pd.DataFrame:
-    """One row per scan: its quality table's row, who it is, and the columns that group people.
+    """One row per scan: its row of the quality table, participant, and grouping columns.
 
     Returns
     -------
     DataFrame
         Columns of `tables.QUALITY`, ``participant_id``, ``site``, ``age``, ``sex``, and one
-        column per grouping of `group_columns`, under its name there.
+        column per grouping in `group_columns`, with its name.
     """
     paths = Paths(config.results)
     parts = [
@@ -37,14 +37,14 @@ def read_cohort(config: Config, dataset: str) -> pd.DataFrame:
     ]
     scans = read_table(paths.scans(dataset), "scans").to_pandas()
     cohort = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
-    # a page that failed leaves no fate, but the scan did not vanish
+    # if a page failed there is no outcome, but the scan is still listed
     cohort["stage"] = cohort["stage"].fillna("quality")
     people = scans[WHO].assign(**_group_values(config, dataset, scans))
     return cohort.merge(people, on="scan_id", how="left").sort_values("scan_id", ignore_index=True)
 
 
 def group_columns(config: Config, dataset: str) -> list[str]:
-    """What people are grouped by: the configured column, else the tasks' labels; site and sex."""
+    """Grouping columns: the configured one, or else the tasks' labels; site and sex."""
     named = config.quality.group_column
     tasks = [n for n, t in config.tasks.items() if dataset in t.datasets]
     return [*([named] if named else [f"task {n}" for n in tasks]), "site", "sex"]
@@ -65,7 +65,7 @@ def _group_values(config: Config, dataset: str, scans: pd.DataFrame) -> dict[str
 
 
 def _key(value: Any) -> str:
-    """A label as text: 2, 2.0 and "2" are one."""
+    """A label as text: 2, 2.0 and "2" are the same."""
     text = str(value).strip()
     try:
         number = float(text)
@@ -75,7 +75,7 @@ def _key(value: Any) -> str:
 
 
 def flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
-    """Scans that entered each stage = ok + failed + excluded."""
+    """Number of scans that entered each stage = ok + failed + excluded."""
     rows = []
     entered = len(cohort)
     for stage in STAGES:
@@ -91,7 +91,7 @@ def flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
-    """Every scan that was lost, where, why and what to do about it."""
+    """All failed and excluded scans, with stage, reason and remedy."""
     lost = cohort[cohort["status"] != "ok"]
     columns = ["scan_id", "participant_id", "stage", "step", "status", "reason", "remedy", "page"]
     return lost[columns].fillna("")
@@ -105,14 +105,14 @@ def head(table: pd.DataFrame, n: int) -> list[dict[str, Any]]:
 
 
 def judged(cohort: pd.DataFrame, config: Config) -> tuple[dict[str, Reference], pd.DataFrame]:
-    """Where the data set lies, and the scans that stand out from it.
+    """Reference values of the data set, and outlying scans.
 
     Returns
     -------
     references : dict
-        Measure to median and robust spread over all scans that have it.
+        Measure to median and robust standard deviation over all scans that have it.
     outliers : DataFrame
-        scan_id, page, measure, value, z, light; the worst first.
+        scan_id, page, measure, value, z, light; the most extreme first.
     """
     keys = [m.key for m in MEASURES]
     values = cohort[keys].itertuples(index=False, name=None)
@@ -135,7 +135,7 @@ def judged(cohort: pd.DataFrame, config: Config) -> tuple[dict[str, Reference], 
 
 
 def per_person(cohort: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Means of the measures over each participant's scans: people are independent, runs are not."""
+    """Means of the measures over each participant's scans, because runs are not independent."""
     keys = [m.key for m in MEASURES]
     grouped = cohort.groupby("participant_id", sort=True)
     means = grouped[keys].mean()
@@ -143,7 +143,7 @@ def per_person(cohort: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 
 def differences(cohort: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    """Every measure compared between the groups of every column, with q over all of them.
+    """Compare every measure between the groups of every column, with q over all comparisons.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def differences(cohort: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
 
 
 def difference_text(measure: Measure, found: Difference, limit: int = 6) -> str:
-    """Medians and sizes of the groups, the largest groups first."""
+    """Medians and sizes of groups, the largest groups first."""
     groups = sorted(found.medians.items(), key=lambda g: (-g[1][1], g[0]))
     shown = [f"{g}: {measure.text(m)} (n {n})" for g, (m, n) in groups[:limit]]
     more = f"; and {len(groups) - limit} more" if len(groups) > limit else ""

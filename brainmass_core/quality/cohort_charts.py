@@ -1,4 +1,4 @@
-"""Charts of the cohort page: how measures lie, and how functional connectivity goes with motion."""
+"""Charts of the cohort page: distributions of measures, and QC-FC."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from brainmass_core.quality.embed import ACCENT, COOL, INK, WARM, new_figure
 from brainmass_core.quality.measures import Measure, Reference
 from brainmass_core.quality.motion import MotionInFc
 
-MAX_POINTS = 1500  # of a chart; what is left out is every so many-th in order of value
+MAX_POINTS = 1500  # per chart; more are thinned evenly by rank
 GOLDEN = 0.618034
 SIZE = (3.6, 2.0)
 
 
 def thinned(values: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
-    """At most `limit` values, evenly by rank, both ends included."""
+    """At most `limit` values, evenly spaced by rank, including minimum and maximum."""
     ordered = np.sort(values)
     if len(ordered) <= limit:
         return ordered
@@ -32,12 +32,12 @@ def distribution_chart(
     reference: Reference | None,
     outlier_z: float,
 ) -> Figure:
-    """One measure over all scans: a density, the scans themselves, threshold and outlier bound.
+    """Distribution of one measure: density, individual scans, threshold and outlier limit.
 
     Parameters
     ----------
     values, lost : ndarray (n,)
-        Of scans that are kept, and of those that failed or were excluded.
+        Values of scans that were kept, and of those that failed or were excluded.
     """
     figure, axes = new_figure(*SIZE)
     kept, gone = thinned(measure.scale * values), thinned(measure.scale * lost)
@@ -47,7 +47,7 @@ def distribution_chart(
         density = stats.gaussian_kde(kept)(grid)
         axes.fill_between(grid, 0.5 + density / density.max(), 0.5, color=COOL, alpha=0.25, lw=0)
     for sample, colour in ((kept, COOL), (gone, ACCENT)):
-        # evenly spread by rank: no random numbers in a picture
+        # evenly spaced by rank: no random numbers in a figure
         height = 0.45 * ((np.arange(len(sample)) * GOLDEN) % 1)
         axes.scatter(sample, height, s=9, color=colour, alpha=0.55, linewidths=0)
     if limit is not None:
@@ -63,13 +63,13 @@ def distribution_chart(
 
 
 def qcfc_histogram(result: MotionInFc) -> Figure:
-    """Distribution of QC-FC over edges, with what chance alone would give."""
+    """Distribution of QC-FC over edges, with the expected distribution without motion effects."""
     r = result.found.r[np.isfinite(result.found.r)]
     top = max(0.2, 1.05 * float(np.abs(r).max()))
     bins = np.linspace(-top, top, 61)
     figure, axes = new_figure(4.6, 2.9)
     axes.hist(r, bins=bins.tolist(), density=True, color=COOL, alpha=0.6, label="edges")
-    # r of nothing: t of Student turned into a correlation
+    # null distribution of r, from Student's t
     dof, grid = result.found.dof, np.linspace(-top, top, 300)
     inside = np.abs(grid) < 1
     t = grid[inside] * np.sqrt(dof / (1 - grid[inside] ** 2))
@@ -82,7 +82,7 @@ def qcfc_histogram(result: MotionInFc) -> Figure:
 
 
 def distance_chart(result: MotionInFc) -> Figure:
-    """QC-FC against the length of the edge, with the median in bins of equal size."""
+    """QC-FC against the length of edges, with the median in bins of equal size."""
     assert result.length is not None
     known = np.isfinite(result.found.r)
     length, r = result.length[known], result.found.r[known]
@@ -98,7 +98,7 @@ def distance_chart(result: MotionInFc) -> Figure:
 
 
 def freedom_chart(motion: np.ndarray, dof: np.ndarray) -> Figure:
-    """Residual degrees of freedom against motion: does censoring take more from those who move?"""
+    """Residual degrees of freedom against motion, to show the effect of censoring."""
     figure, axes = new_figure(4.6, 2.9)
     order = np.argsort(motion, kind="stable")
     if len(order) > MAX_POINTS:

@@ -1,4 +1,4 @@
-"""Cuts through a head: which points they show, and grey or coloured pictures of what lies there."""
+"""Slices through a head: points of their pixels, and grey or coloured pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nibabel.affines import apply_affine
 from brainmass_core.preprocess.grids import Volume
 
 AXES = {"x": 0, "y": 1, "z": 2}
-# axis, and how far through the brain: four axial, two sagittal, two coronal
+# axis, and relative position in the brain: four axial, two sagittal, two coronal
 PLACES = (
     *(("z", 0.22), ("z", 0.4), ("z", 0.56), ("z", 0.74)),
     *(("x", 0.3), ("x", 0.53), ("y", 0.35), ("y", 0.62)),
@@ -25,14 +25,14 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Cut:
-    """One plane; left of the picture is left of the head.
+    """One slice; left in the picture is left in the head.
 
     Attributes
     ----------
     name : str
         Such as ``z = 12``, mm.
     points : ndarray (height, width, 3)
-        Where each pixel lies, mm, RAS; the first row is superior or anterior.
+        Position of each pixel, mm, RAS; the first row is superior or anterior.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Cut:
 
 
 def cuts_of(brain: Volume) -> list[Cut]:
-    """Square planes through a brain, all of one size.
+    """Square slices through a brain, all of the same size.
 
     Parameters
     ----------
     brain : Volume (x, y, z)
-        Positive inside; on any grid, however it is turned.
+        Positive inside; on any grid, in any orientation.
 
     Raises
     ------
     ValueError
-        If it is empty.
+        If the mask is empty.
     """
     occupied = np.argwhere(np.asarray(brain.data) > 0)
     if not len(occupied):
@@ -73,12 +73,12 @@ def cuts_of(brain: Volume) -> list[Cut]:
 
 
 def sample(image: Volume, cut: Cut, to_image: Transform | None = None) -> np.ndarray:
-    """Values (height, width) of an image on a cut, 0 outside it.
+    """Values (height, width) of an image on a slice, 0 outside it.
 
     Parameters
     ----------
     to_image : callable, optional
-        Points (n, 3) of the cut's space to points of the image's, mm.
+        Maps points (n, 3) of the slice's space to the image's space, mm.
     """
     points = cut.points.reshape(-1, 3)
     values = image.at(points if to_image is None else to_image(points))
@@ -86,30 +86,30 @@ def sample(image: Volume, cut: Cut, to_image: Transform | None = None) -> np.nda
 
 
 def grey(values: np.ndarray, top: float) -> np.ndarray:
-    """Intensities (height, width) as a grey picture (height, width, 3) of bytes."""
+    """Convert intensities (height, width) to a grey picture (height, width, 3) of bytes."""
     shade = np.rint(255 * np.clip(values / max(top, 1e-12), 0, 1)).astype(np.uint8)
     return np.repeat(shade[..., None], 3, axis=2)
 
 
 def coloured(values: np.ndarray, top: float, palette: str) -> np.ndarray:
-    """Values (height, width) through a Matplotlib palette; black where they are not positive."""
+    """Convert values (height, width) by a Matplotlib palette; black if they are not positive."""
     colours = mpl.colormaps[palette](np.clip(values / max(top, 1e-12), 0, 1))[..., :3]
     return np.rint(255 * colours * (values > 0)[..., None]).astype(np.uint8)
 
 
 def outlined(picture: np.ndarray, inside: np.ndarray, colour: str) -> np.ndarray:
-    """A picture with the 0.5 contour of a map drawn over it.
+    """Draw the 0.5 contour of a map on a picture.
 
     Parameters
     ----------
     picture : ndarray (height, width, 3) of uint8
     inside : ndarray (height, width)
-        Share of a tissue at each pixel, 0 to 1.
+        Fraction of a tissue at each pixel, 0 to 1.
     colour : str
-        As Matplotlib knows them.
+        A Matplotlib colour.
     """
     slope = np.hypot(*np.gradient(inside))
-    # pixels from the contour; flat places are far from it whatever their value
+    # distance from the contour in pixels; flat regions count as far away
     away = np.abs(inside - 0.5) / np.maximum(slope, 1e-6)
     weight = np.clip(LINE - away, 0, 1)[..., None]
     line = 255 * np.array(mpl.colors.to_rgb(colour))
@@ -117,5 +117,5 @@ def outlined(picture: np.ndarray, inside: np.ndarray, colour: str) -> np.ndarray
 
 
 def bright(image: Volume, where: np.ndarray) -> float:
-    """The intensity that is shown white: the 99.5th percentile inside `where`."""
+    """The intensity that is displayed as white: the 99.5th percentile inside `where`."""
     return float(np.percentile(np.asarray(image.data)[where], 99.5))

@@ -1,4 +1,4 @@
-"""The cohort page of a data set, and the table of all its scans beside it."""
+"""The cohort page of a data set, and the table of all its scans."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BY_KEY = {m.key: m for m in MEASURES}
 
 
 def run_dataset(config: Config, dataset: str) -> None:
-    """Write the cohort page of a data set and ``scans.csv`` beside it.
+    """Write the cohort page of a data set and ``scans.csv`` in the same folder.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
 
 
 def _numbers(cohort: pd.DataFrame, lost: pd.DataFrame, outliers: pd.DataFrame) -> dict[str, int]:
-    """How many scans and people, lost ones and outliers."""
+    """Numbers of scans, participants, failed or excluded scans, and outliers."""
     return {
         "n_scans": len(cohort),
         "n_people": cohort["participant_id"].nunique(),
@@ -90,7 +90,7 @@ def _numbers(cohort: pd.DataFrame, lost: pd.DataFrame, outliers: pd.DataFrame) -
 
 
 def _linked(config: Config, dataset: str, row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the link to the scan's page, empty if it has none."""
+    """Add the link to the scan's page, empty if it has none."""
     page = row.get("page")
     if not isinstance(page, str) or not page:
         return row | {"link": ""}
@@ -112,7 +112,7 @@ def _outlier(config: Config, dataset: str, row: dict[str, Any]) -> dict[str, Any
 def distributions(
     config: Config, cohort: pd.DataFrame, found: dict[str, Reference]
 ) -> list[dict[str, str]]:
-    """One chart per measure that anybody has."""
+    """One chart per measure with values."""
     kept = cohort["status"] == "ok"
     shown = []
     for measure in MEASURES:
@@ -158,7 +158,7 @@ def _p(value: float) -> str:
 
 
 def motion_context(result: MotionInFc | str) -> dict[str, Any]:
-    """What the page says of QC-FC."""
+    """Template variables about QC-FC."""
     if isinstance(result, str):
         return {"qcfc": None, "qcfc_missing": result}
     found, distance = result.found, result.distance
@@ -183,7 +183,7 @@ def motion_context(result: MotionInFc | str) -> dict[str, Any]:
 
 
 def freedom(cohort: pd.DataFrame) -> dict[str, str] | None:
-    """Residual degrees of freedom against motion; None where either is unknown."""
+    """Chart of residual degrees of freedom against motion; None if either is unknown."""
     known = cohort[(cohort["status"] == "ok")].dropna(subset=["mean_fd", "residual_dof"])
     if len(known) < 5:
         return None

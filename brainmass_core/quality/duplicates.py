@@ -1,4 +1,4 @@
-"""Recordings that a data set holds more than once."""
+"""Duplicate recordings in a data set."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SHOWN = 10
 
 
 def duplicate_rows(config: Config, dataset: str) -> list[dict[str, Any]]:
-    """Groups of scans that are one recording, for the cohort page; also logged.
+    """Groups of scans with the same recording, for the cohort page; also logged.
 
     Returns
     -------
     list of dict
-        ``scans`` (names), ``people`` (participants) and ``shared``: what they have in common.
+        ``scans`` (names), ``people`` (participants) and ``shared``: the common property.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def duplicate_rows(config: Config, dataset: str) -> list[dict[str, Any]]:
         rows.append({"scans": ids, "people": people, "shared": MARKS[mark]})
     for row in rows[:SHOWN]:
         log.warning(
-            "%s: %s are one recording (%s) of participants %s; find out whose it is and remove "
-            "the others",
+            "%s: %s are the same recording (%s) of participants %s; find out whose it is and "
+            "remove the others",
             *(dataset, ", ".join(row["scans"]), row["shared"], ", ".join(row["people"])),
         )
     if len(rows) > SHOWN:

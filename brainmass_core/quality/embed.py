@@ -1,4 +1,4 @@
-"""Pictures as data URIs, small and the same for the same input; charts that suit any background."""
+"""Small, reproducible pictures as data URIs; charts for light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from brainmass_core import drawing
 
 WEBP_QUALITY = 72
-INK = "#767d88"  # text and axes: the same contrast on white as on near black
+INK = "#767d88"  # text and axes: the same contrast on white and near-black backgrounds
 ACCENT, WARM, COOL, GREEN = "#d9534f", "#e08a1e", "#3d8fd1", "#2e9e73"
 SERIES = (COOL, WARM, GREEN)
 STYLE: dict[Any, Any] = {
@@ -41,7 +41,7 @@ def photo(picture: np.ndarray) -> str:
 
 def chart(make: Callable[[], Figure]) -> str:
     """A figure of lines, text and few colours as a lossless WebP data URI."""
-    # 64 colours are enough for it, and make a third of the size
+    # 64 colours suffice, and reduce the size to a third
     image = _drawn(make).quantize(64, method=Image.Quantize.FASTOCTREE)
     return _uri(image.convert("RGBA"), lossless=True, quality=60, method=4)
 

@@ -1,4 +1,4 @@
-"""Do groups of people differ in motion or quality? Rank tests with effect sizes."""
+"""Compare motion and quality between groups, by rank tests with effect sizes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LEAST_IN_GROUP = 3
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure compared between groups.
+    """Comparison of one measure between groups.
 
     Attributes
     ----------
     test : str
     p : float
     effect : float
-        Two groups: rank-biserial correlation, 2 U / (n1 n2) - 1, positive where the first group
-        has larger values. More: epsilon squared, H / (n - 1).
+        Two groups: rank-biserial correlation, 2 U / (n1 n2) - 1, positive if the first group
+        has larger values. More groups: epsilon squared, H / (n - 1).
     medians : dict
-        Group to median and number of people.
+        Group to median and number of participants.
     """
 
     test: str
@@ -33,18 +33,18 @@ class Difference:
 
 
 def compare(values: pd.Series, groups: pd.Series) -> Difference | None:
-    """Mann-Whitney U of two groups, Kruskal-Wallis of more.
+    """Mann-Whitney U test for two groups, Kruskal-Wallis test for more.
 
     Parameters
     ----------
     values : Series (n_people,)
     groups : Series (n_people,)
-        Labels; people without one are left out, as are groups of fewer than three.
+        Labels; participants without a label and groups of fewer than three are ignored.
 
     Returns
     -------
     Difference or None
-        None if fewer than two groups are left or all values are the same.
+        None if fewer than two groups remain or all values are the same.
     """
     known = values.notna() & groups.notna()
     values, groups = values[known].astype(float), groups[known].astype(str)

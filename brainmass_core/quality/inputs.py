@@ -1,4 +1,4 @@
-"""What one page is made from: the scan's rows in the tables of the stages before, and its files."""
+"""Inputs of a quality page: the scan's rows in the tables of earlier stages, and its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.table import bold_by_scan
 
-# neither timings nor memory: they differ between runs and would make finished work look old
+# without timings and memory, which differ between runs and would invalidate finished work
 VOLATILE = {"seconds", "peak_rss", "seconds_per_step", "peak_rss_per_step"}
 FATE = ["scan_id", "status", "reason", "step", "remedy", "log"]
 COPIED = (
@@ -31,8 +31,8 @@ COPIED = (
 
 
 @dataclass(frozen=True)
-class Item:
-    """One scan on its way to a worker.
+class QualityInput:
+    """Input of a worker: one scan.
 
     Attributes
     ----------
@@ -42,10 +42,10 @@ class Item:
     results : Path
         Results folder, absolute.
     fate : dict
-        ``stage`` at which the scan was lost (empty if it has FC), ``status``, ``reason``,
-        ``step``, ``remedy``, ``log``.
+        ``stage`` at which the scan failed or was excluded (empty if it has FC), ``status``,
+        ``reason``, ``step``, ``remedy``, ``log``.
     preprocessed, series : dict
-        Its rows of these tables without timings and without the series; empty if there are none.
+        Its rows of these tables, without timings and series; empty if there are none.
     files : dict
         Name of each output of `preprocess` to its absolute path.
     bold : ndarray (n_timepoints, n_rois) or None
@@ -54,9 +54,9 @@ class Item:
     labels : DataFrame (n_rois rows) or None
         name, network, x, y, z.
     row : dict
-        Its row of `tables.QUALITY` as far as it is known before the page is drawn.
+        Its row of `tables.QUALITY`, as far as it is known before the page is made.
     others : dict
-        Where the other scans of the batch lie, by measure.
+        Reference values of the other scans of the batch, by measure.
     """
 
     scan: dict[str, Any]
@@ -73,13 +73,13 @@ class Item:
     others: dict[str, Reference]
 
 
-def list_items(config: Config, dataset: str, batch: int) -> dict[str, Item]:
-    """Every scan of a batch, whatever became of it, by scan_id.
+def list_items(config: Config, dataset: str, batch: int) -> dict[str, QualityInput]:
+    """All scans of a batch, whatever their outcome, by scan_id.
 
     Raises
     ------
     TableError
-        If a table of a stage before cannot be read.
+        If a table of an earlier stage cannot be read.
     """
     paths = Paths(config.results.absolute())
     scans = {
@@ -94,7 +94,7 @@ def list_items(config: Config, dataset: str, batch: int) -> dict[str, Item]:
     table = read_table(paths.batch("timeseries", dataset, batch), "timeseries")
     bold = bold_by_scan(table)
     series = {r["scan_id"]: r for r in table.drop_columns(["bold"]).to_pylist()}
-    if joins(config):  # a page is of one run, and so is its FC
+    if joins(config):  # a page shows a single run with its own FC
         fc = _fc_of_runs(bold, config.connectivity.estimator)
     else:
         fc = _fc(read_table(paths.batch("connectivity", dataset, batch), "connectivity"))
@@ -105,7 +105,7 @@ def list_items(config: Config, dataset: str, batch: int) -> dict[str, Item]:
     }
     others = references(r for r in rows.values())
     return {
-        s: Item(
+        s: QualityInput(
             scan=scan,
             config=config,
             results=paths.results,
@@ -131,7 +131,7 @@ def measured(
     fc: np.ndarray | None,
     labels: pd.DataFrame | None,
 ) -> dict[str, Any]:
-    """The numbers of a scan, for `tables.QUALITY`; None what nobody measured."""
+    """The measures of a scan for `tables.QUALITY`; None if unknown."""
     row = {name: prepared.get(name) for name in COPIED}
     told = (prepared.get("mean_fd"), series.get("mean_fd"), scan["mean_fd"])
     row["mean_fd"] = next((v for v in told if v is not None), None)
@@ -154,7 +154,7 @@ def measured(
 def _censored(
     prepared: dict[str, Any], series: dict[str, Any], scan: dict[str, Any]
 ) -> float | None:
-    """Share of volumes above the motion threshold."""
+    """Fraction of volumes above the motion threshold."""
     count, total = prepared.get("n_volumes_censored"), prepared.get("n_volumes")
     if count is None:
         count, total = series.get("n_censored"), scan["n_volumes"]
@@ -169,7 +169,7 @@ def _fates(
     scans: dict[str, dict],
     units: Mapping[str, list[str]],
 ) -> dict[str, dict[str, Any]]:
-    """What became of each scan, from the first stage that lost it; with it, or its joined runs."""
+    """Outcome of each scan, or of its joined runs, from the first stage that lost it."""
     fine = {"stage": "", "status": "ok", "reason": "", "step": "", "remedy": "", "log": ""}
     fates = {s: dict(fine) for s in scans}
     for scan_id, scan in scans.items():

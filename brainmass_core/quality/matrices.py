@@ -1,4 +1,4 @@
-"""Charts of relations: confounds with each other, parcels with each other, coverage of parcels."""
+"""Charts of correlations of confounds, FC of parcels, and coverage of parcels."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def fc_chart(fc: np.ndarray, labels: pd.DataFrame) -> Figure:
 
 
 def mark_networks(axes: Axes, networks: np.ndarray) -> None:
-    """Lines between networks (n_rois, ordered) and their names along both axes."""
+    """Draw lines between networks (n_rois, ordered) and their names along both axes."""
     starts = np.flatnonzero(np.r_[True, networks[1:] != networks[:-1]])
     ends = np.r_[starts[1:], len(networks)]
     for edge in starts[1:]:
@@ -99,13 +99,13 @@ def _histogram(axes: Axes, fc: np.ndarray, same: np.ndarray | None) -> None:
 
 
 def coverage_chart(coverage: np.ndarray, labels: pd.DataFrame, limit: float) -> Figure:
-    """Share of each parcel that the run covers, by network.
+    """Covered fraction of each parcel, by network.
 
     Parameters
     ----------
     coverage : ndarray (n_rois,)
     limit : float
-        Below it a parcel counts as empty.
+        Parcels with a smaller coverage count as empty.
     """
     order = network_order(labels["network"])
     networks = labels["network"].to_numpy()[order]

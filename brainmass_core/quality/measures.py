@@ -1,4 +1,4 @@
-"""The numbers by which a scan is judged: names, units, thresholds, which side is the bad one."""
+"""Quality measures of scans: names, units, thresholds, and the direction of poor quality."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from brainmass_core.config import Config
 
 MAD_TO_SD = 1.4826  # of a normal distribution
-LEAST_REFERENCE = 20  # scans below which a median and a spread say nothing
+LEAST_REFERENCE = 20  # minimum number of scans for a median and standard deviation
 LEAST_SPREAD = 1e-9
 Light = Literal["bad", "odd", "good", "none"]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number per scan.
+    """A quality measure, one number per scan.
 
     Attributes
     ----------
     key : str
         Column of `tables.QUALITY`.
     bad : {"high", "low"}
-        Side on which a scan stands out.
+        Direction of poor quality.
     knob : str
-        Where the threshold stands in the configuration; empty if there is none.
+        Setting of the threshold; empty if there is none.
     scale : float
-        What the value is multiplied by before it is shown, such as 100 for percent.
+        Factor for display, such as 100 for percent.
     compared : bool
-        Whether a scan is held against the others. What the protocol sets, such as the length of
-        the run, comes in a few values per site, and all of a site would stand out.
+        Whether a scan is compared with the others. Properties of the protocol, such as the length
+        of the run, have few values per site, so all scans of a site would be outliers.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Measure:
         return f"{number} {self.unit}".rstrip()
 
     def threshold(self, config: Config) -> float | None:
-        """The limit of the configuration, None where there is none."""
+        """The threshold in the configuration; None if there is none."""
         if not self.knob:
             return None
         section, name = self.knob.split(".")
@@ -61,7 +61,7 @@ class Measure:
         return None if value is None else float(value)
 
     def beyond(self, value: float, limit: float) -> bool:
-        """Whether a value lies on the bad side of a limit."""
+        """Whether a value is on the bad side of a limit."""
         return value > limit if self.bad == "high" else value < limit
 
 
@@ -100,7 +100,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the other scans lie.
+    """Reference values of the other scans.
 
     Attributes
     ----------
@@ -120,7 +120,8 @@ class Reference:
 
 
 def reference_of(values: Iterable[float | None]) -> Reference | None:
-    """Median and robust spread; None where there are too few scans or they do not differ."""
+    """Median and robust standard deviation; None if there are too few scans or they do not
+    differ."""
     known = np.array([v for v in values if v is not None], dtype=float)
     known = known[np.isfinite(known)]
     if len(known) < LEAST_REFERENCE:
@@ -146,14 +147,14 @@ def light(
     config: Config,
     reference: Reference | None,
 ) -> Light:
-    """How a value is to be taken.
+    """Status of a value.
 
     Returns
     -------
     str
-        ``bad``: beyond the threshold. ``odd``: within it, but ``quality.outlier_z`` robust
-        standard deviations or more on the bad side of the other scans. ``good``: neither.
-        ``none``: not known, or nothing to compare with.
+        ``bad``: beyond the threshold. ``odd``: within it, but an outlier, ``quality.outlier_z``
+        robust standard deviations or more on the bad side of the other scans. ``good``: neither.
+        ``none``: unknown, or no comparison possible.
     """
     if value is None or not np.isfinite(value):
         return "none"
@@ -168,7 +169,7 @@ def light(
 
 
 def flags(row: Mapping[str, Any], config: Config, found: Mapping[str, Reference]) -> list[str]:
-    """Measures by which a scan stands out, in the order of `MEASURES`."""
+    """Measures in which a scan is an outlier, in the order of `MEASURES`."""
     return [
         m.key
         for m in MEASURES

@@ -1,4 +1,4 @@
-"""QC-FC of a data set: one pass over its tables, one batch of FC in memory at a time."""
+"""QC-FC of a data set, with one batch of FC in memory at a time."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import read_table
 
 LEAST_PEOPLE = 20
-LEAST_KNOWN = 0.8  # of the people, for a covariate to be used
+LEAST_KNOWN = 0.8  # minimum fraction of participants with a value, for a covariate to be used
 
 
 @dataclass(frozen=True)
 class MotionInFc:
-    """How FC goes with motion over the people of a data set.
+    """Relation of FC and motion over the participants of a data set.
 
     Attributes
     ----------
     found : QcFc
     covariates : list of str
-        What was partialled out.
+        Covariates that were partialled out.
     length : ndarray (n_edges,) or None
-        mm; None where the atlas has no coordinates.
+        mm; None if the atlas has no coordinates.
     distance : DistanceDependence or None
     n_left_out : int
-        People with FC and motion whose covariates are not known.
+        Participants with FC and motion but unknown covariates.
     """
 
     found: QcFc
@@ -43,14 +43,14 @@ class MotionInFc:
 
 
 def motion_in_fc(config: Config, dataset: str, cohort: pd.DataFrame) -> MotionInFc | str:
-    """QC-FC over people, or why there is none.
+    """QC-FC over participants, or the reason why it cannot be computed.
 
-    Motion and FC are averaged over each person's runs first, which all lie in one batch.
+    Motion and FC are first averaged over the runs of each participant, which are all in one batch.
 
     Parameters
     ----------
     cohort : DataFrame
-        As `cohort.read_cohort` gives it.
+        Result of `cohort.read_cohort`.
     """
     scans = cohort[(cohort["status"] == "ok") & cohort["mean_fd"].notna()]
     people = scans.groupby("participant_id").agg(
@@ -58,11 +58,11 @@ def motion_in_fc(config: Config, dataset: str, cohort: pd.DataFrame) -> MotionIn
     )
     if len(people) < LEAST_PEOPLE:
         return (
-            f"{len(people)} people have functional connectivity and a known mean framewise "
+            f"{len(people)} participants have functional connectivity and a known mean framewise "
             f"displacement; QC-FC needs at least {LEAST_PEOPLE}."
         )
     if people["mean_fd"].std(ddof=0) == 0:
-        return "Everybody moved alike, so nothing can go with motion."
+        return "Motion is the same for all participants, so nothing can correlate with it."
     table = _covariates(people)
     known = people[table.notna().all(axis=1)]
     table = table.loc[known.index]
@@ -78,11 +78,11 @@ def motion_in_fc(config: Config, dataset: str, cohort: pd.DataFrame) -> MotionIn
 
 
 def _covariates(people: pd.DataFrame) -> pd.DataFrame:
-    """Age and sex, standardised, as far as most people have them and they differ."""
+    """Age and sex, standardised, if most participants have them and they vary."""
     levels = people["sex"].dropna().unique()
     codes = {level: float(i) for i, level in enumerate(sorted(levels))}
     candidates = pd.DataFrame({"age": people["age"].astype(float)}, index=people.index)
-    if len(codes) == 2:  # more levels, or one, are no covariate of one column
+    if len(codes) == 2:  # other numbers of levels cannot be coded as one covariate
         candidates["sex"] = people["sex"].map(codes).astype(float)
     kept = {
         name: (c - c.mean()) / c.std(ddof=0)
@@ -99,10 +99,10 @@ def _summed(
     motion: pd.Series,
     covariates: pd.DataFrame,
 ) -> tuple[QcFcSums | None, str]:
-    """Sums over all batches, and the atlas's name."""
+    """Accumulate sums over all batches; also returns the atlas's name."""
     paths = Paths(config.results)
     person_of = scans.set_index("scan_id")["participant_id"]
-    if joins(config):  # a row of FC is of all runs of a person's unit
+    if joins(config):  # a row of FC contains all runs of a unit
         of = read_units(config, dataset).of
         person_of = person_of.rename(index=of)
         person_of = person_of[~person_of.index.duplicated()]

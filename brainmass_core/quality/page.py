@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from brainmass_core.config import Config
 from brainmass_core.pages import render
-from brainmass_core.quality.inputs import Item
+from brainmass_core.quality.inputs import QualityInput
 from brainmass_core.quality.measures import MEASURES, Measure, light
 from brainmass_core.quality.sections import sections_of
 
 LIGHTS = {
     "bad": "beyond the threshold",
-    "odd": "stands out among the others",
+    "odd": "outlier among the scans",
     "good": "fine",
     "none": "not judged",
 }
@@ -26,13 +26,13 @@ HEADLINE = {
 }
 
 
-def scan_page(item: Item, page: Path) -> str:
+def scan_page(item: QualityInput, page: Path) -> str:
     """HTML of one scan's page.
 
     Parameters
     ----------
     page : Path
-        Where it will lie; links to the derivatives are relative to it.
+        Path of the page; links to the derivatives are relative to it.
     """
     scan = item.scan
     lights = light_rows(item)
@@ -56,14 +56,14 @@ def scan_page(item: Item, page: Path) -> str:
 
 
 def headline(fate: dict[str, Any]) -> str:
-    """What became of the scan, in one line."""
+    """Outcome of the scan, in one line."""
     if fate["status"] == "ok":
         return HEADLINE["ok"]
     return f"{HEADLINE[fate['status']]} in {fate['stage']}."
 
 
-def facts(item: Item) -> list[tuple[str, str]]:
-    """Who, what and how, for the header; only what is known."""
+def facts(item: QualityInput) -> list[tuple[str, str]]:
+    """Properties of the scan for the header, as far as known."""
     scan, done, series = item.scan, item.preprocessed, item.series
     known: list[tuple[str, Any]] = [
         ("Participant", scan["participant_id"]),
@@ -86,7 +86,7 @@ def facts(item: Item) -> list[tuple[str, str]]:
 
 
 def engines_text(engines: list[tuple[str, str]]) -> str:
-    """The programs that did the steps: the most common one, and the steps of the others."""
+    """Engines of the steps: the most common one, and the steps done by others."""
     names = [program for _, program in engines]
     if not names:
         return ""
@@ -123,8 +123,8 @@ def _round(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
 
 
-def light_rows(item: Item) -> list[dict[str, str]]:
-    """One row per measure that is known: value, threshold, the others, and the light."""
+def light_rows(item: QualityInput) -> list[dict[str, str]]:
+    """One row per known measure: value, threshold, other scans, and status."""
     rows = []
     for measure in MEASURES:
         value = item.row.get(measure.key)
@@ -146,7 +146,7 @@ def light_rows(item: Item) -> list[dict[str, str]]:
 
 
 def threshold_text(measure: Measure, config: Config) -> str:
-    """Such as ``at most 0.5 mm``; a dash where the configuration sets none."""
+    """Format a threshold as ``at most 0.5 mm``; a dash if there is none."""
     limit = measure.threshold(config)
     if limit is None:
         return "–"
@@ -155,8 +155,8 @@ def threshold_text(measure: Measure, config: Config) -> str:
     return f"{words} {shown}"
 
 
-def output_rows(item: Item, page: Path) -> list[dict[str, str]]:
-    """Derivatives of the scan with checksum, and links that work from the page."""
+def output_rows(item: QualityInput, page: Path) -> list[dict[str, str]]:
+    """Derivatives of the scan with checksums and relative links."""
     sums = dict(item.preprocessed.get("sha256") or [])
     rows = []
     for name, relative in sorted(item.preprocessed.get("outputs") or []):

@@ -1,9 +1,9 @@
-"""How much of the functional connectivity (FC) is head motion: QC-FC and its distance dependence.
+"""Effect of head motion on functional connectivity: QC-FC and its distance dependence.
 
-QC-FC is, for each edge, the correlation over people between mean framewise displacement and FC
-(Power 2015; Ciric 2017, doi:10.1016/j.neuroimage.2017.03.020). Motion artefact makes it positive
-for short edges and weaker or negative for long ones. Everything comes from sums that are added up
-batch by batch, so no more than one batch of FC is ever in memory.
+QC-FC is, for each edge, the correlation over participants between mean framewise displacement and
+FC (Power 2015; Ciric 2017, doi:10.1016/j.neuroimage.2017.03.020). Motion artefact makes it positive
+for short edges and weaker or negative for long ones. Everything is computed from sums over batches,
+so only one batch of FC is in memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 N_DRAWS = 300
-MAX_EDGES = 5000  # of which the distance dependence is bootstrapped
+MAX_EDGES = 5000  # maximum for the bootstrap of the distance dependence
 CONSTANT = 1e-12
 
 
@@ -47,14 +47,15 @@ class QcFc:
         return float(np.nanmedian(np.abs(self.r)))
 
     def significant(self, alpha: float = 0.05) -> float:
-        """Share of edges whose q is below `alpha`."""
+        """Fraction of edges with q below `alpha`."""
         known = self.q[np.isfinite(self.q)]
         return float((known < alpha).mean()) if len(known) else 0.0
 
 
 @dataclass(frozen=True)
 class DistanceDependence:
-    """Spearman correlation of QC-FC with edge length and its bootstrap interval over people."""
+    """Spearman correlation of QC-FC with edge length and its bootstrap interval over
+    participants."""
 
     rho: float
     low: float
@@ -63,7 +64,7 @@ class DistanceDependence:
 
 
 class QcFcSums:
-    """Running sums from which QC-FC follows exactly.
+    """Running sums for the exact computation of QC-FC.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ class QcFcSums:
         covariates: np.ndarray,
         seeds: Sequence[int],
     ) -> None:
-        """Take in some people.
+        """Add participants.
 
         Parameters
         ----------
@@ -106,10 +107,10 @@ class QcFcSums:
         motion : ndarray (n_people,)
             Mean framewise displacement.
         covariates : ndarray (n_people, n_covariates)
-            Near zero mean and unit variance, for the sums' sake.
+            With about zero mean and unit variance, for numerical accuracy.
         seeds : sequence of int
-            One per person; it alone decides how often the person is drawn, so batches and their
-            order change nothing.
+            One per participant; it determines the bootstrap counts, so results do not depend on
+            batches and their order.
         """
         fc = np.asarray(fc, dtype=np.float64)
         x = np.column_stack([np.ones(len(fc)), motion, covariates])
@@ -117,7 +118,7 @@ class QcFcSums:
         self.xx += x.T @ x
         self.xy += x.T @ fc
         self.yy += np.sum(fc**2, axis=0)
-        # a Poisson count per person and draw is the bootstrap that needs no list of all people
+        # Poisson bootstrap, which does not need a list of all participants
         drawn = [np.random.default_rng(s).poisson(1.0, self.n_draws) for s in seeds]
         weights = np.array(drawn, dtype=np.float64).reshape(len(fc), self.n_draws)
         some = fc[:, self.chosen]
@@ -127,32 +128,32 @@ class QcFcSums:
         self.boot_yy += weights.T @ some**2
 
     def qc_fc(self) -> QcFc:
-        """QC-FC of everybody taken in so far.
+        """QC-FC of all participants added so far.
 
         Raises
         ------
         ValueError
-            If there are too few people.
+            If there are too few participants.
         """
         dof = self.n - self.xx.shape[0]
         if dof < 1:
             raise ValueError(
-                f"found {self.n} people, expected at least {self.xx.shape[0] + 1} for a partial "
-                f"correlation with {self.xx.shape[0] - 2} covariates"
+                f"found {self.n} participants, expected at least {self.xx.shape[0] + 1} for a "
+                f"partial correlation with {self.xx.shape[0] - 2} covariates"
             )
         r = partial_correlation(self.xx, self.xy, self.yy)
         p = p_values(r, dof)
         return QcFc(r, p, adjusted(p), self.n, dof)
 
     def distance_dependence(self, length: np.ndarray, level: float = 0.95) -> DistanceDependence:
-        """Does QC-FC fall off with the length of the edge?
+        """Correlation of QC-FC with the length of edges.
 
         Parameters
         ----------
         length : ndarray (n_edges,)
             mm.
         level : float
-            Of the percentile interval over bootstrap draws of people.
+            Level of the percentile interval over bootstrap draws of participants.
         """
         r = partial_correlation(self.xx, self.xy, self.yy)
         distance = length[self.chosen]
@@ -168,13 +169,13 @@ class QcFcSums:
 
 
 def evenly_chosen(n_edges: int, limit: int = MAX_EDGES) -> np.ndarray:
-    """At most `limit` edges (indices), evenly over all."""
+    """Indices of at most `limit` evenly spaced edges."""
     n = min(n_edges, limit)
     return np.arange(n) * n_edges // n
 
 
 def partial_correlation(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> np.ndarray:
-    """Correlation of the second column of x with each y, the other columns regressed out.
+    """Correlation of the second column of x with each y, with the other columns regressed out.
 
     Parameters
     ----------
@@ -188,10 +189,10 @@ def partial_correlation(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> np.nd
     Returns
     -------
     ndarray (n_edges,)
-        In [-1, 1]; NaN where motion or the edge does not vary beyond the covariates.
+        In [-1, 1]; NaN if motion or the edge does not vary beyond the covariates.
     """
     rest = [0, *range(2, len(xx))]
-    # a covariate that is a copy of another must not break anything
+    # duplicate covariates must not cause errors
     weights = np.linalg.pinv(xx[np.ix_(rest, rest)], hermitian=True)
     half = weights @ xy[rest]
     motion = xx[1, 1] - xx[1, rest] @ weights @ xx[rest, 1]
@@ -210,7 +211,16 @@ def p_values(r: np.ndarray, dof: int) -> np.ndarray:
 
 
 def adjusted(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg q of the p that are known; NaN stays NaN."""
+    """Benjamini-Hochberg q of known p-values; NaN is preserved.
+
+    Parameters
+    ----------
+    p : ndarray (n,)
+
+    Returns
+    -------
+    ndarray (n,)
+    """
     q = np.full_like(p, np.nan)
     known = np.isfinite(p)
     if known.any():

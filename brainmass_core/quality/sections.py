@@ -1,4 +1,4 @@
-"""The sections of a scan's page: each draws what there is, or says what is missing."""
+"""The sections of a scan's page; each draws its content, or states what is missing."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile
 from brainmass_core.quality.embed import chart, rich_chart
-from brainmass_core.quality.inputs import Item
+from brainmass_core.quality.inputs import QualityInput
 from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import design_matrix
 from brainmass_core.timeseries.inputs import read_confounds
 from brainmass_core.timeseries.motion import steady
 
-TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")  # read together
-CARPET_QUALITY = 40  # of WebP: noise compresses badly, and nobody reads single voxels
-# what a file that is absent, cut off or of another kind raises
+# files that are read together
+TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")
+# of WebP; low because noise compresses poorly and single voxels do not matter
+CARPET_QUALITY = 40
+# errors of missing, truncated or invalid files
 UNREADABLE = (
     *(NotAvailableError, ScanFailed, OSError, ValueError, KeyError, EOFError, BadZipFile),
     *(zlib.error, nib.filebasedimages.ImageFileError),
@@ -48,14 +50,14 @@ class Section:
     Attributes
     ----------
     uri : str
-        The chart; empty if there are tiles or nothing.
+        The chart; empty if there are tiles or no content.
     tiles : list of Tile
     frames : tuple of str
-        Names of the two frames of tiles that flicker.
+        Names of the two frames of alternating tiles.
     missing : str
-        Why there is nothing.
+        Why there is no content.
     scale : tuple of str
-        Texts at the ends of the colour bar, empty without one.
+        Texts at the ends of the colour bar; empty without one.
     """
 
     key: str
@@ -70,18 +72,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of a scan, each read once and only when a section asks."""
+    """Files of a scan, each read once and only when a section needs it."""
 
-    item: Item
+    item: QualityInput
     unchanged: set[str] = field(default_factory=set, compare=False)
 
     def path(self, name: str) -> Path:
-        """A derivative's path; what `preprocess` wrote is compared with its checksum once.
+        """A derivative's path, after verifying its checksum once.
 
         Raises
         ------
         NotAvailableError
-            If the scan has none, or not the one that was written.
+            If the scan has none, or it does not match its checksum.
         """
         if name not in self.item.files:
             raise NotAvailableError(_why_missing(self.item, name))
@@ -114,11 +116,11 @@ class Sources:
 
     @cached_property
     def timeline(self) -> traces.Timeline:
-        """What the pictures over time show."""
+        """Data for the charts over time."""
         settings = self.item.config.timeseries.censor
         try:
             censored = censored_volumes(self.confounds, settings)
-        except ValueError:  # a table without displacement: nothing can be shaded
+        except ValueError:  # a table without displacement: no volumes can be shaded
             censored = None
         if censored is None:
             censored = np.zeros(len(self.confounds), dtype=bool)
@@ -131,14 +133,14 @@ class Sources:
         )
 
 
-def sections_of(item: Item) -> list[Section]:
+def sections_of(item: QualityInput) -> list[Section]:
     """All sections, in the order of the page."""
     found = Sources(item)
     return [draw(found) for draw in SECTIONS.values()]
 
 
 def _guarded(empty: Section, fill: Callable[[], dict]) -> Section:
-    """The section with what `fill` draws, or with the reason why it cannot."""
+    """The section with the content of `fill`, or with the reason why there is none."""
     try:
         return Section(empty.key, empty.title, empty.note, **fill())
     except UNREADABLE as error:
@@ -146,7 +148,7 @@ def _guarded(empty: Section, fill: Callable[[], dict]) -> Section:
         return Section(empty.key, empty.title, empty.note, missing=text)
 
 
-def _why_missing(item: Item, name: str) -> str:
+def _why_missing(item: QualityInput, name: str) -> str:
     kind = item.scan["kind"]
     if kind != "bids":
         return f"A data set of kind {kind} has no such file ({name})."
@@ -171,8 +173,8 @@ def _template(found: Sources) -> Section:
     empty = Section(
         "template",
         "T1w and template",
-        "The T1w in template space takes turns with the template; the template's brain is red, "
-        "its white matter yellow. Nothing should jump.",
+        "The T1w in template space alternates with the template; the template's brain is red, its "
+        "white matter yellow. Structures should not move.",
     )
 
     def fill() -> dict:
@@ -189,8 +191,8 @@ def _coregistration(found: Sources) -> Section:
     empty = Section(
         "coregistration",
         "BOLD and T1w",
-        "The BOLD reference, pulled onto the T1w, takes turns with it; the T1w's brain is red, its "
-        "white matter yellow. The white-matter edge should lie on the edge of the BOLD as well.",
+        "The BOLD reference, resampled to the T1w, alternates with it; the T1w's brain is red, "
+        "its white matter yellow. The white-matter boundary should match an edge in the BOLD.",
     )
 
     def fill() -> dict:
@@ -219,7 +221,7 @@ def _motion(found: Sources) -> Section:
     empty = Section(
         "motion",
         "Motion and signals",
-        "Shaded: volumes that the criteria of timeseries.censor pick out. Dashed: thresholds.",
+        "Shaded: volumes that exceed the criteria of timeseries.censor. Dashed: thresholds.",
     )
     return _guarded(empty, lambda: {"uri": chart(partial(traces.motion_chart, found.timeline))})
 
@@ -229,7 +231,8 @@ def _carpet(found: Sources) -> Section:
     has_voxels = "carpet" in item.files
     note = (
         f"A sample of voxels, signal change from black (-{traces.CARPET_LIMIT:g} %) to white "
-        f"(+{traces.CARPET_LIMIT:g} %). Vertical stripes are changes of the whole brain at once."
+        f"(+{traces.CARPET_LIMIT:g} %). Vertical stripes are simultaneous changes of the entire "
+        "brain."
         if has_voxels or item.bold is None
         else "Clean parcel series, standardised; no sample of voxels was kept for this scan."
     )
@@ -255,12 +258,12 @@ def _voxel_carpet(found: Sources) -> Callable[[], Figure]:
 
 
 def cleaned(series: np.ndarray, found: Sources) -> np.ndarray:
-    """Voxel series (n_volumes, n_voxels) after the very denoising of the time series.
+    """Voxel series (n_volumes, n_voxels) after the same denoising as the time series.
 
     Returns
     -------
     ndarray (n_volumes, n_voxels)
-        NaN where a volume was removed.
+        NaN for removed volumes.
     """
     settings = found.item.config.timeseries
     censored = censored_volumes(found.confounds, settings.censor)
@@ -293,8 +296,8 @@ def _confounds(found: Sources) -> Section:
     empty = Section(
         "confounds",
         "Correlation of confounds",
-        "Signals that go with motion (FD, DVARS) carry it into whatever they are not regressed "
-        "out of.",
+        "Signals that correlate with motion (FD, DVARS) contribute motion effects to data from "
+        "which they are not regressed out.",
     )
     return _guarded(
         empty, lambda: {"uri": rich_chart(partial(matrices.confound_chart, found.confounds))}
@@ -306,7 +309,7 @@ def _coverage(found: Sources) -> Section:
     empty = Section(
         "coverage",
         "Coverage of the parcels",
-        f"Share of each parcel that the run covers; below {limit:g} (dashed) it counts as empty.",
+        f"Covered fraction of each parcel; below {limit:g} (dashed) it counts as empty.",
     )
 
     def fill() -> dict:
@@ -322,7 +325,7 @@ def _coverage(found: Sources) -> Section:
 def _fc(found: Sources) -> Section:
     item = found.item
     empty = Section(
-        "fc", "Functional connectivity", "All pairs of parcels, and how the values are distributed."
+        "fc", "Functional connectivity", "All pairs of parcels, and the distribution of values."
     )
 
     def fill() -> dict:

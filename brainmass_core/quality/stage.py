@@ -1,4 +1,4 @@
-"""The stage: the page and the numbers of each scan of a batch. Nothing is decided here."""
+"""The stage `quality`: page and measures of each scan of a batch. It does not exclude scans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brainmass_core.config import Config
 from brainmass_core.pipeline.batch import run_batch
 from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.quality.inputs import Item, list_items
+from brainmass_core.quality.inputs import QualityInput, list_items
 from brainmass_core.quality.measures import flags
 from brainmass_core.quality.page import scan_page
 from brainmass_core.tables import QUALITY, atomic_path, from_rows
@@ -25,7 +25,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     Raises
     ------
     TableError
-        If a table of a stage before cannot be read.
+        If a table of an earlier stage cannot be read.
     BatchError
         If the disk is full or too many pages failed.
     """
@@ -35,8 +35,8 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     log.info("quality %s/%s: %d scans", dataset, batch, len(entries))
 
 
-def process(item: Item) -> pa.Table:
-    """The row of one scan; its page is written on the way.
+def process(item: QualityInput) -> pa.Table:
+    """Make the row of one scan, and write its page.
 
     Returns
     -------
@@ -56,6 +56,6 @@ def process(item: Item) -> pa.Table:
         with atomic_path(path) as temporary:
             temporary.write_text(html, encoding="utf-8")
     else:
-        path.unlink(missing_ok=True)  # of an earlier configuration
+        path.unlink(missing_ok=True)  # remove a page of an earlier configuration
     shown = str(page.relative_to(item.results)) if page else None
     return from_rows([item.row | {"flags": found, "page": shown}], QUALITY)

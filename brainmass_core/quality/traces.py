@@ -1,4 +1,4 @@
-"""What happened over time: motion, displacement, DVARS, mean signals, and the voxels themselves."""
+"""Charts over time: motion, displacement, DVARS, mean signals, and carpet plots."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 SIGNALS = {"global_signal": "brain", "white_matter": "white matter", "csf": "CSF"}
 TISSUES = {1: "Grey", 2: "White", 3: "CSF"}
 WIDTH = 9.2  # inches
-CARPET_LIMIT = 2.0  # percent that is shown black or white
+CARPET_LIMIT = 2.0  # percent that is displayed as black or white
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the pictures over time show.
+    """Data for the charts over time.
 
     Attributes
     ----------
     confounds : DataFrame (n_volumes rows)
-        Under fMRIPrep's names; whatever columns there are.
+        With fMRIPrep's names; any columns.
     censored : ndarray (n_volumes,) of bool
     fd_threshold : float
         mm.
@@ -44,7 +44,7 @@ class Timeline:
 
 
 def motion_chart(shown: Timeline) -> Figure:
-    """Translation, rotation, displacement, DVARS and mean signals, one above the other."""
+    """Translation, rotation, displacement, DVARS and mean signals in a column of panels."""
     rows = (_translation, _rotation, _displacement, _dvars, _signals)
     present = [row for row in rows if row(None, shown)]
     if not present:
@@ -63,7 +63,7 @@ def motion_chart(shown: Timeline) -> Figure:
 
 
 def shade(axes: Axes, censored: np.ndarray) -> None:
-    """Mark the volumes that are censored."""
+    """Shade the censored volumes."""
     stretches, n = label(censored)
     for k in range(1, n + 1):
         at = np.flatnonzero(stretches == k)
@@ -118,7 +118,7 @@ def _dvars(axes: Axes | None, shown: Timeline) -> bool:
 def _limited(axes: Axes, values: np.ndarray, limit: float | None, text: str) -> None:
     axes.plot(values, color=SERIES[0])
     top = 1.1 * np.nanmax(values)
-    # a limit far above a quiet run would flatten it to a line
+    # a limit far above the values would flatten the curve
     if limit is not None and limit < 3 * top:
         axes.axhline(limit, color=ACCENT, lw=0.9, ls="--")
         top = max(top, 1.15 * limit)
@@ -142,14 +142,14 @@ def _signals(axes: Axes | None, shown: Timeline) -> bool:
 def carpet_chart(
     before: np.ndarray, after: np.ndarray | None, tissue: np.ndarray, censored: np.ndarray
 ) -> Figure:
-    """Voxels over time, as they were recorded and as the denoising leaves them.
+    """Carpet plot of voxels before and after denoising.
 
     Parameters
     ----------
     before : ndarray (n_volumes, n_voxels)
         Percent change.
     after : ndarray (n_volumes, n_voxels) or None
-        Cleaned; NaN where a volume was removed.
+        Cleaned; NaN for removed volumes.
     tissue : ndarray (n_voxels,)
         1 grey matter, 2 white matter, 3 CSF, ascending.
     censored : ndarray (n_volumes,) of bool
@@ -186,7 +186,7 @@ def _sections(axes: Axes, tissue: np.ndarray) -> None:
 
 
 def parcel_carpet_chart(bold: np.ndarray, order: np.ndarray, n_networks: int) -> Figure:
-    """Clean parcel series, standardised; the only carpet where no image was kept.
+    """Carpet plot of clean, standardised parcel series, if no voxel sample was stored.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures and tables from results only; recomputes nothing."""
+"""The report: figures and tables from results only, without recomputing anything."""
 
 from brainmass_core.report.stage import run
 

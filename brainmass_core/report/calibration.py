@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: reliability curves of `tables.CALIBRATION`."""
+"""Calibration of probabilities: reliability curves from `tables.CALIBRATION`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ MAX_PANELS = 4
 def draw_calibration(
     calibration: pd.DataFrame, metrics: pd.DataFrame, classes: list[str]
 ) -> Figure:
-    """Share of a class among predictions by the probability given to it; a panel per class.
+    """Observed frequency of a class by its predicted probability; one panel per class.
 
-    Of two classes only the second. The area of a point grows with the number of predictions.
+    With two classes only the second is drawn. The area of a point grows with the number of
+    predictions.
     """
     calibration = calibration[calibration["method"] != "chance"]
     if calibration.empty:
-        raise NotAvailableError(
-            "None of the methods gives probabilities (support vector machines do not)."
-        )
+        raise NotAvailableError("No method gives probabilities (support vector machines do not).")
     numbers = sorted(calibration["class_number"].unique())[:MAX_PANELS]
     columns = min(2, len(numbers))
     rows = -(-len(numbers) // columns)
@@ -42,7 +41,7 @@ def draw_calibration(
     for axes in panels.flat[len(numbers) :]:
         axes.set_visible(False)
     figure.supxlabel("Probability given", fontsize=10)
-    figure.supylabel("Share that is so", fontsize=10)
+    figure.supylabel("Observed frequency", fontsize=10)
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", fontsize=8, ncols=1)
     return figure
@@ -66,5 +65,5 @@ def _curve(axes: Axes, curve: pd.DataFrame, method: str, brier: pd.Series) -> No
 
 
 def without_probabilities(metrics: pd.DataFrame) -> list[str]:
-    """Names of the methods that have no Brier score."""
+    """Names of the methods without a Brier score."""
     return [short_of(m) for m in metrics.loc[metrics["brier"].isna(), "method"]]

@@ -1,4 +1,4 @@
-"""Cells of the tables: a number as it is shown, its interval, and what its column is sorted by."""
+"""Table cells: a number as displayed, its interval, and the value by which its column is sorted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Cell:
     Attributes
     ----------
     interval : str
-        Shown below it; empty if there is none.
+        Interval shown below the number; empty if there is none.
     sort : float
-        What the column is sorted by.
+        Value by which the column is sorted.
     """
 
     text: str
@@ -30,7 +30,7 @@ EMPTY = Cell("", "", float("-inf"))
 
 
 def number(value: Any, digits: int = 2, sign: str = "") -> Cell:
-    """A number with so many decimals; an empty cell where it is missing."""
+    """A number with `digits` decimals; an empty cell if it is missing."""
     if not known(value):
         return EMPTY
     return Cell(fixed(value, digits, sign), "", round(float(value), 6))
@@ -46,7 +46,7 @@ def score(row: Mapping[Any, Any], metric: str, digits: int = 2, sign: str = "") 
 
 
 def unscaled(row: Mapping[Any, Any], metric: str) -> Cell:
-    """A score in the unit of a target, of which no number of decimals is known to suit."""
+    """A score in the unit of the target, with three significant digits."""
     value, low, high = (row.get(metric + end) for end in ("", "_low", "_high"))
     if value is None or not known(value):
         return EMPTY

@@ -1,4 +1,4 @@
-"""The works that the methods text of a page cites."""
+"""References that the methods text of a page cites."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from brainmass_core.encoders.registry import encoders
 
-# key: as cited in the text, and the entry of the list
+# key: citation in the text, and entry in the list of references
 WORKS = {
     "ants": (
         "Avants et al. 2011",
@@ -118,7 +118,7 @@ WORKS = {
 
 
 def work(key: str) -> tuple[str, str]:
-    """A work as cited in the text, and its entry in the list; encoders bring theirs."""
+    """The citation of a work and its entry in the list; encoders add their own."""
     if key in WORKS:
         return WORKS[key]
     return next(e.pages.cites[key] for e in encoders() if key in e.pages.cites)
@@ -126,17 +126,17 @@ def work(key: str) -> tuple[str, str]:
 
 @dataclass
 class Citations:
-    """What a text has cited so far; the text calls it while it is rendered."""
+    """Collects the works that a text cites; templates call it while they are rendered."""
 
     keys: list[str] = field(default_factory=list)
 
     def __call__(self, key: str) -> str:
-        """Author and year in brackets; the work joins the list."""
+        """Return author and year in brackets, and add the work to the list."""
         text = work(key)[0]
         if key not in self.keys:
             self.keys.append(key)
         return f"({text})"
 
     def listed(self) -> list[str]:
-        """Entries of the works cited, in alphabetical order."""
+        """Return the entries of the cited works, in alphabetical order."""
         return sorted(work(key)[1] for key in self.keys)

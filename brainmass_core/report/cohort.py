@@ -1,4 +1,4 @@
-"""Who took part and who did not: tables of people, of stages and of exclusions."""
+"""Tables of participants, of scans per stage, and of excluded and failed scans."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from brainmass_core.scans import read_unmatched
 from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, units_of
 from brainmass_core.tables import read_table
 
-MAX_ROWS = 300  # of a table of single scans; the rest is in the results
-MAX_REASONS = 20  # of a stage and outcome
+MAX_ROWS = 300  # in a table of single scans; the others are in the results
+MAX_REASONS = 20  # per stage and outcome
 MAX_NAMES = 50
 ENTRY = ["stage", "dataset", "batch", "scan_id", "status", "reason", "step", "remedy"]
 LOST = {
@@ -35,7 +35,7 @@ LOST = {
 
 
 def summarise_cohort(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
-    """People of each class and of both: numbers, age, sex, motion.
+    """Participants of each class and of all classes: numbers, age, sex, motion.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, 
 
 
 def read_entries(config: Config, datasets: Iterable[str]) -> pd.DataFrame:
-    """Manifest entries of the data sets and their present batches, without times and logs."""
+    """Manifest entries of the data sets and their current batches, without times and logs."""
     root = Paths(config.results).results / "manifest"
     stages = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
     paths = Paths(config.results)
@@ -96,14 +96,14 @@ def read_entries(config: Config, datasets: Iterable[str]) -> pd.DataFrame:
 def stage_flow(
     config: Config, datasets: Iterable[str], entries: pd.DataFrame | None = None
 ) -> list[dict[str, Any]]:
-    """Scans that entered each stage and what became of them.
+    """Number of scans that entered each stage, by outcome.
 
-    A row's ``In`` is ``Ok + Failed + Excluded + Missing``; missing is 0 in a finished run.
+    In each row ``In`` = ``Ok + Failed + Excluded + Missing``; ``Missing`` is 0 in a finished run.
 
     Parameters
     ----------
     entries : DataFrame, optional
-        `read_entries`, if it was read already.
+        Result of `read_entries`, if it is already available.
     """
     datasets = list(datasets)
     entries = read_entries(config, datasets) if entries is None else entries
@@ -113,19 +113,19 @@ def stage_flow(
         for stage, here in entries[entries["dataset"] == name].groupby("stage"):
             status[str(stage)] = dict(zip(here["scan_id"], here["status"], strict=True))
         for stage, entered, found in account(config, name, status.__getitem__, waiting=False):
-            if stage != "quality":  # its pages lose no scan
+            if stage != "quality":  # its outcomes do not exclude scans
                 n = Counter(found.values())
                 rows.append(_flow(name, stage, len(entered), n["ok"], n["failed"], n["excluded"]))
     return _counted(rows) if joins(config) else rows
 
 
 def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with what they count, where that is not always a scan."""
+    """Add to each row what it counts, if this is not always a scan."""
     return [r | {"Counted": "runs" if r["Stage"] in SINGLE else JOINED} for r in rows]
 
 
 def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
-    """The row of `stage_flow` for a task, of each data set."""
+    """The rows of `stage_flow` for a task, one per data set."""
     rows = []
     for name, scans in cohort.groupby("dataset"):
         entered = scans[scans["used"] | (scans["stage"] == "finetune")]
@@ -170,7 +170,7 @@ def exclusions(
 
 
 def task_exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
-    """Scans with FC that the task itself left out: columns `LOST`."""
+    """Scans with FC that the task itself excluded: columns `LOST`."""
     left = cohort[cohort["stage"] == "finetune"].sort_values("scan_id")
     columns = left[["scan_id", "participant_id", "stage", "reason"]]
     return _lost(columns, status="excluded")
@@ -182,7 +182,7 @@ def _lost(scans: pd.DataFrame, **given: str) -> pd.DataFrame:
 
 
 def count_reasons(lost: pd.DataFrame) -> list[dict[str, Any]]:
-    """Lost scans by stage, outcome and reason, so that none need be listed to be counted."""
+    """Numbers of failed and excluded scans by stage, outcome and reason."""
     rows = []
     for (stage, outcome), scans in lost.groupby(["Stage", "Outcome"], sort=False):
         for reason in reasons_of(scans["Why"], MAX_REASONS):
@@ -191,7 +191,7 @@ def count_reasons(lost: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def lost(scans: pd.DataFrame, files: list[str]) -> dict[str, Any]:
-    """What a page shows of lost scans: all of them by reason, the first ones one by one.
+    """Failed and excluded scans on a page: all of them by reason, the first ones individually.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any
 def quality(config: Config, cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
     """Median and quartiles of every quality measure, by class."""
     used = cohort[cohort["used"]]
-    if "joined" in used:  # measured are single runs
+    if "joined" in used:  # quality is measured on single runs
         used = used.explode("joined")
         used = used.assign(scan_id=used["joined"])
     measured = _read_quality(config, used)
@@ -264,7 +264,7 @@ def _numbers_of(stage: str) -> list[str]:
 
 
 def choose_scans(cohort: pd.DataFrame, n: int) -> pd.DataFrame:
-    """`n` used scans spread evenly from the least to the most motion."""
+    """`n` used scans, evenly spread from the least to the most motion."""
     used = cohort[cohort["used"]].sort_values(["mean_fd", "scan_id"], ignore_index=True)
     places = np.unique(np.linspace(0, len(used) - 1, min(n, len(used))).round().astype(int))
     return used.iloc[places] if n and len(used) else used.iloc[:0]

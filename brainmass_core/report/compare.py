@@ -1,8 +1,8 @@
-"""Ablations: the same tasks in other results folders, each run with another configuration.
+"""Ablations: the same tasks in several results folders, each with another configuration.
 
-What differs is read from the configurations, so that nobody has to say it. Every folder has folds
-of its own seed and scans of its own run: differences between folders are not paired, and only the
-intervals of the scores say what chance can do.
+The differences between settings are read from the configurations. Folders may differ in seeds,
+folds and scans, so differences between folders are not paired, and only the intervals of the
+scores show the variation by chance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from brainmass_core.report.names import LEADING, colour_of, kind_of, line_of, sh
 from brainmass_core.report.page import Picture
 from brainmass_core.tables import TableError, read_table
 
-# where things lie and how they look, not what was computed
+# locations and appearance, which do not affect results
 NO_KNOBS = ("results", "report", "resources", "presets")
 BASELINE = "fc_svm"
 
@@ -58,9 +58,9 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(settings: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each configuration the settings that are not the same in all of them.
+    """Settings that differ between configurations, for each configuration.
 
-    A setting that one of them lacks counts as ``None`` there.
+    A setting that a configuration lacks counts as ``None``.
     """
     flat = [
         {k: v for k, v in flatten(s).items() if k.split(".")[0] not in NO_KNOBS} for s in settings
@@ -91,7 +91,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.exists():
         raise TableError(
-            f"{path}: no such file; expected the configuration of a finished run; mend "
+            f"{path}: no such file; expected the configuration of a finished run; correct "
             "report.compare, or run snakemake with `results` set to that folder"
         )
     return read_yaml(path)
@@ -102,14 +102,14 @@ def _metrics(folder: Path, task: str) -> pd.DataFrame:
 
 
 def compared_methods(variants: list[Variant]) -> list[str]:
-    """The pre-trained methods that every variant has, and the FC baseline if they all have it."""
+    """The pre-trained methods of all variants, and the FC baseline if all have it."""
     names = [set(v.metrics["method"]) for v in variants]
     common = [m for m in variants[0].metrics["method"] if all(m in n for n in names)]
     return [m for m in common if is_pretrained(m) or m == BASELINE]
 
 
 def variant_table(variants: list[Variant], kind: str) -> list[dict[str, Any]]:
-    """One row per folder and method: what differs, and the scores."""
+    """One row per folder and method: the settings that differ, and the scores."""
     leading = str(variants[0].metrics["leading"].iloc[0])
     others = {"binary": "balanced_accuracy", "several": "balanced_accuracy"}
     other = others.get(kind, "pearson_r")
@@ -134,9 +134,10 @@ def _shown(value: Any) -> Any:
 
 
 def draw_variants(variants: list[Variant], kind: str) -> Figure:
-    """The leading metric of each method: over the knob if one number differs, else by folder.
+    """The leading metric of each method, by setting if a single number differs, otherwise by
+    folder.
 
-    The form of the BrainMass paper's figures 2 to 4.
+    The layout follows figures 2 to 4 of the BrainMass paper.
     """
     methods = compared_methods(variants)
     if not methods:
@@ -176,7 +177,8 @@ def draw_variants(variants: list[Variant], kind: str) -> Figure:
 
 
 def _axis(variants: list[Variant]) -> tuple[str, list[float], list[str]]:
-    """Name of the knob (empty without exactly one number), places of the variants, their labels."""
+    """Name of the setting (empty unless exactly one number differs), positions and labels of
+    variants."""
     knobs = list(variants[0].knobs)
     values = [v.knobs[knobs[0]] for v in variants] if len(knobs) == 1 else []
     numbers = [isinstance(v, int | float) and not isinstance(v, bool) for v in values]
@@ -187,7 +189,7 @@ def _axis(variants: list[Variant]) -> tuple[str, list[float], list[str]]:
 
 
 def ablations(config: Config) -> list[dict[str, Any]]:
-    """What the front page shows of each task: name, table and picture; empty without folders."""
+    """Name, table and figure of each task for the front page; empty without folders."""
     if not config.report.compare:
         return []
     found = []

@@ -1,4 +1,4 @@
-"""Mean FC of a task, streamed over batches, and the atlas it is drawn on."""
+"""Mean FC of a task, accumulated over batches, and the atlas for drawing it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 2000  # scans whose FC is in memory at once
 
 @dataclass(frozen=True)
 class Connectome:
-    """Mean FC, how two classes differ in it, and where its parcels are.
+    """Mean FC, the difference between two classes, and the positions of the parcels.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Connectome:
         Mean of the second class minus mean of the first, diagonal 0.
     n_scans : int
     labels : DataFrame (n_rois rows)
-        name, network, x, y, z; networks empty and coordinates NaN where they are unknown.
+        name, network, x, y, z; unknown networks are empty and unknown coordinates NaN.
     atlas : str
-        Name that the series carry, which differs from the configuration's for the approximation.
+        Name in the time-series table, which differs from the configuration's for the approximation.
     two_classes : bool
         Whether there is a difference to show.
     """
@@ -52,7 +52,7 @@ class Connectome:
 
     @property
     def has_coordinates(self) -> bool:
-        """Whether every parcel has a place."""
+        """Whether every parcel has coordinates."""
         return bool(np.isfinite(places(self.labels)).all())
 
     @property
@@ -61,11 +61,12 @@ class Connectome:
         return self.atlas == VORONOI
 
     def order(self) -> np.ndarray:
-        """Parcels network by network; in the order of the atlas where it names no networks."""
+        """Indices of parcels ordered by network; in the order of the atlas if it has no
+        networks."""
         return network_order(self.labels["network"])
 
     def within_and_between(self) -> tuple[float, float] | None:
-        """Mean FC of edges inside networks and of edges between them."""
+        """Mean FC of edges within networks and of edges between them."""
         network = self.labels["network"].to_numpy()
         same = network[:, None] == network[None, :]
         upper = np.triu(np.ones(same.shape, bool), 1)
@@ -85,7 +86,7 @@ def read_connectome(config: Config, cohort: pd.DataFrame) -> Connectome | None:
     used = cohort[cohort["used"]]
     classes = list(config.tasks[str(cohort["task"].iloc[0])].classes)
     two = len(classes) == 2
-    if not two:  # one group of all, and an empty one
+    if not two:  # one group with all scans, and an empty one
         used, classes = used.assign(class_name="all"), ["all", ""]
     total, count = mean_per_class(config, used, classes)
     if not sum(count):
@@ -123,14 +124,14 @@ def dataset_connectome(config: Config, name: str) -> Connectome | None:
 
 
 def _rows(fc: pa.FixedSizeListArray) -> np.ndarray:
-    """FC vectors (n_scans, n_edges) of a column."""
+    """FC vectors (n_scans, n_edges) of an Arrow column."""
     return fc.flatten().to_numpy(zero_copy_only=False).reshape(len(fc), -1)
 
 
 def mean_per_class(
     config: Config, used: pd.DataFrame, classes: list[str]
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Sum of FC vectors and number of scans of each of two classes."""
+    """Sum of FC vectors and number of scans for each of two classes."""
     paths = Paths(config.results)
     total = [np.zeros(1), np.zeros(1)]
     count = [0, 0]
@@ -148,7 +149,7 @@ def mean_per_class(
 
 
 def atlas_name(config: Config, used: pd.DataFrame) -> str:
-    """The atlas that the time series of the first used scan carry."""
+    """Name of the atlas in the time-series table of the first used scan."""
     first = used.sort_values("scan_id").iloc[0]
     return _atlas_of_batch(Paths(config.results), first["dataset"], int(first["batch"]))
 

@@ -17,9 +17,9 @@ from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.names import METRICS, colour_of, line_of, sees, short_of
 
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MAX_POINTS = 2000  # per class; above that some of them, evenly by rank
+MAX_POINTS = 2000  # per class; if there are more, a sample evenly spaced by rank
 MAX_CURVES = 8
-SMOOTHING = 50  # a curve's running mean is over so small a share of its points
+SMOOTHING = 50  # window of a curve's running mean: its number of points / SMOOTHING
 N_EDGES = 80
 
 
@@ -40,7 +40,7 @@ def scores(metrics: pd.DataFrame, kind: str = "binary") -> Figure:
             axes.plot(span, [y, y], color=colour, linewidth=2.5, solid_capstyle="round")
             axes.plot(row[metric], y, "o", color=colour, markersize=7)
         lowest = 0.25 * np.floor(4 * min(chance - 0.1, metrics[f"{metric}_low"].min()))
-        lowest = max(lowest, -1.0)  # an R2 has no lower end
+        lowest = max(lowest, -1.0)  # R2 has no lower limit
         ticks = np.arange(lowest, 1.01, 0.25 if lowest >= -0.25 else 0.5)
         title = METRICS[kind][metric].split(",")[0]
         axes.set(title=title, xlim=(lowest, 1.02), ylim=(-0.6, len(metrics) - 0.4))
@@ -52,7 +52,8 @@ def scores(metrics: pd.DataFrame, kind: str = "binary") -> Figure:
 
 
 def roc(curves: pd.DataFrame, metrics: pd.DataFrame, banded: list[str]) -> Figure:
-    """ROC of the methods but chance, at most `MAX_CURVES`; bootstrap bands of those named."""
+    """ROC curves of at most `MAX_CURVES` methods without chance; bootstrap bands for those
+    named."""
     if curves.empty:
         raise NotAvailableError("Drawn for tasks of two classes.")
     figure = new_figure(5.2, 5.4)
@@ -89,13 +90,13 @@ def roc(curves: pd.DataFrame, metrics: pd.DataFrame, banded: list[str]) -> Figur
 
 
 def _best_of_each(auc: pd.Series) -> set[str]:
-    """The method with the highest AUC among those that see the same."""
+    """The method with the highest AUC for each kind of features."""
     ranked = auc.sort_values(ascending=False, kind="stable")
     return set(ranked.groupby(ranked.index.map(sees), sort=False).head(1).index)
 
 
 def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
-    """Mean framewise displacement of the used scans of each class, of all without classes."""
+    """Mean framewise displacement of the used scans by class, or of all scans without classes."""
     used = cohort[cohort["used"]]
     parts = [used[used["class_name"] == c] for c in classes] if classes else [used]
     groups = [np.sort(part["mean_fd"].dropna().to_numpy()) for part in parts]
@@ -109,7 +110,7 @@ def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
         groups, widths=0.5, showfliers=False, tick_labels=names, medianprops={"color": "black"}
     )
     for k, values in enumerate(groups):
-        # evenly spread by rank within the jitter's width: no random numbers in a figure
+        # horizontal positions evenly spaced by rank: no random numbers in a figure
         places = np.unique(np.linspace(0, max(len(values) - 1, 0), MAX_POINTS).round().astype(int))
         shown = values[places[places < len(values)]]
         jitter = (np.arange(len(shown)) * 0.618034) % 1 - 0.5
@@ -124,7 +125,7 @@ def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
 def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure:
     """Mean FC, or the difference between the classes, ordered by network."""
     if connectome is None:
-        raise NotAvailableError("No scan took part, so there is no mean FC.")
+        raise NotAvailableError("No scan was used, so there is no mean FC.")
     if difference and not connectome.two_classes:
         raise NotAvailableError("Drawn for tasks of two classes.")
     from nilearn.plotting import plot_matrix
@@ -133,10 +134,10 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
     matrix = (connectome.difference if difference else connectome.mean)[np.ix_(order, order)]
     off = matrix[~np.eye(len(matrix), dtype=bool)]
     limit = max(float(np.quantile(np.abs(off), 0.995)), 1e-6)
-    np.fill_diagonal(matrix, 0)  # a diagonal of ones shows nothing
+    np.fill_diagonal(matrix, 0)  # a diagonal of ones carries no information
     figure = new_figure(5.2, 4.5)
     axes = figure.subplots()
-    # nilearn's own colour bar falls out of the figure
+    # nilearn's own colour bar is outside the figure
     image = plot_matrix(matrix, axes=axes, colorbar=False, cmap="RdBu_r", vmin=-limit, vmax=limit)
     figure.colorbar(image, ax=axes, shrink=0.85, label="difference" if difference else "FC")
     axes.spines[["top", "right"]].set_visible(True)
@@ -151,7 +152,7 @@ def fc_matrix(connectome: Connectome | None, difference: bool = False) -> Figure
 def glass_brain(connectome: Connectome | None) -> Figure:
     """The strongest edges of the mean FC between the parcels' centroids."""
     if connectome is None:
-        raise NotAvailableError("No scan took part, so there is no mean FC.")
+        raise NotAvailableError("No scan was used, so there is no mean FC.")
     if not connectome.has_coordinates:
         raise NotAvailableError(
             f"The atlas {connectome.atlas} has no coordinates; give atlas.path, or columns x, y "
@@ -183,7 +184,8 @@ def glass_brain(connectome: Connectome | None) -> Figure:
 
 
 def strongest_edges(matrix: np.ndarray, n: int) -> np.ndarray:
-    """The `n` entries above the diagonal that are largest by absolute value; the rest is 0."""
+    """Keep the `n` entries above the diagonal with the largest absolute values; set the others to
+    0."""
     rows, columns = np.triu_indices(len(matrix), 1)
     keep = np.argsort(-np.abs(matrix[rows, columns]), kind="stable")[:n]
     kept = np.zeros_like(matrix)
@@ -219,7 +221,7 @@ def carpet(series: list[tuple[str, np.ndarray]], order: np.ndarray) -> Figure:
     """
     if not series:
         raise NotAvailableError(
-            "None is shown: report.max_figures is 0, or the series are not there."
+            "None is shown: report.max_figures is 0, or the series are missing."
         )
     rows = (len(series) + 1) // 2
     figure = new_figure(5.6, 0.5 + 1.5 * rows)
@@ -240,7 +242,7 @@ def carpet(series: list[tuple[str, np.ndarray]], order: np.ndarray) -> Figure:
 
 
 def _curve(axes: Axes, steps: pd.Series, values: pd.Series, color: str, label: str) -> None:
-    """The values; where there are many, faint below their running mean over a fiftieth of them."""
+    """Draw values; if there are many, also their running mean over a fiftieth of them."""
     window = len(values) // SMOOTHING
     if window > 1:
         axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.25)
@@ -248,13 +250,13 @@ def _curve(axes: Axes, steps: pd.Series, values: pd.Series, color: str, label: s
     axes.plot(steps, values, color=color, linewidth=1.4, label=label)
 
 
-LOSSES = ("black", "#0072B2", "#E69F00", "#009E73", "#56B4E9")  # the total, and its parts
+LOSSES = ("black", "#0072B2", "#E69F00", "#009E73", "#56B4E9")  # the total loss and its components
 
 
 def loss(history: pd.DataFrame | None) -> Figure:
-    """Losses of pre-training, and the effective rank that would show a collapse."""
+    """Losses of pre-training, and the effective rank, which shows a collapse."""
     if history is None or history.empty:
-        raise NotAvailableError("There is no history of a pre-training.")
+        raise NotAvailableError("There is no pre-training history.")
     figure = new_figure(5.2, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     parts = next((e.pages.losses for e in encoders() if set(e.pages.losses) & set(history)), {})

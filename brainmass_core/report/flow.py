@@ -1,6 +1,6 @@
-"""Flow chart of a task: from the scans that are listed to those that are tested, with reasons.
+"""Flow chart of a task: from the listed scans to the tested ones, with reasons for losses.
 
-Every listed scan is in the last box or in exactly one of the losses.
+Every listed scan is either in the last box or in exactly one of the losses.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ JOINED = "joined series"
 
 @dataclass(frozen=True)
 class Step:
-    """A box of the chart: the scans that are left, and those lost on the way to it.
+    """A box of the chart: the remaining scans, and those lost since the previous box.
 
     Attributes
     ----------
     n_people : int
         Participants with at least one of the scans.
     counted : str
-        What `n_scans` and `lost` count.
+        Unit that `n_scans` and `lost` count.
     lost : int
-        Scans of the box before that are not in this one.
+        Scans of the previous box that are not in this one.
     """
 
     title: str
@@ -51,18 +51,18 @@ def exclusion_flow(
     Parameters
     ----------
     cohort : DataFrame
-        `tables.COHORT`: every scan of the task's data sets, and the first thing that befell it; or
+        `tables.COHORT`: every scan of the task's data sets, with the first stage that lost it; or
         `tables.JOINED_COHORT`.
     failed : set of (stage, scan_id)
-        Scans that could not be processed, as against those that a criterion refused.
+        Scans that could not be processed, in contrast to those excluded by a criterion.
     tested : set of str
-        scan_id of the scans that some fold tests.
+        scan_id of the scans that are tested in any fold.
     classes : list of str
-        Of a regression empty.
+        Empty for a regression.
     raw : bool
         Whether any data set is preprocessed here.
     runs : DataFrame, optional
-        Of joined runs each single one, see `joining.run_fates`.
+        If runs are joined, the outcome of each single run, see `joining.run_fates`.
     """
     if runs is not None and len(runs):
         return _joined_flow(cohort, failed, tested, classes, raw, runs)
@@ -111,7 +111,7 @@ def _joined_flow(
     runs: pd.DataFrame,
 ) -> list[Step]:
     """Single runs until they have a series, then the joined ones."""
-    first = 5 if raw else 4  # boxes up to those with a series, of runs; and with FC, of units
+    first = 5 if raw else 4  # boxes up to time series count runs, later ones joined runs
     *before, last = _flow(runs, failed, set(), classes=[], raw=raw)[:first]
     single = [*before, replace(last, title="With time series")]
     left = runs[runs["used"]]
@@ -132,7 +132,7 @@ def _step(title: str, scans: pd.DataFrame, lost: int = 0, reasons: Any = ()) -> 
 
 
 def _last(used: pd.DataFrame, tested: set[str], classes: list[str]) -> Step:
-    """Those in the folds: tested, or only trained on."""
+    """The box of scans in the folds: tested, or only used for training."""
     here = used[used["scan_id"].isin(tested)]
     others = used[~used["scan_id"].isin(tested)]
     notes = [f"tested: {_count(here)}"]

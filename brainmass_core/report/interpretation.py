@@ -1,4 +1,4 @@
-"""The regions of a task on its page: figures, tables and warnings, all from `results/interpret`."""
+"""Important regions on a task's page: figures, tables and warnings from `results/interpret`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METHODS = {
 TITLES = {
     "attention": "Attention maps",
     "regions": "Most important regions",
-    "glass_brain": "Where they lie",
+    "glass_brain": "Their positions",
     "surface": "All regions on the surface",
 }
 Rows = list[dict[str, Any]]
@@ -28,14 +28,14 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Interpretation:
-    """What the page shows of a task's regions.
+    """Important regions of a task as shown on the page.
 
     Attributes
     ----------
     stability, regions, networks : list of dict
-        Rows of the tables, columns as they are headed.
+        Rows of the tables, by column heading.
     warnings : list of str
-        Why the regions of a method are not to be relied on.
+        Reasons why the regions of a method are not reliable.
     """
 
     pictures: list[Picture]
@@ -46,7 +46,7 @@ class Interpretation:
 
 
 def read_interpretation(config: Config, task: str) -> Interpretation | None:
-    """Everything of `results/interpret/<task>`; None if the stage has not run.
+    """Read `results/interpret/<task>`; None if the stage has not been run.
 
     Raises
     ------

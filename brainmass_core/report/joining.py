@@ -1,4 +1,4 @@
-"""Where runs are joined: what became of each run before, and of the joined ones after."""
+"""Outcomes of single runs and of joined runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, units_of
 
 
 def run_fates(config: Config, datasets: Iterable[str], entries: pd.DataFrame) -> pd.DataFrame:
-    """Every listed run with the first thing that befell it before it was joined.
+    """Every listed run with the first stage that lost it before runs were joined.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def run_fates(config: Config, datasets: Iterable[str], entries: pd.DataFrame) ->
     Returns
     -------
     DataFrame
-        scan_id, dataset, participant_id, unit, used, stage and reason; empty where nothing is
+        scan_id, dataset, participant_id, unit, used, stage and reason; empty if runs are not
         joined.
     """
     if not joins(config):
@@ -40,12 +40,12 @@ def run_fates(config: Config, datasets: Iterable[str], entries: pd.DataFrame) ->
 
 
 def told_of_joining(config: Config) -> str:
-    """One sentence for the tables of stages; empty where nothing is joined."""
+    """One sentence for the tables of stages; empty if runs are not joined."""
     unit = config.connectivity.unit
     if unit == "run":
         return ""
     return (
         f"Runs of one {'participant' if unit == 'participant' else 'session'} and task are joined "
-        f"(connectivity.unit: {unit}): up to timeseries a row is a run, from connectivity on the "
+        f"(connectivity.unit: {unit}): up to timeseries a row counts runs, from connectivity on "
         "joined runs."
     )

@@ -1,4 +1,4 @@
-"""What methods, metrics and quality measures are called on the pages."""
+"""Names of methods, metrics and quality measures on the pages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ QUALITY = {
     "residual_dof": "Residual degrees of freedom",
     "n_empty_rois": "Empty parcels",
 }
-# by what a method sees; Okabe and Ito's palette, which colour-blind readers can tell apart
+# by the input of a method; Okabe and Ito's palette for colour-blind readers
 COLOURS = {
     "chance": "#999999",
     "confounds": "#E69F00",
@@ -68,14 +68,14 @@ LINES: dict[str, Any] = {
 
 
 def kind_of(classes: Sized) -> str:
-    """``binary``, ``several`` or ``regression``, by the classes of a task."""
+    """Kind of a task by its classes: ``binary``, ``several`` or ``regression``."""
     return {0: "regression", 2: "binary"}.get(len(classes), "several")
 
 
 def sees(method: str) -> str:
-    """What a method sees, by the name of its features; networks on FC are of a kind of their own.
+    """Input of a method, by the name of its features; networks on FC form their own group.
 
-    Also of the features of few-shot and zero-shot themselves.
+    Also accepts the features of few-shot and zero-shot.
     """
     if method not in METHODS:
         return method
@@ -84,7 +84,7 @@ def sees(method: str) -> str:
 
 
 def colour_of(method: str) -> str:
-    """By what the method, or features, see."""
+    """Colour by the input of the method or features."""
     seen = sees(method)
     if seen in COLOURS:
         return COLOURS[seen]
@@ -95,12 +95,12 @@ def colour_of(method: str) -> str:
 
 
 def line_of(method: str) -> Any:
-    """By how the method decides."""
+    """Line style by the estimator of the method."""
     return LINES.get(METHODS[method].estimator.name, "-")
 
 
 def short_of(method: str) -> str:
-    """Name of a method in tables and figures, also of those of few-shot and zero-shot."""
+    """Name of a method in tables and figures, including few-shot and zero-shot methods."""
     if method in METHODS:
         return METHODS[method].label
     features, classifier = few_shot_parts(method)
@@ -108,15 +108,15 @@ def short_of(method: str) -> str:
 
 
 def few_shot_parts(method: str) -> tuple[str, str]:
-    """Names of the features and of the classifier of a method of few-shot or zero-shot."""
+    """Names of features and classifier of a few-shot or zero-shot method."""
     return {f"{f}_{c}": (f, c) for f in FEATURES for c in FEW_ESTIMATORS}[method]
 
 
 def listed(methods: Iterable[str]) -> dict[str, Any]:
-    """What the text on methods asks of those of a task."""
+    """Variables about a task's methods for the template of the methods text."""
     known = [METHODS[m] for m in methods]
     return {
-        "methods": [{"Method": m.label, "What it sees": m.sentence} for m in known],
+        "methods": [{"Method": m.label, "Input": m.sentence} for m in known],
         "features": {m.features.name for m in known},
         "estimators": {m.estimator.name for m in known},
         "networks": any(m.estimator.is_network for m in known),

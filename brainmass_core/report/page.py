@@ -1,4 +1,4 @@
-"""Templates to one self-contained HTML file."""
+"""Render templates to one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Picture:
     Attributes
     ----------
     missing : str
-        Why there is none; shown in its place.
+        Why there is no figure; shown instead of it.
     wide : bool
-        Whether it takes the whole width.
+        Whether it takes the full width.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Picture:
 
 
 def render(template: str, context: dict[str, Any]) -> str:
-    """Fill a template of the report; see `pages.render`."""
+    """Render a template of the report; see `pages.render`."""
     tests = {"cell": lambda value: isinstance(value, Cell)}
     return pages.render(template, context, "brainmass_core.report", tests)
 
 
 def software() -> list[dict[str, str]]:
-    """Versions of the packages that make the results."""
+    """Versions of the packages that produce the results."""
     rows = []
     for name in PACKAGES:
         try:

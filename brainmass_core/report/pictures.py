@@ -1,4 +1,4 @@
-"""The pictures of a task's page: what each is drawn from, and its caption."""
+"""The figures of a task's page and their captions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from brainmass_core.report import figures
 from brainmass_core.report.calibration import draw_calibration, without_probabilities
 from brainmass_core.report.cohort import choose_scans
 from brainmass_core.report.connectome import Connectome
+from brainmass_core.report.few_shot import draw_curves
 from brainmass_core.report.names import short_of
 from brainmass_core.report.page import Picture
 from brainmass_core.report.predicted import draw_predicted
 from brainmass_core.report.results import Results
-from brainmass_core.report.shots import draw_curves
 from brainmass_core.report.sites import MAX_DRAWN, draw_sites
 from brainmass_core.report.streams import stream
 from brainmass_core.tables import read_table
@@ -43,7 +43,7 @@ WIDE = ("glass_brain", "few_shot")
 
 
 def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
-    """Every figure of `paths.FIGURES` of a task, by name."""
+    """All figures of `paths.FIGURES` of a task, by name."""
     chosen = choose_scans(r.cohort, r.config.report.max_figures)
     leading = r.metrics.set_index("method")["auc"].dropna().to_dict()
     overall = {m: leading[m] for m in r.shown if r.kind == "binary" and m in leading}
@@ -72,7 +72,7 @@ def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
 
 
 def draw_dataset(name: str, connectome: Connectome | None) -> list[Picture]:
-    """Mean FC of a data set and its strongest connections."""
+    """Figures of the mean FC of a data set and of its strongest connections."""
     n = connectome.n_scans if connectome else 0
     matrix, no_matrix = drawing.draw(partial(figures.fc_matrix, connectome))
     brain, no_brain = drawing.draw(partial(figures.glass_brain, connectome))
@@ -85,13 +85,13 @@ def draw_dataset(name: str, connectome: Connectome | None) -> list[Picture]:
 
 
 def draw_loss(config: Config) -> Picture:
-    """The losses of the pre-training."""
+    """Figure of the losses of pre-training."""
     png, missing = drawing.draw(partial(figures.loss, read_history(config)))
     return Picture("loss", TITLES["loss"], loss_caption(config), png, missing)
 
 
 def read_history(config: Config) -> pd.DataFrame | None:
-    """History of the pre-training, None if there is none."""
+    """History of pre-training; None if there is none."""
     path = Paths(config.results).pretrain(config.pretrain.model) / "history.parquet"
     return read_table(path, "history").to_pandas() if path.exists() else None
 
@@ -125,7 +125,8 @@ def _score_captions(r: Results) -> dict[str, str]:
     gives_none = f" No probabilities: {', '.join(silent)}." if silent else ""
     shown = " and ".join(map(short_of, r.shown))
     few = (
-        f" Of more than {figures.MAX_CURVES} methods the best of each kind of features is drawn."
+        f" With more than {figures.MAX_CURVES} methods, the best for each kind of features is "
+        "drawn."
         if len(r.metrics) > figures.MAX_CURVES
         else ""
     )
@@ -134,19 +135,19 @@ def _score_captions(r: Results) -> dict[str, str]:
         "participants; the dashed line is chance.",
         "roc": "Averaged over folds and repeats, so that only scores of one model are compared; "
         f"bands are pointwise 95 % bootstrap intervals.{few}",
-        "calibration": "How often a class is true among predictions that give it so much "
-        "probability, in ten bins of equal width; the dashed line is perfect. Larger points hold "
-        "more predictions, of all repeats, so they are not independent. The Brier score is their "
-        f"mean squared error: 0 is best, 0.25 is a coin's.{gives_none}",
+        "calibration": "Observed frequency of a class by its predicted probability, in ten bins "
+        "of equal width; the dashed line is perfect calibration. Larger points have more "
+        "predictions, from all repeats, so they are not independent. The Brier score is the mean "
+        f"squared error of the probabilities: 0 is best, 0.25 is a coin toss.{gives_none}",
         "predicted": f"Predictions of each tested scan, mean over repeats, by {shown}. Dashed: "
-        "perfect; horizontal: the mean, which has an MSE equal to the target's variance.",
+        "perfect prediction; horizontal: the mean, whose MSE is the target's variance.",
         "sites": f"{shown}, each within single sites; bars are 95 % intervals over participants, "
-        "in brackets how many were tested"
+        "in brackets the number tested"
         + ("; dashed lines are over all sites." if r.kind == "binary" else ".")
         + f" At most the {MAX_DRAWN} largest sites.",
-        "few_shot": "AUC of simple classifiers of k labelled participants per class, drawn from "
+        "few_shot": "AUC of simple classifiers with k labelled participants per class, drawn from "
         "the training part of the folds, on a logarithmic axis. Bands: 95 % intervals of the mean "
-        "over draws; dotted: where 95 % of single draws lie. FC needs no pre-training.",
+        "over draws; dotted: range of 95 % of single draws. FC needs no pre-training.",
     }
 
 
@@ -160,8 +161,8 @@ def _data_captions(r: Results, connectome: Connectome | None, n_shown: int) -> d
         else ""
     )
     return {
-        "motion": "Mean framewise displacement of each scan that took part. Groups that move "
-        "differently can be told apart without any brain signal.",
+        "motion": "Mean framewise displacement of each used scan. Groups that move differently "
+        "can be separated without any brain signal.",
         "fc_matrix": f"Mean of {n} scans ({estimator})." + _network_sentence(connectome),
         "fc_difference": difference,
         "glass_brain": f"The {figures.N_EDGES} edges of the mean FC that are largest by absolute "
@@ -174,19 +175,16 @@ def _data_captions(r: Results, connectome: Connectome | None, n_shown: int) -> d
 
 
 COLLAPSE = (
-    "Of many steps a running mean over a fiftieth. An effective rank that falls to 1 would be a "
-    "collapse; a step over n scans has at most n - 1, so that one over 2 shows nothing."
+    "With many steps, a running mean over a fiftieth of them. An effective rank that falls to 1 "
+    "indicates collapse; a step with n scans has at most n - 1, so with 2 scans it is always 1."
 )
 
 
 def _network_sentence(connectome: Connectome | None) -> str:
     found = connectome.within_and_between() if connectome else None
     if not found:
-        return " The atlas names no networks, so parcels stand in its own order."
-    return (
-        f" Ordered by network: {found[0]:.2f} within networks, {found[1]:.2f} between them, "
-        "on average."
-    )
+        return " The atlas has no networks, so parcels are in its own order."
+    return f" Ordered by network: mean {found[0]:.2f} within networks, {found[1]:.2f} between them."
 
 
 def loss_caption(config: Config) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.report.names import colour_of, short_of
 
-MAX_POINTS = 2000  # above that density is drawn in place of points
+MAX_POINTS = 2000  # if there are more, the density is drawn instead of points
 
 
 def mean_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -22,7 +22,7 @@ def mean_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 def draw_predicted(
     predictions: pd.DataFrame, metrics: pd.DataFrame, label: str, methods: list[str]
 ) -> Figure:
-    """A panel per method: predicted against true, with the line of equality and the mean."""
+    """One panel per method: predicted against true values, with the identity line and the mean."""
     if metrics["kind"].iloc[0] != "regression":
         raise NotAvailableError("Drawn for regressions only.")
     if predictions.empty:

@@ -1,4 +1,4 @@
-"""Everything that a task's page shows of the task itself, read once."""
+"""All results of a task that its page shows, read once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pandas as pd
 
 from brainmass_core.config import Config
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.report.few_shot import read_curves, read_transfer
 from brainmass_core.report.names import kind_of
 from brainmass_core.report.scores import highlight
-from brainmass_core.report.shots import read_curves, read_transfer
 from brainmass_core.report.sites import site_results
 from brainmass_core.report.streams import read_predictions, tested_scans
 from brainmass_core.tables import read_table
@@ -25,7 +25,7 @@ class Results:
     kind : str
         ``binary``, ``several`` or ``regression``.
     shown : list of str
-        Methods that figures with room for few show.
+        Methods in figures that show only a few.
     predictions : DataFrame
         Of the methods `shown`.
     tested : set of str
@@ -33,7 +33,7 @@ class Results:
     sites : DataFrame
         See `sites.site_results`.
     curves, transfer : DataFrame, optional
-        `tables.LEARNING_CURVE` and `tables.ZERO_SHOT`; None if they are not asked for.
+        `tables.LEARNING_CURVE` and `tables.ZERO_SHOT`; None if they are not requested.
     """
 
     config: Config

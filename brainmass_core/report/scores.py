@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 
 def score_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
-    """One row per method, one `Cell` per metric; the target's variance beside the MSE."""
+    """One row per method, one `Cell` per metric; the target's variance next to the MSE."""
     rows = []
     for row in metrics.to_dict("records"):
         cells: dict[str, Any] = {"Method": short_of(row["method"])}
@@ -31,7 +31,7 @@ def score_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
 
 
 def comparison_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
-    """What each method adds to the best baseline, and whether chance could do as well."""
+    """Comparison of each method with the best baseline and with chance."""
     leading = LEADING[kind]
     rows = []
     for row in metrics.to_dict("records"):
@@ -51,14 +51,14 @@ def comparison_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
 
 
 def _other_training_sets(row: Mapping[Any, Any]) -> Cell:
-    """The corrected interval alone: its centre is the mean over folds, not the score beside it."""
+    """The corrected interval without a value: its centre is the mean over folds, not the score."""
     low, high = row.get("corrected_low"), row.get("corrected_high")
     shown = number(low)
     return Cell(span(low, high), "", shown.sort)
 
 
 def summary_table(metrics: pd.DataFrame, kind: str) -> Rows:
-    """The few columns of the front page."""
+    """The scores for the front page, with few columns."""
     leading = {"binary": ("auc", "balanced_accuracy"), "regression": ("r2", "pearson_r")}
     chosen = leading.get(kind, ("auc", "balanced_accuracy"))
     rows = []
@@ -77,7 +77,7 @@ def highlight(metrics: pd.DataFrame) -> list[str]:
     """The best pre-trained method and the best other one, by the leading metric.
 
     Figures with room for few methods show these. Each is the best of several on the same scans,
-    which flatters both.
+    so both scores are biased upwards.
     """
     leading = str(metrics["leading"].iloc[0])
     ranked = metrics.dropna(subset=[leading]).sort_values(leading, ascending=False, kind="stable")
@@ -87,7 +87,7 @@ def highlight(metrics: pd.DataFrame) -> list[str]:
 
 
 def verdict(metrics: pd.DataFrame) -> list[str]:
-    """What the scores of a task with two classes say, in sentences."""
+    """Summary of the scores of a task with two classes, in sentences."""
     rows = {r["method"]: r for r in metrics.to_dict("records")}
     said = []
     encoder = next((e for e in encoders() if e.pages.headline in rows), None)
@@ -109,13 +109,13 @@ def verdict(metrics: pd.DataFrame) -> list[str]:
     if confounds and side_of(confounds["auc_low"], confounds["auc_high"], 0.5) == "above":
         said.append(
             "Confounds alone (site, age, sex, motion) predict the diagnosis, with an AUC of "
-            f"{_with_interval(confounds, 'auc')}: part of any score here may be theirs."
+            f"{_with_interval(confounds, 'auc')}: part of any score here may come from them."
         )
     return said
 
 
 def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
-    """The best pre-trained method against the best baseline, unless that was said already."""
+    """The best pre-trained method against the best baseline, unless this was already compared."""
     ours = [r for m, r in rows.items() if is_pretrained(m) and "minus_best" in r]
     ours = [r for r in ours if isinstance(r.get("best_baseline"), str)]
     if not ours:
@@ -126,9 +126,9 @@ def _against_best(rows: Mapping[str, Mapping[Any, Any]]) -> list[str]:
         return []
     low, high = best["minus_best_low"], best["minus_best_high"]
     return [
-        f"The best of the pre-trained methods ({short_of(best['method'])}) "
-        f"{_against(low, high)} the best baseline ({short_of(best['best_baseline'])}): difference "
-        f"in AUC {_with_interval(best, 'minus_best', '+')}. Both were picked by these scores."
+        f"The best of the pre-trained methods ({short_of(best['method'])}) {_against(low, high)} "
+        f"the best baseline ({short_of(best['best_baseline'])}): difference in AUC "
+        f"{_with_interval(best, 'minus_best', '+')}. Both were selected by these scores."
     ]
 
 
@@ -137,18 +137,18 @@ def _against(low: Any, high: Any) -> str:
         "above": "is better than",
         "below": "is worse than",
         "around": "is not distinguishable from",
-        "unknown": "cannot be compared with",  # neither better nor the same
+        "unknown": "cannot be compared with",  # neither better nor equal
     }[side_of(low, high, 0)]
 
 
 def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> list[str]:
-    """What a reader must know before the scores."""
+    """Warnings that a reader needs before the scores."""
     first = metrics.iloc[0]
     said = []
     if permuted:
         said.append(
             "The labels were shuffled (finetune.permute_labels): this page is a check of the "
-            "procedure, every score must lie at chance."
+            "procedure, and every score must be at chance."
         )
     if kind != "binary":
         return said

@@ -1,4 +1,4 @@
-"""What a BrainLM makes of unseen participants, on the front page: from `results/series_model`."""
+"""Analyses of a BrainLM on unseen participants, from `results/series_model`, for the front page."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ TITLES = {
     "perturbation": "Perturbation of the parcels",
 }
 CAPTIONS = {
-    "reconstruction": "Left: a recording, each part of which was hidden once and predicted from "
-    "the rest, in the parcels at the 90 %, 50 % and 10 % quantile of the correlation. Right: R2 of "
-    "hidden values, below 0 worse than their mean, with 95 % intervals over participants.",
-    "forecast": "R2 of each predicted timepoint, below 0 worse than the mean of what was recorded "
-    "then, with 95 % intervals over participants for the model; far below, a curve leaves the "
-    "figure. Baselines are fitted to participants of the pre-training. One curve alone can follow "
-    "from how slow the series are: see the gain over the last value.",
+    "reconstruction": "Left: a recording in which each part was hidden once and predicted from "
+    "the rest, for the parcels at the 90 %, 50 % and 10 % quantile of the correlation. Right: R2 "
+    "of hidden values (below 0: worse than their mean), with 95 % intervals over participants.",
+    "forecast": "R2 of each predicted timepoint (below 0: worse than the mean of the recorded "
+    "values), with 95 % intervals over participants for the model; curves far below 0 are cut "
+    "off. Baselines are fitted to participants of the pre-training. A single curve may only "
+    "reflect the autocorrelation of the series: see the gain over the last value.",
     "networks": "Balanced accuracy with its 95 % interval over participants, for parcels held out "
     "within a recording and of other participants' recordings; k-NN, and a graph convolutional "
-    "network. Grey: 95 % of shuffled labels. Shuffling ignores that neighbours are alike: what "
-    "coordinates alone reach says more about chance.",
+    "network. Grey: 95 % of shuffled labels. Shuffling ignores the similarity of neighbours: the "
+    "score of coordinates alone is a better reference.",
     "attention": "Last-layer attention of the CLS token to each parcel, mean over participants; 1 "
-    "is what each would get of attention spread alike. Below, where series_model.task asks for it, "
-    "Welch's t of the second class against the first. Attention is where the model looks, not why "
-    "it predicts what it does.",
-    "perturbation": "What, added to the series of the first class, brings the model's state "
-    "nearest to that of the second: mean over time, and mean size. A statement about the model, "
-    "not an effect of stimulation. The table says how much of the squared distance is left over "
-    "restarts, and how the sizes of parcels correlate between restarts and between draws of "
-    "participants: where that is low, the map is not to be read.",
+    "corresponds to uniform attention. Below, if series_model.task is set, Welch's t of the "
+    "second class against the first. Attention shows which parcels the model uses, but does not "
+    "explain its predictions.",
+    "perturbation": "The perturbation which, added to the series of the first class, moves the "
+    "model's state closest to that of the second: mean over time, and mean size. It describes the "
+    "model, not an effect of stimulation. The table gives the fraction of the squared distance "
+    "that remains over restarts, and the correlation of the sizes of parcels between restarts and "
+    "between draws of participants: if these are low, the map must not be interpreted.",
 }
 Rows = list[dict[str, Any]]
-MAX_LEFT = 0.5  # of the squared distance between the classes
+MAX_LEFT = 0.5  # fraction of the squared distance between the classes
 
 
 @dataclass(frozen=True)
 class Analysed:
-    """An analysis on the page.
+    """One analysis on the page.
 
     Attributes
     ----------
     rows : list of dict
-        Of the table, columns as they are headed.
+        Rows of the table, by column heading.
     warning : str
-        Why the picture is not to be read; empty if it is.
+        Why the figure must not be interpreted; empty if it may be.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Analysed:
 
 
 def read_series_model(config: Config) -> list[Analysed]:
-    """All analyses that the configuration asks for, in its order.
+    """All analyses in `series_model.analyses`, in that order.
 
     Raises
     ------
@@ -83,19 +83,19 @@ def _read(paths: Paths, name: str) -> Analysed:
     png = paths.series_model(f"{name}.png").read_bytes()
     picture = Picture(f"series_model_{name}", TITLES[name], CAPTIONS[name], png, wide=True)
     rows = ROWS[name](table)
-    if not any(row.get("Network") for row in rows):  # the atlas names none
+    if not any(row.get("Network") for row in rows):  # the atlas has none
         rows = [{k: v for k, v in row.items() if k != "Network"} for row in rows]
     return Analysed(name, picture, rows, _warning(table) if name == "perturbation" else "")
 
 
 def _warning(table: pd.DataFrame) -> str:
-    """Of a search that did not end near the other class."""
+    """Warning for a search that did not end near the other class."""
     left = float(table["remaining_low"].min())
     if not left > MAX_LEFT:
         return ""
     return (
-        f"The search did not bring the classes together: {left:.0%} of the distance or more is "
-        "left. The map is not to be read."
+        f"The search did not converge to the other class: {left:.0%} of the distance or more "
+        "remains. The map must not be interpreted."
     )
 
 

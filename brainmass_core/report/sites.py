@@ -1,7 +1,7 @@
-"""Results per site, from the predictions of every scan: whatever the protocol is.
+"""Scores per site, from the predictions of every scan, for any protocol.
 
-A score over all sites may come from a few of them, or from telling sites apart. Within a site
-neither can be.
+A score over all sites may come from a few sites, or from differences between sites. Scores within
+sites avoid both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.report.cells import Cell, score, unscaled
 from brainmass_core.report.names import colour_of, short_of
 
-MIN_PER_CLASS = 5  # participants; of a regression MIN_PEOPLE in all
+MIN_PER_CLASS = 5  # participants; for a regression MIN_PEOPLE in total
 MIN_PEOPLE = 10
 MAX_DRAWN = 30
 UNKNOWN = "unknown"
@@ -27,14 +27,14 @@ TITLES = {"auc": "AUC", "accuracy": "Accuracy", "mae": "MAE", "bias": "Mean erro
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of n (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+    """95 % interval of a proportion of n (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     return float(max(centre - half, 0)), float(min(centre + half, 1))
 
 
 def site_results(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Scores of every method at every site that it is tested at.
+    """Scores of every method at every site where it is tested.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def site_results(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        dataset, site, method, n_people, n_positive (of two classes), n_scans, `enough`, and each
+        dataset, site, method, n_people, n_positive (with two classes), n_scans, `enough`, and each
         of `METRICS` with ``_low`` and ``_high``. The largest sites first.
     """
     table = predictions.assign(
@@ -103,7 +103,7 @@ def _mean(name: str, values: np.ndarray, who: np.ndarray) -> dict[str, float]:
 
 
 def site_table(found: pd.DataFrame, kind: str) -> list[dict[str, Any]]:
-    """One row per site, the scores of every method beside each other."""
+    """One row per site, with the scores of all methods."""
     rows = []
     for (dataset, site), here in found.groupby(["dataset", "site"], sort=False):
         first = here.iloc[0]
@@ -124,7 +124,7 @@ def _cell(row: dict[Any, Any], metric: str) -> Cell:
 
 
 def small_sites(found: pd.DataFrame, cohort: pd.DataFrame) -> dict[str, list[str]]:
-    """Sites without a score of their own: tested but too small, and not tested at all."""
+    """Sites without a score: tested but too small, or not tested."""
     if found.empty:
         return {"small": [], "untested": []}
     few = found[~found["enough"].astype(bool)].drop_duplicates(["dataset", "site"])
@@ -144,12 +144,12 @@ def draw_sites(found: pd.DataFrame, kind: str, overall: dict[str, float]) -> Fig
     Parameters
     ----------
     overall : dict
-        Method to its score over all sites, a dashed line; those not in it have none.
+        Score of each method over all sites, drawn as a dashed line.
     """
     metric = METRICS[kind][0]
     shown = found[found["enough"].astype(bool)] if len(found) else found
     if shown.empty:
-        raise NotAvailableError("No site has enough tested participants for a score of its own.")
+        raise NotAvailableError("No site has enough tested participants for its own score.")
     sites = list(dict.fromkeys(zip(shown["dataset"], shown["site"], strict=True)))[:MAX_DRAWN]
     methods = list(dict.fromkeys(shown["method"].astype(str)))
     figure = new_figure(5.6, 1.4 + (0.24 + 0.12 * len(methods)) * len(sites))

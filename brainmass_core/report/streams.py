@@ -1,4 +1,4 @@
-"""Tables that may not fit into memory, in pieces: FC, series, predictions of all methods."""
+"""Read tables that may not fit into memory in pieces: FC, series, predictions of all methods."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PREDICTION_COLUMNS = [
 
 
 def stream(path: Path, name: str, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Pieces of a table with at most so many rows.
+    """Iterate over pieces of a table with at most `rows` rows.
 
     Raises
     ------
     TableError
         If the table is missing, damaged or of another version.
     """
-    read_table(path, name, columns=[])  # it checks name and version
+    read_table(path, name, columns=[])  # checks name and version
     with open(path, "rb") as file:
         reader = pq.ParquetFile(file, page_checksum_verification=True)
         yield from reader.iter_batches(batch_size=rows, columns=columns)
@@ -35,7 +35,7 @@ def stream(path: Path, name: str, columns: list[str], rows: int) -> Iterator[pa.
 def read_predictions(path: Path, methods: Iterable[str]) -> pd.DataFrame:
     """Rows of `tables.PREDICTIONS` of these methods, without the scores of single classes.
 
-    Text columns are categories: a scan's row is there for every method and repeat.
+    Text columns are categorical, because each scan has a row for every method and repeat.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def read_predictions(path: Path, methods: Iterable[str]) -> pd.DataFrame:
 
 
 def tested_scans(path: Path) -> set[str]:
-    """scan_id of every scan that any method was tested on."""
+    """scan_id of every scan on which any method was tested."""
     found: set[str] = set()
     for batch in stream(path, "predictions", ["scan_id"], 500_000):
         found.update(batch["scan_id"].unique().to_pylist())

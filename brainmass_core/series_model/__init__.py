@@ -1,1 +1,1 @@
-"""What is done with a pre-trained model of time series (BrainLM); arrays and tensors, no files."""
+"""Analyses of a pre-trained model of time series (BrainLM)."""

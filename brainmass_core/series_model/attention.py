@@ -1,4 +1,4 @@
-"""Which parcels the CLS token looks at, and where groups of participants differ in it."""
+"""Attention of the CLS token to parcels, and its difference between groups."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from brainmass_core.series_model.profiles import parcel_tokens
 from brainmass_core.series_model.windows import BATCH, batches, evaluating, mean_by_participant
 
 ROUNDING = 1e-9
-MAX_VALUES = 2**24  # shuffled attention in memory at once, 128 MB
+MAX_VALUES = 2**24  # limit for shuffled attention in memory, 128 MB
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Where the second group's attention differs from the first's.
+    """Difference of attention between two groups.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class Contrast:
     t : ndarray (n_rois,)
         Welch's.
     p : ndarray (n_rois,)
-        Two-sided, of \\|t\\| over shuffles of the groups; for each parcel by itself.
+        Two-sided, of \\|t\\| over shuffles of the groups, separately for each parcel.
     p_family : ndarray (n_rois,)
-        The same of the largest \\|t\\| of all parcels, so that the chance of any false finding is
-        held (Westfall and Young 1993).
+        The same with the largest \\|t\\| over all parcels, which controls the family-wise error
+        rate (Westfall and Young 1993).
     n : (int, int)
         Participants.
     """
@@ -68,13 +68,13 @@ def attention_by_participant(
     participants : ndarray (n_participants,)
         Sorted.
     attention : ndarray (n_participants, n_rois)
-        1 where a token has the share of attention that all tokens of parcels would have if the
-        CLS token looked at them alike, and not at itself.
+        Scaled so that uniform attention over all tokens of parcels, without the CLS token itself,
+        is 1.
 
     Raises
     ------
     ValueError
-        If a token of the model mixes parcels, or `who` is of another length.
+        If tokens of the model mix parcels, or `who` has another length.
     """
     model = parcel_tokens(model)
     if len(who) != len(windows):
@@ -85,18 +85,18 @@ def attention_by_participant(
             model.cls_attention(windows[part].to(device), xyz).cpu().double().numpy()
             for part in batches(len(windows), batch)
         ]
-    # summed over patches and times parcels: the mean over patches, times tokens
+    # the sum over patches times the number of parcels is the mean over patches times tokens
     rows = np.concatenate(parts) * windows.shape[1]
     return np.unique(who), mean_by_participant(rows, who)
 
 
 def contrast(attention: np.ndarray, group: np.ndarray, n_permutations: int, seed: int) -> Contrast:
-    """Compare two groups parcel by parcel.
+    """Compare two groups for each parcel.
 
     Parameters
     ----------
     attention : ndarray (n_participants, n_rois)
-        Participants are the units: one row each.
+        One row per participant.
     group : ndarray (n_participants,)
         Names of two groups.
 
@@ -129,7 +129,7 @@ def contrast(attention: np.ndarray, group: np.ndarray, n_permutations: int, seed
     largest = test.null_distribution.max(-1)
     observed = np.abs(_welch(first, second, 0))
     beaten = (largest[:, None] >= observed - ROUNDING).sum(0)
-    # all shuffles, where they are few, hold the groups as they are
+    # if all shuffles are enumerated, they include the original groups
     missing = int(comb(len(group), int(sizes[0])) > n_permutations)
     return Contrast(
         (str(names[0]), str(names[1])),

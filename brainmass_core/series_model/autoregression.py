@@ -13,23 +13,23 @@ from brainmass_core.series_model.fitting import Windows
 from brainmass_core.series_model.windows import batches
 
 ORDERS = (1, 2, 3, 5, 8, 13, 20, 30)
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # times the number of rows that are fitted
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiplied by the number of fitted rows
 FOLDS = 5
 
 
 def last_value(observed: Tensor, steps: int) -> Tensor:
-    """The last observed timepoint, held: (B, n_rois, n_observed) to (B, n_rois, steps)."""
+    """Repeat the last observed timepoint: (B, n_rois, n_observed) to (B, n_rois, steps)."""
     return observed[..., -1:].expand(-1, -1, steps)
 
 
 @dataclass(frozen=True)
 class Autoregression:
-    """``x[t] = c + Σ a[i] x[t - order + i]``, for each parcel by itself.
+    """``x[t] = c + Σ a[i] x[t - order + i]``, separately for each parcel.
 
     Attributes
     ----------
     coefficients : Tensor (n_rois, order), float64
-        The last one is that of the timepoint before.
+        The last one belongs to the previous timepoint.
     intercept : Tensor (n_rois,), float64
     penalty : float
         One of `PENALTIES`.
@@ -41,11 +41,11 @@ class Autoregression:
 
     @property
     def order(self) -> int:
-        """Timepoints that a prediction is made from."""
+        """Number of timepoints used for a prediction."""
         return self.coefficients.shape[1]
 
     def forecast(self, observed: Tensor, steps: int) -> Tensor:
-        """Predictions one by one, each from those before it: (B, n_rois, steps)."""
+        """Iterated one-step predictions (B, n_rois, steps)."""
         x = observed[..., -self.order :].double()
         for _ in range(steps):
             following = (x[..., -self.order :] * self.coefficients).sum(-1) + self.intercept
@@ -61,13 +61,13 @@ def fit_autoregression(
 ) -> Autoregression:
     """Ridge regression on earlier timepoints, the intercept not penalised.
 
-    Order and penalty, the same for all parcels, are those whose forecasts of the timepoints after
-    the observed ones have the smallest error in participants left out, over five folds.
+    Order and penalty, the same for all parcels, minimise the forecast error for held-out
+    participants over five folds.
 
     Raises
     ------
     ValueError
-        If there are fewer than two participants, or no order is below the observed timepoints.
+        If there are fewer than two participants, or too few observed timepoints for any order.
     """
     orders = tuple(p for p in orders if p < n_observed)
     people = len(np.unique(train.who))
@@ -101,12 +101,12 @@ def _products(series: Tensor, order: int) -> Tensor:
 
 
 def _solve(products: Tensor, order: int, penalty: float) -> Autoregression:
-    last = products.shape[1] - 2  # the timepoint that is predicted
+    last = products.shape[1] - 2  # the predicted timepoint
     use = torch.cat([torch.arange(last - order, last), torch.tensor([last + 1])])
     penalties = torch.full((order + 1,), penalty, dtype=torch.float64)
     penalties[-1] = 0
     left = products[:, use][:, :, use] + torch.diag_embed(penalties * products[:, -1:, -1])
-    # a parcel that never varies has no unique solution
+    # a constant parcel has no unique solution
     found = torch.linalg.lstsq(left, products[:, use, last][..., None], driver="gelsd").solution
     return Autoregression(found[:, :-1, 0], found[:, -1, 0], penalty)
 

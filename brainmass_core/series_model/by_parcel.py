@@ -1,4 +1,4 @@
-"""The analyses of parcels: their networks, attention to them, and what changes them would take."""
+"""The analyses of parcels: networks, attention, and perturbation."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from brainmass_core.series_model.profiles import (
 )
 from brainmass_core.series_model.unseen import Recordings, Trained, load_trained, seen, unseen
 
-DIMS = 16  # of the VAE's code
+DIMS = 16  # of the VAE's latent space
 STATES = {"cls": cls_state, "decoded": decoded_state}
 
 
 def networks(config: Config) -> Outcome:
-    """Intrinsic networks of held-out parcels from attention, and from what it must beat.
+    """Predict intrinsic networks of held-out parcels from attention and from baselines.
 
     Raises
     ------
     UnseenError
-        If there is nobody to evaluate, or to fit the VAE to.
+        If there are no participants to evaluate, or to fit the VAE.
     LeakError
-        If pre-training was given one of them.
+        If pre-training used one of them.
     ModelError
         If the model or the scaling of its series is missing.
     ValueError
-        If no network is known, or there are too few parcels or participants.
+        If no networks are known, or there are too few parcels or participants.
     """
     s, trained, length = config.series_model, load_trained(config), config.pretrain.windows.window
     labels = parcels(config, config.atlas.name, trained.n_rois)
@@ -79,7 +79,7 @@ def networks(config: Config) -> Outcome:
 
 
 def _vae(config: Config, trained: Trained, length: int) -> Embedding:
-    """Codes of correlation profiles, by a VAE fitted to participants of the pre-training."""
+    """Latent codes of correlation profiles, by a VAE fitted to participants of the pre-training."""
     s, train = config.series_model, seen(config, trained, length).cut(length, 1)
     settings = Fit(epochs=s.epochs, batch=s.batch_size, seed=config.seed)
     return fit_vae(correlation_profiles(train.series), train.who, DIMS, settings)
@@ -102,14 +102,14 @@ def _scores(found: Classified) -> dict[str, Any]:
 
 
 def attention(config: Config) -> Outcome:
-    """How much the CLS token attends to each parcel, and where the classes of a task differ.
+    """Attention of the CLS token to each parcel, and its difference between the classes of a task.
 
     Raises
     ------
     UnseenError
-        If there is nobody to evaluate, or too few of a class.
+        If there are no participants to evaluate, or too few of a class.
     LeakError
-        If pre-training was given one of them.
+        If pre-training used one of them.
     ModelError
         If the model or the scaling of its series is missing.
     """
@@ -141,7 +141,7 @@ def attention(config: Config) -> Outcome:
 
 
 def _contrast(config: Config, people: Recordings, who: np.ndarray, paid: np.ndarray) -> Contrast:
-    """Between the classes of the task, of the participants that are in one."""
+    """Contrast between the classes of the task."""
     classes = classes_of(config, people)
     group = pd.Series({p: c for c, members in classes.items() for p in members}).reindex(who)
     known = group.notna().to_numpy()
@@ -156,14 +156,14 @@ def _of_atlas(labels: pd.DataFrame) -> pd.DataFrame:
 
 
 def perturbation(config: Config) -> Outcome:
-    """What would have to be added to the first class for the model to take it for the second.
+    """Perturbation of the first class that the model treats as the second class.
 
     Raises
     ------
     UnseenError
-        If there is nobody to evaluate, or too few of a class.
+        If there are no participants to evaluate, or too few of a class.
     LeakError
-        If pre-training was given one of them.
+        If pre-training used one of them.
     ModelError
         If the model or the scaling of its series is missing.
     """

@@ -1,4 +1,4 @@
-"""The figures of the stage: rows of its tables in, matplotlib figures out."""
+"""Draw the figures of the stage from rows of its tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from brainmass_core.atlas.parcels import places
 from brainmass_core.drawing import NotAvailableError, new_figure
 from brainmass_core.series_model.names import METHODS
 
-SHOWN = (0.9, 0.5, 0.1)  # parcels of an example: quantiles of the correlation with the truth
+# quantiles of the correlation with the truth, for the parcels of an example
+SHOWN = (
+    0.9,
+    0.5,
+    0.1,
+)
 Rows = list[dict[str, Any]]
 
 
@@ -27,7 +32,7 @@ class Example:
     Attributes
     ----------
     true, predicted : ndarray (n_rois, n_timepoints)
-        Scaled; what is predicted was hidden, wherever it is.
+        Scaled series; every predicted value was hidden.
     t_r : float or None
         In seconds.
     """
@@ -63,7 +68,7 @@ def reconstruction(rows: Rows, example: Example) -> Figure:
 
 
 def bars(axes: Any, table: pd.DataFrame, label: str) -> None:
-    """R2 (columns r2, r2_low, r2_high) of methods side by side, by data set."""
+    """Bar chart of R2 (columns r2, r2_low, r2_high) by data set and method."""
     datasets, methods = (list(dict.fromkeys(table[c])) for c in ("dataset", "method"))
     width = 0.8 / len(methods)
     for i, method in enumerate(methods):
@@ -80,7 +85,7 @@ def bars(axes: Any, table: pd.DataFrame, label: str) -> None:
 
 
 def forecast(table: pd.DataFrame, t_r: float | None) -> Figure:
-    """R2 of each predicted timepoint by method, a panel per data set.
+    """R2 of each predicted timepoint by method, with one panel per data set.
 
     Parameters
     ----------
@@ -115,7 +120,7 @@ def forecast(table: pd.DataFrame, t_r: float | None) -> Figure:
 
 
 def networks(table: pd.DataFrame) -> Figure:
-    """Balanced accuracy of every method with its interval, beside that of shuffled labels.
+    """Balanced accuracy of every method with its interval, and that of shuffled labels.
 
     Parameters
     ----------
@@ -159,7 +164,7 @@ def attention(table: pd.DataFrame, labels: pd.DataFrame) -> Figure:
     labels : DataFrame (n_rois rows)
         x, y, z (mm).
     """
-    maps = [("Attention (1: spread alike)", table["attention"].to_numpy(float), False)]
+    maps = [("Attention (1: uniform)", table["attention"].to_numpy(float), False)]
     if "t" in table:
         first, second = table["first"].iloc[0], table["second"].iloc[0]
         maps.append((f"{second} against {first}, t", table["t"].to_numpy(float), True))
@@ -167,7 +172,7 @@ def attention(table: pd.DataFrame, labels: pd.DataFrame) -> Figure:
 
 
 def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame) -> Figure:
-    """All parcels at their centroids, seen from left, above and right, a line per map.
+    """All parcels at their centroids, seen from left, above and right, one row per map.
 
     Parameters
     ----------
@@ -176,7 +181,7 @@ def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame)
     Raises
     ------
     NotAvailableError
-        If the atlas does not say where the parcels lie.
+        If the atlas has no coordinates.
     """
     from nilearn.plotting import plot_markers
 
@@ -206,7 +211,7 @@ def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame)
             axes=(0, bottom, 0.88, share * 0.88),
             colorbar=False,
         )
-        # nilearn's own rounds its limits, to one and the same where values are close
+        # nilearn's colour bar rounds its limits, which can become equal
         scale = ScalarMappable(Normalize(low, high), cmap)
         bar = figure.colorbar(
             scale, cax=figure.add_axes((0.9, bottom + 0.1 * share, 0.015, 0.7 * share))
@@ -217,7 +222,7 @@ def glass_brains(maps: list[tuple[str, np.ndarray, bool]], labels: pd.DataFrame)
 
 
 def perturbation(table: pd.DataFrame, labels: pd.DataFrame) -> Figure:
-    """What is added to the parcels, at their centroids: its mean over time, and its size.
+    """The perturbation of parcels at their centroids: mean over time, and size.
 
     Parameters
     ----------

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from brainmass_core.finetune.methods.stopping import train_with_stopping
 from brainmass_core.series_model.windows import batches
 
-HELD_OUT = 0.2  # of the training participants, to say when to stop
-MAX_NORM = 1.0  # of the gradient
+HELD_OUT = 0.2  # fraction of training participants, for early stopping
+MAX_NORM = 1.0  # for clipping the gradient
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of series and whose they are.
+    """Windows of series and their participants.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Fit:
     Attributes
     ----------
     patience : int
-        Epochs without a better loss of the held-out participants, after which fitting ends.
+        Fitting ends after this number of epochs without a lower held-out loss.
     """
 
     epochs: int = 200
@@ -69,14 +69,14 @@ def fit(
     settings: Fit,
     held_out_loss: Callable[[Tensor], Tensor] | None = None,
 ) -> list[float]:
-    """Fit a network in place; it ends with the weights that were best for held-out participants.
+    """Fit a network in place, and restore the weights with the lowest held-out loss.
 
     Parameters
     ----------
     loss : function of Tensor (B, n_rois, n_timepoints)
-        A mean over the windows.
+        Mean loss over the windows.
     windows : Windows
-        Of training participants; a fifth of them are held out.
+        Windows of training participants; a fifth of them are held out.
     held_out_loss : function, optional
         Default: `loss`. The network is in evaluation mode.
 
@@ -104,7 +104,7 @@ def fit(
                 loss(train[order[part]].to(device)).backward()
                 nn.utils.clip_grad_norm_(module.parameters(), MAX_NORM)
                 optimiser.step()
-            return math.nan  # nobody asks for it
+            return math.nan  # not used
 
         judge = partial(_mean_loss, module, held_out_loss or loss, rest, settings.batch)
         history, _ = train_with_stopping(
@@ -115,11 +115,27 @@ def fit(
 
 
 def hold_out(who: np.ndarray, seed: int) -> np.ndarray:
-    """Which windows (n_windows,) are those of the participants that are held out."""
+    """Whether windows (n_windows,) belong to held-out participants.
+
+    Parameters
+    ----------
+    who : ndarray (n_windows,)
+        Participant of each window.
+    seed : int
+
+    Returns
+    -------
+    ndarray (n_windows,), bool
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two participants.
+    """
     if len(np.unique(who)) < 2:
         raise ValueError(
             f"found {len(np.unique(who))} training participants, expected two or more: some are "
-            "held out to choose how much is fitted"
+            "held out for early stopping"
         )
     split = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed)
     chosen = next(split.split(who, groups=who))[1]

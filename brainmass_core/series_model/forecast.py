@@ -1,4 +1,4 @@
-"""The future of series from what is observed: by the model, and by others that it must beat."""
+"""Forecasts of series by the model and by baselines."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from brainmass_core.series_model.scores import (
 from brainmass_core.series_model.windows import BATCH, batches, evaluating, predict_values
 
 Forecaster = Callable[[Tensor, int], Tensor]  # (B, n_rois, n_observed), steps: (B, n_rois, steps)
-REFERENCE = "last_value"  # what the gain of every method is over
+REFERENCE = "last_value"  # reference for the gain of every method
 
 
 def forecast(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: int) -> Tensor:
     """Hide the future and predict it.
 
-    The model never sees the future: zeros stand in its place. Of a model with a token per parcel
-    and patch the future is filled up to whole patches, of which the first `steps` timepoints are
-    given, and the first observed timepoints that fill no patch are left out.
+    The future is replaced by zeros. For a model with a token per parcel and patch it is extended to
+    complete patches, of which the first `steps` timepoints are returned, and initial observed
+    timepoints that do not fill a patch are ignored.
 
     Parameters
     ----------
@@ -49,20 +49,20 @@ def forecast(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: i
     Raises
     ------
     ValueError
-        If less than a patch is observed.
+        If fewer timepoints than a patch are observed.
     """
     with evaluating(model) as device:
         return _future(model, coordinates, observed.to(device), steps).cpu()
 
 
 def _future(model: SeriesModel, coordinates: Tensor, observed: Tensor, steps: int) -> Tensor:
-    """`forecast` in the mode that the model is in, on its device, with gradients."""
+    """`forecast` in the current mode of the model, on its device, with gradients."""
     patch = model.token_steps or 1
     n_observed, hidden = observed.shape[-1] // patch * patch, -(-steps // patch) * patch
     if not n_observed:
         raise ValueError(
-            f"found {observed.shape[-1]} observed timepoints, expected at least {patch}, those of "
-            "a token"
+            f"found {observed.shape[-1]} observed timepoints, expected at least {patch}, the "
+            "length of a token"
         )
     seen = observed[..., observed.shape[-1] - n_observed :]
     series = torch.cat([seen, seen.new_zeros(*seen.shape[:2], hidden)], dim=-1)
@@ -82,7 +82,18 @@ def fresh(model: SeriesModel, seed: int) -> SeriesModel:
 def fit_future(
     model: SeriesModel, coordinates: Tensor, train: Windows, n_observed: int, settings: Fit
 ) -> None:
-    """Train a model, in place, to predict the future of these windows alone; see `fitting.fit`."""
+    """Train a model, in place, to predict the future of these windows; see `fitting.fit`.
+
+    Parameters
+    ----------
+    model : SeriesModel
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+    train : Windows
+    n_observed : int
+        Number of observed timepoints; the following ones are predicted.
+    settings : Fit
+    """
 
     def loss(series: Tensor) -> Tensor:
         future = series[..., n_observed:]
@@ -102,7 +113,7 @@ def forecasters(
     dict of str to function
         ``model``; ``last_value``; ``autoregression``; ``lstm``; ``latent_ode``; ``untrained``, the
         architecture of the model with initial weights; ``from_scratch``, the same trained on these
-        windows alone.
+        windows only.
     """
     untrained, from_scratch = fresh(model, settings.seed), fresh(model, settings.seed)
     fit_future(from_scratch, coordinates, train, n_observed, settings)
@@ -126,13 +137,13 @@ def compare_forecasts(
     settings: Fit,
     n_draws: int = 1000,
 ) -> pd.DataFrame:
-    """Fit the baselines to some participants and score all methods on others.
+    """Fit the baselines to training participants and score all methods on test participants.
 
     Parameters
     ----------
     train, test : Windows
-        Of one length; what follows the first `n_observed` timepoints is predicted. Participants of
-        the pre-training of `model` must not be among the test participants.
+        Of the same length; the timepoints after the first `n_observed` are predicted. Participants
+        of the pre-training of `model` must not be among the test participants.
 
     Returns
     -------
@@ -172,7 +183,7 @@ def score_forecasts(
     Parameters
     ----------
     methods : mapping
-        With ``last_value`` among them.
+        Including ``last_value``.
 
     Returns
     -------

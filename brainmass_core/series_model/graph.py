@@ -1,4 +1,4 @@
-"""A graph convolutional network that names the networks of parcels."""
+"""A graph convolutional network that predicts the networks of parcels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def adjacency_of(correlation: np.ndarray, degree: int = DEGREE) -> Tensor:
     Parameters
     ----------
     correlation : ndarray (n, n_rois, n_rois)
-        Of any scale that rises with the correlation, such as Fisher's z; the diagonal is not used.
+        On any scale that increases with the correlation, such as Fisher's z; the diagonal is
+        ignored.
     degree : int
-        Neighbours that each parcel chooses; an edge stands where either does.
+        Number of neighbours of each parcel; an edge exists if either parcel selects the other.
 
     Returns
     -------
@@ -61,18 +62,18 @@ def fit_gcn(
     steps: int = 100,
     batch: int = 16,
 ) -> GCN:
-    """Fit to the labels of some parcels, classes weighted to count the same.
+    """Fit to the labels of some parcels, with classes weighted equally.
 
     Parameters
     ----------
     x, adjacency : Tensor (n, n_rois, n_features), (n, n_rois, n_rois)
-        Of the recordings to train on; parcels without a label lend their features.
+        Training recordings; features of unlabelled parcels are also used.
     labels : Tensor (n_rois,), int64
     train : Tensor (n_train,), int64
-        Parcels whose label is seen.
+        Labelled parcels.
     steps, batch : int
-        Updates, each on so many recordings drawn without replacement: the parcels of one recording
-        say nearly what those of another say, and every shuffle of the labels fits again.
+        Number of updates, and of recordings per update, drawn without replacement. Recordings are
+        similar, and every shuffle of the labels is fitted again, so small numbers suffice.
     """
     counts = torch.bincount(labels[train], minlength=n_classes)
     weight = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)

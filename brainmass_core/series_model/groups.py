@@ -1,4 +1,4 @@
-"""Classes of a task among the participants that are evaluated."""
+"""Classes of a task among the evaluated participants."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from brainmass_core.config import Config
 from brainmass_core.finetune.cohort.dataset import judge_labels
 from brainmass_core.series_model.unseen import Recordings, UnseenError
 
-FEWEST = 2  # participants of a class
+FEWEST = 2  # minimum number of participants per class
 
 
 def classes_of(config: Config, people: Recordings) -> dict[str, list[str]]:
-    """Participants of each class of ``series_model.task``, classes in its order.
+    """Participants of each class of ``series_model.task``, in the order of classes.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""What methods are called in figures and on the page; the report imports it, so no torch here."""
+"""Names of methods in figures and on the page; without torch, because the report imports it."""
 
 METHODS = {
     "model": "BrainLM",
     "visible_parcels": "mean of the visible parcels",
     "parcel_mean": "mean of the parcel",
-    "interpolation": "straight line in time",
+    "interpolation": "linear interpolation in time",
     "last_value": "last value",
     "autoregression": "autoregression",
     "lstm": "LSTM",
@@ -15,6 +15,6 @@ METHODS = {
     "vae": "VAE of correlation",
     "coordinates": "coordinates",
     "gcn": "GCN on correlation",
-    "untrained": "BrainLM, initial weights",
-    "from_scratch": "BrainLM, trained on this alone",
+    "untrained": "BrainLM, untrained",
+    "from_scratch": "BrainLM, trained on this task only",
 }

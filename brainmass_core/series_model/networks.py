@@ -1,8 +1,8 @@
 """Intrinsic networks of parcels, predicted from parcels whose network is known.
 
-Networks are compact in space, and so are correlations and, where the model is given coordinates,
-attention: a result says more than proximity only if it beats the coordinates themselves as
-features. Shuffling labels over parcels breaks that compactness, too.
+Networks are spatially compact, and so are correlations and, if coordinates are an input of the
+model, attention: a result shows more than proximity only if it is better than with coordinates as
+features. Shuffling labels over parcels also destroys this compactness.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from brainmass_core.auc import interval, standard_error
-from brainmass_core.finetune.statistics.influence import balanced_accuracy_influence
+from brainmass_core.finetune.statistics.balanced_accuracy import balanced_accuracy_influence
 from brainmass_core.finetune.statistics.metrics import LEVELS
 from brainmass_core.interpret.networks import NO_NETWORK, SOURCES, networks_of
 from brainmass_core.series_model.graph import adjacency_of, fit_gcn
@@ -32,7 +32,7 @@ Predict = Callable[[np.ndarray], np.ndarray]  # labels (n_rois,) to (n, n_rois),
 
 @dataclass(frozen=True)
 class Classified:
-    """How well the networks of held-out parcels are found.
+    """Accuracy of predicted networks of held-out parcels.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class Classified:
     recalls : ndarray (n_networks,)
         Networks sorted.
     chance : ndarray (n_permutations,)
-        The balanced accuracy with labels shuffled over parcels and everything fitted again.
+        Balanced accuracy with labels shuffled over parcels and everything fitted again.
     chance_low, chance_high : float
         95 % interval of that; NaN without permutations.
     p : float
-        Share of shuffles, the labels as they are counted among them, that do as well.
+        Fraction of shuffles, including the original labels, that score at least as well.
     predicted : ndarray (n, n_rois) of str
     """
 
@@ -62,19 +62,19 @@ class Classified:
 
 
 def known_networks(labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, str]:
-    """Which parcels have a network, and which.
+    """Parcels with a network, and their networks.
 
     Parameters
     ----------
     labels : DataFrame (n_rois rows)
-        Of `atlas.parcels.parcels`: network (empty where unknown), x, y, z (mm).
+        Result of `atlas.parcels.parcels`: network (empty if unknown), x, y, z (mm).
 
     Returns
     -------
     kept : ndarray (n_kept,) of int
-        Numbers of the parcels, from 0.
+        Indices of the parcels, from 0.
     networks : ndarray (n_kept,) of str
-        As the atlas names them, else that of the nearest Schaefer centroid within 20 mm.
+        Networks of the atlas, or that of the nearest Schaefer centroid within 20 mm.
     str
         ``atlas`` or ``nearest``.
 
@@ -99,19 +99,19 @@ def classify_by_neighbours(
     seed: int,
     neighbours: Sequence[int] = NEIGHBOURS,
 ) -> Classified:
-    """k-NN on standardised features; k by cross-validation among the parcels that are known.
+    """k-NN on standardised features, with k chosen by cross-validation among the known parcels.
 
     Parameters
     ----------
     features : ndarray (n, n_rois, n_features)
-        Of each recording.
+        Features of each recording.
     networks : ndarray (n_rois,) of str
-        Parcels without a network are to be left out before.
+        Parcels without a network must be removed before.
     who : ndarray (n,)
         Participant of each recording.
     scheme : {"within", "across"}
-        A fifth of the parcels is unknown at a time. Their neighbours are the other parcels of the
-        same recording, or those of recordings of other participants: never a parcel itself.
+        A fifth of the parcels is held out at a time. Neighbours are the other parcels of the same
+        recording, or of recordings of other participants, never the parcel itself.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def classify_by_graph(
 ) -> Classified:
     """A graph convolutional network on features and correlations (n, n_rois, n_rois).
 
-    Unknown parcels are nodes without a label. Within recordings one network is fitted to the known
+    Held-out parcels are nodes without a label. Within recordings one network is fitted to the known
     parcels of all of them; other parameters as in `classify_by_neighbours`.
     """
     _check(features, networks, who, scheme)
@@ -191,9 +191,9 @@ def _check(features: np.ndarray, networks: np.ndarray, who: np.ndarray, scheme: 
 
 
 def _cells(who: np.ndarray, n_rois: int, scheme: str, seed: int) -> Iterator[tuple]:
-    """Known and unknown parcels, and recordings to learn from and to test; all as numbers.
+    """Indices of known and held-out parcels, and of training and test recordings.
 
-    Folds do not look at the labels, so that shuffled ones meet the same.
+    Folds do not depend on the labels, so that they are the same for shuffled labels.
     """
     everyone = np.arange(len(who))
     people = [(everyone, everyone)]
@@ -215,7 +215,7 @@ def _nearest(
     scheme: str,
     ks: np.ndarray,
 ) -> np.ndarray:
-    """Numbers (n_test, n_unknown, max k) of the parcels nearest to each unknown one, in order."""
+    """Indices (n_test, n_unknown, max k) of the parcels nearest to each held-out one, in order."""
     if scheme == "within":
         return np.concatenate([_search(features, known, unknown, i, i, ks) for i in test[:, None]])
     return _search(features, known, unknown, train, test, ks)
@@ -234,7 +234,7 @@ def _search(
         for a, b in ((train, known), (test, unknown))
     )
     scaler = StandardScaler().fit(rows)
-    # where there are fewer than the largest k, all of them vote
+    # if there are fewer than the largest k, all of them vote
     index = NearestNeighbors(n_neighbors=min(ks[-1], len(rows))).fit(scaler.transform(rows))
     found = index.kneighbors(scaler.transform(asked), return_distance=False)
     return np.tile(known, len(train))[found].reshape(len(test), len(unknown), -1)
@@ -243,14 +243,14 @@ def _search(
 def _votes(labels: np.ndarray, ks: np.ndarray) -> np.ndarray:
     """Winners (n_ks, ...) among the labels (..., max k) of neighbours; ties go to the lowest."""
     ends = np.minimum(ks, labels.shape[-1])
-    # counted between one k and the next, not one neighbour at a time: this is run for each shuffle
+    # counts are updated from one k to the next, for speed: this is run for each shuffle
     parts = np.split(np.eye(labels.max() + 1, dtype=np.int16)[labels], ends[:-1], axis=-2)
     counts = np.cumsum([part.sum(-2, dtype=np.int16) for part in parts[: len(ks)]], axis=0)
     return counts.argmax(-1)
 
 
 def _choose(labels: np.ndarray, inner: list[tuple[np.ndarray, np.ndarray]], ks: np.ndarray) -> int:
-    """The k, as a place in `ks`, that does best for known parcels; the smallest of several."""
+    """Index in `ks` of the best k for known parcels; the smallest in a tie."""
     votes = [_votes(labels[nearest], ks) for _, nearest in inner]  # (n_ks, n, n_asked)
     truth = [
         np.broadcast_to(labels[a], v.shape[1:]) for (a, _), v in zip(inner, votes, strict=True)

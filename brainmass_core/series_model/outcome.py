@@ -1,4 +1,4 @@
-"""What an analysis gives the stage."""
+"""Result of an analysis."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rows of the analysis' table, and its figure once it is asked for."""
+    """Rows of the analysis' table, and a function that draws its figure."""
 
     rows: Rows
     draw: Callable[[], Figure]
 
 
 def records(table: pd.DataFrame) -> Rows:
-    """Rows of a frame, None where a value is missing."""
+    """Rows of a DataFrame, with None for missing values."""
     return [
         {str(k): None if pd.isna(v) else v for k, v in row.items()}
         for row in table.to_dict("records")

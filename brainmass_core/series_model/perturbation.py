@@ -1,15 +1,15 @@
-"""What would have to be added to recordings for the model to take them for another state.
+"""Perturbation of recordings that the model treats as another state.
 
-``X* = G(X, θ) = X + D(θ)``: the same D is added to every window. Of form ``constant`` it is one
-number per parcel at all timepoints; of form ``low_rank`` it is ``A B``, a few time courses B
-(rank, n_timepoints) that parcels share with loadings A (n_rois, rank), locked to the window. θ
-minimises
+``X* = G(X, θ) = X + D(θ)``: the same D is added to every window. With the form ``constant`` it is
+one number per parcel at all timepoints; with ``low_rank`` it is ``A B``, a few time courses B
+(rank, n_timepoints) shared by parcels with loadings A (n_rois, rank), at fixed times in the window.
+θ minimises
 
 ``|mean state(X*) - target|² / |mean state(X) - target|²
 + l2 · mean(D²) + smoothness · mean((D[t + 1] - D[t])²)``
 
-where means of states weigh participants equally and the target is the other state's mean. It is a
-statement about the model, not an effect of stimulation.
+where means of states weight participants equally and the target is the mean of the other state. It
+describes the model, not an effect of stimulation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMS = ("constant", "low_rank")
 
 @dataclass(frozen=True)
 class Search:
-    """How θ is looked for.
+    """Settings of the search for θ.
 
     Attributes
     ----------
@@ -42,13 +42,13 @@ class Search:
     rank : int
         Time courses of form ``low_rank``.
     l2, smoothness : float
-        Weights of the penalties beside the share of the squared distance that is left.
+        Weights of the penalties, relative to the remaining fraction of the squared distance.
     start : float
-        Standard deviation of the random θ that a search starts from, in the unit of the series.
+        Standard deviation of the random initial θ, in the unit of the series.
     restarts : int
-        Searches from other starts.
+        Number of searches from different starts.
     n_draws : int
-        Searches on participants drawn with replacement, of both states.
+        Number of searches on bootstrap samples of the participants of both states.
     """
 
     form: str = "constant"
@@ -70,19 +70,19 @@ class Search:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What was found, and how far it can be trusted.
+    """Result of the search, and its reliability.
 
     Attributes
     ----------
     added : ndarray (n_rois, n_timepoints)
-        D of the restart with the smallest loss; all columns alike for form ``constant``.
+        D of the restart with the smallest loss; all columns are equal for form ``constant``.
     magnitude, low, high : ndarray (n_rois,)
         Mean of \\|D\\| over time, and its 95 % interval over draws of participants.
     remaining : ndarray (n_restarts,)
-        Share of the squared distance to the target that is left.
+        Remaining fraction of the squared distance to the target.
     over_restarts : (float, float, float)
-        Mean correlation of magnitudes over pairs of restarts with a jackknife 95 % interval; NaN
-        where there are too few.
+        Mean correlation of magnitudes over pairs of restarts with a jackknife 95 % interval; NaN if
+        there are too few.
     over_draws : (float, float, float)
         The same over pairs of draws.
     """
@@ -97,12 +97,36 @@ class Perturbation:
 
 
 def cls_state(model: SeriesModel, coordinates: Tensor) -> State:
-    """The CLS token with nothing hidden, tokens in natural order."""
+    """State: the CLS token with nothing hidden, with tokens in natural order.
+
+    Parameters
+    ----------
+    model : SeriesModel
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+
+    Returns
+    -------
+    function
+        Windows (B, n_rois, n_timepoints) to (B, d).
+    """
     return _state(model, coordinates, lambda model, x, xyz: model.encode_in_order(x, xyz))
 
 
 def decoded_state(model: SeriesModel, coordinates: Tensor) -> State:
-    """The series as the model decodes them with nothing hidden; all values in one row."""
+    """State: the decoded series with nothing hidden, flattened.
+
+    Parameters
+    ----------
+    model : SeriesModel
+    coordinates : Tensor (n_rois, 3)
+        MNI, in mm.
+
+    Returns
+    -------
+    function
+        Windows (B, n_rois, n_timepoints) to (B, n_rois * n_timepoints).
+    """
 
     def decoded(model: SeriesModel, x: Tensor, xyz: Tensor) -> Tensor:
         return model.reconstruct(x, xyz, _natural(model, x))[0].flatten(1)
@@ -113,7 +137,7 @@ def decoded_state(model: SeriesModel, coordinates: Tensor) -> State:
 def _state(
     model: SeriesModel, coordinates: Tensor, of: Callable[[SeriesModel, Tensor, Tensor], Tensor]
 ) -> State:
-    """What a frozen copy of the model makes of series, on its device and back."""
+    """Apply a frozen copy of the model to series, on the model's device."""
     model = copy.deepcopy(model).eval().requires_grad_(False)
     device = next(model.parameters()).device
     xyz = coordinates.to(device)
@@ -128,14 +152,14 @@ def _natural(model: SeriesModel, series: Tensor) -> Mask:
 
 
 def perturb(state: State, windows: Windows, target: Windows, settings: Search) -> Perturbation:
-    """Look for what, added to `windows`, moves their mean state to that of `target`.
+    """Find the perturbation of `windows` that moves their mean state to that of `target`.
 
     Parameters
     ----------
     state : function
-        `cls_state`, `decoded_state`, or any other that gradients go through.
+        `cls_state`, `decoded_state`, or any other differentiable function.
     windows, target : Windows
-        Of one shape, such as rest and task, or two groups.
+        With the same shape, such as rest and task, or two groups.
 
     Raises
     ------
@@ -150,7 +174,7 @@ def perturb(state: State, windows: Windows, target: Windows, settings: Search) -
     goals = _states_by_participant(state, target, settings.batch)
     here = _states_by_participant(state, windows, settings.batch)
     if np.allclose(goals.mean(0), here.mean(0), rtol=1e-6, atol=1e-9):
-        raise ValueError("both states have the same mean: there is nothing to look for")
+        raise ValueError("both states have the same mean: there is no difference to search for")
     everyone = np.ones(len(here)) / len(here)
     found = [
         _search(state, windows, everyone, here.mean(0), goals.mean(0), settings, (0, i))
@@ -176,7 +200,7 @@ def perturb(state: State, windows: Windows, target: Windows, settings: Search) -
 def _draws(
     state: State, windows: Windows, here: np.ndarray, goals: np.ndarray, settings: Search
 ) -> np.ndarray:
-    """Magnitudes (n_draws, n_rois) from participants of both states drawn with replacement."""
+    """Magnitudes (n_draws, n_rois) for bootstrap samples of participants of both states."""
     rng = np.random.default_rng(settings.seed)
     rows = []
     for i in range(settings.n_draws):
@@ -204,7 +228,7 @@ def _search(
     settings: Search,
     number: tuple[int, int],
 ) -> _Found:
-    """One search by Adam; `weight` (n_participants,) of each, whose mean state is `here`."""
+    """One search by Adam, with weights of participants and their mean state `here`."""
     series = windows.series
     _, place, counts = np.unique(windows.who, return_inverse=True, return_counts=True)
     chance = torch.from_numpy((weight / counts)[place]).to(series)
@@ -217,8 +241,8 @@ def _search(
     optimiser = torch.optim.Adam(theta, settings.lr)
 
     def remaining(added: Tensor) -> Tensor:
-        # how far the drawn windows move, not where they are: windows differ more than the means of
-        # two states, and a step would follow which of them were drawn
+        # use the change of the drawn windows, not their state: windows differ more than the means
+        # of the two states, so a step would otherwise depend on which windows were drawn
         rows, share = _some(chance, settings.batch, generator)
         with torch.no_grad():
             before = share @ state(series[rows])
@@ -241,10 +265,12 @@ def _search(
 def _start(
     n_rois: int, n_timepoints: int, settings: Search, generator: torch.Generator
 ) -> list[Tensor]:
-    """θ to start from: one number per parcel, or loadings and time courses."""
+    """Initial θ: one number per parcel, or loadings and time courses."""
     if settings.form == "constant":
         return [settings.start * torch.randn(n_rois, 1, generator=generator)]
-    spread = (settings.start**2 / settings.rank) ** 0.25  # so that their product has `start`
+    spread = (
+        settings.start**2 / settings.rank
+    ) ** 0.25  # so that the product has standard deviation `start`
     shapes = ((n_rois, settings.rank), (settings.rank, n_timepoints))
     return [spread * torch.randn(*shape, generator=generator) for shape in shapes]
 
@@ -260,7 +286,7 @@ def _penalty(added: Tensor, settings: Search) -> Tensor:
 
 
 def _some(chance: Tensor, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Windows, and their weights, which sum to 1: all that count, or a batch drawn by them."""
+    """Windows with weights that sum to 1: all with nonzero weight, or a batch drawn by weight."""
     rows = chance.nonzero()[:, 0]
     if len(rows) <= batch:
         return rows, chance[rows]
@@ -276,7 +302,7 @@ def _states_by_participant(state: State, windows: Windows, batch: int) -> np.nda
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's; 0 where one of the two does not vary."""
+    """Pearson's r; 0 if one of the two does not vary."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])

@@ -1,4 +1,4 @@
-"""The analyses that predict what the model is not shown: hidden parts, and the future."""
+"""The analyses `reconstruction` and `forecast`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from brainmass_core.series_model.unseen import load_trained, seen, unseen
 
 
 def reconstruction(config: Config) -> Outcome:
-    """Hidden parts of the series of each data set, and one whole recording.
+    """Reconstruct hidden parts of the series of each data set, and one complete recording.
 
     Raises
     ------
     UnseenError
-        If there is nobody to evaluate.
+        If there are no participants to evaluate.
     LeakError
-        If pre-training was given one of them.
+        If pre-training used one of them.
     ModelError
         If the model or the scaling of its series is missing.
     """
@@ -54,7 +54,7 @@ def reconstruction(config: Config) -> Outcome:
 
 
 def _scores(scored: Reconstruction, n_draws: int, seed: int) -> Rows:
-    """Rows of one data set; no interval of a single participant."""
+    """Rows of one data set; without intervals for a single participant."""
     rows, n = [], len(scored.participants)
     for method in METHODS:
         bounds = intervals(score_draws(scored.sums[method], n_draws, seed)) if n > 1 else {}
@@ -66,14 +66,14 @@ def _scores(scored: Reconstruction, n_draws: int, seed: int) -> Rows:
 
 
 def forecast(config: Config) -> Outcome:
-    """The future of each data set, by the model and by baselines fitted to whom it has seen.
+    """Forecasts for each data set, by the model and by baselines fitted to pre-training data.
 
     Raises
     ------
     UnseenError
-        If there is nobody to evaluate, or to fit baselines to.
+        If there are no participants to evaluate, or to fit baselines.
     LeakError
-        If pre-training was given one of them.
+        If pre-training used one of them.
     ModelError
         If the model or the scaling of its series is missing.
     """
@@ -88,7 +88,7 @@ def forecast(config: Config) -> Outcome:
         windows = people.of(dataset).cut(length, s.windows)
         n = len(set(windows.who))
         table = score_forecasts(methods, windows, s.observed_steps, s.n_draws, config.seed)
-        if n < 2:  # no interval of a single participant
+        if n < 2:  # no interval for a single participant
             ends = ("_low", "_high")
             table[[f"{c}{end}" for c in (*SCORES, "r2_gain") for end in ends]] = None
         tables.append(table.assign(dataset=dataset, n_participants=n, n_windows=len(windows.who)))

@@ -14,34 +14,34 @@ from brainmass_core.models.series import SeriesModel
 from brainmass_core.series_model.fitting import Fit, Windows, fit
 from brainmass_core.series_model.windows import evaluating
 
-MAX_WEIGHTS = 2**25  # attention weights in memory at once, 128 MB
+MAX_WEIGHTS = 2**25  # limit for attention weights in memory, 128 MB
 MAX_R = 1 - 1e-6
 
 Embedding = Callable[[np.ndarray], np.ndarray]  # (n, n_rois, n_features) to (n, n_rois, n_dims)
 
 
 def parcel_tokens(model: SeriesModel) -> SeriesModel:
-    """The model, if its tokens are of one parcel each.
+    """Check that each token of a model belongs to one parcel.
 
     Raises
     ------
     ValueError
-        If a token mixes parcels.
+        If tokens mix parcels.
     """
     if model.token_steps is None:
         raise ValueError(
             f"found a {type(model).__name__}, whose tokens mix {model.shape.patch} parcels each, "
-            "so that its attention says nothing about single ones; take a model with a token per "
+            "so its attention is not specific to single ones; use a model with a token per "
             "parcel, such as brainlm-13m"
         )
     return model
 
 
 def attention_profiles(model: SeriesModel, windows: Tensor, coordinates: Tensor) -> np.ndarray:
-    """Last-layer attention of each parcel to each parcel, and what the CLS token pays to it.
+    """Last-layer attention of each parcel to each parcel, and of the CLS token to it.
 
-    Means over heads and over the patches of the parcel that pays, sums over those of the parcel
-    that is paid to. Nothing is hidden; tokens are in natural order.
+    Means over heads and over the patches of the attending parcel, sums over those of the attended
+    parcel. Nothing is hidden; tokens are in natural order.
 
     Parameters
     ----------
@@ -52,12 +52,13 @@ def attention_profiles(model: SeriesModel, windows: Tensor, coordinates: Tensor)
     Returns
     -------
     ndarray (n_windows, n_rois, n_rois + 1)
-        Row i is what parcel i pays to each, 0 to itself, and last what the CLS token pays to i.
+        Row i is the attention of parcel i to each parcel, 0 to itself, and last that of the CLS
+        token to parcel i.
 
     Raises
     ------
     ValueError
-        If a token of the model mixes parcels.
+        If tokens of the model mix parcels.
     """
     model = parcel_tokens(model)
     with evaluating(model) as device:
@@ -66,7 +67,7 @@ def attention_profiles(model: SeriesModel, windows: Tensor, coordinates: Tensor)
 
 
 def _attention(model: SeriesModel, series: Tensor, coordinates: Tensor) -> np.ndarray:
-    """One window's (n_rois, n_rois + 1); queries in parts, so that no square matrix is held."""
+    """Attention (n_rois, n_rois + 1) of one window, with queries in parts to limit memory."""
     x, last = model.before_last(series, coordinates.to(series.device))
     n_rois, n = series.shape[1], x.shape[1]
     n_patches = (n - 1) // n_rois
@@ -79,7 +80,7 @@ def _attention(model: SeriesModel, series: Tensor, coordinates: Tensor) -> np.nd
 
 
 def correlation_profiles(windows: Tensor) -> np.ndarray:
-    """Correlation of each parcel with each, after Fisher's z; 0 with itself.
+    """Fisher-transformed correlations between parcels, with diagonal 0.
 
     Parameters
     ----------
@@ -132,9 +133,10 @@ class VAE(nn.Module):
 def fit_vae(
     profiles: np.ndarray, who: np.ndarray, n_dims: int, settings: Fit, width: int = 256
 ) -> Embedding:
-    """The mean of a VAE's code, fitted to the rows (n, n_rois, n_features) of other participants.
+    """The mean of a VAE's latent code, fitted to rows (n, n_rois, n_features) of other
+    participants.
 
-    Features are put to mean 0 and variance 1 first.
+    Features are standardised first.
     """
     flat = profiles.reshape(-1, profiles.shape[-1])
     centre, scale = flat.mean(0), np.maximum(flat.std(0), 1e-12)

@@ -1,4 +1,4 @@
-"""How well hidden parts of series are predicted from the others, and whole recordings."""
+"""Reconstruct hidden parts of series from the visible ones, and complete recordings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reconstruction:
     Attributes
     ----------
     pooled : dict of method to dict of score to float
-        Over all hidden values; scores as in `scores.SCORES`.
+        Scores over all hidden values, as in `scores.SCORES`.
     participants : ndarray (n_participants,)
         Sorted.
     each : dict of method to dict of score to ndarray (n_participants,)
@@ -52,7 +52,7 @@ def score_reconstruction(
     seed: int,
     batch: int = BATCH,
 ) -> Reconstruction:
-    """Hide a share of the tokens of each window and predict it.
+    """Hide a fraction of the tokens of each window and predict them.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ def score_reconstruction(
     who : ndarray (n_windows,)
         Participant of each window.
     ratio : float
-        Share of tokens that are hidden.
+        Fraction of tokens that is hidden.
     seed : int
-        Of the masks, which do not depend on the batch.
+        Seed of the masks, which do not depend on the batch.
 
     Raises
     ------
     ValueError
-        If no token or all tokens would be hidden, or `who` is of another length.
+        If no token or all tokens would be hidden, or `who` has another length.
     """
     if len(who) != len(windows):
         raise ValueError(f"found {len(who)} participants for {len(windows)} windows")
@@ -82,7 +82,7 @@ def score_reconstruction(
         for part in batches(len(windows), batch):
             series = windows[part].to(device)
             n, *shape = series.shape
-            # one by one: a generator's numbers depend on how many are drawn at once
+            # window by window, because random numbers depend on how many are drawn together
             masks = [model.random_mask(1, shape[0], shape[1], ratio, generator) for _ in range(n)]
             mask = Mask(torch.cat([m.visible for m in masks]))
             predicted, hidden = predict_values(model, series, coordinates, mask)
@@ -101,7 +101,7 @@ def score_reconstruction(
 
 
 def fill_with_mean(series: Tensor, hidden: Tensor) -> Tensor:
-    """Each parcel's mean over its visible timepoints; 0 for a parcel that is hidden all through.
+    """Each parcel's mean over its visible timepoints; 0 for a completely hidden parcel.
 
     Parameters
     ----------
@@ -118,10 +118,18 @@ def fill_with_mean(series: Tensor, hidden: Tensor) -> Tensor:
 
 
 def mean_of_visible(series: Tensor, hidden: Tensor) -> Tensor:
-    """Mean over the visible parcels at each timepoint; 0 where none is visible.
+    """Mean over the visible parcels at each timepoint; 0 if none is visible.
 
-    What a model predicts beyond this is more than the signal that all parcels share. Shapes as in
+    A model that predicts more than this knows more than the global signal. Shapes as in
     `fill_with_mean`; the same for all parcels.
+
+    Parameters
+    ----------
+    series, hidden : Tensor (B, n_rois, n_timepoints)
+
+    Returns
+    -------
+    Tensor (B, n_rois, n_timepoints)
     """
     seen = ~hidden
     mean = torch.where(seen, series, 0.0).sum(1) / seen.sum(1).clamp(min=1)
@@ -129,10 +137,18 @@ def mean_of_visible(series: Tensor, hidden: Tensor) -> Tensor:
 
 
 def interpolate(series: Tensor, hidden: Tensor) -> Tensor:
-    """Straight lines in time between the visible timepoints of each parcel.
+    """Linear interpolation in time between the visible timepoints of each parcel.
 
-    Before the first and after the last of them their value is held; 0 for a parcel that is hidden
-    all through. Shapes as in `fill_with_mean`.
+    Before the first and after the last of them the nearest value is used; 0 for a completely hidden
+    parcel. Shapes as in `fill_with_mean`.
+
+    Parameters
+    ----------
+    series, hidden : Tensor (B, n_rois, n_timepoints)
+
+    Returns
+    -------
+    Tensor (B, n_rois, n_timepoints)
     """
     n = series.shape[-1]
     time = torch.arange(n, device=series.device).expand_as(series)
@@ -141,7 +157,7 @@ def interpolate(series: Tensor, hidden: Tensor) -> Tensor:
     left = torch.where(before < 0, after, before).clamp(max=n - 1)
     right = torch.where(after == n, before, after).clamp(min=0)
     share = (time - left) / (right - left).clamp(min=1)
-    visible = torch.where(hidden, 0.0, series)  # what a hidden value is must not matter
+    visible = torch.where(hidden, 0.0, series)  # the result must not depend on hidden values
     return torch.lerp(visible.gather(-1, left), visible.gather(-1, right), share)
 
 
@@ -156,17 +172,17 @@ def reconstruct_recording(
 ) -> Tensor:
     """Predict every value of a recording from values around it.
 
-    Each window is seen with several masks, which hide each token in turn; its prediction is that
-    of the mask it is first hidden by. All masks hide the same share of tokens, so that a last one
-    of fewer remaining tokens is filled up with tokens that have their prediction.
+    Each window is predicted with several masks, which together hide every token; the prediction of
+    a token comes from the first mask that hides it. All masks hide the same fraction of tokens, so
+    the last mask also hides tokens that already have a prediction.
 
     Parameters
     ----------
     recording : Tensor (n_rois, n_timepoints)
-        Scaled as for training. Windows follow each other; the last one ends with the recording and
-        adds only what no other has.
+        Scaled as for training. Windows are consecutive; the last one ends with the recording and
+        only contributes timepoints that no other window covers.
     window : int
-        Timepoints that the model sees at once.
+        Number of timepoints of the model's input.
 
     Returns
     -------
@@ -180,8 +196,8 @@ def reconstruct_recording(
     n_rois, n_timepoints = recording.shape
     if n_timepoints < window:
         raise ValueError(
-            f"found a recording of {n_timepoints} timepoints, expected at least {window}, those of "
-            "a window: take a smaller window"
+            f"found a recording of {n_timepoints} timepoints, expected at least {window}, the "
+            "length of a window: use a smaller window"
         )
     starts = [*range(0, n_timepoints - window, window), n_timepoints - window]
     generator = torch.Generator().manual_seed(seed)
@@ -203,11 +219,11 @@ def reconstruct_recording(
 def _each_hidden_once(
     model: SeriesModel, n_rois: int, window: int, ratio: float, generator: torch.Generator
 ) -> list[Tensor]:
-    """Visible tokens (n_visible,) of masks that together hide each token of a window."""
+    """Visible tokens (n_visible,) of masks that together hide every token of a window."""
     n = model.n_tokens(n_rois, window)
     hidden = n_masked(n, ratio, model.is_reference)
     if hidden == 0:
-        raise ValueError(f"a mask ratio of {ratio} hides none of {n} tokens; take a larger one")
+        raise ValueError(f"a mask ratio of {ratio} hides none of {n} tokens; use a larger one")
     order = torch.randperm(n, generator=generator)
     masks = []
     for start in range(0, n, hidden):

@@ -1,4 +1,4 @@
-"""Forecasts by networks that see all parcels at once: an LSTM and a latent ODE."""
+"""Forecasts by networks on all parcels: an LSTM and a latent ODE."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LSTM(nn.Module):
         self.head = nn.Linear(width, n_rois)
 
     def forward(self, observed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Forecast, and the prediction of each observed timepoint from those before it.
+        """Forecast, and predictions of each observed timepoint from the previous ones.
 
         Parameters
         ----------
@@ -40,11 +40,11 @@ class LSTM(nn.Module):
         return torch.cat(following, 1).transpose(1, 2), predicted[:, :-1].transpose(1, 2)
 
     def forecast(self, observed: Tensor, steps: int) -> Tensor:
-        """(B, n_rois, n_observed) to (B, n_rois, steps)."""
+        """Forecast (B, n_rois, steps) from (B, n_rois, n_observed)."""
         return self(observed, steps)[0]
 
     def loss(self, series: Tensor, n_observed: int) -> Tensor:
-        """Mean squared error of the forecast and of the predictions within what is observed."""
+        """Mean squared error of the forecast and of the predictions of observed timepoints."""
         observed, future = series[..., :n_observed], series[..., n_observed:]
         forecast, within = self(observed, future.shape[-1])
         return functional.mse_loss(forecast, future) + functional.mse_loss(
@@ -55,9 +55,10 @@ class LSTM(nn.Module):
 class LatentODE(nn.Module):
     """A state that follows an ordinary differential equation (Rubanova et al. 2019).
 
-    A GRU reads what is observed and gives the distribution of the state at its end; the state goes
-    on by ``dz/dt = f(z)``, f a network, and is decoded linearly at each timepoint
-    (arXiv:1907.03907, with observations at equal steps, for which the encoder needs no ODE).
+    A GRU reads the observed timepoints and gives the distribution of the state at their end; the
+    state evolves by ``dz/dt = f(z)``, where f is a network, and is decoded linearly at each
+    timepoint (arXiv:1907.03907, with equally spaced observations, for which the encoder needs no
+    ODE).
     """
 
     def __init__(self, n_rois: int, width: int, n_states: int) -> None:
@@ -68,7 +69,7 @@ class LatentODE(nn.Module):
             nn.Linear(n_states, width), nn.Tanh(), nn.Linear(width, n_states)
         )
         self.decoder = nn.Linear(n_states, n_rois)
-        self.log_noise = nn.Parameter(torch.zeros(()))  # log variance of what is observed
+        self.log_noise = nn.Parameter(torch.zeros(()))  # log variance of observations
 
     def start_of(self, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, n_states) of the state at the last observed timepoint."""
@@ -81,7 +82,7 @@ class LatentODE(nn.Module):
         return self.decoder(rk4(self.field, state, steps)[1:]).permute(1, 2, 0)
 
     def forecast(self, observed: Tensor, steps: int) -> Tensor:
-        """From the mean of the state: (B, n_rois, n_observed) to (B, n_rois, steps)."""
+        """Forecast (B, n_rois, steps) from the mean state after (B, n_rois, n_observed)."""
         return self.decode(self.start_of(observed)[0], steps)
 
     def loss(self, series: Tensor, n_observed: int) -> Tensor:
@@ -96,14 +97,14 @@ class LatentODE(nn.Module):
 
 
 def rk4(field: Callable[[Tensor], Tensor], state: Tensor, steps: int, size: float = 1.0) -> Tensor:
-    """States (steps + 1, ...) that follow ``dz/dt = field(z)``, by the classical Runge-Kutta.
+    """Solve ``dz/dt = field(z)`` by classical Runge-Kutta; returns states (steps + 1, ...).
 
     Parameters
     ----------
     state : Tensor (...)
-        The first of them.
+        Initial state.
     size : float
-        Time between two.
+        Step size.
     """
     states = [state]
     for _ in range(steps):
@@ -117,7 +118,7 @@ def rk4(field: Callable[[Tensor], Tensor], state: Tensor, steps: int, size: floa
 
 
 def fit_lstm(train: Windows, n_observed: int, settings: Fit, width: int = 128) -> LSTM:
-    """An LSTM fitted to training participants; see `fitting.fit`."""
+    """Fit an LSTM to training participants; see `fitting.fit`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         module = LSTM(train.series.shape[1], width)
@@ -128,7 +129,7 @@ def fit_lstm(train: Windows, n_observed: int, settings: Fit, width: int = 128) -
 def fit_latent_ode(
     train: Windows, n_observed: int, settings: Fit, width: int = 64, n_states: int = 16
 ) -> LatentODE:
-    """A latent ODE fitted to training participants; see `fitting.fit`."""
+    """Fit a latent ODE to training participants; see `fitting.fit`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         module = LatentODE(train.series.shape[1], width, n_states)

@@ -1,8 +1,8 @@
 """MSE, R2 and Pearson's r of predicted values, from sums over each participant.
 
-The sums of participants add up, so that scores of any set of them, and of draws with replacement,
-cost nothing more, and no prediction is kept. R2 is about the mean of the values that are scored,
-and is not clipped: below 0 a constant is better.
+Sums are additive over participants, so scores of any subset and of bootstrap samples are cheap, and
+predictions need not be stored. R2 is relative to the mean of the scored values and is not clipped:
+below 0, a constant is better.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCORES = ("mse", "variance", "r2", "pearson")
 
 
 def sums_of(predicted: Tensor, target: Tensor, scored: Tensor) -> np.ndarray:
-    """Sums over parcels of what is scored.
+    """Sums over parcels of the scored values.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def sums_of(predicted: Tensor, target: Tensor, scored: Tensor) -> np.ndarray:
     Returns
     -------
     ndarray (B, n_timepoints, 6), float64
-        As `SUMS` names them; y is the target, p the prediction.
+        The quantities in `SUMS`; y is the target, p the prediction.
     """
     w = scored.double()
     y, p = target.double() * w, predicted.double() * w
@@ -37,7 +37,7 @@ def sums_of(predicted: Tensor, target: Tensor, scored: Tensor) -> np.ndarray:
 
 
 def by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """Rows (n_windows, ...) added up to (n_participants, ...), participants sorted."""
+    """Sum rows (n_windows, ...) by participant to (n_participants, ...), participants sorted."""
     _, place = np.unique(who, return_inverse=True)
     total = np.zeros((place.max() + 1, *rows.shape[1:]))
     np.add.at(total, place, rows)
@@ -51,8 +51,7 @@ def scores_of(sums: np.ndarray) -> dict[str, np.ndarray]:
     -------
     dict of ndarray
         ``mse``; ``variance`` of the target, the MSE of the best constant; ``r2``; ``pearson``. NaN
-        where there is nothing to score, and where a score is not defined: R2 of constant targets,
-        r of a constant.
+        if there are no values, or a score is not defined: R2 of constant targets, r of a constant.
     """
     n, y, yy, p, pp, yp = np.moveaxis(np.asarray(sums, float), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,15 +67,15 @@ def scores_of(sums: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _spread(squares: np.ndarray, total: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Sum of squares about the mean; 0 where it is rounding."""
+    """Sum of squares around the mean; 0 if it is only rounding."""
     spread = squares - total**2 / n
     return np.where(spread > 1e-12 * squares, spread, 0.0)
 
 
 def score_draws(sums: np.ndarray, n_draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Scores (n_draws, ...) of participants drawn with replacement from sums (n_participants, ...).
+    """Scores (n_draws, ...) of bootstrap samples of participants, from sums (n_participants, ...).
 
-    The same draws for the same seed and number, so that methods can be compared draw by draw.
+    Draws follow from seed and number of participants, so that methods can be compared per draw.
     """
     n = len(sums)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws)

@@ -1,4 +1,4 @@
-"""The stage: one analysis of a pre-trained BrainLM, its table and its figure."""
+"""The stage `series_model`: one analysis of a pre-trained BrainLM, its table and figure."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def run(config: Config, analysis: str) -> None:
     Raises
     ------
     UnseenError
-        If there is nobody, or not enough of them, to evaluate.
+        If there are too few participants to evaluate.
     LeakError
-        If pre-training was given one of the evaluated participants.
+        If pre-training used one of the evaluated participants.
     ModelError
-        If the model is not there, or its scaling is not.
+        If the model or its scaling is missing.
     """
     paths, found = Paths(config.results), ANALYSES[analysis](config)
     png, _ = draw(found.draw)

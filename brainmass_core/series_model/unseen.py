@@ -1,4 +1,4 @@
-"""The pre-trained model, and the series of those whom it has seen and of those whom it has not."""
+"""The pre-trained model, and the series of its training participants and of unseen ones."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 
 class UnseenError(ValueError):
-    """There is nobody to evaluate the model on, or too few."""
+    """There are too few participants for an analysis."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A pre-trained model and how it is fed."""
+    """A pre-trained model with its input transform."""
 
     model: SeriesModel
     feed: Feed
@@ -46,7 +46,7 @@ class Trained:
 
     @property
     def t_r(self) -> float | None:
-        """Repetition time of its series in seconds, None where unknown."""
+        """Repetition time of its series in seconds; None if unknown."""
         return self.feed.settings.t_r
 
     @property
@@ -70,7 +70,7 @@ class Recordings:
     series: list[Tensor]
 
     def cut(self, length: int, most: int) -> Windows:
-        """Windows from the start of each recording, at most so many of each."""
+        """At most `n` consecutive windows of each recording, from its start."""
         parts, who = [], []
         for participant, one in zip(self.scans["participant"], self.series, strict=True):
             n = min(most, one.shape[1] // length)
@@ -79,37 +79,37 @@ class Recordings:
         return Windows(torch.stack(parts), np.array(who))
 
     def of(self, dataset: str) -> Recordings:
-        """Those of one data set."""
+        """The recordings of one data set."""
         rows = np.flatnonzero(self.scans["dataset"] == dataset)
         return Recordings(self.scans.iloc[rows], [self.series[i] for i in rows])
 
     @property
     def datasets(self) -> list[str]:
-        """Data sets that someone is of."""
+        """Data sets of the recordings."""
         return sorted(set(self.scans["dataset"]))
 
 
 def load_trained(config: Config) -> Trained:
-    """The model that the configuration pre-trains.
+    """Load the model that the configuration pre-trains.
 
     Raises
     ------
     ModelError
-        If its folder lacks the scaling of its series, or another file.
+        If a file or the scaling of its series is missing.
     """
     feed = feed_of(config)
     return Trained(implementation_of(config.pretrain.encoder).pretrained(config), feed)
 
 
 def unseen(config: Config, trained: Trained, length: int) -> Recordings:
-    """Recordings of participants that pre-training has not seen, long enough for a window.
+    """Recordings of participants that pre-training did not use, long enough for a window.
 
     Raises
     ------
     UnseenError
         If there are none.
     LeakError
-        If pre-training was given a scan of one of them.
+        If pre-training used a scan of one of them.
     """
     names = [n for n, d in config.datasets.items() if d.role != "pretrain"]
     scans = _scans(config, names)
@@ -118,15 +118,15 @@ def unseen(config: Config, trained: Trained, length: int) -> Recordings:
     found = _recordings(config, trained, scans, length)
     if not found.series:
         raise UnseenError(
-            f"found {len(scans)} scans of participants kept for evaluation and none with "
-            f"{length} timepoints that the model can be given, expected one or more: see "
-            "datasets.*.evaluation_fraction, add an external data set, or take shorter windows"
+            f"found {len(scans)} scans of participants kept for evaluation, but none with "
+            f"{length} timepoints that the model can use, expected one or more: see "
+            "datasets.*.evaluation_fraction, add an external data set, or use shorter windows"
         )
     return found
 
 
 def seen(config: Config, trained: Trained, length: int) -> Recordings:
-    """Recordings of participants that pre-training was given, for what is fitted to them.
+    """Recordings of participants of the pre-training, for fitting baselines.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def seen(config: Config, trained: Trained, length: int) -> Recordings:
     if len(found.series) < 2:
         raise UnseenError(
             f"found {len(found.series)} participants of the pre-training with {length} "
-            "timepoints, expected two or more to fit baselines to: take shorter windows"
+            "timepoints, expected two or more to fit baselines: use shorter windows"
         )
     return found
 
@@ -152,7 +152,7 @@ def _scans(config: Config, names: list[str]) -> pd.DataFrame:
 
 
 def _recordings(config: Config, trained: Trained, scans: pd.DataFrame, length: int) -> Recordings:
-    """The first usable scan of each participant, of a bounded number of them."""
+    """The first eligible scan of each participant, for a limited number of participants."""
     usable = _usable(config, trained, scans, length)
     first = usable.sort_values("scan_id").drop_duplicates("participant")
     order = [stable_hash(str(config.seed), p) for p in first["participant"]]
@@ -164,8 +164,8 @@ def _recordings(config: Config, trained: Trained, scans: pd.DataFrame, length: i
 
 
 def _usable(config: Config, trained: Trained, scans: pd.DataFrame, length: int) -> pd.DataFrame:
-    """Scans with a series that a window can be cut from; the others are counted and logged."""
-    # the model's own repetition time: where none is configured it is that of its training scans
+    """Scans long enough for a window; the others are counted and logged."""
+    # the model's repetition time, from its training scans if none is configured
     policy = trained.feed.settings.model_copy(update={"window": length})
     wanted = set(scans["scan_id"])
     rows, refused = [], []
@@ -183,13 +183,13 @@ def _usable(config: Config, trained: Trained, scans: pd.DataFrame, length: int) 
             rows.append({"scan_id": row["scan_id"], "found_t_r": row["t_r"]})
     if refused:
         shown = "; ".join(refused[:10])
-        log.warning("%d of %d scans are left out: %s", len(refused), len(scans), shown)
+        log.warning("%d of %d scans are excluded: %s", len(refused), len(scans), shown)
     table = pd.DataFrame(rows, columns=["scan_id", "found_t_r"])
     return scans.merge(table, on="scan_id", how="inner")
 
 
 def _read(config: Config, trained: Trained, scans: pd.DataFrame) -> dict[str, Tensor]:
-    """Scaled series (n_rois, n_timepoints) by scan; a parcel that was not measured is 0."""
+    """Scaled series (n_rois, n_timepoints) by scan; parcels without data are 0."""
     t_r = dict(zip(scans["scan_id"], scans["found_t_r"], strict=True))
     found = {}
     for file in _files(config, scans):
@@ -202,6 +202,6 @@ def _read(config: Config, trained: Trained, scans: pd.DataFrame) -> dict[str, Te
 
 
 def _files(config: Config, scans: pd.DataFrame) -> list[Path]:
-    """Time-series tables that hold the scans."""
+    """Time-series tables that contain the scans."""
     pairs = sorted(set(zip(scans["dataset"], scans["batch"], strict=True)))
     return [Paths(config.results).batch("timeseries", d, int(b)) for d, b in pairs]

@@ -1,4 +1,4 @@
-"""Windows of series through a model, a batch at a time, in the unit and shape of the series."""
+"""Apply a model to windows of series in batches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from brainmass_core.models.series import Mask, SeriesModel
 
-BATCH = 32  # windows held at once
+BATCH = 32  # windows in memory
 
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[torch.device]:
-    """Dropout off and no gradients; yields the device of the model, and puts its mode back."""
+    """Evaluation mode without gradients; yields the device of the model, and restores its mode."""
     was_training = model.training
     model.eval()
     try:
@@ -27,7 +27,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[torch.device]:
 
 
 def batches(n: int, size: int = BATCH) -> Iterator[slice]:
-    """Consecutive parts of `n` windows."""
+    """Slices of consecutive batches of `n` windows."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
@@ -35,7 +35,7 @@ def batches(n: int, size: int = BATCH) -> Iterator[slice]:
 def predict_values(
     model: SeriesModel, series: Tensor, coordinates: Tensor, mask: Mask
 ) -> tuple[Tensor, Tensor]:
-    """What the model predicts from the visible tokens.
+    """Predict all values from the visible tokens, with the shape and unit of the series.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def predict_values(
     -------
     predicted : Tensor (B, n_rois, n_timepoints)
     hidden : Tensor (B, n_rois, n_timepoints), bool
-        Of a model with a token per parcel and patch, whole patches.
+        For a model with a token per parcel and patch, complete patches.
     """
     mask = Mask(mask.visible.to(series.device), mask.last)
     predicted, hidden = model.reconstruct(series, coordinates.to(series.device), mask)
@@ -58,7 +58,7 @@ def predict_values(
 
 
 def mean_by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """Means (n_participants, ...) of the rows (n_windows, ...) of each, participants sorted."""
+    """Means (n_participants, ...) of rows (n_windows, ...) by participant, participants sorted."""
     _, place, counts = np.unique(who, return_inverse=True, return_counts=True)
     total = np.zeros((len(counts), *rows.shape[1:]))
     np.add.at(total, place, rows)

@@ -1,8 +1,8 @@
-"""Template spaces: what they are called, and where a point of one lies in another.
+"""Template spaces: names, and transforms of points between them.
 
-"MNI152" is a family of templates, in which the same anatomy lies millimetres apart. Here a space
-has TemplateFlow's name, and points go from one to another through a bridge (`spaces.bridges`) or
-not at all. Names need nothing but the standard library.
+"MNI152" is a family of templates, in which the same anatomy is millimetres apart. Here a space has
+TemplateFlow's name, and points are only transformed between spaces by a bridge (`spaces.bridges`).
+The module of names only needs the standard library.
 """
 
 from brainmass_core.spaces.names import (

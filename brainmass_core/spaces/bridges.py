@@ -1,9 +1,9 @@
-"""Bridges: points of one template space to points of another, shipped or TemplateFlow's.
+"""Bridges: transforms of points between template spaces, shipped or from TemplateFlow.
 
 Three spaces are bridged by displacement fields that this package ships; `benchmarks/bridges.py`
-makes and measures them. For other pairs TemplateFlow's own transforms are used where they lie on
-this machine; nothing is downloaded. The shipped ones are taken first, so that a result does not
-depend on what a cache happens to hold.
+makes and measures them. For other pairs TemplateFlow's transforms are used if they are on this
+machine; nothing is downloaded. The shipped ones are preferred, so that a result does not depend on
+the content of a cache.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Points = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Bridge:
-    """Points of `source` to points of `target`.
+    """Map from points of `source` to points of `target`.
 
     Attributes
     ----------
@@ -43,15 +43,15 @@ class Bridge:
     _map: Points
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Points (n, 3) of the source to points (n, 3) of the target, mm, RAS.
+        """Transform points (n, 3) of the source to points (n, 3) of the target, mm, RAS.
 
-        Within one space they are returned as they are.
+        Within one space they are returned unchanged.
         """
         return self._map(points)
 
     @property
     def file(self) -> Path | None:
-        """A file outside of this package that the map is read from."""
+        """The TemplateFlow file of the map, if it is not shipped."""
         return None if self.origin in ("identity", "brainmass") else Path(self.origin)
 
 
@@ -61,12 +61,12 @@ def bridge(source: str, target: str) -> Bridge:
     Parameters
     ----------
     source, target : str
-        Names as `space_name` takes them.
+        Names as accepted by `space_name`.
 
     Raises
     ------
     SpaceError
-        If a name is too vague, or there is no bridge: spaces are never taken for one another.
+        If a name is ambiguous, or there is no bridge.
     """
     return _bridge(space_name(source), space_name(target), tuple(homes()))
 
@@ -85,7 +85,7 @@ def _bridge(source: str, target: str, places: tuple[Path, ...]) -> Bridge:
 
 
 def bridges_from(source: str, targets: Iterable[str]) -> list[str]:
-    """Those of `targets` that points of `source` can be led to; `source` itself among them."""
+    """Those of `targets` that can be reached from `source`, including `source` itself."""
     found = []
     for target in targets:
         try:
@@ -101,7 +101,7 @@ def _unchanged(points: np.ndarray) -> np.ndarray:
 
 
 def _shipped(source: str, target: str) -> Points | None:
-    """The shipped map, direct or over the hub; None if there is none."""
+    """The shipped map, direct or composed via the hub; None if there is none."""
     about = about_shipped()
     if not {source, target} <= set(about["spaces"]):
         return None
@@ -131,8 +131,8 @@ def _refusal(source: str, target: str) -> str:
     shipped = ", ".join(shipped_spaces())
     places = ", ".join(str(p) for p in homes())
     return (
-        f"there is no bridge from {source} to {target}, and one space is never taken for another. "
-        f"Use data, template and atlas of one space or of those that are bridged ({shipped}); or "
-        f"put TemplateFlow's tpl-{source}_from-{target}_mode-image_xfm.h5 into the folder "
+        f"there is no bridge from {source} to {target}, and spaces are never treated as equal. "
+        f"Use data, template and atlas of one space or of bridged spaces ({shipped}); or put "
+        f"TemplateFlow's tpl-{source}_from-{target}_mode-image_xfm.h5 into the folder "
         f"tpl-{source} of TEMPLATEFLOW_HOME (looked for in {places})"
     )

@@ -1,4 +1,4 @@
-"""Names of template spaces, as TemplateFlow writes them, and what files say about theirs."""
+"""Names of template spaces, as in TemplateFlow, and the spaces in file names."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ KNOWN = (
     *("MNI152Lin", "MNI152NLin6Sym", "MNI152NLin2009aAsym", "MNI152NLin2009cSym"),
     *("MNI152NLin2009bAsym", "MNI152NLin2009bSym", "MNI305", "MNIColin27", "MNIPediatricAsym"),
 )
-# what other programs call a space whose TemplateFlow name is known; lower case
+# other programs' names of spaces with a known TemplateFlow name; lower case
 ALIASES = {"fslmni152": FSL} | {name.lower(): name for name in KNOWN}  # C-PAC: MNI152NLin6ASym
-# a family of spaces, or a word; lower case
+# names of a family of spaces, or generic words; lower case
 TOO_VAGUE = {"mni", "mni152", "mni152nlin", "icbm", "icbm152", "template", "standard", "talairach"}
-# names under which templates and atlases are published that carry no entity; lower case
+# names of published templates and atlases without an entity; lower case
 PUBLISHED = (
     (r"_fslmni152_", FSL),
     (r"^mni152_t1_(0\.5mm|1mm|2mm)(_|\.|$)", FSL),  # of FSL's data/standard
@@ -27,11 +27,11 @@ PUBLISHED = (
 
 
 class SpaceError(ValueError):
-    """A space that is not known, or a pair of spaces without a bridge."""
+    """A space is unknown, or there is no bridge between two spaces."""
 
 
 def choices() -> str:
-    """The usual names, for messages."""
+    """The most common names, for messages."""
     return (
         f"{FSL} (FSL, C-PAC, the published Schaefer atlas), {ICBM_2009C} (fMRIPrep's default), "
         f"{ICBM_2009A} (nilearn's template), or another name of TemplateFlow"
@@ -39,17 +39,17 @@ def choices() -> str:
 
 
 def space_name(name: str) -> str:
-    """A space under its TemplateFlow name, whatever the case, and FSLMNI152 under its own.
+    """Normalise the name of a space to TemplateFlow's, ignoring case and including FSLMNI152.
 
     Parameters
     ----------
     name : str
-        Any name of letters and digits; one that is not known is taken as it is.
+        Any name of letters and digits; an unknown one is returned unchanged.
 
     Raises
     ------
     SpaceError
-        If the name stands for several templates, such as MNI152, or is none.
+        If several templates share the name, such as MNI152, or it is invalid.
     """
     lower = name.lower()
     if lower in TOO_VAGUE:
@@ -63,14 +63,14 @@ def space_name(name: str) -> str:
 
 
 def space_of_file(path: str | Path) -> str | None:
-    """What the name of a file says about its space; None if nothing.
+    """Space in the name of a file; None if there is none.
 
     ``tpl-`` and ``space-`` are read, and the names under which FSL, ICBM and CBIG publish theirs.
 
     Raises
     ------
     SpaceError
-        If the entity is too vague, such as ``space-MNI152``.
+        If the entity is ambiguous, such as ``space-MNI152``.
     """
     name = Path(path).name
     entity = re.search(r"(?:^|_)(?:space|tpl)-([A-Za-z0-9]+)", name)
@@ -84,21 +84,21 @@ def space_of_file(path: str | Path) -> str | None:
 
 
 def agreed(said: dict[str, str | None], what: str, remedy: str) -> str:
-    """The one space that all sources name.
+    """The space that all sources agree on.
 
     Parameters
     ----------
     said : dict
-        What each source says, by what it is called in a message; None where it says nothing.
+        Space by source, named as in messages; None if the source does not state it.
     what : str
-        Of which the space is sought, for messages.
+        Object whose space is determined, for messages.
     remedy : str
-        How to say it.
+        How to state the space.
 
     Raises
     ------
     SpaceError
-        If no source says anything, or two contradict each other.
+        If no source states it, or two contradict each other.
     """
     named = {source: space for source, space in said.items() if space is not None}
     if not named:

@@ -1,6 +1,6 @@
-"""The bridges that this package ships: which spaces they join, and what their files hold.
+"""Metadata of the bridges that this package ships.
 
-Hashes and the DAG ask it for every configuration, so it needs nothing but the standard library.
+Hashes and the DAG use it for every configuration, so it only needs the standard library.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from brainmass_core.spaces.names import FSL
 
 DATA = Path(str(files("brainmass_core") / "data"))
-ABOUT = "bridges.json"  # what is known of the shipped fields: spaces, checksums, accuracy
+ABOUT = "bridges.json"  # metadata of the shipped fields: spaces, checksums, accuracy
 
 
 def about_shipped() -> dict[str, Any]:
-    """What is known of the shipped fields, as `benchmarks/bridges.py` wrote it."""
+    """Metadata of the shipped fields, written by `benchmarks/bridges.py`."""
     return json.loads((DATA / ABOUT).read_text(encoding="utf-8"))
 
 
 def shipped_spaces() -> list[str]:
-    """Spaces between all of which the package ships bridges."""
+    """Spaces that are connected by shipped bridges."""
     return list(about_shipped()["spaces"])
 
 
@@ -33,25 +33,24 @@ def field_name(source: str, target: str) -> str:
 
 
 def legs(source: str, target: str) -> list[tuple[str, str]]:
-    """The shipped fields that lead from one shipped space to another: one, or two over the hub."""
+    """The shipped fields from one space to another: one, or two via the hub."""
     return [(source, target)] if FSL in (source, target) else [(source, FSL), (FSL, target)]
 
 
 def shipped_digest(source: str | None = None, target: str | None = None) -> str:
-    """Hash of the content of the shipped bridges between two spaces, there and back.
+    """Hash of the content of the shipped bridges between two spaces, in both directions.
 
-    The checksums that `bridges.json` gives stand for the files, which are compared with them
-    whenever they are read.
+    The checksums in `bridges.json` represent the files, which are verified whenever they are read.
 
     Parameters
     ----------
     source, target : str, optional
-        TemplateFlow names. Where one is not known, all shipped bridges count.
+        TemplateFlow names. If one is unknown, all shipped bridges are included.
 
     Returns
     -------
     str
-        16 hexadecimal digits; empty within one space, and where no bridge is shipped.
+        16 hexadecimal digits; empty within one space, and if no bridge is shipped.
     """
     about = about_shipped()
     names = sorted(about["fields"])

@@ -1,8 +1,8 @@
-"""Files of TemplateFlow that lie on this machine: templates, and transforms between them.
+"""TemplateFlow files on this machine: templates, and transforms between them.
 
-ITK's transforms map points, in LPS, from the grid that is to be filled: what TemplateFlow calls
-``tpl-X_from-Y_mode-image_xfm`` resamples images of Y onto X and maps points of X to points of Y.
-The DAG asks which files there are, so that NumPy is loaded only where one is read.
+ITK's transforms map points, in LPS, from the output grid to the input image: TemplateFlow's
+``tpl-X_from-Y_mode-image_xfm`` resamples images of Y to X and maps points of X to points of Y. The
+DAG only lists the files, so NumPy is loaded only when one is read.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ LPS = (-1.0, -1.0, 1.0)
 
 
 def homes() -> list[Path]:
-    """Folders in which TemplateFlow keeps its files: the variable's, else its default."""
+    """Folders of TemplateFlow: from the environment variable, or its default."""
     named = os.environ.get(HOME)
     return [Path(named) if named else Path.home() / ".cache" / "templateflow"]
 
 
 def transform_file(source: str, target: str, places: Iterable[Path]) -> Path | None:
-    """The file that maps points of `source` to points of `target`; None if it is not here."""
+    """The file that maps points of `source` to points of `target`; None if it does not exist."""
     return _first(source, f"tpl-{source}_from-{target}_mode-image_xfm.h5", places)
 
 
 def transform_files(space: str, places: Iterable[Path]) -> list[Path]:
-    """All transforms between a space and others, there and back, sorted."""
+    """All transforms between a space and others, in both directions, sorted."""
     name, ending = f"tpl-{space}_from-*", "_mode-image_xfm.h5"
     found: set[Path] = set()
     for place in places:
@@ -44,13 +44,13 @@ def transform_files(space: str, places: Iterable[Path]) -> list[Path]:
 def template_files(
     space: str, resolution: float, places: Iterable[Path]
 ) -> tuple[Path, Path] | None:
-    """T1w and brain mask of a template; None if they are not here.
+    """T1w and brain mask of a template; None if they do not exist.
 
     Parameters
     ----------
     resolution : float
-        Edge of the voxels they are wanted for, mm: the coarsest images that are as fine are taken,
-        else the finest.
+        Required voxel edge, mm: the coarsest images that are at least as fine are used, otherwise
+        the finest.
     """
     sizes = ("02", "01") if resolution >= 2 else ("01", "02")
     for size in sizes:
@@ -63,10 +63,10 @@ def template_files(
 
 
 def itk_transform(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A transform of ITK (.h5, composite or not) as a map of points (n, 3) in mm, RAS."""
+    """Read an ITK transform (.h5, composite or not) as a map of points (n, 3) in mm, RAS."""
 
     def moved(points: np.ndarray) -> np.ndarray:
-        import ants  # takes two seconds; most studies need no file of TemplateFlow's
+        import ants  # takes two seconds, and most studies do not need it
         import numpy as np
         import pandas as pd
 

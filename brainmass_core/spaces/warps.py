@@ -1,4 +1,4 @@
-"""A smooth map from the points of one space to those of another: an affine and what bends it."""
+"""A smooth map between the points of two spaces: an affine and a displacement field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy.ndimage import map_coordinates, spline_filter
 
-STEP = 2**-6  # mm, to which displacements are rounded in files; float16 holds these exactly to 32
+STEP = 2**-6  # mm, rounding of displacements in files; float16 stores these exactly up to 32 mm
 
 
 def spline_coefficients(field: np.ndarray) -> list[np.ndarray]:
@@ -46,8 +46,8 @@ class Warp:
     affine : ndarray (4, 4)
         mm to mm, RAS.
     field : ndarray (nx, ny, nz, 3)
-        What the affine leaves, mm, at the nodes of a grid over the source space, interpolated by
-        cubic splines. It is 0 at the border of the grid, beyond which the affine holds alone.
+        Residual displacement after the affine, mm, at the nodes of a grid over the source space,
+        interpolated by cubic splines. It is 0 at the border of the grid and outside.
     grid : ndarray (4, 4)
         Node index to mm.
     """
@@ -61,14 +61,13 @@ class Warp:
         return spline_coefficients(self.field)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Points (n, 3) of the source to points (n, 3) of the target, mm."""
+        """Transform points (n, 3) of the source to points (n, 3) of the target, mm."""
         return apply_affine(self.affine, points) + at_nodes(self._coefficients, self.grid, points)
 
     def inverse_at(self, points: np.ndarray, steps: int = 40) -> np.ndarray:
-        """Where points (n, 3) of the target come from, by fixed-point iteration.
+        """Transform points (n, 3) of the target to the source, by fixed-point iteration.
 
-        It converges where the field bends less than the affine stretches, which is to say where
-        nothing is folded.
+        It converges where the map is not folded.
         """
         back = np.linalg.inv(self.affine)
         found = apply_affine(back, points)
@@ -79,25 +78,28 @@ class Warp:
 
 
 def to_bytes(warp: Warp) -> bytes:
-    """A warp as compressed .npz; the same warp gives the same bytes with the same zlib."""
+    """Serialise a warp as compressed .npz; the same warp gives the same bytes with the same
+    zlib."""
     steps = np.rint(warp.field.astype(np.float64) / STEP) * STEP
     buffer = io.BytesIO()
     np.savez(
         buffer,
         affine=warp.affine.astype(np.float64),
-        field=steps.astype(np.float16).transpose(3, 0, 1, 2).copy(),  # axis by axis: smaller
+        field=steps.astype(np.float16)
+        .transpose(3, 0, 1, 2)
+        .copy(),  # one axis after the other compresses better
         grid=warp.grid.astype(np.float64),
     )
     return gzip.compress(buffer.getvalue(), 9, mtime=0)
 
 
 def from_file(path: Path) -> Warp:
-    """Read what `to_bytes` made.
+    """Read a file written by `to_bytes`.
 
     Raises
     ------
     ValueError
-        If it holds anything else.
+        If it contains anything else.
     """
     with np.load(io.BytesIO(gzip.decompress(path.read_bytes())), allow_pickle=False) as file:
         affine, field, grid = (file[name] for name in ("affine", "field", "grid"))

@@ -1,7 +1,7 @@
 """The pyarrow schema of every table, reading and atomic writing.
 
-A file is published only whole: it is written beside its final name, synced and renamed. Each file
-carries its table's name, the schema version and the hash of the configuration that made it.
+Files are written atomically: to a temporary name in the same folder, synced and renamed. Each file
+contains its table's name, the schema version and the hash of the configuration that made it.
 """
 
 from brainmass_core.tables.files import (

@@ -1,4 +1,4 @@
-"""Reading tables, and writing them so that a file is there whole or not at all."""
+"""Read tables, and write them atomically."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from brainmass_core.pipeline.disk import of_the_system
 
 VERSION = 1
-TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # in a file's metadata
+TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # keys in a file's metadata
 
-# targets that make the tables which are not called like their stage
+# targets of tables whose name is not that of their stage
 MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
     ("cohort", "predictions", "roc", "metrics", "calibration"), "finetune"
 )
@@ -33,18 +33,18 @@ MADE_BY |= {
 
 
 class TableError(ValueError):
-    """A table that cannot be read or is not what was expected."""
+    """A table cannot be read or is not the expected one."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
+    """Yield a temporary path in the folder of `path`; on success sync it and rename it to `path`.
 
     Raises
     ------
     OSError
-        If the folder cannot be written or the disk is full, with the name of `path`, which is
-        then left as it was.
+        If the folder cannot be written or the disk is full, with the name of `path`, whose content
+        is then unchanged.
     """
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Whatever the system says while `path` is written names it; libraries often do not."""
+    """Add `path` to system errors while it is written, because libraries often omit it."""
     try:
         yield
     except Exception as error:
@@ -70,7 +70,7 @@ def _named(path: Path) -> Iterator[None]:
         if found is error and found.filename not in (None, str(path)):
             other = Path(os.fsdecode(found.filename))
             if other.parent != path.parent or not other.name.startswith(f".{path.name}."):
-                raise  # about another file, which it names
+                raise  # the error is about another file
         raise OSError(found.errno, found.strerror or str(found), str(path)) from error
 
 
@@ -86,7 +86,7 @@ def _publish(temporary: Path, path: Path) -> None:
 def write_table(
     path: Path, table: pa.Table, name: str, config_hash: str = "", **options: Any
 ) -> None:
-    """Publish a table atomically.
+    """Write a table atomically.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
     if not path.exists():
         raise TableError(f"{path}: no such table; {command}")
     try:
-        # not a path but an open file: pyarrow would read folder names as partition columns
+        # an open file instead of a path: pyarrow would read folder names as partition columns
         with open(path, "rb") as file:
             reader = pq.ParquetFile(file, page_checksum_verification=True)
             table = reader.read(columns=columns)
@@ -145,9 +145,9 @@ def read_table(path: Path, name: str, columns: list[str] | None = None) -> pa.Ta
 
 
 def check_schema(reader: pq.ParquetFile) -> None:
-    """Compare the two copies of a table's names, types and metadata, which no page checksum covers.
+    """Compare the two copies of a table's schema and metadata, which page checksums do not cover.
 
-    One is Parquet's own, the other Arrow's, which pyarrow writes beside it.
+    One is Parquet's own, the other is Arrow's, which pyarrow also writes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables of what is pre-trained, and of what a model makes of series and of new scans."""
+"""Schemas of tables of pre-training, of analyses on series, and of predictions for new scans."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pyarrow as pa
 
 
 def history_schema(parts: Sequence[str]) -> pa.Schema:
-    """Schema of a training: a step per row, with the loss and what a model's step gives beside it.
+    """Schema of a training history: one step per row, with the losses and other measures.
 
-    Where a model sees one view of a scan, `view_distance` is null.
+    For models with a single view of a scan, `view_distance` is null.
     """
     measures = ("embedding_std", "effective_rank", "view_distance", "uniformity")
     return pa.schema(
@@ -89,6 +89,6 @@ SERIES_MODEL = {
 
 
 def embedding_schema(n: int) -> pa.Schema:
-    """Schema of the embeddings of new scans, n numbers each."""
+    """Schema of the embeddings of new scans, with `n` values each."""
     element = pa.field("element", pa.float32(), nullable=False)
     return pa.schema([("scan_id", pa.string()), ("embedding", pa.list_(element, n))])

@@ -1,11 +1,11 @@
-"""Tables of a row per scan, from the list of the scans to pFC."""
+"""Schemas of tables with one row per scan, from the scans table to pFC."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 _F32 = pa.float32()
-# which runs a row stands for, how many of them the scans table has, and what they have in all
+# runs of a joined row, their number in the scans table, and sums over them
 OF_JOINED = [
     ("joined", pa.list_(pa.string())),
     ("n_listed", pa.int64()),
@@ -45,7 +45,7 @@ SCANS = pa.schema(
         ("excluded_reason", pa.string()),
     ]
 )
-# what says who a person is and what their data are used for; no image is read otherwise for it
+# identity and role of a participant, which do not affect how images are processed
 OF_PEOPLE = {"site", "age", "sex", "role", "split", "batch"}
 PREPROCESS = pa.schema(
     [
@@ -162,7 +162,8 @@ def timeseries_schema(n_rois: int) -> pa.Schema:
 def connectivity_schema(n_rois: int, joined: bool = False) -> pa.Schema:
     """Schema of FC: `fc` is the upper triangle, row-major, without the diagonal.
 
-    With `joined` a row is several runs of a person: `scan_id` names these, `joined` lists them.
+    With `joined` a row contains several runs of a participant: `scan_id` names the unit, `joined`
+    lists the runs.
     """
     element = pa.field("element", _F32, nullable=False)
     return pa.schema(

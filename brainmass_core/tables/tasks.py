@@ -1,4 +1,4 @@
-"""Tables of the diagnosis tasks: who was predicted, how well, and by which regions."""
+"""Schemas of tables of tasks: cohorts, predictions, scores and regions."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ COHORT = pa.schema(
         ("reason", pa.string()),
     ]
 )
-# of joined runs: those that are left, and how many the scans table has
+# for joined runs: the remaining runs, and their number in the scans table
 JOINED_COHORT = pa.schema([*COHORT, ("joined", pa.list_(pa.string())), ("n_listed", pa.int64())])
 ROC = pa.schema(_TASK_METHOD + [(n, pa.float64()) for n in ("fpr", "tpr", "tpr_low", "tpr_high")])
 PREDICTED = pa.schema(
@@ -181,7 +181,7 @@ MAPS = pa.schema([("name", pa.string()), ("caption", pa.string()), ("missing", p
 
 
 def attention_schema(n_rois: int) -> pa.Schema:
-    """Schema of attention maps: `map` is (n_rois, n_rois), row-major; a row is who attends."""
+    """Schema of attention maps: `map` is (n_rois, n_rois), row-major; rows attend to columns."""
     element = pa.field("element", pa.float32(), nullable=False)
     return pa.schema(
         [

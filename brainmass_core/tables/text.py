@@ -1,4 +1,4 @@
-"""Tables as text, for people and for our own readers."""
+"""Write tables as text, for spreadsheets and as BIDS."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BREAKS = re.compile(r"[\t\r\n]+")
 
 
 def neutral(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula: an apostrophe before ``= + - @``.
+    """Protect text from being read as a formula, by an apostrophe before ``= + - @``.
 
-    Numbers stay numbers, and texts that are numbers too.
+    Numbers, also as text, are not changed.
     """
     if not isinstance(value, str) or NUMBER.fullmatch(value):
         return value
@@ -36,12 +36,12 @@ def write_text_table(
     missing: str = "n/a",
     float_format: str | None = None,
 ) -> None:
-    """Write a table that people open in a spreadsheet.
+    """Write a table for use in a spreadsheet.
 
     Parameters
     ----------
     tabs : bool
-        ``.tsv`` as BIDS has it, without quoting, so that tabs and line breaks become spaces; else
+        ``.tsv`` as in BIDS, without quoting, so that tabs and line breaks become spaces; otherwise
         ``.csv``.
     """
     texts = [str(c) for c in table if table[c].map(lambda v: isinstance(v, str)).any()]
@@ -59,12 +59,13 @@ def _one_line(value: Any) -> Any:
 
 
 def tsv_text(table: pd.DataFrame, missing: str = "n/a", float_format: str | None = None) -> str:
-    """A table as BIDS has it: no quoting, so that `readers.read_delimited` reads it back as it is.
+    """A table as in BIDS: without quoting, so that `readers.read_delimited` reads it back
+    unchanged.
 
     Raises
     ------
     TableError
-        If a cell holds a tab or a line break.
+        If a cell contains a tab or a line break.
     """
     text = io.StringIO()
     try:
@@ -75,7 +76,7 @@ def tsv_text(table: pd.DataFrame, missing: str = "n/a", float_format: str | None
             na_rep=missing,
             float_format=float_format,
             quoting=csv.QUOTE_NONE,
-            quotechar="\x00",  # which no text that we have read holds
+            quotechar="\x00",  # does not occur in any text that was read
         )
     except csv.Error as error:
         raise TableError(f"a cell holds a tab or a line break ({error}); rename it") from None

@@ -1,4 +1,4 @@
-"""From BOLD to clean parcel series: one interpolation, parcel means, nuisance on the parcels."""
+"""From BOLD to clean parcel series: one interpolation, parcel means, nuisance regression."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from brainmass_core.timeseries.extract import (
 )
 from brainmass_core.timeseries.filters import filter_text, ideal_bandpass
 from brainmass_core.timeseries.identity import series_fingerprint, source_checksum
-from brainmass_core.timeseries.inputs import Item, list_items
+from brainmass_core.timeseries.inputs import TimeSeriesInput, list_items
 from brainmass_core.timeseries.motion import not_applied
 from brainmass_core.timeseries.parcellate import empty_rois
 
@@ -55,14 +55,14 @@ EXTRACT = {
 
 @dataclass(frozen=True)
 class Model:
-    """What is taken out of one run.
+    """Nuisance regressors and censored volumes of one run.
 
     Attributes
     ----------
     design : DataFrame (n_timepoints rows) or None
         None for ready series.
     censored : ndarray (n_timepoints,) of bool or None
-        Volumes with motion; None if no displacement is known.
+        Volumes with motion; None if the displacement is unknown.
     """
 
     design: pd.DataFrame | None
@@ -75,7 +75,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     Raises
     ------
     AtlasError
-        If the atlas cannot be had.
+        If the atlas is not available.
     TableError
         If the scans or the preprocess table cannot be read.
     BatchError
@@ -97,7 +97,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     log.info("timeseries %s/%s: %d scans", dataset, batch, len(entries))
 
 
-def _process(item: Item) -> pa.Table:
+def _process(item: TimeSeriesInput) -> pa.Table:
     """The row of one scan, and its files."""
     raw = EXTRACT[item.scan["kind"]](item)
     known = {
@@ -113,7 +113,7 @@ def _process(item: Item) -> pa.Table:
         return _denoised(item, raw, known)
 
 
-def _denoised(item: Item, raw: Raw, known: dict[str, Any]) -> pa.Table:
+def _denoised(item: TimeSeriesInput, raw: Raw, known: dict[str, Any]) -> pa.Table:
     _refuse_short(item, raw)
     empty = _empty(item, raw)
     model, cleaned = _cleaned(item, raw, empty)
@@ -134,7 +134,7 @@ def _denoised(item: Item, raw: Raw, known: dict[str, Any]) -> pa.Table:
     return from_rows([row], timeseries_schema(item.atlas.n_rois))
 
 
-def _refuse_short(item: Item, raw: Raw) -> None:
+def _refuse_short(item: TimeSeriesInput, raw: Raw) -> None:
     if len(raw.series) < item.preprocess.min_volumes:
         raise ScanExcluded(
             f"{item.scan['bold_path']}: {len(raw.series)} timepoints, fewer than "
@@ -143,8 +143,8 @@ def _refuse_short(item: Item, raw: Raw) -> None:
         )
 
 
-def _empty(item: Item, raw: Raw) -> np.ndarray:
-    """Parcels (n_rois,) of bool without a signal; refuses a scan with too many."""
+def _empty(item: TimeSeriesInput, raw: Raw) -> np.ndarray:
+    """Find parcels (n_rois,) without a signal; excludes a scan with too many."""
     settings = item.settings
     empty = empty_rois(np.where(raw.coverage >= settings.min_coverage, raw.series, np.nan))
     if empty.sum() > settings.max_empty_rois:
@@ -157,8 +157,8 @@ def _empty(item: Item, raw: Raw) -> np.ndarray:
     return empty
 
 
-def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
-    """The model and the series (n_kept, n_rois) of the parcels that are not empty."""
+def _cleaned(item: TimeSeriesInput, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
+    """Clean the parcels that are not empty, with the residual degrees of freedom."""
     x = raw.series[:, ~empty]
     try:
         model = _model(item, raw)
@@ -177,18 +177,18 @@ def _cleaned(item: Item, raw: Raw, empty: np.ndarray) -> tuple[Model, Cleaned]:
     return model, cleaned
 
 
-def _band(item: Item) -> tuple[float | None, float | None]:
+def _band(item: TimeSeriesInput) -> tuple[float | None, float | None]:
     return (item.settings.low_hz, item.settings.high_hz) if item.filtered else (None, None)
 
 
-def _model(item: Item, raw: Raw) -> Model:
+def _model(item: TimeSeriesInput, raw: Raw) -> Model:
     if raw.confounds is None:
         return Model(None, None)
     design = design_matrix(raw.confounds, item.settings)
     return Model(design, censored_volumes(raw.confounds, item.settings.censor))
 
 
-def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
+def _refuse_few_minutes(item: TimeSeriesInput, raw: Raw, model: Model) -> None:
     censor, n = item.settings.censor, len(raw.series)
     left = n
     if model.censored is not None and censor.method != "none":
@@ -202,8 +202,10 @@ def _refuse_few_minutes(item: Item, raw: Raw, model: Model) -> None:
         )
 
 
-def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[str, Any]:
-    """What was done to a scan: columns of the table."""
+def _about(
+    item: TimeSeriesInput, cleaned_by: str, model: Model, cleaned: Cleaned
+) -> dict[str, Any]:
+    """Columns of the table that describe the processing of a scan."""
     settings = item.settings
     band = filter_text(settings.filter, *_band(item))
     ready = item.scan["kind"] == "timeseries"
@@ -220,8 +222,10 @@ def _about(item: Item, cleaned_by: str, model: Model, cleaned: Cleaned) -> dict[
     }
 
 
-def _write(item: Item, raw: Raw, model: Model, bold: np.ndarray, row: dict[str, Any]) -> None:
-    """The scan as BIDS derivatives, if it has a BIDS name."""
+def _write(
+    item: TimeSeriesInput, raw: Raw, model: Model, bold: np.ndarray, row: dict[str, Any]
+) -> None:
+    """Write the scan as BIDS derivatives, if it has a BIDS name."""
     root = Paths(item.root).derivatives(item.scan["dataset"], "timeseries")
     scan_id = item.scan["scan_id"]
     names = names_of(root, item.scan["dataset"], scan_id, item.atlas.space, item.atlas.name)

@@ -1,4 +1,4 @@
-"""Which volumes have too much motion, and how a run is filled in where they were."""
+"""Find volumes with too much motion, and interpolate over them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def censor_mask(
     """Volumes to censor.
 
     A volume above a threshold is censored with `n_before` and `n_after` of its neighbours; then
-    stretches of fewer than `min_contiguous` volumes that are left are censored too.
+    remaining segments of fewer than `min_contiguous` volumes are censored too.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def censor_mask(
 
         stretch, n = label(~censored)
         short = np.bincount(stretch, minlength=n + 1) < settings.min_contiguous
-        short[0] = True  # the censored ones themselves
+        short[0] = True  # segment 0 are the censored volumes
         censored = short[stretch]
     return censored
 
@@ -56,12 +56,12 @@ def censor_mask(
 def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | None:
     """Volumes (n_volumes,) of bool to censor, from a confounds table.
 
-    Power's displacement is computed from the six motion parameters where it has no column.
+    Power's displacement is computed from the six motion parameters if it has no column.
 
     Returns
     -------
     ndarray or None
-        None without what the criterion needs, if `settings.method` is ``none``.
+        None if columns for the criterion are missing and `settings.method` is ``none``.
 
     Raises
     ------
@@ -79,9 +79,9 @@ def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | 
         return censor_mask(fd.mm, dvars, settings)
     if settings.method != "none":
         raise ConfoundsError(
-            f"the confounds table lacks the columns {missing}, by which timeseries.censor finds "
-            "volumes with motion; set timeseries.censor.method to none, choose another fd_kind, "
-            "or write the table again with them"
+            f"the confounds table lacks the columns {missing}, which timeseries.censor needs to "
+            "find volumes with motion; set timeseries.censor.method to none, choose another "
+            "fd_kind, or write the table again with them"
         )
     log.warning(
         "the confounds table lacks the columns %s: volumes with motion are not counted", missing
@@ -90,10 +90,10 @@ def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | 
 
 
 def fill_matrix(kept: np.ndarray) -> np.ndarray:
-    """Matrix that makes a whole run of the volumes that are left.
+    """Matrix that interpolates a complete run from the remaining volumes.
 
-    A cubic spline through them, as nilearn has it; before the first and after the last, where a
-    spline would run away, their own value.
+    A cubic spline as in nilearn; before the first and after the last remaining volume, where a
+    spline would diverge, the nearest value is used.
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
-"""C-PAC's `.1D` files of a run as a confounds table under fMRIPrep's names.
+"""Read C-PAC's `.1D` files of a run as a confounds table with fMRIPrep's names.
 
-Regressors lie in ``*_regressors.1D`` or, later, ``*_desc-confounds_timeseries.1D``, the columns'
-names in the last line of the header; motion lies in ``*_desc-movementParameters_motion.1D`` or,
-earlier, ``*_movement-parameters.1D``: six columns as AFNI's 3dvolreg writes them, roll, pitch, yaw
-in degrees, then dS, dL, dP in mm. In regressor files these six are called RotY, RotX, RotZ, Y, X,
-Z. Roll turns about the axis from inferior to superior, pitch about that from right to left, yaw
-about that from anterior to posterior. (C-PAC 1.8.7, read in its source.)
+Regressors are in ``*_regressors.1D`` or, in later versions, ``*_desc-confounds_timeseries.1D``,
+with the names of columns in the last line of the header; motion is in
+``*_desc-movementParameters_motion.1D`` or, earlier, ``*_movement-parameters.1D``: six columns as
+AFNI's 3dvolreg writes them, roll, pitch, yaw in degrees, then dS, dL, dP in mm. In regressor files
+these six are called RotY, RotX, RotZ, Y, X, Z. Roll is a rotation about the inferior-superior axis,
+pitch about the right-left axis, yaw about the anterior-posterior axis. (C-PAC 1.8.7, read in its
+source.)
 """
 
 from __future__ import annotations
@@ -33,25 +34,25 @@ COMPONENT = re.compile(r"aCompCor\D*(\d+)")  # aCompCorPC0, aCompCorDetrendPC0; 
 
 
 def read_cpac(path: Path) -> pd.DataFrame:
-    """Confounds of a run from a C-PAC file and those of the same run beside it.
+    """Confounds of a run from a C-PAC file and other files of the same run in its folder.
 
     Parameters
     ----------
     path : Path
-        The file whose columns count first.
+        The file whose columns have priority.
 
     Returns
     -------
     DataFrame
         Motion in mm and rad, mean signals, aCompCor, ``framewise_displacement`` (Power 2012, from
         the motion, else C-PAC's) and, where C-PAC wrote it, ``rmsd`` (Jenkinson 1999). Terms that
-        are computed from these (delays, squares) are left out.
+        are computed from these (delays, squares) are ignored.
 
     Raises
     ------
     FileError
-        If a file is damaged, names other columns than it has or one of ours twice, has another
-        length, or holds codes of missing values.
+        If a file is damaged, its header does not match its columns or has a duplicate, the lengths
+        differ, or it contains codes of missing values.
     """
     table = _read(path)
     for other in cpac_files(path):
@@ -70,7 +71,7 @@ def read_cpac(path: Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Columns of one file, under fMRIPrep's names."""
+    """Columns of one file, with fMRIPrep's names."""
     lines = dict(enumerate(read_lines(path), 1))
     header = [line.lstrip() for line in lines.values() if line.lstrip().startswith("#")]
     body = {n: s for n, s in lines.items() if s.strip() and not s.lstrip().startswith("#")}
@@ -102,7 +103,7 @@ def _with_nan(line: str) -> str:
 
 
 def _named(path: Path, header: list[str], width: int) -> list[str | None]:
-    """Our names of the columns that the last line of the header names, None for others."""
+    """Our names of the columns in the last line of the header; None for others."""
     names = header[-1].lstrip("# ").rstrip("\n").split("\t") if header else []
     if len(names) != width:
         raise FileError(
@@ -121,7 +122,7 @@ def _named(path: Path, header: list[str], width: int) -> list[str | None]:
 
 
 def _name(column: str) -> str | None:
-    """Our name of a C-PAC column; None for what is not needed."""
+    """Our name of a C-PAC column; None if it is not needed."""
     if column in MOTION:
         return MOTION[column]
     if found := MEAN.fullmatch(column):

@@ -19,28 +19,28 @@ from brainmass_core.timeseries.filters import filter_matrix, ideal_bandpass, ter
 
 __all__ = ["Cleaned", "NoFreedomError", "clean", "clean_series", "ideal_bandpass"]
 
-# squares of millimetre motion and offsets of thousands meet in one design, so rank needs a margin
+# the scales of columns in a design differ by orders of magnitude, so the rank needs a tolerance
 RANK_TOLERANCE = 1e-9
 
 
 class NoFreedomError(ValueError):
-    """A model that leaves nothing of the data."""
+    """A model leaves no degrees of freedom."""
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What is left of a run.
+    """A cleaned run.
 
     Attributes
     ----------
     series : ndarray (n_kept, n_rois)
     residual_dof : float
-        Trace of the linear map from the volumes that are kept to `series`: the number of
-        dimensions of the data that are left.
+        Trace of the linear map from the kept volumes to `series`: the number of remaining
+        dimensions of the data.
     kept : ndarray (n_timepoints,) of bool
-        Volumes that `series` has.
+        Volumes in `series`.
     n_regressors : int
-        Columns of the design with those of censored volumes, without those of the filter.
+        Columns of the design, including those for censored volumes, without those of the filter.
     """
 
     series: np.ndarray
@@ -51,7 +51,7 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class _Map:
-    """y = after (1 - Q Q') before x, on the volumes that are kept; None stands for 1."""
+    """The linear map y = after (1 - Q Q') before x on the kept volumes; None means identity."""
 
     basis: np.ndarray
     before: np.ndarray | None = None
@@ -88,7 +88,7 @@ def clean(
     censored: np.ndarray | None = None,
     method: str = "none",
 ) -> Cleaned:
-    """Remove nuisance regressors, what lies outside a frequency band, and volumes with motion.
+    """Remove nuisance regressors, frequencies outside a band, and volumes with motion.
 
     Parameters
     ----------
@@ -96,26 +96,26 @@ def clean(
     t_r : float
         In s.
     design : ndarray (n_timepoints, n_regressors), optional
-        Its last columns are the polynomials. Default: the constant alone.
+        Its last columns are the polynomials. Default: only the constant.
     low_hz, high_hz : float or None
         Band in Hz; both None: no filter.
     order : {"regress_then_filter", "joint"}
-        `regress_then_filter`: regression, then the filter, as in C-PAC; filtering brings some of
-        the confounds back. `joint`: nothing comes back, but more of the data is spent. With
-        `ideal` and `cosine` it is one projection on what is orthogonal both to the design and to
-        what lies outside the band; with `butterworth`, as in nilearn, the polynomials are
-        removed, series and design are filtered alike, and then comes the regression.
+        `regress_then_filter`: regression, then the filter, as in C-PAC; filtering reintroduces part
+        of the confounds. `joint`: no reintroduction, but fewer degrees of freedom remain. With
+        `ideal` and `cosine` it is one projection orthogonal to both the design and the frequencies
+        outside the band; with `butterworth`, as in nilearn, the polynomials are removed, series and
+        design are filtered in the same way, and then the regression follows.
     kind : {"ideal", "butterworth", "cosine"}
         The filter, see `brainmass_core.timeseries.filters`.
     n_drift : int
-        How many of the design's columns are polynomials, the constant included.
+        Number of polynomial columns of the design, including the constant.
     censored : ndarray (n_timepoints,) of bool, optional
         Volumes with motion. Default: none.
     method : {"none", "spike_regression", "interpolate", "remove"}
-        What happens to them. `interpolate`: series and design are filled in by a spline before
-        regression and filter; `remove`: the regression sees only the other volumes, and its
-        residual is filled in for the filter. Both leave them out of the result. A joint
-        Butterworth filter needs a whole run first, so there `remove` is `interpolate`.
+        Handling of censored volumes. `interpolate`: series and design are interpolated by a spline
+        before regression and filter; `remove`: the regression only uses the other volumes, and its
+        residual is interpolated for the filter. Both remove them from the result. A joint
+        Butterworth filter needs a complete run, so `remove` is the same as `interpolate` there.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def clean(
     Raises
     ------
     NoFreedomError
-        If fewer than two dimensions are left.
+        If fewer than two degrees of freedom remain.
     ValueError
         If the run has no frequency in the band.
     """
@@ -169,10 +169,10 @@ def clean_series(
     t_r : float
         Repetition time in s.
     confounds : DataFrame (n_timepoints rows), optional
-        Named as fMRIPrep does. Default: no regression, only the filter.
+        Columns named as in fMRIPrep. Default: no regression, only the filter.
     **settings
-        Those of section ``timeseries`` of the configuration, such as ``motion="6"``,
-        ``high_hz=None`` or ``censor={"method": "remove"}``; their defaults are those of C-PAC.
+        Settings of section ``timeseries`` of the configuration, such as ``motion="6"``,
+        ``high_hz=None`` or ``censor={"method": "remove"}``; the defaults follow C-PAC.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def clean_series(
     ConfoundsError
         If a column is missing or has missing values.
     NoFreedomError
-        If fewer than two dimensions of the data are left.
+        If fewer than two degrees of freedom remain.
     ConfigError
         If a setting is not known or not allowed.
     ValueError
@@ -215,7 +215,7 @@ def modelled(
     band: tuple[float | None, float | None],
     settings: Timeseries,
 ) -> Cleaned:
-    """`clean` with the settings of the configuration; without a model the series as they are.
+    """Apply `clean` with the settings of the configuration; without a model return the series.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def modelled(
     t_r : float
         In s.
     design : ndarray (n_timepoints, n_regressors) or None
-        Of `design_matrix`.
+        Result of `design_matrix`.
     censored : ndarray (n_timepoints,) of bool or None
     band : tuple
         Limits in Hz.
@@ -251,9 +251,9 @@ Band = tuple[str, int, float, float | None, float | None]
 def _projected_model(
     design: np.ndarray, band: Band, order: str, kept: np.ndarray, fill: np.ndarray | None
 ) -> _Map:
-    """Regression on the kept volumes or, with `fill`, on the filled run; then the filter.
+    """Regression on the kept volumes or, with `fill`, on the interpolated run; then the filter.
 
-    Without `fill`, the filter that comes after is that of a whole run.
+    Without `fill`, the following filter is that of a complete run.
     """
     kind = band[0]
     design = design[kept]
@@ -280,14 +280,14 @@ def _filtered_model(
         before = before[kept] @ fill
     confounds = design[kept, : design.shape[1] - n_drift]
     filtered = before @ confounds
-    # what is left of a regressor that the filter removes is rounding, not a regressor
+    # a regressor that the filter removes leaves only rounding errors
     left = np.linalg.norm(filtered, axis=0) > RANK_TOLERANCE * np.linalg.norm(confounds, axis=0)
     filtered = filtered[:, left] - filtered[:, left].mean(axis=0)
     return _Map(_orthonormal(filtered), before)
 
 
 def _orthonormal(design: np.ndarray) -> np.ndarray:
-    """Orthonormal basis (n_timepoints, rank) of the columns, whatever their scale."""
+    """Orthonormal basis (n_timepoints, rank) of the columns, independent of their scale."""
     norms = np.linalg.norm(design, axis=0)
     left, singular, _ = np.linalg.svd(design[:, norms > 0] / norms[norms > 0], full_matrices=False)
     return left[:, singular > RANK_TOLERANCE * singular[:1].sum()]

@@ -1,6 +1,6 @@
-"""Series and FC of single scans as BIDS derivatives, after the draft of BEP017.
+"""Write series and FC of single scans as BIDS derivatives, following the draft of BEP017.
 
-Every file is written whole; batches of one data set write the same bytes to those that they share.
+Every file is written atomically; batches of one data set write identical bytes to shared files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IGNORED = ("*_timeseries.*", "*_relmat.*", "*_bold.tsv", "*_outliers.*", "*_desi
 
 @dataclass(frozen=True)
 class Names:
-    """What the files of one scan are called.
+    """Names of the files of one scan.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Names:
     stem : str
         Entities of the raw run.
     space : str or None
-        BIDS label of the space in which the parcels are drawn; None where it is not known.
+        BIDS label of the space of the parcels; None if unknown.
     atlas : str
         BIDS label.
     """
@@ -48,11 +48,11 @@ class Names:
     atlas: str
 
     def of_run(self, suffix: str) -> Path:
-        """A file that does not depend on the atlas."""
+        """Path of a file that does not depend on the atlas."""
         return self.folder / f"{self.stem}_{suffix}"
 
     def of_atlas(self, suffix: str) -> Path:
-        """A file about the parcels."""
+        """Path of a file about the parcels."""
         space = f"space-{self.space}_" if self.space else ""
         return self.of_run(f"{space}atlas-{self.atlas}_{suffix}")
 
@@ -63,7 +63,7 @@ def names_of(root: Path, dataset: str, scan_id: str, space: str | None, atlas: s
     Returns
     -------
     Names or None
-        None if the scan is not called as BIDS has it (``sub-...``), as ready series may be.
+        None if the scan has no BIDS name (``sub-...``), which ready series may lack.
     """
     stem = scan_id.removeprefix(f"{dataset}_")
     found = STEM.fullmatch(stem)
@@ -74,9 +74,9 @@ def names_of(root: Path, dataset: str, scan_id: str, space: str | None, atlas: s
 
 
 def label_of(name: str) -> str:
-    """A name as BIDS label, letters and digits only.
+    """Convert a name to a BIDS label of letters and digits.
 
-    Those of Schaefer's atlas become ``Schaefer2018100Parcels7Networks``.
+    Names of Schaefer's atlas become ``Schaefer2018100Parcels7Networks``.
     """
     schaefer = re.fullmatch(r"Schaefer2018-(\d+)-(\d+)networks", name, re.IGNORECASE)
     if schaefer:
@@ -88,13 +88,13 @@ def label_of(name: str) -> str:
 def write_dataset(
     folder: Path, what: str, dataset: str, source: Path, atlas: Atlas, settings: dict[str, Any]
 ) -> None:
-    """Write what a folder of derivatives says of itself, and the parcels of the atlas.
+    """Write the description of a folder of derivatives, and the parcels of the atlas.
 
     Parameters
     ----------
     folder : Path
     what : str
-        What the folder holds, such as ``time series``.
+        Content of the folder, such as ``time series``.
     source : Path
         Folder of the data set.
     settings : dict
@@ -131,7 +131,7 @@ def write_scan(
         NaN in parcels that are not covered.
     coverage : ndarray (n_rois,)
     about : dict
-        What the sidecar says.
+        Entries of the sidecar.
     """
     parcels = atlas.labels["name"].astype(str).tolist()
     path = names.of_atlas("stat-mean_timeseries.tsv")
@@ -152,13 +152,13 @@ def write_matrix(
     Parameters
     ----------
     names : sequence of Names
-        Of the matrix, then of the series that it is of.
+        Names of the matrix, then of its series.
     fc : ndarray (n_rois, n_rois)
         NaN where a parcel is not covered.
     measure : (str, str)
         BIDS label and name.
     about : dict
-        What the sidecar says beside.
+        Additional entries of the sidecar.
     """
     path = names[0].of_atlas(f"stat-{measure[0]}_relmat.tsv")
     write_text(path, tsv(parcels, fc))
@@ -181,7 +181,7 @@ def write_matrix(
 def write_model(
     names: Names, design: pd.DataFrame, censored: np.ndarray | None, settings: Timeseries
 ) -> None:
-    """Write the regressors of a scan, and which of its volumes were found to have motion.
+    """Write the regressors of a scan, and its volumes with motion.
 
     Parameters
     ----------
@@ -227,12 +227,12 @@ def tsv(header: list[str], values: np.ndarray) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a sidecar; what is None is left out."""
+    """Write a sidecar, without entries that are None."""
     known = {k: v for k, v in content.items() if v is not None}
     write_text(path, json.dumps(known, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Publish a text file whole."""
+    """Write a text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text)

@@ -1,4 +1,4 @@
-"""Nuisance regressors of a run, from a table of confounds under fMRIPrep's names."""
+"""Nuisance regressors of a run, from a table of confounds with fMRIPrep's names."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 
 
 class ConfoundsError(ValueError):
-    """A confounds table that lacks what the model needs."""
+    """A confounds table lacks columns that the model needs."""
 
 
 def design_matrix(confounds: pd.DataFrame, settings: Timeseries) -> pd.DataFrame:
     """Nuisance regressors of one run.
 
-    All terms are computed from the parameters and mean signals themselves, so that any pipeline's
-    table will do: with R one of them at time t, `24_lag` is R(t), R(t-1) and their squares
-    (Friston 1996, doi:10.1002/mrm.1910350312), `24_derivative` has R(t) - R(t-1) in place of
-    R(t-1). `signal_expansion` does the latter to the mean signals, which makes 36 parameters
-    (Satterthwaite 2013, doi:10.1016/j.neuroimage.2012.08.052). What would need the volume before
-    the first is 0.
+    All terms are computed from the motion parameters and mean signals, so tables of any pipeline
+    can be used. With R one of them at time t, `24_lag` is R(t), R(t-1) and their squares
+    (Friston 1996, doi:10.1002/mrm.1910350312), `24_derivative` has R(t) - R(t-1) instead of
+    R(t-1). `signal_expansion` applies the latter to the mean signals, which gives 36 parameters
+    (Satterthwaite 2013, doi:10.1016/j.neuroimage.2012.08.052). Terms that need the volume before
+    the first are 0.
 
     Parameters
     ----------
     confounds : DataFrame (n_timepoints rows)
-        Columns named as fMRIPrep does: ``trans_x`` ... ``rot_z``, ``csf``, ``white_matter``,
+        Columns named as in fMRIPrep: ``trans_x`` ... ``rot_z``, ``csf``, ``white_matter``,
         ``global_signal``, ``a_comp_cor_00`` ...
 
     Returns
@@ -39,7 +39,7 @@ def design_matrix(confounds: pd.DataFrame, settings: Timeseries) -> pd.DataFrame
     Raises
     ------
     ConfoundsError
-        Naming the columns that are missing or that hold missing values.
+        Naming the columns that are missing or contain missing values.
     """
     components = [f"a_comp_cor_{i:02d}" for i in range(settings.n_compcor)]
     chosen = [("csf", settings.csf), ("white_matter", settings.white_matter)]
@@ -68,13 +68,13 @@ def _columns(confounds: pd.DataFrame, needed: list[str]) -> pd.DataFrame:
     bad = [n for n in needed if not isfinite(values[n]).all()]
     if bad:
         raise ConfoundsError(
-            f"the confounds {bad} hold missing values; expected a number for every volume"
+            f"the confounds {bad} contain missing values; expected a number for every volume"
         )
     return values
 
 
 def _motion_terms(columns: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The columns, with what volume before and squares add to them."""
+    """The columns with their lags or derivatives and squares."""
     if kind in ("none", "6"):
         return columns
     if kind == "24_lag":

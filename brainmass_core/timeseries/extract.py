@@ -30,12 +30,12 @@ from brainmass_core.readers.series import SeriesError, read_named_series
 from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.cpac import strategy_of
 from brainmass_core.spaces import SpaceError
-from brainmass_core.timeseries.inputs import Item, read_confounds
+from brainmass_core.timeseries.inputs import TimeSeriesInput, read_confounds
 from brainmass_core.timeseries.motion import refuse_moving, steady
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
 log = logging.getLogger(__name__)
-# outputs of `preprocess` that are read here
+# outputs of `preprocess` that this module reads
 READ = {"normalisation", "coregistration", "motion", "distortion", "confounds", "bold_mask"}
 
 
@@ -46,7 +46,7 @@ class Raw:
     Attributes
     ----------
     series : ndarray (n_timepoints, n_rois)
-        NaN where a parcel has no voxel.
+        NaN if a parcel has no voxel.
     coverage : ndarray (n_rois,)
     confounds : DataFrame (n_timepoints rows) or None
     t_r : float
@@ -54,9 +54,9 @@ class Raw:
     mean_fd : float or None
         In mm.
     fd_kind : {"power", "jenkinson"} or None
-        Its definition; None where that is not known.
+        Definition of `mean_fd`; None if unknown.
     cleaned_by : str
-        What has been regressed out before; empty: nothing.
+        Earlier nuisance regression by another pipeline; empty without one.
     """
 
     series: np.ndarray
@@ -68,14 +68,14 @@ class Raw:
     cleaned_by: str = ""
 
 
-def from_ready_series(item: Item) -> Raw:
+def from_ready_series(item: TimeSeriesInput) -> Raw:
     """Read a ready series and check it against the atlas.
 
     Raises
     ------
     ScanFailed
-        If the file cannot be read, has another number of columns than the atlas has parcels, or
-        holds values that are not finite at some timepoints only.
+        If the file cannot be read, its number of columns is not that of the atlas's parcels, or
+        it has non-finite values at some timepoints only.
     """
     scan = item.scan
     path, n_rois = Path(scan["bold_path"]), item.atlas.n_rois
@@ -102,14 +102,16 @@ def from_ready_series(item: Item) -> Raw:
             f"{path}: values of {parcel_names(item.atlas, partly)} are missing or infinite at "
             f"{int((~finite[:, partly]).any(axis=1).sum())} timepoints",
             "read",
-            "mend the file or remove it",
+            "repair the file or remove it",
         )
     share = finite.all(axis=0).astype(float)
     return Raw(series, share, None, scan["t_r"], scan["mean_fd"])
 
 
-def _in_order(item: Item, path: Path, series: np.ndarray, names: list[str] | None) -> np.ndarray:
-    """Columns in the order of the atlas, by the names in the file."""
+def _in_order(
+    item: TimeSeriesInput, path: Path, series: np.ndarray, names: list[str] | None
+) -> np.ndarray:
+    """Sort columns into the order of the atlas, by the names in the file."""
     labels = item.atlas.labels
     if names is None:
         if item.orientation is None and len(series) == item.atlas.n_rois:
@@ -132,17 +134,17 @@ def _in_order(item: Item, path: Path, series: np.ndarray, names: list[str] | Non
         ) from None
     if order is None:
         return series
-    log.info("%s: its columns are in another order than the atlas, and are put right by name", path)
+    log.info("%s: columns are not in the order of the atlas and were sorted by name", path)
     return np.ascontiguousarray(series[:, order])
 
 
 def _named(labels: pd.DataFrame) -> bool:
-    """Whether an atlas has names of its own, and not numbers because it has no look-up table."""
+    """Whether an atlas has parcel names from a look-up table, not only numbers."""
     return bool((labels["name"] != [f"roi-{i}" for i in labels["index"]]).any())
 
 
-def from_bids(item: Item) -> Raw:
-    """Interpolate raw BOLD once, at the atlas's points, through what `preprocess` estimated.
+def from_bids(item: TimeSeriesInput) -> Raw:
+    """Interpolate raw BOLD once, at the atlas's points, through the transforms of `preprocess`.
 
     Raises
     ------
@@ -184,7 +186,7 @@ def from_bids(item: Item) -> Raw:
 
 
 def _check_outputs(root: Path, outputs: dict[str, str], sums: Mapping[str, str]) -> None:
-    """Compare what is read of `preprocess` with the checksums in its table."""
+    """Verify the outputs of `preprocess` with the checksums in its table."""
     try:
         for name in READ & set(outputs):
             check_file(root / outputs[name], sums.get(name))
@@ -192,17 +194,17 @@ def _check_outputs(root: Path, outputs: dict[str, str], sums: Mapping[str, str])
         raise ScanFailed(str(error), "read", "run preprocess again for this data set") from None
 
 
-def from_derivatives(item: Item) -> Raw:
+def from_derivatives(item: TimeSeriesInput) -> Raw:
     """Average preprocessed BOLD in template space over the atlas's parcels.
 
-    The volumes that fMRIPrep found to lie before the steady state are left out.
+    Volumes that fMRIPrep marked as before the steady state are dropped.
 
     Raises
     ------
     ScanFailed
         If image, mask or confounds cannot be read or do not belong together.
     ScanExcluded
-        If it moves too much, or limits on motion cannot be applied, see `refuse_moving`.
+        If there is too much motion, or limits on motion cannot be applied, see `refuse_moving`.
     """
     scan = item.scan
     masks: list[np.ndarray] = []
@@ -228,7 +230,7 @@ def from_derivatives(item: Item) -> Raw:
 
 @contextmanager
 def _crossing(remedy: str) -> Iterator[None]:
-    """A scan fails whose space is not known or has no bridge to the atlas's."""
+    """Turn an unknown space or a missing bridge into a failed scan."""
     try:
         yield
     except SpaceError as error:

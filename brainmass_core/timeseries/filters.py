@@ -14,7 +14,7 @@ BUTTERWORTH_ORDER = 5  # nilearn's
 def ideal_bandpass(
     x: np.ndarray, t_r: float, low_hz: float | None, high_hz: float | None
 ) -> np.ndarray:
-    """Keep the frequencies of a band and nothing else, the way C-PAC does.
+    """Ideal band-pass filter as in C-PAC: keep only the frequencies of a band.
 
     The mean is removed, the series is padded with zeros to the next power of two, and the bins
     from ceil(low·N·t_r) to floor(high·N·t_r) of its Fourier transform are kept.
@@ -48,11 +48,11 @@ def _padded(n_timepoints: int) -> int:
 
 
 def _kept_bins(n: int, t_r: float, low_hz: float | None, high_hz: float | None) -> np.ndarray:
-    """Which bins (N / 2 + 1,) of the padded transform lie in the band."""
+    """Whether bins (N / 2 + 1,) of the padded transform are in the band."""
     size = _padded(n)
     bins = np.arange(size // 2 + 1)
     keep = np.ones(len(bins), dtype=bool)
-    # the addend undoes binary fractions: 0.1 Hz * 2 s * 125 is bin 25, not 24.999...
+    # the addend compensates rounding: 0.1 Hz * 2 s * 125 is bin 25, not 24.999...
     if low_hz is not None:
         keep &= bins >= np.ceil(low_hz * size * t_r - 1e-9)
     if high_hz is not None:
@@ -80,8 +80,8 @@ def butterworth(
     t_r : float
         In s.
     low_hz, high_hz : float or None
-        Where the gain of each pass is 1/sqrt(2), Hz. An upper limit that the run does not reach
-        is none.
+        Frequencies with a gain of 1/sqrt(2) in each pass, Hz. An upper limit above the Nyquist
+        frequency is ignored.
 
     Returns
     -------
@@ -115,14 +115,14 @@ def butterworth(
 
 
 def slow_cosines(n_timepoints: int, t_r: float, low_hz: float) -> np.ndarray:
-    """Orthonormal slow cosines (n_timepoints, n) below `low_hz`, as fMRIPrep and nilearn have."""
+    """Orthonormal slow cosines (n_timepoints, n) below `low_hz`, as in fMRIPrep and nilearn."""
     return cosines(n_timepoints, t_r, 1.0 / low_hz)
 
 
 def terms_outside(
     kind: str, n: int, t_r: float, low_hz: float | None, high_hz: float | None
 ) -> np.ndarray:
-    """Regressors (n_timepoints, n_terms) that span what a filter takes away.
+    """Regressors (n_timepoints, n_terms) that span what a filter removes.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def terms_outside(
         return slow_cosines(n, t_r, low_hz) if low_hz is not None else np.empty((n, 0))
     cycles = np.arange(n // 2 + 1)  # per run
     f = cycles / (n * t_r)
-    # the margins undo binary fractions: a frequency on a limit is inside
+    # the margins compensate rounding: a frequency equal to a limit is inside
     outside = np.zeros(len(f), dtype=bool)
     if low_hz is not None:
         outside |= f < low_hz * (1 - 1e-9)
@@ -146,7 +146,7 @@ def terms_outside(
         outside |= f > high_hz * (1 + 1e-9)
     if outside.all():
         raise ValueError(_no_frequency(n, t_r, low_hz, high_hz))
-    # a constant and the fastest alternation have no sine: it would be rounding, taken for a term
+    # no sine for the constant and the Nyquist frequency: it would only be rounding errors
     wave = (cycles > 0) & (2 * cycles < n)
     angle = 2 * np.pi * np.arange(n)[:, None] / n
     return np.column_stack(
@@ -154,7 +154,7 @@ def terms_outside(
     )
 
 
-# scans of a data set share length and t_r, so the matrix is made once for most of them
+# scans of a data set share length and t_r, so the matrix is usually computed once
 @lru_cache(maxsize=4)
 def filter_matrix(
     kind: str, n: int, t_r: float, low_hz: float | None, high_hz: float | None
@@ -185,7 +185,7 @@ def filter_matrix(
 
 
 def filter_text(kind: str, low_hz: float | None, high_hz: float | None) -> str:
-    """A filter in words, such as ``ideal 0.01-0.1 Hz``; ``none`` without limits."""
+    """Description of a filter, such as ``ideal 0.01-0.1 Hz``; ``none`` without limits."""
     if kind == "cosine":
         high_hz = None
     if low_hz is None and high_hz is None:

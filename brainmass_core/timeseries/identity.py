@@ -1,7 +1,7 @@
-"""What tells one scan from another whatever it is called: to find copies of it.
+"""Find copies of a scan independent of its name.
 
-A copy may be another file, in another format, of another data set, under another participant's
-name. Two marks find it: the checksum of the file that was read, and a fingerprint of the series.
+A copy may be another file, in another format, in another data set, under another participant's
+name. Two properties identify it: the checksum of the source file, and a fingerprint of the series.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from brainmass_core.scans.copies import files_of, persons
 from brainmass_core.tables import read_table
 
 N_BITS = 256
-READ = ["source_checksum", "series_fingerprint"]  # of the tables of time series
-MARKED = ["scan_id", "dataset", "participant_id", "bold_path", "bold_key", "batch"]  # of the scans
-SEED = 4242  # which timepoints are compared; another seed would make other fingerprints
+READ = ["source_checksum", "series_fingerprint"]  # columns of the time-series tables
+MARKED = [
+    "scan_id",
+    "dataset",
+    "participant_id",
+    "bold_path",
+    "bold_key",
+    "batch",
+]  # columns of the scans tables
+SEED = 4242  # selects the compared timepoints; another seed would give other fingerprints
 
 
 def series_fingerprint(series: np.ndarray) -> str | None:
-    """256 bits that a copy of a series shares, and no other series does.
+    """Fingerprint of a series, 256 bits that only copies share.
 
-    Bit k says whether parcel r_k is higher at timepoint s_k than at t_k; the places are drawn once
-    for each shape. Rounding and a parcel's scale and level leave the bits as they are, so that a
-    series as text, in single precision or z-scored has the fingerprint of the original.
+    Bit k says whether parcel r_k is higher at timepoint s_k than at t_k; these are drawn once for
+    each shape. Rounding and the scale and mean of a parcel do not change the bits, so a series
+    stored as text, in single precision or z-scored has the fingerprint of the original.
 
     Parameters
     ----------
@@ -39,8 +46,8 @@ def series_fingerprint(series: np.ndarray) -> str | None:
     Returns
     -------
     str or None
-        64 hexadecimal digits; None where half of the comparisons or more decide nothing, because
-        parcels are constant or missing, so that unlike series could share their bits.
+        64 hexadecimal digits; None if at least half of the comparisons are undecided because
+        parcels are constant or missing, so that different series could share their bits.
     """
     n_timepoints, n_rois = series.shape
     if n_timepoints < 2 or n_rois < 1:
@@ -64,7 +71,7 @@ def _places(n_timepoints: int, n_rois: int) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def source_checksum(path: Path, key: str | None) -> str:
-    """Checksum of what a scan was read from: the file's bytes, and the name of the array in it.
+    """Checksum of the source of a scan: the bytes of the file, and the name of the array in it.
 
     Raises
     ------
@@ -75,7 +82,8 @@ def source_checksum(path: Path, key: str | None) -> str:
 
 
 def with_marks(config: Config, scans: pd.DataFrame) -> pd.DataFrame:
-    """The scans with what `scans.copies` compares: who, which file, which bytes, which series.
+    """Scans with the columns that `scans.copies` compares: participant, file, checksum,
+    fingerprint.
 
     Parameters
     ----------
@@ -88,7 +96,7 @@ def with_marks(config: Config, scans: pd.DataFrame) -> pd.DataFrame:
         If a table of time series cannot be read.
     """
     read = []
-    dealt = scans.dropna(subset=["batch"])  # what was refused when it was listed may have none
+    dealt = scans.dropna(subset=["batch"])  # scans that were excluded when listed may have no batch
     for dataset, batch in sorted(set(zip(dealt["dataset"], dealt["batch"], strict=True))):
         path = Paths(config.results).batch("timeseries", dataset, int(batch))
         read.append(read_table(path, "timeseries", ["scan_id", *READ]).to_pandas())

@@ -1,4 +1,4 @@
-"""What one scan's series are made from: its row, what `preprocess` found, the atlas, the knobs."""
+"""Inputs of the time series of one scan: its row, outputs of `preprocess`, atlas, settings."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.cpac import read_cpac
 
-# neither timings nor checksums: they differ between runs and would make finished work look old
+# without timings and checksums, which differ between runs and would invalidate finished work
 FROM_PREPROCESS = [
     *("outputs", "space", "t_r", "n_dummy_volumes", "n_volumes", "mean_fd", "n_volumes_censored"),
 ]
 
 
 class Sums(UserDict[str, str]):
-    """sha256 of each output of `preprocess`: to check it, not part of what a scan was made from."""
+    """sha256 of each output of `preprocess`, for verification only; not part of the fingerprint."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """One scan on its way to a worker.
+class TimeSeriesInput:
+    """Input of a worker: one scan.
 
     Attributes
     ----------
     scan : dict
         Its row of the scans table.
     preprocessed : dict
-        What `preprocess` found, see `FROM_PREPROCESS`; empty unless the kind is `bids`.
+        Results of `preprocess`, see `FROM_PREPROCESS`; empty unless the kind is `bids`.
     root : Path
-        Results folder, below which the preprocess outputs lie.
+        Results folder, which contains the outputs of `preprocess`.
     orientation : str or None
-        Axes of stored arrays, kind `timeseries`; None if nobody said.
+        Axes of stored arrays, kind `timeseries`; None if not configured.
     preprocess : Preprocess
-        As `preprocess` had it; its criteria also hold for kinds that `preprocess` has not judged.
+        Settings of `preprocess`; its criteria also apply to kinds that it does not process.
     filtered : bool
-        Whether to band-pass: always for images, on demand for ready series.
+        Whether to band-pass: always for images, optional for ready series.
     read : tuple of Path
-        Files that are read and that `scan` does not name.
+        Files that are read in addition to those in `scan`.
     header : bool or None
-        Whether series as text have a header, kind `timeseries`; None if nobody said.
+        Whether text series have a header, kind `timeseries`; None if not configured.
     """
 
     scan: dict[str, Any]
@@ -70,7 +70,9 @@ class Item:
     header: bool | None = None
 
 
-def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[str, Item]:
+def list_items(
+    config: Config, dataset: str, batch: int, atlas: Atlas
+) -> dict[str, TimeSeriesInput]:
     """Scans of a batch that reached this stage, by scan_id.
 
     Raises
@@ -93,7 +95,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
         }
         scans = {k: v for k, v in scans.items() if k in preprocessed}
     return {
-        scan_id: Item(
+        scan_id: TimeSeriesInput(
             scan=of_images(row),
             preprocessed=preprocessed.get(scan_id, {}),
             root=paths.results,
@@ -115,7 +117,7 @@ def list_items(config: Config, dataset: str, batch: int, atlas: Atlas) -> dict[s
 def _also_read(
     scan: dict[str, Any], preprocessed: dict[str, Any], results: Path
 ) -> tuple[Path, ...]:
-    """What `preprocess` wrote of a scan, or the `.1D` files beside that of the confounds."""
+    """Outputs of `preprocess` for a scan, or the `.1D` files in the folder of its confounds."""
     confounds = scan["confounds_path"]
     beside = cpac_files(Path(confounds)) if confounds and confounds.endswith(".1D") else []
     outputs = [results.absolute() / file for file in preprocessed.get("outputs", {}).values()]
@@ -123,12 +125,12 @@ def _also_read(
 
 
 def _crossed(atlas: Atlas, space: str | None) -> list[Path]:
-    """Files outside of this package that lead from the atlas to a scan's space and back."""
+    """TemplateFlow transforms between the atlas's and a scan's space."""
     if atlas.space is None or space is None:
         return []
     try:
         ways = [bridge(atlas.space, space).file, bridge(space, atlas.space).file]
-    except SpaceError:  # said where the scan is worked on
+    except SpaceError:  # reported when the scan is processed
         return []
     return [file for file in ways if file is not None]
 
@@ -148,7 +150,7 @@ def read_confounds(path: Path, n_volumes: int) -> pd.DataFrame:
     try:
         confounds = read_cpac(path) if path.suffix == ".1D" else read_confounds_table(path)
     except FileError as error:
-        raise ScanFailed(str(error), "confounds", "mend the table, or copy it again") from None
+        raise ScanFailed(str(error), "confounds", "repair the table, or copy it again") from None
     except (OSError, ValueError) as error:
         raise ScanFailed(
             f"{path}: unreadable confounds table ({error})", "confounds", "copy it again"

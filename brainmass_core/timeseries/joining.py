@@ -1,8 +1,8 @@
-"""Joined runs of a person: each z-scored, one after the other in time.
+"""Join the runs of a participant: z-score each run and concatenate them.
 
-Cleaning is over by then: filters, lags of regressors and censoring are each run's own, and nothing
-that looks along time is done after the join. FC and pseudo-FC do not depend on the order of
-timepoints.
+Runs are cleaned before: filters, lags of regressors and censoring are applied to each run
+separately, and no temporal operation follows the concatenation. FC and pseudo-FC do not depend on
+the order of timepoints.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from brainmass_core.scans.units import Units
 from brainmass_core.timeseries.sampling import same_t_r
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
-# A spread this far below the level of a signal is rounding, not signal.
+# A standard deviation this far below the mean of a signal is rounding, not signal.
 CONSTANT = 1e-10
 MARKS = ("source_checksum", "series_fingerprint")
-READ = ["t_r", "residual_dof", *MARKS]  # of the time-series table
+READ = ["t_r", "residual_dof", *MARKS]  # columns of the time-series table
 
 
 def standardise(x: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def standardise(x: np.ndarray) -> np.ndarray:
 
 
 def join(runs: Sequence[np.ndarray]) -> np.ndarray:
-    """Runs one after the other, every ROI of each z-scored over the run (ddof 0).
+    """Concatenate runs, with every ROI z-scored within each run (ddof 0).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def join(runs: Sequence[np.ndarray]) -> np.ndarray:
     Returns
     -------
     ndarray (sum of n_timepoints, n_rois), float32
-        NaN in a ROI that is not covered in one of them.
+        NaN in ROIs that are not covered in at least one run.
     """
     covered = np.all([np.isfinite(run).all(axis=0) for run in runs], axis=0)
     joined = np.concatenate([standardise(np.where(covered, run, 0.0)) for run in runs])
@@ -65,20 +65,20 @@ def join(runs: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Joined:
-    """One unit with the runs of it that have a series.
+    """A unit with its runs that have a series.
 
     Attributes
     ----------
     scan_id : str
-        Of the unit.
+        Name of the unit.
     runs : tuple of dict
         Their rows of the time-series table.
     bold : tuple of ndarray (n_timepoints, n_rois)
         Their series, NaN in parcels that are not covered.
     n_listed : int
-        Runs of the unit in the scans table; those beyond `runs` were lost on the way.
+        Number of its runs in the scans table, including those that failed or were excluded.
     max_empty_rois : int
-        Most parcels that may be empty in one run or another.
+        Maximum number of parcels that may be empty in any of the runs.
     """
 
     scan_id: str
@@ -99,13 +99,13 @@ class Joined:
 
     @property
     def mixed_t_r(self) -> bool:
-        """Whether the runs differ in it."""
+        """Whether the runs differ in repetition time."""
         known = sorted(t for t in self.t_rs if t is not None)
         return bool(known) and not same_t_r(known[0], known[-1])
 
     @property
     def residual_dof(self) -> float | None:
-        """Degrees of freedom of all runs together; None where those of one are not known."""
+        """Sum of the degrees of freedom of all runs; None if one is unknown."""
         found = [run["residual_dof"] for run in self.runs]
         return None if None in found else float(sum(found))
 
@@ -117,7 +117,7 @@ class Joined:
         ScanFailed
             If two runs are copies of one recording, or a series is damaged.
         ScanExcluded
-            If too many parcels are empty in one run or another.
+            If too many parcels are empty in any of the runs.
         """
         self._refuse_copies()
         for scan_id, bold in zip(self.scan_ids, self.bold, strict=True):
@@ -159,7 +159,7 @@ def joined_runs(
     Parameters
     ----------
     table : Table
-        Of `tables.timeseries_schema`, at least scan_id, status, bold, `READ` and `columns`.
+        Schema `tables.timeseries_schema`, at least scan_id, status, bold, `READ` and `columns`.
 
     Returns
     -------

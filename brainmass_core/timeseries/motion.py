@@ -1,7 +1,7 @@
-"""How much a run moved, by its table of confounds, and the limits on it.
+"""Motion of a run from its table of confounds, and the limits on it.
 
 Framewise displacement has two definitions, Power's (2012) and Jenkinson's (1999), which is about
-half of it. Which one a number follows is always said.
+half as large. The definition is always reported.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 Kind = Literal["power", "jenkinson"]
 COLUMN: dict[Kind, str] = {"power": "framewise_displacement", "jenkinson": "rmsd"}
 NAME: dict[Kind, str] = {"power": "Power's", "jenkinson": "Jenkinson's"}
-# changes from the volume before, which the first volume has not
+# changes from the previous volume, undefined for the first volume
 CHANGES = ("framewise_displacement", "rmsd", "dvars", "std_dvars")
 LIMITS = ("max_mean_fd", "max_censored_fraction", "max_std_dvars", "min_tsnr")
-SIMILAR = re.compile(r"(?i)displacement|^fd|_fd|enorm|rms")  # what another measure may be called
+SIMILAR = re.compile(r"(?i)displacement|^fd|_fd|enorm|rms")  # names of other displacement measures
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Displacement:
     Attributes
     ----------
     kind : {"power", "jenkinson"}
-        Its definition.
+        Definition.
     mm : ndarray (n_volumes,)
-        NaN where it is not known.
+        NaN if unknown.
     """
 
     kind: Kind
@@ -46,20 +46,20 @@ class Displacement:
 
     @property
     def mean(self) -> float:
-        """In mm, over the volumes that have one."""
+        """Mean in mm, over the volumes with a value."""
         return float(np.nanmean(self.mm))
 
 
 def displacement(confounds: pd.DataFrame, kind: Kind | None = None) -> Displacement | None:
-    """Framewise displacement; None where it cannot be known.
+    """Framewise displacement; None if it cannot be determined.
 
-    That of Power, of its column or else from the six motion parameters; else that of Jenkinson.
+    Power's, from its column or else from the six motion parameters; otherwise Jenkinson's.
 
     Parameters
     ----------
     confounds : DataFrame (n_volumes rows)
     kind : {"power", "jenkinson"}, optional
-        The only definition that will do.
+        Accept only this definition.
 
     Raises
     ------
@@ -76,17 +76,17 @@ def displacement(confounds: pd.DataFrame, kind: Kind | None = None) -> Displacem
             continue
         if np.nanmin(mm) < 0:
             raise ScanFailed(
-                f"the confounds hold a framewise displacement of {np.nanmin(mm):g} mm, expected 0 "
-                "or more",
+                f"the confounds contain a framewise displacement of {np.nanmin(mm):g} mm, "
+                "expected 0 or more",
                 "confounds",
-                "write n/a for what is missing",
+                "write n/a for missing values",
             )
         return Displacement(found, mm)
     return None
 
 
 def column_of(confounds: pd.DataFrame, name: str) -> np.ndarray | None:
-    """A column (n_volumes,) as numbers, NaN where it has none; None without the column."""
+    """A column (n_volumes,) as numbers, NaN for missing values; None if there is no such column."""
     if name not in confounds:
         return None
     return pd.to_numeric(confounds[name], errors="coerce").to_numpy(dtype=float)
@@ -102,13 +102,13 @@ def n_non_steady(confounds: pd.DataFrame) -> int:
 def steady(confounds: pd.DataFrame) -> tuple[int, pd.DataFrame]:
     """The confounds of the volumes in the steady state.
 
-    The first of them has no displacement and no DVARS: what the table says there is the change from
-    a volume that is left out, or a 0 that nobody measured.
+    The first of them has no displacement and no DVARS: the value in the table is relative to a
+    dropped volume, or a placeholder 0.
 
     Returns
     -------
     int
-        Number of volumes left out at the start.
+        Number of volumes dropped at the start.
     DataFrame
     """
     first = n_non_steady(confounds)
@@ -119,19 +119,19 @@ def steady(confounds: pd.DataFrame) -> tuple[int, pd.DataFrame]:
 
 
 def refuse_moving(confounds: pd.DataFrame, settings: Preprocess, path: str) -> Displacement | None:
-    """Judge a run by the criteria of `preprocess`, as far as a table of confounds allows.
+    """Apply the criteria of `preprocess` to a run, as far as its table of confounds allows.
 
     Parameters
     ----------
     confounds : DataFrame (n_volumes rows)
-        Of the volumes that are used, see `steady`.
+        Rows of the used volumes, see `steady`.
     path : str
-        Of the table, for messages.
+        Path of the table, for messages.
 
     Returns
     -------
     Displacement or None
-        By which the run was judged.
+        The displacement that was used.
 
     Raises
     ------

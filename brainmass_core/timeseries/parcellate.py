@@ -29,7 +29,7 @@ def parcel_means(values: np.ndarray, parcels: np.ndarray, n_rois: int) -> np.nda
 
 
 def coverage(covered: np.ndarray, parcels: np.ndarray, n_rois: int) -> np.ndarray:
-    """Covered share of every parcel.
+    """Covered fraction of every parcel.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def coverage(covered: np.ndarray, parcels: np.ndarray, n_rois: int) -> np.ndarra
 
 
 def parcel_rows(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Label values to rows of the atlas's table.
+    """Convert label values to rows of the atlas's table.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def parcel_rows(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def empty_rois(series: np.ndarray) -> np.ndarray:
-    """Parcels (n_rois,) of bool that carry no signal: constant, or without a finite value.
+    """Find parcels (n_rois,) without signal: constant, or without a finite value.
 
     Parameters
     ----------
@@ -77,5 +77,5 @@ def empty_rois(series: np.ndarray) -> np.ndarray:
     low, high = series.min(axis=0), series.max(axis=0)
     scale = np.maximum(np.abs(low), np.abs(high))
     with np.errstate(invalid="ignore"):
-        varies = (high - low) > 1e-7 * scale  # below float32's rounding
+        varies = (high - low) > 1e-7 * scale  # larger than float32 rounding
     return ~(finite & varies)

@@ -1,4 +1,5 @@
-"""From raw BOLD to parcels with one interpolation, at the labelled points of the template only."""
+"""From raw BOLD to parcels with a single interpolation, at the labelled points of the atlas
+only."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ from brainmass_core.timeseries.parcellate import coverage, parcel_means, parcel_
 
 @dataclass(frozen=True)
 class Targets:
-    """Where an atlas is sampled.
+    """Points at which an atlas is sampled.
 
     Attributes
     ----------
     points : ndarray (n_points, 3)
-        mm, RAS, in the space that was asked for.
+        mm, RAS, in the requested space.
     parcels : ndarray (n_points,) of int
         Row of the atlas's table, from 0.
     n_rois : int
@@ -46,7 +47,7 @@ def atlas_targets(atlas: Atlas, resolution: float, space: str | None = None) -> 
     resolution : float
         Distance of the points in mm, in the atlas's space.
     space : str, optional
-        Space to which the points are led over a bridge. Default: the atlas's own.
+        Space to which a bridge transforms the points. Default: the atlas's own.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def atlas_targets(atlas: Atlas, resolution: float, space: str | None = None) -> 
     """
     key = (atlas.sha256, resolution, atlas.space, space or "")
     if key not in _CACHE:
-        _CACHE.clear()  # one study has one atlas
+        _CACHE.clear()  # a study has only one atlas
         targets = _sample_labels(atlas, resolution)
         if space is not None:
             points = bridge(str(atlas.space), space)(targets.points)
@@ -80,7 +81,7 @@ def _sample_labels(atlas: Atlas, resolution: float) -> Targets:
 
 
 def nearest_values(data: np.ndarray, affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values (n,) of the voxels in which `points` (n, 3) in mm lie; 0 outside the image."""
+    """Values (n,) of the voxels that contain `points` (n, 3), mm; 0 outside the image."""
     voxels = np.floor(apply_affine(np.linalg.inv(affine), points) + 0.5).astype(int)
     inside = ((voxels >= 0) & (voxels < data.shape[:3])).all(axis=1)
     values = np.zeros(len(points), dtype=data.dtype)
@@ -97,30 +98,30 @@ def sample_parcels(
     motion: np.ndarray,
     smoothing_fwhm: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parcel means of a run, each volume interpolated once (cubic) where it was recorded.
+    """Parcel means of a run, with a single cubic interpolation of each raw volume.
 
     Parameters
     ----------
     bold : ndarray (x, y, z, n_volumes)
-        Not realigned, not resampled.
+        Raw data, neither realigned nor resampled.
     affine : ndarray (4, 4)
         Voxel to mm of `bold`, `mask` and the reference volume.
     mask : ndarray (x, y, z) of bool
-        Where the reference volume has signal.
+        Brain mask of the reference volume.
     targets : Targets
     to_reference : ndarray (n_points, 3)
         The targets' points in the reference volume, mm.
     motion : ndarray (n_volumes, 4, 4)
         Reference volume to each volume, mm.
     smoothing_fwhm : float, optional
-        Gaussian smoothing of each volume before it is interpolated, mm.
+        Gaussian smoothing of each volume before interpolation, mm.
 
     Returns
     -------
     series : ndarray (n_volumes, n_rois)
-        NaN where no point of a parcel is covered.
+        NaN if no point of a parcel is covered.
     share : ndarray (n_rois,)
-        Share of every parcel's points that lie in the mask.
+        Fraction of every parcel's points in the mask.
     """
     covered = nearest_values(mask.astype(np.uint8), affine, to_reference) > 0
     share = coverage(covered, targets.parcels, targets.n_rois)
@@ -153,10 +154,10 @@ def average_parcels(
     smoothing_fwhm: float | None = None,
     space: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parcel means of a run that lies in a template space already.
+    """Parcel means of a run that is already in a template space.
 
-    Each voxel of the run takes the label in which its centre lies, over the bridge between the
-    spaces. The run itself is not interpolated.
+    Each voxel of the run gets the label at its centre, through the bridge between the spaces. The
+    run itself is not interpolated.
 
     Parameters
     ----------
@@ -172,9 +173,9 @@ def average_parcels(
     Returns
     -------
     series : ndarray (n_volumes, n_rois)
-        NaN where no voxel of a parcel is covered.
+        NaN if no voxel of a parcel is covered.
     share : ndarray (n_rois,)
-        Share of every parcel, as the atlas draws it, that lies in the mask.
+        Fraction of every parcel of the atlas in the mask.
 
     Raises
     ------
@@ -192,7 +193,7 @@ def average_parcels(
     voxels, parcels = voxels[parcels >= 0], parcels[parcels >= 0]
     place = tuple(voxels.T)
     series = np.empty((bold.shape[3], len(index)))
-    for t in range(len(series)):  # volume by volume: no copy of the run
+    for t in range(len(series)):  # volume by volume, to avoid a copy of the run
         volume = smoothed(bold[..., t], affine, smoothing_fwhm)
         series[t] = parcel_means(volume[place], parcels, len(index))
     drawn = np.argwhere(labels > 0)

@@ -1,8 +1,8 @@
-"""Scaling of each parcel to a robust unit, fitted once on the participants that pre-train.
+"""Robust scaling of each parcel, fitted once to the participants of pre-training.
 
-BrainLM's input: a recording's temporal mean is taken off each parcel, then ``(x - median) / IQR``,
-with a parcel's median and interquartile range over all recordings of the fit. The statistics are
-part of the model: other participants are scaled with them, never with their own.
+For the input of BrainLM the temporal mean of each parcel is subtracted, then ``(x - median) / IQR``
+is applied, with the median and interquartile range of the parcel over all recordings of the fit.
+The statistics are part of the model: other participants are scaled with them, never with their own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 
-N_TIMEPOINTS = 200  # of each recording enter the fit, so that long ones do not outweigh the others
+N_TIMEPOINTS = 200  # of each recording are used, so that long ones do not have more weight
 VERSION = 1
 
 
 class ScalingError(ValueError):
-    """Statistics that cannot be fitted, read or used."""
+    """Statistics cannot be fitted, read or used."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RobustScaling:
     ----------
     median, iqr : tuple of float, n_rois each
     n_recordings : int
-        Of the fit.
+        Number of recordings in the fit.
     """
 
     median: tuple[float, ...]
@@ -48,12 +48,12 @@ class RobustScaling:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
     def apply(self, series: np.ndarray) -> np.ndarray:
-        """Scale one recording (n_timepoints, n_rois); float32.
+        """Scale one recording (n_timepoints, n_rois), in float32.
 
         Raises
         ------
         ScalingError
-            If it has other parcels.
+            If its number of parcels differs.
         """
         if series.ndim != 2 or series.shape[1] != len(self.median):
             raise ScalingError(
@@ -65,18 +65,18 @@ class RobustScaling:
 
 
 def fit(recordings: Iterable[np.ndarray], n_timepoints: int = N_TIMEPOINTS) -> RobustScaling:
-    """Statistics of recordings (n_timepoints, n_rois): those of the pre-training split only.
+    """Fit statistics to recordings (n_timepoints, n_rois) of the pre-training split.
 
     Parameters
     ----------
     n_timepoints : int
-        First ones of each recording that enter. Zeros, which stand for what was not measured, do
-        not.
+        Number of timepoints used of each recording, from its start. Zeros, which mark missing
+        values, are ignored.
 
     Raises
     ------
     ScalingError
-        If there are none, parcels differ in number, or a parcel does not vary.
+        If there are no recordings, their numbers of parcels differ, or a parcel does not vary.
     """
     parts: list[np.ndarray] = []
     for series in recordings:
@@ -132,7 +132,9 @@ def load(path: Path) -> RobustScaling:
         sound = median.ndim == 1 and median.shape == iqr.shape and bool((iqr > 0).all())
         sound &= bool(np.isfinite([median, iqr]).all()) and n_recordings > 0
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ScalingError(f"{path}: no scaling ({repr(error)[:200]}); fit it again") from None
+        raise ScalingError(
+            f"{path}: not a valid scaling ({repr(error)[:200]}); fit it again"
+        ) from None
     if not sound:
         raise ScalingError(
             f"{path}: found {median.size} medians and {iqr.size} interquartile ranges, expected a "

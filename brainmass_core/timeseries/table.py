@@ -1,4 +1,4 @@
-"""Reading the time-series table back into arrays."""
+"""Read the time-series table as arrays."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from brainmass_core.tables import TableError
 
 
 def bold_by_scan(table: pa.Table) -> dict[str, np.ndarray]:
-    """Series of the scans that have one.
+    """Series of all scans that have one.
 
     Parameters
     ----------
     table : Table
-        Of `tables.timeseries_schema`, at least scan_id, status and bold.
+        Schema `tables.timeseries_schema`, at least scan_id, status and bold.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def bold_by_scan(table: pa.Table) -> dict[str, np.ndarray]:
     for chunk in table.select(["scan_id", "status", "bold"]).to_batches():
         lengths = chunk["bold"].value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         ends = np.cumsum(lengths)
-        # flatten() leaves nulls out and honours the chunk's offset; .values does neither
+        # flatten() skips nulls and respects the chunk's offset; .values does neither
         values = chunk["bold"].flatten().flatten().to_numpy(zero_copy_only=False)
         bold = values.reshape(-1, n_rois)
         for scan_id, status, n, end in zip(
@@ -51,7 +51,7 @@ def refuse_partial(series: np.ndarray, where: str) -> None:
     ------
     TableError
         If a parcel is missing or infinite at some timepoints only: correlations and scaling would
-        lose all of it in silence.
+        silently drop all of it.
     """
     finite = np.isfinite(series)
     whole = finite.all(axis=0) | np.isnan(series).all(axis=0)

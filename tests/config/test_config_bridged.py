@@ -17,7 +17,7 @@ from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.preprocess.anatomical.t1w import anatomical_key
 from brainmass_core.preprocess.engines.greedy import DEFORMABLE
-from brainmass_core.preprocess.files.derivatives import Item
+from brainmass_core.preprocess.files.derivatives import PreprocessInput
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, shipped
 from brainmass_core.spaces.shipped import field_name, shipped_digest
 
@@ -198,13 +198,15 @@ def test_a_scan_is_kept_for_one_state_of_its_template(tmp_path: Path) -> None:
     file = tmp_path / "T1w.nii.gz"
     file.write_bytes(b"x")
 
-    def item(*template: Path) -> Item:
-        return Item({}, config().preprocess, tmp_path, tmp_path, "", tmp_path, (), template)
+    def item(*template: Path) -> PreprocessInput:
+        return PreprocessInput(
+            {}, config().preprocess, tmp_path, tmp_path, "", tmp_path, (), template
+        )
 
     packaged, own = fingerprint(item()), fingerprint(item(file))
     os.utime(file, ns=(1, 1))
     assert len({packaged, own, fingerprint(item(file))}) == 3
     # what was kept before this field was there is kept on
-    fields = [f for f in dataclasses.fields(Item) if f.name != "template"]
+    fields = [f for f in dataclasses.fields(PreprocessInput) if f.name != "template"]
     older = dataclasses.make_dataclass("Item", [f.name for f in fields])
     assert fingerprint(older(*(getattr(item(), f.name) for f in fields))) == packaged

@@ -74,12 +74,12 @@ def test_all_errors_are_reported_at_once() -> None:
         (minimal(pfc={"drop_rate": -0.1}), "pfc.drop_rate: found -0.1: input should be greater"),
         (minimal(pfc={"drop_rate": "some"}), "pfc.drop_rate: found 'some'"),
         (minimal(timeseries={"low_hz": 0.2}), "low_hz 0.2 must be below high_hz 0.1"),
-        (minimal(tasks={"scans": task()}), "tasks.scans: a task cannot be called like a stage"),
+        (minimal(tasks={"scans": task()}), "tasks.scans: a task cannot have the name of a stage"),
         (minimal(tasks={"a b": task()}), "tasks.a b"),
         (minimal(tasks={"asd": task(classes={"one": ["1"]})}), "tasks.asd.classes"),
         (
             minimal(tasks={"asd": task(classes={"no": [1], "yes": ["1", 2]})}),
-            "a label value stands in two classes",
+            "a label value is in two classes",
         ),
         (
             minimal(tasks={"asd": task(classes={"a": [True], "b": ["no"]})}),
@@ -97,9 +97,9 @@ def test_all_errors_are_reported_at_once() -> None:
             minimal(tasks={"asd": task(classes={"a": [float("nan")], "b": ["2"]})}),
             "found nan, expected values of the column",
         ),
-        (minimal(results=""), "results: found '': an empty path; write ."),
+        (minimal(results=""), "results: found '': the path is empty; write ."),
         (minimal(results=["x"] * 999), "'x', ..."),
-        (minimal(timeseries={"low_hz": True}), "true and false are no values of this setting"),
+        (minimal(timeseries={"low_hz": True}), "true and false are not values of this setting"),
         (minimal(resources={"preproces": {}}), "resources.preproces"),
         ({"datasets": {}}, "datasets"),
         ({}, "datasets: field required"),
@@ -121,7 +121,7 @@ def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(tmp_path: Pa
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 30)]
     (tmp_path / "c.yaml").write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match=r"c\.yaml: .* entries once its aliases"):
+    with pytest.raises(ConfigError, match=r"c\.yaml: .* entries after expanding its aliases"):
         read_yaml(tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("a: &a [*a]")
     with pytest.raises(ConfigError, match=r"c\.yaml: .* nested too deep"):
@@ -162,11 +162,20 @@ def test_external_data_alone_are_a_study_without_a_model() -> None:
 @pytest.mark.parametrize(
     ("over", "knobs"),
     [
-        ({}, ["finetune.methods (asks for brainmass_svm", "interpret.methods (asks for attention"]),
-        ({"few_shot": {"shots": [1]}}, ["few_shot.features (asks for brainmass) to some of fc"]),
+        (
+            {},
+            [
+                "finetune.methods (requires a model for brainmass_svm",
+                "interpret.methods (requires a model for attention",
+            ],
+        ),
+        (
+            {"few_shot": {"shots": [1]}},
+            ["few_shot.features (requires a model for brainmass) to some of fc"],
+        ),
         (
             {"pretrain": {"model": "brainlm-13m"}, "finetune": {"methods": ["series_svm"]}},
-            ["finetune.methods (asks for series_svm) to some of chance"],
+            ["finetune.methods (requires a model for series_svm) to some of chance"],
         ),
         (
             {"pretrain": {"model": "brainlm-13m"}, "series_model": {"analyses": ["forecast"]}},
@@ -178,7 +187,7 @@ def test_what_external_data_alone_cannot_have_is_named_with_what_they_can(
     over: dict, knobs: list[str]
 ) -> None:
     said = message(external(**(WITHOUT_MODEL if over else {}) | over))
-    assert "all are external, so there is nobody to pre-train a model on" in said
+    assert "all are external, so there are no participants to pre-train a model on" in said
     assert "role pretrain, or internal" in said
     for knob in knobs:
         assert knob in said
@@ -186,7 +195,7 @@ def test_what_external_data_alone_cannot_have_is_named_with_what_they_can(
 
 def test_the_remedies_for_external_data_alone_are_taken() -> None:
     said = message(external())
-    chosen = re.findall(r"(\w+)\.(\w+) \(asks for [^)]*\) to some of ([\w, ]+)", said)
+    chosen = re.findall(r"(\w+)\.(\w+) \(requires a model for [^)]*\) to some of ([\w, ]+)", said)
     assert {section for section, _, _ in chosen} == {"finetune", "interpret"}
     over = {section: {knob: names.split(", ")} for section, knob, names in chosen}
     assert not parse_config(external(**over)).pretrains
@@ -214,7 +223,7 @@ def test_a_target_is_not_taken_out_of_the_features(handling: str, column: str, r
     raw = minimal(tasks={"asd": task(confounds=handling)})
     raw["datasets"]["abide"]["phenotype"] = {f"{column}_column": raw["tasks"]["asd"]["label"]}
     found = message(raw)
-    assert f"tasks.asd.confounds: {handling} takes out {column}, which is the target" in found
+    assert f"tasks.asd.confounds: {handling} removes {column}, which is the target" in found
     assert remedy in found
     raw["tasks"]["asd"]["confounds"] = "none"
     assert parse_config(raw).target_confounds("asd") == [column]
@@ -415,7 +424,7 @@ def test_what_is_no_regular_file_or_too_large_is_no_configuration(tmp_path):
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     (tmp_path / "folder.yaml").mkdir()
     for name in ("pipe", "zero", "folder"):
-        with pytest.raises(ConfigError, match=f"{name}.yaml: is no regular file"):
+        with pytest.raises(ConfigError, match=f"{name}.yaml: not a regular file"):
             load_config(tmp_path / f"{name}.yaml")
     with open(tmp_path / "large.yaml", "wb") as file:
         file.truncate(2**24 + 1)
@@ -451,7 +460,7 @@ def test_a_query_runs_no_code(tmp_path, query):
 
 def test_a_query_that_is_none_is_an_error_of_the_configuration(tmp_path):
     raw = {"tasks": {"t": {"datasets": ["d"], "label": "dx", "exclude": "age.to_csv('x')"}}}
-    with pytest.raises(ConfigError, match=r"tasks\.t\.exclude: .*holds \.to_csv"):
+    with pytest.raises(ConfigError, match=r"tasks\.t\.exclude: .*contains \.to_csv"):
         parse_config(raw)
 
 

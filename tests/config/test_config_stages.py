@@ -50,7 +50,7 @@ def test_a_dumped_configuration_is_read_back_as_it_was():
             {"model": "brainlm-13m", "size": "base", "ema_decay": 0.9},
             "found size, ema_decay with model brainlm-13m: only brainmass has them",
         ),
-        ({"brainlm": {"window": 100}}, "brainlm: found settings of it and model brainmass"),
+        ({"brainlm": {"window": 100}}, "brainlm: found these settings with model brainmass"),
         (
             {"model": "brainlm-13m", "brainlm": {"window": 210}},
             "brainlm.window: found 210, expected a multiple of 20",
@@ -97,8 +97,10 @@ def test_the_defaults_of_tasks_follow_the_model_and_what_needs_the_other_one_is_
     assert "few_shot.features: found brainmass" in text
     assert "interpret.methods: found attention" in text
     assert "zero_shot" not in text
-    assert "some of what goes with brainlm-tiny: fc, series, brainlm, untrained_brainlm. " in text
-    assert "some of what goes with brainlm-tiny: gradient, fc_pattern. " in text
+    assert (
+        "some of those available for brainlm-tiny: fc, series, brainlm, untrained_brainlm. " in text
+    )
+    assert "some of those available for brainlm-tiny: gradient, fc_pattern. " in text
     parsed(
         lm,
         tasks={"t": TASK},

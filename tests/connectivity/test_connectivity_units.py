@@ -247,7 +247,7 @@ def test_two_units_of_one_name_are_refused():
                 "pretrain": {"model": "brainlm-tiny"},
                 "tasks": {"t": {"datasets": ["x"], "label": "l", "classes": {"a": [1], "b": [2]}}},
             },
-            "a BrainLM sees single runs",
+            "a BrainLM uses single runs",
         ),
     ],
 )

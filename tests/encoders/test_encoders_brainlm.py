@@ -428,7 +428,7 @@ def test_any_window_that_is_a_multiple_of_the_patch_is_taken(model, n_timepoints
     assert hidden.shape == (1, 12, n_timepoints // 20)
 
 
-@pytest.mark.parametrize(("n", "remedy"), [(210, "200 or 220"), (19, "take 20"), (0, "take 20")])
+@pytest.mark.parametrize(("n", "remedy"), [(210, "200 or 220"), (19, "use 20"), (0, "use 20")])
 def test_another_window_is_refused_with_its_neighbours(model, n, remedy):
     with pytest.raises(ValueError, match=f"found {n} timepoints.*{remedy}"):
         model.encode(torch.zeros(1, 4, n), torch.zeros(4, 3))

@@ -184,7 +184,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
     torch.save({"model": Harmful()}, "torch.pth")
     Path("plain.pth").write_bytes(pickle.dumps({"model": Harmful()}))
     for name in ("torch.pth", "plain.pth"):
-        with pytest.raises(ModelError, match=rf"{name}: no checkpoint that can be read safely"):
+        with pytest.raises(ModelError, match=rf"{name}: not a checkpoint that can be read safely"):
             read_official(Path(name))
     assert not Path("harmed").exists()
 
@@ -213,7 +213,7 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
     shallow = {k: v for k, v in whole.items() if ".attention_list.1." not in k}
     assert "depth 1" in message({"model": shallow})
     path.write_bytes(b"text")
-    with pytest.raises(ModelError, match=r"c\.pth: no checkpoint"):
+    with pytest.raises(ModelError, match=r"c\.pth: not a checkpoint"):
         read_official(path)
     with pytest.raises(ModelError, match="no such checkpoint"):
         read_official(tmp_path / "absent.pth")

@@ -9,9 +9,9 @@ from brainmass_core.config.names import METHOD_NAMES
 from brainmass_core.encoders.methods import ESTIMATORS, OWN_FEATURES, Method
 from brainmass_core.encoders.registry import FEATURES, METHODS, encoders, is_pretrained
 from brainmass_core.finetune.methods import estimators
-from brainmass_core.finetune.methods.families import RECIPES
 from brainmass_core.finetune.methods.features import MAKERS
 from brainmass_core.finetune.methods.fitting import BEFORE
+from brainmass_core.finetune.methods.network_estimators import RECIPES
 
 
 def test_every_entry_of_a_registry_is_part_of_a_method_and_can_be_made():

@@ -12,7 +12,7 @@ from brainmass_core.config.names import FEATURE_NAMES, METHOD_NAMES, MODEL_NAMES
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.encoders.interface import Implementation, implementation_of
 from brainmass_core.encoders.registry import METHODS, encoder_of, encoders
-from brainmass_core.pretrain.family import Family
+from brainmass_core.pretrain.model_spec import ModelSpec
 
 
 def test_the_listed_names_are_those_of_the_records():
@@ -58,7 +58,7 @@ def test_a_method_says_whose_it_is_and_by_which_weights():
 def test_a_record_names_what_there_is(encoder):
     does = implementation_of(encoder)
     assert isinstance(does, Implementation)
-    assert isinstance(does.training, Family)
+    assert isinstance(does.training, ModelSpec)
     assert set(encoder.knobs) <= set(Pretrain.model_fields)
     assert set(encoder.token_steps) <= set(encoder.models)
     assert encoder.pages.paragraph.is_file()

@@ -19,7 +19,7 @@ from brainmass_core.encoders.interface import Architecture, Implementation, fold
 from brainmass_core.encoders.record import Network
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.data.views import Index, Stream, fresh_of
-from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.pretrain.model_spec import Constants, ModelSpec, batching
 from brainmass_core.tables import history_schema
 
 WIDTH = 6
@@ -53,7 +53,7 @@ class Toy(Pretrained):
         }
 
 
-class ToyTraining(Family):
+class ToyTraining(ModelSpec):
     """Two views, no masks."""
 
     history = history_schema(("loss_views", "loss_spread"))

@@ -12,8 +12,8 @@ from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.folds.participants import make_folds
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import Setting
-from brainmass_core.finetune.methods.families import make_network
 from brainmass_core.finetune.methods.fitting import predict_folds
+from brainmass_core.finetune.methods.network_estimators import make_network
 from brainmass_core.finetune.methods.series_networks import SeriesClassifier
 from brainmass_core.pipeline.dag import Study as Dag
 from brainmass_core.timeseries.robust_scaling import RobustScaling

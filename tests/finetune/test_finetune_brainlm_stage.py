@@ -222,7 +222,7 @@ def test_a_scan_with_fc_and_without_a_series_is_an_error(tmp_path):
     path = study.paths.batch("timeseries", "demo", 1)
     rows = [r for r in read_table(path, "timeseries").to_pylist() if "s05" not in r["scan_id"]]
     write_table(path, from_rows(rows, timeseries_schema(N_ROIS)), "timeseries")
-    with pytest.raises(TaskError, match=r"1 scans have FC and no time series, .*demo_s05_run-0"):
+    with pytest.raises(TaskError, match=r"1 scans have FC but no time series, .*demo_s05_run-0"):
         run(study.config, TASK)
 
 

@@ -142,7 +142,7 @@ def test_matched_classes_are_equally_large_at_each_site_and_sex():
 
 def test_matching_without_a_common_cell_is_refused():
     table = people(20).assign(sex="F", site=["a"] * 10 + ["b"] * 10)
-    with pytest.raises(TaskError, match="leaves nobody"):
+    with pytest.raises(TaskError, match="leaves no training participants"):
         match(np.arange(20), np.repeat([0, 1], 10), None, table, seed=0)
 
 
@@ -245,7 +245,7 @@ def test_tested_scans_that_combat_leaves_are_counted_and_named(caplog):
     left = left_by_combat(task, scans, [here, site_out])
     assert len(left) == 2 + at_c.sum()
     say_unadjusted("t", left)
-    assert f"leaves {len(left)} tested scans as they are" in caplog.text
+    assert f"does not adjust {len(left)} tested scans" in caplog.text
     assert f"d/c ({at_c.sum()}), d/rare (2)" in caplog.text
     plain = task.model_copy(update={"confounds": "regress"})
     assert left_by_combat(plain, scans, [here]) is None

@@ -34,7 +34,7 @@ def test_a_leak_is_refused_when_folds_are_asked_for_and_not_before(finished, tmp
     add_to_shards(study, tested.iloc[0])
     e = Evaluation.load(study.config, "demo_task")
     assert e.design.kind == "classification"
-    with pytest.raises(LeakError, match="pre-training was given"):
+    with pytest.raises(LeakError, match="pre-training used"):
         _ = e.folds
 
 

@@ -129,8 +129,8 @@ def test_the_inner_folds_keep_a_person_together_and_hold_each_class():
     [
         (KFOLD.model_copy(update={"n_splits": 3}), 1, r"2 of the first class and 2 of the second"),
         (BY_SITE.model_copy(update={"min_per_class": 3}), 1, r"0 of 2 sites have 3 or more"),
-        (FIXED, 1, r"the test set of repeat 0 hold 1 scans of 1 classes, expected 2"),
-        (ACROSS.model_copy(update={"train_datasets": ["none"]}), 1, r"hold 0 scans of 0 classes"),
+        (FIXED, 1, r"the test set of repeat 0: 1 scans of 1 classes, expected 2"),
+        (ACROSS.model_copy(update={"train_datasets": ["none"]}), 1, r": 0 scans of 0 classes"),
     ],
     ids=lambda p: p.kind if isinstance(p, Protocol) else None,
 )

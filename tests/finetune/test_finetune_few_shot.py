@@ -14,8 +14,13 @@ from brainmass_core.auc import auc_influence, standard_error
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.finetune.few_shot import Draw, draw_shots, learning_curves, refuse_tested
 from brainmass_core.finetune.folds.participants import Fold, make_folds
-from brainmass_core.finetune.methods.shots import Prototype, classify, coordinates, gram
-from brainmass_core.finetune.statistics.influence import balanced_accuracy_influence
+from brainmass_core.finetune.methods.few_shot_classifiers import (
+    Prototype,
+    classify,
+    coordinates,
+    gram,
+)
+from brainmass_core.finetune.statistics.balanced_accuracy import balanced_accuracy_influence
 from brainmass_core.scans.copies import LeakError
 
 SETTINGS = FewShot(shots=[1, 4, 16], n_draws=12)

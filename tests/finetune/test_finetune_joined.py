@@ -85,7 +85,7 @@ def test_runs_of_two_labels_are_no_unit_and_other_differences_are_said(caplog):
     cohort = joined_cohort(named(runs), "pheno_dx")
     assert cohort["used"].tolist() == [False, True]
     assert cohort["reason"][0] == "its runs have different labels: 1, 2; join them by session"
-    assert "2 joined series are of runs that differ in age; that of the first run" in caplog.text
+    assert "2 joined series have runs that differ in age; the value of the first run" in caplog.text
     by_session = joined_cohort(named(runs, "session"), "pheno_dx")
     assert by_session["used"].all()
     assert by_session["age"].tolist() == [30, 31, 40, 41]

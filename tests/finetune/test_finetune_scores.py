@@ -206,7 +206,10 @@ def test_the_best_baseline_is_never_the_method_itself():
         ({"kind": "regression"}, "no classes"),
         ({"transform": "zscore"}, "kind: regression"),
         ({"kind": "regression", "classes": {}, "confounds": "match"}, "match balances"),
-        ({"protocol": {"kind": "cross_cohort", "train_datasets": ["demo"]}}, "nobody is left"),
+        (
+            {"protocol": {"kind": "cross_cohort", "train_datasets": ["demo"]}},
+            "no participants remain",
+        ),
     ],
 )
 def test_a_task_that_contradicts_itself_is_refused(tmp_path, over, found):

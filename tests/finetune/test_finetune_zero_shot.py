@@ -99,7 +99,7 @@ def test_participants_on_both_sides_and_scans_that_were_pre_trained_on_are_refus
     refuse_seen(source, target, none)
     with pytest.raises(LeakError, match="here_s03"):
         refuse_seen(source, pd.concat([target, source.iloc[[3]]]), none)
-    with pytest.raises(LeakError, match="1 scans of the target were shown to pre-training"):
+    with pytest.raises(LeakError, match="1 scans of the target were used for pre-training"):
         refuse_seen(source, target, target.iloc[[5]])
     renamed = target.iloc[[5]].assign(scan_id="other_name", person="other")
     with pytest.raises(LeakError, match="there_s05"):
@@ -167,8 +167,11 @@ def test_a_perfect_transfer_still_has_an_interval():
 @pytest.mark.parametrize(
     ("over", "message"),
     [
-        ({"kind": "regression", "classes": {}}, "zero-shot carries classes over.*cross_cohort"),
-        ({"confounds": "combat"}, "knows no site of an unseen cohort.*regress or match.*site_mean"),
+        ({"kind": "regression", "classes": {}}, "zero-shot only transfers classes.*cross_cohort"),
+        (
+            {"confounds": "combat"},
+            "cannot adjust sites of an unseen cohort.*regress or match.*site_mean",
+        ),
     ],
 )
 def test_what_zero_shot_cannot_do_is_refused_with_the_configuration(tmp_path, over, message):
@@ -183,7 +186,7 @@ def test_what_zero_shot_cannot_do_is_refused_with_the_configuration(tmp_path, ov
 def test_learning_curves_of_regressions_alone_are_refused_with_the_configuration(tmp_path):
     config = make_config(tmp_path, kind="regression", classes={})
     raw = config.model_dump(mode="json", exclude_unset=True) | {"few_shot": {"shots": [4]}}
-    with pytest.raises(ConfigError, match=r"few_shot\.shots.*no task but regressions"):
+    with pytest.raises(ConfigError, match=r"few_shot\.shots.*all tasks are regressions"):
         parse_config(raw)
     task = raw["tasks"]["demo_task"]
     both = task | {"kind": "classification", "classes": {"a": ["1"], "b": ["2"]}}

@@ -22,8 +22,8 @@ from brainmass_core.checksums import sealed
 from brainmass_core.config import ConfigError, dump_config, load_config, parse_config
 from brainmass_core.pipeline.batch import kept_entry
 from brainmass_core.pipeline.manifest import Entry
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import read_fc_table
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.scans.table import Unmatched, read_unmatched, write_scans
 from brainmass_core.tables import SCANS, TableError, read_table, write_table
 

@@ -16,8 +16,8 @@ import numpy as np
 from fuzz_contract import contract
 from fuzz_judge import Reader, Seed, alone
 
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import read_matrices
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.series import SeriesError, read_named_series, series_shapes
 from brainmass_core.readers.sidecar import read_object

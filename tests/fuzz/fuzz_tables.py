@@ -16,8 +16,8 @@ from fuzz_judge import Reader, Seed, alone
 from brainmass_core.atlas import AtlasError, read_lut
 from brainmass_core.config import parse_config
 from brainmass_core.pipeline.manifest import ScanFailed
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import Found
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.predict.phenotype import add_phenotype
 from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.confounds import read_confounds_table

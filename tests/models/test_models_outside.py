@@ -147,7 +147,7 @@ def test_a_tensor_that_is_there_twice_or_transposed_is_refused_and_a_link_is_fol
 def test_no_checksum_is_written_for_files_that_do_not_go_together(folder):
     settings = json.loads((folder / SETTINGS).read_text())
     (folder / SETTINGS).write_text(json.dumps(settings | {"n_rois": 8, "heads": 4}))
-    with pytest.raises(ModelError, match=r"found no usable model.*has the shape"):
+    with pytest.raises(ModelError, match=r"found no valid model.*has the shape"):
         write_checksums(folder)
 
 
@@ -263,7 +263,7 @@ def test_weights_in_half_precision_are_read(folder):
 def test_weights_that_are_no_safetensors_are_refused(folder, content):
     (folder / WEIGHTS).write_bytes(content)
     seal(folder)
-    with pytest.raises(ModelError, match=f"{WEIGHTS}: no whole safetensors file"):
+    with pytest.raises(ModelError, match=f"{WEIGHTS}: not a complete safetensors file"):
         BrainMass.from_pretrained(folder)
 
 
@@ -280,7 +280,7 @@ class Attack:
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path):
     torch.save({"model": Attack(tmp_path / "attacked")}, tmp_path / "c.pt")
-    with pytest.raises(ModelError, match=r"c\.pt: no checkpoint that can be read safely"):
+    with pytest.raises(ModelError, match=r"c\.pt: not a checkpoint that can be read safely"):
         read_checkpoint(tmp_path / "c.pt")
     assert not (tmp_path / "attacked").exists()
 
@@ -322,7 +322,7 @@ def test_a_part_marked_as_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("tensor", "said"),
     [
-        (torch.zeros(1).expand(10**9), "more numbers than the file holds"),
+        (torch.zeros(1).expand(10**9), "more values than the file contains"),
         (torch.zeros(3, dtype=torch.complex64), "holds torch.complex64"),
         (torch.zeros(3, dtype=torch.int8), "holds torch.int8"),
         (torch.eye(3).to_sparse(), "sparse"),

@@ -88,8 +88,8 @@ def test_a_window_is_the_fc_of_a_piece_of_the_series():
 @pytest.mark.parametrize(
     ("dropping", "message"),
     [
-        (pfc.Dropping(count=8), r"found 10 timepoints, of which 2 stay at pfc\.drop_count 8"),
-        (pfc.Dropping(count=30), r"of which 0 stay at pfc\.drop_count 30"),
+        (pfc.Dropping(count=8), r"found 10 timepoints, of which 2 remain with pfc\.drop_count 8"),
+        (pfc.Dropping(count=30), r"of which 0 remain with pfc\.drop_count 30"),
         (pfc.Dropping(window=10), r"found 10 timepoints, expected more than pfc\.window 10"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_view_depends_on_seed_scan_and_view_alone():
 
 
 def test_too_short_a_series_is_refused():
-    with pytest.raises(ValueError, match=r"found 3 timepoints, of which 2 stay.*0\.5"):
+    with pytest.raises(ValueError, match=r"found 3 timepoints, of which 2 remain.*0\.5"):
         pfc.pseudo_fc(structured_series(3, 5), 2, drop_rate=0.5)
 
 

@@ -68,8 +68,8 @@ def test_reading_is_the_inverse_of_writing(
 )
 def test_another_denoising_of_images_is_refused_knob_by_knob(knob, value):
     from brainmass_core.config import parse_config
+    from brainmass_core.predict.compatibility import _processing
     from brainmass_core.predict.contract import processing_of
-    from brainmass_core.predict.misfit import _processing
 
     def configured(**series):
         dataset = {"kind": "bids", "role": "internal", "path": "."}
@@ -84,16 +84,16 @@ def test_another_denoising_of_images_is_refused_knob_by_knob(knob, value):
 
 @pytest.mark.parametrize(("t_r", "fits"), [(2.0, True), (2.6, True), (0.7, False), (3.0, False)])
 def test_another_t_r_is_refused_where_no_filter_makes_it_comparable(t_r, fits):
-    from brainmass_core.predict.contract import Done
-    from brainmass_core.predict.misfit import Origin, misfit
+    from brainmass_core.predict.compatibility import Provenance, incompatibility
+    from brainmass_core.predict.contract import Processing
 
-    origin = Origin("x.npy", "rings", None, 1, "pearson", Done(), t_r)
-    reason = misfit(a_contract(), origin, as_trained=False)
+    provenance = Provenance("x.npy", "rings", None, 1, "pearson", Processing(), t_r)
+    reason = incompatibility(a_contract(), provenance, as_trained=False)
     assert (reason is None) == fits
     if not fits:
         assert f"x.npy: found t_r {t_r:g} s, the model's training scans have 2 to 2.5 s" in reason
     filtered = a_contract(processing={"timeseries": [{"band_pass": True, "high_hz": 0.1}]})
-    assert misfit(filtered, origin, as_trained=False) is None
+    assert incompatibility(filtered, provenance, as_trained=False) is None
 
 
 def test_sites_are_found_under_the_names_of_training():
@@ -104,5 +104,5 @@ def test_sites_are_found_under_the_names_of_training():
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path):
-    with pytest.raises(ContractError, match="is no deployed model"):
+    with pytest.raises(ContractError, match="is not a deployed model"):
         Model.load(tmp_path)

@@ -8,8 +8,8 @@ import pytest
 from test_predict_contract import a_contract
 
 from brainmass_core.predict.checksum import write_checksums
-from brainmass_core.predict.codec import CodecError, decode
 from brainmass_core.predict.contract import FILE, ContractError, read_contract, write_contract
+from brainmass_core.predict.serialization import SerializationError, decode
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def test_a_network_of_absurd_size_is_refused_before_it_is_built(n):
         "recipe": {"name": "BrainNetCNN"},
         "weights": "w.",
     }
-    with pytest.raises(CodecError, match="network"):
+    with pytest.raises(SerializationError, match="network"):
         decode(node, {})

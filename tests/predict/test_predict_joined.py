@@ -13,7 +13,7 @@ from brainmass_core.config import dump_config
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.predict import PredictError, predict
 from brainmass_core.predict.contract import read_contract
-from brainmass_core.predict.route import Options
+from brainmass_core.predict.pipeline_run import Options
 from brainmass_core.tables import read_table
 
 pytestmark = pytest.mark.study

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from brainmass_core.predict import inputs
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import _in_order, _matrix, read_matrices
-from brainmass_core.predict.misfit import PredictError
-from brainmass_core.predict.route import Options, _series
+from brainmass_core.predict.pipeline_run import Options, _series
 
 NAMES = ["Vis", "Som", "Dor", "Con"]
 CONTRACT = SimpleNamespace(atlas=SimpleNamespace(names=NAMES), processing={}, t_r=[2.0])
@@ -35,7 +35,7 @@ def test_a_matrix_of_other_parcels_is_left_to_be_refused():
 
 
 def test_two_matrices_of_one_name_are_one_refused_scan_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "misfit", lambda *_: None)
+    monkeypatch.setattr(inputs, "incompatibility", lambda *_: None)
     rng = np.random.default_rng(1)
     for folder, name in (("a", "sub-1"), ("b", "sub-1"), ("b", "sub-2"), ("b", "sub-3\n")):
         matrix = np.corrcoef(rng.normal(size=(4, 30)))
@@ -59,7 +59,7 @@ OTHERS = {
     "covariance": (0.3 * R, "0.3 on the diagonal"),
     "no diagonal": (R - np.eye(4), "0 on the diagonal"),
     "zeros": (np.zeros((4, 4)), "0 on the diagonal"),
-    "nothing": (np.full((4, 4), np.nan), "holds no values"),
+    "nothing": (np.full((4, 4), np.nan), "contains no values"),
 }
 
 

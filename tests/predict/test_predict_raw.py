@@ -22,11 +22,11 @@ from brainmass_core.encoders.brainlm import model as brainlm
 from brainmass_core.encoders.brainlm.implementation import IMPLEMENTATION
 from brainmass_core.finetune.methods.fitting import Design, fit_method
 from brainmass_core.predict import Model, Options, PredictError, predict
-from brainmass_core.predict.codec import storable
-from brainmass_core.predict.contract import Done, Parcels, processing_of
+from brainmass_core.predict.contract import Parcels, Processing, processing_of
 from brainmass_core.predict.deploy import write_model
-from brainmass_core.predict.feeding import Series
+from brainmass_core.predict.input_transform import Series
 from brainmass_core.predict.model import probe
+from brainmass_core.predict.serialization import storable
 from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.timeseries.censor import censor_text
 from brainmass_core.timeseries.design import MOTION
@@ -65,7 +65,7 @@ def model_of_raw_bids(folder, demo, make=None, **series):
     }
     config = parse_config(raw)
     low, high = config.timeseries.low_hz, config.timeseries.high_hz
-    done = Done(
+    done = Processing(
         denoise=config.timeseries.denoise,
         order=config.timeseries.order,
         filter=filter_text(config.timeseries.filter, low, high),
@@ -229,7 +229,7 @@ def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_pat
     connectivity.run(config, "a", 0)
     (tmp_path / "results" / "config.yaml").write_text(dump_config(config))
     made = config.timeseries
-    done = Done(
+    done = Processing(
         denoise=made.denoise,
         order=made.order,
         filter=filter_text(made.filter, made.low_hz, made.high_hz),

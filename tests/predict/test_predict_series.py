@@ -153,7 +153,7 @@ def test_a_value_missing_in_the_midst_of_a_series_refuses_that_scan_alone(
 
 
 def write_npy(study, place: Path, n: int = 3) -> list[str]:
-    """Series of some scans as files without a word about their origin."""
+    """Series of some scans as files without a word about their provenance."""
     place.mkdir()
     chosen = sorted(series_of(study).items())[4 : 4 + n]
     for scan_id, series in chosen:
@@ -339,7 +339,7 @@ def of_images(contract: dict) -> dict:
     ("change", "message"),
     [
         (halved, "contract.json: series: .*scaling of version 1 without the stored sha256"),
-        (moved, "on made-up input the model gives"),
+        (moved, "on synthetic input the model gives"),
         (without_one, r"contract.json: series: .*are of \[19, 20\] parcels"),
         (of_images, "encoder: .*tensors are missing"),
         (lambda c: c | {"series": None}, "features brainlm do not go with series None"),

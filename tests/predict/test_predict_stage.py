@@ -376,7 +376,7 @@ def test_a_damaged_model_is_refused(fitted, tmp_path, name):
         (lambda c: c | {"kind": "oracle"}, "contract.json: kind"),
         (lambda c: c | {"extra": 1}, "contract.json: extra"),
         (lambda c: [], "contract.json: "),
-        (lambda c: c | {"probe": [[9.0, 9.0]] * 4}, "on made-up input the model gives"),
+        (lambda c: c | {"probe": [[9.0, 9.0]] * 4}, "on synthetic input the model gives"),
     ],
 )
 def test_a_contract_that_does_not_hold_is_refused(fitted, tmp_path, change, message):
@@ -392,7 +392,7 @@ def test_a_contract_that_does_not_hold_is_refused(fitted, tmp_path, change, mess
     ("make_input", "message"),
     [
         (lambda p: p / "nowhere", "no such file or folder"),
-        (lambda p: p, "found nothing to predict from"),
+        (lambda p: p, "found no input"),
     ],
 )
 def test_an_input_of_no_known_kind_is_named(model_folder, tmp_path, make_input, message):

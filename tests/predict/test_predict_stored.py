@@ -18,9 +18,9 @@ from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.methods.features import Features
 from brainmass_core.finetune.methods.fitting import confounds_of
 from brainmass_core.predict import ContractError, Model
-from brainmass_core.predict.codec import encode
 from brainmass_core.predict.deploy import write_model as store
 from brainmass_core.predict.model import ESTIMATOR, WEIGHTS
+from brainmass_core.predict.serialization import encode
 from brainmass_core.scans.table import Unmatched, write_scans
 
 pytestmark = pytest.mark.study
@@ -127,7 +127,7 @@ def test_a_pickle_in_the_place_of_a_file_is_never_loaded(fitted, tmp_path, name)
     fired = tmp_path / "fired"
     (folder / name).write_bytes(pickle.dumps(Bomb(fired)))
     reseal(folder)
-    with pytest.raises(ContractError, match="not a usable model"):
+    with pytest.raises(ContractError, match="not a valid model"):
         Model.load(folder)
     assert not fired.exists()
 

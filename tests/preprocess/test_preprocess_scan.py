@@ -23,8 +23,8 @@ from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed, read_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.preprocess.anatomical import t1w as anatomical
-from brainmass_core.preprocess.files.derivatives import Item
-from brainmass_core.preprocess.quality.criteria import Verdict, refuse_registration
+from brainmass_core.preprocess.files.derivatives import PreprocessInput
+from brainmass_core.preprocess.quality.criteria import Refusals, refuse_registration
 from brainmass_core.preprocess.scan import preprocess_scan
 from brainmass_core.preprocess.transforms import load_transforms
 from brainmass_core.tables import PREPROCESS, read_table
@@ -175,19 +175,19 @@ def test_a_row_is_of_the_published_schema(finished):
 
 
 @pytest.fixture
-def item(finished, tmp_path) -> Item:
+def item(finished, tmp_path) -> PreprocessInput:
     """The first run, its anatomy in place, to be harmed."""
     paths = Paths(finished.results)
     row = read_table(paths.scans("phantom"), "scans").to_pylist()[0]
     derivatives = tmp_path / "results" / "preprocess" / "phantom" / "derivatives"
     shutil.copytree(paths.derivatives("phantom") / "sub-1" / "anat", derivatives / "sub-1" / "anat")
     key = stage_hash(finished, "preprocess", "phantom")
-    return Item(
+    return PreprocessInput(
         row, finished.preprocess, derivatives, tmp_path / "results", key, tmp_path / "steps"
     )
 
 
-def harmed(item: Item, settings: dict | None = None, **scan) -> Item:
+def harmed(item: PreprocessInput, settings: dict | None = None, **scan) -> PreprocessInput:
     changed = item.settings.model_copy(update=settings or {})
     return replace(item, scan=item.scan | scan, settings=changed)
 
@@ -214,11 +214,11 @@ def test_a_step_that_breaks_on_a_refused_run_does_not_hide_the_reason(item):
 
 
 def test_a_full_disk_is_no_property_of_a_refused_run():
-    verdict = Verdict()
-    verdict.hear(refuse_registration, 0.1, Preprocess(), "bold.nii.gz")
-    with pytest.raises(OSError, match="No space left"), verdict.explains():
+    refusals = Refusals()
+    refusals.check(refuse_registration, 0.1, Preprocess(), "bold.nii.gz")
+    with pytest.raises(OSError, match="No space left"), refusals.explains():
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(ScanFailed, match="Dice"), verdict.explains():
+    with pytest.raises(ScanFailed, match="Dice"), refusals.explains():
         raise np.linalg.LinAlgError("singular")
 
 

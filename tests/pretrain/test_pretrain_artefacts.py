@@ -82,7 +82,7 @@ def test_the_card_counts_scans_and_participants(trained):
     ):
         assert line in card
     assert "not a medical device" in card
-    assert "parameters deployed (transformer and readout) | 24,720 |" in card
+    assert "parameters used for embeddings (transformer and readout) | 24,720 |" in card
 
 
 @pytest.mark.parametrize(

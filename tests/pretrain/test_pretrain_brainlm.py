@@ -14,9 +14,9 @@ import yaml
 from brainmass_core.config import load_config
 from brainmass_core.encoders.brainlm.model import BrainLM
 from brainmass_core.encoders.brainlm.pretraining import (
-    BrainLMFamily,
+    BrainLMSpec,
     coordinates_of,
-    ghost,
+    meta_model,
     scaling_of,
 )
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
@@ -80,7 +80,7 @@ def test_the_published_model_comes_back_equal_with_scaling_and_coordinates(make_
     assert (
         stored
         == scaling_of(state.constants)
-        == scaling_of(BrainLMFamily().constants(study.config, index))
+        == scaling_of(BrainLMSpec().constants(study.config, index))
     )
     assert about["scaling"]["sha256"] == stored.digest
     coordinates = torch.tensor(about["coordinates"])
@@ -114,7 +114,7 @@ def test_publishing_twice_gives_the_same_bytes_and_the_files_of_brainmass(make_s
     for line in (
         "| a | internal | 12 | 12 |",
         "| total |  | 18 | 18 |",
-        "range over 18 of these scans",
+        "range of each parcel over 18 of these scans",
         "| mask_ratio | 0.5 |",
         "not a medical device",
     ):
@@ -145,7 +145,7 @@ def test_operations_of_a_step_are_three_times_those_of_the_published_forward_pas
     """Less what is spared: the last layer of the decoder is worked out for hidden tokens alone."""
     settings = {"window": 200, "mask_ratio": ratio, "mode": "reference"}
     config = make_study(n_a=2, n_b=1, model=model, brainlm=settings).config
-    found = BrainLMFamily().operations(ghost(config), config, 424) / 1e9
+    found = BrainLMSpec().operations(meta_model(config), config, 424) / 1e9
     assert 0.7 * 3 * gflop < found < 3.02 * gflop
 
 
@@ -157,8 +157,8 @@ def test_an_atlas_without_coordinates_is_refused_with_the_remedy(make_study, mod
     placed = Path(raw["atlas"]["labels"]).read_text().splitlines()
     labels.write_text("".join("\t".join(line.split("\t")[:2]) + "\n" for line in placed))
     study.path.write_text(yaml.safe_dump(raw | {"atlas": raw["atlas"] | {"labels": str(labels)}}))
-    with pytest.raises(ShardError, match=rf"toy does not say where 20 .*{model}.*atlas\.labels"):
-        BrainLMFamily().check(load_config(study.path), index, 1)
+    with pytest.raises(ShardError, match=rf"toy has no coordinates of 20 .*{model}.*atlas\.labels"):
+        BrainLMSpec().check(load_config(study.path), index, 1)
 
 
 def test_coordinates_lie_in_the_space_of_a424_whatever_the_space_of_the_atlas(make_study):
@@ -189,7 +189,7 @@ def test_the_scaling_of_a_run_is_fitted_once_and_kept_in_its_checkpoints(make_st
     with pytest.raises(loop.Interrupted):
         train(study.config, index, checkpoints, ALONE, lambda: next(calls, None) is None)
     fitted = scaling_of(checkpoints.latest().constants)
-    monkeypatch.setattr(BrainLMFamily, "constants", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr(BrainLMSpec, "constants", lambda *_: pytest.fail("fitted again"))
     train(study.config, index, checkpoints, ALONE, lambda: False)
     assert scaling_of(checkpoints.latest().constants) == fitted
 

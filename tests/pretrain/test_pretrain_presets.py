@@ -13,7 +13,7 @@ import yaml
 from brainmass_core.config import Config, parse_config
 from brainmass_core.config.load import PRESETS_DIR, read_yaml
 from brainmass_core.config.stages import BrainLM, Pretrain
-from brainmass_core.encoders.brainlm.pretraining import BrainLMFamily, ghost
+from brainmass_core.encoders.brainlm.pretraining import BrainLMSpec, meta_model
 from brainmass_core.pretrain.data.windows import WindowBatch
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.step import learning_rate, make_optimiser, train_step
@@ -175,11 +175,11 @@ def test_the_page_says_what_a_model_and_its_training_cost(page, size, forward):
     row = next(line for line in page.splitlines() if line.startswith(f"| `brainlm/paper-{size}`"))
     _, parameters, released, *steps, run = [c.split()[0] for c in row.strip("| ").split(" | ")]
     config = brainlm(size)
-    model = ghost(config)
+    model = meta_model(config)
     assert int(parameters.replace(",", "")) == sum(p.numel() for p in model.parameters())
     assert released == forward
     configs = (config, brainlm(size, mask_ratio=0.2))
-    counted = [BrainLMFamily().operations(model, c, N_PARCELS) for c in configs]
+    counted = [BrainLMSpec().operations(model, c, N_PARCELS) for c in configs]
     assert steps == [f"{n / 1e9:.1f}" for n in counted]
     scans = config.pretrain.epochs * N_RECORDINGS
     assert float(run) == pytest.approx(counted[0] * scans, rel=0.01)

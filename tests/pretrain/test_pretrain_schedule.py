@@ -62,7 +62,7 @@ def test_a_falling_schedule_ends_at_lr_end_in_the_last_epoch(schedule):
 
 
 def test_a_schedule_without_room_to_fall_is_refused():
-    with pytest.raises(ValidationError, match=r"epochs 10 and warmup_epochs 10: nothing is left"):
+    with pytest.raises(ValidationError, match=r"epochs 10 and warmup_epochs 10: no epoch remains"):
         Pretrain(epochs=10, warmup_epochs=10, schedule="cosine")
     with pytest.raises(ValidationError, match=r"lr_end 0\.001 above lr 0\.0003"):
         Pretrain(schedule="linear", lr_end=1e-3)

@@ -158,10 +158,10 @@ def test_recordings_that_are_there_twice_are_named(tmp_path, caplog):
     (row,) = duplicate_rows(config, "demo")
     assert row["scans"] == sorted([one["scan_id"], other["scan_id"]])
     assert len(row["people"]) == 2
-    assert "are one recording (a copy of the series)" in caplog.text
+    assert "are the same recording (a copy of the series)" in caplog.text
     run_dataset(config, "demo")
     page = Paths(config.results).quality("demo").read_text()
-    assert "Recordings that are there more than once" in page
+    assert "Duplicate recordings" in page
     assert f"{row['scans'][0]}, {row['scans'][1]}" in page
 
 

@@ -161,7 +161,7 @@ def test_a_covariate_that_is_a_copy_of_another_breaks_nothing():
 
 def test_too_few_people_are_refused_with_their_number():
     fc, motion, covariates, _ = people(4)
-    with pytest.raises(ValueError, match=r"found 4 people, expected at least 5"):
+    with pytest.raises(ValueError, match=r"found 4 participants, expected at least 5"):
         summed(fc, motion, covariates).qc_fc()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import Found, _matrix, sidecar, t_r_in
-from brainmass_core.predict.misfit import PredictError
 from brainmass_core.predict.phenotype import add_phenotype
 
 

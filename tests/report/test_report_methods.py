@@ -64,9 +64,9 @@ def test_the_protocol_is_the_configured_one(protocol, said, tmp_path):
     ("confounds", "said"),
     [
         ("none", "Confounds are not adjusted for"),
-        ("regress", "The linear part of site, sex, age, mean_fd is regressed out"),
+        ("regress", "site, sex, age, mean_fd are regressed out"),
         ("combat", "ComBat (Johnson et al. 2007)"),
-        ("match", "equal classes at each site and sex"),
+        ("match", "equal numbers of each class at each site and sex"),
     ],
 )
 def test_what_is_done_about_confounds_is_said(confounds, said, tmp_path):
@@ -120,7 +120,7 @@ def test_pre_training_is_that_of_the_model(tmp_path):
         "BrainLM (Ortega Caro et al. 2024), brainlm-13m, 7 epochs",
         "windows of 200 timepoints",
         "75 % of the tokens hidden. Loss",
-        "embeds all whole windows of a recording",
+        "embeds all complete windows of a recording",
         "after 6 without a lower loss",
     ):
         assert said in text
@@ -135,6 +135,6 @@ def test_pre_training_is_that_of_the_model(tmp_path):
 
 def test_a_regression_has_a_target_and_no_classes(tmp_path):
     text = text_of(tmp_path, kind="regression", classes={}, transform="zscore")
-    assert "Target. Column dx, fitted as zscore" in text
+    assert "Target. Column dx, fitted after the transformation zscore" in text
     assert "fifths of the target" in text
     assert "within class" not in text

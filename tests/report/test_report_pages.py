@@ -98,7 +98,7 @@ def test_synthetic_data_and_the_approximate_atlas_carry_a_banner(study):
 def test_scans_without_an_outcome_are_said_to_be_missing(own_study, no_figures):
     own_study.paths.manifest("connectivity", "demo", 1).unlink()
     text = index_page(own_study.config)
-    assert re.search(r"\d+ scans entered a stage and have no outcome", text)
+    assert re.search(r"\d+ scans entered a stage but have no outcome", text)
 
 
 def test_a_missing_result_says_which_command_makes_it(tmp_path):

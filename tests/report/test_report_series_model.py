@@ -45,11 +45,13 @@ def test_every_analysis_has_its_figure_and_its_table(own_study, config, no_figur
     assert html.count("roi-7") == 2  # attention and perturbation
     assert "patient (29) - control (31)" in html
     assert "21% to 34%" in html
-    assert "did not bring" not in html
+    assert "did not converge" not in html
     lost = row_of(SERIES_MODEL[name]) | {"remaining_low": 1.24, "remaining_high": 2.93}
     assert name == "perturbation"
     write_table(path, from_rows([lost], schema), f"series_model_{name}", "hash")
-    assert "124% of the distance or more is left. The map is not to be read" in index_page(config)
+    assert "124% of the distance or more remains. The map must not be interpreted" in index_page(
+        config
+    )
     assert "nan" not in html.lower().split('id="series-model"')[1].split("</section>")[0]
 
 

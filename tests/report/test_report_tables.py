@@ -157,10 +157,10 @@ def test_without_an_atlas_the_page_says_so_and_every_figure_is_there(own_study):
     assert tuple(pictures) == FIGURES
     assert all(p.png.startswith(b"\x89PNG") for p in pictures.values())
     assert "no coordinates" in pictures["glass_brain"].missing
-    assert "no history" in pictures["loss"].missing
+    assert "no pre-training history" in pictures["loss"].missing
     assert "max_figures" in pictures["carpet"].missing
     assert not pictures["fc_matrix"].missing
-    assert "names no networks" in pictures["fc_matrix"].caption
+    assert "has no networks" in pictures["fc_matrix"].caption
 
 
 def test_an_atlas_of_another_size_gives_no_names(tmp_path):

@@ -170,7 +170,7 @@ def test_states_of_a_model_do_not_change_between_calls_and_carry_gradients(of, k
 
 
 def test_states_that_do_not_differ_and_shapes_that_do_are_refused():
-    with pytest.raises(ValueError, match="nothing to look for"):
+    with pytest.raises(ValueError, match="no difference to search for"):
         perturb(linear, rest(4, 1), rest(4, 1), QUICK)
     short = Windows(rest(4, 1).series[..., 1:], np.arange(4))
     with pytest.raises(ValueError, match="the same parcels and timepoints"):

@@ -89,7 +89,7 @@ def test_nobody_of_the_pretraining_is_evaluated_and_only_they_are_fitted_to(stud
         *("c01", "c02", "c04", "c05"),
     ]
     assert (
-        "2 of 12 scans are left out: c00: found 30 timepoints, expected 40 or more" in caplog.text
+        "2 of 12 scans are excluded: c00: found 30 timepoints, expected 40 or more" in caplog.text
     )
     fitted = seen(study.config, trained, 40)
     assert set(fitted.scans["scan_id"]) <= set(shown["scan_id"])
@@ -145,7 +145,7 @@ def test_a_participant_that_pretraining_was_given_is_refused(tmp_path):
     scans = read_table(study.paths.scans("a"), "scans").to_pandas()
     scans.loc[0, "bold_path"] = scans["bold_path"].iloc[1]
     write_scans(study.paths.scans("a"), scans, Unmatched("participants.tsv", [], []), "hash")
-    with pytest.raises(LeakError, match=r"pre-training was given 1 scans.*a00"):
+    with pytest.raises(LeakError, match=r"pre-training used 1 scans.*a00"):
         run(study.config, "reconstruction")
 
 
@@ -283,10 +283,10 @@ def test_a_perturbation_brings_the_first_class_nearer_to_the_second(study):
             {"pretrain": {"model": "brainmass", "brainlm": {"window": 200, "mask_ratio": 0.75}}},
             "series_model.analyses: found reconstruction with pretrain.model brainmass",
         ),
-        ({"series_model": {"analyses": ["reconstruction"] * 2}}, "found one twice"),
+        ({"series_model": {"analyses": ["reconstruction"] * 2}}, "found a duplicate"),
         (
             {"series_model": {"analyses": ["perturbation"], "task": None}},
-            "series_model.task: not given, and perturbation moves one class",
+            "series_model.task: not given, but perturbation needs two classes",
         ),
         ({"series_model": {"task": "dy"}}, "series_model.task: there is no task 'dy'"),
         (

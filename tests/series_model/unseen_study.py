@@ -16,8 +16,8 @@ from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.artefacts import describe
 from brainmass_core.pretrain.data.views import index_shards
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.checkpoint import State
+from brainmass_core.pretrain.model_specs import model_spec_of
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
@@ -149,10 +149,8 @@ def _series(rng: np.random.Generator, n: int, patient: bool) -> np.ndarray:
 def write_model(study: Study) -> None:
     """Initial weights, with the scaling and coordinates that training would work out."""
     config = study.config
-    index, family = index_shards(config), family_of(config.pretrain)
-    model = family.build(config, index.n_rois)
-    state = State(
-        1, 1, 4, model.state_dict(), {}, torch.zeros(1, 1), family.constants(config, index)
-    )
+    index, spec = index_shards(config), model_spec_of(config.pretrain)
+    model = spec.build(config, index.n_rois)
+    state = State(1, 1, 4, model.state_dict(), {}, torch.zeros(1, 1), spec.constants(config, index))
     about = describe(config, index, state, model)
     model.save_pretrained(study.paths.pretrain(config.pretrain.model), about)

@@ -99,7 +99,9 @@ def test_what_does_not_fit_is_refused(series, confounds, change, message):
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path):
-    with pytest.raises(StudyError, match=r"no config.yaml in it, so it is no results folder"):
+    with pytest.raises(
+        StudyError, match=r"it contains no config.yaml, so it is not a results folder"
+    ):
         load_study(tmp_path)
 
 

@@ -33,7 +33,7 @@ def test_all_is_made_without_pfc_and_without_a_model(config, tmp_path):
     # and asked for the model all the same, it says why there is none
     refused = study.snakemake(tmp_path, "--cores", "1", "pretrain")
     assert refused.returncode
-    assert "nobody to pre-train a model on" in refused.stdout + refused.stderr
+    assert "no participants to pre-train a model on" in refused.stdout + refused.stderr
     # without tasks there are the pages of the data
     study.write_config(tmp_path, config | {"tasks": {}})
     study.succeed(tmp_path, "all")

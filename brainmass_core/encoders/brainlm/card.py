@@ -24,23 +24,24 @@ Mode {mode}: {mode_text}
 
 {sources}
 
-Participants kept for evaluation took no part; the tables are checked for them at every start.
-A recording's temporal mean is taken off each parcel; then (x - median) / IQR, with a parcel's
-median and interquartile range over {n_recordings} of these scans, the first 200 timepoints of each.
-`config.json` holds them under `scaling`: scale all other series with these, never with their own.
+Participants kept for evaluation were not used; the tables are checked for them at every start.
+The temporal mean of each parcel is subtracted; then (x - median) / IQR, with the median and
+interquartile range of each parcel over {n_recordings} of these scans, the first 200 timepoints of
+each. `config.json` contains them under `scaling`: scale all other series with these, never with
+their own.
 
 ## Training
 
 {settings}
 
-| of the last {n_last} steps | mean |
+| over the last {n_last} steps | mean |
 |---|---|
 | squared error of the hidden values | {loss:.4f} |
 | their variance, the error of predicting their mean | {variance:.4f} |
-| share of the variance that is predicted | {explained:.1%} |
+| fraction of the variance that is explained | {explained:.1%} |
 
-These are scans of the training, with dropout. `history.parquet` holds every step, `loss.png` shows
-it.
+These values are for training scans, with dropout. `history.parquet` contains every step, and
+`loss.png` shows them.
 
 ## Cost
 
@@ -48,16 +49,16 @@ it.
 |---|---|
 | parameters | {n_parameters:,} |
 | matrix operations per scan and step | {flops:.3f} GFLOP |
-| of the whole run | {total_flops:.4g} FLOP |
+| of the complete run | {total_flops:.4g} FLOP |
 
 ## Limits
 
 - Research only: not a medical device, not for decisions about a person.
 - Scores depend on preprocessing, atlas, repetition time and scaling; use it with those named above.
-- Neighbouring timepoints and parcels of filtered series tell much of each other: part of a low
+- Neighbouring timepoints and parcels of filtered series are strongly correlated: part of a low
   error is interpolation. Compare with the mean and with linear interpolation.
-- The same command on the same kind of machine gives the same bits. Results of different numbers of
-  processes agree without dropout {agreement}.
+- The same command on the same kind of machine gives the same bits. Results with different
+  numbers of processes agree without dropout {agreement}.
 
 ## Use
 
@@ -79,16 +80,16 @@ embedding = model.encode(window, torch.tensor(about["coordinates"]))   # (1, {em
 Configuration {config_hash}, brainmass {version}, time series sha256 {timeseries_sha256}.
 """
 MODES = {
-    "corrected": "tokens in natural order, scaled coordinates, exact masks, no tokens of padding.",
+    "corrected": "tokens in natural order, scaled coordinates, exact masks, no padding tokens.",
     "reference": "computes what the released code computes; two embeddings of one series may "
     "differ.",
 }
 AGREEMENT = {
     "BrainLM": "to rounding",
-    "BrainLMViT": "nearly: each takes the mean over\n  the hidden values of its own scans, whose "
-    "number padding makes differ",
+    "BrainLMViT": "approximately: each process\n"
+    "  averages over the hidden values of its own scans, whose number differs because of padding",
 }
-LAST = 20  # steps whose mean is shown: a single one is noise
+LAST = 20  # number of steps averaged for the card: a single one is noisy
 
 
 def brainlm_card(

@@ -1,4 +1,4 @@
-"""The command for checkpoints of the released BrainLM models; no torch before it runs."""
+"""The command for checkpoints of the released BrainLM models; it imports torch when it runs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ def import_brainlm(
     folder: Annotated[Path, typer.Argument(help="New folder of the model.")],
     mode: Annotated[
         str | None,
-        typer.Option(help="corrected or reference. Default: corrected for 13M, else reference."),
+        typer.Option(
+            help="corrected or reference. Default: corrected for 13M, otherwise reference."
+        ),
     ] = None,
-    licence: Annotated[str, typer.Option(help="Of the weights.")] = "CC-BY-NC-ND-4.0",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "CC-BY-NC-ND-4.0",
 ) -> None:
-    """Bring a published BrainLM checkpoint into this product's form, with its licence."""
+    """Convert a published BrainLM checkpoint to a brainmass model folder, with its licence."""
     from brainmass_core.encoders.brainlm.official import import_brainlm
 
     model = import_brainlm(source, folder, mode, licence)

@@ -1,7 +1,7 @@
-"""A BrainLM under a head, all of it trained in every fold.
+"""A BrainLM with a head, all parameters trained in every fold.
 
-It sees one window of each recording, its first, with nothing hidden, in training and in test, so
-that predictions are not random.
+It uses the first window of each recording with nothing hidden, in training and in test, so that
+predictions are not random.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from brainmass_core.encoders.interface import folder_of
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import feed_of
 
-DROPOUT = 0.4  # of the head, as published
+DROPOUT = 0.4  # in the head, as published
 KINDS: dict[str, type[BrainLM] | type[BrainLMViT]] = {"BrainLM": BrainLM, "BrainLMViT": BrainLMViT}
 
 
 @dataclass(frozen=True)
 class SeriesFineTune:
-    """See the module.
+    """Training recipe of a BrainLM with a head, see the module.
 
     Attributes
     ----------
     config : Config
-        Of the study, which names the model.
+        Configuration of the study, which names the model.
     pretrained : bool
-        False: the same architecture with its initial weights, as the control.
+        False: the same architecture with initial weights, as the control.
     lr : float
     """
 
@@ -44,8 +44,8 @@ class SeriesFineTune:
     standardise: bool = False
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
-        """Encoder and head."""
-        model = PRETRAINING.build(self.config, n_rois)  # with its dropout
+        """Build encoder and head."""
+        model = PRETRAINING.build(self.config, n_rois)  # with dropout as in pre-training
         if self.pretrained:
             stored = type(model).from_pretrained(folder_of(self.config))
             model.load_state_dict(stored.state_dict())
@@ -57,14 +57,14 @@ class SeriesFineTune:
         return network
 
     def stored(self, network: nn.Module) -> SeriesArchitecture:
-        """Without its study."""
+        """The recipe without the study."""
         assert isinstance(network, AdaptedSeries)
         return SeriesArchitecture.of(network, self.lr)
 
 
 @dataclass(frozen=True)
 class SeriesArchitecture:
-    """What builds such a network without its study, to be given weights.
+    """Builds the network without the study, for loading stored weights.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class SeriesArchitecture:
     size, mode
         See `SeriesModel`.
     n_rois : int
-        Parcels; where they lie is among the weights.
+        Number of parcels; their coordinates are part of the weights.
     """
 
     knob: ClassVar[str] = "neural.finetune_lr"
@@ -86,13 +86,13 @@ class SeriesArchitecture:
 
     @classmethod
     def of(cls, network: AdaptedSeries, lr: float) -> Self:
-        """That of a trained one."""
+        """The recipe for a trained network."""
         model = network.model
         n_rois = len(network.get_buffer("coordinates"))
         return cls(type(model).__name__, model.size, model.mode, n_rois, lr)
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
-        """Encoder and head, the weights of no account."""
+        """Build encoder and head; their weights are replaced later."""
         model = KINDS[self.architecture](self.size, self.mode)
         return AdaptedSeries(model, torch.zeros(self.n_rois, 3), n_out)
 
@@ -136,7 +136,7 @@ class AdaptedSeries(nn.Module):
         series = windows.unflatten(1, (len(coordinates), -1))
         if self.training or not self.model.is_reference:
             return self.model.encode(series, coordinates)
-        parts = []  # reference mode draws the order of the tokens: in a test the same for all scans
+        parts = []  # reference mode draws a token order: in tests the same one for all scans
         with torch.random.fork_rng(devices=[]):
             for one in series:
                 torch.default_generator.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What BrainLM does in the stages."""
+"""The implementation of BrainLM for the stages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, Self
 from brainmass_core.config import Config
 from brainmass_core.encoders.brainlm.head import KINDS, SeriesArchitecture, SeriesFineTune
 from brainmass_core.encoders.brainlm.model import BrainLM
-from brainmass_core.encoders.brainlm.pretraining import PRETRAINING, ghost
+from brainmass_core.encoders.brainlm.pretraining import PRETRAINING, meta_model
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
 from brainmass_core.encoders.interface import Architecture, Implementation
 from brainmass_core.encoders.record import Network
@@ -23,13 +23,13 @@ class Shape(Architecture):
 
     @classmethod
     def of(cls, model: SeriesModel) -> Self:
-        """That of a model."""
+        """The architecture of a model."""
         return cls.model_validate(
             {"architecture": type(model).__name__, "size": model.size, "mode": model.mode}
         )
 
     def build(self) -> SeriesModel:
-        """A model of it without a decoder, with random weights."""
+        """Build a model without decoder, with random weights."""
         model = KINDS[self.architecture](self.size, self.mode)
         del model.decoder
         return model
@@ -44,7 +44,7 @@ class _BrainLM(Implementation):
 
     def kind(self, config: Config) -> type[SeriesModel]:
         """By the architecture of the configured model."""
-        return type(ghost(config))
+        return type(meta_model(config))
 
     def recipe(self, network: Network, config: Config) -> SeriesFineTune:
         """Trained whole, from initial or pre-trained weights."""

@@ -8,15 +8,15 @@ from torch.nn import functional
 
 from brainmass_core.models.tokens import take
 
-TAPS = 65  # of the convolution along the tokens
-EPS = 1e-12  # of the layer norms, as released
+TAPS = 65  # filter length of the convolution along the tokens
+EPS = 1e-12  # epsilon of the layer norms, as in the released code
 
 
 class Attention(nn.Module):
     """Softmax attention; with `convolution`, a depthwise convolution of the values is added.
 
-    ``W_o [softmax(q kᵀ / √d_head) v + conv(v)]``. The filter is one per head, along the tokens in
-    the order in which they come.
+    ``W_o [softmax(q kᵀ / √d_head) v + conv(v)]``. There is one filter per head, along the tokens in
+    their given order.
     """
 
     def __init__(self, width: int, heads: int, convolution: bool) -> None:
@@ -27,7 +27,7 @@ class Attention(nn.Module):
         self.taps = nn.Parameter(torch.empty(heads, TAPS)) if convolution else None
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Tokens (B, n, d), or those at `rows` (B, m), in the context of all."""
+        """Attention output for tokens (B, n, d), or only for those at `rows` (B, m)."""
         q, k, v = self._projected(x, rows)
         context = functional.scaled_dot_product_attention(q, k, v)
         context = context.transpose(1, 2).flatten(2)  # (B, m, d)
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         return self.out(context)
 
     def weights(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Attention (B, heads, m, n) that the tokens at `rows` (B, m) pay to all tokens."""
+        """Attention weights (B, heads, m, n) of the tokens at `rows` (B, m) over all tokens."""
         q, k, _ = self._projected(x, rows)
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
@@ -55,15 +55,26 @@ class Attention(nn.Module):
 def convolve(v: Tensor, taps: Tensor) -> Tensor:
     """Cross-correlation of v (B, heads, n, d) with taps (heads, K), K odd, along n; zeros outside.
 
-    As products with a banded Toeplitz matrix, K - 1 tokens at a time, each of which needs values of
-    two blocks: torch's grouped convolution is many times slower, forward and backward.
+    Computed as products with a banded Toeplitz matrix, in blocks of K - 1 tokens, each of which
+    needs values of two blocks: torch's grouped convolution is many times slower, forward and
+    backward.
+
+    Parameters
+    ----------
+    v : Tensor (B, heads, n, d)
+    taps : Tensor (heads, K)
+        K odd.
+
+    Returns
+    -------
+    Tensor (B, heads, n, d)
     """
     heads, k = taps.shape
     n, block = v.shape[2], k - 1
     blocks = -(-n // block)
     filled = functional.pad(v, (0, 0, block // 2, (blocks + 1) * block - n - block // 2))
     filled = filled.unflatten(2, (blocks + 1, block))  # (B, heads, blocks + 1, block, d)
-    # row i of the matrix is the filter moved by i: rows one longer than the matrix, cut again
+    # row i of the matrix is the filter shifted by i: build rows one element longer and cut them
     span = 2 * block
     rows = functional.pad(taps.to(v.dtype), (0, span + 1 - k))[:, None].expand(-1, block, -1)
     matrix = rows.reshape(heads, -1)[:, : block * span].view(heads, block, span)
@@ -96,7 +107,7 @@ class PostNormLayer(_Layer):
         super().__init__(width, heads, feedforward, dropout, convolution=True)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Tokens (B, n, d) to the same, or those at `rows` (B, m) alone."""
+        """Transform tokens (B, n, d), or return only those at `rows` (B, m)."""
         mine = x if rows is None else take(x, rows)
         y = self.norm_1(mine + self.dropout(self.attention(x, rows)))
         return self.norm_2(y + self._feed_forward(y))
@@ -113,7 +124,7 @@ class PreNormLayer(_Layer):
         super().__init__(width, heads, feedforward, dropout, convolution=False)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Tokens (B, n, d) to the same, or those at `rows` (B, m) alone."""
+        """Transform tokens (B, n, d), or return only those at `rows` (B, m)."""
         mine = x if rows is None else take(x, rows)
         y = mine + self.dropout(self.attention(self.norm_1(x), rows))
         return y + self._feed_forward(self.norm_2(y))
@@ -127,12 +138,13 @@ class PreNormLayer(_Layer):
 def initialise(module: nn.Module, kind: str) -> None:
     """Draw weights: ``normal`` (0, 0.02) or ``xavier`` uniform; zero biases, unit norms.
 
-    The taps are normal, too, or uniform within ``1 / √TAPS``, which is torch's default.
+    The convolution filters are also normal, or uniform within ``1 / √TAPS``, which is torch's
+    default.
     """
     joint = {id(part.qkv) for part in module.modules() if isinstance(part, Attention)}
     for part in module.modules():
         if isinstance(part, nn.Linear):
-            # queries, keys and values are three matrices
+            # the matrix holds three: queries, keys and values
             for weight in part.weight.chunk(3) if id(part) in joint else (part.weight,):
                 draw(weight, kind)
             nn.init.zeros_(part.bias)

@@ -1,8 +1,8 @@
 """BrainLM with a token for each parcel and 20 timepoints (Ortega Caro et al., ICLR 2024).
 
-A masked autoencoder of time series. A token is a stretch of one parcel's series; where the parcel
-lies and when the stretch begins are added to it. Hidden tokens are predicted from the visible ones.
-The larger models that carry the name are another architecture: `brainlm_vit`.
+A masked autoencoder of time series. A token is a segment of one parcel's series; embeddings of the
+parcel's position and of the segment's time are added to it. Hidden tokens are predicted from the
+visible ones. The larger models with this name have another architecture: `vit`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from brainmass_core.models.tokens import (
     take,
 )
 
-COORDINATE_SCALE = 60.0  # mm: a parcel's usual distance from the origin
+COORDINATE_SCALE = 60.0  # mm: typical distance of a parcel from the origin
 
 
 @dataclass(frozen=True)
-class Size:
+class BrainLMSize:
     """Shape of a model.
 
     Attributes
@@ -49,8 +49,8 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(64, 2, 2, 128, 1, 2, 128),  # for tests and the demo; not published
-    "brainlm-13m": Size(512, 4, 4, 1024, 2, 4, 1024),
+    "tiny": BrainLMSize(64, 2, 2, 128, 1, 2, 128),  # for tests and the demo; not published
+    "brainlm-13m": BrainLMSize(512, 4, 4, 1024, 2, 4, 1024),
 }
 
 
@@ -60,15 +60,15 @@ class BrainLM(SeriesModel):
     Parameters
     ----------
     size : {"tiny", "brainlm-13m"} or mapping
-        A name, or the fields of `Size`.
+        A name, or the fields of `BrainLMSize`.
     mode : {"corrected", "reference"}
-        Reference is the released code: visible tokens enter in random order, which the convolution
-        in a layer sees; coordinates are in millimetres; what a mask leaves is cut to a whole
-        number. Corrected: natural order, coordinates / 60, the nearest whole number.
+        `reference` is the released code: visible tokens enter in random order, which affects the
+        convolution in a layer; coordinates are in millimetres; the number of visible tokens is
+        truncated. `corrected`: natural order, coordinates / 60, number of hidden tokens rounded.
     dropout : float
-        Of the two branches of a layer.
+        Dropout of the two branches of a layer.
     embedding_dropout : float
-        Of the embedded tokens, in the encoder and in the decoder.
+        Dropout of the embedded tokens, in the encoder and in the decoder.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class BrainLM(SeriesModel):
         embedding_dropout: float = 0.1,
     ) -> None:
         super().__init__(size, mode)
-        shape: Size = self.shape
+        shape: BrainLMSize = self.shape
         d, scale = shape.width, 1.0 if self.is_reference else COORDINATE_SCALE
         self.signal = nn.Linear(shape.patch, d)
         self.places = Places(d, scale, embedding_dropout)
@@ -104,7 +104,7 @@ class BrainLM(SeriesModel):
 
     @property
     def token_steps(self) -> int:
-        """Timepoints of a token, which is of one parcel."""
+        """Number of timepoints per token; each token belongs to one parcel."""
         return self.shape.patch
 
     def patches(self, series: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class BrainLM(SeriesModel):
         return series.unflatten(2, (-1, self.shape.patch))
 
     def n_tokens(self, n_rois: int, n_timepoints: int) -> int:
-        """Tokens of a sample, parcel by parcel.
+        """Number of tokens of a sample.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class BrainLM(SeriesModel):
         Raises
         ------
         ValueError
-            If the steps are not a multiple of the patch, or are all there are.
+            If the steps are not a multiple of the patch, or are all timepoints.
         """
         check_steps(steps, n_timepoints)
         n, hidden = self._n_patches(n_timepoints), self._n_patches(steps)
@@ -144,7 +144,7 @@ class BrainLM(SeriesModel):
     def tokens(
         self, series: Tensor, coordinates: Tensor, order: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Embedding and tokens of series of which nothing is hidden.
+        """Embedding and tokens of series with nothing hidden.
 
         Parameters
         ----------
@@ -152,8 +152,8 @@ class BrainLM(SeriesModel):
         coordinates : Tensor (n_rois, 3)
             MNI, in mm.
         order : Tensor (B, n_tokens), optional
-            In which the tokens enter. Default: the natural one; in reference mode a random one, as
-            in the released code, so that two calls differ.
+            Order in which tokens enter. Default: the natural order; in reference mode a random one,
+            as in the released code, so that two calls differ.
 
         Returns
         -------
@@ -167,19 +167,20 @@ class BrainLM(SeriesModel):
             noise = torch.rand(shape) if self.is_reference else torch.arange(shape[1])
             order = noise.expand(shape).argsort(dim=1).to(series.device)
         latent = self._encode(patches, coordinates, order)
-        natural = put_back(latent[:, 1:], order, self.cls_token, shape[1])  # nothing to fill
+        natural = put_back(latent[:, 1:], order, self.cls_token, shape[1])  # all tokens are visible
         return latent[:, 0], natural
 
     def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """The embedding with tokens in natural order, in reference mode as well."""
+        """The embedding with tokens in natural order, also in reference mode."""
         n = self.n_tokens(*series.shape[1:])
         order = torch.arange(n, device=series.device).expand(len(series), -1)
         return self.tokens(series, coordinates, order)[0]
 
     def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """What the CLS token takes from each parcel in the last layer, (B, n_rois).
+        """Attention of the CLS token to each parcel in the last layer, (B, n_rois).
 
-        Mean over heads, sum over a parcel's patches: with what it takes from itself, 1.
+        Mean over heads, sum over the patches of a parcel; with the attention to itself, the sum is
+        1.
         """
         x, attention = self.before_last(series, coordinates)
         first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
@@ -187,7 +188,7 @@ class BrainLM(SeriesModel):
         return weights.mean(1)[:, 0, 1:].unflatten(1, (series.shape[1], -1)).sum(2)
 
     def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Attention]:
-        """CLS and tokens (B, 1 + n_tokens, d) that enter the last layer, and its attention.
+        """Input of the last layer, CLS and tokens (B, 1 + n_tokens, d), and its attention module.
 
         Nothing is hidden; tokens are in natural order, parcel by parcel.
         """
@@ -250,13 +251,13 @@ class BrainLM(SeriesModel):
         if n_timepoints != max(n, 1) * patch:
             nearest = f"{n * patch} or {(n + 1) * patch}" if n else f"{patch}"
             raise ValueError(
-                f"found {n_timepoints} timepoints, expected a multiple of {patch}, those of a "
-                f"token: take {nearest}"
+                f"found {n_timepoints} timepoints, expected a multiple of {patch}, the length of "
+                f"a token: use {nearest}"
             )
         return n
 
     def _embed(self, patches: Tensor, coordinates: Tensor, visible: Tensor) -> Tensor:
-        """CLS and visible tokens (B, 1 + n_visible, d) that enter the first layer."""
+        """Input of the first layer: CLS and visible tokens (B, 1 + n_visible, d)."""
         check_input(patches[..., 0], coordinates)
         x = self.places(self.signal(patches), coordinates).flatten(1, 2)
         cls = self.cls_token.to(x.dtype).expand(len(x), 1, -1)
@@ -270,12 +271,12 @@ class BrainLM(SeriesModel):
 
 
 class Places(nn.Module):
-    """What is added to a token: where its parcel lies and when its stretch begins.
+    """Position embedding of a token: coordinates of its parcel and time of its segment.
 
     Parameters
     ----------
     scale : float
-        Coordinates are divided by it (mm).
+        Divisor of the coordinates (mm).
     """
 
     def __init__(self, width: int, scale: float, dropout: float) -> None:
@@ -285,16 +286,19 @@ class Places(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, coordinates: Tensor) -> Tensor:
-        """Tokens (B, n_rois, n_patches, d) with coordinates (n_rois, 3) in mm to the same shape."""
+        """Add position embeddings to tokens (B, n_rois, n_patches, d); coordinates (n_rois, 3) in
+        mm."""
         when = sinusoid_1d(tokens.shape[2], tokens.shape[3]).to(tokens.device)
         where = self.xyz(coordinates.to(self.xyz.weight) / self.scale)
         return self.dropout(tokens + where[:, None] + when)
 
 
 class Decoder(nn.Module):
-    """From the visible tokens to the values of all tokens, or of those wanted."""
+    """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
 
-    def __init__(self, shape: Size, scale: float, dropout: float, embedding_dropout: float) -> None:
+    def __init__(
+        self, shape: BrainLMSize, scale: float, dropout: float, embedding_dropout: float
+    ) -> None:
         super().__init__()
         d, heads, feedforward = shape.width, shape.decoder_heads, shape.decoder_feedforward
         self.embed = nn.Linear(d, d)
@@ -322,7 +326,7 @@ class Decoder(nn.Module):
         ----------
         grid : (n_rois, n_patches)
         rows : Tensor (B, m), optional
-            The tokens whose values are wanted; the last layer works out no others.
+            Tokens whose values are needed; the last layer computes only these.
         """
         x = self.embed(latent)
         whole = put_back(x[:, 1:], visible, self.mask_token, grid[0] * grid[1])
@@ -338,7 +342,7 @@ class Decoder(nn.Module):
 def build(
     size: str | Mapping[str, int], seed: int, mode: str = "corrected", **settings: Any
 ) -> BrainLM:
-    """A model with initial weights drawn from `seed`; leaves the global generator as it was."""
+    """Build a model with initial weights from `seed`, without changing the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BrainLM(size, mode, **settings)

@@ -1,4 +1,4 @@
-"""BrainLM as the pre-training sees it: windows of scaled series, and one loss on what is hidden."""
+"""Pre-training of BrainLM: windows of scaled series, and the loss on hidden values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from brainmass_core.encoders.brainlm.record import TOKEN_STEPS
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.windows import WindowStream, fit_scaling, tokens_of, windows_of
-from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.pretrain.model_spec import Constants, ModelSpec, batching
 from brainmass_core.spaces import FSL, SpaceError
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import BRAINLM_HISTORY
@@ -29,7 +29,7 @@ from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling
 TINY = ("brainlm-tiny", "brainlm-vit-tiny")
 
 
-class BrainLMFamily(Family):
+class BrainLMSpec(ModelSpec):
     """Masked values of a window, predicted from the others."""
 
     history = BRAINLM_HISTORY
@@ -43,7 +43,7 @@ class BrainLMFamily(Family):
     digest = "timeseries_sha256"
 
     def build(self, config: Config, n_rois: int) -> SeriesModel:
-        """The model as configured, with its initial weights; `n_rois` is any number."""
+        """Build the configured model with initial weights, for any `n_rois`."""
         s = config.pretrain
         size, mode = "tiny" if s.model in TINY else s.model, s.brainlm.mode
         if s.model in TOKEN_STEPS:
@@ -52,7 +52,7 @@ class BrainLMFamily(Family):
         return vit.build(size, config.seed, mode, dropout=s.dropout)
 
     def constants(self, config: Config, index: Index) -> dict[str, Tensor]:
-        """Coordinates of the parcels, and the scaling fitted on the scans of the index."""
+        """Coordinates of the parcels, and the scaling fitted to the scans of the index."""
         coordinates = coordinates_of(config, index.n_rois)
         scaling = fit_scaling(index, config.seed, config.pretrain.brainlm.t_r)
         return {
@@ -63,9 +63,9 @@ class BrainLMFamily(Family):
         }
 
     def check(self, config: Config, index: Index, n_ranks: int) -> None:
-        """Refuse batches and masks that cannot be made, and an atlas without coordinates."""
+        """Refuse impossible batches and masks, and an atlas without coordinates."""
         batching(config, index, 0, n_ranks)
-        tokens_of(ghost(config), index.n_rois, windows_of(config))
+        tokens_of(meta_model(config), index.n_rois, windows_of(config))
         coordinates_of(config, index.n_rois)
 
     def stream(
@@ -75,34 +75,34 @@ class BrainLMFamily(Family):
         return WindowStream(
             index,
             windows=windows_of(config),
-            model=ghost(config),
+            model=meta_model(config),
             coordinates=constants["coordinates"].float(),
             scaling=scaling_of(constants),
             **batching(config, index, rank, n_ranks),
         )
 
     def total(self, parts: Mapping[str, Tensor], settings: Pretrain) -> Tensor:
-        """The mean squared error of what is hidden."""
+        """The mean squared error of hidden values."""
         return parts["reconstruction"]
 
     def views(self, embedding: Tensor) -> Tensor:
-        """The one view (1, n, d): the CLS token of what is visible."""
+        """A single view (1, n, d): the CLS token of the visible tokens."""
         return embedding[None]
 
     def operations(self, model: SeriesModel, config: Config, n_rois: int) -> int:
-        """Those of a step that hides tokens at random, forward and backward."""
-        windows, shadow = windows_of(config), ghost(config).train()
+        """Operations of a step that hides random tokens, forward and backward."""
+        windows, meta = windows_of(config), meta_model(config).train()
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
             series, coordinates = torch.empty(1, n_rois, windows.length), torch.empty(n_rois, 3)
-            noise = torch.empty(1, shadow.n_tokens(n_rois, windows.length))
-            mask = shadow.noise_mask(noise, windows.ratio)
-            shadow(series, coordinates, mask)["reconstruction"].backward()
+            noise = torch.empty(1, meta.n_tokens(n_rois, windows.length))
+            mask = meta.noise_mask(noise, windows.ratio)
+            meta(series, coordinates, mask)["reconstruction"].backward()
         return counter.get_total_flops()
 
     def describe(
         self, model: SeriesModel, config: Config, index: Index, constants: Constants
     ) -> dict[str, Any]:
-        """Which series it was trained on and how they are scaled."""
+        """Description of the training series and their scaling."""
         s, scaling = config.pretrain.brainlm, scaling_of(constants)
         return {
             "size": model.size,
@@ -127,17 +127,17 @@ class BrainLMFamily(Family):
         return brainlm_card(model, config, index, about, history, flops)
 
 
-PRETRAINING = BrainLMFamily()
+PRETRAINING = BrainLMSpec()
 
 
-def ghost(config: Config) -> SeriesModel:
-    """The model without numbers: its tokens, masks and operations can be asked for."""
+def meta_model(config: Config) -> SeriesModel:
+    """The model on the meta device, for its tokens, masks and number of operations."""
     with torch.device("meta"):
         return PRETRAINING.build(config, 0)
 
 
 def scaling_of(constants: Constants) -> RobustScaling:
-    """The scaling among the constants of a training."""
+    """The scaling, from the constants of a training run."""
     median, iqr = (tuple(constants[name].tolist()) for name in ("median", "iqr"))
     return RobustScaling(median, iqr, int(constants["n_recordings"]))
 
@@ -145,14 +145,14 @@ def scaling_of(constants: Constants) -> RobustScaling:
 def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
     """Centroids (n_rois, 3) of the parcels in MNI152NLin6Asym, mm, float64.
 
-    A424, with which BrainLM was published, lies in that space; those of other atlases are led there
-    over a bridge. Of an atlas that does not say its space they are taken as they are. A model of
-    images looks at y alone; what else is unknown is 0 there.
+    The A424 atlas, with which BrainLM was published, is in that space; coordinates of other atlases
+    are transformed by a bridge. If the atlas does not state its space, its coordinates are used
+    unchanged. Image models only use y; other unknown coordinates are set to 0.
 
     Raises
     ------
     ShardError
-        If the atlas does not say where a parcel lies, or there is no bridge from its space.
+        If the coordinates of a parcel are unknown, or there is no bridge from the atlas's space.
     """
     name = config.atlas.name
     table = parcels(config, name, n_rois)
@@ -167,9 +167,9 @@ def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
     unknown = np.flatnonzero(~np.isfinite(needed).all(axis=1))
     if len(unknown):
         raise ShardError(
-            f"the atlas {name} does not say where {len(unknown)} of {n_rois} parcels lie, such as "
-            f"{table['name'][unknown[0]]}, which {config.pretrain.model} needs: give a table with "
-            "the columns index, name, x, y, z (MNI, mm) as atlas.labels, or the label image as "
-            "atlas.path"
+            f"the atlas {name} has no coordinates of {len(unknown)} of {n_rois} parcels, such as "
+            f"{table['name'][unknown[0]]}, but {config.pretrain.model} needs them: give a table "
+            "with the columns index, name, x, y, z (MNI, mm) as atlas.labels, or the label image "
+            "as atlas.path"
         )
     return np.nan_to_num(coordinates)

@@ -11,19 +11,19 @@ from typing import Any
 from brainmass_core.encoders.record import Encoder, Network, Pages
 
 HERE = "brainmass_core.encoders.brainlm"
-# tokens of one parcel, and their timepoints; those of the other models are of an image
+# timepoints per token of models with one parcel per token; other models use image patches
 TOKEN_STEPS = {"brainlm-tiny": 20, "brainlm-13m": 20}
 FEATURES = ["fc", "series", "brainlm", "untrained_brainlm"]
 
 
 def _check(settings: Any) -> None:
-    """Refuse windows and futures that tokens do not fit into."""
+    """Refuse windows and `future_steps` that do not match the length of tokens."""
     s, patch = settings.brainlm, TOKEN_STEPS.get(settings.model, 1)
     for name, length in (("window", s.window), ("future_steps", s.future_steps)):
         if length % patch and (name == "window" or s.future_share):
             raise ValueError(
-                f"brainlm.{name}: found {length}, expected a multiple of {patch}, the "
-                f"timepoints of a token of {settings.model}"
+                f"brainlm.{name}: found {length}, expected a multiple of {patch}, the timepoints "
+                f"per token of {settings.model}"
             )
     if s.future_share and s.future_steps >= s.window:
         raise ValueError(
@@ -35,25 +35,25 @@ def _check(settings: Any) -> None:
 def _training(settings: Any) -> str:
     """Caption of the loss curves."""
     return (
-        f"Mean squared error of hidden values in the pre-training ({settings.model}, "
-        f"{settings.epochs} epochs, {settings.brainlm.mask_ratio:.0%} hidden), and their variance, "
-        "which is the error of predicting their mean."
+        f"Mean squared error of hidden values during pre-training ({settings.model}, "
+        f"{settings.epochs} epochs, {settings.brainlm.mask_ratio:.0%} hidden), and their "
+        "variance, which is the error of predicting their mean."
     )
 
 
 NETWORKS = (
     Network(
         "untrained_brainlm_finetune",
-        "Untrained BrainLM, trained whole",
-        "BrainLM with random weights and a head, on the first window of each recording, all of "
-        "it trained in every fold.",
+        "Untrained BrainLM, fine-tuned",
+        "BrainLM with random weights and a head, on the first window of each recording, all "
+        "parameters trained in every fold.",
         pretrained=False,
     ),
     Network(
         "brainlm_finetune",
         "BrainLM, fine-tuned",
-        "The pre-trained BrainLM and a head, on the first window of each recording, all of it "
-        "trained further in every fold.",
+        "The pre-trained BrainLM and a head, on the first window of each recording, all "
+        "parameters fine-tuned in every fold.",
     ),
 )
 PAGES = Pages(
@@ -91,7 +91,7 @@ ENCODER = Encoder(
     explains=("gradient",),
     token_steps=TOKEN_STEPS,
     knobs=("brainlm",),
-    # in place of what needs the other encoder
+    # instead of defaults that need the other encoder
     defaults={
         "finetune": {
             "methods": [

@@ -1,8 +1,8 @@
-"""BrainLM as a vision transformer: parcels by time is one image (the 111M and 650M models).
+"""BrainLM as a vision transformer on images of parcels by time (the 111M and 650M models).
 
 A masked autoencoder of patches (He et al. 2022, arXiv:2111.06377). Parcels are sorted from the back
-of the brain to its front, the image lies in the middle of a square, and a token mixes 16 (or 14)
-parcels and as many timepoints. The 13M model is another architecture: `brainlm`.
+of the brain to its front, the image is in the middle of a square, and a token is a patch of 16 (or
+14) parcels and as many timepoints. The 13M model has another architecture: `model`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from brainmass_core.models.tokens import (
     take,
 )
 
-CHANNELS = 3  # all alike: the image was made for a model of photographs
+CHANNELS = 3  # identical channels, as the architecture is for RGB images
 PADDING = -1.0
-IMAGE_SCALE = 5.6430855  # what the robust-scaled series are divided by, as released
+IMAGE_SCALE = 5.6430855  # divisor of the robust-scaled series, as in the released code
 
 
 @dataclass(frozen=True)
-class Size:
+class BrainLMViTSize:
     """Shape of a model.
 
     Attributes
@@ -57,9 +57,9 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(64, 2, 4, 128, 16, 32, 1, 4, 64),  # for tests; not published
-    "brainlm-111m": Size(768, 12, 12, 3072, 16),
-    "brainlm-650m": Size(1280, 32, 16, 5120, 14),
+    "tiny": BrainLMViTSize(64, 2, 4, 128, 16, 32, 1, 4, 64),  # for tests; not published
+    "brainlm-111m": BrainLMViTSize(768, 12, 12, 3072, 16),
+    "brainlm-650m": BrainLMViTSize(1280, 32, 16, 5120, 14),
 }
 
 
@@ -71,14 +71,14 @@ class BrainLMViT(SeriesModel):
     Parameters
     ----------
     size : {"tiny", "brainlm-111m", "brainlm-650m"} or mapping
-        A name, or the fields of `Size`.
+        A name, or the fields of `BrainLMViTSize`.
     mode : {"corrected", "reference"}
-        Reference is the released code: patches that hold padding alone, half of them, are tokens,
-        and hiding the last timepoints hides whole patches, 28 or 23 where 20 were asked for.
-        Corrected: tokens are the patches that touch data; exactly the timepoints asked for are
-        hidden. Positions are the same.
+        `reference` is the released code: patches with only padding, half of all, are tokens, and
+        hiding the last timepoints hides complete patches, 28 or 23 timepoints instead of 20.
+        `corrected`: only patches that contain data are tokens, and exactly the requested timepoints
+        are hidden. Positions are the same.
     dropout : float
-        Of the two branches of a layer.
+        Dropout of the two branches of a layer.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class BrainLMViT(SeriesModel):
         self, size: str | Mapping[str, int], mode: str = "corrected", dropout: float = 0.0
     ) -> None:
         super().__init__(size, mode)
-        s: Size = self.shape
+        s: BrainLMViTSize = self.shape
         self.embed = nn.Conv2d(CHANNELS, s.width, s.patch, s.patch)
         self.cls_token = nn.Parameter(torch.empty(s.width))
         self.layers = nn.ModuleList(
@@ -106,12 +106,12 @@ class BrainLMViT(SeriesModel):
         nn.init.zeros_(self.embed.bias)  # type: ignore[arg-type]
 
     def side(self, n_rois: int, n_timepoints: int) -> int:
-        """Side of the square that holds an image, in whole patches."""
+        """Side of the square around an image, in complete patches."""
         patch = self.shape.patch
         return -(-max(n_rois, n_timepoints) // patch) * patch
 
     def slots(self, n_rois: int, n_timepoints: int) -> Tensor:
-        """Patches (n_tokens,) of the square, row by row, that are tokens."""
+        """Indices (n_tokens,), row-major, of the patches of the square that are tokens."""
         patch, side = self.shape.patch, self.side(n_rois, n_timepoints)
         if self.is_reference:
             return torch.arange((side // patch) ** 2)
@@ -129,8 +129,9 @@ class BrainLMViT(SeriesModel):
     def future_mask(self, batch: int, n_rois: int, n_timepoints: int, steps: int) -> Mask:
         """A mask that hides the last `steps` timepoints.
 
-        In reference mode patches that hold any of them, with what else is in them. In corrected
-        mode patches that hold nothing else, and of the others these timepoints alone.
+        In reference mode, patches with any of these timepoints are hidden completely. In corrected
+        mode, patches with only these timepoints are hidden, and only these timepoints in the
+        others.
 
         Raises
         ------
@@ -148,7 +149,7 @@ class BrainLMViT(SeriesModel):
         return Mask(seen.expand(batch, -1), 0 if self.is_reference else steps)
 
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """CLS token (B, d) and tokens (B, n_tokens, d) of series of which nothing is hidden.
+        """CLS token (B, d) and tokens (B, n_tokens, d) of series with nothing hidden.
 
         Parameters
         ----------
@@ -183,7 +184,7 @@ class BrainLMViT(SeriesModel):
         return whole[0] * IMAGE_SCALE, whole[1]
 
     def forward(self, series: Tensor, coordinates: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """The loss of one batch; padding has none.
+        """The loss of one batch, without padding.
 
         Parameters
         ----------
@@ -201,7 +202,7 @@ class BrainLMViT(SeriesModel):
         latent, visible = self._visible(image, mask)
         target, hidden = self._hidden(image, mask)
         rows = None
-        if not mask.last:  # all that is hidden lies in hidden tokens
+        if not mask.last:  # all hidden values are in hidden tokens
             rows = hidden_of(visible, target.shape[1])
             target, hidden = take(target, rows), take(hidden, rows)
         predicted = self.decoder(latent, visible, *self._places(image.shape), rows).float()
@@ -212,7 +213,7 @@ class BrainLMViT(SeriesModel):
         }
 
     def _hidden(self, image: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Values and, as 0 or 1, whether they are data and hidden; (B, n_tokens, patch²) both."""
+        """Values, and 1 for hidden data values and 0 otherwise; both (B, n_tokens, patch²)."""
         target = self._patches(image, 0.0).float()
         of_tokens = mask_of(mask.visible, target.shape[1])[..., None]
         data = torch.ones_like(image[:1])
@@ -222,7 +223,7 @@ class BrainLMViT(SeriesModel):
         return target, torch.maximum(of_tokens * valid, late)
 
     def _visible(self, image: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Encoded CLS and visible tokens, and which they are."""
+        """Encoded CLS and visible tokens, with the indices of the tokens."""
         seen = image
         if mask.last:
             seen = image.clone()
@@ -235,7 +236,7 @@ class BrainLMViT(SeriesModel):
         return patches[:, self.slots(*image.shape[1:]).to(image.device)]
 
     def _image(self, patches: Tensor, shape: torch.Size) -> Tensor:
-        """The inverse of `_patches` for an image of this shape; padding is cut off."""
+        """Inverse of `_patches` for an image of this shape; padding is removed."""
         side, slots = self.side(*shape[1:]), self.slots(*shape[1:]).to(patches.device)
         whole = patches.new_zeros(len(patches), (side // self.shape.patch) ** 2, patches.shape[2])
         square = image_of(whole.index_copy(1, slots, patches), self.shape.patch)
@@ -243,13 +244,13 @@ class BrainLMViT(SeriesModel):
         return square[:, top : top + shape[1], left : left + shape[2]]
 
     def _places(self, shape: torch.Size) -> tuple[int, Tensor]:
-        """Patches along a side of the square, and the tokens among them."""
+        """Number of patches along a side of the square, and indices of those that are tokens."""
         return self.side(*shape[1:]) // self.shape.patch, self.slots(*shape[1:])
 
     def _encode(self, patches: Tensor, shape: torch.Size, visible: Tensor | None = None) -> Tensor:
         """CLS and visible tokens (B, 1 + n_visible, d)."""
         side, slots = self._places(shape)
-        # the channels are alike, so that their filters add up
+        # the channels are identical, so their filters are summed
         x = functional.linear(patches, self.embed.weight.sum(1).flatten(1), self.embed.bias)
         x = x + sinusoid_2d(side, self.shape.width)[slots].to(x.device)
         cls = self.cls_token.to(x.dtype).expand(len(x), 1, -1)  # its position is 0
@@ -260,9 +261,9 @@ class BrainLMViT(SeriesModel):
 
 
 class Decoder(nn.Module):
-    """From the visible tokens to the values of all tokens, or of those wanted."""
+    """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
 
-    def __init__(self, size: Size, dropout: float) -> None:
+    def __init__(self, size: BrainLMViTSize, dropout: float) -> None:
         super().__init__()
         d = size.decoder_width
         self.embed = nn.Linear(size.width, d)
@@ -282,9 +283,9 @@ class Decoder(nn.Module):
         Parameters
         ----------
         side, slots : int, Tensor (n_tokens,)
-            Patches along a side of the square, and the tokens among them.
+            Number of patches along a side of the square, and indices of those that are tokens.
         rows : Tensor (B, m), optional
-            The tokens whose values are wanted; the last layer works out no others.
+            Tokens whose values are needed; the last layer computes only these.
         """
         x = self.embed(latent)
         where = sinusoid_2d(side, x.shape[2])[slots].to(x.device)
@@ -294,20 +295,20 @@ class Decoder(nn.Module):
         for layer in layers:
             x = layer(x)
         x = self.norm(last(x)[:, 1:] if rows is None else last(x, rows + 1))
-        # the mean over the channels, which are the innermost of the head's rows
+        # mean over the channels, which vary fastest in the rows of the head
         weight, bias = (t.unflatten(0, (-1, CHANNELS)).mean(1) for t in self.head.parameters())
         return functional.linear(x, weight, bias)
 
 
 def order_of(coordinates: Tensor) -> Tensor:
-    """Parcels (n_rois,) by their Y coordinate, back to front; ties in their own order."""
+    """Parcel indices (n_rois,) sorted by Y, back to front; the sort is stable."""
     return coordinates[:, 1].argsort(stable=True)
 
 
 def build(
     size: str | Mapping[str, int], seed: int, mode: str = "corrected", **settings: Any
 ) -> BrainLMViT:
-    """A model with initial weights drawn from `seed`; leaves the global generator as it was."""
+    """Build a model with initial weights from `seed`, without changing the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BrainLMViT(size, mode, **settings)

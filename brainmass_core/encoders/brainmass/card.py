@@ -1,4 +1,4 @@
-"""The model card: what the model was trained on, how, and what it must not be used for."""
+"""The model card: training data, training, and limits of use."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ Self-supervised encoder of functional connectivity (FC), after Yang et al., IEEE
 
 {sources}
 
-Participants kept for evaluation took no part; the shards are checked for them at every start.
-Each scan enters as pseudo-FC: {estimator} correlation of {dropping}.
+Participants kept for evaluation were not used; the pFC tables are checked for them at every start.
+Input of each scan is pseudo-FC: {estimator} correlation of {dropping}.
 
 ## Training
 
 {settings}
 
-The last total loss is {loss:.4f}. `history.parquet` holds every step, `loss.png` shows it.
+The last total loss is {loss:.4f}. `history.parquet` contains every step, and `loss.png` shows them.
 
 ## Cost
 
 | | |
 |---|---|
-| parameters deployed (transformer and readout) | {deployed:,} |
+| parameters used for embeddings (transformer and readout) | {deployed:,} |
 | parameters trained | {trained:,} |
-| parameters in the paper's counting | {paper:,} |
+| parameters as counted in the paper | {paper:,} |
 | matrix operations per scan and step | {flops:.3f} GFLOP |
-| of the whole run | {total_flops:.4g} FLOP |
+| of the complete run | {total_flops:.4g} FLOP |
 
 ## Limits
 
 - Research only: not a medical device, not for decisions about a person.
 - Scores depend on preprocessing, atlas and FC estimator; use it with those named above.
 - Site, motion, age and sex are in FC and so in the embedding; compare with the confound baseline.
-- The masked-ROI task hides rows of a symmetric matrix: most of a hidden row can be read off the
+- The masked-ROI task hides rows of a symmetric matrix: most of a hidden row is also in the
   other tokens, as in the released code.
-- With several processes batch norm runs over the global batch, on GPUs and on the CPU; results of
-  different numbers of processes agree to rounding, not to the bit. The same command on the same
-  kind of machine gives the same bits.
+- With several processes batch norm uses the global batch, on GPUs and on the CPU; results with
+  different numbers of processes agree up to rounding, but are not bit-identical. The same command
+  on the same kind of machine gives the same bits.
 
 ## Use
 
@@ -97,13 +97,13 @@ def flops_per_sample(model: BrainMass, config: Config) -> int:
     n = 2  # batch norm needs two
     s = config.pretrain
     with torch.device("meta"):
-        ghost = BrainMass(model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
+        meta_model = BrainMass(model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
         fc = torch.empty(n, model.n_rois, model.n_rois)
         masks = [
             torch.zeros(n, m, dtype=torch.long)
             for m in (s.n_masked_classification, s.n_masked_reconstruction)
         ]
         with FlopCounterMode(display=False) as counter:
-            losses = ghost(fc, fc, *masks)
+            losses = meta_model(fc, fc, *masks)
             (losses["alignment"] + losses["classification"] + losses["reconstruction"]).backward()
     return counter.get_total_flops() // n

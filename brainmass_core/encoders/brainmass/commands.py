@@ -1,4 +1,5 @@
-"""Commands for checkpoints of the authors' released BrainMass code; no torch before they run."""
+"""Commands for checkpoints of the authors' released BrainMass code; they import torch when they
+run."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def import_official(
     ] = None,
     estimator: Annotated[str, typer.Option(help="Estimator of that FC.")] = "ledoit_wolf",
 ) -> None:
-    """Bring a checkpoint of the authors' released BrainMass code into this product's form."""
+    """Convert a checkpoint of the authors' released BrainMass code to a brainmass model folder."""
     from brainmass_core.config.inputs import Atlas
     from brainmass_core.encoders.brainmass.official import import_official
 

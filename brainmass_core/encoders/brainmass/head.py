@@ -1,4 +1,4 @@
-"""BrainMass under a head: the encoder trained whole, or held fixed with low-rank adapters."""
+"""BrainMass with a head: the encoder fine-tuned, or frozen with low-rank adapters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from brainmass_core.encoders.brainmass.network import READOUT, Encoder
 
 @dataclass(frozen=True)
 class FineTune:
-    """BrainMass's encoder under the paper's head, all of it trained.
+    """Recipe for BrainMass's encoder with the paper's head, all parameters trained.
 
     Attributes
     ----------
     folder : str, optional
-        The pre-trained model. None: the same architecture with random weights, as the control.
+        Folder of the pre-trained model. None: the architecture with random weights, as the control.
     size, heads, init_seed
-        Architecture and seed of the control; a pre-trained model knows its own.
+        Architecture and seed of the control; a pre-trained model includes its own.
     """
 
     knob: ClassVar[str] = "neural.finetune_lr"
@@ -43,7 +43,7 @@ class FineTune:
         return network
 
     def stored(self, network: nn.Module) -> FineTune:
-        """Without a folder; adapters are in the weights."""
+        """The recipe without a folder; adapters are merged into the weights."""
         if self.folder is None:
             return FineTune(None, self.size, self.heads, lr=self.lr)
         encoder = BrainMass.from_pretrained(self.folder)
@@ -68,7 +68,7 @@ class Lora(FineTune):
     Attributes
     ----------
     rank : int
-        Of the adapters.
+        Rank of the adapters.
     alpha : float
         The adapters are scaled by ``alpha / rank``.
     """
@@ -85,7 +85,7 @@ class Lora(FineTune):
         return Adapted(encoder, n_rois, n_out)
 
     def finish(self, network: nn.Module) -> nn.Module:
-        """With the adapters added to the weights: nothing more to compute than before."""
+        """Merge the adapters into the weights, so that they cost nothing at inference."""
         assert isinstance(network, Adapted)
         merge_adapters(network.encoder)
         return network
@@ -95,7 +95,7 @@ class Adapted(nn.Module):
     """Encoder and head: ``8 n_rois -> 256 -> 32 -> n_out``.
 
     The widths, batch norm, LeakyReLU and dropout 0.3 are those of the authors' fine-tuning class;
-    the LeakyReLU that it puts on the embedding once more is left out.
+    its second LeakyReLU on the embedding is omitted.
     """
 
     def __init__(self, encoder: Encoder, n_rois: int, n_out: int, dropout: float = 0.3) -> None:
@@ -134,7 +134,7 @@ class Adapter(nn.Module):
 def adapted_weights(encoder: Encoder) -> list[tuple[nn.Module, str]]:
     """Modules and names of the weight matrices that get adapters: attention and perceptrons.
 
-    Query, key and value stand in one matrix, so that they share one `down`.
+    Query, key and value are one matrix, so they share one `down`.
     """
     found: list[tuple[nn.Module, str]] = []
     for layer in encoder.layers:
@@ -145,7 +145,7 @@ def adapted_weights(encoder: Encoder) -> list[tuple[nn.Module, str]]:
 
 
 def add_adapters(encoder: Encoder, rank: int, alpha: float) -> None:
-    """Freeze an encoder and lay adapters over its weight matrices, in place."""
+    """Freeze an encoder and add adapters to its weight matrices, in place."""
     encoder.requires_grad_(False)
     for module, name in adapted_weights(encoder):
         adapter = Adapter(getattr(module, name), rank, alpha)
@@ -153,7 +153,7 @@ def add_adapters(encoder: Encoder, rank: int, alpha: float) -> None:
 
 
 def merge_adapters(encoder: Encoder) -> None:
-    """Put ``W + alpha / rank * up @ down`` in the place of each W, in place."""
+    """Replace each W by ``W + alpha / rank * up @ down``, in place."""
     for module, name in adapted_weights(encoder):
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 

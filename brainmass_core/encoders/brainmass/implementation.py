@@ -1,4 +1,4 @@
-"""What BrainMass does in the stages."""
+"""The implementation of BrainMass for the stages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from brainmass_core.config import Config
 from brainmass_core.encoders.brainmass.head import FineTune, Lora
 from brainmass_core.encoders.brainmass.model import BrainMass
-from brainmass_core.encoders.brainmass.pretraining import BrainMassFamily
+from brainmass_core.encoders.brainmass.pretraining import BrainMassSpec
 from brainmass_core.encoders.interface import (
     Architecture,
     Implementation,
@@ -28,27 +28,27 @@ class Shape(Architecture):
 
     @classmethod
     def of(cls, model: BrainMass) -> Self:
-        """That of a model."""
+        """The architecture of a model."""
         return cls(size=model.size, n_rois=model.n_rois, heads=model.heads)
 
     def build(self) -> BrainMass:
-        """A model of it with random weights."""
+        """Build a model with random weights."""
         return BrainMass(self.size, self.n_rois, self.heads)
 
 
 class _BrainMass(Implementation):
-    training = BrainMassFamily()
+    training = BrainMassSpec()
     kinds = (BrainMass,)
     architecture = Shape
     stored_recipes = (FineTune,)
     only_trained = ("projector.",)
 
     def core(self, model: BrainMass) -> nn.Module:
-        """The online network: all else is there for its training."""
+        """The online network; the other parts are only for training."""
         return model.online
 
     def recipe(self, network: Network, config: Config) -> FineTune:
-        """Trained whole from initial or pre-trained weights, or with adapters."""
+        """Fine-tuned from initial or pre-trained weights, or with adapters."""
         s, folder = config.neural, str(folder_of(config))
         if network.training == "lora":
             return Lora(folder, rank=s.lora_rank, alpha=s.lora_alpha, lr=s.lora_lr)

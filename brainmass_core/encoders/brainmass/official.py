@@ -1,7 +1,7 @@
-"""Checkpoints of the authors' released BrainMass code, read and written.
+"""Read and write checkpoints of the authors' released BrainMass code.
 
-Their file is a pickled dictionary: ``model`` holds all tensors, two more entries repeat those of
-the online and of the target network. Reading it runs no code that a pickle may hold.
+Their file is a pickled dictionary: ``model`` holds all tensors, and two more entries repeat those
+of the online and of the target network. Reading it executes no code from the pickle.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
 
-NAMES = {  # beginning of a name: ours, theirs
+NAMES = {  # prefixes of names: ours, theirs
     "online.layers.": "online_network.attention_list.",
     "online.readout.": "online_network.dim_reduction.",
     "online.projector.": "online_network.g.net.",
@@ -45,12 +45,12 @@ REMEDY = "give a file written by the released code's save_model (best_model.pth,
 CARD = """# BrainMass, imported
 
 Weights of `{source}` (SHA-256 `{sha256}`), a checkpoint of the authors' released code: size {size},
-{n_rois} ROIs, {heads} attention heads. What it was trained on is not known to this file.
+{n_rois} ROIs, {heads} attention heads. Its training data are not known.
 
 | parameters | |
 | --- | --- |
 | encoder and readout, used for embeddings | {deployed:,} |
-| as the paper counts them | {paper:,} |
+| as counted in the paper | {paper:,} |
 
 FC expected: {estimator}, atlas {atlas}. Imported by brainmass {version}.
 """
@@ -65,23 +65,23 @@ def official_name(name: str) -> str:
 
 
 def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> BrainMass:
-    """A model of the tensors of a released checkpoint.
+    """Build a model from the tensors of a released checkpoint.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor
-        Their names; a leading ``module.`` of data-parallel training is dropped.
+        Tensors by name; the prefix ``module.`` of data-parallel training is removed.
     heads : int, optional
-        Attention heads, which no tensor shows. Default: that of the size.
+        Attention heads, which cannot be inferred from the tensors. Default: that of the size.
 
     Raises
     ------
     ModelError
-        If tensors are missing, too many, or of shapes that no size has.
+        If tensors are missing or unexpected, or their shapes match no size.
     """
     found = without_prefix(tensors)
     size, n_rois = size_of(found)
-    try:  # without memory: the shapes may be absurd
+    try:  # on the meta device, without memory: the shapes may be absurd
         expected = skeleton("checkpoint", lambda: BrainMass(size, n_rois, heads)).state_dict()
     except ModelError as error:
         raise ModelError(str(error).replace("set pretrain.heads", "set --heads")) from None
@@ -104,24 +104,24 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under their names without the ``module.`` of data-parallel training."""
+    """Tensors by name without the prefix ``module.`` of data-parallel training."""
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def to_official(model: BrainMass) -> dict[str, Tensor]:
-    """All tensors under the names of the released code, its unused layer norm included."""
+    """All tensors with the names of the released code, including its unused layer norm."""
     tensors = {official_name(n): t.detach().cpu() for n, t in model.state_dict().items()}
     n = model.n_rois
     return tensors | {"norm.weight": torch.ones(n), "norm.bias": torch.zeros(n)}
 
 
 def size_of(tensors: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Size and number of ROIs that the shapes of the tensors show.
+    """Infer size and number of ROIs from the shapes of the tensors.
 
     Raises
     ------
     ModelError
-        If they belong to no known size.
+        If they match no known size.
     """
     layer = re.compile(r"online_network\.attention_list\.(\d+)\.")
     depth = len({m.group(1) for name in tensors if (m := layer.match(name))})
@@ -158,7 +158,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     ModelError
-        If it cannot be read, or holds anything but tensors.
+        If it cannot be read, or contains anything other than tensors.
     """
     if not path.exists():
         raise ModelError(f"{path}: no such checkpoint")
@@ -183,12 +183,12 @@ def import_official(
     Parameters
     ----------
     atlas, estimator : str
-        What the FC it was trained on was made with; tasks with other FC are refused.
+        Atlas and estimator of the FC that it was trained on; tasks with other FC are refused.
 
     Raises
     ------
     ModelError
-        If the file is no released checkpoint, or the folder holds a model already.
+        If the file is not a released checkpoint, or the folder already contains a model.
     """
     if (folder / WEIGHTS).exists():
         raise ModelError(f"{folder}: holds a model already; give another folder, or remove it")
@@ -199,7 +199,7 @@ def import_official(
         raise ModelError(f"{path}: {error}") from None
     found = without_prefix(tensors)
     if any(not torch.equal(found[n], t) for n, t in _unused(model).items() if n in found):
-        log.warning("%s: its layer norm, which the released code never uses, is left out", path)
+        log.warning("%s: its layer norm, which the released code never uses, is omitted", path)
     about = {
         "model": "brainmass",
         "size": model.size,
@@ -240,6 +240,6 @@ def export_official(folder: Path, path: Path) -> None:
         for name in ("online_network", "target_network")
     }
     with atomic_path(path) as file:
-        content = BytesIO()  # torch words a full disk as a RuntimeError without a reason
+        content = BytesIO()  # torch reports a full disk as a RuntimeError without a reason
         torch.save({"model": tensors, **parts}, content)
         file.write_bytes(content.getbuffer())

@@ -1,4 +1,4 @@
-"""BrainMass as the pre-training sees it: two views of a scan's FC, and four numbers per step."""
+"""Pre-training of BrainMass: two views of a scan's FC, and four losses per step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from brainmass_core.config.stages import Pretrain
 from brainmass_core.encoders.brainmass.card import flops_per_sample, model_card
 from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.pretrain.data.views import Index, Stream, fresh_of
-from brainmass_core.pretrain.family import Constants, Family, batching
+from brainmass_core.pretrain.model_spec import Constants, ModelSpec, batching
 from brainmass_core.tables import HISTORY
 
 
-class BrainMassFamily(Family):
+class BrainMassSpec(ModelSpec):
     """Latent alignment of two views, and two tasks on masked ROIs."""
 
     history = HISTORY
@@ -33,18 +33,18 @@ class BrainMassFamily(Family):
     digest = "pfc_sha256"
 
     def build(self, config: Config, n_rois: int) -> BrainMass:
-        """The model as configured, with its initial weights."""
+        """Build the configured model with initial weights."""
         s = config.pretrain
         return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads, s.masking)
 
     def check(self, config: Config, index: Index, n_ranks: int) -> None:
-        """Refuse batches and masks that cannot be made."""
+        """Refuse impossible batches and masks."""
         self.stream(config, index, 0, n_ranks, {})
 
     def stream(
         self, config: Config, index: Index, rank: int, n_ranks: int, constants: Constants
     ) -> Stream:
-        """Stored pFC, or views that are computed of time series."""
+        """Batches of stored pFC, or of views computed from time series."""
         s = config.pretrain
         masked = (s.n_masked_classification, s.n_masked_reconstruction)
         how = batching(config, index, rank, n_ranks)
@@ -59,7 +59,7 @@ class BrainMassFamily(Family):
         )
 
     def after_step(self, model: BrainMass, settings: Pretrain) -> None:
-        """Move the target network."""
+        """Update the target network."""
         model.update_target(settings.ema_decay)
 
     def operations(self, model: BrainMass, config: Config, n_rois: int) -> int:
@@ -69,7 +69,7 @@ class BrainMassFamily(Family):
     def describe(
         self, model: BrainMass, config: Config, index: Index, constants: Constants
     ) -> dict[str, Any]:
-        """Which FC it was trained on."""
+        """Description of the FC used for training."""
         return {
             "size": model.size,
             "n_rois": model.n_rois,

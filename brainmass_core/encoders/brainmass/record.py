@@ -16,8 +16,8 @@ HERE = "brainmass_core.encoders.brainmass"
 def _training(settings: Any) -> str:
     """Caption of the loss curves."""
     return (
-        f"Losses of the pre-training (size {settings.size}, {settings.epochs} epochs); the total "
-        f"weighs classification by {settings.lambda_classification:g} and reconstruction by "
+        f"Losses of pre-training (size {settings.size}, {settings.epochs} epochs); the total "
+        f"weights classification by {settings.lambda_classification:g} and reconstruction by "
         f"{settings.lambda_reconstruction:g}."
     )
 
@@ -25,20 +25,20 @@ def _training(settings: Any) -> str:
 NETWORKS = (
     Network(
         "untrained_finetune",
-        "Untrained, trained whole",
-        "The encoder with random weights and a head, all of it trained in every fold. What "
-        "pre-training adds to fine-tuning is the distance from here.",
+        "Untrained, fine-tuned",
+        "The encoder with random weights and a head, all parameters trained in every fold. "
+        "The control for the effect of pre-training on fine-tuning.",
         pretrained=False,
     ),
     Network(
         "brainmass_finetune",
         "BrainMass, fine-tuned",
-        "The pre-trained encoder and a head, all of it trained further in every fold.",
+        "The pre-trained encoder and a head, all parameters fine-tuned in every fold.",
     ),
     Network(
         "brainmass_lora",
         "BrainMass, LoRA",
-        "The pre-trained encoder held fixed, low-rank adapters and a head trained in every fold.",
+        "The frozen pre-trained encoder, with low-rank adapters and a head trained in every fold.",
         training="lora",
     ),
 )
@@ -51,7 +51,7 @@ PAGES = Pages(
         "untrained_svm": (
             "Untrained encoder",
             "Embedding of the encoder with random weights, standardised and clipped at 5 SD; SVM "
-            "with radial kernel, C = 1. What pre-training adds is the distance from here.",
+            "with radial kernel, C = 1. The control for pre-training.",
         ),
         "brainmass_svm": (
             "BrainMass",

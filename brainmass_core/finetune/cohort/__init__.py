@@ -1,1 +1,1 @@
-"""Who takes part in a task: its table, exclusions, and the refusal of leaks."""
+"""The cohort of a task: its table, exclusions, and the check for leaks."""

@@ -1,4 +1,4 @@
-"""What the log says of who takes part in a task."""
+"""Log the size of a task's cohort and the reasons for exclusions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_LINES = 10  # per stage
 def say_who_takes_part(
     cohort: pd.DataFrame, task: Task, name: str, table: Path, listed: bool
 ) -> None:
-    """One line with the numbers; if `listed`, one for each reason why scans were dropped.
+    """Log one line with the numbers; if `listed`, one for each reason why scans were dropped.
 
     Parameters
     ----------
     cohort : DataFrame
         Columns of `tables.COHORT`.
     table : Path
-        Where each scan stands with its own reason.
+        File that lists the reason of each scan.
     """
     used, dropped = cohort[cohort["used"]], cohort[~cohort["used"]]
     sizes = ", ".join(f"{c} {int((used['class_name'] == c).sum())}" for c in task.classes)
@@ -35,4 +35,4 @@ def say_who_takes_part(
     for stage, scans in dropped.groupby("stage"):
         for reason in reasons_of(scans["reason"], MAX_LINES, scans["scan_id"]):
             log.warning("%s: dropped at %s: %s", name, stage, reason.line())
-    log.info("%s: each scan with its own reason: %s", name, table)
+    log.info("%s: reasons of all scans: %s", name, table)

@@ -1,4 +1,4 @@
-"""The table of a task: which scans take part, with which label, and what became of the others."""
+"""The cohort of a task: scans that are used, their labels, and exclusions."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ UNKNOWN = "unknown"
 
 
 class TaskError(ValueError):
-    """A task that cannot be evaluated; the message says what was found and what to do."""
+    """A task cannot be evaluated; the message says what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """What the methods see, one row per scan, ordered by scan_id.
+    """Data of a task, one row per scan, ordered by scan_id.
 
     Attributes
     ----------
     scans : DataFrame (n_scans rows)
         scan_id, dataset, participant_id, participant (unique over data sets), site, age, sex,
         mean_fd, split, class_name and y: the number of the class (1 for the second, positive one),
-        or the target of a regression, which also has stratum, its fifth. Further what leaks are
-        found by, see `timeseries.identity.with_marks`. Where runs are joined a row is one unit.
+        or the target of a regression, which also has stratum, its fifth. Also the columns for
+        finding leaks, see `timeseries.identity.with_marks`. If runs are joined, a row is a unit.
     fc : ndarray (n_scans, n_edges), float32
         FC of the full series, upper triangle in row-major order.
     cohort : DataFrame
-        Every scan of the task's data sets with its fate, see `tables.COHORT`.
+        Every scan of the task's data sets with its outcome, see `tables.COHORT`.
     estimator : str
         FC estimator.
     target_confounds : tuple of str
-        Confounds that are the target itself, such as the age where age is to be predicted.
+        Confounds that are the target itself, such as age in a prediction of age.
     """
 
     scans: pd.DataFrame
@@ -74,8 +74,8 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     Parameters
     ----------
     listed : bool
-        Whether the reasons of those that fell out are logged. One part of a task does that, the
-        one that also writes the table of all of them.
+        Whether reasons for exclusions are logged. Only the part of a task that writes the cohort
+        table does this.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
     reason = f"in neither the connectivity table nor a manifest; {again}"
     cohort = _drop(cohort, ~cohort["scan_id"].isin(ids), "connectivity", reason)
-    # whatever the methods, so that all are of the same scans
+    # for all methods, so that they are scored on the same scans
     if config.pretrain.encoder.sees_series and not joined:
         why = cohort["scan_id"].map(unusable(config, task.datasets))
         cohort = _drop(cohort, why.notna(), "finetune", why)
@@ -101,7 +101,8 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     scans = cohort[cohort["used"]].sort_values("scan_id", ignore_index=True)
     order = pd.Series(np.arange(len(ids)), index=ids).reindex(scans["scan_id"]).to_numpy()
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
-    scans = scans if joined else with_marks(config, scans)  # they have theirs
+    # joined units already have these columns
+    scans = scans if joined else with_marks(config, scans)
     refuse_empty_class(cohort, task, name)
     if task.kind == "regression":
         scans["y"] = scans["y"].astype("float64")
@@ -115,18 +116,18 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
 
 
 def place_of(scans: pd.DataFrame) -> pd.Series:
-    """``dataset/site`` of each scan: sites of two data sets may be called the same.
+    """``dataset/site`` of each scan, because sites of two data sets may have the same name.
 
-    Scans without a site make one of their own in each data set.
+    Scans without a site form one site per data set.
     """
     return scans["dataset"] + "/" + scans["site"].astype(object).fillna(UNKNOWN)
 
 
 def canonical(value: str) -> str:
-    """A label as it is compared: ``' 1.0'`` and ``'1'`` are one value.
+    """Normalise a label for comparison: ``' 1.0'`` and ``'1'`` are the same value.
 
-    Text that is no whole number stays as it is, without white space around it; so do numbers of
-    more digits than `float` tells apart.
+    Text that is not an integer is only stripped of surrounding white space, and so are integers
+    with more digits than a float distinguishes.
     """
     text = str(value).strip()
     if not NUMBER.fullmatch(text):  # float() also reads 1_0 and digits of other scripts
@@ -149,19 +150,19 @@ def class_of(task: Task, name: str) -> dict[str, str]:
         for value in map(canonical, values):
             if found.setdefault(value, class_name) != class_name:
                 raise TaskError(
-                    f"tasks.{name}.classes: the value {value!r} stands in two classes "
+                    f"tasks.{name}.classes: the value {value!r} is in two classes "
                     f"{list(task.classes)}; remove it from one"
                 )
     return found
 
 
 def judge_labels(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
-    """Give every scan its class, and drop scans without one or caught by the task's query.
+    """Assign a class to every scan, and drop scans without one or matched by the task's query.
 
     Parameters
     ----------
     cohort : DataFrame
-        Scans with phenotypes, `used`, `stage` and `reason`; a scan keeps its first fate.
+        Scans with phenotypes, `used`, `stage` and `reason`; earlier outcomes are kept.
 
     Returns
     -------
@@ -187,7 +188,7 @@ def judge_labels(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
 
 
 def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
-    """Give every scan the target of a regression, and drop scans without one.
+    """Assign the target of a regression to every scan, and drop scans without one.
 
     Returns
     -------
@@ -218,7 +219,7 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
 
 
 def fifths(scans: pd.DataFrame) -> pd.Series:
-    """The fifth of the target, 0 to 4, that each participant's first scan is in."""
+    """The fifth of the target's distribution, 0 to 4, of each participant's first scan."""
     first = scans.drop_duplicates("participant").set_index("participant")["y"]
     ranks = first.rank(method="first") - 1
     return scans["participant"].map((5 * ranks / len(first)).astype(int))
@@ -236,7 +237,7 @@ def _label_column(cohort: pd.DataFrame, task: Task, name: str) -> str:
 
 
 def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
-    """Refuse a task in which a class, or a regression, has no scan.
+    """Refuse a task with a class, or a regression, without scans.
 
     Raises
     ------
@@ -246,7 +247,7 @@ def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
     used = cohort[cohort["used"]]
     if task.kind == "regression" and len(used) == 0:
         raise TaskError(
-            f"task {name}: no scan with a number in column {task.label!r} is usable; see the "
+            f"task {name}: no eligible scan has a number in column {task.label!r}; see the "
             "exclusions: brainmass status"
         )
     empty = [c for c in task.classes if not (used["class_name"] == c).any()]
@@ -255,31 +256,34 @@ def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
     values = cohort["label"].map(repr, na_action="ignore").fillna("missing").value_counts()
     found = ", ".join(f"{value} ({n} scans)" for value, n in values.head(20).items())
     raise TaskError(
-        f"task {name}: no usable scan in class {' and '.join(map(repr, empty))}: column "
-        f"{task.label!r} holds {found}; expected {dict(task.classes)} in at least one scan each. "
-        f"Of {len(cohort)} scans {int(cohort['used'].sum())} are usable; correct "
+        f"task {name}: no eligible scan in class {' and '.join(map(repr, empty))}: column "
+        f"{task.label!r} contains {found}; expected {dict(task.classes)} in at least one scan "
+        f"each. Of {len(cohort)} scans {int(cohort['used'].sum())} are eligible; correct "
         f"tasks.{name}.classes, or see the exclusions: brainmass status"
     )
 
 
 def _with_fates(config: Config, name: str) -> pd.DataFrame:
-    """Scans of the task's data sets; `used` is False for those that fell out upstream.
+    """Scans of the task's data sets; `used` is False for those lost in earlier stages.
 
-    Where runs are joined, a row is a unit, see `joined_cohort`.
+    If runs are joined, a row is a unit, see `joined_cohort`.
     """
     paths, task = Paths(config.results), config.tasks[name]
     scans = read_scans(paths, task.datasets).to_pandas().sort_values("scan_id", ignore_index=True)
     found = measured_motion(config, name, task, scans)
     scans["mean_fd"] = found["mean_fd"]
-    scans["unit"] = units_of(scans, config.connectivity.unit)  # before `task` is that of the study
+    # before the column `task` is replaced
+    scans["unit"] = units_of(scans, config.connectivity.unit)
     scans = scans.assign(task=name, used=True, stage=None, reason=None)
     scans[["stage", "reason"]] = scans[["stage", "reason"]].astype(object)
     scans = _drop(scans, scans["excluded_reason"].notna(), "scans", scans["excluded_reason"])
     entries = read_manifests(paths).to_pandas()
     entries = entries[(entries["status"] != "ok") & (entries["stage"] != "pfc")]
     counts = {d: config.datasets[d].batches for d in task.datasets}
-    batches = entries["dataset"].map(counts).astype("float64")  # an empty column has no numbers
-    entries = entries[entries["batch"] < batches]  # no other data set, no batch of an older config
+    # an empty column has no numeric type
+    batches = entries["dataset"].map(counts).astype("float64")
+    # ignore other data sets and batches of older configurations
+    entries = entries[entries["batch"] < batches]
     if not joins(config):
         return _with_entries(scans, entries)
     runs = _with_entries(scans, entries[entries["stage"].isin(SINGLE)])
@@ -289,7 +293,7 @@ def _with_fates(config: Config, name: str) -> pd.DataFrame:
 
 
 def _with_entries(scans: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:
-    """The scans without those that some manifest says were lost."""
+    """Scans without those that a manifest lists as failed or excluded."""
     first = entries.drop_duplicates("scan_id").set_index("scan_id")
     stage = scans["scan_id"].map(first["stage"])
     return _drop(scans, stage.notna(), stage, scans["scan_id"].map(first["reason"]))
@@ -298,7 +302,7 @@ def _with_entries(scans: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:
 def _drop(
     cohort: pd.DataFrame, where: pd.Series, stage: str | pd.Series, reason: str | pd.Series
 ) -> pd.DataFrame:
-    """Record the fate of scans that have none yet."""
+    """Record the outcome of scans that have none yet."""
     where = where & cohort["used"]
     cohort = cohort.copy()
     cohort.loc[where, "stage"] = stage if isinstance(stage, str) else stage[where]
@@ -312,7 +316,7 @@ def _query(cohort: pd.DataFrame, task: Task, name: str) -> pd.Series:
         return pd.Series(False, index=cohort.index)
     try:
         return caught_by(task.exclude, cohort)
-    except Exception as error:  # whatever pandas' expression engine can raise
+    except Exception as error:  # pandas' expression engine raises many types
         raise TaskError(
             f"tasks.{name}.exclude: {task.exclude!r} cannot be evaluated "
             f"({type(error).__name__}: {error}); columns are {sorted(cohort.columns)}; phenotypes "
@@ -338,9 +342,9 @@ def _read_fc(config: Config, task: Task, wanted: set[str]) -> tuple[np.ndarray, 
     widths = {p.shape[1] for p in parts}
     if len(widths) > 1 or len(estimators) > 1:
         raise TaskError(
-            f"data sets {', '.join(task.datasets)}: found FC of {sorted(widths)} edges, estimators "
-            f"{sorted(estimators)}, expected one of each; run: snakemake --cores all connectivity; "
-            "if the data are of different parcels, give each kind a task of its own"
+            f"data sets {', '.join(task.datasets)}: found FC of {sorted(widths)} edges, "
+            f"estimators {sorted(estimators)}, expected one of each; run: snakemake --cores all "
+            "connectivity; if the data have different parcels, use a separate task for each kind"
         )
     fc = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
     return np.array(ids, dtype=object), fc, next(iter(estimators), "")

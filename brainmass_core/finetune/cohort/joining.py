@@ -1,4 +1,4 @@
-"""From the runs of a task's data sets to the joined runs that are one row of its FC."""
+"""Combine the runs of a task's data sets to units, which are the rows of joined FC."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pandas as pd
 from brainmass_core.scans.units import SINGLE
 
 log = logging.getLogger(__name__)
-MARKS = ("file", "source_checksum", "series_fingerprint")  # each run has its own
+MARKS = ("file", "source_checksum", "series_fingerprint")  # one value per run
 TOLD = ("site", "age", "sex")
 
 
 def joined_cohort(runs: pd.DataFrame, label: str) -> pd.DataFrame:
-    """One row per unit: what its runs say, and the fate of those of which no run is left.
+    """One row per unit, with the combined columns of its runs and its outcome.
 
     Parameters
     ----------
     runs : DataFrame
         One row per run: columns of the scans table, phenotypes, mean_fd, n_timepoints and the marks
-        of `timeseries.identity.with_marks`; `used`, `stage` and `reason`, its fate up to the time
-        series; `unit`, see `scans.units.units_of`.
+        of `timeseries.identity.with_marks`; `used`, `stage` and `reason`, its outcome up to the
+        time series; `unit`, see `scans.units.units_of`.
     label : str
         Column that the task predicts.
 
     Returns
     -------
     DataFrame
-        scan_id is the unit. Phenotypes are those of the first run left that has them; mean_fd is
-        the mean over its timepoints; the marks are lists; `joined` lists the runs that are left, of
+        scan_id is the unit. Phenotypes are those of the first remaining run that has them; mean_fd
+        is the mean over all timepoints; the marks are lists; `joined` lists the remaining runs, of
         `n_listed`. A unit whose runs differ in the label is not used.
     """
     far = runs["stage"].map({name: i for i, name in enumerate(SINGLE)}).fillna(len(SINGLE))
@@ -55,7 +55,7 @@ def joined_cohort(runs: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def _mean_fd(left: pd.DataFrame) -> pd.Series:
-    """Mean displacement of each unit over its timepoints, of the runs of which it is known."""
+    """Mean displacement of each unit over its timepoints, over the runs with a known value."""
     known = left.dropna(subset=["mean_fd", "n_timepoints"])
     total = (known["mean_fd"] * known["n_timepoints"]).groupby(known["unit"]).sum()
     return total / known.groupby("unit")["n_timepoints"].sum()
@@ -86,6 +86,6 @@ def _say_differences(by_unit: pd.api.typing.DataFrameGroupBy) -> None:
         n = int((by_unit[name].nunique() > 1).sum())
         if n:
             log.warning(
-                "%d joined series are of runs that differ in %s; that of the first run counts",
+                "%d joined series have runs that differ in %s; the value of the first run is used",
                 *(n, name),
             )

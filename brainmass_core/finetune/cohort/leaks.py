@@ -1,8 +1,8 @@
-"""The refusal of every leak from training or pre-training to those who are tested.
+"""Refuse every leak from training or pre-training to tested participants.
 
-Asked are the tables, not the code that dealt the folds: a participant on both sides of a fold or
-in two data sets, a file or a copy of it under two names, a scan or another scan of a tested
-participant among those that pre-training was given.
+The check uses the tables, independent of the code that made the folds. It finds a participant on
+both sides of a fold or in two data sets, a file or a copy of it under two names, and a scan, or
+another scan of a tested participant, that was used for pre-training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from brainmass_core.timeseries.identity import MARKED, with_marks
 
 
 def scans_shown(config: Config) -> pd.DataFrame:
-    """All scans, of any data set, that pre-training was given.
+    """All scans, of any data set, that were used for pre-training.
 
     Returns
     -------
@@ -36,37 +36,36 @@ def scans_shown(config: Config) -> pd.DataFrame:
 
 
 def refuse_shown(scans: pd.DataFrame, shown: pd.DataFrame) -> None:
-    """Refuse scans to be tested of which pre-training was given anything.
+    """Refuse to test scans that pre-training used in any form.
 
     Parameters
     ----------
     scans, shown : DataFrame
-        Of `with_marks`; see `scans_shown`.
+        Tested scans, and scans of pre-training (`scans_shown`), with columns of `with_marks`.
 
     Raises
     ------
     LeakError
-        Naming the scans, and what they are like.
+        Naming the scans and what they have in common.
     """
     require_marks(scans, shown)
     found = copies(scans, shown)
     if len(found):
         raise LeakError(
-            f"pre-training was given {len(found)} scans that are kept for evaluation, or others of "
-            f"the same participants, or copies of them: {named(found)}; "
-            f"{remedy(found)}"
+            f"pre-training used {len(found)} scans that are kept for evaluation, or others of the "
+            f"same participants, or copies of them: {named(found)}; {remedy(found)}"
         )
 
 
 def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], shown: pd.DataFrame) -> None:
-    """Refuse folds in which a test participant was seen before.
+    """Refuse folds in which a test participant was used for training or pre-training.
 
     Parameters
     ----------
     scans : DataFrame (n_scans rows)
-        Of `with_marks`, with participant and split.
+        With columns of `with_marks`, participant and split.
     shown : DataFrame
-        Scans that pre-training was given, see `scans_shown`.
+        Scans that pre-training used, see `scans_shown`.
 
     Raises
     ------
@@ -88,7 +87,8 @@ def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], shown: pd.DataFrame) ->
 
 
 def _refuse_crossing(scans: pd.DataFrame, f: Fold) -> None:
-    """Refuse a fold with someone or something on both sides, or one tested that must not be."""
+    """Refuse a fold with a participant, scan or copy on both sides, or with forbidden test
+    scans."""
     where = f"repeat {f.repeat}, fold {f.fold}"
     train, test = scans.iloc[f.train], scans.iloc[f.test]
     both = sorted(set(train["participant"]) & set(test["participant"]))
@@ -101,6 +101,6 @@ def _refuse_crossing(scans: pd.DataFrame, f: Fold) -> None:
     same = copies(test, train)
     if len(same):
         raise LeakError(
-            f"{where}: {len(same)} tested scans are trained on as well: {named(same)}; "
+            f"{where}: {len(same)} tested scans are also used for training: {named(same)}; "
             f"{remedy(same)}"
         )

@@ -1,4 +1,4 @@
-"""How much the scans of a task moved."""
+"""Motion of the scans of a task."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WANTED = ("scan_id", "mean_fd", "fd_kind", "n_timepoints")
 
 
 def measured_motion(config: Config, name: str, task: Task, scans: pd.DataFrame) -> pd.DataFrame:
-    """Mean framewise displacement (mm): of the series, else of preprocessing, else declared.
+    """Mean framewise displacement (mm): from the series, else preprocessing, else the phenotypes.
 
-    Two definitions in one task are said: Jenkinson's numbers are about half of Power's.
+    A warning is logged if a task mixes two definitions: Jenkinson's is about half of Power's.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def measured_motion(config: Config, name: str, task: Task, scans: pd.DataFrame) 
             lengths = measured.dropna(subset="n_timepoints").set_index("scan_id")["n_timepoints"]
     if len(kinds) > 1:
         log.warning(
-            "task %s: mean framewise displacement is Power's for some scans and Jenkinson's, about "
-            "half of it, for others (column fd_kind of the time series), so that mean_fd also "
-            "tells them apart: give all data sets columns of one kind",
+            "task %s: mean framewise displacement is Power's for some scans and Jenkinson's, "
+            "about half of it, for others (column fd_kind of the time series), so mean_fd also "
+            "depends on the definition: give all data sets columns of one kind",
             name,
         )
     n_timepoints = scans["scan_id"].map(lengths).astype("float64")
@@ -59,7 +59,7 @@ def _measured(config: Config, task: Task, stage: str) -> pd.DataFrame:
         for batch in range(config.datasets[dataset].batches):
             path = paths.batch(stage, dataset, batch)
             if path.exists():
-                names = set(pq.read_schema(path).names)  # fd_kind is younger than some tables
+                names = set(pq.read_schema(path).names)  # older tables have no fd_kind
                 columns = [c for c in WANTED if c in names]
                 parts.append(read_table(path, stage, columns).to_pandas())
     return pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Which scans the query of a task catches."""
+"""Evaluate the query of a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
 def caught_by(query: str, cohort: pd.DataFrame) -> pd.Series:
-    """One truth value per scan; a scan without the value that is compared is not caught.
+    """Whether each scan matches the query; scans with a missing value do not match.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ def caught_by(query: str, cohort: pd.DataFrame) -> pd.Series:
     Raises
     ------
     ValueError
-        If it compares text with a number, which is never true, or the order of texts, in which
-        ``'100'`` comes before ``'70'``; or gives anything but truth values.
+        If it compares text with a number, which is never true, or compares the order of texts, in
+        which ``'100'`` is before ``'70'``; or if its result is not boolean.
     """
     tree, columns = parse_query(query)
     for left, operator, right in _comparisons(tree):
@@ -51,7 +51,7 @@ def _comparisons(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.cmpop, ast.expr]
 
 
 def _kind(node: ast.expr, columns: dict[str, str], cohort: pd.DataFrame) -> str | None:
-    """``text`` or ``number``; None where it is not known or both."""
+    """Type of an expression, ``text`` or ``number``; None if unknown or mixed."""
     if isinstance(node, ast.Name):
         name = columns.get(node.id, node.id)
         if name not in cohort:

@@ -1,1 +1,1 @@
-"""Who is trained on and who is tested."""
+"""Folds: training and test scans."""

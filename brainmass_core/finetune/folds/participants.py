@@ -19,7 +19,7 @@ class Fold:
     Attributes
     ----------
     train, test : ndarray of int
-        Positions in `TaskData.scans`.
+        Row indices in `TaskData.scans`.
     """
 
     repeat: int
@@ -33,10 +33,10 @@ def make_folds(
 ) -> list[Fold]:
     """Repeated k-fold over the evaluation participants.
 
-    The participants with split ``test`` are dealt into folds, stratified by label and site where
-    a stratum has at least `n_splits` participants, else by label. A fold is trained on all
-    labelled participants outside it, those with split ``train`` included. All scans of a
-    participant stand on one side.
+    The participants with split ``test`` are divided into folds, stratified by label and site if a
+    stratum has at least `n_splits` participants, otherwise by label. The training set of a fold are
+    all labelled participants outside it, including those with split ``train``. All scans of a
+    participant are on the same side.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def make_folds(
     for repeat in range(n_repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
         splitter = StratifiedKFold(n_splits, shuffle=True, random_state=state)
-        with warnings.catch_warnings():  # a class was checked; a small stratum is no problem
+        with warnings.catch_warnings():  # classes were checked; a small stratum is no problem
             warnings.filterwarnings("ignore", "The least populated class", UserWarning)
             parts = list(splitter.split(strata, strata))
         for fold, (_, test) in enumerate(parts):
@@ -69,16 +69,16 @@ def make_folds(
 
 
 def stratum_of(people: pd.DataFrame) -> pd.Series:
-    """What folds are stratified by beside the site: the class, for a regression a fifth.
+    """Strata of folds in addition to the site: the class, or the fifth of a regression's target.
 
-    Fifths of the target are those of `TaskData.scans`, column stratum; they look at test labels
-    only to spread them evenly, as stratifying by class does.
+    Fifths are in column stratum of `TaskData.scans`; test labels are only used to distribute them
+    evenly, as in stratification by class.
     """
     return people["stratum"] if "stratum" in people else people["y"]
 
 
 def _filled(label: pd.Series, n_splits: int) -> pd.Series:
-    """Fifths put together until one of them can be dealt into all folds."""
+    """Merge fifths until each has enough participants for all folds."""
     n = int(label.max()) + 1
     while n > 1 and label.value_counts().max() < n_splits:
         label = label * (n - 1) // n
@@ -87,9 +87,10 @@ def _filled(label: pd.Series, n_splits: int) -> pd.Series:
 
 
 def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
-    """Label x site; sites with fewer than `n_splits` participants of a label are put together.
+    """Strata by label and site; sites with fewer than `n_splits` participants of a label are
+    merged.
 
-    Where even these together are too few they join the smallest other stratum of the label.
+    If the merged stratum is still too small, it joins the smallest other stratum of the label.
     """
     strata = y.astype(str) + "|" + site.astype(str)
     small = strata.map(strata.value_counts()) < n_splits
@@ -105,23 +106,24 @@ def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
 def permute_labels(
     scans: pd.DataFrame, seed: int | np.random.SeedSequence, within: pd.Series | None = None
 ) -> pd.Series:
-    """Labels exchanged between participants, the scans of one keeping one label.
+    """Shuffle labels between participants; all scans of a participant keep the same label.
 
-    Over all sites: shuffled within sites, labels stay predictable from the site wherever sites
-    differ in their share of patients (FC on ABIDE: mean AUC 0.53 to 0.55 over such shuffles).
+    By default over all sites: if labels are shuffled within sites, they remain predictable from the
+    site if sites differ in their proportion of patients (FC on ABIDE: mean AUC 0.53 to 0.55 over
+    such shuffles).
 
     Parameters
     ----------
     scans : DataFrame
         participant and y of each scan.
     within : Series, optional
-        Stratum of each scan, that of a participant being that of the first: labels are exchanged
-        inside strata only.
+        Stratum of each scan; that of the first scan counts for a participant. Labels are only
+        shuffled within strata.
 
     Returns
     -------
     Series
-        The new y on the index of `scans`; the numbers of participants per class stay.
+        The new y with the index of `scans`; the numbers of participants per class do not change.
     """
     strata = pd.Series(0, index=scans.index) if within is None else within
     people = scans.assign(stratum=strata).drop_duplicates("participant").set_index("participant")
@@ -132,7 +134,7 @@ def permute_labels(
 
 
 def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str, more: bool) -> None:
-    """Refuse folds without a participant of each class; `more`: some are trained on alone."""
+    """Refuse folds without a participant of each class; `more`: some are only used for training."""
     if pd.api.types.is_integer_dtype(people["y"]):
         counts = people["y"].value_counts().sort_index()
         counts = counts.reindex(range(max(2, len(counts))), fill_value=0)

@@ -1,7 +1,7 @@
-"""Who is trained on and who is tested: the protocols, all of which give `Fold`s.
+"""Protocols of evaluation, which return `Fold`s.
 
-Whatever the protocol, only participants with split ``test`` are tested (pre-training has not seen
-them), participants never stand on both sides, and `refuse_leaks` looks at the result again.
+With every protocol only participants with split ``test`` are tested (pre-training did not use
+them), participants are never on both sides, and `refuse_leaks` checks the result again.
 """
 
 from __future__ import annotations
@@ -44,12 +44,25 @@ def protocol_folds(
 
 
 def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "task") -> list[Fold]:
-    """One fold per site: tested by what was learned at all others.
+    """One fold per site, with models trained at all other sites.
 
-    A site is a site of a data set. Nobody with any scan at the site is trained on; scans that its
-    participants have elsewhere are not tested, since others there are trained on. A site with fewer
-    than `min_per_class` evaluation participants of some class (regression: of all), and
-    scans without a site, are trained on but not tested.
+    A site belongs to a data set. Participants with any scan at the site are not used for training;
+    their scans at other sites are not tested, because those sites are part of the training set. A
+    site with fewer than `min_per_class` evaluation participants of some class (regression: of all),
+    and scans without a site, are used for training but not
+    tested.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`: participant, dataset, y, stratum, site and split.
+    min_per_class : int
+        Minimum number of evaluation participants per class of a tested site.
+
+    Raises
+    ------
+    TaskError
+        If fewer than two sites can be tested, or a training set lacks a class.
     """
     place = place_of(scans).where(scans["site"].notna())
     first = scans.assign(place=place).drop_duplicates("participant").set_index("participant")
@@ -78,7 +91,7 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
         raise TaskError(
             f"task {name}: {len(folds)} of {place.nunique()} sites have {min_per_class} or more "
             f"evaluation participants of each class, expected two or more; {lower}set "
-            "phenotype.site_column of the data sets to the column that tells sites, or set "
+            "phenotype.site_column of the data sets to the column of sites, or set "
             f"tasks.{name}.protocol.kind to another"
         )
     for f in folds:
@@ -91,13 +104,25 @@ def fixed_split(
 ) -> list[Fold]:
     """One training set; test participants are drawn from the others in each repeat.
 
-    As the paper evaluates, so that its scores can be compared: repeats share the training set, and
-    their test sets overlap. What varies over them is only who was drawn, and spread over repeats
-    says little about another training set.
+    This is the paper's protocol, for comparison with its scores: repeats share the training set,
+    and their test sets overlap. Only the drawn test participants vary, so the spread over repeats
+    says little about other training sets.
 
-    The training set: participants whose `split_column` has one of `train_values`; without such a
-    column those with split ``train`` (70 % of an `internal` data set by default); where there are
-    none, `train_fraction` of all, stratified.
+    The training set consists of participants whose `split_column` has one of `train_values`;
+    without such a column those with split ``train`` (70 % of an `internal` data set by default); if
+    there are none, a stratified fraction `train_fraction` of all.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`: participant, dataset, y, stratum, site and split.
+    protocol : Protocol
+    seed : int
+
+    Raises
+    ------
+    TaskError
+        If `split_column` does not exist, or the training set or a test set lacks a class.
     """
     people = scans.drop_duplicates("participant").reset_index(drop=True)
     strata = make_strata(stratum_of(people), place_of(people), 2)
@@ -117,7 +142,19 @@ def fixed_split(
 
 
 def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "task") -> list[Fold]:
-    """Trained on some data sets, tested on each of the others: one fold per tested data set."""
+    """Trained on some data sets, tested on each of the others: one fold per tested data set.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`: dataset, y and split.
+    train_datasets : list of str
+
+    Raises
+    ------
+    TaskError
+        If no scan of the other data sets is eligible, or a test set lacks a class.
+    """
     source = scans["dataset"].isin(train_datasets)
     _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
     folds: list[Fold] = []
@@ -127,7 +164,7 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
         folds.append(Fold(0, len(folds), np.flatnonzero(source), test))
     if not folds:
         raise TaskError(
-            f"task {name}: no scan of the data sets to test is usable (those not in "
+            f"task {name}: no scan of the data sets to test is eligible (those not in "
             "protocol.train_datasets); see the exclusions: brainmass status"
         )
     return folds
@@ -136,7 +173,7 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
 def _training(
     people: pd.DataFrame, strata: np.ndarray, protocol: Protocol, seed: int, name: str
 ) -> np.ndarray:
-    """(n_participants,) of bool."""
+    """Whether each participant (n_participants,) is in the training set."""
     if protocol.split_column:
         column = PHENO + protocol.split_column
         if column not in people:
@@ -183,6 +220,6 @@ def _refuse_one_class(scans: pd.DataFrame, rows: np.ndarray, name: str, where: s
     found, expected = scans["y"].iloc[rows].nunique(), len(_classes(scans))
     if found < max(expected, 1) or len(rows) == 0:
         raise TaskError(
-            f"task {name}: {where} hold {len(rows)} scans of {found} classes, expected "
+            f"task {name}: {where}: {len(rows)} scans of {found} classes, expected "
             f"{expected or 'some'}; add participants, or set tasks.{name}.protocol.kind to another"
         )

@@ -1,1 +1,1 @@
-"""What is compared: features, estimators and networks, and how each is fitted in a fold."""
+"""Methods: features, estimators and networks, and how they are fitted in a fold."""

@@ -13,12 +13,12 @@ N_COMPONENTS = 200  # as for raw series in BrainLM's notebooks
 
 
 class Components(TransformerMixin, BaseEstimator):
-    """The first principal components, fewer where there are fewer training scans.
+    """The first principal components, limited by the number of training scans.
 
     Parameters
     ----------
     n_components : int
-        At most.
+        Maximum number.
     """
 
     def __init__(self, n_components: int = N_COMPONENTS) -> None:

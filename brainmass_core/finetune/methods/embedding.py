@@ -1,4 +1,4 @@
-"""Frozen embeddings of scans, and the refusal of an encoder that does not fit them."""
+"""Frozen embeddings of scans, and the check that the encoder matches the FC."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
     Parameters
     ----------
     trained : bool
-        By the study's model; else by the same architecture with its initial weights.
+        Use the study's model; otherwise the same architecture with initial weights.
     """
     does = implementation_of(encoder)
     model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
     if encoder.sees_series:
         return embed_recordings(model, config, data)
     if trained:
-        refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
+        refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
     return embed(model, data.fc)
 
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
-    """FC (n_scans, n_edges) to fine-tune the pre-trained encoder on, if it fits."""
-    # says what is missing, before any fold
+    """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
+    matches."""
+    # reports what is missing, before any fold
     implementation_of(config.pretrain.encoder).pretrained(config)
-    refuse_misfit(folder_of(config), read_settings(folder_of(config)), config, data)
+    refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
     return data.fc
 
 
@@ -49,9 +50,9 @@ def embed(model: Any, fc: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : nn.Module
-        With ``encode``, see `encoders.interface`.
+        A model with ``encode``, see `encoders.interface`.
     fc : ndarray (n_scans, n_edges)
-        FC of the full series: no timepoint is dropped at test.
+        FC of the full series, without dropped timepoints.
 
     Returns
     -------
@@ -67,13 +68,13 @@ def embed(model: Any, fc: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def refuse_misfit(folder: Path, settings: dict, config: Config, data: TaskData) -> None:
+def refuse_incompatible(folder: Path, settings: dict, config: Config, data: TaskData) -> None:
     """Refuse a model that was trained on another kind of FC.
 
     Raises
     ------
     TaskError
-        Naming what differs.
+        Naming the differences.
     """
     expected = {
         "n_rois": data.n_rois,

@@ -1,16 +1,16 @@
-"""The estimators of the methods, unfitted. Each is one scikit-learn pipeline.
+"""Unfitted estimators of the methods, each as a scikit-learn pipeline.
 
-All SVMs have C = 1, as in the paper, and epsilon-insensitive regression in its place. Embeddings
-and confounds use the radial kernel with ``gamma="scale"``. FC, with many more edges than scans,
-uses the linear kernel: what the field takes as the strong baseline (Dadi et al. 2019,
-doi:10.1016/j.neuroimage.2019.02.062), and not tuned here on anything. Logistic and ridge regression
-and nearest neighbours choose their one hyper-parameter by cross-validation within the training set,
+All SVMs have C = 1, as in the paper; regressions use epsilon-insensitive SVMs. Embeddings and
+confounds use the radial kernel with ``gamma="scale"``. FC, with many more edges than scans, uses
+the linear kernel, an established strong baseline (Dadi et al. 2019,
+doi:10.1016/j.neuroimage.2019.02.062), without tuning. Logistic and ridge regression and nearest
+neighbours choose their single hyper-parameter by cross-validation within the training set, with
 participants kept together.
 
-Unlike in the paper, standardised embeddings are clipped at 5 SD. A readout unit that stays on the
-flat side of its leaky ReLU in every training scan varies by a hundredth; the first test scan on the
-other side lies 90 SD away, its radial kernel is 0 with every training scan, and its score is the
-bare intercept.
+Unlike in the paper, standardised embeddings are clipped at 5 SD. A readout unit that is on the flat
+side of its leaky ReLU in all training scans has a very small variance; a test scan on the other
+side can be 90 SD away, so that its radial kernel with every training scan is 0 and its score is
+only the intercept.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ NEIGHBOURS = [3, 7, 15]
 
 @dataclass(frozen=True)
 class Setting:
-    """For what an estimator is made.
+    """Settings for making an estimator.
 
     Attributes
     ----------
     n_classes : int
         0 for a regression.
     seed : int
-        Of the fold.
+        Seed of the fold.
     inner_splits : int
         Folds within the training set.
     config : Config, optional
-        For networks: their settings and the folder of the model.
+        For networks: settings and folder of the model.
     """
 
     kind: str
@@ -68,22 +68,23 @@ class Setting:
 
 
 def chance(s: Setting, features: Features) -> Any:
-    """A class drawn with the training proportions; the training mean."""
+    """Chance: a class drawn with the training proportions, or the training mean."""
     if s.kind == "regression":
         return DummyRegressor()
     return DummyClassifier(strategy="stratified", random_state=s.seed)
 
 
 def svm(s: Setting, features: Features) -> Any:
-    """Linear kernel where there are many more features than scans, else the radial one."""
+    """SVM with a linear kernel if there are many more features than scans, otherwise a radial
+    one."""
     if features.linear:
-        # a callable kernel is one matrix product, ten times faster than libsvm's own loop
+        # a callable kernel is a matrix product, ten times faster than libsvm's own loop
         return make_pipeline(StandardScaler(), _svm(s, kernel=linear_kernel))
     return make_pipeline(*_scaled(features), _svm(s)) if features.standardised else _svm(s)
 
 
 def logistic(s: Setting, features: Features) -> Any:
-    """Logistic regression with an L2 penalty chosen in the training set."""
+    """Logistic regression with an L2 penalty chosen within the training set."""
     model = LogisticRegression(max_iter=2000)
     return _search(s, features, model, {"C": LOGISTIC_C})
 
@@ -95,20 +96,20 @@ def ridge(s: Setting, features: Features) -> Any:
 
 
 def knn(s: Setting, features: Features) -> Any:
-    """Nearest neighbours by Euclidean distance, weighed by it."""
+    """Nearest neighbours by Euclidean distance, weighted by distance."""
     kinds = {"classification": KNeighborsClassifier, "regression": KNeighborsRegressor}
     model = kinds[s.kind](weights="distance")
     return _search(s, features, model, {"n_neighbors": NEIGHBOURS})
 
 
 def _scaled(features: Features) -> list[Any]:
-    """Steps before an estimator: confounds encoded, other features standardised and clipped."""
+    """Steps before an estimator: encode confounds, standardise and clip other features."""
     clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP_SD, "a_max": CLIP_SD})
     return [StandardScaler(), clip] if features.brain else [encoder()]
 
 
 def encoder() -> Any:
-    """Site and sex one-hot, age and motion with the training median where missing."""
+    """Encode site and sex as one-hot; replace missing age and motion by the training median."""
     number = make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
     )
@@ -118,13 +119,13 @@ def encoder() -> Any:
 
 def _svm(s: Setting, **kernel: Any) -> Any:
     if s.kind == "regression":
-        # the target is standardised: epsilon and C are in its SD
+        # the target is standardised, so epsilon and C are in units of its SD
         return TransformedTargetRegressor(SVR(C=1.0, **kernel), transformer=StandardScaler())
     return SVC(C=1.0, decision_function_shape="ovr", **kernel)
 
 
 def _search(s: Setting, features: Features, model: Any, grid: dict[str, Any]) -> Any:
-    """Grid search within the training set, participants kept together."""
+    """Grid search within the training set, with participants kept together."""
     if s.kind == "regression":
         splitter: Any = GroupKFold(s.inner_splits, shuffle=True, random_state=s.seed)
         scoring = "neg_mean_squared_error"
@@ -148,10 +149,9 @@ ESTIMATORS: dict[str, Callable[[Setting, Features], Any]] = {
 
 
 class TransformedTarget(RegressorMixin, BaseEstimator):
-    """A regression on a transformed target that hands participants on to a search.
+    """A regression on a transformed target that passes participants on to a search.
 
-    scikit-learn's `TransformedTargetRegressor`, whose ``fit`` would take ``groups`` for a
-    parameter of the transformer as well as of the regressor.
+    scikit-learn's `TransformedTargetRegressor` would pass ``groups`` to the transformer as well.
     """
 
     def __init__(self, regressor: Any, transformer: Any) -> None:
@@ -171,6 +171,6 @@ class TransformedTarget(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, features: Any) -> np.ndarray:
-        """In the target's own unit."""
+        """Predict in the target's own unit."""
         found = self.regressor_.predict(features)
         return self.transformer_.inverse_transform(found[:, None])[:, 0]

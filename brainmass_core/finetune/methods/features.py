@@ -1,4 +1,4 @@
-"""What methods see of each scan. Nothing here is fitted to the task's scans."""
+"""Features of each scan. Nothing here is fitted to the task's scans."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAKERS: dict[str, Callable[[Config, TaskData], Any]] = {
 
 
 class Features:
-    """Features of a task, each kind made once."""
+    """Features of a task, each computed once."""
 
     def __init__(self, config: Config, data: TaskData) -> None:
         self._config, self._data = config, data

@@ -1,18 +1,18 @@
-"""What is compared, and how a method is fitted: the same folds for all.
+"""Fit methods on the same folds.
 
-A method (`encoders.methods`) is features and an estimator. Features are made once for all scans
-(`methods.features.MAKERS`): ndarray (n_scans, n_features) or DataFrame. `predict_folds` makes a new
-estimator in every fold, any of scikit-learn's form, and fits it to the training scans
-alone, after what is fitted to their features first (`BEFORE`, such as the tangent space). An
-estimator whose ``fit`` takes ``groups`` is given the participant of each training scan: searches
-over hyper-parameters and early stopping split by participant within the fold.
+A method (`encoders.methods`) consists of features and an estimator. Features are computed once for
+all scans (`methods.features.MAKERS`): ndarray (n_scans, n_features) or DataFrame. `predict_folds`
+makes a new estimator with scikit-learn's interface in every fold and fits it to the training scans
+only, after transformers of their features (`BEFORE`, such as the tangent space). If the ``fit`` of
+an estimator takes ``groups``, it gets the participant of each training scan, so that
+hyper-parameter searches and early stopping split by participant within the fold.
 
 To add features or an estimator: an entry of ``_FEATURES`` or ``_ESTIMATORS`` in `encoders.methods`,
 a line of ``_COMPOSED`` there, and a function in `methods.features.MAKERS` or
 `methods.estimators.ESTIMATORS`.
 
-``y_score`` grows with the evidence for the second of two classes: the decision function, else its
-probability. ``y_pred`` is the class as the estimator decides; no threshold is moved afterwards.
+``y_score`` increases with the evidence for the second of two classes: the decision function, or
+else its probability. ``y_pred`` is the class predicted by the estimator; no threshold is adjusted.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import ESTIMATORS, Setting
-from brainmass_core.finetune.methods.families import make_network
+from brainmass_core.finetune.methods.network_estimators import make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
 from brainmass_core.finetune.methods.tangent import TangentSpace
 
-# what is fitted to the training features before an estimator, by the name of the features
+# transformers fitted to the training features before an estimator, by name of the features
 BEFORE: dict[str, Callable[[], Any]] = {"tangent": TangentSpace, "series": Components}
 
 
 def make_estimator(method: Method, setting: Setting) -> Any:
-    """The unfitted estimator of a method."""
+    """Make the unfitted estimator of a method."""
     if method.estimator.is_network:
         return make_network(method, setting)
     return ESTIMATORS[method.estimator.name](setting, method.features)
@@ -65,7 +65,7 @@ class Design:
     confounds : DataFrame (n_scans rows)
         site, sex, age, mean_fd.
     name, classes : str, tuple of str
-        Of the task and its classes, for messages.
+        Names of the task and its classes, for messages.
     """
 
     y: np.ndarray
@@ -110,7 +110,7 @@ class Design:
 def predict_folds(
     method: str, features: Any, design: Design | np.ndarray, folds: list[Fold], seed: int
 ) -> pd.DataFrame:
-    """Fit on the training scans of each fold and score its test scans.
+    """Fit to the training scans of each fold and score its test scans.
 
     Parameters
     ----------
@@ -131,17 +131,17 @@ def predict_folds(
 
 @dataclass(frozen=True)
 class Fitted:
-    """A method fitted to some scans: what is applied to their features, in this order.
+    """A fitted method: the steps that are applied to features, in this order.
 
     Attributes
     ----------
     kind : str
-        Of task.
+        Kind of the task.
     model : estimator
     before, adjust : optional
-        Transformer of features; what takes confounds out of them.
+        Transformer of features; adjustment for confounds.
     rows : ndarray of int
-        Scans that it was fitted to.
+        Scans to which it was fitted.
     """
 
     kind: str
@@ -151,7 +151,7 @@ class Fitted:
     rows: np.ndarray
 
     def score(self, features: Any, confounds: pd.DataFrame | None) -> dict[str, Any]:
-        """Scores, decisions and probabilities of scans, each without a look at the others."""
+        """Scores, decisions and probabilities of scans, each independent of the others."""
         if self.before is not None:
             features = self.before.transform(features)
         if self.adjust is not None:
@@ -160,12 +160,12 @@ class Fitted:
 
 
 def fit_method(name: str, features: Any, design: Design, train: np.ndarray, state: int) -> Fitted:
-    """Fit everything of a method to the training scans alone.
+    """Fit all steps of a method to the training scans only.
 
     Parameters
     ----------
     features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
-        Of all scans; rows that are not in `train` are not looked at.
+        Features of all scans; rows that are not in `train` are not used.
     train : ndarray of int
     state : int
         Seed of the fold.
@@ -201,7 +201,7 @@ def _predict(method: str, features: Any, design: Design, f: Fold, seed: int) -> 
 
 
 def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
-    """Fit, with the participants where the estimator can use them."""
+    """Fit, with participants as ``groups`` if the estimator accepts them."""
     if "groups" in inspect.signature(model.fit).parameters or hasattr(model, "param_grid"):
         return model.fit(features, y, groups=np.arange(len(y)) if groups is None else groups)
     return model.fit(features, y)
@@ -232,14 +232,14 @@ def score(model: Any, features: Any, kind: str) -> dict[str, Any]:
 
 
 def _with_target(model: Any, design: Design) -> Any:
-    """A regression on the transformed target; constants are those of the training scans."""
+    """A regression on the transformed target, with constants of the training scans."""
     if design.transform == "none":
         return model
     return estimators.TransformedTarget(model, target_transformer(design.transform))
 
 
 def target_transformer(name: str) -> Any:
-    """What a target is fitted as, by the name that the configuration has for it; not fitted."""
+    """Unfitted transformer of the target, by its name in the configuration."""
     log1p = FunctionTransformer(np.log1p, np.expm1, check_inverse=False)
     transformers: dict[str, Any] = {
         "zscore": StandardScaler(),

@@ -1,7 +1,7 @@
-"""What is trained end to end: a recipe per family, which builds a network of FC matrices.
+"""Recipes of networks on FC that are trained end to end.
 
-A recipe is a small frozen record, so that estimators holding one can be cloned and compared.
-Networks take matrices (B, n_rois, n_rois) from the full series; pseudo-FC is not used.
+A recipe is a small frozen dataclass, so that estimators with a recipe can be cloned and compared.
+Networks take matrices (B, n_rois, n_rois) of the full series; pseudo-FC is not used.
 """
 
 from __future__ import annotations
@@ -15,44 +15,47 @@ from brainmass_core.models import baselines
 
 
 class Recipe(Protocol):
-    """How a network comes about.
+    """How a network is built.
 
     Attributes
     ----------
     lr : float
-        Learning rate that suits the family.
+        Default learning rate of the network.
     standardise : bool
-        Whether edges are z-scored over the training scans. A pre-trained encoder knows plain FC.
+        Whether edges are z-scored over the training scans. Pre-trained encoders need plain FC.
     """
 
-    knob: ClassVar[str]  # the setting of its learning rate
+    knob: ClassVar[str]  # name of the setting of its learning rate
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float:
+        """Learning rate of the optimiser."""
+
     @property
-    def standardise(self) -> bool: ...
+    def standardise(self) -> bool:
+        """Whether edges are z-scored over the training scans."""
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
-        """The network; its random weights come from torch's global generator.
+        """Build the network; its random weights come from torch's global generator.
 
-        One with an encoder has ``embed``, from what it is given to the embeddings (B, d).
+        A network with an encoder has ``embed``, from its input to the embeddings (B, d).
         """
 
     def finish(self, network: nn.Module) -> nn.Module:
-        """What predicts, made from the trained network."""
+        """The network for prediction, made from the trained network."""
 
     def stored(self, network: nn.Module) -> Recipe:
-        """A recipe that builds the trained network again without any file, to be given weights."""
+        """A recipe that rebuilds the trained network without files, for loading its weights."""
 
 
 @dataclass(frozen=True)
 class BrainNetCNN:
-    """See `models.baselines.BrainNetCNN`; other layers are as wide in proportion as in the paper.
+    """See `models.baselines.BrainNetCNN`; widths of layers have the paper's proportions.
 
     Attributes
     ----------
     edge_maps : int
-        Maps of the edge-to-edge layers; 32 in the paper.
+        Feature maps of the edge-to-edge layers; 32 in the paper.
     """
 
     knob: ClassVar[str] = "neural.brainnetcnn_lr"
@@ -61,7 +64,7 @@ class BrainNetCNN:
     standardise: bool = True
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
-        """Two times as many node maps and eight times as many graph units as edge maps."""
+        """Build with twice as many node maps and eight times as many graph units as edge maps."""
         maps = self.edge_maps
         return baselines.BrainNetCNN(n_rois, n_out, maps, 2 * maps, 8 * maps)
 
@@ -84,7 +87,7 @@ class BrainNetworkTransformer:
     standardise: bool = False
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
-        """With the paper's depth, heads and widths."""
+        """Build with the paper's depth, heads and widths."""
         return baselines.BrainNetworkTransformer(n_rois, n_out, n_clusters=self.n_clusters)
 
     def finish(self, network: nn.Module) -> nn.Module:

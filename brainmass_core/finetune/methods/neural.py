@@ -1,8 +1,8 @@
-"""Networks as scikit-learn estimators: one small training loop for every family.
+"""Networks as scikit-learn estimators, with one training loop for all architectures.
 
-`fit` holds some participants of the training fold back and stops when their loss no longer falls.
-Test scans are not seen: standardisation, class weights and the number of epochs come from the
-scans that `fit` is given.
+`fit` holds out some participants of the training fold and stops when their loss no longer
+decreases. Test scans are not used: standardisation, class weights and the number of epochs come
+from the scans passed to `fit`.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from brainmass_core.connectivity import n_rois_of, unvectorise
 from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
 from brainmass_core.finetune.methods.stopping import inner_split, train_with_stopping
 
-N_BINS = 5  # of a regression's target, for the inner split
+N_BINS = 5  # bins of a regression's target, for the inner split
 EVALUATION_BATCH = 64
 
 
 class _Network(BaseEstimator):
-    """The shared part of classifier and regressor.
+    """Base of classifier and regressor.
 
     Parameters
     ----------
     recipe : Recipe
-        What is trained; see `finetune.methods.networks`. Default: BrainNetCNN.
+        Network to train; see `finetune.methods.networks`. Default: BrainNetCNN.
     max_epochs : int
-        Passes over the training scans, at most.
+        Maximum number of passes over the training scans.
     patience : int
-        Epochs without a lower loss of the held-back participants after which training ends.
+        Training ends after this number of epochs without a lower loss of the held-out participants.
     batch_size : int
         Scans per step.
     lr : float, optional
         Learning rate of AdamW. Default: that of the recipe.
     weight_decay : float
     validation_fraction : float
-        Share of the participants that is held back for early stopping.
+        Fraction of the participants held out for early stopping.
     n_threads : int
-        Threads of torch on the CPU; with another number the last digits differ.
+        Threads of torch on the CPU; a different number changes the last digits.
     random_state : int
-        Of weights, inner split, order of the scans and dropout.
+        Seed of weights, inner split, order of the scans and dropout.
 
     Attributes
     ----------
     network_ : torch.nn.Module
         In evaluation mode, on the CPU.
     history_ : list of dict
-        Training and validation loss of each epoch; validation is NaN where there is none.
+        Training and validation loss of each epoch; validation is NaN if nobody is held out.
     n_epochs_ : int
-        Epoch of the weights that were kept.
+        Epoch of the final weights.
     validation_ : ndarray of int
-        Rows that were held back; empty where a class has a single participant.
+        Rows that were held out; empty if a class has a single participant.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class _Network(BaseEstimator):
             )
 
     def _fit_scales(self, X: np.ndarray, standardise: bool) -> None:
-        """Mean and standard deviation of each edge; 0 and 1 if edges are left as they are."""
+        """Mean and standard deviation of each edge; 0 and 1 without standardisation."""
         n_edges = X.shape[1]
         self.mean_ = X.mean(axis=0) if standardise else np.zeros(n_edges, np.float32)
         std = X.std(axis=0) if standardise else np.ones(n_edges, np.float32)
@@ -157,7 +157,7 @@ class _Network(BaseEstimator):
         return n_rois_of(n_features)
 
     def _matrices(self, X: np.ndarray) -> Tensor:
-        """(B, n_edges) to (B, n_rois, n_rois) on the device of the network."""
+        """Convert (B, n_edges) to (B, n_rois, n_rois) on the device of the network."""
         edges = (X - self.mean_) / self.scale_
         return torch.from_numpy(unvectorise(edges.astype(np.float32), self.diagonal_)).to(device())
 
@@ -168,7 +168,7 @@ class _Network(BaseEstimator):
         return torch.cat([network(self._matrices(X[i : i + size])) for i in range(0, len(X), size)])
 
     def _predicted(self, X: Any) -> np.ndarray:
-        """(n_scans, n_out) in float64."""
+        """Outputs of the network (n_scans, n_out), float64."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float32)
         with reproducible(self.random_state, self.n_threads):
@@ -202,14 +202,14 @@ class NetworkClassifier(ClassifierMixin, _Network):
         y : array (n_scans,)
             Two classes or more.
         groups : array (n_scans,), optional
-            Participant of each scan; no participant is held back in part. Default: each scan is
-            of another participant.
+            Participant of each scan; all scans of a participant are held out together. Default:
+            one participant per scan.
 
         Raises
         ------
         ValueError
-            If the number of edges belongs to no number of ROIs, there is a single class, or
-            training diverges.
+            If the number of edges matches no number of ROIs, there is only one class, or training
+            diverges.
         """
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
@@ -225,11 +225,12 @@ class NetworkClassifier(ClassifierMixin, _Network):
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """(n_scans, n_classes); with class weights, as if classes were equally frequent."""
+        """Probabilities (n_scans, n_classes); due to the class weights, for equally frequent
+        classes."""
         return torch.from_numpy(self._predicted(X)).softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest class (n_scans,)."""
+        """The most probable class (n_scans,)."""
         codes = self._predicted(X).argmax(axis=1)
         return self.classes_[codes]
 
@@ -259,14 +260,14 @@ class NetworkRegressor(RegressorMixin, _Network):
         X : array (n_scans, n_edges)
             Upper triangles of FC.
         y : array (n_scans,)
-            Numbers; held back are participants of every fifth of their distribution.
+            Numbers; participants of every fifth of their distribution are held out.
         groups : array (n_scans,), optional
-            Participant of each scan; no participant is held back in part.
+            Participant of each scan; all scans of a participant are held out together.
 
         Raises
         ------
         ValueError
-            If the number of edges belongs to no number of ROIs, or training diverges.
+            If the number of edges matches no number of ROIs, or training diverges.
         """
         X, y = validate_data(self, X, y, dtype=np.float32, y_numeric=True)
         target = torch.from_numpy(np.asarray(y, np.float32))[:, None]
@@ -275,7 +276,7 @@ class NetworkRegressor(RegressorMixin, _Network):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """(n_scans,) in the unit of the target."""
+        """Predictions (n_scans,) in the unit of the target."""
         out = self._predicted(X)[:, 0]
         return out * self.target_scale_ + self.target_mean_
 
@@ -294,9 +295,9 @@ class NetworkRegressor(RegressorMixin, _Network):
 
 
 def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Rows in random order, `size` at a time; a single one at the end joins those before it.
+    """Batches of `size` rows in random order; a single remaining row joins the previous batch.
 
-    Batch norm has no variance of one scan. The order comes from torch's global generator.
+    Batch norm needs more than one scan. The order comes from torch's global generator.
     """
     order = rows[torch.randperm(len(rows)).numpy()]
     starts = list(range(0, len(order), size))
@@ -308,9 +309,9 @@ def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 @contextmanager
 def reproducible(seed: int, n_threads: int) -> Iterator[None]:
-    """Torch with this seed and number of threads; both are put back afterwards.
+    """Set torch's seed and number of threads, and restore both afterwards.
 
-    Bit by bit on the CPU. Some CUDA kernels sum in another order each time.
+    Results are bit-identical on the CPU. Some CUDA kernels sum in a different order each time.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
@@ -323,5 +324,5 @@ def reproducible(seed: int, n_threads: int) -> Iterator[None]:
 
 
 def device() -> torch.device:
-    """Where networks are trained: the GPU if there is one."""
+    """Device for training networks: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Searches for a hyper-parameter within a training set, fitted to how many are in it."""
+"""Adapt hyper-parameter searches to the size of the training set."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MIN_SPLITS = 2
 def fit_to_size(
     method: str, model: Any, y: np.ndarray, who: np.ndarray, task: str, classes: Sequence[str] = ()
 ) -> None:
-    """Give a search no more inner folds than the smallest class has participants to train on.
+    """Limit the inner folds of a search to the number of participants in the smallest class.
 
-    Nor more neighbours to try than an inner training set has scans.
+    Also limit the numbers of neighbours to the size of an inner training set.
 
     Parameters
     ----------
     model : estimator
-        Not fitted; changed in place. One that searches for nothing is left as it is.
+        Unfitted; changed in place. Other estimators are not changed.
     y, who : ndarray (n_train,)
         Class number, or target of a regression, and participant of each training scan.
     classes : sequence of str, optional
@@ -38,7 +38,7 @@ def fit_to_size(
     Raises
     ------
     TaskError
-        If a class, or the whole of a regression, has fewer than two participants.
+        If a class, or a regression in total, has fewer than two participants.
     """
     search = getattr(model, "regressor", model)
     if not hasattr(search, "param_grid"):
@@ -69,7 +69,7 @@ def _name(number: int, classes: Sequence[str]) -> str:
     return repr(classes[number]) if number < len(classes) else str(number)
 
 
-@cache  # once per process, not in each fold, method and shuffle of the labels
+@cache  # once per process, not for each fold, method and shuffle of the labels
 def _say_fewer(task: str, found: int, asked: int, of_classes: bool) -> None:
     log.warning(
         "%s: %s %d participants: hyper-parameters are chosen by %d inner folds, not %d "
@@ -81,7 +81,7 @@ def _say_fewer(task: str, found: int, asked: int, of_classes: bool) -> None:
 
 @contextmanager
 def in_our_words(method: str) -> Iterator[None]:
-    """Say in one line of the log what scikit-learn would print of each fit without convergence."""
+    """Log one line for all fits without convergence, instead of scikit-learn's warning for each."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -13,11 +13,11 @@ from brainmass_core.finetune.cohort.dataset import TaskData, TaskError
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import Feed, feed_of, recordings
 
-BATCH = 8  # windows of one scan at a time: its embedding does not depend on the other scans
+BATCH = 8  # windows of one scan at a time, so that its embedding does not depend on other scans
 
 
 def first_windows(config: Config, data: TaskData) -> np.ndarray:
-    """The first window of each recording as the model is fed it, (n_scans, n_rois * window)."""
+    """The first window of each recording, prepared for the model, (n_scans, n_rois * window)."""
     feed = fitting_feed(config, data)
     shape = (len(data.scans), data.n_rois * feed.settings.window)
     found = np.empty(shape, np.float32)
@@ -27,7 +27,7 @@ def first_windows(config: Config, data: TaskData) -> np.ndarray:
 
 
 def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """The mean embedding of the windows of one recording, of which nothing is hidden.
+    """The mean embedding of the windows of one recording, with nothing hidden.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.nda
     where = torch.from_numpy(coordinates).to(device)
     parts = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        # reference mode draws an order of the tokens: each time the same
+        # reference mode draws a token order: the same one each time
         torch.default_generator.manual_seed(0)
         for start in range(0, len(windows), BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(windows[start : start + BATCH]))
@@ -51,26 +51,26 @@ def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.nda
 
 
 def fitting_feed(config: Config, data: TaskData) -> Feed:
-    """How the study's model is fed, if the task's parcels are its own.
+    """The input transform of the study's model, after checking the task's parcels.
 
     Raises
     ------
     TaskError
-        Naming what differs.
+        Naming the differences.
     """
     feed = feed_of(config)
     found = (feed.atlas, len(feed.coordinates))
     if found != (config.atlas.name, data.n_rois):
         raise TaskError(
-            f"{folder_of(config)}: the model is of atlas {found[0]!r} with {found[1]} parcels, the "
-            f"task's series of {config.atlas.name!r} with {data.n_rois}; pre-train with the same "
-            "atlas"
+            f"{folder_of(config)}: the model has atlas {found[0]!r} with {found[1]} parcels, the "
+            f"task's series have {config.atlas.name!r} with {data.n_rois}; pre-train with the "
+            "same atlas"
         )
     return feed
 
 
 def embed_recordings(model: SeriesModel, config: Config, data: TaskData) -> np.ndarray:
-    """Embeddings (n_scans, d) of whole recordings by a model, fed as the study's is."""
+    """Embeddings (n_scans, d) of recordings by a model, with the study's input transform."""
     feed = fitting_feed(config, data)
     model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     found = np.empty((len(data.scans), model.embedding_dim), np.float32)
@@ -95,7 +95,7 @@ def _by_row(config: Config, feed: Feed, data: TaskData) -> Iterator[tuple[int, n
         yield rows[scan_id], windows
     if missing:
         raise TaskError(
-            f"{len(missing)} scans have FC and no time series, such as {min(missing)}; remove "
+            f"{len(missing)} scans have FC but no time series, such as {min(missing)}; remove "
             f"{config.results / 'timeseries'} and {config.results / 'connectivity'}, and run: "
             "snakemake --cores all connectivity"
         )

@@ -1,4 +1,4 @@
-"""Networks of time series as scikit-learn estimators, through the loop of all networks."""
+"""Networks on time series as scikit-learn estimators, with the training loop of all networks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from brainmass_core.finetune.methods.neural import NetworkClassifier, NetworkReg
 
 
 class _OfSeries:
-    """Windows (n_scans, n_rois * window) in the place of FC."""
+    """Input is windows (n_scans, n_rois * window) instead of FC."""
 
     def _n_rois(self, n_features: int) -> int:
-        return 0  # a model of series is of any number
+        return 0  # models of series accept any number
 
     def _matrices(self, X: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(X, np.float32)).to(device())

@@ -1,4 +1,4 @@
-"""Training that ends when the loss of held-out participants no longer falls, and who they are."""
+"""Early stopping by the loss of held-out participants, and their selection."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def train_with_stopping(
     patience: int,
     from_start: bool = False,
 ) -> tuple[list[tuple[float, float]], int]:
-    """Train epoch by epoch, and go back to the weights that were best for those held out.
+    """Train epoch by epoch, and restore the weights with the lowest loss on held-out participants.
 
     Parameters
     ----------
     train : callable
-        One pass over the training scans, the network being in training mode; its loss.
+        One pass over the training scans, with the network in training mode; returns the loss.
     held_out : callable, optional
-        The loss of those held out. None: nobody is, and every epoch is done.
+        Returns the loss of held-out participants. None: nobody is held out, all epochs are run.
     patience : int
-        Epochs without a lower loss of those held out, after which training ends.
+        Training ends after this number of epochs without a lower held-out loss.
     from_start : bool
-        Whether the weights before training are judged as well, as epoch 0.
+        Whether the initial weights are also evaluated, as epoch 0.
 
     Returns
     -------
     list of (float, float)
-        Loss of training and of those held out in each epoch, NaN where there is none.
+        Training and held-out loss of each epoch, NaN if there is none.
     int
-        The epoch of the weights that were kept.
+        The epoch of the final weights.
     """
     history: list[tuple[float, float]] = []
     at, best, kept = 0, math.inf, None
@@ -61,7 +61,7 @@ def train_with_stopping(
 def inner_split(
     strata: np.ndarray, groups: Any, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to hold back, grouped by participant and stratified.
+    """Split rows into training and held-out ones, grouped by participant and stratified.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def inner_split(
     groups : array (n_scans,), optional
         Participants; None: one per scan.
     fraction : float
-        Share of the participants to hold back; more where a class has few.
+        Fraction of the participants to hold out; more if a class has few.
 
     Returns
     -------
     two ndarrays of int, sorted
-        The second is empty where a class has a single participant: then nothing is held back.
+        The second is empty if a class has a single participant: then nobody is held out.
     """
     rows = np.arange(len(strata))
     groups = rows if groups is None else np.asarray(groups)

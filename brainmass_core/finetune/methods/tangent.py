@@ -10,12 +10,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from brainmass_core.connectivity import unvectorise
 
 SHRINKAGE = 0.1
-MEAN_SCANS = 100  # each costs ten eigendecompositions; more make no better origin
-CHUNK = 256  # scans transformed at once
+MEAN_SCANS = 100  # each needs ten eigendecompositions; more do not improve the reference point
+CHUNK = 256  # scans transformed together
 
 
 class _Given(BaseEstimator):
-    """A covariance "estimator" that takes what it is given for the covariance."""
+    """A covariance "estimator" that returns its input."""
 
     def fit(self, X: np.ndarray, y: None = None) -> Self:
         self.covariance_ = X
@@ -23,21 +23,20 @@ class _Given(BaseEstimator):
 
 
 class TangentSpace(TransformerMixin, BaseEstimator):
-    """FC vectors to tangent vectors, by nilearn, the mean being that of the training scans.
+    """Transform FC vectors to the tangent space at the mean of the training scans, with nilearn.
 
-    FC is a correlation matrix R, of lower rank than parcels when there are fewer timepoints, and
-    has no logarithm then. So it is shrunk to the identity, ``0.9 R + 0.1 I``, whose eigenvalues
-    are at least 0.1; the amount is fixed, nothing is estimated. Working on R rather than on the
-    series gives this method exactly the FC that the others see. With G the geometric mean of the
-    training scans, a scan becomes ``log(G^-1/2 R G^-1/2)`` (Varoquaux et al. 2010,
-    doi:10.1007/978-3-642-15705-9_25).
+    FC is a correlation matrix R, which is singular and has no logarithm if there are fewer
+    timepoints than parcels. So it is shrunk to the identity, ``0.9 R + 0.1 I``, whose eigenvalues
+    are at least 0.1; the amount is fixed. Using R instead of the series gives this method exactly
+    the same FC as the others. With G the geometric mean of the training scans, a scan becomes
+    ``log(G^-1/2 R G^-1/2)`` (Varoquaux et al. 2010, doi:10.1007/978-3-642-15705-9_25).
 
     Parameters
     ----------
     mean_scans : int
-        Of more training scans as many enter the mean, evenly spaced in their order: with scans in
-        the order of data sets and names, of each data set and site its share. Any matrix near the
-        scans can be the origin; the estimator that follows sees all of them.
+        Maximum number of training scans for the mean, evenly spaced in their order, so that data
+        sets and sites are represented proportionally. Any matrix near the scans can be the
+        reference point; the following estimator uses all scans.
     """
 
     def __init__(self, shrinkage: float = SHRINKAGE, mean_scans: int = MEAN_SCANS) -> None:
@@ -45,13 +44,16 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         self.mean_scans = mean_scans
 
     def fit(self, X: np.ndarray, y: Any = None) -> Self:
-        """Find the geometric mean.
+        """Compute the geometric mean.
 
         Parameters
         ----------
         X : ndarray (n_scans, n_edges)
         """
-        from nilearn.connectome import ConnectivityMeasure  # as slow to load as torch
+        # importing it is as slow as importing torch
+        from nilearn.connectome import (
+            ConnectivityMeasure,
+        )
 
         self.measure_ = ConnectivityMeasure(
             cov_estimator=_Given(), kind="tangent", vectorize=True, standardize=False
@@ -61,7 +63,8 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """(n_scans, n_rois (n_rois + 1) / 2), the diagonal divided by sqrt 2."""
+        """Tangent vectors (n_scans, n_rois (n_rois + 1) / 2), with the diagonal divided by sqrt
+        2."""
         parts = [X[i : i + CHUNK] for i in range(0, len(X), CHUNK)]
         return np.concatenate([self.measure_.transform(self._matrices(part)) for part in parts])
 

@@ -1,4 +1,4 @@
-"""What a score is compared with: another training set, the best baseline, shuffled labels.
+"""Inference about scores: corrected intervals, the best baseline, shuffled labels.
 
 Each task has one leading metric, the AUC of a classification and R2 of a regression.
 """
@@ -21,7 +21,17 @@ BINS = 10
 
 
 def fold_values(p: Predictions, leading: str) -> np.ndarray:
-    """The leading metric in every fold of every repeat; NaN where a fold lacks a class."""
+    """The leading metric in every fold of every repeat; NaN if a fold lacks a class.
+
+    Parameters
+    ----------
+    p : Predictions
+    leading : {"auc", "r2"}
+
+    Returns
+    -------
+    ndarray (n_values,)
+    """
     values = []
     for repeat in range(len(p.fold)):
         for fold in np.unique(p.fold[repeat][p.fold[repeat] >= 0]):
@@ -37,9 +47,9 @@ def fold_values(p: Predictions, leading: str) -> np.ndarray:
 def corrected_interval(
     values: np.ndarray, test_to_train: float
 ) -> tuple[float, float, float] | None:
-    """Interval of a mean over folds and repeats, and the p-value of it being 0.
+    """Corrected interval of a mean over folds and repeats, and the p-value of the mean being 0.
 
-    Folds share training scans, so their variance is raised: ``s^2 (1/J + n_test/n_train)`` with
+    Folds share training scans, so their variance is increased: ``s^2 (1/J + n_test/n_train)`` with
     Student's t of J - 1 degrees of freedom (Nadeau and Bengio 2003,
     doi:10.1023/A:1024068626366).
 
@@ -60,12 +70,12 @@ def corrected_interval(
 
 
 def permutation_p(p: Predictions, leading: str, n_permutations: int, seed: int) -> float | None:
-    """Share of shuffles of the tested participants' labels that score as well.
+    """Fraction of shuffles of the tested participants' labels that score at least as well.
 
-    Nothing is fitted again: the null is that predictions, as they are, say nothing about the
-    labels of those tested. A full permutation test, every fit on shuffled labels, is
-    `finetune.permute_labels` with several seeds. The statistic is the AUC within folds, or
-    Pearson's r within folds. All scans of a participant keep one label, that of the first.
+    No model is fitted again: the null hypothesis is that the predictions are unrelated to the
+    labels of the tested participants. `permutation` has the test that fits every model again. The
+    statistic is the AUC or Pearson's r within folds. All scans of a participant have the label of
+    the first.
     """
     if not n_permutations:
         return None
@@ -83,7 +93,7 @@ def permutation_p(p: Predictions, leading: str, n_permutations: int, seed: int) 
 
 
 def _mean_auc(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> np.ndarray:
-    """(n_labelings,) AUC within folds for every labelling; of each class against the rest."""
+    """AUC within folds (n_labelings,) for every labelling, one class against the rest."""
     scores = {1: p.score}
     if p.class_scores is not None:
         scores = {k: p.class_scores[:, :, k] for k in range(p.n_classes)}
@@ -94,7 +104,7 @@ def _mean_auc(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> n
 
 
 def _correlation(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -> np.ndarray:
-    """(n_labelings,) Pearson's r within folds."""
+    """Pearson's r within folds (n_labelings,)."""
     pred, fold = p.pred[repeat, rows].copy(), p.fold[repeat, rows]
     y = y.astype(float)
     for f in np.unique(fold):
@@ -108,22 +118,22 @@ def _correlation(p: Predictions, y: np.ndarray, repeat: int, rows: np.ndarray) -
 def best_baseline(points: Mapping[str, float], baselines: set[str], method: str) -> str | None:
     """The baseline other than `method` with the highest leading metric.
 
-    It is chosen by the scores that it is compared on, which flatters the baseline: a gain over it
-    is the harder to show.
+    It is chosen by the scores on which it is compared, which biases the baseline upwards, so a gain
+    over it is harder to show.
     """
     others = {m: v for m, v in points.items() if m in baselines and m != method}
     return max(others, key=lambda m: others[m]) if others else None
 
 
 def reliability(p: Predictions) -> pd.DataFrame:
-    """How often each class is true where its probability is given as so much.
+    """Calibration: observed frequency of each class by predicted probability.
 
     Returns
     -------
     DataFrame
-        class_number, bin, predicted (mean probability), observed (share), n (predictions); ten
-        bins of equal width, those without predictions left out. Of two classes only the second.
-        Without rows if the method gives no probabilities.
+        class_number, bin, predicted (mean probability), observed (frequency), n (predictions); ten
+        bins of equal width, without empty ones. With two classes only the second. Empty if the
+        method gives no probabilities.
     """
     columns = ["class_number", "bin", "predicted", "observed", "n"]
     if p.probability is None:
@@ -136,7 +146,7 @@ def reliability(p: Predictions) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             observed, predicted = calibration_curve(truth == k, given, n_bins=BINS)
-        # the bins of calibration_curve: the inner edges, each belonging to the bin below it
+        # the bins of scikit-learn's calibration_curve: inner edges belong to the bin below
         place = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], given)
         bins, n = np.unique(place, return_counts=True)
         values = {"bin": bins, "predicted": predicted, "observed": observed, "n": n}

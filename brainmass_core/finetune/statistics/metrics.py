@@ -1,19 +1,19 @@
 """Scores with intervals from a bootstrap over participants.
 
-Per repeat, accuracy, sensitivity, specificity, balanced accuracy and F1 are taken over the
-predictions of all folds. The AUC compares only scans of the same fold, since two models' scores
-have no common scale: concordant pairs of all folds over pairs of all folds. Scores are means over
-the repeats.
+Per repeat, accuracy, sensitivity, specificity, balanced accuracy and F1 are computed over the
+predictions of all folds. The AUC compares only scans of the same fold, because the scores of two
+models have no common scale: concordant pairs of all folds divided by pairs of all folds. Scores are
+means over repeats.
 
-An interval spans the 2.5 % to 97.5 % quantiles over bootstrap draws. A draw takes participants
-with replacement, within each class (case numbers are a choice of the study), with all their scans
-and repeats. It reflects which participants were tested, not which were trained on. Where every
-prediction is right (or wrong), resampling shows no spread, and Wilson's bound for n of n is given.
+An interval spans the 2.5 % to 97.5 % quantiles over bootstrap draws. A draw samples participants
+with replacement, within each class (class sizes are set by the study), with all their scans and
+repeats. It reflects the choice of tested participants, not of training participants. If every
+prediction is correct (or wrong), resampling has no variance, and Wilson's bound for n of n is used.
 
-Of more than two classes, AUC, sensitivity, specificity and F1 are means over the classes of each
-against the rest; balanced accuracy is the mean sensitivity. The Brier score is the mean squared
-distance of the probabilities from the truth, over both classes halved, and is missing for methods
-without probabilities (support vector machines: their distances are not turned into probabilities).
+With more than two classes, AUC, sensitivity, specificity and F1 are means over one-versus-rest
+comparisons; balanced accuracy is the mean sensitivity. The Brier score is the mean squared
+distance of the probabilities from the truth, halved for two classes, and is missing for methods
+without probabilities (distances of support vector machines are not converted to probabilities).
 A regression is scored by `regression.weighted_scores`. A scan may be untested in some repeat.
 """
 
@@ -30,7 +30,7 @@ METRICS = ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy",
 LEVELS = (0.025, 0.975)
 GRID = np.linspace(0, 1, 101)
 ROC_DRAWS = 1000
-CHUNK = 50_000_000  # weights held at once
+CHUNK = 50_000_000  # maximum number of weights in memory
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Predictions:
     who : ndarray (n_scans,) of int
         Participant of each scan, 0 to n_participants - 1.
     score, pred, fold : ndarray (n_repeats, n_scans)
-        fold is -1 where a scan is not tested.
+        fold is -1 if a scan is not tested.
     class_scores, probability : ndarray (n_repeats, n_scans, n_classes), optional
     """
 
@@ -58,7 +58,7 @@ class Predictions:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, complete: bool = True) -> Predictions:
-        """From rows of `tables.PREDICTIONS` of one method.
+        """Make from rows of `tables.PREDICTIONS` of one method.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class Predictions:
         Raises
         ------
         ValueError
-            If a repeat lacks a scan although it must not.
+            If `complete` and a repeat lacks a scan.
         """
         pivots = [
             table.pivot(index="repeat", columns="scan_id", values=c).sort_index(axis=1)
@@ -91,7 +91,7 @@ class Predictions:
         return 2 if self.class_scores is None else self.class_scores.shape[2]
 
     def against_rest(self, k: int) -> Predictions:
-        """One class against the others, as two classes."""
+        """One class against the others, as a binary problem."""
         assert self.class_scores is not None
         return replace(
             self,
@@ -104,12 +104,13 @@ class Predictions:
 
     @property
     def label_of(self) -> np.ndarray:
-        """(n_participants,) label of the first scan, the stratum of the bootstrap."""
+        """Label of each participant's first scan (n_participants,), the stratum of the
+        bootstrap."""
         return self.y[np.unique(self.who, return_index=True)[1]]
 
 
 def _stack(table: pd.DataFrame, column: str, tested: np.ndarray) -> np.ndarray | None:
-    """(n_repeats, n_scans, n_classes) of a column of lists, None where the method has none."""
+    """Convert a column of lists to (n_repeats, n_scans, n_classes); None if the method has none."""
     if column not in table or table[column].isna().any():
         return None
     ordered = table.sort_values(["repeat", "scan_id"])[column]
@@ -120,7 +121,7 @@ def _stack(table: pd.DataFrame, column: str, tested: np.ndarray) -> np.ndarray |
 
 
 def draw_weights(label: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-    """How often each participant is drawn, within its class.
+    """Draw bootstrap weights: the number of times each participant is drawn, within its class.
 
     Returns
     -------
@@ -140,7 +141,7 @@ def weighted_scores(p: Predictions, weights: np.ndarray) -> dict[str, np.ndarray
     Parameters
     ----------
     weights : ndarray (n_draws, n_participants)
-        Ones give the plain metric.
+        All ones give the plain metric.
 
     Returns
     -------
@@ -162,7 +163,7 @@ def weighted_scores(p: Predictions, weights: np.ndarray) -> dict[str, np.ndarray
 
 
 def _two_classes(p: Predictions, w: np.ndarray) -> dict[str, np.ndarray]:
-    """(n_draws, n_repeats) of every metric but the Brier score."""
+    """All metrics except the Brier score, (n_draws, n_repeats)."""
     tested = (p.fold >= 0).T.astype(float)  # (n_scans, n_repeats)
     positive, hit = w * p.y, p.pred.T.astype(float) * tested
     tp = positive @ hit  # (n_draws, n_repeats)
@@ -181,13 +182,13 @@ def _two_classes(p: Predictions, w: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _auc(p: Predictions, repeat: int, w: np.ndarray) -> np.ndarray:
-    """(n_draws,), 0.5 without a pair."""
+    """AUC (n_draws,), 0.5 without pairs."""
     found = weighted_auc(p.y, p.score[repeat], p.fold[repeat], w)
     return np.nan_to_num(found, nan=0.5)
 
 
 def _brier(p: Predictions, w: np.ndarray) -> np.ndarray:
-    """(n_draws, n_repeats); NaN without probabilities."""
+    """Brier score (n_draws, n_repeats); NaN without probabilities."""
     if p.probability is None:
         return np.full((len(w), len(p.fold)), np.nan)
     tested = (p.fold >= 0).T.astype(float)
@@ -198,12 +199,12 @@ def _brier(p: Predictions, w: np.ndarray) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Quotient, 0 where there is nothing to divide by (as scikit-learn does)."""
+    """Quotient, 0 if the denominator is 0, as in scikit-learn."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Every metric in every bootstrap draw, see `weighted_scores`; the same draws per seed."""
+    """Every metric in every bootstrap draw, see `weighted_scores`; draws follow from the seed."""
     weights = draw_weights(p.label_of, n_draws, seed)
     size = max(1, CHUNK // max(1, len(p.y)))
     parts = [weighted_scores(p, weights[i : i + size]) for i in range(0, n_draws, size)]
@@ -238,7 +239,7 @@ def paired_gain(
 
 
 def _sizes(p: Predictions) -> dict[str, int]:
-    """Participants that a proportion is over; other metrics take the smallest."""
+    """Number of participants in the denominator of a proportion; for other metrics the smallest."""
     if p.n_classes > 2:
         return {
             "accuracy": len(p.label_of),
@@ -252,8 +253,8 @@ def _sizes(p: Predictions) -> dict[str, int]:
 def roc_band(p: Predictions, n_draws: int, seed: int) -> pd.DataFrame:
     """ROC averaged over folds and repeats, with a pointwise 95 % band.
 
-    Curves of single folds are averaged vertically, weighted by their numbers of pairs, so that
-    the area under the average is the AUC of `weighted_scores` (up to the grid of 0.01).
+    Curves of single folds are averaged vertically, weighted by their numbers of pairs, so that the
+    area under the average is the AUC of `weighted_scores` (up to the grid spacing of 0.01).
 
     Returns
     -------
@@ -268,7 +269,7 @@ def roc_band(p: Predictions, n_draws: int, seed: int) -> pd.DataFrame:
 
 
 def _mean_curve(p: Predictions, repeat: int, w: np.ndarray) -> np.ndarray:
-    """(n_draws, 101) curves of one repeat."""
+    """Curves of one repeat, (n_draws, 101)."""
     total = np.zeros((len(w), len(GRID)))
     pairs = np.zeros((len(w), 1))
     for positive, negative in masses_by_fold(p.y, p.score[repeat], p.fold[repeat], w):

@@ -1,10 +1,10 @@
-"""The permutation test that fits everything again, on labels shuffled within sites.
+"""The permutation test that fits all models again, on labels shuffled within sites.
 
-What `inference.permutation_p` asks is whether the predictions, as they are, go with the labels.
-Here each shuffle goes through the whole of it: folds dealt by the shuffled labels, confounds,
-selection, searches and classifiers fitted to them (Ojala and Garriga 2010, JMLR 11:1833, test 1).
-`sklearn.model_selection.permutation_test_score` does the same for one label per row; it can neither
-move the scans of a participant together nor hand confounds to a fold.
+`inference.permutation_p` tests whether given predictions are related to the labels. Here every
+shuffle repeats the complete procedure: folds stratified by the shuffled labels, confounds, searches
+and classifiers (Ojala and Garriga 2010, JMLR 11:1833, test 1).
+`sklearn.model_selection.permutation_test_score` does the same for independent rows; it can neither
+keep the scans of a participant together nor pass confounds to a fold.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDING = 1e-12
 
 
 def refit_p_values(e: Evaluation, methods: list[str]) -> dict[str, float]:
-    """p of the methods of a task that `finetune.permutation_methods` names, by `refit_p`."""
+    """p-values by `refit_p` for the methods in `finetune.permutation_methods`."""
     n, chosen = e.config.finetune.n_permutations_refit, e.config.finetune.permutation_methods
     found: dict[str, float] = {}
     for method in [m for m in methods if n and m in chosen]:
@@ -52,11 +52,11 @@ def refit_p(
     seed: int,
     name: str = "task",
 ) -> float:
-    """Share of shuffles, the labels as they are counted among them, that score as well.
+    """Fraction of shuffles, including the original labels, that score at least as well.
 
-    Labels move between participants of the same site and split, the scans of one together, so that
-    what the site tells of the label stays in the null; so does the number of each class among those
-    tested.
+    Labels are exchanged between participants of the same site and split, with the scans of a
+    participant together, so that the null distribution includes what the site predicts of the
+    label, and the number of tested participants in each class.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def refit_p(
     scans : DataFrame (n_scans rows)
         `TaskData.scans`.
     seed : int
-        Of the folds, as in the stage, and of the shuffles.
+        Seed of the folds, as in the stage, and of the shuffles.
 
     Returns
     -------
     float
-        ``(1 + #{shuffled >= observed}) / (1 + n_permutations)``, of the AUC or R2.
+        ``(1 + #{shuffled >= observed}) / (1 + n_permutations)``, for the AUC or R2.
     """
     strata = place_of(scans) + "\x1f" + scans["split"].astype(str)
     observed = leading_score(method, features, design, scans, protocol, seed, name)
@@ -93,7 +93,7 @@ def leading_score(
     seed: int,
     name: str = "task",
 ) -> float:
-    """AUC or R2 of a method on these labels, as the table of scores has it."""
+    """AUC or R2 of a method with these labels, as in the table of scores."""
     folds = protocol_folds(scans, protocol, seed, name)
     labelled = replace(design, y=scans["y"].to_numpy())
     found = predict_folds(method, features, labelled, folds, seed % 2**31)

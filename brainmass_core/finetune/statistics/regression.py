@@ -1,10 +1,10 @@
 """Scores of a regression with intervals from the bootstrap over participants of `metrics`.
 
-Per repeat, R2, MSE and MAE are taken over the predictions of all folds, R2 around the mean of the
-tested scans. Pearson's r is that within folds (sums of squares and products around the means of a
-fold, added over folds): models of two folds have two means, and a prediction of the training mean,
-lower where the tested are higher, would correlate negatively over folds. `target_variance` is the
-MSE of the best constant: an MSE says something only beside it.
+Per repeat, R2, MSE and MAE are computed over the predictions of all folds, R2 relative to the mean
+of the tested scans. Pearson's r is computed within folds (sums of squares and products around the
+means of each fold, added over folds): predicting the training mean, which is lower in folds with
+higher test values, would correlate negatively over folds. `target_variance` is the MSE of the best
+constant, with which an MSE must be compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _repeat(p: Predictions, r: int, w: np.ndarray) -> dict[str, np.ndarray]:
     w, y, pred, fold = w[:, rows], p.y[rows], p.pred[r, rows], p.fold[r, rows]
     total = np.maximum(w.sum(1), 1e-300)
     mse = w @ (y - pred) ** 2 / total
-    centre = y.mean()  # keeps the one-pass variance accurate
+    centre = y.mean()  # for the accuracy of the one-pass variance
     variance = np.maximum(w @ (y - centre) ** 2 / total - (w @ (y - centre) / total) ** 2, 0)
     xx = yy = xy = np.zeros(len(w))
     for f in np.unique(fold):
@@ -50,7 +50,7 @@ def _repeat(p: Predictions, r: int, w: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Every metric in every draw of participants with replacement; the same draws per seed."""
+    """Every metric in every bootstrap draw of participants; draws follow from the seed."""
     rng = np.random.default_rng(seed)
     n = int(p.who.max()) + 1
     weights = rng.multinomial(n, np.full(n, 1 / n), n_draws).astype(np.float32)
@@ -60,7 +60,7 @@ def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
-    """Each metric with its interval, the variance of the target as a number alone."""
+    """Each metric with its interval; the variance of the target without one."""
     point = weighted_scores(p, np.ones((1, int(p.who.max()) + 1)))
     row = {m: float(point[m][0]) for m in METRICS}
     for metric in METRICS[:-1]:

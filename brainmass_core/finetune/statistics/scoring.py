@@ -1,4 +1,4 @@
-"""From the predictions of all methods to the tables of scores."""
+"""Compute the tables of scores from the predictions of all methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from brainmass_core.finetune.statistics.inference import (
 from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions, paired_gain, roc_band
 
 FC = "fc_svm"
-# whose folds are a random choice of training sets, as the corrected interval supposes
+# protocols with random training sets, which the corrected interval assumes
 RESAMPLED = ("repeated_kfold", "fixed_split")
 
 
@@ -35,7 +35,7 @@ class Scored:
 
 
 def score_methods(config: Config, task: str, predictions: list[pd.DataFrame], seed: int) -> Scored:
-    """Score every method, alone and against the baselines, with the same bootstrap draws.
+    """Score every method, and compare it with the baselines, with the same bootstrap draws.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _corrected(values: np.ndarray, share: float) -> dict[str, Any]:
 
 
 def _test_to_train(table: pd.DataFrame) -> float:
-    """Scans tested over scans trained on, mean over the folds."""
+    """Ratio of test to training scans, mean over the folds."""
     folds = table.groupby(["repeat", "fold"])["n_train"].agg(["size", "first"])
     return float((folds["size"] / folds["first"]).mean())
 
@@ -115,7 +115,7 @@ def _sizes(p: Predictions, kind: str) -> dict[str, Any]:
 
 
 def _roc(config: Config, task: str, arrays: dict[str, Predictions], seed: int) -> pd.DataFrame:
-    """Curves of tasks with two classes; others have none."""
+    """ROC curves, for tasks with two classes only."""
     if len(config.tasks[task].classes) != 2:
         return pd.DataFrame()
     n_draws = config.finetune.n_bootstrap

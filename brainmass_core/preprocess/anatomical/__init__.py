@@ -1,1 +1,1 @@
-"""From a T1w to the brain, its tissues and the template: once per image, kept for every run."""
+"""Anatomical processing: brain, tissues and normalisation, once per T1w for all runs."""

@@ -1,8 +1,8 @@
-"""T1w to template: where the brain is, and where each point of the template lies in it.
+"""Registration of T1w and template, and the brain mask.
 
-Brain is registered to brain. The brain is found by a rigid registration, whole head to brain; an
-affine one then looks only around the template's brain, so that the scalp cannot pull; SyN does the
-rest. The brain mask is the template's, brought back.
+The brain is found by a rigid registration of the whole head to the template's brain; then an affine
+registration uses only the region around the template's brain, so that the scalp has no influence,
+and SyN follows. The brain mask is the template's, transformed to the T1w.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from brainmass_core.preprocess.grids import Volume, cropped, to_isotropic
 from brainmass_core.preprocess.transforms import FIELD_STEP, Normalisation
 
 Kind = Literal["affine", "syn_fast", "syn"]
-NEAR = 4.0  # mm around the brain that take part in the metric: the brain's edge is information
-AFFINE_SIZE = 4.0  # mm; coarser grids or fewer samples let the affine wander off by 17 mm
+NEAR = 4.0  # mm around the brain that are used in the metric, to include the brain's edge
+AFFINE_SIZE = 4.0  # mm; with coarser grids or fewer samples the affine was wrong by up to 17 mm
 LINEAR: dict[str, Any] = {
     "aff_iterations": (500, 200),
     "aff_shrink_factors": (2, 1),
     "aff_smoothing_sigmas": (1, 0.5),
     "aff_random_sampling_rate": 0.5,
 }
-STARTS = ("Rigid", "Affine")  # the second for heads that rigid motion does not bring near
+STARTS = ("Rigid", "Affine")  # the second for heads that rigid registration does not align
 TURNS = [(x, y, 0) for x, y in ((30, 0), (-30, 0), (0, 30), (0, -30))] + [(0, 0, 30), (0, 0, -30)]
-GOOD = 0.55  # correlation after the affine; measured: 0.63 to 0.80 if right, below 0.4 if wrong
-LOOSE = 6.0  # mm around the affine mask: what is kept of the head before SyN
+GOOD = 0.55  # correlation after the affine; measured: 0.63 to 0.80 if correct, below 0.4 if wrong
+LOOSE = 6.0  # mm around the affine mask: region that is kept before SyN
 LEAST_BRAIN = 1e5  # mm³, a tenth of a small brain
 SYN: dict[str, dict[str, Any]] = {
     "syn_fast": {"reg_iterations": (40, 20, 0)},
     "syn": {"syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (100, 70, 20, 3)},
 }
-MOST_STEPS, CLOSE = 30, 0.02  # of the inversion, and mm at which it is good enough
+MOST_STEPS, CLOSE = 30, 0.02  # iterations of the inversion, and its tolerance in mm
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A head put onto the template by an affine.
+    """Affine registration of a head to the template.
 
     Attributes
     ----------
@@ -60,17 +60,17 @@ class Placed:
 
 
 def place(head: Volume, template: Template) -> Placed:
-    """The affine of the first start that fits well, else the best of all.
+    """The affine from the first start with a good fit, otherwise the best of all.
 
     Parameters
     ----------
     head : Volume (x, y, z)
-        Whole head on an isotropic RAS grid; without skull it works, too.
+        Whole head on an isotropic RAS grid; it may also be skull-stripped.
 
     Raises
     ------
     ScanFailed
-        If ANTs gives up.
+        If ANTs fails.
     """
     moving = to_isotropic(head, AFFINE_SIZE)
     fixed = to_isotropic(template.brain, AFFINE_SIZE)
@@ -97,7 +97,8 @@ def place(head: Volume, template: Template) -> Placed:
 def turned_starts(
     fixed: Volume, moving: Volume, turns: list[tuple[int, int, int]]
 ) -> Iterator[np.ndarray]:
-    """Fixed to moving points (4, 4): centre of mass onto centre of mass, then turned (degrees)."""
+    """Initial transform of fixed to moving points (4, 4): align centres of mass, then rotate
+    (degrees)."""
     here, there = (
         np.average(image.points(), axis=0, weights=np.clip(image.data, 0, None).ravel() + 1e-9)
         for image in (fixed, moving)
@@ -110,13 +111,13 @@ def turned_starts(
 
 
 def similarity(head: Volume, template: Template, affine: np.ndarray) -> float:
-    """Correlation of intensities inside the template's mask, -1 if there is none."""
+    """Correlation of intensities inside the template's mask, -1 if undefined."""
     points = template.brain.points()[template.mask.ravel()]
     return _correlation(head, template, apply_affine(affine, points))
 
 
 def template_correlation(t1w: Volume, template: Template, found: Normalisation) -> float:
-    """The same after the whole normalisation."""
+    """The same after the complete normalisation."""
     points = template.brain.points()[template.mask.ravel()]
     return _correlation(t1w, template, found.template_to_t1w(points))
 
@@ -131,12 +132,12 @@ def _correlation(image: Volume, template: Template, points: np.ndarray) -> float
 def deform(
     t1w: Volume, near: np.ndarray, template: Template, kind: Kind, affine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Bend the template onto the T1w: mutual information, or cross-correlation of radius 2.
+    """Register template and T1w by SyN, with mutual information or cross-correlation of radius 2.
 
     Parameters
     ----------
     near : ndarray (x, y, z) of bool
-        What is kept of the head: the brain and what may belong to it.
+        Region of the head that is used: the brain and a margin.
     affine : ndarray (4, 4)
         From `place`.
 
@@ -150,7 +151,7 @@ def deform(
     Raises
     ------
     ScanFailed
-        If ANTs gives up.
+        If ANTs fails.
     """
     if kind == "affine":
         return affine, None
@@ -163,7 +164,7 @@ def deform(
 def coarse(
     affine: np.ndarray, field: np.ndarray | None, grid: Volume, step: float = FIELD_STEP
 ) -> Normalisation:
-    """Keep a displacement field at nodes `step` mm apart over the template's grid."""
+    """Sample a displacement field at nodes `step` mm apart over the template's grid."""
     if field is None:
         return Normalisation(affine, np.zeros((2, 2, 2, 3), np.float32), np.eye(4))
     extent = (np.array(grid.data.shape) - 1) * grid.voxel_size
@@ -177,7 +178,7 @@ def coarse(
 
 
 def around(head: Volume, template: Template, affine: np.ndarray) -> Volume:
-    """The part of a head that the template's grid covers; all of it if they do not meet."""
+    """Crop a head to the region of the template's grid; unchanged if they do not overlap."""
     ends = [[-0.5, n - 0.5] for n in template.brain.data.shape]
     corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
     to_voxel = np.linalg.inv(head.affine) @ affine @ template.brain.affine
@@ -193,7 +194,18 @@ def around(head: Volume, template: Template, affine: np.ndarray) -> Volume:
 def t1w_to_template(points: np.ndarray, found: Normalisation) -> np.ndarray:
     """Map points (n, 3) of the T1w to the template, mm: the inverse of the normalisation.
 
-    Fixed-point iteration ``p <- affine⁻¹(q) - field(p)``, damped after a while for steep places.
+    Fixed-point iteration ``p <- affine⁻¹(q) - field(p)``, damped after some steps for steep fields.
+
+    Parameters
+    ----------
+    points : ndarray (n, 3)
+        T1w, RAS, mm.
+    found : Normalisation
+
+    Returns
+    -------
+    ndarray (n, 3)
+        Template, RAS, mm.
     """
     back = np.linalg.inv(found.affine)
     linear = apply_affine(back, points)
@@ -211,10 +223,23 @@ def t1w_to_template(points: np.ndarray, found: Normalisation) -> np.ndarray:
 
 
 def in_template(image: Volume, found: Normalisation, grid: Volume) -> np.ndarray:
-    """Where in the template (n_voxels, 3) each voxel of a T1w lies, mm.
+    """Template coordinates (n_voxels, 3) of each voxel of a T1w, mm.
 
-    The inverse is found at nodes `FIELD_STEP` apart and its bend interpolated between them. Far
-    from the template's grid there is none.
+    The inverse is computed at nodes `FIELD_STEP` apart and its nonlinear part interpolated between
+    them. Far from the template's grid it is affine.
+
+    Parameters
+    ----------
+    image : Volume (x, y, z)
+        T1w.
+    found : Normalisation
+    grid : Volume (x, y, z)
+        The template.
+
+    Returns
+    -------
+    ndarray (n_voxels, 3)
+        RAS, mm, voxels in C order.
     """
     extent = (np.array(image.data.shape) - 1) * image.voxel_size
     nodes = np.diag([FIELD_STEP, FIELD_STEP, FIELD_STEP, 1.0])
@@ -245,16 +270,16 @@ def brain_of(head: Volume, template: Template, where: np.ndarray) -> np.ndarray:
     Raises
     ------
     ScanFailed
-        If hardly any of it lies inside the image.
+        If hardly any of it is inside the image.
     """
     inside = template.brain.with_data(template.mask).at(where) > 0.5
     volume = inside.sum() * head.voxel_size.prod()
     if volume < LEAST_BRAIN:
         raise ScanFailed(
             f"the template's brain covers {volume / 1e3:.0f} ml of the T1w, expected more than "
-            f"{LEAST_BRAIN / 1e3:.0f} ml: registration to the template went wrong",
+            f"{LEAST_BRAIN / 1e3:.0f} ml: registration to the template failed",
             "affine",
-            "look at the T1w: is it a whole head, is its orientation right?",
+            "check the T1w: is it a whole head, is its orientation correct?",
         )
     return inside.reshape(head.data.shape)
 

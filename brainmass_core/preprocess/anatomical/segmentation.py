@@ -32,7 +32,7 @@ def segment(t1w: np.ndarray, mask: np.ndarray, priors: np.ndarray) -> np.ndarray
     Raises
     ------
     ValueError
-        If fewer than 100 voxels lie in the mask, or they have one intensity.
+        If the mask has fewer than 100 voxels, or they all have the same intensity.
     """
     if mask.sum() < 100 or np.ptp(t1w[mask]) == 0:
         raise ValueError(f"found {int(mask.sum())} brain voxels, or no contrast among them")
@@ -56,7 +56,7 @@ def segment(t1w: np.ndarray, mask: np.ndarray, priors: np.ndarray) -> np.ndarray
 
 
 def labels_of(posteriors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The likeliest tissue (x, y, z) of each voxel of the mask, as BIDS labels; 0 outside."""
+    """The most probable tissue (x, y, z) of each voxel of the mask, as BIDS labels; 0 outside."""
     return np.where(mask, LABELS[posteriors.argmax(axis=-1)], 0).astype(np.uint8)
 
 

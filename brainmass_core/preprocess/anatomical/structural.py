@@ -1,4 +1,4 @@
-"""The steps from a T1w to brain, tissues and normalisation, each kept and each exchangeable."""
+"""The steps from a T1w to brain, tissues and normalisation, with exchangeable engines."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from brainmass_core.preprocess.grids import Volume, crop_to, cropped, resample, 
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.transforms import Normalisation
 
-OF_THE_SCAN = ("deepbet",)  # engines that look for the brain in the scan, not in its 2 mm copy
-WITHIN = 4.0  # mm from the end of the image that do not count: skin and bone are thicker
+OF_THE_SCAN = ("deepbet",)  # engines that use the original scan instead of its 2 mm copy
+WITHIN = 4.0  # mm at the edge of the image that do not count as covered: skin and bone are thicker
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A T1w, understood.
+    """Results of the anatomical processing of a T1w.
 
     Attributes
     ----------
     t1w : Volume (x, y, z) of float32
-        Bias-corrected, with skull, without what lies far from the brain.
+        Bias-corrected, with skull, cropped around the brain.
     mask : ndarray (x, y, z) of bool
         Its brain.
     posteriors : ndarray (x, y, z, 3) of float32
@@ -52,7 +52,7 @@ class Structure:
     template_correlation : float
         Correlation of intensities inside the template's mask.
     t1w_coverage : float
-        Share of the template's brain well inside the T1w's field of view.
+        Fraction of the template's brain well inside the T1w's field of view.
     brain_volume : float
         ml.
     """
@@ -68,13 +68,13 @@ class Structure:
 
 @dataclass(frozen=True)
 class Kept:
-    """One array that a step leaves behind."""
+    """Array result of a step."""
 
     array: np.ndarray
 
 
 def estimate(raw: Volume, template: Template, settings: Preprocess, steps: Steps) -> Structure:
-    """Find brain, tissues and normalisation of a T1w.
+    """Estimate brain, tissues and normalisation of a T1w.
 
     Parameters
     ----------
@@ -83,13 +83,14 @@ def estimate(raw: Volume, template: Template, settings: Preprocess, steps: Steps
     template : Template
         At ``settings.resolution``.
     steps : Steps
-        Where finished steps are kept and timed: ``affine``, ``bias_correction``, ``syn`` and
-        ``segmentation``; ``brain_extraction`` and ``normalisation`` for programs that do these.
+        Stores and times finished steps: ``affine``, ``bias_correction``, ``syn`` and
+        ``segmentation``; ``brain_extraction`` and ``normalisation`` for programs that do
+        these.
 
     Raises
     ------
     ScanFailed
-        If a registration fails, or there is no brain or no contrast in it.
+        If a registration fails, or there is no brain, or no contrast in the brain.
     """
     whole = to_isotropic(raw, settings.resolution)
     extract, bend = _chosen("brain_extraction", settings), _chosen("normalisation", settings)
@@ -143,12 +144,12 @@ class Segmented:
 def _brain_of_the_scan(
     raw: Volume, whole: Volume, template: Template, extract: Callable, steps: Steps
 ) -> tuple[Volume, np.ndarray]:
-    """The part of `whole` around the brain, and the brain (x, y, z) in it, found in the scan.
+    """Find the brain in the original scan; returns `whole` cropped around it, and the mask.
 
     Raises
     ------
     ScanFailed
-        If there is none.
+        If there is no brain.
     """
 
     def found() -> Kept:
@@ -161,7 +162,7 @@ def _brain_of_the_scan(
         raise ScanFailed(
             f"found a brain of {volume / 1e3:.0f} ml, expected more than {LEAST_BRAIN / 1e3:.0f}",
             "brain_extraction",
-            "look at the T1w: is it a whole head? Or choose another "
+            "check the T1w: is it a whole head? Or choose another "
             "preprocess.engines.brain_extraction",
         )
     box = crop_to(whole, mask, MARGIN)
@@ -175,7 +176,7 @@ def _rough_brain(
     extract: Callable | None,
     steps: Steps,
 ) -> np.ndarray:
-    """The brain (x, y, z) as it is known before the normalisation."""
+    """The brain mask (x, y, z) before the normalisation."""
     if extract is not None:
         return steps.kept("brain_extraction", Kept, lambda: Kept(extract(head, template))).array
     assert placed is not None
@@ -191,7 +192,7 @@ def _tissues(
     settings: Preprocess,
     steps: Steps,
 ) -> Segmented:
-    """Tissues inside a mask, by default the template's."""
+    """Segment tissues inside a mask, by default the template's."""
     chosen = _chosen("segmentation", settings) or embedded_segmentation
 
     def make() -> Segmented:
@@ -204,7 +205,7 @@ def _tissues(
 
 
 def embedded_segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarray:
-    """`segment` with the arguments that all engines of this step take.
+    """`segment` with the common arguments of all engines of this step.
 
     Raises
     ------
@@ -218,16 +219,16 @@ def embedded_segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> 
 
 
 def coverage(raw: Volume, template: Template, found: Normalisation) -> float:
-    """Share of the template's brain that lies well inside the T1w's field of view.
+    """Fraction of the template's brain that is well inside the T1w's field of view.
 
-    A registration squeezes the template's brain into what there is of a brain that was cut off.
-    But then that brain ends where the image does, while a whole one has bone and skin around it:
-    hence the margin. Blank slices at the ends of an image do not count as seen.
+    A registration squeezes the template's brain into a brain that is cut off. But such a brain ends
+    at the edge of the image, while a complete one has bone and skin around it: hence the margin.
+    Blank slices at the ends of an image do not count as covered.
 
     Parameters
     ----------
     raw : Volume (x, y, z)
-        The T1w as it was scanned.
+        The original T1w.
     """
     points = found.template_to_t1w(template.brain.points()[template.mask.ravel()])
     voxels = apply_affine(np.linalg.inv(raw.affine), points)
@@ -239,6 +240,6 @@ def coverage(raw: Volume, template: Template, found: Normalisation) -> float:
 
 
 def _chosen(step: str, settings: Preprocess) -> Callable | None:
-    """The function of another package that does a step; None for ours."""
+    """The function of another package for a step; None for the embedded engine."""
     name = getattr(settings.engines, step)
     return None if name == "embedded" else engine(step, name)

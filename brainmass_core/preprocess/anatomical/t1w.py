@@ -1,8 +1,7 @@
-"""The anatomical part, once per T1w: later runs of the same participant find it in the derivatives.
+"""Anatomical derivatives, computed once per T1w and reused by later runs of the participant.
 
-It is kept under a key made of the T1w file and of the settings that matter for it, no others;
-another T1w or another such setting makes it again. What a run uses is always read from the files,
-whoever made them.
+They are stored under a hash of the T1w file and of the settings that affect them; another T1w or
+another such setting computes them again. Runs always read them from the files.
 """
 
 from __future__ import annotations
@@ -51,9 +50,10 @@ from brainmass_core.spaces.shipped import shipped_digest
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
-METHOD = 2  # raised whenever the same settings give other derivatives
-MARGIN = 10.0  # mm of head kept around the brain in the derivative, for coregistration and QC
-LEVEL = float(np.nextafter(np.float32(1 / 255), np.float32(0)))  # so that 255 levels are <= 1
+METHOD = 2  # increased when the same settings give different derivatives
+MARGIN = 10.0  # mm around the brain in the derivative, for coregistration and QC
+# so that 255 levels do not exceed 1
+LEVEL = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
 NAMES = {
     "normalisation": "from-template_to-T1w_mode-points_xfm.npz",
     "t1w_preproc": "desc-preproc_T1w.nii.gz",
@@ -71,7 +71,7 @@ ENGINES = ("bias_correction", "brain_extraction", "segmentation", "normalisation
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What is known about one T1w.
+    """Anatomical derivatives of one T1w.
 
     Attributes
     ----------
@@ -82,14 +82,14 @@ class Anatomy:
     normalisation : Normalisation
         Template to T1w.
     template_correlation : float
-        Of the intensities of T1w and template inside the brain.
+        Correlation of the intensities of T1w and template inside the brain.
     t1w_coverage : float
-        Share of the template's brain well inside the T1w's field of view.
+        Fraction of the template's brain well inside the T1w's field of view.
     brain_volume : float
         ml.
     files : dict
-        Output name to path; with `derivatives: full` also the brain mask and the probabilities of
-        the three tissues.
+        Output name to path; with `derivatives: full` including the brain mask and the probabilities
+        of the three tissues.
     """
 
     t1w: Volume
@@ -109,7 +109,7 @@ class Anatomy:
 def anatomy_of(
     t1w_path: str | None, folder: Path, settings: Preprocess, steps: Steps | None = None
 ) -> Anatomy:
-    """The anatomical derivatives of a T1w, made if they are not there.
+    """The anatomical derivatives of a T1w, computed if they do not exist.
 
     Parameters
     ----------
@@ -118,9 +118,9 @@ def anatomy_of(
     folder : Path
         Derivatives of the data set.
     steps : Steps, optional
-        Of the scan that needs them. It receives the seconds and the memory of ``anatomical``
-        (reading, waiting for another worker, writing) and of what had to be made, see
-        `structural.estimate`. Finished parts are kept beside its folder, for all scans of the T1w.
+        Steps of the scan that needs them. Time and memory of ``anatomical`` (reading, waiting for
+        another worker, writing) and of computed steps are added, see `structural.estimate`.
+        Finished parts are stored next to its folder, for all scans of the T1w.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def anatomy_of(
         if _kept(place / f"{stem}_desc-anatomical.json", key) is None:
             _make(path, place / stem, settings, key, steps)
         else:
-            log.info("%s: anatomical derivatives of an earlier run are used", path.name)
+            log.info("%s: using anatomical derivatives of an earlier run", path.name)
         with steps.timed("anatomical"):
             return _load(place, stem)
     finally:
@@ -153,14 +153,14 @@ def anatomy_of(
 
 
 def anatomical_key(path: Path, settings: Preprocess) -> str:
-    """Hash of all that the anatomical derivatives of a T1w depend on."""
+    """Hash of everything on which the anatomical derivatives of a T1w depend."""
     chosen = chosen_template(settings)
     matter = {
         "method": METHOD,
         "t1w": path.absolute(),
         "template": chosen.path and chosen.path.absolute(),
         "mask": chosen.mask and chosen.mask.absolute(),
-        "space": chosen.space,  # the priors are brought there
+        "space": chosen.space,  # the priors are transformed to it
         "resolution": settings.resolution,
         "registration": settings.registration,
         "derivatives": settings.derivatives,
@@ -170,19 +170,19 @@ def anatomical_key(path: Path, settings: Preprocess) -> str:
 
 
 def _schedule(settings: Preprocess) -> dict[str, Any]:
-    """Greedy's options, so that heads that other ones bent are not taken for theirs."""
+    """Greedy's options, because results with other options must not be reused."""
     if settings.engines.normalisation != "greedy" or settings.registration != "syn":
         return {}
     return {"greedy": DEFORMABLE["syn"]}
 
 
 def _priors_from(space: str) -> dict[str, Any]:
-    """What the tissue priors come to the template over, if it is not of their space."""
+    """Identifies the bridge from the tissue priors to the template, if their spaces differ."""
     if space == PACKAGED_SPACE:
         return {}
     try:
         file = bridge(space, PACKAGED_SPACE).file
-    except SpaceError:  # said where the template is loaded
+    except SpaceError:  # reported when the template is loaded
         return {}
     return {"bridge": file or shipped_digest(space, PACKAGED_SPACE)}
 
@@ -194,7 +194,7 @@ def _place(stem: str) -> list[str]:
 
 
 def _kept(file: Path, key: str) -> dict[str, Any] | None:
-    """The record of an earlier run, if it was made from the same and nothing is damaged."""
+    """The record of an earlier run, if it has the same key and its files are undamaged."""
     try:
         record = json.loads(file.read_text())
         check_seal(record, file)
@@ -205,7 +205,7 @@ def _kept(file: Path, key: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        log.warning("anatomical derivatives of an earlier run are made again: %s", error)
+        log.warning("anatomical derivatives of an earlier run are computed again: %s", error)
         return None
     return record
 
@@ -223,10 +223,10 @@ def _load(place: Path, stem: str) -> Anatomy:
 
 
 def _make(path: Path, start: Path, settings: Preprocess, key: str, steps: Steps) -> None:
-    """Estimate and write; the record comes last and says that the rest is whole.
+    """Estimate and write; the record is written last and shows that the rest is complete.
 
-    Parts are kept under the T1w's key, not the scan's: after a kill, another scan of the same
-    participant may be the first to come here.
+    Parts are stored under the key of the T1w, not of the scan: after a kill, another scan of the
+    same participant may be processed first.
     """
     record_file = start.with_name(f"{start.name}_desc-anatomical.json")
     record_file.unlink(missing_ok=True)
@@ -255,7 +255,7 @@ def _make(path: Path, start: Path, settings: Preprocess, key: str, steps: Steps)
 
 
 def _write(start: Path, found: Structure, full: bool) -> dict[str, Path]:
-    """Write the derivatives of a T1w; name and path of each."""
+    """Write the derivatives of a T1w; returns name and path of each."""
     names = NAMES | (FULL if full else {})
     files = {k: start.with_name(f"{start.name}_{name}") for k, name in names.items()}
     box = crop_to(found.t1w, found.mask, MARGIN)
@@ -275,7 +275,8 @@ def _write(start: Path, found: Structure, full: bool) -> dict[str, Path]:
 
 
 def check_anatomy(anatomy: Anatomy, settings: Preprocess, path: str | None) -> None:
-    """Raise `ScanFailed` where a T1w is no whole head, or was not brought to the template."""
+    """Raise `ScanFailed` if a T1w is not a complete head, or registration to the template
+    failed."""
     numbers = (
         f"it correlates with the template by {anatomy.template_correlation:.3f}, shows "
         f"{anatomy.t1w_coverage:.1%} of the template's brain, and its brain has "
@@ -283,11 +284,11 @@ def check_anatomy(anatomy: Anatomy, settings: Preprocess, path: str | None) -> N
     )
     if not anatomy.t1w_coverage >= settings.min_t1w_coverage:
         raise ScanFailed(
-            f"{path}: the brain is cut off where the T1w ends: {numbers}; expected a share of at "
-            f"least preprocess.min_t1w_coverage {settings.min_t1w_coverage:g}",
+            f"{path}: the brain is cut off at the edge of the T1w: {numbers}; expected a fraction "
+            f"of at least preprocess.min_t1w_coverage {settings.min_t1w_coverage:g}",
             "anatomical",
-            "look at the T1w: is the whole brain in it? If only parts that you do not need are "
-            "missing, lower preprocess.min_t1w_coverage",
+            "check the T1w: does it contain the complete brain? If only parts that you do not "
+            "need are missing, lower preprocess.min_t1w_coverage",
         )
     if not anatomy.template_correlation >= settings.min_template_correlation:
         raise ScanFailed(
@@ -295,7 +296,7 @@ def check_anatomy(anatomy: Anatomy, settings: Preprocess, path: str | None) -> N
             f"of at least preprocess.min_template_correlation "
             f"{settings.min_template_correlation:g}",
             "anatomical",
-            "look at the T1w: is it T1-weighted, a whole head, in the right orientation?",
+            "check the T1w: is it T1-weighted, a whole head, in the correct orientation?",
         )
     low, high = settings.min_brain_volume, settings.max_brain_volume
     if not low <= anatomy.brain_volume <= high:
@@ -303,18 +304,18 @@ def check_anatomy(anatomy: Anatomy, settings: Preprocess, path: str | None) -> N
             f"{path}: the brain has an implausible size: {numbers}; expected "
             f"preprocess.min_brain_volume {low:g} to max_brain_volume {high:g} ml",
             "anatomical",
-            "look at the T1w: are its voxel sizes right? For infants or animals set "
-            "these, and a template of their own",
+            "check the T1w: are its voxel sizes correct? For infants or animals set these, and "
+            "use a suitable template",
         )
 
 
 def read_t1w(path: Path) -> Volume:
-    """Read a T1w; voxels that are not finite become 0.
+    """Read a T1w; non-finite voxels become 0.
 
     Raises
     ------
     ScanFailed
-        If it cannot be read, is not 3-D, or holds one value only.
+        If it cannot be read, is not 3-D, or is constant.
     """
     try:
         stored, affine = read_image(path)
@@ -326,10 +327,10 @@ def read_t1w(path: Path) -> Volume:
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3 or min(data.shape) < 8 or np.ptp(data) == 0:
-        what = "one constant value" if data.ndim == 3 and np.ptp(data) == 0 else "no 3-D head"
+        what = "one constant value" if data.ndim == 3 and np.ptp(data) == 0 else "not a 3-D head"
         raise ScanFailed(
             f"{path}: found shape {stored.shape}, {what}; expected a 3-D T1w of the head",
             "read_t1w",
-            "convert the T1w again, or leave the participant out",
+            "convert the T1w again, or exclude the participant",
         )
     return Volume(data, affine)

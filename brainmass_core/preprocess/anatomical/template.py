@@ -18,13 +18,13 @@ from brainmass_core.spaces import ICBM_2009A, SpaceError, agreed, choices, space
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.spaces.templateflow import HOME, homes, template_files
 
-MARGIN = 12.0  # mm of space kept around the brain
+MARGIN = 12.0  # mm around the brain
 PACKAGED_SPACE = ICBM_2009A  # of nilearn's template, mask and tissue priors
-PRIOR_FLOOR = 0.03  # no tissue is impossible anywhere: heads differ from the template
+PRIOR_FLOOR = 0.03  # minimum prior of each tissue, because heads differ from the template
 
 
 class TemplateError(ValueError):
-    """A template that cannot be used."""
+    """A template cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What ``preprocess.template`` stands for on this machine.
+    """Files and space of ``preprocess.template`` on this machine.
 
     Attributes
     ----------
@@ -73,8 +73,8 @@ def chosen_template(settings: Preprocess) -> Chosen:
     Raises
     ------
     TemplateError
-        If a template is asked for by name and TemplateFlow's folder does not hold it, or if
-        nothing says in which space the template of a path lies.
+        If a template is given by name and TemplateFlow's folder does not contain it, or the space
+        of a template given by path is unknown.
     """
     if settings.template == PACKAGED:
         return Chosen(None, None, PACKAGED_SPACE)
@@ -85,16 +85,17 @@ def chosen_template(settings: Preprocess) -> Chosen:
     if found is None:
         start = f"tpl-{settings.template}/tpl-{settings.template}_res-02_"
         raise TemplateError(
-            f"preprocess.template is {settings.template}, but {homes()[0]} holds no {start}T1w"
-            f".nii.gz with {start}desc-brain_mask.nii.gz, nor both with res-01: put them there, "
-            f"or set {HOME} to the folder of TemplateFlow, or give the path of the template as "
-            "preprocess.template, or use `packaged`, which reaches the atlas over a bridge"
+            f"preprocess.template is {settings.template}, but {homes()[0]} contains no "
+            f"{start}T1w.nii.gz with {start}desc-brain_mask.nii.gz, nor both with res-01: put "
+            f"them there, or set {HOME} to the folder of TemplateFlow, or give the path of the "
+            "template as preprocess.template, or use `packaged`, which reaches the atlas by a "
+            "bridge"
         )
     return Chosen(*found, settings.template)
 
 
 def space_of_template(path: Path, given: str | None) -> str:
-    """Space of a template of a path.
+    """Space of a template given by path.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def space_of_template(path: Path, given: str | None) -> str:
     Raises
     ------
     TemplateError
-        If neither that nor the file's name says it, or they contradict each other.
+        If neither that nor the file's name contains it, or they contradict each other.
     """
     try:
         said = {"preprocess.template_space": given, "its name": space_of_file(path)}
@@ -119,7 +120,7 @@ def template_of(settings: Preprocess) -> Template:
     Raises
     ------
     TemplateError
-        As `chosen_template` and `load_template`.
+        See `chosen_template` and `load_template`.
     """
     chosen = chosen_template(settings)
     return load_template(chosen.path, chosen.mask, settings.resolution, chosen.space)
@@ -137,14 +138,14 @@ def load_template(
     Parameters
     ----------
     path : Path or None
-        T1w image; None takes nilearn's packaged ICBM152 2009a.
+        T1w image; None: nilearn's packaged ICBM152 2009a.
     mask_path : Path or None
         Its brain mask; needed with `path`.
     resolution : float
         Edge of the voxels in mm.
     space : str, optional
-        Space of the images, to which the packaged tissue priors are brought over a bridge; needed
-        with `path`.
+        Space of the images, to which a bridge transforms the packaged tissue priors; needed with
+        `path`.
 
     Raises
     ------
@@ -159,12 +160,12 @@ def load_template(
     elif mask_path is None:
         raise TemplateError(
             f"preprocess.template is {path}, but there is no preprocess.template_mask; give the "
-            "brain mask of the template, or leave both out for the packaged template"
+            "brain mask of the template, or remove both for the packaged template"
         )
     else:
         head, brain = _read(path), _read(mask_path)
     grid = _grid_around(brain, resolution)
-    mask = binary_fill_holes(resample(brain, *grid).data > 0.5)  # FSL's has holes
+    mask = binary_fill_holes(resample(brain, *grid).data > 0.5)  # FSL's mask has holes
     inside = resample(head, *grid).data
     if not mask.any() or np.ptp(inside[mask]) == 0:
         raise TemplateError(
@@ -193,7 +194,7 @@ def _grid_around(brain: Volume, resolution: float) -> tuple[tuple[int, int, int]
 def _priors(
     grid: tuple[tuple[int, int, int], np.ndarray], mask: np.ndarray, space: str
 ) -> np.ndarray:
-    """The packaged priors, brought to the space of the template and smoothed: heads differ."""
+    """The packaged priors, transformed to the space of the template and smoothed."""
     maps = [_packaged(load) for load in ("load_mni152_gm_template", "load_mni152_wm_template")]
     if space == PACKAGED_SPACE:
         grey, white = (resample(tissue, *grid).data for tissue in maps)
@@ -214,12 +215,12 @@ def _priors(
 
 
 def _edge(grid: tuple[tuple[int, int, int], np.ndarray]) -> float:
-    """Edge of the voxels of a grid of cubes, mm."""
+    """Voxel edge of an isotropic grid, mm."""
     return float(grid[1][0, 0])
 
 
 def _packaged(load: str) -> Volume:
-    """An image of nilearn's, by the name of its loader; importing them takes a second."""
+    """An image of nilearn by the name of its loader, imported late because it takes a second."""
     from nilearn import datasets
 
     image: Any = getattr(datasets, load)(resolution=1)

@@ -1,1 +1,1 @@
-"""Distortion along the phase-encoding axis: fieldmaps, and displacement from images."""
+"""Distortion along the phase-encoding axis: from fieldmaps or from images."""

@@ -1,4 +1,4 @@
-"""The static field in Hz from phases, from a measured field, or from opposite phase encodings."""
+"""The static field in Hz from phases, a measured field, or opposite phase encodings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.grids import Volume, resample
 
 STEP = "distortion"
-# mm, standard deviations at which a measured field is smoothed, and continued outside the head;
-# the first is as small as phase noise allows: 3 mm would take 8 % off the peak above a sinus
+# mm, standard deviations for smoothing a measured field, and for extrapolating it outside the head;
+# the first is as small as phase noise allows: 3 mm would reduce the peak above a sinus by 8 %
 REACHES = (1.5, 4.0, 8.0, 16.0, 32.0)
-FAINT = 1e-3  # share of head within reach below which the next reach is asked
+FAINT = 1e-3  # fraction of head in a neighbourhood, below which a larger neighbourhood is used
 
 
 def field_of(
     fieldmap: LoadedFieldmap, engine_name: str, bold: tuple[Volume, str, float]
 ) -> tuple[Volume, Volume]:
-    """Field of a fieldmap, and an image of the anatomy in its place.
+    """Field of a fieldmap, and an anatomical image in the same space.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def field_of(
         ``embedded``, or ``fsl`` for TOPUP and PRELUDE.
     bold : tuple of (Volume, str, float)
         Reference volume of the run, its phase-encoding direction and total readout time (s): the
-        partner of a fieldmap that holds the opposite direction only.
+        partner of a fieldmap that only has the opposite direction.
 
     Returns
     -------
@@ -59,12 +59,12 @@ def field_of(
 
 
 def head_mask(image: Volume) -> np.ndarray:
-    """The head (x, y, z) of bool: what is bright, without holes.
+    """Mask of the head (x, y, z): bright voxels, with holes filled.
 
     Raises
     ------
     ScanFailed
-        If there is none.
+        If there is no head.
     """
     data = np.asarray(image.data, dtype=np.float32)
     bright = binary_opening(data > 0.5 * threshold_otsu(data))
@@ -73,7 +73,7 @@ def head_mask(image: Volume) -> np.ndarray:
         raise ScanFailed(
             "found no head in the magnitude image of the fieldmap, expected one",
             STEP,
-            "look at the fieldmap, or set preprocess.distortion to none",
+            "check the fieldmap, or set preprocess.distortion to none",
         )
     largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
     return binary_fill_holes(largest)
@@ -88,9 +88,9 @@ def hz_of_phase(
 ) -> np.ndarray:
     """Field (x, y, z) in Hz from a phase difference, ``phase / (2 pi dTE)``; 0 outside the mask.
 
-    Its median is taken to be 0: unwrapping leaves a number of turns open, scanners differ in what
-    they call 0, and the centre frequency of the EPI is set again anyway. A constant field shifts
-    the image as a whole, which the coregistration that follows finds.
+    Its median is set to 0: unwrapping leaves multiples of 2 pi undetermined, scanners differ in
+    their definition of 0, and the centre frequency of the EPI is adjusted separately. A constant
+    field shifts the entire image, which the following coregistration corrects.
 
     Parameters
     ----------
@@ -109,14 +109,14 @@ def hz_of_phase(
 
 
 def smoothed(hz: np.ndarray, weight: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """A field (x, y, z) without outliers inside, continued smoothly where the weight is 0.
+    """Remove outliers of a field (x, y, z), and extrapolate it smoothly where the weight is 0.
 
-    Normalised convolution with wider and wider Gaussians.
+    By normalised convolution with increasingly wide Gaussians.
 
     Parameters
     ----------
     weight : ndarray (x, y, z)
-        How far each voxel is to be trusted, 0 outside the head.
+        Reliability of each voxel, 0 outside the head.
     size : ndarray (3,)
         Voxel edges in mm.
     """
@@ -126,7 +126,7 @@ def smoothed(hz: np.ndarray, weight: np.ndarray, size: np.ndarray) -> np.ndarray
     full = median_filter(inside.astype(np.uint8), 3, mode="constant") > 0
     value = np.where(full, calm, hz)
     found = np.zeros(hz.shape)
-    rest = np.ones(hz.shape)  # what nearer reaches have left open
+    rest = np.ones(hz.shape)  # weight that smaller neighbourhoods have left
     for reach in REACHES:
         near = gaussian_filter(weight, reach / size)
         local = gaussian_filter(weight * value, reach / size) / np.maximum(near, 1e-12)
@@ -143,7 +143,7 @@ def _on(image: Volume, grid: Volume) -> Volume:
 
 
 def _on_phase(fieldmap: LoadedFieldmap, anatomy: Volume) -> np.ndarray:
-    """Phase difference (x, y, z) in rad; as a complex number it can be interpolated."""
+    """Phase difference (x, y, z) in rad, computed with complex numbers for interpolation."""
     phases = [np.exp(1j * image.data.astype(np.float64)) for image in fieldmap.images[:-1]]
     difference = phases[0] if len(phases) == 1 else phases[1] * phases[0].conj()
     parts = [

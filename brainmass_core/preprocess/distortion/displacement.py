@@ -1,9 +1,9 @@
-"""Displacement along the phase-encoding axis from images: Gauss-Newton with a smooth answer.
+"""Displacement along the phase-encoding axis from images, by regularised Gauss-Newton.
 
-The physics is that of Andersson et al. 2003: an EPI shows at ``x + v(x)`` what lies at x, and its
-intensity there is the true one divided by ``1 + v'(x)``, since signal is moved, not made. So
-``image(x + v) * (1 + v')`` is the undistorted image, and two images of opposite polarity must
-agree in it; without a fieldmap, an image must agree with the T1w. Everything here counts in voxels.
+The model is that of Andersson et al. 2003: an EPI shows the signal from x at ``x + v(x)``, and its
+intensity there is the true one divided by ``1 + v'(x)``, because signal is conserved. So
+``image(x + v) * (1 + v')`` is the undistorted image, which must be the same for two images of
+opposite polarity; without a fieldmap, it must agree with the T1w. All lengths are in voxels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ LEVELS = (3.0, 2.0, 1.2, 0.7)  # voxels of smoothing, coarse to fine
 ITERATIONS = 6  # per level
 CG_STEPS = 60
 LARGEST_STEP = 1.0  # voxels per iteration
-# of roughness; chosen on one phantom head: 0.3 leaves 0.16 of the displacement, 0.1 0.76, 3 0.23
+# weight of roughness; chosen on one phantom head: 0.3 leaves an error of 0.16 of the displacement,
+# 0.1 0.76, 3 0.23
 PENALTY = 0.3
 # without a fieldmap; chosen on one phantom head, where 3, 6 and 10 leave 0.67, 0.65 and 0.66 of the
 # error; on a real head 6 moves the brain by 0.8 mm, 3 by 1.1 mm, with patches where no air is near
@@ -66,15 +67,15 @@ def _along(matrix: Any, shape: tuple[int, ...], axis: int) -> Any:
 
 @dataclass(frozen=True)
 class Unwarped:
-    """An image with its distortion taken out, and how it changes with the displacement.
+    """An undistorted image, and its derivatives with respect to the displacement.
 
     Attributes
     ----------
     value : ndarray (n,)
     slope : ndarray (n,)
-        Change per change of v.
+        Derivative with respect to v.
     stretch : ndarray (n,)
-        Change per change of v'.
+        Derivative with respect to v'.
     """
 
     value: np.ndarray
@@ -83,7 +84,7 @@ class Unwarped:
 
 
 def unwarped(image: np.ndarray, v: np.ndarray, axis: int, factor: float = 1.0) -> Unwarped:
-    """Take a displacement of ``factor * v`` voxels along `axis` out of an image (x, y, z)."""
+    """Remove a displacement of ``factor * v`` voxels along `axis` from an image (x, y, z)."""
     at = _moved(image, factor * v, axis)
     slope = _moved(np.gradient(image, axis=axis), factor * v, axis)
     jacobian = np.clip(1 + factor * np.gradient(v, axis=axis), 0.2, 3.0)
@@ -101,10 +102,26 @@ def newton_step(
     penalty: float,
     by: Operators,
 ) -> np.ndarray:
-    """Change of `v` (x, y, z) that least squares asks for.
+    """Least-squares update of `v` (x, y, z).
 
     Minimises ``sum(weight * (residual + J d)²) + penalty * roughness(v + d)`` with
     ``J = diag(slope) + diag(stretch) @ along``.
+
+    Parameters
+    ----------
+    residual, slope, stretch, weight : ndarray (n_voxels,)
+        Of the flattened image, in its unit.
+    v : ndarray (x, y, z)
+        Displacement in voxels.
+    penalty : float
+        Weight of the roughness.
+    by : Operators
+        Sparse matrices over the flattened grid.
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        Change of `v` in voxels, at most `LARGEST_STEP` in each.
     """
     jacobian = sparse.diags(slope) + sparse.diags(stretch) @ by.along
     weighted = jacobian.T @ sparse.diags(weight)
@@ -124,7 +141,7 @@ def opposite_pair(
     size: np.ndarray,
     penalty: float = PENALTY,
 ) -> np.ndarray:
-    """Displacement v (x, y, z) at which two differently distorted images become one.
+    """Displacement v (x, y, z) that makes two differently distorted images equal.
 
     Parameters
     ----------
@@ -160,12 +177,13 @@ def towards_image(
     size: np.ndarray,
     penalty: float = MODEL_PENALTY,
 ) -> np.ndarray:
-    """Displacement v (x, y, z) at which an image looks most like what is expected.
+    """Displacement v (x, y, z) that makes an image most similar to an expected image.
 
-    Locally, the image may be any rising straight line of what is expected (as in a local
-    correlation), which takes up coil, contrast, and the intensities that the distortion itself
-    changes: were these modelled by ``1 + v'``, v would bend to explain every shading. A voxel
-    counts as much as the line explains around it, so that lost signal says nothing.
+    Locally, the image may be any increasing linear function of the expected one (as in a local
+    correlation), which accounts for coil sensitivity, contrast, and the intensity changes by the
+    distortion itself: modelling these by ``1 + v'`` would fit v to every shading. Voxels are
+    weighted by the variance that the linear function explains around them, so lost signal has no
+    weight.
 
     Parameters
     ----------
@@ -174,7 +192,7 @@ def towards_image(
     expected : ndarray (x, y, z)
         Undistorted.
     region : ndarray (x, y, z) of bool
-        Where they are compared; elsewhere v is continued smoothly.
+        Region of the comparison; elsewhere v is extrapolated smoothly.
     size : ndarray (3,)
         Voxel edges in mm.
     """
@@ -206,7 +224,7 @@ def towards_image(
 
 
 def _moved(image: np.ndarray, v: np.ndarray, axis: int) -> np.ndarray:
-    """The image (x, y, z) read `v` voxels further along `axis`."""
+    """Sample the image (x, y, z) `v` voxels further along `axis`."""
     grid = np.indices(image.shape, dtype=np.float32)
     grid[axis] += v
     return map_coordinates(image, grid, order=1, mode="nearest")

@@ -1,9 +1,9 @@
-"""How the EPI is distorted along its phase-encoding axis, from a fieldmap or without one.
+"""Estimate the distortion of the EPI along its phase-encoding axis, with or without a fieldmap.
 
-Sign, after BIDS: with `PhaseEncodingDirection` ``j``, signal at a place with a field of f Hz is
-shown f * TotalReadoutTime voxels further along the second axis of the image file; with ``j-`` as
-far in the other direction. `docs/explanation/distortion.md` has the rest. Intensities are left as
-they are: a factor per voxel changes no correlation over time.
+Sign, as in BIDS: with `PhaseEncodingDirection` ``j``, signal at a point with a field of f Hz is
+displaced by f * TotalReadoutTime voxels along the second axis of the image file; with ``j-`` in the
+opposite direction. See `docs/explanation/distortion.md`. Intensities are not corrected: a factor
+per voxel does not change temporal correlations.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from brainmass_core.preprocess.functional.tissues import share_in_bold
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.transforms import Distortion
 
-NODES = 4.0  # mm between the nodes at which a distortion is kept, at least
-INTENSITY = {GREY: 1.0, WHITE: 0.8, FLUID: 1.25}  # of T2*-weighted images, roughly
+NODES = 4.0  # mm, minimum distance of the nodes at which a distortion is stored
+INTENSITY = {GREY: 1.0, WHITE: 0.8, FLUID: 1.25}  # approximate intensities in T2*-weighted images
 
 
 def estimate_distortion(
@@ -42,12 +42,12 @@ def estimate_distortion(
     Parameters
     ----------
     boldref : Volume (x, y, z)
-        On the run's own grid, as it lies in the file: the phase-encoding axis is one of its.
+        On the run's own grid, which contains the phase-encoding axis.
     epi_mask : ndarray (x, y, z) of bool
     fieldmap : Fieldmap or None
-        What `fieldmap.find_fieldmap` found.
+        Result of `fieldmap.find_fieldmap`.
     t1w, tissue, t1w_to_boldref
-        As for `coregistration.coregister`, and what it found.
+        As for `coregistration.coregister`, and its result.
     phase_encoding : str or None
         ``i``, ``j`` or ``k``, with ``-`` for the reversed direction.
     total_readout_time : float or None
@@ -89,9 +89,9 @@ def coregister_undistorted(
     before: Coregistered,
     distortion: Distortion | None,
 ) -> Coregistered:
-    """Coregister again, now that the distortion is known; `before` if there is none.
+    """Coregister again with the known distortion; returns `before` if there is none.
 
-    The transform found leads from the T1w to the undistorted reference.
+    The resulting transform leads from the T1w to the undistorted reference.
     """
     if distortion is None:
         return before
@@ -104,9 +104,9 @@ def with_fieldmap(
     fieldmap: LoadedFieldmap,
     settings: Preprocess,
 ) -> Distortion:
-    """Distortion from a fieldmap, whose anatomy is registered to the run (rigidly).
+    """Distortion from a fieldmap, whose anatomy is registered rigidly to the run.
 
-    That is done twice: the first time the reference is still distorted.
+    The registration is done twice, because the reference is still distorted the first time.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def from_hz(
     Parameters
     ----------
     hz : Volume (x, y, z)
-        Defined and smooth beyond the head; beyond its grid the border's value holds.
+        Defined and smooth outside the head; outside its grid the border value is used.
     boldref_to_hz : ndarray (4, 4)
         Undistorted reference to the field's space, mm to mm.
     """
@@ -143,7 +143,7 @@ def from_hz(
 
 
 def undistorted(boldref: Volume, distortion: Distortion) -> Volume:
-    """The reference volume with every point at its place, on the same grid."""
+    """The undistorted reference volume, on the same grid."""
     values = boldref.at(distortion.to_distorted(boldref.points()))
     return boldref.with_data(values.reshape(boldref.data.shape))
 
@@ -156,12 +156,12 @@ def without_fieldmap(
     t1w_to_boldref: np.ndarray,
     phase_encoding: str,
 ) -> Distortion:
-    """Distortion from the T1w: its tissues, painted as an EPI shows them, are what is right.
+    """Distortion from the T1w, whose tissues with typical EPI intensities are the target.
 
     The polarity does not matter. On four phantom runs (two heads, both polarities; the settings
-    were chosen on another grid of one of them) 0.52 to 0.59 of the mean error is left, with SyN of
-    antspyx restricted to the axis 0.57 to 0.72; but where more than 3 mm are to be undone, SyN
-    leaves less in three of the four (3.1 to 4.7 mm of 6, against 4.2 to 4.5).
+    were chosen on another grid of one of them) 0.52 to 0.59 of the mean error remains, with SyN of
+    antspyx restricted to the axis 0.57 to 0.72; but for displacements above 3 mm, SyN leaves less
+    in three of the four (3.1 to 4.7 mm of 6, against 4.2 to 4.5).
     """
     axis = "ijk".index(phase_encoding[0])
     shares = {k: share_in_bold(t1w, tissue == k, boldref, t1w_to_boldref) for k in INTENSITY}
@@ -177,7 +177,7 @@ def without_fieldmap(
 def _kept(
     along: Volume, boldref_to_it: np.ndarray, boldref: Volume, axis: int, sign: float
 ) -> Distortion:
-    """A displacement in mm along `sign` times a voxel axis, at nodes over the reference volume."""
+    """Convert a displacement in mm along `sign` times a voxel axis to nodes over the reference."""
     step = np.maximum(NODES / boldref.voxel_size, 1.0)
     shape = tuple(int(n) for n in np.ceil((np.array(boldref.data.shape) - 1) / step) + 1)
     nodes = Volume(np.empty(shape), boldref.affine @ np.diag([*step, 1.0]))

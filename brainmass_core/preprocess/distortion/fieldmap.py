@@ -1,7 +1,7 @@
-"""The fieldmap that belongs to a run, as BIDS says it: never a guess.
+"""Find the fieldmap of a run by its BIDS metadata.
 
 `IntendedFor` of the fieldmap, or `B0FieldSource` of the run and `B0FieldIdentifier` of the
-fieldmap, tie them together; an image that only lies in the same folder belongs to nobody.
+fieldmap, link them; an image that is merely in the same folder is not used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTNERS = {
     "epi": (),
 }
 KINDS = {"phasediff": "phasediff", "phase1": "phasediff", "fieldmap": "fieldmap", "epi": "pepolar"}
-OF_PEOPLE = ("participants.json", "dataset_description.json")  # describe no image
+OF_PEOPLE = ("participants.json", "dataset_description.json")  # do not describe images
 GYROMAGNETIC = 42.577e6  # Hz per T
 PER_HZ = {"Hz": 1.0, "rad/s": 2 * np.pi, "T": 1 / GYROMAGNETIC}
 
@@ -55,7 +55,7 @@ class Fieldmap:
     metadata: tuple[dict[str, Any], ...]
 
     def load(self) -> LoadedFieldmap:
-        """Read the images; phases come in rad, fields in Hz.
+        """Read the images; phases are converted to rad, fields to Hz.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class LoadedFieldmap:
 
 
 def find_fieldmap(bold_path: str | Path) -> Fieldmap | None:
-    """The fieldmap of a run in a raw BIDS data set.
+    """Find the fieldmap of a run in a raw BIDS data set.
 
     Parameters
     ----------
@@ -140,14 +140,14 @@ def find_fieldmap(bold_path: str | Path) -> Fieldmap | None:
     Returns
     -------
     Fieldmap or None
-        None if no fieldmap names the run. Of several, opposite phase encodings come first, then
-        phases, then fields; of several of a kind, the one whose name comes last, which is the
-        nearest in time where runs are numbered.
+        None if no fieldmap is linked to the run. Opposite phase encodings are preferred, then
+        phases, then fields; among several of a kind the last by name, which is the nearest in time
+        if runs are numbered.
 
     Raises
     ------
     ScanFailed
-        If a fieldmap names the run and a file of it is missing or a sidecar is damaged.
+        If a fieldmap is linked to the run but a file is missing or a sidecar is damaged.
     """
     bold = Path(bold_path).absolute()
     participant = next((p for p in bold.parents if p.name.startswith("sub-")), None)
@@ -176,7 +176,7 @@ def find_fieldmap(bold_path: str | Path) -> Fieldmap | None:
 def candidates(bold_path: str) -> list[Path]:
     """All files that `find_fieldmap` may read for a run: its session's fieldmaps and sidecars.
 
-    A sidecar of any name in the folders above counts: which of them hold is for `Sidecars`.
+    All sidecars in the parent folders are included; `Sidecars` decides which of them apply.
     """
     bold = Path(bold_path).absolute()
     participant = next((p for p in bold.parents if p.name.startswith("sub-")), None)
@@ -194,14 +194,14 @@ def _parsed(path: Path) -> File:
 
 
 def _belongs(metadata: dict[str, Any], bold: Path, participant: Path, sources: list[str]) -> bool:
-    """Whether a fieldmap's sidecar names the run."""
-    if sources:  # the newer way; where the run uses it, it alone decides
+    """Whether a fieldmap's sidecar is linked to the run."""
+    if sources:  # the newer entities; if the run has them, only they count
         return bool(set(sources) & set(_texts(metadata.get("B0FieldIdentifier"))))
     return any(_target(text, participant) == bold for text in _texts(metadata.get("IntendedFor")))
 
 
 def _target(text: str, participant: Path) -> Path:
-    """The file that a value of ``IntendedFor`` means: a BIDS URI, or relative to the person."""
+    """The file named by ``IntendedFor``: a BIDS URI, or a path relative to the participant."""
     if text.startswith("bids::"):
         return participant.parent / text.removeprefix("bids::")
     return participant / text.removeprefix(f"{participant.name}/")
@@ -215,7 +215,7 @@ def _texts(value: Any) -> list[str]:
 def _with_partners(
     file: File, metadata: dict[str, Any], described: list[tuple[File, dict[str, Any]]]
 ) -> Fieldmap:
-    """A fieldmap of several files: those of the same name but for the suffix."""
+    """A fieldmap of several files, whose names differ only in the suffix."""
     suffix = file.entities["suffix"]
     found = [(file, metadata)]
     own = _but_suffix(file)
@@ -225,7 +225,8 @@ def _with_partners(
         if not of_choice:
             stem = file.path.name.split(f"_{suffix}.")[0]
             raise ScanFailed(
-                f"{file.path}: found no {stem}_{choices[0]} beside it, expected it with a {suffix}",
+                f"{file.path}: found no {stem}_{choices[0]} in its folder, expected it with a "
+                f"{suffix}",
                 STEP,
                 "restore the file, or set preprocess.distortion to none",
             )
@@ -244,7 +245,7 @@ def _fieldmap(suffix: str, found: list[tuple[File, dict[str, Any]]]) -> Fieldmap
 def _check_orphans(
     folder: Path, bold: Path, participant: Path, sources: list[str], files: list[File]
 ) -> None:
-    """Refuse a sidecar that names the run but whose image is not there."""
+    """Refuse a sidecar that is linked to the run but has no image."""
     there = {f.path.name.removesuffix(f.entities["ext"]) for f in files}
     for path in sorted(folder.glob("*.json")):
         if path.stem in there:
@@ -255,19 +256,19 @@ def _check_orphans(
             raise ScanFailed(f"sidecar of a fieldmap {error}", STEP, "correct the JSON") from None
         if _belongs(metadata, bold, participant, sources):
             raise ScanFailed(
-                f"{path}: names {bold.name}, but found no image of that name beside it",
+                f"{path}: refers to {bold.name}, but found no image of its own name in its folder",
                 STEP,
                 "restore the image, or remove the sidecar",
             )
 
 
 def read_volume(path: Path) -> Volume:
-    """Read an image of a fieldmap; of a series, the mean.
+    """Read an image of a fieldmap; the mean of a series.
 
     Raises
     ------
     ScanFailed
-        If it cannot be read, is not 3-D or 4-D, or holds one value only.
+        If it cannot be read, is not 3-D or 4-D, or is constant.
     """
     try:
         stored, affine = read_image(path)
@@ -284,10 +285,19 @@ def read_volume(path: Path) -> Volume:
 
 
 def radians(phase: np.ndarray) -> np.ndarray:
-    """Phase in rad from rad or from a scanner's units, whose range is one turn.
+    """Convert phase to rad, from rad or from a scanner's units whose range is 2 pi.
 
-    Scanners write 12 bits or so; a range that falls short of a power of two by less than 5 %
-    stands for that power. What value is zero does not matter, see `b0field.hz_of_phase`.
+    Scanners write about 12 bits; a range that is less than 5 % below a power of two is rounded up
+    to it. The offset does not matter, see `b0field.hz_of_phase`.
+
+    Parameters
+    ----------
+    phase : ndarray (x, y, z)
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        rad.
     """
     span = float(np.ptp(phase))
     if span <= 2 * np.pi * 1.01:

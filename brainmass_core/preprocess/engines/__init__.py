@@ -1,7 +1,7 @@
-"""Engines: which function does a step, which programs it calls, and which of these are missing.
+"""Engines: the function for each step, its programs, and a check for missing ones.
 
-Every function takes arrays and our `Volume`s and gives arrays back; files live in a temporary
-folder that is gone when it returns. What is missing is found before any work begins.
+Every function takes arrays and `Volume`s and returns arrays; files are in a temporary folder that
+is removed when it returns. Missing programs are reported before any work begins.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainmass_core.config.preprocess import Engines
 
 __all__ = ["SKIP_CHECK", "engine", "missing", "programs"]
 
-SKIP_CHECK = "BRAINMASS_SKIP_ENGINE_CHECK"  # "1": look for programs in the jobs only
+SKIP_CHECK = "BRAINMASS_SKIP_ENGINE_CHECK"  # "1": check for programs only in the jobs
 
 WHERE = {
     "fsl": "FSL 6 (https://fsl.fmrib.ox.ac.uk; its own conda channel; NeuroDebian)",
@@ -37,12 +37,12 @@ class Entry:
     Attributes
     ----------
     module : str
-        Of this package.
+        Module in this package.
     function : str
     programs : tuple of str
         Executables.
     files : tuple of str
-        What it reads from the installation of FSL, relative to ``FSLDIR``.
+        Required files of the FSL installation, relative to ``FSLDIR``.
     packages : tuple of str
         Python packages.
     """
@@ -54,7 +54,7 @@ class Entry:
     packages: tuple[str, ...] = ()
 
 
-EXTRACTION = (  # what the script antsBrainExtraction.sh calls
+EXTRACTION = (  # programs called by the script antsBrainExtraction.sh
     "antsRegistration",
     "antsApplyTransforms",
     "N4BiasFieldCorrection",
@@ -107,26 +107,26 @@ ENTRIES: dict[tuple[str, str], Entry] = {
 
 
 def engine(step: str, name: str) -> Callable:
-    """The function that does a step.
+    """The function of an engine for a step.
 
     Parameters
     ----------
     step : str
-        A field of `config.preprocess.Engines`, or ``unwrap``, which goes with ``distortion``.
+        A field of `config.preprocess.Engines`, or ``unwrap``, which belongs to ``distortion``.
     name : str
         A choice of that field, such as ``ants`` or ``greedy``.
 
     Raises
     ------
     ValueError
-        If there is no such engine; ``embedded`` is none: the step's own module does it.
+        If there is no such engine; ``embedded`` is not one, because the step's own module does it.
     """
     found = _entry(step, name)
     return getattr(import_module(f"{__name__}.{found.module}"), found.function)
 
 
 def programs(step: str, name: str) -> tuple[str, ...]:
-    """Executables that an engine calls; none for those that work in process.
+    """Executables that an engine calls; empty for engines that work in process.
 
     Raises
     ------
@@ -137,13 +137,12 @@ def programs(step: str, name: str) -> tuple[str, ...]:
 
 
 def missing(engines: Engines) -> list[str]:
-    """What the chosen engines need and this machine does not have.
+    """Requirements of the chosen engines that are missing on this machine.
 
     Returns
     -------
     list of str
-        One line per step: knob, what was not found, what has it, where to get that; empty if
-        everything is there.
+        One line per step: setting, what is missing, where to get it; empty if nothing is missing.
     """
     found = []
     for step, name in engines.model_dump().items():
@@ -167,7 +166,7 @@ def _entry(step: str, name: str) -> Entry:
 
 
 def _absent(name: str, entry: Entry) -> list[str]:
-    """What of one engine was not found, in words."""
+    """Description of the missing requirements of one engine."""
     absent = []
     if programs := [p for p in entry.programs if shutil.which(p) is None]:
         absent.append(f"{', '.join(programs)} was not found on PATH")

@@ -1,4 +1,4 @@
-"""AFNI: 3dSkullStrip, 3dDespike, 3dTshift and 3dvolreg, each run by itself."""
+"""AFNI: 3dSkullStrip, 3dDespike, 3dTshift and 3dvolreg, each called separately."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nipype.interfaces import afni
 from scipy.ndimage import binary_fill_holes
 
-from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, read_mask, run_program, workspace, write
 from brainmass_core.preprocess.engines.matrices import Grid, afni_to_world, moved_back, plain
 from brainmass_core.preprocess.grids import Volume
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class SkullStrip(afni.SkullStrip):
-    """3dSkullStrip without a display: it draws nothing, and cluster nodes have none."""
+    """3dSkullStrip without a display, which it does not need and cluster nodes do not have."""
 
     _redirect_x = False
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by 3dSkullStrip; the template is not looked at.
+    """Brain mask (x, y, z) of bool by 3dSkullStrip; the template is not used.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
     step = "brain_extraction"
     with workspace() as folder:
         path = write(folder / "head.nii", head.data, head.affine, step)
-        found = run(skullstrip(path), folder, step)
+        found = run_program(skullstrip(path), folder, step)
         return binary_fill_holes(read_mask(found.out_file, head, step))
 
 
@@ -46,7 +46,7 @@ def skullstrip(head: Path) -> SkullStrip:
 
 
 def despike(data: np.ndarray, affine: np.ndarray, t_r: float) -> np.ndarray:
-    """Outlying values of each voxel pulled in, by 3dDespike.
+    """Despike each voxel by 3dDespike.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def despike(data: np.ndarray, affine: np.ndarray, t_r: float) -> np.ndarray:
     with workspace() as folder:
         grid = plain(Grid(data.shape[:3], affine))
         bold = write(folder / "bold.nii", data, grid.affine, step, t_r)
-        return read(run(despiking(bold), folder, step).out_file, data.shape, step)
+        return read(run_program(despiking(bold), folder, step).out_file, data.shape, step)
 
 
 def despiking(bold: Path) -> afni.Despike:
@@ -82,7 +82,7 @@ def despiking(bold: Path) -> afni.Despike:
 def slice_timing(
     data: np.ndarray, affine: np.ndarray, slice_times: np.ndarray, t_r: float, axis: int = 2
 ) -> np.ndarray:
-    """All slices at the mean of their times, by 3dTshift (Fourier).
+    """Correct slice timing to the mean slice time, by 3dTshift (Fourier).
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def slice_timing(
     t_r : float
         s.
     axis : {0, 1, 2}
-        Of the slices.
+        Slice axis.
 
     Returns
     -------
@@ -104,12 +104,12 @@ def slice_timing(
         If 3dTshift fails.
     """
     step, times = "slice_timing", np.asarray(slice_times, dtype=np.float64)
-    turned = np.swapaxes(data, axis, 2)  # 3dTshift takes the third axis for the slices
+    turned = np.swapaxes(data, axis, 2)  # 3dTshift uses the third axis as the slice axis
     with workspace() as folder:
         bold = write(folder / "bold.nii", turned, np.eye(4), step, t_r)
         pattern = folder / "slice_times.1D"
         pattern.write_text(" ".join(f"{t:.6f}" for t in times) + "\n")
-        found = run(tshift(bold, pattern, t_r, float(times.mean())), folder, step)
+        found = run_program(tshift(bold, pattern, t_r, float(times.mean())), folder, step)
         timed = read(found.out_file, turned.shape, step)
     return np.ascontiguousarray(np.swapaxes(timed, axis, 2))
 
@@ -147,7 +147,7 @@ def motion(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndar
         straight = plain(grid).affine
         bold = write(folder / "bold.nii", data, straight, step)
         reference = write(folder / "boldref.nii", boldref, straight, step)
-        found = run(volreg(bold, reference), folder, step)
+        found = run_program(volreg(bold, reference), folder, step)
         rows = np.loadtxt(found.oned_matrix_save, ndmin=2)
     return moved_back(afni_to_world(rows), grid)
 

@@ -1,4 +1,4 @@
-"""ANTs' programs: N4, antsBrainExtraction, Atropos and antsRegistration, each run by itself."""
+"""ANTs' programs: N4, antsBrainExtraction, Atropos and antsRegistration, each called separately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from nipype.interfaces import ants as programs
 
 from brainmass_core.preprocess.engines.antspy import bias_shrink, read_affine
-from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, read_mask, run_program, workspace, write
 from brainmass_core.preprocess.engines.matrices import itk_field_to_world
 from brainmass_core.preprocess.grids import Volume
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from brainmass_core.preprocess.anatomical.template import Template
 
 SEED = 1
-NEAR = 8.0  # mm around the template's brain in which antsBrainExtraction compares
-PRIOR_WEIGHT = 0.25  # of the priors in Atropos, as antsAtroposN4 has it
+NEAR = 8.0  # mm around the template's brain that antsBrainExtraction uses
+PRIOR_WEIGHT = 0.25  # of the priors in Atropos, as in antsAtroposN4
 LINEAR: dict[str, Any] = {
     "metric": "MI",
     "bins": 32,
@@ -37,7 +37,7 @@ RIGID: dict[str, Any] = LINEAR | {
     "shrink": [4, 2, 1],
     "sigmas": [2.0, 1.0, 0.0],
 }
-# of C-PAC's default pipeline, as far as `syn` goes; `syn_fast` is the embedded engine's
+# `syn`: C-PAC's default pipeline; `syn_fast`: as in the embedded engine
 SYN: dict[str, dict[str, Any]] = {
     "syn": {
         "metric": "CC",
@@ -61,7 +61,7 @@ SYN: dict[str, dict[str, Any]] = {
 
 
 def bias_correction(image: Volume, mask: np.ndarray) -> np.ndarray:
-    """The image (x, y, z) of float32 without the slow changes of the receive field, by N4.
+    """Bias correction by N4; returns the image (x, y, z) of float32.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def bias_correction(image: Volume, mask: np.ndarray) -> np.ndarray:
     with workspace() as folder:
         path = write(folder / "image.nii", image.data, image.affine, step)
         where = write(folder / "mask.nii", mask, image.affine, step)
-        found = run(n4(path, where, bias_shrink(image)), folder, step)
+        found = run_program(n4(path, where, bias_shrink(image)), folder, step)
         return read(found.output_image, image.data.shape, step)
 
 
@@ -97,7 +97,7 @@ def n4(image: Path, mask: Path, shrink: int) -> programs.N4BiasFieldCorrection:
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
     """Brain mask (x, y, z) of bool by antsBrainExtraction.sh with the template.
 
-    Our template has no skull, so images are compared near its brain only.
+    Our template has no skull, so only the region near its brain is used.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
             write(folder / "probability.nii", template.mask.astype(np.float32), affine, step),
             write(folder / "near.nii", template.near_brain(NEAR), affine, step),
         )
-        return read_mask(run(command, folder, step).BrainExtractionMask, head, step)
+        return read_mask(run_program(command, folder, step).BrainExtractionMask, head, step)
 
 
 def extraction(
@@ -150,7 +150,7 @@ def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarra
         where = write(folder / "mask.nii", mask, t1w.affine, step)
         for k in range(3):
             write(folder / f"prior{k + 1:02d}.nii", priors[..., k], t1w.affine, step)
-        found = run(atropos(path, where, folder / "prior%02d.nii"), folder, step)
+        found = run_program(atropos(path, where, folder / "prior%02d.nii"), folder, step)
         layers = [read(f, mask.shape, step) for f in found.posteriors]
         return np.stack(layers, axis=-1) * mask[..., None]
 
@@ -208,7 +208,7 @@ def normalisation(
     with workspace() as folder:
         moving = write(folder / "moving.nii", np.where(mask, t1w.data, 0), t1w.affine, step)
         fixed = write(folder / "fixed.nii", brain.data, brain.affine, step)
-        files = run(registration(fixed, moving, kind), folder, step).forward_transforms
+        files = run_program(registration(fixed, moving, kind), folder, step).forward_transforms
         if kind == "affine":
             return read_affine(files[0]), None
         image: Any = nib.load(files[1])
@@ -236,16 +236,16 @@ def coregistration(
     """
     step = "coregistration"
     with workspace() as folder:
-        # the BOLD is the fixed one: where it covers a part of the brain, all of it has a partner
+        # the BOLD is the fixed image, because it may cover only a part of the brain
         epi = np.where(epi_mask, boldref.data, 0)
         fixed = write(folder / "fixed.nii", epi, boldref.affine, step)
         moving = write(folder / "moving.nii", np.where(tissue > 0, t1w.data, 0), t1w.affine, step)
-        files = run(registration(fixed, moving, "rigid"), folder, step).forward_transforms
+        files = run_program(registration(fixed, moving, "rigid"), folder, step).forward_transforms
         return np.linalg.inv(read_affine(files[0]))
 
 
 def registration(fixed: Path, moving: Path, kind: str) -> programs.Registration:
-    """antsRegistration: rigid, then affine, then SyN, as far as `kind` goes.
+    """antsRegistration: rigid, then affine, then SyN, up to `kind`.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def registration(fixed: Path, moving: Path, kind: str) -> programs.Registration:
         sigma_units=["vox"] * len(stages),
         convergence_threshold=[s["convergence"][0] for s in chosen],
         convergence_window_size=[s["convergence"][1] for s in chosen],
-        use_histogram_matching=kind != "rigid",  # BOLD and T1w have other histograms
+        use_histogram_matching=kind != "rigid",  # BOLD and T1w have different histograms
         winsorize_lower_quantile=0.01,
         winsorize_upper_quantile=0.99,
         output_transform_prefix="found_",

@@ -1,11 +1,11 @@
-"""ANTs in process: arrays in RAS in, transforms between RAS points out.
+"""ANTs in process: from arrays in RAS to transforms between RAS points.
 
-ANTs counts in LPS and hands files to and fro; both stay inside this module. Its results are
-bit-identical only with one thread and with the seed given (measured: 1.3 mm apart otherwise).
+ANTs uses LPS and temporary files; both are internal to this module. Its results are bit-identical
+only with one thread and a given seed (measured: up to 1.3 mm apart otherwise).
 
-antspyx 0.6.2 and later ignore ``random_seed``; they want ``ants.config.set_ants_deterministic``.
-With it 0.6.3 gives the bits of 0.6.1 with the seed, under numpy 2.4, too (measured). But its
-metadata demand numpy < 2.4, which pyproject.toml excludes: hence the pin there.
+antspyx 0.6.2 and later ignore ``random_seed`` and need ``ants.config.set_ants_deterministic``. With
+it 0.6.3 gives the same bits as 0.6.1 with the seed, also with numpy 2.4 (measured). But its
+metadata require numpy < 2.4, which pyproject.toml excludes: hence the pin there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")  # read when ANTs is loaded
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")  # read when ANTs is imported
 
 import ants
 import numpy as np
@@ -60,9 +60,9 @@ def register(
     kind : str
         ``type_of_transform`` of `ants.registration`.
     fixed_mask : ndarray (x, y, z) of bool, optional
-        Where in the fixed image the metric is computed.
+        Region of the fixed image in which the metric is computed.
     initial : ndarray (4, 4), optional
-        Fixed to moving points to start from; default: centres of mass.
+        Initial transform of fixed to moving points; default: centres of mass.
     **options
         Passed to `ants.registration`.
 
@@ -89,7 +89,7 @@ def register(
             raise ScanFailed(
                 f"ANTs could not register ({error}), expected two images of a head",
                 f"registration ({kind})",
-                "look at the images with a viewer: are they what their names say?",
+                "check the images in a viewer: do they match their names?",
             ) from None
         forward = found["fwdtransforms"]
         warps = [f for f in forward if f.endswith("Warp.nii.gz")]
@@ -98,7 +98,7 @@ def register(
 
 
 def correct_bias(image: Volume, mask: np.ndarray) -> np.ndarray:
-    """Remove the slow intensity changes of the receive field (N4).
+    """Correct the bias field (N4).
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def correct_bias(image: Volume, mask: np.ndarray) -> np.ndarray:
 
 
 def bias_shrink(image: Volume) -> int:
-    """Factor by which N4 may thin an image out: the field is smooth, 6 mm do."""
+    """Factor by which N4 may subsample an image: 6 mm suffice, because the field is smooth."""
     return max(1, round(6.0 / float(image.voxel_size.max())))
 
 
@@ -147,7 +147,8 @@ def read_affine(path: str) -> np.ndarray:
 
 
 def _write_affine(path: str, affine: np.ndarray, fixed: Volume) -> str:
-    """Write an affine of RAS points for ANTs, turning about the middle of what `fixed` shows."""
+    """Write an affine of RAS points for ANTs, with the centre of `fixed` as the centre of
+    rotation."""
     matrix = LPS @ affine @ LPS
     middle = apply_affine(fixed.affine, np.argwhere(fixed.data).mean(axis=0))
     centre = LPS[:3, :3] @ middle

@@ -1,7 +1,8 @@
-"""deepbet in process: the brain of a whole head by two small networks on the CPU.
+"""deepbet in process: brain extraction by two small networks on the CPU.
 
-Its weights are TorchScript files of the package; nothing is fetched. They are loaded for every
-scan: TorchScript may compute another way once it has seen a few, and 0.1 s buy the same bits.
+Its weights are TorchScript files of the package; nothing is downloaded. They are loaded for every
+scan, which takes 0.1 s: TorchScript may optimise a network after some calls, which would change the
+bits.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
     Parameters
     ----------
     head : Volume (x, y, z)
-        T1w as it was scanned, in any orientation; finite. Voxels of 1 mm show the rim best.
+        Original T1w, in any orientation; finite. Best with voxels of 1 mm.
     template : Template
-        Not looked at.
+        Not used.
 
     Raises
     ------
@@ -41,20 +42,19 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
         image = nib.Nifti1Image(np.asarray(head.data, dtype=np.float32), head.affine)
         try:
             _, found, _ = BrainExtraction(no_gpu=True).run(image)
-        except (AssertionError, ValueError) as error:  # what it raises where nothing is left
+        except (AssertionError, ValueError) as error:  # raised by deepbet if the mask is empty
             raise ScanFailed(
                 f"deepbet found no brain ({error}), expected a T1w of the whole head",
                 "brain_extraction",
-                "look at the T1w with a viewer, or choose another "
-                "preprocess.engines.brain_extraction",
+                "check the T1w in a viewer, or choose another preprocess.engines.brain_extraction",
             ) from None
     return np.asarray(found.dataobj) > 0
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch with one thread, as every scan has; sums of several differ in the last bits."""
-    import torch  # takes seconds: only jobs that need it
+    """Use torch with one thread, because sums over several threads differ in the last bits."""
+    import torch  # imported late, because it takes seconds
 
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)

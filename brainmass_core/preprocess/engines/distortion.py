@@ -17,11 +17,11 @@ from nibabel.orientations import (
 from nipype.interfaces import fsl
 
 from brainmass_core.pipeline.manifest import ScanFailed
-from brainmass_core.preprocess.engines.files import read, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, run_program, workspace, write
 from brainmass_core.preprocess.grids import Volume, resample
 
 fsl.FSLCommand.set_default_output_type("NIFTI_GZ")
-LAS = axcodes2ornt(("L", "A", "S"))  # the order in which FSL works: no axis is turned on reading
+LAS = axcodes2ornt(("L", "A", "S"))  # FSL's internal order: no axis is flipped on reading
 AXES = "ijk"
 
 
@@ -32,7 +32,7 @@ def distortion(images: Sequence[tuple[Volume, str, float]]) -> Volume:
     ----------
     images : sequence of (Volume, str, float)
         Image, ``PhaseEncodingDirection`` as in BIDS (such as ``j-``), ``TotalReadoutTime`` in s.
-        Images on other grids than the first are brought onto that.
+        Images on other grids are resampled to that of the first.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def distortion(images: Sequence[tuple[Volume, str, float]]) -> Volume:
     Raises
     ------
     ScanFailed
-        If there are not two directions, a direction is none, or TOPUP fails.
+        If there are not two directions, a direction is invalid, or TOPUP fails.
     """
     step, first = "distortion", images[0][0]
     encodings = [encoding(direction, readout, first.affine) for _, direction, readout in images]
@@ -64,7 +64,7 @@ def distortion(images: Sequence[tuple[Volume, str, float]]) -> Volume:
         path = write(folder / "images.nii", even, affine, step)
         rows = folder / "encoding.txt"
         np.savetxt(rows, encodings, fmt="%g %g %g %.8f")
-        field = read(run(topup(path, rows), folder, step).out_field, even.shape[:3], step)
+        field = read(run_program(topup(path, rows), folder, step).out_field, even.shape[:3], step)
     field = field[tuple(slice(n) for n in shape)]
     back = ornt_transform(LAS, io_orientation(first.affine))
     return first.with_data(np.ascontiguousarray(apply_orientation(field, back)))
@@ -77,16 +77,16 @@ def _on_first(image: Volume, first: Volume) -> np.ndarray:
 
 
 def encoding(direction: str, readout: float, affine: np.ndarray) -> np.ndarray:
-    """One row of TOPUP's encoding file for an image that is turned to LAS.
+    """One row of TOPUP's encoding file for an image that is reoriented to LAS.
 
     Parameters
     ----------
     direction : str
-        Of the image as stored: ``i``, ``j`` or ``k``, with ``-`` against the axis.
+        In the image file: ``i``, ``j`` or ``k``, with ``-`` against the axis.
     readout : float
         s.
     affine : ndarray (4, 4)
-        Of the image as stored.
+        Of the image file.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def encoding(direction: str, readout: float, affine: np.ndarray) -> np.ndarray:
     Raises
     ------
     ScanFailed
-        If `direction` is none, or `readout` not positive.
+        If `direction` is invalid, or `readout` not positive.
     """
     if direction.rstrip("-") not in tuple(AXES) or len(direction) > 2 or not readout > 0:
         raise ScanFailed(
@@ -118,7 +118,7 @@ def topup(images: Path, rows: Path) -> fsl.TOPUP:
 
 
 def unwrap(phase: Volume, magnitude: Volume, mask: np.ndarray) -> Volume:
-    """Phase without jumps of 2 pi, by PRELUDE.
+    """Unwrap phase by PRELUDE.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def unwrap(phase: Volume, magnitude: Volume, mask: np.ndarray) -> Volume:
             write(folder / "magnitude.nii", magnitude.data, affine, step),
             write(folder / "mask.nii", mask, affine, step),
         )
-        found = run(command, folder, step)
+        found = run_program(command, folder, step)
         unwrapped = read(found.unwrapped_phase_file, phase.data.shape, step)
         return phase.with_data(np.where(mask, unwrapped, 0))
 
@@ -152,7 +152,8 @@ def unwrap(phase: Volume, magnitude: Volume, mask: np.ndarray) -> Volume:
 def prelude(phase: Path, magnitude: Path, mask: Path) -> fsl.PRELUDE:
     """PRELUDE in three dimensions."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nipype says of each PRELUDE that it is not fully tested
+        # nipype warns at each call that PRELUDE is not fully tested
+        warnings.simplefilter("ignore")
         return fsl.PRELUDE(
             phase_file=phase, magnitude_file=magnitude, mask_file=mask, process3d=True
         )

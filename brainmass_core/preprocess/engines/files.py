@@ -1,6 +1,6 @@
-"""Running one program of another package: images in and out of a folder that does not stay.
+"""Run one program of another package with images in a temporary folder.
 
-nipype renders the command and checks its inputs; it runs no workflow and keeps no cache.
+nipype builds the command and checks its inputs, without workflow and cache.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("NIPYPE_NO_ET", "1")  # nipype asks the network for its latest version
+os.environ.setdefault("NIPYPE_NO_ET", "1")  # disables nipype's online check for new versions
 
 import nibabel as nib
 import nipype
@@ -23,7 +23,8 @@ from scipy.ndimage import map_coordinates
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.grids import Volume
 
-nipype.config.set("execution", "get_linked_libs", "false")  # one `ldd` per call, for nobody
+# would run `ldd` for each call, without use
+nipype.config.set("execution", "get_linked_libs", "false")
 
 ENVIRON = {
     "OMP_NUM_THREADS": "1",
@@ -31,21 +32,21 @@ ENVIRON = {
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
     "FSLOUTPUTTYPE": "NIFTI_GZ",
     "ANTS_RANDOM_SEED": "1",
-    "AFNI_DONT_LOGFILE": "YES",  # else it writes into the home folder
+    "AFNI_DONT_LOGFILE": "YES",  # otherwise AFNI writes a log to the home folder
     "AFNI_VERSION_CHECK": "NO",
 }
 SHEAR = 1e-3  # cosine between voxel axes above which they are not at right angles
-TAIL = 600  # characters of the program's messages that are shown
+TAIL = 600  # number of characters of the program's messages that are shown
 
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for the files of one step; removed on leaving, whatever happens."""
+    """A temporary folder for the files of one step, which is always removed."""
     with tempfile.TemporaryDirectory(prefix="brainmass-engine-") as folder:
         yield Path(folder).resolve()
 
 
-def run(interface: Any, folder: Path, step: str) -> Any:
+def run_program(interface: Any, folder: Path, step: str) -> Any:
     """Run one nipype interface in a folder.
 
     Parameters
@@ -58,13 +59,13 @@ def run(interface: Any, folder: Path, step: str) -> Any:
     Returns
     -------
     nipype outputs
-        Paths of what was written.
+        Paths of the outputs.
 
     Raises
     ------
     ScanFailed
-        If the program is not there, ends with an error, or does not write what it should; with
-        the end of its messages.
+        If the program is missing, ends with an error, or does not write its outputs; with the end
+        of its messages.
     """
     interface.terminal_output = "file_split"
     interface.inputs.environ.update(ENVIRON | {"TMPDIR": str(folder)})
@@ -76,25 +77,25 @@ def run(interface: Any, folder: Path, step: str) -> Any:
         raise ScanFailed(
             f"{program} {ended}, expected it to finish: {_messages(result.runtime, folder)}",
             step,
-            f"look at the scan with a viewer, or set preprocess.engines.{step} to embedded",
+            f"check the scan in a viewer, or set preprocess.engines.{step} to embedded",
         )
     return result.outputs
 
 
 def _messages(runtime: Any, folder: Path) -> str:
-    """The end of what a program said; else of what nipype said about it."""
+    """The end of a program's messages, or else of nipype's."""
     said = (getattr(runtime, "stderr", "") or "").strip()
     said = said or (getattr(runtime, "stdout", "") or "").strip()
-    if runtime.returncode in (None, 0):  # it was not started, or an output is not there
+    if runtime.returncode in (None, 0):  # it was not started, or an output is missing
         said = f"{said}\n{getattr(runtime, 'traceback_args', ('',))[0]}".strip()
-    text = said.replace(f"{folder}/", "")  # its name differs from run to run
+    text = said.replace(f"{folder}/", "")  # the name of the folder differs between runs
     return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-TAIL:]
 
 
 def write(
     path: Path, data: np.ndarray, affine: np.ndarray, step: str, t_r: float | None = None
 ) -> Path:
-    """Write NIfTI, uncompressed because it is read once, with both forms set.
+    """Write NIfTI with sform and qform, uncompressed because it is read only once.
 
     Parameters
     ----------
@@ -108,13 +109,13 @@ def write(
     Raises
     ------
     ScanFailed
-        If the voxel axes are not at right angles: these programs cannot say that.
+        If the voxel axes are not at right angles, which these programs do not support.
     """
     axes = affine[:3, :3] / voxel_sizes(affine)
     if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
         raise ScanFailed(
             f"found voxel axes that are not at right angles (affine {affine.tolist()}), expected "
-            "right angles: FSL, AFNI and ANTs know no others",
+            "right angles: FSL, AFNI and ANTs support no others",
             step,
             f"set preprocess.engines.{step} to embedded",
         )
@@ -130,12 +131,12 @@ def write(
 
 
 def read(path: str | Path, shape: tuple[int, ...], step: str) -> np.ndarray:
-    """Read the voxels (float32) of an image of a known shape.
+    """Read the voxels (float32) of an image with a known shape.
 
     Raises
     ------
     ScanFailed
-        If it has another shape or values that are not finite.
+        If it has another shape or non-finite values.
     """
     image: Any = nib.load(path)
     data = np.asarray(image.dataobj, dtype=np.float32)
@@ -149,7 +150,7 @@ def read(path: str | Path, shape: tuple[int, ...], step: str) -> np.ndarray:
         raise ScanFailed(
             f"{Path(path).name}: found values that are not finite, expected numbers",
             step,
-            f"look at the scan with a viewer, or set preprocess.engines.{step} to embedded",
+            f"check the scan in a viewer, or set preprocess.engines.{step} to embedded",
         )
     return data
 
@@ -171,6 +172,6 @@ def read_mask(path: str | Path, like: Volume, step: str) -> np.ndarray:
         raise ScanFailed(
             f"{Path(path).name}: found no voxel inside the mask, expected a brain",
             step,
-            f"look at the T1w with a viewer, or set preprocess.engines.{step} to embedded",
+            f"check the T1w in a viewer, or set preprocess.engines.{step} to embedded",
         )
     return data > 0

@@ -1,4 +1,4 @@
-"""FSL: BET, FAST, FLIRT, FNIRT, slicetimer and MCFLIRT, each run by itself."""
+"""FSL: BET, FAST, FLIRT, FNIRT, slicetimer and MCFLIRT, each called separately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from nipype.interfaces import fsl
 
 from brainmass_core.preprocess.anatomical.segmentation import WHITE
-from brainmass_core.preprocess.engines.files import read, read_mask, run, workspace, write
+from brainmass_core.preprocess.engines.files import read, read_mask, run_program, workspace, write
 from brainmass_core.preprocess.engines.matrices import (
     Grid,
     displacement,
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from brainmass_core.preprocess.anatomical.registration import Kind
     from brainmass_core.preprocess.anatomical.template import Template
 
-fsl.FSLCommand.set_default_output_type("NIFTI_GZ")  # the user's FSLOUTPUTTYPE does not matter
+fsl.FSLCommand.set_default_output_type("NIFTI_GZ")  # independent of the user's FSLOUTPUTTYPE
 FRACTION = 0.5  # of intensity, C-PAC's default for BET
-NEAR = 4.0  # mm around the template's brain that take part in FNIRT
+NEAR = 4.0  # mm around the template's brain that FNIRT uses
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by BET with a robust centre; the template is not looked at.
+    """Brain mask (x, y, z) of bool by BET with a robust centre; the template is not used.
 
     Raises
     ------
@@ -38,7 +38,9 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
     """
     step = "brain_extraction"
     with workspace() as folder:
-        found = run(bet(write(folder / "head.nii", head.data, head.affine, step)), folder, step)
+        found = run_program(
+            bet(write(folder / "head.nii", head.data, head.affine, step)), folder, step
+        )
         return read_mask(found.mask_file, head, step)
 
 
@@ -59,14 +61,14 @@ def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarra
     with workspace() as folder:
         brain = np.where(mask, t1w.data, 0)
         path = write(folder / "brain.nii", brain, t1w.affine, step)
-        found = run(fast(path), folder, step)
+        found = run_program(fast(path), folder, step)
         # FAST orders the classes of a T1w by intensity, which is our order
         layers = [read(f, mask.shape, step) for f in found.partial_volume_files]
         return np.stack(layers, axis=-1) * mask[..., None]
 
 
 def fast(brain: Path) -> fsl.FAST:
-    """FAST with three classes on an image whose bias is corrected already."""
+    """FAST with three classes on a bias-corrected image."""
     return fsl.FAST(
         in_files=[brain], out_basename="fast", img_type=1, number_classes=3, no_bias=True
     )
@@ -83,7 +85,7 @@ def normalisation(
     mask : ndarray (x, y, z) of bool
         Its brain; brain is registered to brain.
     kind : {"affine", "syn_fast", "syn"}
-        Both others mean FNIRT with FSL's settings for a T1w and a template of 2 mm.
+        The latter two use FNIRT with FSL's settings for a T1w and a template of 2 mm.
 
     Returns
     -------
@@ -101,14 +103,16 @@ def normalisation(
     with workspace() as folder:
         brain = write(folder / "brain.nii", np.where(mask, t1w.data, 0), t1w.affine, step)
         fixed = write(folder / "template.nii", template.brain.data, reference.affine, step)
-        matrix = run(flirt(brain, fixed, dof=12), folder, step).out_matrix_file
+        matrix = run_program(flirt(brain, fixed, dof=12), folder, step).out_matrix_file
         affine = flirt_to_world(np.loadtxt(matrix), moving, reference)
         if kind == "affine":
             return affine, None
         near = template.near_brain(NEAR)
         near_path = write(folder / "near.nii", near, reference.affine, step)
-        warp = run(fnirt(brain, fixed, near_path, Path(matrix)), folder, step).fieldcoeff_file
-        field = run(convertwarp(fixed, Path(warp)), folder, step).out_file
+        warp = run_program(
+            fnirt(brain, fixed, near_path, Path(matrix)), folder, step
+        ).fieldcoeff_file
+        field = run_program(convertwarp(fixed, Path(warp)), folder, step).out_file
         relative = read(field, (*reference.shape, 3), step)
         points = fsl_warp_to_world(relative, moving, reference)
         return affine, displacement(points, affine, reference)
@@ -122,7 +126,7 @@ def flirt(moving: Path, reference: Path, dof: int) -> fsl.FLIRT:
 
 
 def fnirt(brain: Path, template: Path, near: Path, affine: Path) -> fsl.FNIRT:
-    """FNIRT with FSL's settings for T1w images; the arguments overrule those of the file."""
+    """FNIRT with FSL's settings for T1w images; the arguments override those of the file."""
     return fsl.FNIRT(
         in_file=brain,
         ref_file=template,
@@ -141,7 +145,7 @@ def convertwarp(reference: Path, warp: Path) -> fsl.ConvertWarp:
 def slice_timing(
     data: np.ndarray, affine: np.ndarray, slice_times: np.ndarray, t_r: float, axis: int = 2
 ) -> np.ndarray:
-    """All slices at the mean of their times, by slicetimer (Hanning-windowed sinc).
+    """Correct slice timing to the mean slice time, by slicetimer (Hanning-windowed sinc).
 
     Parameters
     ----------
@@ -151,7 +155,7 @@ def slice_timing(
     t_r : float
         s.
     axis : {0, 1, 2}
-        Of the slices.
+        Slice axis.
 
     Returns
     -------
@@ -165,19 +169,19 @@ def slice_timing(
     step = "slice_timing"
     turned = np.swapaxes(data, axis, 2)
     with workspace() as folder:
-        grid = np.eye(4)  # time knows no place
+        grid = np.eye(4)  # the affine has no effect on slice timing
         bold = write(folder / "bold.nii", turned, grid, step, t_r)
         timings = folder / "timings.txt"
         np.savetxt(timings, slicetimer_fractions(slice_times, t_r), fmt="%.8f")
-        found = run(slicetimer(bold, timings, t_r), folder, step)
+        found = run_program(slicetimer(bold, timings, t_r), folder, step)
         timed = read(found.slice_time_corrected_file, turned.shape, step)
     return np.ascontiguousarray(np.swapaxes(timed, axis, 2))
 
 
 def slicetimer_fractions(slice_times: np.ndarray, t_r: float) -> np.ndarray:
-    """Slice times (n_slices,) in s as slicetimer wants them.
+    """Convert slice times (n_slices,) in s to slicetimer's fractions of a volume.
 
-    It reads each series ``fraction - 0.5`` volumes later; a late slice must be read earlier.
+    It samples each series ``fraction - 0.5`` volumes later; a late slice must be sampled earlier.
     """
     times = np.asarray(slice_times, dtype=np.float64)
     return 0.5 + (times.mean() - times) / t_r
@@ -209,12 +213,12 @@ def motion(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndar
     with workspace() as folder:
         bold = write(folder / "bold.nii", data, affine, step)
         reference = write(folder / "boldref.nii", boldref, affine, step)
-        files = run(mcflirt(bold, reference), folder, step).mat_file
+        files = run_program(mcflirt(bold, reference), folder, step).mat_file
         return np.stack([flirt_to_world(np.loadtxt(f), grid, grid) for f in files])
 
 
 def mcflirt(bold: Path, boldref: Path) -> fsl.MCFLIRT:
-    """MCFLIRT to a reference volume, matrices kept."""
+    """MCFLIRT to a reference volume, with matrices saved."""
     return fsl.MCFLIRT(in_file=bold, ref_file=boldref, save_mats=True)
 
 
@@ -245,13 +249,15 @@ def coregistration(
         head = write(folder / "head.nii", t1w.data, t1w.affine, step)
         brain = write(folder / "brain.nii", np.where(tissue > 0, t1w.data, 0), t1w.affine, step)
         white = write(folder / "white.nii", tissue == WHITE, t1w.affine, step)
-        first = run(flirt(epi_path, brain, dof=6), folder, step).out_matrix_file
-        second = run(flirt_bbr(epi_path, head, white, Path(first)), folder, step).out_matrix_file
+        first = run_program(flirt(epi_path, brain, dof=6), folder, step).out_matrix_file
+        second = run_program(
+            flirt_bbr(epi_path, head, white, Path(first)), folder, step
+        ).out_matrix_file
         return flirt_to_world(np.loadtxt(second), Grid.of(boldref), Grid.of(t1w))
 
 
 def flirt_bbr(epi: Path, head: Path, white: Path, start: Path) -> fsl.FLIRT:
-    """FLIRT at the white-matter boundary (Greve & Fischl 2009), with FSL's schedule."""
+    """FLIRT with boundary-based registration (Greve & Fischl 2009) and FSL's schedule."""
     home = Path(os.environ.get("FSLDIR", ""))
     return fsl.FLIRT(
         in_file=epi,

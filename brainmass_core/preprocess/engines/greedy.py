@@ -1,8 +1,8 @@
 """Greedy (picsl-greedy) in process: T1w to template, brain to brain.
 
-Measured with 1.4.0.3: without a seed two runs differ, since it jitters its samples and adds noise
-to the images; with one, and one thread, they are bit-identical. It prints from C, hence `_silent`.
-It takes no matrix from NumPy, so that one goes through a file.
+Measured with 1.4.0.3: without a seed two runs differ, because it jitters its samples and adds noise
+to the images; with a seed and one thread they are bit-identical. It prints from C, hence `_silent`.
+It does not accept matrices from NumPy, so they are passed in a file.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ALWAYS = "-threads 1 -seed 1"
-# mutual information: contrast and receive field may be what they like
+# mutual information is robust to contrast and bias field
 AFFINE = "-a -dof 12 -m NMI -n 100x50x0"
-# cross-correlation of radius 2 that leaves out what lies beyond the mask; smoothing of each update
-# and of the sum of all, in voxels; -wp 0: not rounded. `syn` is smoother than Greedy's defaults,
-# with which templates of one head agree less (`docs/explanation/anatomy.md`)
+# cross-correlation of radius 2 that ignores voxels outside the mask; smoothing of each update and
+# of the sum of all, in voxels; -wp 0: no rounding. `syn` is smoother than Greedy's defaults, with
+# which registrations of one head to different templates agree less (`docs/explanation/anatomy.md`)
 DEFORMABLE: dict[str, str] = {
     "syn_fast": "-m WNCC 2x2x2 -n 60x40x6 -s 1.732vox 0.7071vox -wp 0",
     "syn": "-m WNCC 2x2x2 -n 60x40x20 -s 4vox 2vox -wp 0",
@@ -60,13 +60,12 @@ def normalisation(
     ----------
     t1w : Volume (x, y, z)
     mask : ndarray (x, y, z) of bool
-        What of it is compared: its brain.
+        Its brain, the region that is registered.
     kind : {"affine", "syn_fast", "syn"}
         `syn_fast` has fewer iterations on the finest level.
     start : ndarray (4, 4), optional
-        Template to T1w points, mm, if the affine is known. Default: found here, from centre of
-        mass on centre of mass; if brain and template then do not look alike, from a brain turned
-        by 30 degrees about each axis, too.
+        Template to T1w points, mm, if the affine is known. Default: estimated from aligned centres
+        of mass; if the fit is poor, also from brains rotated by 30 degrees about each axis.
 
     Returns
     -------
@@ -78,7 +77,7 @@ def normalisation(
     Raises
     ------
     ScanFailed
-        If Greedy gives up.
+        If Greedy fails.
     """
     brain = t1w.with_data(np.where(mask, t1w.data, 0).astype(np.float32))
     near = template.near_brain(NEAR).astype(np.float32)
@@ -95,7 +94,7 @@ def normalisation(
 
 
 def _affine(brain: Volume, template: Template, images: dict[str, Any]) -> np.ndarray:
-    """The affine (4, 4) of the first start that fits well, else the best of all."""
+    """The affine (4, 4) from the first start with a good fit, otherwise the best of all."""
     fits: list[tuple[float, np.ndarray]] = []
     for begin in turned_starts(template.brain, brain, [(0, 0, 0), *TURNS]):
         affine = np.asarray(_run(f"{AFFINE} -ia {{start}}", images, begin), dtype=np.float64)
@@ -106,17 +105,17 @@ def _affine(brain: Volume, template: Template, images: dict[str, Any]) -> np.nda
 
 
 def _run(options: str, images: dict[str, Any], start: np.ndarray) -> Any:
-    """What Greedy finds: a matrix, or a warp of SimpleITK.
+    """Run Greedy; returns a matrix, or a warp as SimpleITK image.
 
     Parameters
     ----------
     options : str
-        ``{start}`` stands for the file with the matrix `start`.
+        ``{start}`` is replaced by the file with the matrix `start`.
 
     Raises
     ------
     ScanFailed
-        If Greedy gives up.
+        If Greedy fails.
     """
     from picsl_greedy import GreedyFloat3D
 
@@ -133,7 +132,7 @@ def _run(options: str, images: dict[str, Any], start: np.ndarray) -> Any:
             raise ScanFailed(
                 f"Greedy could not register ({error}), expected two images of a brain",
                 "normalisation",
-                "look at the T1w with a viewer: is it what its name says?",
+                "check the T1w in a viewer: does it match its name?",
             ) from None
     log.debug("greedy %s\n%s", command, said.getvalue())
     return greedy["found"]
@@ -141,7 +140,7 @@ def _run(options: str, images: dict[str, Any], start: np.ndarray) -> Any:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing that C code prints to standard output is seen."""
+    """Suppress output of C code to standard output."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -154,7 +153,7 @@ def _silent() -> Iterator[None]:
 
 
 def _field(warp: Any) -> np.ndarray:
-    """A warp of SimpleITK, LPS, as displacements (x, y, z, 3) in mm, RAS."""
+    """Convert a SimpleITK warp, LPS, to displacements (x, y, z, 3) in mm, RAS."""
     from SimpleITK import GetArrayFromImage
 
     field = GetArrayFromImage(warp).transpose(2, 1, 0, 3)

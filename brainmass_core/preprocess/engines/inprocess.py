@@ -1,7 +1,7 @@
-"""Head motion by libraries that run inside this process: SimpleITK and antspyx.
+"""Head motion by libraries in process: SimpleITK and antspyx.
 
-Slower and a little less exact than `motion.motion_to_reference` on heads whose motion is known
-(`benchmarks/motion.py`); here for comparison, and for labs that want ITK's optimisers.
+Slower and slightly less accurate than `motion.motion_to_reference` on heads with known motion
+(`benchmarks/motion.py`); for comparison, and for labs that prefer ITK's optimisers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from brainmass_core.preprocess.functional.motion import make_reference
 from brainmass_core.preprocess.grids import FWHM, Volume
 
 SMOOTHING = 5.0  # mm FWHM, as for our own estimate
-SHRINK = [2, 1]  # of the reference, coarse to fine
-SIGMAS = [4.0, 0.0]  # mm, on top of the smoothing
-SAMPLED = 0.25  # share of the voxels that take part
+SHRINK = [2, 1]  # subsampling of the reference, coarse to fine
+SIGMAS = [4.0, 0.0]  # mm, in addition to the smoothing
+SAMPLED = 0.25  # fraction of the voxels that is used
 LEARNING_RATE = 1.0  # mm
 MIN_STEP = 1e-4  # mm
 ITERATIONS = 100
@@ -29,7 +29,7 @@ ANTS_KIND = "BOLDRigid"  # mutual information; antspyx's own choice for head mot
 def motion_simpleitk(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndarray:
     """Head motion by SimpleITK: Euler angles, mean squares, smoothed images, two resolutions.
 
-    Each volume starts from the one before. One thread: the same result at every run.
+    Each volume starts from the previous one. One thread, for reproducible results.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ def motion_simpleitk(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) 
         If SimpleITK is not installed.
     """
     sitk = _simpleitk()
-    reference = make_reference(boldref, affine)  # its points: the head without the image's border
+    # provides the points of the head without the image's border
+    reference = make_reference(boldref, affine)
     fixed = _smooth_image(sitk, boldref, affine)
     method = _method(sitk, _head_mask(reference.points, affine, boldref.shape))
     guess = sitk.Euler3DTransform()
@@ -67,9 +68,9 @@ def motion_simpleitk(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) 
 
 
 def motion_ants(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndarray:
-    """Head motion by antspyx: rigid, mutual information, each volume by itself.
+    """Head motion by antspyx: rigid, mutual information, each volume separately.
 
-    One thread and a fixed seed: the same result at every run.
+    One thread and a fixed seed, for reproducible results.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def motion_ants(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np
     Raises
     ------
     ScanFailed
-        If ANTs gives up on a volume.
+        If ANTs fails for a volume.
     """
     fixed = Volume(boldref, affine)
     motion = np.empty((data.shape[3], 4, 4))
@@ -99,7 +100,7 @@ def motion_ants(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np
 
 def _simpleitk() -> Any:
     try:
-        import SimpleITK  # an extra: it need not be there
+        import SimpleITK  # an optional dependency
     except ImportError as error:
         raise ValueError(
             f"preprocess.engines.motion is simpleitk, but SimpleITK cannot be imported ({error}); "
@@ -109,16 +110,17 @@ def _simpleitk() -> Any:
 
 
 def _method(sitk: Any, mask: Any) -> Any:
-    """A registration without start, which may be used for one volume after the other."""
+    """A registration method without initial transform, which can be reused for all volumes."""
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums of several threads differ in the last bits
+    method.SetNumberOfThreads(1)  # sums over several threads differ in the last bits
     method.SetMetricAsMeanSquares()
     method.SetMetricFixedMask(mask)
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(SAMPLED, 1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(LEARNING_RATE, MIN_STEP, ITERATIONS, 0.5, 1e-8)
-    method.SetOptimizerScales([50.0**2] * 3 + [1.0] * 3)  # a radian moves the cortex 50 mm
+    # a rotation by 1 rad moves the cortex by 50 mm
+    method.SetOptimizerScales([50.0**2] * 3 + [1.0] * 3)
     method.SetShrinkFactorsPerLevel(SHRINK)
     method.SetSmoothingSigmasPerLevel(SIGMAS)
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
@@ -126,7 +128,7 @@ def _method(sitk: Any, mask: Any) -> Any:
 
 
 def _smooth_image(sitk: Any, volume: np.ndarray, affine: np.ndarray) -> Any:
-    """Smoothed, with a mean of 10: the scanner's gain is no motion, and steps need a scale."""
+    """Smooth a volume and scale its mean to 10, to remove gain changes and fix the step scale."""
     image = sitk.SmoothingRecursiveGaussian(
         simpleitk_image(np.asarray(volume, dtype=np.float32), affine), SMOOTHING / FWHM
     )
@@ -140,7 +142,7 @@ def _head_mask(points: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -
 
 
 def _to_ras(transform: Any) -> np.ndarray:
-    """RAS mm to RAS mm (4, 4) of an Euler3DTransform."""
+    """Convert an Euler3DTransform to RAS mm to RAS mm (4, 4)."""
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)

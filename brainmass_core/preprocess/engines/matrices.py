@@ -1,8 +1,8 @@
-"""Transforms of other packages as ours: points in mm (RAS), from the place filled to the data.
+"""Convert transforms of other packages to point transforms in mm (RAS), reference to moving.
 
-FSL counts in mm from the corner voxel, along the voxel axes, with x turned round where the voxel
-axes are right-handed; its matrices lead from the moving to the reference image. AFNI and ITK count
-in LPS; their matrices lead from the reference to the moving image already.
+FSL's coordinates are in mm from the corner voxel, along the voxel axes, with x flipped if the voxel
+axes are right-handed; its matrices lead from the moving to the reference image. AFNI and ITK use
+LPS; their matrices lead from the reference to the moving image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class Grid:
-    """The voxels of an image.
+    """The voxel grid of an image.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Grid:
 
 
 def flirt_to_world(matrix: np.ndarray, moving: Grid, reference: Grid) -> np.ndarray:
-    """A matrix of FLIRT or MCFLIRT as reference to moving points.
+    """Convert a matrix of FLIRT or MCFLIRT to reference to moving points.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def flirt_to_world(matrix: np.ndarray, moving: Grid, reference: Grid) -> np.ndar
 
 
 def fsl_warp_to_world(field: np.ndarray, moving: Grid, reference: Grid) -> np.ndarray:
-    """Where FNIRT's warp field puts the voxels of the reference.
+    """Positions of the reference's voxels according to FNIRT's warp field.
 
     Parameters
     ----------
@@ -89,12 +89,12 @@ def fsl_warp_to_world(field: np.ndarray, moving: Grid, reference: Grid) -> np.nd
 
 
 def displacement(points: np.ndarray, affine: np.ndarray, reference: Grid) -> np.ndarray:
-    """The field that `Normalisation` keeps: ``points = affine @ (p + field(p))``.
+    """The field of a `Normalisation`: ``points = affine @ (p + field(p))``.
 
     Parameters
     ----------
     points : ndarray (x, y, z, 3)
-        Where the voxels of the reference lie, mm.
+        Positions of the reference's voxels, mm.
     affine : ndarray (4, 4)
         mm to mm.
 
@@ -109,7 +109,7 @@ def displacement(points: np.ndarray, affine: np.ndarray, reference: Grid) -> np.
 
 
 def afni_to_world(rows: np.ndarray) -> np.ndarray:
-    """Rows of a ``.aff12.1D`` file as base to input points.
+    """Convert rows of a ``.aff12.1D`` file to transforms of base to input points.
 
     Parameters
     ----------
@@ -127,16 +127,16 @@ def afni_to_world(rows: np.ndarray) -> np.ndarray:
 
 
 def itk_field_to_world(field: np.ndarray) -> np.ndarray:
-    """A displacement field of ITK (x, y, z, 1, 3), LPS, as ours (x, y, z, 3) in mm, RAS."""
+    """Convert an ITK displacement field (x, y, z, 1, 3), LPS, to (x, y, z, 3) in mm, RAS."""
     vectors = field.reshape(*field.shape[:3], 3)
     return (vectors * np.array([-1, -1, 1])).astype(np.float32)
 
 
 def plain(grid: Grid) -> Grid:
-    """The same voxels on a grid along the axes of the world, about its origin.
+    """The same voxels on a grid along the world axes, centred at its origin.
 
-    AFNI leaves out the tilt of tilted images in some places and not in others; on such a grid
-    there is none.
+    AFNI ignores the obliquity of oblique images in some places and not in others; this grid has
+    none.
     """
     affine = np.diag([*voxel_sizes(grid.affine), 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2)
@@ -144,14 +144,14 @@ def plain(grid: Grid) -> Grid:
 
 
 def moved_back(matrices: np.ndarray, grid: Grid) -> np.ndarray:
-    """Transforms (n, 4, 4) found on `plain` of a grid, for that grid itself."""
+    """Convert transforms (n, 4, 4) estimated on `plain` of a grid to the grid itself."""
     lead = grid.affine @ np.linalg.inv(plain(grid).affine)
     return lead @ matrices @ np.linalg.inv(lead)
 
 
 def simpleitk_image(volume: np.ndarray, affine: np.ndarray) -> Any:
-    """A SimpleITK image (LPS) of a volume (x, y, z) of numbers on a grid without shear."""
-    from SimpleITK import GetImageFromArray  # only where an engine needs it
+    """Convert a volume (x, y, z) on a grid without shear to a SimpleITK image (LPS)."""
+    from SimpleITK import GetImageFromArray  # an optional dependency
 
     image = GetImageFromArray(np.ascontiguousarray(volume.T))
     spacing = voxel_sizes(affine)

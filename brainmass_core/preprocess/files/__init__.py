@@ -1,1 +1,1 @@
-"""What preprocessing leaves on disk: names, formats, provenance."""
+"""Output files of preprocessing: names, formats, provenance."""

@@ -1,4 +1,4 @@
-"""Which files a scan leaves behind, what they are called and how they are written."""
+"""Output files of a scan: names and writing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from brainmass_core.preprocess.transforms import (
     save_motion,
 )
 
-# sidecars that hold for all files of that name (BIDS' inheritance); `minimal` has no others
+# sidecars that apply to all files of that name (BIDS inheritance); `minimal` has no others
 SHARED: dict[str, dict[str, Any]] = {
     "desc-preproc_T1w.json": {
         "Description": "Bias-corrected, resampled to cubes, cropped around the brain",
@@ -52,8 +52,8 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Item:
-    """One scan on its way to a worker.
+class PreprocessInput:
+    """Input of a worker: one scan.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Item:
     key : str
         Hash of the configuration.
     steps : Path
-        Where results of finished steps are kept while the scan is worked on.
+        Folder for results of finished steps while the scan is processed.
     fieldmaps : tuple of Path
-        Files of which one may be its fieldmap.
+        Candidate files of its fieldmap.
     template : tuple of Path
-        Files that the template and its tissue priors come from, if not from the package.
+        Files of the template and its tissue priors, if they are not packaged.
     """
 
     scan: dict[str, Any]
@@ -84,7 +84,7 @@ class Item:
     template: tuple[Path, ...] = field(default=(), metadata=IF_ANY)
 
 
-def name_of(item: Item, suffix: str) -> Path:
+def name_of(item: PreprocessInput, suffix: str) -> Path:
     """Path of a derivative of the run."""
     path = Path(item.scan["bold_path"])
     stem = re.sub(r"(_bold)?\.nii(\.gz)?$", "", path.name)
@@ -95,45 +95,45 @@ def name_of(item: Item, suffix: str) -> Path:
 
 
 def describe(folder: Path, name: str, raw: Path, settings: Preprocess) -> None:
-    """Write what the derivatives of a data set say of themselves; once per batch, at its start.
+    """Write the description of a data set's derivatives, at the start of each batch.
 
     Parameters
     ----------
     folder : Path
         Root of the derivatives.
     name : str
-        Of the data set.
+        Name of the data set.
     raw : Path
-        Its folder.
+        Folder of the raw data.
     """
     plain = settings.model_dump(mode="json")
     write_description(folder, name, {"raw": str(raw)}, plain)
-    if settings.derivatives == "minimal":  # `full` has a sidecar for each file
+    if settings.derivatives == "minimal":  # with `full`, each file has its own sidecar
         for file, about in SHARED.items():
             write_sidecar(folder / file, about)
 
 
 def write_derivatives(
-    item: Item,
+    item: PreprocessInput,
     moved: Moved,
     placed: Placement,
     anatomy: Anatomy,
     noise: Nuisance,
     columns: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Path]:
-    """Write what was estimated, as much of it as ``preprocess.derivatives`` says.
+    """Write the estimates, according to ``preprocess.derivatives``.
 
     Parameters
     ----------
     columns : dict, optional
-        What is known of single confounds beyond what they are, see `describe_columns`.
+        Additional metadata of single confounds, see `describe_columns`.
 
     Returns
     -------
     dict
-        Name and path of every output that later stages read, those of the anatomy included.
-        `minimal` writes nothing else; `full` adds the reference volume, sidecars and transforms
-        for other programs.
+        Name and path of every output that later stages read, including the anatomy. `minimal`
+        writes only these; `full` adds the reference volume, sidecars and transforms for other
+        programs.
     """
     files = {
         "coregistration": name_of(item, "from-T1w_to-boldref_mode-points_xfm.txt"),
@@ -156,8 +156,8 @@ def write_derivatives(
     return {**anatomy.files, **files}
 
 
-def _write_pictured(item: Item, moved: Moved, noise: Nuisance) -> dict[str, Path]:
-    """What is looked at and nothing else is computed from."""
+def _write_pictured(item: PreprocessInput, moved: Moved, noise: Nuisance) -> dict[str, Path]:
+    """Write images for quality pages only."""
     files = {
         "boldref": name_of(item, "desc-hmc_boldref.nii.gz"),
         "tsnr": name_of(item, "stat-tsnr_boldmap.nii.gz"),
@@ -171,7 +171,7 @@ def _write_pictured(item: Item, moved: Moved, noise: Nuisance) -> dict[str, Path
 
 
 def _compact(data: np.ndarray) -> np.ndarray:
-    """Intensities as int16 where that loses nothing that matters, else as float32 of 12 bits."""
+    """Intensities as int16 if this is precise enough, otherwise as float32 rounded to 12 bits."""
     largest = float(np.abs(data).max())
     if largest > 100:
         return np.clip(np.rint(data), -32768, 32767).astype(np.int16)
@@ -179,7 +179,9 @@ def _compact(data: np.ndarray) -> np.ndarray:
     return (np.rint(data / step) * step).astype(np.float32)
 
 
-def _write_itk(item: Item, moved: Moved, t1w_to_boldref: np.ndarray, anatomy: Anatomy) -> None:
+def _write_itk(
+    item: PreprocessInput, moved: Moved, t1w_to_boldref: np.ndarray, anatomy: Anatomy
+) -> None:
     """The same transforms for other programs."""
     to_t1w = "from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
     to_bold = "from-T1w_to-boldref_mode-image_desc-coreg_xfm.txt"
@@ -204,8 +206,8 @@ def _sources(*raw: str | None) -> list[str]:
     return [bids_uri(p, "raw") for p in raw if p]
 
 
-def _write_sidecars(item: Item, files: dict[str, Path], anatomy: Anatomy) -> None:
-    """JSON files of the images; those that the anatomical part wrote itself stay."""
+def _write_sidecars(item: PreprocessInput, files: dict[str, Path], anatomy: Anatomy) -> None:
+    """Write JSON sidecars of the images, without replacing those of the anatomy."""
     raw, t1w = item.scan["bold_path"], item.scan["t1w_path"]
     reference = bids_uri(files["boldref"])
     about_mask = {
@@ -235,7 +237,7 @@ def _write_sidecars(item: Item, files: dict[str, Path], anatomy: Anatomy) -> Non
 
 
 def _about_anatomical(name: str, t1w: str | None) -> dict[str, Any]:
-    """The sidecar of an anatomical image, by the end of its name."""
+    """The sidecar of an anatomical image, by its suffix."""
     own: dict[str, Any] = {}
     if name.endswith("_T1w.nii.gz"):
         own = SHARED["desc-preproc_T1w.json"]
@@ -248,13 +250,13 @@ def _about_anatomical(name: str, t1w: str | None) -> dict[str, Any]:
     return own | {"Sources": _sources(t1w)}
 
 
-def write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
-    """Write the realigned run on its own grid; one volume at a time is in memory.
+def write_bold(item: PreprocessInput, bold: Bold, moved: Moved) -> Path:
+    """Write the realigned run on its own grid, volume by volume.
 
     Parameters
     ----------
     bold : Bold
-        Without dummy volumes, slice timing corrected if that was asked for.
+        Without dummy volumes, and with slice timing corrected if configured.
 
     Returns
     -------
@@ -272,14 +274,14 @@ def write_bold(item: Item, bold: Bold, moved: Moved) -> Path:
 
 
 def write_template_bold(
-    item: Item, bold: Bold, transforms: ScanTransforms, boldref: Volume, mask: np.ndarray
+    item: PreprocessInput, bold: Bold, transforms: ScanTransforms, boldref: Volume, mask: np.ndarray
 ) -> dict[str, Path]:
     """Write the run in template space: every volume interpolated once (cubic), from the raw data.
 
     Parameters
     ----------
     bold : Bold
-        Without dummy volumes, slice timing corrected if that was asked for.
+        Without dummy volumes, and with slice timing corrected if configured.
     transforms : ScanTransforms
     boldref : Volume (x, y, z)
         Reference volume.
@@ -289,8 +291,8 @@ def write_template_bold(
     Returns
     -------
     dict
-        ``bold_template``, ``bold_mask_template`` and ``boldref_template``: paths. The voxels are
-        cubes of ``preprocess.bold_resolution`` mm; outside the field of view they are 0.
+        ``bold_template``, ``bold_mask_template`` and ``boldref_template``: paths. Voxels are
+        isotropic with ``preprocess.bold_resolution`` mm; outside the field of view they are 0.
     """
     settings = item.settings
     brain, chosen = template_of(settings).brain, chosen_template(settings)
@@ -320,7 +322,7 @@ def write_template_bold(
     return files
 
 
-def _write_bold_sidecar(item: Item, path: Path, **more: Any) -> None:
+def _write_bold_sidecar(item: PreprocessInput, path: Path, **more: Any) -> None:
     scan = item.scan
     about = {
         "Description": "Realigned, RAS order, every volume interpolated once; int16 with scl_slope",

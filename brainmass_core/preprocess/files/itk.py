@@ -1,7 +1,7 @@
-"""Our transforms as ITK files, which ANTs, fMRIPrep's tools, Slicer and SimpleITK read.
+"""Write transforms as ITK files, which ANTs, fMRIPrep's tools, Slicer and SimpleITK read.
 
-ITK maps points like we do, from the grid to be filled to where the data lie, but in LPS: what BIDS
-calls ``from-A_to-B_mode-image`` holds the map of points of B to points of A.
+ITK maps points from the output grid to the data, as we do, but in LPS: a BIDS file
+``from-A_to-B_mode-image`` contains the map of points of B to points of A.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def affines_as_itk(affines: np.ndarray) -> str:
     Parameters
     ----------
     affines : ndarray (n, 4, 4)
-        RAS, mm to mm, from the points of the grid to be filled to those of the data.
+        RAS, mm to mm, from the points of the output grid to those of the data.
 
     Returns
     -------
@@ -54,8 +54,8 @@ def save_itk_affines(path: Path, affines: np.ndarray) -> None:
 def save_itk_field(path: Path, normalisation: Normalisation) -> None:
     """Write a normalisation, affine part included, as a displacement field of ITK (NIfTI).
 
-    ITK interpolates the field linearly between its nodes and we by splines: at nodes 4 mm apart
-    the difference on a real head is 0.04 mm on average and below 0.5 mm everywhere.
+    ITK interpolates the field linearly between nodes and we use splines: with nodes 4 mm apart the
+    difference on a real head is 0.04 mm on average and always below 0.5 mm.
     """
     shape = normalisation.field.shape[:3]
     nodes = apply_affine(normalisation.field_affine, np.indices(shape).reshape(3, -1).T)

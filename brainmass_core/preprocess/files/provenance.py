@@ -1,6 +1,6 @@
-"""What derivatives say about themselves: who made them, from what, with which settings.
+"""Metadata of derivatives: software, sources and settings.
 
-The same run gives the same bytes, whoever writes them and when: no dates, no host names.
+The same run gives identical bytes: there are no dates or host names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from brainmass_core import __version__
 from brainmass_core.tables import atomic_path
 
 BIDS_VERSION = "1.10.0"
-# what BIDS has no name for yet; fMRIPrep leaves out the first three as well
+# files without a BIDS name yet; fMRIPrep also ignores the first three
 IGNORED = (
     "*_xfm.*",
     "*_boldref.*",
@@ -54,23 +54,23 @@ def write_description(
 ) -> None:
     """Write ``dataset_description.json``, ``.bidsignore`` and ``README`` of a derivatives folder.
 
-    Batches of one data set write the same bytes, each file at once and whole, so it does not matter
-    which is first.
+    Batches of one data set write identical bytes, each file atomically, so their order does not
+    matter.
 
     Parameters
     ----------
     folder : Path
         Root of the derivatives.
     name : str
-        Of the data set.
+        Name of the data set.
     sources : dict
-        Name under which sidecars refer to a data set (``bids:raw:...``) to its folder or URL.
+        Name of a data set in the URIs of sidecars (``bids:raw:...``) to its folder or URL.
     settings : dict
         Resolved section of the configuration, such as ``preprocess``; plain values.
     holds, does : str
-        What the folder holds and what made it.
+        Content of the folder, and how it was produced.
     ignored : tuple of str
-        Patterns of files that BIDS has no name for.
+        Patterns of files without a BIDS name.
     readme : str
     """
     links = {k: _link(v) for k, v in sorted(sources.items())}
@@ -101,7 +101,7 @@ def write_description(
 
 
 def write_sidecar(image: Path, about: dict[str, Any]) -> Path:
-    """Write the JSON file of an image or a table; None stands for what is not known.
+    """Write the JSON sidecar of an image or a table; None means unknown.
 
     Returns
     -------
@@ -122,25 +122,25 @@ def bids_uri(path: str | Path, dataset: str = "") -> str:
         A key of ``DatasetLinks``; empty for the data set that the sidecar is part of.
     """
     parts = Path(path).parts
-    # the last such folder: one above the data set may be called sub-... as well
+    # the last such folder, because a parent folder of the data set may also be named sub-...
     first = max((i for i, p in enumerate(parts[:-1]) if p.startswith("sub-")), default=-1)
     return f"bids:{dataset}:{'/'.join(parts[first:])}"
 
 
 def hash_of(settings: dict[str, Any]) -> str:
-    """Hash (12 hexadecimal digits) of settings, whatever their order."""
+    """Hash (12 hexadecimal digits) of settings, independent of their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _link(place: str) -> str:
-    """A folder as URI; a URI stays as it is."""
+    """A folder as URI; a URI is returned unchanged."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", place):
         return place
     return Path(place).absolute().as_uri()
 
 
 def _code_url() -> str | None:
-    """Where the code lies, if the installed package says so."""
+    """URL of the code, from the metadata of the installed package."""
     try:
         urls = metadata("brainmass-core").get_all("Project-URL") or []
     except PackageNotFoundError:
@@ -154,7 +154,7 @@ def _json(about: dict[str, Any]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file unless it says the same already."""
+    """Replace a file unless its content is already the same."""
     try:
         if path.read_text() == text:
             return

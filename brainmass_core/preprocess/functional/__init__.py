@@ -1,1 +1,1 @@
-"""From a BOLD run to motion, coregistration, masks and confounds, in the order of the work."""
+"""Functional processing: from a BOLD run to motion, coregistration, masks and confounds."""

@@ -1,7 +1,7 @@
-"""Reading a BOLD run: what is wrong with it is said with file, place and remedy.
+"""Read and check a BOLD run; errors name file, location and remedy.
 
-`timeseries` reads through the same function, so that both stages see the same data. Volumes are
-read forwards, some at a time, into the one array that holds the run.
+`timeseries` uses the same function, so that both stages see the same data. Volumes are read
+sequentially, in blocks, into a single array.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from brainmass_core.scans.image import series_shape
 
 STEP = "load_bold"
 DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
-SLAB = 64 * 2**20  # bytes of voxels read at once
+SLAB = 64 * 2**20  # bytes of voxels per block
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Bold:
     Attributes
     ----------
     data : ndarray (x, y, z, n_volumes) of float32
-        Without dummy volumes; each volume lies in one piece.
+        Without dummy volumes; each volume is contiguous in memory.
     affine : ndarray (4, 4)
         Voxel to mm, RAS.
     n_dummy_volumes : int
-        How many were dropped at the start.
+        Number of volumes dropped at the start.
     orientation : ndarray (3, 2)
-        How the axes of the file lay; the data are in RAS order.
+        Orientation of the axes of the file; the data are in RAS order.
     """
 
     data: np.ndarray
@@ -71,27 +71,27 @@ def load_bold(
     t_r: float | None = None,
     brain: Callable[[tuple[int, ...], np.ndarray], np.ndarray] | None = None,
 ) -> Bold:
-    """Read and check a BOLD run, turn it to RAS order and drop its dummy volumes.
+    """Read and check a BOLD run, reorder it to RAS and drop its dummy volumes.
 
     Parameters
     ----------
     n_dummy_volumes : int or 'auto'
         Volumes dropped at the start; ``auto``: see `steady_state.non_steady_volumes`.
     min_volumes : int
-        Fewest volumes that must be left; two at least.
+        Minimum number of remaining volumes, at least two.
     t_r : float, optional
-        Repetition time in s; says how many volumes ``auto`` may drop.
+        Repetition time in s; limits the number of volumes that ``auto`` may drop.
     brain : callable, optional
-        Gives the mask (x, y, z) of the brain on a grid, by its shape and affine in RAS. Values
-        outside of it that are not finite, as some pipelines write there, become 0.
+        Returns the brain mask (x, y, z) on a grid, from its shape and affine in RAS. Non-finite
+        values outside the mask, which some pipelines write, are set to 0.
 
     Raises
     ------
     ScanFailed
-        If the file is missing, truncated or no 4-D series, or volumes are not finite, empty or
-        all the same.
+        If the file is missing, truncated or not a 4-D series, or volumes are not finite, empty or
+        identical.
     ScanExcluded
-        If fewer than `min_volumes` volumes are left.
+        If fewer than `min_volumes` volumes remain.
     """
     path = Path(path)
     image = _open(path)
@@ -135,7 +135,7 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     Raises
     ------
     ScanFailed
-        If voxels have no place in space, see `readers.image.has_place`.
+        If the affine is invalid, see `readers.image.has_place`.
     """
     affine = np.asarray(affine, dtype=np.float64)
     if not has_place(affine):
@@ -159,19 +159,19 @@ def read_data(
     shape : tuple of int
         (x, y, z, n_volumes) in the file, without dimensions of length 1.
     inside : ndarray (x, y, z) of bool, optional
-        The brain, in RAS; what is not finite outside of it becomes 0.
+        The brain, in RAS; non-finite values outside are set to 0.
 
     Returns
     -------
     data : ndarray (x, y, z, n_volumes)
         In RAS and Fortran order.
     low, high : ndarray (n_volumes,)
-        Smallest and largest value of each volume; not a number, if any voxel is.
+        Smallest and largest value of each volume; NaN if any voxel is NaN.
 
     Raises
     ------
     ScanFailed
-        If the data end early, cannot be decompressed or are no real numbers.
+        If the data are truncated, cannot be decompressed or are not real numbers.
     """
     stored = image.dataobj
     if stored.dtype.kind not in "iuf":
@@ -187,7 +187,7 @@ def read_data(
     step = max(1, SLAB // volume)
     try:
         with ImageOpener(image.file_map["image"].filename) as file:
-            # an open file: .gz is decompressed once, from its beginning to its end
+            # an open file, so that .gz is decompressed only once
             spec = (shape, stored.dtype, stored.offset, stored.slope, stored.inter)
             proxy = ArrayProxy(file, spec, mmap=False)
             for start in range(0, shape[3], step):
@@ -197,7 +197,7 @@ def read_data(
                     slab[~(np.isfinite(slab) | inside[..., None])] = 0
                 low[start : start + step] = slab.min(axis=(0, 1, 2))
                 high[start : start + step] = slab.max(axis=(0, 1, 2))
-            while file.read(2**20):  # at the end .gz compares its checksum
+            while file.read(2**20):  # reading to the end verifies the checksum of .gz
                 pass
     except DAMAGED as error:
         expected = int(np.prod(shape)) * stored.dtype.itemsize
@@ -213,15 +213,15 @@ def read_data(
 def check_volumes(
     path: Path, data: np.ndarray, low: np.ndarray, high: np.ndarray, first: int = 0
 ) -> None:
-    """Refuse runs with volumes that carry no data.
+    """Refuse runs with volumes without data.
 
     Parameters
     ----------
     data : ndarray (x, y, z, n_volumes)
     low, high : ndarray (n_volumes,)
-        Smallest and largest value of each volume; not a number, if any voxel is.
+        Smallest and largest value of each volume; NaN if any voxel is NaN.
     first : int
-        Number of the first volume that is judged.
+        Number of the first volume to check.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def _open(path: Path) -> Any:
 
 
 def _readable_bytes(path: Path) -> str:
-    """How much of the file can be read, for messages."""
+    """Number of readable bytes of voxels in the file, for messages."""
     total = 0
     try:
         with nib.openers.ImageOpener(str(path)) as file:

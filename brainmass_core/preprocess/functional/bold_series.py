@@ -1,4 +1,4 @@
-"""Writing 4-D series volume by volume: no second copy of a run is ever in memory."""
+"""Write 4-D series volume by volume, without a second copy of a run in memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from brainmass_core.tables import atomic_path
 
 LEVELS = 32767
 HEADROOM = 1.25  # cubic interpolation overshoots at edges
-BRIGHTEST = 16.0  # times the brain's mean: a stray voxel must not cost the brain its grey levels
-COMPRESSION = 4  # of gzip: half the time of level 6 for 2 % more bytes
+# times the brain's mean: limit for scaling, so that outlier voxels do not reduce the precision
+BRIGHTEST = 16.0
+COMPRESSION = 4  # gzip level: half the time of level 6 for 2 % more bytes
 
 
 @dataclass(frozen=True)
 class Series:
-    """A grid in template space onto which a run is pulled.
+    """A grid in template space to which a run is resampled.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class Series:
     affine : ndarray (4, 4)
         Voxel to mm of the template.
     transforms : ScanTransforms
-        Of the run.
+        Transforms of the run.
     """
 
     shape: tuple[int, ...]
@@ -43,16 +44,16 @@ class Series:
 
     @cached_property
     def points(self) -> np.ndarray:
-        """The grid's voxels (n_voxels, 3) in the reference volume, mm."""
+        """Positions of the grid's voxels (n_voxels, 3) in the reference volume, mm."""
         nodes = apply_affine(self.affine, np.indices(self.shape).reshape(3, -1).T)
         return self.transforms.template_to_boldref(nodes)
 
     def sample(self, image: Volume, order: int = 3) -> np.ndarray:
-        """An image (x, y, z) that lies where the reference volume lies, on this grid."""
+        """Resample an image (x, y, z) in the space of the reference volume to this grid."""
         return _values(image.data, image.affine, self.points, order).reshape(self.shape)
 
     def volumes(self, data: np.ndarray, affine: np.ndarray) -> Iterator[np.ndarray]:
-        """Each volume (x, y, z) of a raw run on this grid, interpolated once (cubic).
+        """Resample each volume of a raw run to this grid, with one cubic interpolation.
 
         Parameters
         ----------
@@ -82,7 +83,7 @@ def _values(volume: np.ndarray, affine: np.ndarray, points: np.ndarray, order: i
 
 
 def quantised(data: np.ndarray, mask: np.ndarray) -> float:
-    """Intensity of one level of int16, for a run (x, y, z, n_volumes) with this brain mask."""
+    """Scale factor of int16 for a run (x, y, z, n_volumes) with this brain mask."""
     largest = max(float(data.max()), -float(data.min()))
     usual = float(np.mean([data[..., t][mask].mean() for t in (0, data.shape[3] // 2, -1)]))
     top = min(largest, BRIGHTEST * usual) if usual > 0 else largest
@@ -102,13 +103,13 @@ def save_series(
     Parameters
     ----------
     volumes : iterable of ndarray (x, y, z)
-        As many as ``shape[3]``.
+        ``shape[3]`` volumes.
     shape : tuple of int
         x, y, z, n_volumes.
     t_r : float
         Repetition time in s.
     scale : float
-        Intensity of one level, see `quantised`; what lies beyond int16 is clipped.
+        Scale factor, see `quantised`; values outside the range of int16 are clipped.
     """
     header = nib.Nifti1Header()
     header.set_data_dtype(np.int16)
@@ -119,7 +120,7 @@ def save_series(
     header.set_xyzt_units("mm", "sec")
     header.set_slope_inter(scale, 0)
     header["magic"], header["vox_offset"] = b"n+1", 352
-    slope = float(header["scl_slope"])  # as it was rounded to float32
+    slope = float(header["scl_slope"])  # rounded to float32 in the header
     with atomic_path(path) as temporary, open(temporary, "wb") as raw:
         with gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
             file.write(header.binaryblock + bytes(4))

@@ -1,7 +1,7 @@
-"""The white-matter boundary of a T1w, and what a BOLD image shows across it.
+"""The white-matter boundary of a T1w, and the contrast of a BOLD image across it.
 
-After Greve & Fischl 2009: where the white matter ends, a T2*-weighted image steps from dark to
-bright, if the two are registered.
+After Greve & Fischl 2009: at the surface of the white matter, a T2*-weighted image changes from
+dark to bright if the two are registered.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.transforms import Distortion
 
 N_POINTS = 12000
-FEWEST_POINTS = 1000  # inside the BOLD's field of view, else the boundary decides nothing
-REACH = 2.0  # mm to either side of the boundary at which the BOLD is read
+FEWEST_POINTS = 1000  # minimum inside the BOLD's field of view for a meaningful cost
+REACH = 2.0  # mm to either side of the boundary at which the BOLD is sampled
 SLOPE = 0.05  # of the cost, per percent of contrast
-FARTHEST = 5.0  # mm from the first estimate
+FARTHEST = 5.0  # mm, maximum distance from the first estimate
 SHIFT = 4.0  # mm, about the thickness of the cortex and more
-LOCAL = 12.0  # mm, standard deviation of the neighbourhood that says how bright a tissue is
-RADIUS = 50.0  # mm, turns rotations into distances
+LOCAL = 12.0  # mm, standard deviation of the neighbourhood for local tissue intensities
+RADIUS = 50.0  # mm, converts rotations to distances
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Boundary:
 
 
 def moved_about(parameters: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Rigid transform (4, 4) of three shifts in mm and three turns in mm at `RADIUS`."""
+    """Rigid transform (4, 4) of three translations in mm and three rotations in mm at `RADIUS`."""
     change = np.eye(4)
     change[:3, :3] = Rotation.from_rotvec(parameters[3:] / RADIUS).as_matrix()
     change[:3, 3] = parameters[:3] + centre - change[:3, :3] @ centre
@@ -53,9 +53,9 @@ def moved_about(parameters: np.ndarray, centre: np.ndarray) -> np.ndarray:
 def white_boundary(t1w: Volume, tissue: np.ndarray) -> Boundary:
     """Points on the surface of the white matter, with the directions across it.
 
-    The labels say where the surface is to be looked for; it lies where the intensity is half-way
-    between grey and white, which is finer than the labels' voxels (0.12 mm instead of 0.24 mm of
-    error on a phantom).
+    The labels give the approximate surface; it is refined to where the intensity is half-way
+    between grey and white, which is more precise than the labels' voxels (0.12 mm instead of 0.24
+    mm of error on a phantom).
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def white_boundary(t1w: Volume, tissue: np.ndarray) -> Boundary:
         keep = np.random.default_rng(0).choice(len(voxels), N_POINTS, replace=False)
         voxels = voxels[np.sort(keep)]
     at = tuple(voxels.T)
-    # one Newton step puts the point onto the surface
+    # one Newton step moves the point to the surface
     surface = voxels + gradient[at] * ((0.5 - share[at]) / steep[at] ** 2)[:, None]
     normal = -gradient[at] @ np.linalg.inv(t1w.affine[:3, :3])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)  # from white matter outwards
@@ -83,7 +83,7 @@ def white_boundary(t1w: Volume, tissue: np.ndarray) -> Boundary:
 
 
 def _level(data: np.ndarray, tissue: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Mean intensity (x, y, z) of a tissue around each voxel: some of the receive field is left."""
+    """Local mean intensity (x, y, z) of a tissue, because some bias field remains."""
     share = gaussian_filter(tissue.astype(np.float32), sigma)
     return gaussian_filter(np.where(tissue, data, 0), sigma) / np.maximum(share, 1e-6)
 
@@ -94,11 +94,25 @@ def boundary_cost(
     t1w_to_boldref: np.ndarray,
     distortion: Distortion | None = None,
 ) -> float:
-    """Mean over the boundary of ``1 - tanh(slope * contrast)``, 1 where nothing is seen.
+    """Mean over the boundary of ``1 - tanh(slope * contrast)``, 1 without contrast.
 
     Contrast is 100 (outer - inner) / mean of both: in T2*-weighted images grey matter is brighter.
-    Only points inside the field of view count, so that costs of slabs and of whole heads compare;
-    where there is no signal, there is no contrast.
+    Only points inside the field of view count, so that costs of slabs and of whole heads are
+    comparable; without signal the contrast is 0.
+
+    Parameters
+    ----------
+    boldref : Volume (x, y, z)
+    boundary : Boundary
+        T1w, mm.
+    t1w_to_boldref : ndarray (4, 4)
+        mm to mm; to the undistorted reference if `distortion` is given.
+    distortion : Distortion, optional
+
+    Returns
+    -------
+    float
+        0 (perfect) to 2.
     """
     values = []
     for points in (boundary.inner, boundary.outer):
@@ -124,7 +138,12 @@ def sharpness(
 ) -> float:
     """Mean rise of the boundary cost when the boundary is shifted by `SHIFT` mm along each axis.
 
-    A T1w of another head finds some minimum of the cost, but a shallow one.
+    For a T1w of another head the cost also has a minimum, but a shallow one.
+
+    Parameters
+    ----------
+    boldref, boundary, t1w_to_boldref, distortion
+        See `boundary_cost`.
     """
     here = boundary_cost(boldref, boundary, t1w_to_boldref, distortion)
     rises = []
@@ -147,7 +166,7 @@ def _read(image: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def refine(
     boldref: Volume, boundary: Boundary, start: np.ndarray, distortion: Distortion | None = None
 ) -> np.ndarray:
-    """Move `start` (4, 4) to the smallest boundary cost nearby (Powell, six parameters)."""
+    """Minimise the boundary cost from `start` (4, 4) (Powell, six parameters)."""
     centre = apply_affine(start, (boundary.inner + boundary.outer).mean(axis=0) / 2)
     found = minimize(
         lambda p: boundary_cost(boldref, boundary, moved_about(p, centre) @ start, distortion),

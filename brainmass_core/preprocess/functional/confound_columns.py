@@ -1,4 +1,4 @@
-"""What each column of the confounds table is, for the JSON file beside it."""
+"""Descriptions of the columns of the confounds table, for its JSON sidecar."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ NUMBERED: dict[str, dict[str, Any]] = {
         "Units": "1",
     },
 }
-# prefix: method, mask, where its voxels lie
+# prefix: method, mask, region of its voxels
 COMPONENTS = {
     "a": ("aCompCor", "combined", "white matter and cerebrospinal fluid"),
     "w": ("aCompCor", "WM", "white matter"),
@@ -64,20 +64,20 @@ COMPONENTS = {
 def describe_columns(
     columns: Iterable[str], known: dict[str, dict[str, Any]] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Description and units of confounds, as BIDS and `nilearn.interfaces.fmriprep` want them.
+    """Description and units of confounds, as required by BIDS and `nilearn.interfaces.fmriprep`.
 
     Parameters
     ----------
     columns : iterable of str
     known : dict, optional
-        More about single columns, such as ``SingularValue`` and ``VarianceExplained`` of a
-        component; goes before what is said here.
+        Additional entries of single columns, such as ``SingularValue`` and ``VarianceExplained`` of
+        a component; they take precedence.
 
     Returns
     -------
     dict
-        Column to ``Description`` and ``Units``; components have ``Method``, ``Mask`` and
-        ``Retained`` as well.
+        Column to ``Description`` and ``Units``; components also have ``Method``, ``Mask`` and
+        ``Retained``.
     """
     known = known or {}
     return {c: _describe(c) | known.get(c, {}) for c in map(str, columns)}

@@ -1,4 +1,4 @@
-"""Confounds of a run, under fMRIPrep's column names; C-PAC's lag terms have their own (`_lag1`)."""
+"""Confounds of a run, with fMRIPrep's column names, and `_lag1` for C-PAC's lag terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 N_COMPONENTS = 10
 STD_DVARS_OUTLIER = 1.5  # fMRIPrep's default
 HIGH_PASS = 128.0  # s, longest period that fMRIPrep's cosines remove
-BLOCK = 2**21  # values worked on at once, in float64
+BLOCK = 2**21  # values per block, in float64
 ROBUST_SD = 1.349  # interquartile range of a normal distribution of standard deviation 1
 
 
@@ -28,14 +28,14 @@ def dvars(
     series : ndarray (n_volumes, n_voxels)
         Realigned, inside the brain.
     intensity_normalization : float
-        The median is scaled to this value; 0 leaves the intensities as they are.
+        The median is scaled to this value; 0 does not scale.
 
     Returns
     -------
     dvars : ndarray (n_volumes,)
-        Root mean square of the change from the volume before; NaN for the first.
+        Root mean square of the change from the previous volume; NaN for the first.
     std_dvars : ndarray (n_volumes,)
-        Relative to what temporally correlated noise of the same size would give.
+        Relative to the expected value for temporally correlated noise of the same amplitude.
     """
     n = len(series)
     spread = np.concatenate([np.empty(0), *(_interquartile(x) for _, x in blocks(series))])
@@ -53,15 +53,15 @@ def dvars(
     change = np.concatenate([[np.nan], np.sqrt(squares / varies.sum())])
     standardised = change / (expected / varies.sum())
     if intensity_normalization:
-        values = series[:, varies].ravel(order="K")  # the only copy: it is partly sorted in place
+        values = series[:, varies].ravel(order="K")  # the only copy, partially sorted in place
         change *= intensity_normalization / np.median(values, overwrite_input=True)
     return change, standardised
 
 
 def blocks(series: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Columns of series (n_volumes, n_voxels), some at a time, as float64 with their place.
+    """Iterate over blocks of columns of series (n_volumes, n_voxels), as float64 with their slice.
 
-    A whole run in float64 would be the largest thing in memory.
+    A complete run in float64 would need too much memory.
     """
     step = max(1, BLOCK // max(len(series), 1))
     for start in range(0, series.shape[1], step):
@@ -85,7 +85,7 @@ def compcor(series: np.ndarray, n_components: int = N_COMPONENTS) -> np.ndarray:
     Returns
     -------
     ndarray (n_volumes, min(n_components, what the data allow))
-        Unit length, largest first; the largest absolute value of each is positive.
+        Unit length, sorted by variance; the entry with the largest absolute value is positive.
     """
     n_volumes = len(series)
     spread = np.concatenate([np.empty(0), *(detrended(x).std(axis=0) for _, x in blocks(series))])
@@ -93,7 +93,7 @@ def compcor(series: np.ndarray, n_components: int = N_COMPONENTS) -> np.ndarray:
     n_components = min(n_components, int(varies.sum()), max(0, n_volumes - 2))
     if n_components == 0:
         return np.empty((n_volumes, 0))
-    products = np.zeros((n_volumes, n_volumes))  # the small side of the problem
+    products = np.zeros((n_volumes, n_volumes))  # the smaller of the two Gram matrices
     for place, block in blocks(series):
         x = detrended(block[:, varies[place]]) / spread[place][varies[place]]
         products += x @ x.T
@@ -119,13 +119,13 @@ def cosines(n_volumes: int, t_r: float, period: float = HIGH_PASS) -> np.ndarray
 
 
 def expanded(columns: pd.DataFrame, lag: bool = False) -> pd.DataFrame:
-    """Columns with derivative, squares and, on demand, the value one volume before.
+    """Add derivatives, squares and optionally lags to columns.
 
     Parameters
     ----------
     columns : DataFrame (n_volumes, n)
     lag : bool
-        Also ``_lag1`` and ``_lag1_power2``: with squares, Friston's 24 as C-PAC has them.
+        Also ``_lag1`` and ``_lag1_power2``: with squares, Friston's 24 as in C-PAC.
 
     Returns
     -------
@@ -198,6 +198,6 @@ def _numbered(columns: np.ndarray, name: str) -> pd.DataFrame:
 
 
 def save_confounds(path: Path, confounds: pd.DataFrame) -> None:
-    """Write the table as fMRIPrep does: tab-separated, ``n/a`` for what is not there."""
+    """Write the table as in fMRIPrep: tab-separated, with ``n/a`` for missing values."""
     with atomic_path(path) as temporary:
         confounds.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.9g")

@@ -1,10 +1,10 @@
 """T1w to BOLD: a rigid registration by mutual information, refined at the white-matter boundary.
 
-Sessions may lie anywhere to each other, and the BOLD may show part of the brain only. So mutual
-information is first looked up at many poses, from the centres of the brains and from the headers,
-and followed downhill from the best. The refinement asks what Greve & Fischl 2009 asked: across the
-white-matter surface of the T1w, does the BOLD reference step from dark to bright? It is kept only
-if it improves the answer and stays near, since a boundary can also lock onto the wrong fold.
+T1w and BOLD may be in any relative position, and the BOLD may cover only part of the brain. So
+mutual information is first evaluated at many poses, from the centres of the brains and from the
+headers, and optimised from the best. The refinement maximises the contrast of the BOLD reference
+across the white-matter surface of the T1w (Greve & Fischl 2009). It is accepted only if it improves
+the cost and stays close, because a boundary can also match the wrong fold.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from brainmass_core.preprocess.functional.boundary import (
 from brainmass_core.preprocess.grids import Volume, to_isotropic
 from brainmass_core.preprocess.transforms import Distortion
 
-COARSE, FINE = 8.0, 4.0  # mm between the points at which mutual information is read
+COARSE, FINE = 8.0, 4.0  # mm between the points at which images are sampled for mutual information
 N_BINS = 32
 TILTS = (-30, -15, 0, 15, 30), (-15, 0, 15), (-15, 0, 15)  # degrees about x, y, z
-SHIFTS = (0,), (-15, 0, 15), (-30, -15, 0, 15, 30)  # mm; slabs are cut along z, mostly
+SHIFTS = (0,), (-15, 0, 15), (-30, -15, 0, 15, 30)  # mm; slabs are usually cut along z
 N_STARTS = 4
-DISTINCT = 8.0  # mm between starts
+DISTINCT = 8.0  # mm, minimum distance between starts
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Coregistered:
     t1w_to_boldref : ndarray (4, 4)
         mm to mm.
     cost : float
-        Boundary cost, 0 (perfect) to 2; 1 is no contrast.
+        Boundary cost, 0 (perfect) to 2; 1 means no contrast.
     method : str
-        ``boundary``, or ``mutual information`` where the boundary gave nothing better.
+        ``boundary``, or ``mutual information`` if the boundary did not improve it.
     """
 
     t1w_to_boldref: np.ndarray
@@ -60,7 +60,7 @@ class Coregistered:
 
     @property
     def refined(self) -> bool:
-        """Whether the boundary's answer was taken."""
+        """Whether the result of the boundary was used."""
         return self.method == "boundary"
 
 
@@ -83,10 +83,10 @@ def coregister(
     tissue : ndarray (x, y, z) of int
         Labels of `segmentation`, 0 outside the brain; on the grid of `t1w`.
     distortion : Distortion, optional
-        Of `boldref`. The transform found then leads to the undistorted reference.
+        Distortion of `boldref`. The result then leads to the undistorted reference.
     start : ndarray (4, 4), optional
-        A transform known to be near, such as the one found before the distortion was known; the
-        search by mutual information is left out.
+        A transform close to the result, such as the one before distortion correction; the search by
+        mutual information is then skipped.
     """
     boundary = white_boundary(t1w, tissue)
     starts = [start] if start is not None else _by_information(boldref, epi_mask, t1w, tissue)
@@ -97,7 +97,7 @@ def coregister(
 def _decided(
     boldref: Volume, boundary: Boundary, start: np.ndarray, distortion: Distortion | None
 ) -> Coregistered:
-    """The boundary's answer near `start`, if it is one."""
+    """Refine `start` at the boundary, if this is valid."""
     if not len(boundary.inner):
         return Coregistered(start, 1.0, "mutual information")
     before = boundary_cost(boldref, boundary, start, distortion)
@@ -115,30 +115,30 @@ def _corners(centre: np.ndarray) -> np.ndarray:
 
 
 def _distance(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> float:
-    """Largest distance in mm of what two transforms into one space make of the same points."""
+    """Largest distance in mm between two transforms of the same points."""
     change = b @ np.linalg.inv(a)
     return float(np.linalg.norm(apply_affine(change, points) - points, axis=1).max())
 
 
 def refuse_coregistration(found: Coregistered, settings: Preprocess, path: str) -> None:
-    """Raise `ScanFailed` where the BOLD shows no white matter where the T1w has it."""
+    """Raise `ScanFailed` if the BOLD has no contrast at the T1w's white-matter boundary."""
     limit = settings.max_coregistration_cost
     if limit is not None and not found.cost <= limit:
         raise ScanFailed(
             f"{path}: the boundary cost of the coregistration is {found.cost:.3f} (by "
             f"{found.method}), expected at most preprocess.max_coregistration_cost {limit:g}: the "
-            "BOLD does not get brighter where the white matter of the T1w ends",
+            "BOLD does not become brighter across the T1w's white-matter boundary",
             "coregistration",
-            "look at T1w and BOLD: the same person, in focus, T2*-weighted?",
+            "check T1w and BOLD: are they of the same person, sharp, T2*-weighted?",
         )
 
 
-# Mutual information: brain to brain, anywhere
+# Mutual information, brain to brain, from any pose
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """What mutual information is read from: the BOLD at points, and the T1w's brain."""
+    """Images for mutual information: the BOLD at points, and the T1w's brain."""
 
     points: np.ndarray
     bins: np.ndarray
@@ -163,7 +163,7 @@ def _entropy(p: np.ndarray) -> float:
 def _pair(
     boldref: Volume, epi_mask: np.ndarray, t1w: Volume, tissue: np.ndarray, step: float
 ) -> _Pair:
-    """Both images with points `step` mm apart, smoothed to that width, in `N_BINS` grey levels."""
+    """Both images smoothed and sampled at points `step` mm apart, in `N_BINS` grey levels."""
     brain = to_isotropic(t1w.with_data(np.where(tissue > 0, t1w.data, 0)), step)
     loose = binary_dilation(epi_mask, iterations=1)
     epi = to_isotropic(boldref.with_data(np.where(loose, boldref.data, 0)), step)
@@ -177,7 +177,7 @@ def _pair(
 
 
 def _levels(data: np.ndarray) -> np.ndarray:
-    """Grey levels as numbers from 0 to `N_BINS` - 1, not rounded."""
+    """Grey levels from 0 to `N_BINS` - 1, not rounded."""
     top = np.percentile(data[data > 0.05 * data.max()], 99) if data.max() > 0 else 1.0
     return np.clip(data / top, 0, 1).astype(np.float32) * (N_BINS - 1)
 
@@ -185,7 +185,7 @@ def _levels(data: np.ndarray) -> np.ndarray:
 def _by_information(
     boldref: Volume, epi_mask: np.ndarray, t1w: Volume, tissue: np.ndarray
 ) -> list[np.ndarray]:
-    """T1w to boldref by mutual information: the best, and the next best if it is another."""
+    """T1w to boldref by mutual information: the best, and the second best if it differs."""
     coarse, fine = (_pair(boldref, epi_mask, t1w, tissue, step) for step in (COARSE, FINE))
     centre = apply_affine(boldref.affine, np.argwhere(epi_mask).mean(axis=0))
     in_t1w = apply_affine(t1w.affine, np.argwhere(tissue > 0).mean(axis=0))
@@ -218,7 +218,7 @@ def rigid_near(
     moving_mask : ndarray (x, y, z) of bool
         Brain or head of `moving`.
     start : ndarray (4, 4), optional
-        Known to be near; otherwise all poses are searched.
+        A transform close to the result; by default all poses are searched.
     """
     if start is None:
         return np.linalg.inv(_by_information(fixed, fixed_mask, moving, moving_mask)[0])
@@ -234,7 +234,7 @@ def _poses(choices: tuple[tuple[int, ...], ...]) -> list[np.ndarray]:
 def _pose(
     centre: np.ndarray, target: np.ndarray, tilt: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
-    """Turn about `centre` and bring it to `target` + `shift`."""
+    """Rotate about `centre` and move it to `target` + `shift`."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", tilt, degrees=True).as_matrix()
     matrix[:3, 3] = target + shift - matrix[:3, :3] @ centre
@@ -244,7 +244,7 @@ def _pose(
 def _distinct(
     poses: list[np.ndarray], scores: list[float], points: np.ndarray, n: int
 ) -> list[np.ndarray]:
-    """The `n` poses of the highest scores that are not near each other."""
+    """The `n` poses with the highest scores that are not close to each other."""
     kept: list[np.ndarray] = []
     for k in np.argsort(scores)[::-1]:
         inverse = np.linalg.inv(poses[k])
@@ -258,7 +258,7 @@ def _distinct(
 def _uphill(
     score: Callable[[np.ndarray], float], start: np.ndarray, centre: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Follow a score from a pose to its maximum (Powell, six parameters)."""
+    """Maximise a score from a pose (Powell, six parameters)."""
     found = minimize(
         lambda p: -score(start @ moved_about(p, centre)),
         np.zeros(6),

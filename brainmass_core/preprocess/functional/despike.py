@@ -1,25 +1,25 @@
-"""Despiking: single values that lie far from the smooth course of their voxel are pulled in.
+"""Despiking: reduce single values far from the smooth time course of their voxel.
 
-In principle as AFNI's 3dDespike: a smooth curve is fitted robustly to each voxel's series, what is
-left is measured in robust standard deviations, and values beyond a first cut are squashed so
-that none passes a second one.
+Similar to AFNI's 3dDespike: a smooth curve is fitted robustly to each voxel's series, residuals are
+measured in robust standard deviations, and values beyond a first threshold are compressed to remain
+below a second one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-CUT = (2.5, 4.0)  # robust standard deviations: where squashing begins, and what it never passes
+CUT = (2.5, 4.0)  # robust standard deviations: start of compression, and its limit
 PERIOD = 30  # volumes for each sine and cosine of the curve, as in 3dDespike
-START = 4.0  # robust standard deviations of the series itself to which it is cut at first
+START = 4.0  # robust standard deviations at which the series is clipped before the first fit
 WINSOR = 1.5  # robust standard deviations of the residual, in the robust fit (Huber)
 ITERATIONS = 5  # of the robust fit
 MAD_TO_SD = 1.4826  # of a normal distribution
-IN_HEAD = 0.1  # of the 98th percentile of the mean volume: air is left alone
+IN_HEAD = 0.1  # of the 98th percentile of the mean volume: darker voxels are air
 
 
 def despike(data: np.ndarray, copy: bool = True) -> tuple[np.ndarray, float]:
-    """Pull in outlying values of a run, voxel by voxel.
+    """Despike a run, voxel by voxel.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def despike(data: np.ndarray, copy: bool = True) -> tuple[np.ndarray, float]:
     -------
     data : ndarray (x, y, z, n_volumes) of float32, or `data`
     share : float
-        Share of the values inside the head that were changed.
+        Fraction of the values inside the head that were changed.
     """
     out = np.array(data, dtype=np.float32) if copy else data
     n_volumes = data.shape[3]
@@ -49,15 +49,15 @@ def despike(data: np.ndarray, copy: bool = True) -> tuple[np.ndarray, float]:
 
 
 def _head(data: np.ndarray) -> np.ndarray:
-    """Voxels (x, y, z) of bool whose mean is not that of air."""
+    """Mask of voxels (x, y, z) that are not air."""
     mean = np.zeros(data.shape[:3])
-    for t in range(data.shape[3]):  # volume by volume: no copy of the run
+    for t in range(data.shape[3]):  # volume by volume, to avoid a copy of the run
         mean += data[..., t]
     return mean > IN_HEAD * np.percentile(mean, 98)
 
 
 def despike_series(series: np.ndarray) -> tuple[np.ndarray, int]:
-    """Pull in outlying values of series.
+    """Despike series.
 
     With s the distance from the smooth curve in robust standard deviations, and the cuts c1, c2
     (`CUT`), values of s above c1 become ``c1 + (c2 - c1) * tanh((s - c1) / (c2 - c1))``.
@@ -70,7 +70,7 @@ def despike_series(series: np.ndarray) -> tuple[np.ndarray, int]:
     -------
     series : ndarray (n_volumes, n_series) of float32
     n_changed : int
-        Values that were changed.
+        Number of changed values.
     """
     basis = smooth_basis(len(series)).astype(np.float32)
     level = series.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -80,7 +80,7 @@ def despike_series(series: np.ndarray) -> tuple[np.ndarray, int]:
     rest = centred - curve
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.abs(rest) / spread
-    spikes = size > low  # false where nothing varies
+    spikes = size > low  # false for constant series
     squashed = low + (high - low) * np.tanh((size[spikes] - low) / (high - low))
     scale = np.broadcast_to(spread, size.shape)[spikes]
     out = np.array(series, dtype=np.float32)
@@ -98,7 +98,7 @@ def smooth_basis(n_volumes: int) -> np.ndarray:
 
 
 def robust_fit(series: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fit that outliers hardly move: residuals are winsorised and fitted again (Huber 1981).
+    """Robust fit: residuals are winsorised and fitted again (Huber 1981).
 
     Parameters
     ----------
@@ -110,15 +110,15 @@ def robust_fit(series: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.nd
     -------
     curve : ndarray (n_volumes, n_series)
     spread : ndarray (n_series,)
-        Robust standard deviation of what the curve leaves.
+        Robust standard deviation of the residuals.
     """
     middle = np.median(series, axis=0)
     spread = START * MAD_TO_SD * np.median(np.abs(series - middle), axis=0)
-    # the first fit must not see how large a spike is: at the ends of a run it would follow it
+    # clip spikes before the first fit, which would follow them at the ends of a run
     curve = basis @ (basis.T @ np.clip(series, middle - spread, middle + spread))
     for i in range(ITERATIONS):
         rest = series - curve
-        if i in (0, 1, ITERATIONS - 1):  # sorting is what takes time
+        if i in (0, 1, ITERATIONS - 1):  # sorting is the expensive part
             spread = MAD_TO_SD * np.median(np.abs(rest), axis=0)
         curve += basis @ (basis.T @ np.clip(rest, -WINSOR * spread, WINSOR * spread))
     return curve, MAD_TO_SD * np.median(np.abs(series - curve), axis=0)

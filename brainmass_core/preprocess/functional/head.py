@@ -1,4 +1,4 @@
-"""How the head moved in a run: from volumes to transforms, parameters and displacements."""
+"""Head motion of a run: from volumes to transforms, parameters and displacements."""
 
 from __future__ import annotations
 
@@ -51,30 +51,31 @@ class Moved:
         return float(np.nanmean(self.displacement["framewise_displacement"]))
 
     def n_censored(self, threshold: float) -> int:
-        """Volumes with more framewise displacement than `threshold` mm."""
+        """Number of volumes with a framewise displacement above `threshold` mm."""
         return int(np.sum(self.displacement["framewise_displacement"] > threshold))
 
 
 def head_motion(bold: Bold, path: str, estimate: Estimate = motion_to_reference) -> Moved:
     """Motion of a run, about the centre of its brain.
 
-    It is estimated before slice timing is corrected, as fMRIPrep does: interpolation in time
-    blurs jerks and makes the framewise displacement of restless runs a tenth too small.
+    It is estimated before slice timing correction, as in fMRIPrep: interpolation in time blurs
+    sudden movements and makes the framewise displacement of runs with much motion up to a tenth too
+    small.
 
     Parameters
     ----------
     bold : Bold
     path : str
-        Of the run, for messages.
+        Path of the run, for messages.
     estimate : callable
-        ``estimate(data, affine, boldref)`` gives the motion (n_volumes, 4, 4), reference to
-        volume t in mm; see `engines`. The reference is the same for every engine, so that a
-        change of engine changes the motion and nothing else.
+        ``estimate(data, affine, boldref)`` returns the motion (n_volumes, 4, 4), reference to
+        volume t in mm; see `engines`. All engines use the same reference, so that changing the
+        engine only changes the motion.
 
     Raises
     ------
     ScanFailed
-        If the engine finds no rigid motion for each volume.
+        If the engine does not return a rigid transform for each volume.
     """
     reference = reference_volume(bold.data, bold.affine)
     motion = checked(estimate(bold.data, bold.affine, reference), bold.data.shape[3], path)
@@ -90,7 +91,7 @@ def head_motion(bold: Bold, path: str, estimate: Estimate = motion_to_reference)
 
 
 def checked(motion: np.ndarray, n_volumes: int, path: str) -> np.ndarray:
-    """The motion (n_volumes, 4, 4), if it is one rigid transform for each volume.
+    """Check that the motion (n_volumes, 4, 4) is one rigid transform for each volume.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Head motion: each volume against a reference, by Gauss-Newton least squares.
+"""Head motion: register each volume to a reference by Gauss-Newton least squares.
 
-The reference's gradient is computed once; every iteration looks the volume up where the reference's
-points lie under the current guess and solves for a small rigid change (the inverse-compositional
+The reference's gradient is computed once; every iteration samples the volume at the transformed
+points of the reference and solves for a small rigid update (the inverse-compositional
 form of the least-squares realignment of Friston 1995). Images are smoothed, so that the problem
 is nearly quadratic.
 """
@@ -18,19 +18,21 @@ from scipy.spatial.transform import Rotation
 from brainmass_core.preprocess.grids import FWHM
 
 SMOOTHING = 5.0  # mm FWHM
-COARSE = 14.0  # mm FWHM, for jumps that are too large for the fine one
-N_POINTS = 30000  # voxels that take part; half of them: a third less time, 15 % more error
+COARSE = 14.0  # mm FWHM, for jumps that are too large for `SMOOTHING`
+N_POINTS = 30000  # voxels that are used; half as many: a third less time, 15 % more error
 N_REFERENCE = 20  # volumes in the reference
 ITERATIONS = 30
 CONVERGED = 5e-4  # mm at 50 mm from the centre
-JUMP = 1.25  # residual, relative to the usual one, above which a volume is tried again, coarsely
-BORDER = 1.5  # voxels at the border of a volume that smoothing has spoilt
-MIN_SEEN = 0.5  # share of the points that must lie in the volume, else the guess is lost
+# residual, relative to the typical one, above which a volume is registered again, first coarsely
+JUMP = 1.25
+BORDER = 1.5  # voxels at the border of a volume that are invalid after smoothing
+# minimum fraction of the points inside the volume; with fewer the estimate has failed
+MIN_SEEN = 0.5
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What volumes are compared with.
+    """Reference for the registration of volumes.
 
     Attributes
     ----------
@@ -39,7 +41,7 @@ class Reference:
     values : ndarray (n_points,)
         Smoothed intensity.
     jacobian : ndarray (n_points, 6)
-        Change of intensity with a small rigid motion about `centre`, per mm and rad.
+        Derivative of intensity with respect to rigid motion about `centre`, per mm and rad.
     solver : ndarray (6, n_points)
         Its pseudo-inverse.
     centre : ndarray (3,)
@@ -80,10 +82,11 @@ def estimate_motion(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
 
 
 def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Median (x, y, z) of float32 of some volumes, where the head lay most of the time.
+    """Median (x, y, z) of some volumes at the most frequent head position, float32.
 
-    They are aligned with the volume in the middle of the run; as the head may just have jumped
-    there, the median is taken at the place of the volume with the least distance to the others.
+    They are aligned with the volume in the middle of the run; because the head may have jumped
+    there, the median is computed at the position of the volume with the smallest distance to the
+    others.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def _most_central(motion: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> int:
-    """Number of the transform (n, 4, 4) with the least sum of distances to all others."""
+    """Index of the transform (n, 4, 4) with the smallest sum of distances to all others."""
     ends = np.array(np.meshgrid(*[(0.25 * n, 0.75 * n) for n in shape])).reshape(3, -1).T
     places = np.array([apply_affine(m, apply_affine(affine, ends)) for m in motion])
     distance = np.linalg.norm(places[:, None] - places[None], axis=3).mean(axis=2)
@@ -115,7 +118,7 @@ def motion_to_reference(data: np.ndarray, affine: np.ndarray, boldref: np.ndarra
     Parameters
     ----------
     data : ndarray (x, y, z, n_volumes)
-        Finite; never copied as a whole.
+        Finite; never copied completely.
     affine : ndarray (4, 4)
         Voxel to mm, of both.
     boldref : ndarray (x, y, z)
@@ -138,7 +141,18 @@ def _align_to(
 def make_reference(
     volume: np.ndarray, affine: np.ndarray, fwhm: float = SMOOTHING, n_points: int = N_POINTS
 ) -> Reference:
-    """Choose points inside the head and prepare the least-squares problem there."""
+    """Choose points inside the head and prepare the least-squares problem there.
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+    affine : ndarray (4, 4)
+        Voxel to mm.
+    fwhm : float
+        Gaussian smoothing, mm.
+    n_points : int
+        Approximate number of voxels that are used.
+    """
     sigma = fwhm / FWHM / voxel_sizes(affine)
     smooth = gaussian_filter(volume.astype(np.float32), sigma, mode="nearest")
     chosen = _points_in_head(smooth, n_points)
@@ -159,10 +173,10 @@ def make_reference(
 
 
 def _points_in_head(smooth: np.ndarray, n_points: int) -> np.ndarray:
-    """A mask (x, y, z) of about `n_points` voxels, the same at every run."""
+    """A mask (x, y, z) of about `n_points` voxels, deterministic."""
     inside = smooth > 0.2 * np.percentile(smooth, 98)
     edge = np.zeros(smooth.shape, dtype=bool)
-    # at the border of the image a moving head leaves the field of view
+    # exclude the border of the image, where a moving head leaves the field of view
     edge[tuple(slice(2, -2) if n > 12 else slice(None) for n in smooth.shape)] = True
     inside &= edge
     candidates = np.flatnonzero(inside)
@@ -177,8 +191,21 @@ def _points_in_head(smooth: np.ndarray, n_points: int) -> np.ndarray:
 def align(data: np.ndarray, fine: Reference, coarse: Reference, which: np.ndarray) -> np.ndarray:
     """Motion (n, 4, 4) of the volumes `which` (n,) of a run (x, y, z, n_volumes), mm.
 
-    Each volume starts from the one before. Those that fit worse than usual are tried again from
-    several starts, first on coarser images, and the best fit is kept.
+    Each volume starts from the previous one. Volumes with an unusually poor fit are registered
+    again from several starts, first on coarser images, and the best fit is used.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+    fine, coarse : Reference
+        References with little and strong smoothing.
+    which : ndarray (n,) of int
+        Indices of the volumes.
+
+    Returns
+    -------
+    ndarray (n, 4, 4)
+        Reference to volume, mm.
     """
     motion = np.empty((len(which), 4, 4))
     residual = np.empty(len(which))
@@ -186,7 +213,7 @@ def align(data: np.ndarray, fine: Reference, coarse: Reference, which: np.ndarra
     for i, t in enumerate(which):
         motion[i], residual[i] = _fit(_smoothed(data[..., t], fine), fine, start)
         start = motion[i]
-    # the lower quartile: most volumes may have been lost after a jump
+    # the lower quartile, because most volumes may have failed after a jump
     usual = np.percentile(residual, 25)
     for i in np.flatnonzero(~(residual <= JUMP * usual)).tolist():
         blurred = _smoothed(data[..., which[i]], coarse)
@@ -211,7 +238,7 @@ def _fit(
 ) -> tuple[np.ndarray, float]:
     """Least-squares motion (4, 4) from `start`, and the residual relative to the intensity.
 
-    The residual is infinite, and the motion `start`, where the head left the volume.
+    If the head left the volume, the residual is infinite and the motion is `start`.
     """
     motion, residual = start, np.inf
     size = np.array(coefficients.shape)[:, None]
@@ -225,7 +252,7 @@ def _fit(
             coefficients, voxels, order=3, prefilter=False, mode="nearest", output=np.float64
         )
         values, target = values[seen], reference.values[seen]
-        # the scanner's gain is no motion
+        # remove the scanner's gain
         gain = (values @ target) / max(values @ values, 1e-12)
         difference = gain * values - target
         residual = float(np.sqrt(np.mean(difference**2) / np.mean(target**2)))
@@ -237,7 +264,7 @@ def _fit(
 
 
 def _step(reference: Reference, seen: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """Small motion (6,), mm and rad, that explains differences at the points that are seen."""
+    """Small motion (6,), mm and rad, that explains differences at the points inside the volume."""
     if seen.all():
         return reference.solver @ difference
     jacobian = reference.jacobian[seen]
@@ -253,7 +280,7 @@ def _small_motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def resample_volume(volume: np.ndarray, affine: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """A volume (x, y, z) as if it lay where the reference lies, cubic, float32."""
+    """Resample a volume (x, y, z) to the position of the reference, cubic, float32."""
     pull = np.linalg.inv(affine) @ motion @ affine
     data = np.asarray(volume, dtype=np.float32)
     return affine_transform(data, pull[:3, :3], pull[:3, 3], order=3, mode="nearest")
@@ -297,9 +324,9 @@ def framewise_displacement(parameters: np.ndarray, radius: float = 50.0) -> np.n
     Parameters
     ----------
     parameters : ndarray (n_volumes, 6)
-        As `motion_parameters` gives them.
+        Result of `motion_parameters`.
     radius : float
-        Of the sphere on which rotations are measured, mm.
+        Radius of the sphere on which rotations are measured, mm.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From the corrected run to its confounds, its brain mask and the numbers of its quality."""
+"""Confounds, brain mask and quality measures of the corrected run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from brainmass_core.preprocess.functional.tissues import bold_brain, noise_regio
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.quality.carpet import sample_carpet
 
-BLOCK = 20_000  # voxels worked on at once
+BLOCK = 20_000  # voxels per block
 
 
 @dataclass(frozen=True)
 class Nuisance:
-    """What was measured inside the brain of one run.
+    """Measures inside the brain of one run.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def nuisance(
     Raises
     ------
     ScanFailed
-        If the BOLD holds hardly any white matter or fluid.
+        If the BOLD contains hardly any white matter or CSF.
     """
     there = (moved.boldref, placed.found.t1w_to_boldref)
     place = (anatomy.t1w, anatomy.tissue.data, *there)
@@ -96,7 +96,7 @@ def nuisance(
 def _tissue_in_bold(
     anatomy: Anatomy, there: tuple[Volume, np.ndarray], placed: Placement
 ) -> np.ndarray:
-    """The tissue (x, y, z) that fills most of each BOLD voxel."""
+    """The predominant tissue (x, y, z) of each BOLD voxel."""
     labels = np.array([GREY, WHITE, FLUID])
     shares = [
         share_in_bold(anatomy.t1w, anatomy.tissue.data == label, *there, placed.distortion)
@@ -115,7 +115,7 @@ def temporal_snr(series: np.ndarray) -> tuple[np.ndarray, float]:
     Returns
     -------
     tsnr : ndarray (n_voxels,)
-        Mean over standard deviation, a linear trend removed; 0 where nothing varies.
+        Mean over standard deviation after removing a linear trend; 0 for constant voxels.
     global_correlation : float
         Mean of all correlations between voxels (Saad 2013, doi:10.1089/brain.2013.0156): the
         squared length of the mean of the unit-length series.

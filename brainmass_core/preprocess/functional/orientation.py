@@ -1,7 +1,7 @@
-"""A run in RAS order, whatever the order and direction of the axes in its file.
+"""Reorder a run to RAS, independent of the axes in its file.
 
-Every step then sees the same voxels in the same order, so that results do not depend on how a
-converter stored them (C-PAC reorients its inputs as well).
+Every step then uses the same voxels in the same order, so results do not depend on how a converter
+stored them (C-PAC also reorients its inputs).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-RAS = np.array([[0, 1], [1, 1], [2, 1]])  # nibabel's orientation of axes that lie as wanted
+RAS = np.array([[0, 1], [1, 1], [2, 1]])  # nibabel's orientation for RAS
 
 
 def orientation_of(affine: np.ndarray) -> np.ndarray:
-    """Where each axis of a file goes, and its sign there.
+    """Orientation of the axes of a file.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def orientation_of(affine: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray (3, 2)
-        nibabel's orientation: axis in RAS order; 1, or -1 where it is turned round.
+        nibabel's orientation: axis in RAS order, and 1, or -1 if it is flipped.
     """
     return np.asarray(io_orientation(affine))
 
@@ -36,24 +36,24 @@ def in_ras(data: np.ndarray, orientation: np.ndarray) -> np.ndarray:
 
 
 def affine_in_ras(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The affine (4, 4) of an image of `shape` (x, y, z, ...) in its file once in RAS order."""
+    """The affine (4, 4) after reordering an image of `shape` (x, y, z, ...) to RAS."""
     return np.asarray(affine @ inv_ornt_aff(orientation_of(affine), shape[:3]))
 
 
 def shape_in_ras(shape: tuple[int, ...], orientation: np.ndarray) -> tuple[int, ...]:
-    """The shape (x, y, z, ...) once in RAS order."""
+    """The shape (x, y, z, ...) after reordering to RAS."""
     order = np.argsort(orientation[:, 0])
     return (*(shape[i] for i in order), *shape[3:])
 
 
 def scan_in_ras(scan: dict[str, Any], orientation: np.ndarray) -> dict[str, Any]:
-    """A row of the scans table whose directions are those of the run in RAS order.
+    """Convert directions in a row of the scans table to the RAS order of the run.
 
     Parameters
     ----------
     scan : dict
-        With ``slice_axis``, ``slice_timing`` and ``phase_encoding``, which count along the axes
-        of the file.
+        With ``slice_axis``, ``slice_timing`` and ``phase_encoding``, which refer to the axes of the
+        file.
     orientation : ndarray (3, 2)
         See `orientation_of`.
     """

@@ -1,4 +1,4 @@
-"""Where the T1w lies in a run: coregistration, distortion, and coregistration again without it."""
+"""Coregistration of T1w and run, distortion, and coregistration to the undistorted reference."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from brainmass_core.preprocess.transforms import Distortion, ScanTransforms
 
 @dataclass(frozen=True)
 class Placement:
-    """How a run and its T1w lie to each other.
+    """Spatial relation of a run and its T1w.
 
     Attributes
     ----------
     found : Coregistered
-        To the undistorted reference, if the distortion is known.
+        Coregistration, to the undistorted reference if the distortion is known.
     distortion : Distortion or None
     done : str
-        What was done about the distortion, in words.
+        Description of the distortion correction.
     sharpness : float
-        How firmly the boundary holds the T1w in its place, see `boundary.sharpness`.
+        Sharpness of the minimum of the boundary cost, see `boundary.sharpness`.
     """
 
     found: Coregistered
@@ -46,7 +46,7 @@ class Placement:
 def place(moved: Moved, anatomy: Anatomy, settings: Preprocess) -> Coregistered:
     """Coregister T1w and reference volume with the engine of the configuration.
 
-    The boundary cost judges the answer of every engine.
+    The boundary cost is computed for the result of every engine.
     """
     images = (moved.boldref, moved.epi_mask, anatomy.t1w, anatomy.tissue.data)
     name = settings.engines.coregistration
@@ -65,7 +65,7 @@ def undistort(
     settings: Preprocess,
     scan: dict,
 ) -> Placement:
-    """Estimate the distortion of the run, and coregister once more if there is one.
+    """Estimate the distortion of the run, and coregister again if there is one.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def undistort(
 
 
 def transforms_of(moved: Moved, anatomy: Anatomy, placed: Placement) -> ScanTransforms:
-    """All that leads from the template to the volumes of the run."""
+    """All transforms from the template to the volumes of the run."""
     return ScanTransforms(
         anatomy.normalisation, placed.found.t1w_to_boldref, moved.motion, placed.distortion
     )

@@ -1,8 +1,8 @@
-"""Slice timing: every slice as if it had been acquired at the same moment of the volume.
+"""Slice timing correction: shift every slice to the same acquisition time.
 
 The phase of each series is shifted in the Fourier domain, which is exact for signals below the
-Nyquist frequency. Errors arise at the ends of a run only; there the series is continued by linear
-prediction before it is shifted.
+Nyquist frequency. Errors only occur at the ends of a run, where the series is extrapolated by
+linear prediction before it is shifted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-N_KNOWN = 32  # samples from which an end is continued
-N_AHEAD = 16  # samples by which it is continued
-BAND = 0.25  # cycles per sample up to which a signal is expected, for the continuation
-NOISE = 0.01  # variance of white noise relative to the signal's, for the continuation
+N_KNOWN = 32  # samples used for the extrapolation of an end
+N_AHEAD = 16  # number of extrapolated samples
+BAND = 0.25  # cycles per sample, assumed bandwidth of the signal for the extrapolation
+NOISE = 0.01  # variance of white noise relative to the signal's, for the extrapolation
 
 
 def correct_slice_timing(
@@ -34,16 +34,16 @@ def correct_slice_timing(
     data : ndarray (x, y, z, n_volumes)
         Finite values.
     slice_times : sequence of float (n_slices,)
-        Acquisition time of each slice in s from the start of its volume; slices that were
-        acquired together (multiband) have the same.
+        Acquisition time of each slice in s from the start of its volume; slices that were acquired
+        simultaneously (multiband) have the same time.
     t_r : float
         Repetition time in s.
     reference_time : float, optional
-        Moment of the volume in s to which all slices are brought; default their mean.
+        Target time within the volume in s; default: mean of the slice times.
     axis : {0, 1, 2}
         Axis of the slices.
     copy : bool
-        False changes `data` itself, slice by slice, so that no second run is held in memory.
+        False modifies `data` in place, slice by slice, without a second run in memory.
 
     Returns
     -------
@@ -53,12 +53,12 @@ def correct_slice_timing(
     Raises
     ------
     ValueError
-        If the number of times is not the number of slices, or a time lies outside the volume.
+        If the number of times is not the number of slices, or a time is outside the volume.
     """
     times = check_times(slice_times, data.shape[axis], t_r)
     reference = times.mean() if reference_time is None else reference_time
     corrected = np.array(data, dtype=np.float32) if copy else data
-    slices = np.moveaxis(corrected, axis, 0)  # a view: filling it fills `corrected`
+    slices = np.moveaxis(corrected, axis, 0)  # a view of `corrected`
     n_volumes = data.shape[3]
     for i in np.flatnonzero(times != reference).tolist():
         series = slices[i].reshape(-1, n_volumes, order="F").T
@@ -68,23 +68,23 @@ def correct_slice_timing(
 
 
 def check_times(slice_times: Sequence[float] | np.ndarray, n_slices: int, t_r: float) -> np.ndarray:
-    """The times (n_slices,) as float64.
+    """Check slice times (n_slices,) and convert them to float64.
 
     Raises
     ------
     ValueError
-        If their number is not the number of slices, or one lies outside the volume.
+        If their number is not the number of slices, or one is outside the volume.
     """
     times = np.asarray(slice_times, dtype=np.float64)
     if times.shape != (n_slices,):
         raise ValueError(f"found {times.size} slice times, expected {n_slices} slices")
     if not (np.isfinite(times).all() and times.min() >= 0 and times.max() <= t_r + 1e-3):
-        raise ValueError(f"slice times {times.min()} to {times.max()} s lie outside t_r {t_r} s")
+        raise ValueError(f"slice times {times.min()} to {times.max()} s are outside t_r {t_r} s")
     return times
 
 
 def timing_summary(slice_times: Sequence[float] | np.ndarray) -> str:
-    """Times in words, such as ``0.02 to 1.93 s, 36 slices, multiband 3``."""
+    """Description of slice times, such as ``0.02 to 1.93 s, 36 slices, multiband 3``."""
     times = np.asarray(slice_times, dtype=np.float64)
     _, together = np.unique(np.round(times, 4), return_counts=True)
     multiband = f", multiband {together.max()}" if together.max() > 1 else ""
@@ -92,13 +92,13 @@ def timing_summary(slice_times: Sequence[float] | np.ndarray) -> str:
 
 
 def shift_series(series: np.ndarray, shift: float) -> np.ndarray:
-    """Values of evenly sampled series `shift` samples later.
+    """Shift evenly sampled series by `shift` samples.
 
     Parameters
     ----------
     series : ndarray (n_samples, n_series)
     shift : float
-        In samples; positive looks into the future.
+        In samples; positive values give later samples.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def shift_series(series: np.ndarray, shift: float) -> np.ndarray:
     first = series[:1].copy()
     slope = (series[-1:] - first) / (n - 1)
     padded = np.zeros((next_fast_len(n + 2 * N_AHEAD, real=True), series.shape[1]), series.dtype)
-    rest = padded[N_AHEAD : N_AHEAD + n]  # zero at both ends: the line between them is taken out
+    rest = padded[N_AHEAD : N_AHEAD + n]  # zero at both ends, after removing the line between them
     np.subtract(series, first, out=rest)
     rest -= slope * times
     predict = _continuation(min(N_KNOWN, n)).astype(series.dtype)
@@ -118,7 +118,9 @@ def shift_series(series: np.ndarray, shift: float) -> np.ndarray:
     spectrum = rfft(padded, axis=0, overwrite_x=True)
     phase = np.exp(2j * np.pi * rfftfreq(len(padded)) * shift)
     if len(padded) % 2 == 0:
-        phase[-1] = phase[-1].real  # the Nyquist frequency of a real series has no phase
+        phase[-1] = phase[
+            -1
+        ].real  # the phase at the Nyquist frequency of a real series is undetermined
     spectrum *= phase.astype(spectrum.dtype)[:, None]
     shifted = irfft(spectrum, len(padded), axis=0, overwrite_x=True)[N_AHEAD : N_AHEAD + n]
     shifted += first + slope * (times + series.dtype.type(shift))
@@ -127,7 +129,7 @@ def shift_series(series: np.ndarray, shift: float) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _continuation(n_known: int) -> np.ndarray:
-    """Weights (N_AHEAD, n_known) that continue a series, fading to zero.
+    """Weights (N_AHEAD, n_known) that extrapolate a series, decaying to zero.
 
     The best linear prediction of a process with a flat spectrum up to `BAND`, an unknown level and
     a little white noise (Wiener).

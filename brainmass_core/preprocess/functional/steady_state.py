@@ -8,9 +8,9 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
-N_JUDGED = 50  # volumes at the start, among which the first ones stand out or not
-LONGEST = 20.0  # s; longer than the magnetisation of fluid needs, the slowest
-MOST_VOLUMES = 10  # the same, where t_r is not known or long
+N_JUDGED = 50  # volumes at the start, among which outliers are searched for
+LONGEST = 20.0  # s; longer than the magnetisation of CSF needs, which is the slowest
+MOST_VOLUMES = 10  # limit if t_r is unknown or long
 
 
 def global_signal(data: np.ndarray, n_volumes: int = N_JUDGED) -> np.ndarray:
@@ -20,9 +20,9 @@ def global_signal(data: np.ndarray, n_volumes: int = N_JUDGED) -> np.ndarray:
 
 
 def non_steady_volumes(signal: np.ndarray, t_r: float | None = None, what: str = "run") -> int:
-    """Number of volumes at the start that stand out from the first fifty.
+    """Number of outlying volumes at the start, relative to the first fifty.
 
-    A volume stands out if its modified z-score, based on the median absolute deviation, is above
+    A volume is an outlier if its modified z-score, based on the median absolute deviation, is above
     3.5 (Iglewicz & Hoaglin 1993), as in nipype's ``NonSteadyStateDetector``.
 
     Parameters
@@ -32,25 +32,26 @@ def non_steady_volumes(signal: np.ndarray, t_r: float | None = None, what: str =
     t_r : float, optional
         Repetition time in s.
     what : str
-        Of which run, for the warning.
+        Name of the run, for the warning.
 
     Returns
     -------
     int
-        0, with a warning, where the signal stands out for longer than the magnetisation can need:
-        that is something else, and nothing is dropped on account of it.
+        0, with a warning, if more volumes are outliers than the approach to the steady state can
+        explain: then no volume is dropped.
     """
-    from nipype.algorithms.confounds import is_outlier  # a second to import
+    from nipype.algorithms.confounds import is_outlier  # imported late, because it takes a second
 
     signal = np.asarray(signal, dtype=np.float64)[:N_JUDGED]
-    if np.median(np.abs(signal - np.median(signal))) == 0:  # nothing to compare with
+    if np.median(np.abs(signal - np.median(signal))) == 0:  # no variation to compare with
         return 0
     found = int(is_outlier(signal))
     limit = MOST_VOLUMES if t_r is None else max(MOST_VOLUMES, round(LONGEST / t_r))
     if found > limit:
         log.warning(
-            "%s: the mean intensity of the first %d volumes stands out, too long for the "
-            "magnetisation to settle (at most %d): none is dropped; look at the run",
+            "%s: the mean intensity of the first %d volumes is unusual, for longer than the "
+            "approach to the steady state takes (at most %d volumes): none is dropped; check the "
+            "run",
             what,
             found,
             limit,

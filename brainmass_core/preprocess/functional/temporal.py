@@ -1,6 +1,6 @@
-"""What is corrected along time before anything is interpolated in space: spikes, slice timing.
+"""Temporal corrections before spatial interpolation: despiking and slice timing.
 
-`preprocess` and `timeseries` both call `temporal`, so that they see the same data.
+`preprocess` and `timeseries` both call `temporal`, so that they use the same data.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Timed:
     ----------
     bold : Bold
     slice_timing : str
-        What was done about slice timing, in words.
+        Description of the slice timing correction.
     despiked_fraction : float or None
-        Share of the values in the head that despiking changed; None if it is off.
+        Fraction of the values in the head that despiking changed; None if it is off.
     """
 
     bold: Bold
@@ -51,7 +51,7 @@ def temporal(
     slice_times: Sequence[float] | None,
     slice_axis: int | None = 2,
 ) -> Timed:
-    """Despike a run, then bring all its slices to one time; `bold.data` itself is changed.
+    """Despike a run, then correct slice timing; `bold.data` is modified in place.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def temporal(
     t_r : float
         Repetition time in s.
     slice_times : sequence of float (n_slices,), optional
-        Of each slice in s, see `scans.image.slice_timing`; None leaves the timing as it is.
+        Time of each slice in s, see `scans.image.slice_timing`; None: no correction.
     slice_axis : {0, 1, 2}, optional
         Voxel axis of the slices; None is the third.
 
     Raises
     ------
     ScanFailed
-        If the times do not fit the image, or a program that was asked for fails.
+        If the times do not match the image, or an external program fails.
     """
     changed = None
     if settings.despike:
@@ -84,7 +84,7 @@ def _despike(bold: Bold, name: str, t_r: float) -> float:
 
     made = engine("despike", name)(bold.data, bold.affine, t_r)
     n_changed = 0
-    for t in range(bold.data.shape[3]):  # volume by volume: no third run in memory
+    for t in range(bold.data.shape[3]):  # volume by volume, without a third run in memory
         n_changed += int((bold.data[..., t] != made[..., t]).sum())
         bold.data[..., t] = made[..., t]
     return n_changed / bold.data.size
@@ -98,7 +98,7 @@ def _slice_timing(
     slice_times: Sequence[float] | None,
     axis: int,
 ) -> str:
-    """Correct `bold.data` and say what was done."""
+    """Correct `bold.data`; returns a description."""
     if not settings.slice_timing:
         return "off"
     if slice_times is None:

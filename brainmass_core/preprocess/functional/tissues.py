@@ -1,4 +1,4 @@
-"""Where in the BOLD the brain, the white matter and the fluid are."""
+"""Masks of brain, white matter and CSF in the BOLD."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from brainmass_core.preprocess.anatomical.template import Template
 from brainmass_core.preprocess.grids import FWHM, Volume
 from brainmass_core.preprocess.transforms import Distortion, ScanTransforms
 
-DEEP = 3.0  # mm from other tissue: white matter that BOLD voxels do not share with the cortex
-SHARES = (0.95, 0.8, 0.5, 0.2)  # of a BOLD voxel in the tissue, the strictest that leaves enough
+DEEP = 3.0  # mm from other tissue: white matter without partial volume of cortex in BOLD voxels
+# minimum fraction of a BOLD voxel in the tissue; the strictest that gives enough voxels is used
+SHARES = (0.95, 0.8, 0.5, 0.2)
 ENOUGH = 30  # voxels
 FEWEST = 5  # voxels
 LEAST_BRAIN = 1e5  # mm³
@@ -43,7 +44,7 @@ def epi_brain(boldref: Volume, path: str) -> np.ndarray:
             f"{path}: found {volume / 1e3:.0f} ml of brain in the mean volume{reason}, expected "
             f"more than {LEAST_BRAIN / 1e3:.0f} ml",
             "epi_mask",
-            "look at the run: is it a BOLD run with the whole brain, skull-stripped or not?",
+            "check the run: is it a BOLD run with the complete brain, skull-stripped or not?",
         )
     return mask
 
@@ -55,7 +56,7 @@ def share_in_bold(
     t1w_to_boldref: np.ndarray,
     distortion: Distortion | None = None,
 ) -> np.ndarray:
-    """Share (x, y, z) of each BOLD voxel that lies in a region of the T1w.
+    """Fraction (x, y, z) of each BOLD voxel in a region of the T1w.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def bold_brain(
     t1w_to_boldref: np.ndarray,
     distortion: Distortion | None = None,
 ) -> np.ndarray:
-    """Voxels (x, y, z) that are brain in the BOLD and in the T1w."""
+    """Voxels (x, y, z) that are brain in both BOLD and T1w."""
     share = share_in_bold(t1w, tissue > 0, boldref, t1w_to_boldref, distortion)
     return epi & (share > 0.5)
 
@@ -95,10 +96,10 @@ def noise_regions(
     path: str,
     distortion: Distortion | None = None,
 ) -> dict[str, np.ndarray]:
-    """Voxels (x, y, z) of the BOLD that hold no cortex: ``csf`` and ``white_matter``.
+    """Masks (x, y, z) of BOLD voxels without cortex: ``csf`` and ``white_matter``.
 
-    White matter is taken `DEEP` inside its border. Fluid is taken away from the brain's surface,
-    which leaves ventricles and cisterns; of both, voxels that lie in the tissue almost wholly.
+    White matter is eroded by `DEEP`. CSF excludes the brain's surface, which leaves ventricles and
+    cisterns; both only include voxels that are almost completely in the tissue.
 
     Raises
     ------
@@ -116,16 +117,16 @@ def noise_regions(
         found[name] = _purest(share, brain)
         if found[name].sum() < FEWEST:
             raise ScanFailed(
-                f"{path}: found {int(found[name].sum())} voxels of {name} in the BOLD, expected at "
-                f"least {FEWEST}: it covers too little of the brain, or registration went wrong",
+                f"{path}: found {int(found[name].sum())} voxels of {name} in the BOLD, expected "
+                f"at least {FEWEST}: it covers too little of the brain, or registration failed",
                 "noise_regions",
-                "look at T1w and BOLD with a viewer",
+                "check T1w and BOLD in a viewer",
             )
     return found
 
 
 def _purest(share: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Voxels with the largest shares, as strict as leaves enough of them."""
+    """Voxels above the strictest fraction that gives enough of them."""
     for least in SHARES:
         chosen = (share > least) & brain
         if chosen.sum() >= ENOUGH:
@@ -134,10 +135,10 @@ def _purest(share: np.ndarray, brain: np.ndarray) -> np.ndarray:
 
 
 def overlap_with_template(epi: Volume, template: Template, transforms: ScanTransforms) -> float:
-    """Dice of the template's brain and the BOLD's, brought together by all transforms.
+    """Dice overlap of the template's brain and the BOLD's, after all transforms.
 
-    The BOLD's brain was found without the template, so that a registration gone wrong shows.
-    Only what lies inside the BOLD's field of view is compared.
+    The BOLD's brain mask is independent of the template, so this detects failed registrations. Only
+    the BOLD's field of view is compared.
     """
     every = max(1, round(4 / float(template.brain.voxel_size[0])))
     thin = (slice(None, None, every),) * 3

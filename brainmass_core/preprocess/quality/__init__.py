@@ -1,1 +1,1 @@
-"""What is measured of a run for its quality page, and what makes it unfit."""
+"""Measures of a run for its quality page, and criteria for exclusion."""

@@ -1,4 +1,4 @@
-"""A sample of voxels, for the carpet on the quality pages."""
+"""A sample of voxels for the carpet plot on the quality pages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from brainmass_core.tables import atomic_path
 
 TISSUES = (GREY, WHITE, FLUID)
 N_SHOWN = 900
-LEAST_SHARE = 9  # each tissue gets at least a ninth of the rows, or the CSF would vanish
-LIMIT = 1000.0  # percent; float16 ends at 65504
+LEAST_SHARE = 9  # each tissue gets at least a ninth of the rows, otherwise CSF would be invisible
+LIMIT = 1000.0  # percent; the limit of float16 is 65504
 
 
 def sample_carpet(
     series: np.ndarray, labels: np.ndarray, n: int = N_SHOWN
 ) -> dict[str, np.ndarray]:
-    """A few voxels of each tissue, as percent change from their mean.
+    """Sample voxels of each tissue, as percent change from their mean.
 
-    The voxels lie evenly over each tissue in the order given, so the same run gives the same
-    carpet. Voxels without a tissue, or whose mean is not positive, are left out.
+    The voxels are evenly spaced within each tissue in the given order, so the result is
+    deterministic. Voxels without a tissue, or with a mean that is not positive, are ignored.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def sample_carpet(
     labels : ndarray (n_voxels,) of int
         1 grey matter, 2 white matter, 3 CSF, 0 none.
     n : int
-        At most this many voxels.
+        Maximum number of voxels.
 
     Returns
     -------
@@ -50,7 +50,8 @@ def sample_carpet(
 
 
 def _shares(counts: dict[int, int], n: int) -> dict[int, int]:
-    """Rows of each tissue: in proportion to its voxels, with a floor; `n` in all at most."""
+    """Number of rows of each tissue: proportional to its voxels, with a minimum; at most `n` in
+    total."""
     total = sum(counts.values())
     if total <= n:
         return counts
@@ -67,12 +68,12 @@ def _evenly(members: np.ndarray, n: int) -> np.ndarray:
 
 
 def save_carpet(path: Path, carpet: dict[str, np.ndarray]) -> None:
-    """Write what `sample_carpet` made (.npz)."""
+    """Write the result of `sample_carpet` (.npz)."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, series=carpet["series"], tissue=carpet["tissue"])
 
 
 def load_carpet(path: Path) -> dict[str, np.ndarray]:
-    """Read what `save_carpet` wrote."""
+    """Read a file written by `save_carpet`."""
     with np.load(path, allow_pickle=False) as file:
         return {"series": file["series"], "tissue": file["tissue"]}

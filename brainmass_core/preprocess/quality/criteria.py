@@ -1,10 +1,10 @@
-"""What makes a run unfit: each function raises with the numbers, the knob and the remedy.
+"""Criteria for runs: each function raises an error with the numbers, the setting and the remedy.
 
-Refusals are collected by a `Verdict`, so that a run that is refused is processed to its pictures
-all the same: its page shows why.
+A `Refusals` keeps the first refusal, so that a refused run is still processed up to its pictures,
+and its quality page shows why.
 
-A run is *excluded* where it is sound but does not meet a criterion of the configuration; it has
-*failed* where something went wrong that a person should look at.
+A run is *excluded* if it was processed but does not meet a criterion of the configuration; it has
+*failed* if something went wrong that a person should check.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.functional.head import Moved
 
-# what steps raise on images that make no sense; not a full disk, not a lack of memory
+# errors of steps on invalid images; not a full disk or a lack of memory
 BROKEN = (ValueError, RuntimeError, ArithmeticError)
 
 
-class Verdict:
+class Refusals:
     """The first refusal of a run, kept until its derivatives are written.
 
     Attributes
@@ -34,7 +34,7 @@ class Verdict:
     def __init__(self) -> None:
         self.refusal: ScanFailed | None = None
 
-    def hear(self, check: Callable[..., None], *about: Any) -> None:
+    def check(self, check: Callable[..., None], *about: Any) -> None:
         """Call a check and keep what it raises, unless something was refused before."""
         try:
             check(*about)
@@ -43,20 +43,20 @@ class Verdict:
 
     @contextmanager
     def explains(self) -> Iterator[None]:
-        """A step that breaks on a run already refused: the refusal is the reason.
+        """Replace errors of later steps by the refusal of a run that was already refused.
 
         Raises
         ------
         ScanFailed
-            The refusal, in place of what the step raised.
+            The refusal, instead of the step's error.
         """
         try:
             yield
         except BROKEN:
-            self.speak()
+            self.raise_first()
             raise
 
-    def speak(self) -> None:
+    def raise_first(self) -> None:
         """Raise the refusal, if there is one."""
         if self.refusal is not None:
             raise self.refusal from None
@@ -95,7 +95,9 @@ def refuse_noise(quality: dict[str, Any], settings: Preprocess, path: str) -> No
         ``std_dvars`` and ``tsnr``.
     """
     most, least = settings.max_std_dvars, settings.min_tsnr
-    if most is not None and not quality["std_dvars"] <= most:  # not a number: nothing varies
+    if (
+        most is not None and not quality["std_dvars"] <= most
+    ):  # also true for NaN, if nothing varies
         raise ScanExcluded(
             f"{path}: mean standardised DVARS {quality['std_dvars']:.2f} is above "
             f"preprocess.max_std_dvars {most:g}",
@@ -110,19 +112,19 @@ def refuse_noise(quality: dict[str, Any], settings: Preprocess, path: str) -> No
 
 
 def refuse_registration(dice: float, settings: Preprocess, path: str) -> None:
-    """Raise `ScanFailed` where template and BOLD do not overlap."""
+    """Raise `ScanFailed` if template and BOLD do not overlap."""
     if dice < settings.min_mask_dice:
         raise ScanFailed(
             f"{path}: the BOLD's brain and the template's overlap with a Dice of {dice:.3f}, "
-            f"expected at least preprocess.min_mask_dice {settings.min_mask_dice:g}: "
-            "registration went wrong",
+            f"expected at least preprocess.min_mask_dice {settings.min_mask_dice:g}: registration "
+            "failed",
             "coregistration",
-            "look at T1w and BOLD: the same person, the whole head, the right orientation?",
+            "check T1w and BOLD: same person, complete head, correct orientation?",
         )
 
 
 def refuse_stranger(sharpness: float, settings: Preprocess, path: str) -> None:
-    """Raise `ScanFailed` where nothing holds the T1w in its place: it may be somebody else's."""
+    """Raise `ScanFailed` if the coregistration is not sharp: the T1w may be of another person."""
     least = settings.min_coregistration_sharpness
     if least is not None and not sharpness >= least:
         raise ScanFailed(
@@ -130,5 +132,5 @@ def refuse_stranger(sharpness: float, settings: Preprocess, path: str) -> None:
             f"{sharpness:.3f} when the T1w is shifted, expected at least "
             f"preprocess.min_coregistration_sharpness {least:g}",
             "coregistration",
-            "look at T1w and BOLD: are they of the same person, and both in focus?",
+            "check T1w and BOLD: are they of the same person, and both sharp?",
         )

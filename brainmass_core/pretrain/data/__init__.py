@@ -1,1 +1,1 @@
-"""What is pre-trained on: the index of eligible scans, and streams of batches."""
+"""Data of pre-training: the index of eligible scans, and streams of batches."""

@@ -1,7 +1,7 @@
-"""Which scans make up a step: the epochs' orders one after the other, cut into equal batches.
+"""The scans of each step: the concatenated orders of all epochs, divided into equal batches.
 
-All of it follows from (seed, step) and the sizes of the blocks, see `index.Index`: neither ranks
-nor workers nor batches nor the steps before have a say. "Group" is such a block here.
+Everything follows from (seed, step) and the sizes of the blocks, see `index.Index`; it does not
+depend on ranks, workers, batches or earlier steps. Such a block is called "group" here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 from brainmass_core.pfc.draw import distinct
 from brainmass_core.pretrain.data.index import ShardError
 
-# Scans are shuffled among this many: 512 scans x 8 views x 9.9 kB (100 ROIs) = 41 MB
+# Size of the shuffle buffer: 512 scans x 8 views x 9.9 kB (100 ROIs) = 41 MB
 BUFFER_SCANS = 512
-ORDER, STEP = 1, 2  # keep the random streams of epoch order and batch content apart
+ORDER, STEP = 1, 2  # separate random streams of epoch order and batch content
 
 
 def epoch_order(group_sizes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def epoch_order(group_sizes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     Returns
     -------
     ndarray (n_scans, 2)
-        Group and position in it; each scan once.
+        Group and position in it; each scan occurs once.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, ORDER, epoch]))
     groups = rng.permutation(len(group_sizes))
@@ -46,7 +46,7 @@ def global_batch_size(wanted: int, n_scans: int, n_ranks: int) -> int:
     """Scans per step over all ranks: as configured, or nearly all scans if there are fewer.
 
     With fewer scans than `wanted` it is a multiple of 2, 4 or 8, so that it is the same for any
-    such number of ranks; no scan is lost by that, for batches run on into the next epoch.
+    such number of ranks; no scan is lost, because batches continue into the next epoch.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def global_batch_size(wanted: int, n_scans: int, n_ranks: int) -> int:
 
 
 class Sequence:
-    """The training sequence: the orders of all epochs, one after the other, in global batches.
+    """The training sequence: the concatenated orders of all epochs, in global batches.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Sequence:
         self._orders: dict[int, np.ndarray] = {}
 
     def n_steps(self, epochs: int) -> int:
-        """Full batches in so many epochs; at least one. Less than one batch is left over."""
+        """Number of full batches in a number of epochs, at least one; the remainder is not used."""
         return max(1, epochs * self.n_scans // self.batch_size)
 
     def epoch_of(self, step: int) -> int:
@@ -92,7 +92,8 @@ class Sequence:
         return step * self.batch_size // self.n_scans
 
     def slots(self, start: int, stop: int) -> np.ndarray:
-        """Places of the sequence, (stop - start, 3): epoch, group and position in it."""
+        """Elements start to stop of the sequence, (stop - start, 3): epoch, group, position in
+        it."""
         epochs = range(start // self.n_scans, (stop - 1) // self.n_scans + 1)
         self._orders = {e: o for e, o in self._orders.items() if e in epochs}
         parts = []
@@ -107,26 +108,26 @@ class Sequence:
     def batch(self, step: int) -> np.ndarray:
         """The global batch of a step, (batch_size, 3), ordered by epoch, group and position.
 
-        Losses are means over the batch, so its order is free; this one makes each rank's slice,
-        which is a stretch of it, touch few groups.
+        Losses are means over the batch, so its order is arbitrary; with this order each rank's
+        contiguous slice contains few groups.
         """
         slots = self.slots(step * self.batch_size, (step + 1) * self.batch_size)
         return slots[np.lexsort(slots.T[::-1])]
 
     def upcoming(self, step: int) -> np.ndarray:
-        """Places that the steps from `step` on need soon: those of its shuffle buffers."""
+        """Elements that the steps from `step` on will need: those of its shuffle buffers."""
         ahead = max(2 * BUFFER_SCANS, self.batch_size)
         start = step * self.batch_size
-        # not over the end of the epoch that is asked for: no order is made before its time
+        # not beyond the end of the requested epoch: its order is not computed in advance
         stop = max(start + self.batch_size, (start // self.n_scans + 1) * self.n_scans)
         return self.slots(start, min(start + ahead, stop))
 
 
 def generator(seed: int, step: int) -> np.random.Generator:
-    """Random numbers of what a step holds beyond its scans: views and masked ROIs."""
+    """Random generator for the content of a step: views and masked ROIs."""
     return np.random.default_rng(np.random.SeedSequence([seed, STEP, step]))
 
 
 def draw(rng: np.random.Generator, n: int, choices: int, k: int) -> np.ndarray:
-    """(n, k) distinct numbers below `choices` in each row, int64, all orders equally likely."""
+    """Draw (n, k) distinct numbers below `choices` in each row, int64, in random order."""
     return distinct(int(rng.integers(2**63)), n, k, choices)

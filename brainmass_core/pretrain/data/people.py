@@ -1,4 +1,4 @@
-"""Who must not be pre-trained on because a task tests them in another data set."""
+"""Participants who must not be used for pre-training, because a task tests them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ READ = ["scan_id", "dataset", "participant_id", "split", "excluded_reason"]
 
 
 def refuse_tested_people(config: Config) -> None:
-    """Refuse to pre-train on a participant whom a task tests, before hours are spent on it.
+    """Refuse to pre-train on a participant whom a task tests, before training starts.
 
-    The tasks look again, at the files and series as well; here only ids are known.
+    Tasks check again, and also compare files and series; here only ids are compared.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The next batches are made by one thread while the step runs."""
+"""Prepare the next batches in a thread while a step runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
-AHEAD = 2  # one is handed over while the other is being made
+AHEAD = 2  # one is used while the other is being prepared
 
 
 def prefetched(make: Callable[[int], T], steps: Iterable[int], ahead: int = AHEAD) -> Iterator[T]:
-    """``make(step)`` of each step in turn, made up to `ahead` steps before it is asked for.
+    """Yield ``make(step)`` for each step, prepared up to `ahead` steps in advance.
 
     Parameters
     ----------
     make : callable
-        Called in one thread, in the order of `steps`. What it raises is raised here, at its step.
+        Called in one thread, in the order of `steps`. Its exceptions are raised here, at its step.
     """
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:

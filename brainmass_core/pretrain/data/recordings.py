@@ -1,7 +1,8 @@
-"""Whole recordings as a model of series sees them: at its t_r, scaled by its statistics, cut.
+"""Prepare recordings as input of a model of series: resample, scale and cut into windows.
 
-Everything but the window's length comes from the ``config.json`` of the pre-trained model: nothing
-is fitted to the task's scans. Scans that give no window are unusable, for all methods of the task.
+All settings except the window's length come from the ``config.json`` of the pre-trained model;
+nothing is fitted to the task's scans. Scans without a window are excluded from all methods of the
+task.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
 
 @dataclass(frozen=True)
 class Feed:
-    """What series become before a model sees them.
+    """Transformation of series to the input of a model.
 
     Attributes
     ----------
     settings : BrainLM
-        Those of the training, with the repetition time that the model was trained at.
+        Settings of the training, with the repetition time of the model.
     scaling : RobustScaling
-        Of the pre-training scans.
+        Scaling fitted to the pre-training scans.
     coordinates : ndarray (n_rois, 3), float32
         MNI, in mm.
     atlas : str
@@ -48,14 +49,14 @@ class Feed:
         return prepared(series, t_r, self.settings.t_r, self.scaling)
 
     def windows(self, series: np.ndarray, t_r: float | None) -> np.ndarray:
-        """Consecutive windows of one recording; what is left at its end is not seen.
+        """Consecutive windows of one recording; the remainder at its end is not used.
 
         Parameters
         ----------
         series : ndarray (n_timepoints, n_rois)
-            NaN in parcels that were not measured.
+            NaN in parcels without data.
         t_r : float or None
-            Its repetition time, s.
+            Repetition time of the recording, s.
 
         Returns
         -------
@@ -68,12 +69,12 @@ class Feed:
 
 
 def feed_of(config: Config) -> Feed:
-    """How the study's model of series is fed.
+    """The input transform of the study's model of series.
 
     Raises
     ------
     ModelError
-        If there is no model, or it does not say how its series are scaled.
+        If there is no model, or its scaling is not stored.
     """
     file = Paths(config.results).pretrain(config.pretrain.model) / SETTINGS
     try:
@@ -101,7 +102,7 @@ def feed_of(config: Config) -> Feed:
 
 
 def unusable(config: Config, datasets: list[str]) -> dict[str, str]:
-    """scan_id of the scans that give the model no window, and why."""
+    """scan_id of the scans without a window, with reasons."""
     settings, reasons = feed_of(config).settings, {}
     for path in _tables(config, datasets):
         columns = ["scan_id", "status", "n_timepoints", "t_r"]
@@ -123,7 +124,7 @@ def recordings(
     Raises
     ------
     TableError
-        If a parcel of one is missing at some timepoints only.
+        If a parcel is missing at some timepoints only.
     """
     for path in _tables(config, datasets):
         table = read_table(path, "timeseries", ["scan_id", "status", "t_r", "bold"])

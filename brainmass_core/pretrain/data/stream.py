@@ -1,7 +1,7 @@
-"""What all streams of batches share: which scans a step holds, and which data stay in memory.
+"""Base of all streams of batches: scans of a step, and data that are kept in memory.
 
-What a batch holds follows from (seed, step) alone, so a run resumes anywhere without saved reader
-state, and the same global batch is made by one process or by a hundred.
+The content of a batch follows from (seed, step), so a run can resume at any step without saved
+reader state, and the global batch does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Batch(Protocol):
 
     @property
     def scan_ids(self) -> list[str]:
-        """Of the whole global batch, for messages."""
+        """Scans of the complete global batch, for messages."""
 
     def tensors(self, device: torch.device) -> tuple[Any, ...]:
-        """What the model's forward takes, on a device."""
+        """Arguments of the model's forward, on a device."""
 
 
 class Batches(ABC):
-    """Batches of an index; holds two shuffle buffers, and more up to a limit.
+    """Batches of an index; keeps two shuffle buffers in memory, and more up to a limit.
 
     Parameters
     ----------
     memory : int
-        Bytes of data that may be held from one epoch to the next, beyond the shuffle buffers.
+        Bytes of data that may be kept between epochs, in addition to the shuffle buffers.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Batches(ABC):
         self.sequence = Sequence(sizes, seed, batch_size)
         held = np.cumsum([self._bytes(g) for g in index.groups])
         self._stay = set(np.flatnonzero(held <= memory).tolist())
-        self._held: dict[int, dict[int, Any]] = {}  # by group and position in it
+        self._held: dict[int, dict[int, Any]] = {}  # by group and position in the group
         self._wanted: dict[int, set[int]] = {}
         if rank == 0 and len(self._stay) < len(index.groups) and len(index.groups) > len(blocks):
             self._say_what_memory_would_do(int(held[-1]), memory)
 
     def n_steps(self, epochs: int) -> int:
-        """Steps of a training of so many epochs."""
+        """Number of steps in a number of epochs."""
         return self.sequence.n_steps(epochs)
 
     def epoch_of(self, step: int) -> int:
@@ -84,22 +84,22 @@ class Batches(ABC):
 
     @abstractmethod
     def _batch(self, step: int, slots: np.ndarray, mine: slice, ids: list[str]) -> Batch:
-        """The slice `mine` of a step's slots (batch_size, 3): epoch, group, position in it."""
+        """Data of the slice `mine` of a step's elements (batch_size, 3): epoch, group, position."""
 
     @abstractmethod
     def _bytes(self, group: Group) -> int:
-        """Memory that a group takes."""
+        """Memory of a group, in bytes."""
 
     @abstractmethod
     def _read(self, group: Group) -> Any:
         """Data of a row group, by position."""
 
     def _placed(self, slots: np.ndarray) -> np.ndarray:
-        """Epoch, row group and position in it of places (n, 3) in the blocks."""
+        """Convert elements (n, 3) from blocks to row groups: epoch, row group, position in it."""
         return np.column_stack([slots[:, 0], self._places[self._starts[slots[:, 1]] + slots[:, 2]]])
 
     def _forget(self, soon: np.ndarray) -> None:
-        """Keep what is needed soon, and what may stay."""
+        """Keep data that are needed soon, and others within the limit."""
         keys = np.unique(soon[:, 1] << 32 | soon[:, 2])
         groups, starts = np.unique(keys >> 32, return_index=True)
         parts = np.split(keys & (2**32 - 1), starts[1:])
@@ -112,28 +112,28 @@ class Batches(ABC):
                 self._held[group] = {p: x for p, x in scans.items() if p in wanted}
 
     def _scan(self, group: int, position: int) -> Any:
-        """Data of a scan, from memory where they are held."""
+        """Data of a scan, from memory if available."""
         held = self._held.get(group, {})
         if position not in held:
             data = read_checked(self.index.groups[group], self._read)
             if group in self._stay or len(self._wanted[group]) == len(data):
                 held = dict(enumerate(data))
-            else:  # copies: a view of one scan would hold the memory of its whole row group
+            else:  # copies, because a view of one scan would keep its complete row group in memory
                 held = {p: np.array(data[p]) for p in self._wanted[group]}
             self._held[group] = held
         return held[position]
 
     def _say_what_memory_would_do(self, total: int, memory: int) -> None:
         log.warning(
-            "the data of pre-training take %d MB, of which %d MB may stay in memory; as scans are "
-            "taken in an order that no table has, the rest is read many times in an epoch. Raise "
+            "the data of pre-training take %d MB, of which %d MB may be kept in memory; because "
+            "scans are read in random order, the rest is read many times per epoch. Raise "
             "resources.pretrain.mem_mb to %d or more",
             *(total // 10**6, memory // 10**6, 4 * total * self.n_ranks // 10**6 + 1),
         )
 
 
 def read_checked(group: Group, read: Any) -> Any:
-    """``read(group)``, whose failures name file and row group.
+    """Call ``read(group)``; errors name file and row group.
 
     Raises
     ------
@@ -147,12 +147,12 @@ def read_checked(group: Group, read: Any) -> Any:
 
 
 def read_series(group: Group) -> list[np.ndarray]:
-    """Series (n_timepoints, n_rois) of the group's scans; those of others are not kept.
+    """Series (n_timepoints, n_rois) of the group's scans.
 
     Raises
     ------
     ShardError
-        If a parcel is missing or infinite at some timepoints only; no loss would tell.
+        If a parcel is missing or infinite at some timepoints only; the loss would not show this.
     """
     series = bold_by_scan(row_group(group, ["scan_id", "status", "bold"]))
     for scan_id in group.scan_ids:
@@ -167,6 +167,6 @@ def row_group(group: Group, columns: list[str]) -> pa.Table:
     """Columns of one row group."""
     path: Path = group.file
     with open(path, "rb") as stream:
-        # one column at one place: neither a second buffer nor threads make that faster
+        # a single column: neither buffering nor threads make reading faster
         file = pq.ParquetFile(stream, pre_buffer=False)
         return file.read_row_group(group.row_group, columns=columns, use_threads=False)

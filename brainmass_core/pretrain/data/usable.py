@@ -1,4 +1,4 @@
-"""Which series pre-training can use: long enough, and of a repetition time that fits."""
+"""Eligibility of series for pre-training: length and repetition time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Usable = Callable[[int, float | None], None]
 
 
 class ShardError(ValueError):
-    """pFC shards or time series that pre-training must not or cannot use."""
+    """pFC tables or time series cannot, or must not, be used for pre-training."""
 
 
 def dropping_of(config: Config) -> Dropping:
-    """How the timepoints of a view are chosen."""
+    """Rule for choosing the timepoints of a view."""
     return Dropping(config.pfc.drop_rate, config.pfc.drop_count, config.pfc.window)
 
 
 def usable_by(config: Config) -> Usable:
-    """What refuses a series, by its timepoints and repetition time, with a ValueError."""
+    """Function that refuses a series by its timepoints and repetition time, with a ValueError."""
     if config.pretrain.encoder.sees_series:
         return partial(check_window, config.pretrain.windows)
     dropping = dropping_of(config)
@@ -34,7 +34,7 @@ def usable_by(config: Config) -> Usable:
 
 
 def check_window(settings: BrainLM, n_timepoints: int, t_r: float | None) -> None:
-    """Refuse a series that a BrainLM cannot be trained on.
+    """Refuse a series that cannot be used to train a BrainLM.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def check_window(settings: BrainLM, n_timepoints: int, t_r: float | None) -> Non
 
 
 def agreed_t_r(config: Config, t_rs: list[float | None]) -> float | None:
-    """The repetition time (s) that a BrainLM sees: as configured, or that of all scans.
+    """The repetition time (s) of a BrainLM: as configured, or that of all scans.
 
     Raises
     ------
     ShardError
-        If none is configured and the scans differ.
+        If it is not configured and the scans differ.
     """
     if config.pretrain.windows.t_r is not None:
         return config.pretrain.windows.t_r
@@ -71,12 +71,12 @@ def agreed_t_r(config: Config, t_rs: list[float | None]) -> float | None:
             "that of the model, and pretrain.brainlm.other_t_r to resample or reject"
         )
     if not known:
-        log.warning("the repetition time of the scans is unknown: the model's is not stated")
+        log.warning("the repetition time of the scans is unknown, and so is that of the model")
     return known[0] if known else None
 
 
 def tell_left_out(short: list[str], n_left: int) -> None:
-    """Say how many series cannot be used; none is left where that is an error."""
+    """Log the number of series that cannot be used; raise an error if none remains."""
     if not short:
         return
     total = n_left + len(short)
@@ -85,4 +85,4 @@ def tell_left_out(short: list[str], n_left: int) -> None:
             f"none of the {total} series can be pre-trained on, such as {'; '.join(short[:3])}; "
             "see pretrain.brainlm.window, t_r and other_t_r, or the section pfc"
         )
-    log.warning("%d of %d series are left out of pre-training", len(short), total)
+    log.warning("%d of %d series are excluded from pre-training", len(short), total)

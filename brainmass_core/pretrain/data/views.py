@@ -1,4 +1,4 @@
-"""What BrainMass is trained on: stored pFC, or views that are computed of time series."""
+"""Training data of BrainMass: stored pFC, or views computed from time series."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
     "index_shards",
     "scans_seen",
 ]
-F4, F2 = 4, 2  # bytes of a value of a series and of a pFC
+F4, F2 = 4, 2  # bytes per value of a series and of pFC
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Batch:
     view_1, view_2 : ndarray (n, n_edges), float16
     masked_for_class, masked_for_values : ndarray (n, n_masked), int64
     scan_ids : list of str
-        Of the whole global batch, for messages.
+        Scans of the complete global batch, for messages.
     """
 
     view_1: np.ndarray
@@ -64,7 +64,7 @@ class Batch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the model's forward takes, on a device."""
+        """Arguments of the model's forward, on a device."""
         arrays = (self.view_1, self.view_2, self.masked_for_class, self.masked_for_values)
         one, two, for_class, for_values = (torch.from_numpy(a).to(device) for a in arrays)
         return one, two, for_class, for_values
@@ -77,7 +77,7 @@ class FreshBatch:
     Attributes
     ----------
     chunks : list of tuple of ndarray
-        Of `pfc.torch.by_length`: series, timepoints that stay, places in the slice.
+        From `pfc.torch.by_length`: series, kept timepoints, indices in the slice.
     masked_for_class, masked_for_values, scan_ids
         As in `Batch`.
     """
@@ -89,7 +89,7 @@ class FreshBatch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the model's forward takes, on a device; the views are computed there."""
+        """Arguments of the model's forward; the views are computed on the device."""
         views = pseudo_fc_of(self.chunks, self.estimator, device)  # (n, 2, n_edges)
         masks = (torch.from_numpy(m) for m in (self.masked_for_class, self.masked_for_values))
         for_class, for_values = (m.to(device) for m in masks)
@@ -105,7 +105,7 @@ class Fresh:
 
 
 def fresh_of(config: Config) -> Fresh | None:
-    """How views are drawn, or None where stored ones are read."""
+    """How views are drawn, or None if stored ones are read."""
     if config.pretrain.source == "pfc":
         return None
     return Fresh(dropping_of(config), config.pfc.estimator)
@@ -117,9 +117,9 @@ class Stream(Batches):
     Parameters
     ----------
     n_masked : tuple of int
-        ROIs masked for classification and for reconstruction.
+        Numbers of ROIs masked for classification and for reconstruction.
     fresh : Fresh, optional
-        How views are drawn, if the index is one of time series.
+        How views are drawn, if the index contains time series.
     memory : int
         See `Batches`.
     """
@@ -166,7 +166,7 @@ class Stream(Batches):
         return pair
 
     def _fresh(self, slots: np.ndarray) -> tuple[list[Chunk], str]:
-        """Series of each scan, and which timepoints each of two views keeps."""
+        """Series of each scan, and the timepoints kept in each of two views."""
         assert self.fresh is not None
         places = slots[:, 1:].tolist()
         series = [self._scan(group, place) for group, place in places]
@@ -177,7 +177,7 @@ class Stream(Batches):
         return by_length(series, kept), self.fresh.estimator
 
     def _bytes(self, group: Group) -> int:
-        """Memory that a group takes."""
+        """Memory of a group, in bytes."""
         if self.fresh:
             return sum(group.lengths) * self.index.n_rois * F4
         return len(group.scan_ids) * self.index.n_views * n_edges(self.index.n_rois) * F2

@@ -1,4 +1,4 @@
-"""What BrainLM is trained on: windows of scaled time series, and what is hidden of them."""
+"""Training data of BrainLM: windows of scaled time series, and their masks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from brainmass_core.timeseries.robust_scaling import RobustScaling, ScalingError
 from brainmass_core.timeseries.sampling import n_resampled, resampled
 
 log = logging.getLogger(__name__)
-F4 = 4  # bytes of a value
-WINDOW = 1  # keeps the random streams of windows apart from those of views
-FITTED = 1000  # scans that the scaling is fitted on, at most: 340 MB of 424 parcels
+F4 = 4  # bytes per value
+WINDOW = 1  # separates the random streams of windows from those of views
+FITTED = 1000  # maximum number of scans for fitting the scaling: 340 MB for 424 parcels
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class WindowBatch:
     series : ndarray (n, n_rois, window), float32
         Scaled.
     coordinates : Tensor (n_rois, 3)
-        Of the parcels, MNI, in mm.
+        Coordinates of the parcels, MNI, in mm.
     mask : Mask
     scan_ids : list of str
-        Of the whole global batch, for messages.
+        Scans of the complete global batch, for messages.
     """
 
     series: np.ndarray
@@ -47,25 +47,25 @@ class WindowBatch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Mask]:
-        """What the model's forward takes, on a device."""
+        """Arguments of the model's forward, on a device."""
         series, coordinates = torch.from_numpy(self.series).to(device), self.coordinates.to(device)
         return series, coordinates, self.mask._replace(visible=self.mask.visible.to(device))
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How windows are cut and what is hidden of them.
+    """How windows are cut and masked.
 
     Attributes
     ----------
     length : int
         Timepoints.
     ratio : float
-        Share of the tokens that is hidden.
+        Fraction of the tokens that is hidden.
     future_share : float
-        Of the steps hide the last `future_steps` timepoints instead.
+        Fraction of the steps that hide the last `future_steps` timepoints instead.
     t_r : float or None
-        Seconds that series are resampled to; None leaves them as they are.
+        Repetition time in s to which series are resampled; None: no resampling.
     """
 
     length: int
@@ -82,12 +82,12 @@ def windows_of(config: Config) -> Windows:
 
 
 class WindowStream(Batches):
-    """Batches of windows; where a window lies and what it hides follows from seed, epoch and scan.
+    """Batches of windows; position and mask of a window follow from seed, epoch and scan.
 
     Parameters
     ----------
     model : SeriesModel
-        Says what a mask is; its weights are not looked at.
+        Makes the masks; its weights are not used.
     coordinates : Tensor (n_rois, 3)
         See `WindowBatch`.
     scaling : RobustScaling
@@ -118,7 +118,7 @@ class WindowStream(Batches):
         self._hashes = [seeds_of(map(stable_hash, g.scan_ids)) for g in index.groups]
 
     def hides_future(self, step: int) -> bool:
-        """Whether a step hides the end of the windows: one rule for all ranks."""
+        """Whether a step hides the end of the windows, the same for all ranks."""
         return float(generator(self.seed, step).random()) < self.windows.future_share
 
     def _batch(self, step: int, slots: np.ndarray, mine: slice, ids: list[str]) -> WindowBatch:
@@ -143,13 +143,13 @@ class WindowStream(Batches):
         return sum(lengths_of(group, self.windows.t_r)) * self.index.n_rois * F4
 
     def _read(self, group: Group) -> list[np.ndarray]:
-        """Scaled series (n_timepoints, n_rois); a parcel that was not measured is 0."""
+        """Scaled series (n_timepoints, n_rois); parcels without data are 0."""
         t_r, found = self.windows.t_r, zip(read_series(group), group.t_rs, strict=True)
         return [prepared(x, own, t_r, self.scaling) for x, own in found]
 
 
 def tokens_of(model: SeriesModel, n_rois: int, windows: Windows) -> int:
-    """Tokens of a window, some of which but not all a mask hides.
+    """Number of tokens of a window; check that a mask hides some but not all.
 
     Raises
     ------
@@ -164,13 +164,13 @@ def tokens_of(model: SeriesModel, n_rois: int, windows: Windows) -> int:
     if left == n:
         raise ShardError(
             f"pretrain.brainlm.mask_ratio {windows.ratio} hides none of the {n} tokens of "
-            f"{n_rois} parcels and {windows.length} timepoints; take a larger one"
+            f"{n_rois} parcels and {windows.length} timepoints; use a larger one"
         )
     return n
 
 
 def lengths_of(group: Group, t_r: float | None) -> list[int]:
-    """Timepoints of a group's scans at a repetition time (s); None is their own."""
+    """Number of timepoints of a group's scans at a repetition time (s); None: their own."""
     if t_r is None:
         return list(group.lengths)
     pairs = zip(group.lengths, group.t_rs, strict=True)
@@ -186,28 +186,28 @@ def series_of(group: Group, t_r: float | None) -> list[np.ndarray]:
 def prepared(
     series: np.ndarray, own: float | None, t_r: float | None, scaling: RobustScaling
 ) -> np.ndarray:
-    """One recording as a BrainLM sees it, in training and ever after.
+    """Prepare one recording as input of a BrainLM, in training and later.
 
     Parameters
     ----------
     series : ndarray (n_timepoints, n_rois)
     own, t_r : float or None
-        Its repetition time and the model's, s; None: as it is.
+        Repetition times of the recording and of the model, s; None: no resampling.
 
     Returns
     -------
     ndarray (n_resampled, n_rois), float32
-        Scaled; a parcel that was not measured is 0.
+        Scaled; parcels without data are 0.
     """
     x = series if t_r is None else resampled(series, own or t_r, t_r)
     return np.nan_to_num(scaling.apply(x), nan=0.0)
 
 
 def fit_scaling(index: Index, seed: int, t_r: float | None, limit: int = FITTED) -> RobustScaling:
-    """Statistics of the parcels over the scans of an index, which are free for pre-training.
+    """Fit the scaling of parcels to the scans of an index, all of which are for pre-training.
 
-    Of more than `limit` scans those with the smallest hash of seed and name enter, so that memory
-    is bounded and neither batches nor order have a say.
+    From more than `limit` scans, those with the smallest hash of seed and name are used, so that
+    memory is bounded and the result does not depend on batches or order.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def fit_scaling(index: Index, seed: int, t_r: float | None, limit: int = FITTED)
     """
     names = (s for g in index.groups for s in g.scan_ids)
     chosen = set(heapq.nsmallest(limit, names, key=lambda s: (stable_hash(str(seed), s), s)))
-    log.info("fitting the scaling on %d of %d scans", len(chosen), index.n_scans)
+    log.info("fitting the scaling to %d of %d scans", len(chosen), index.n_scans)
 
     def recordings():
         for group in index.groups:
@@ -229,6 +229,6 @@ def fit_scaling(index: Index, seed: int, t_r: float | None, limit: int = FITTED)
         return fit(recordings())
     except ScalingError as error:
         raise ShardError(
-            f"the scaling of the series cannot be fitted on the {len(chosen)} scans: {error}; "
-            "remove these parcels from the atlas, or look at the series"
+            f"the scaling of the series cannot be fitted to the {len(chosen)} scans: {error}; "
+            "remove these parcels from the atlas, or check the series"
         ) from None

@@ -1,1 +1,1 @@
-"""Starting pre-training through torchrun, and what one rank does."""
+"""Launch of pre-training through torchrun, and the worker of one rank."""

@@ -1,4 +1,4 @@
-"""Start pre-training through torchrun, on one machine or on the nodes of a Slurm job; publish."""
+"""Run pre-training through torchrun, on one machine or the nodes of a Slurm job."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from brainmass_core.config import Config
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.data.people import refuse_tested_people
 from brainmass_core.pretrain.data.views import index_shards
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.train import build_model
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
-# Around torchrun: SIGUSR1 becomes the SIGTERM on which it stops its workers. torchrun itself would
-# die of SIGUSR1; and srun, asked by SIGTERM, kills what has not ended within seconds, while it
-# passes SIGUSR1 on. A signal ends `wait` before torchrun has ended.
+# Wrapper of torchrun: it converts SIGUSR1 to the SIGTERM with which torchrun stops its workers.
+# SIGUSR1 would kill torchrun itself; and srun passes SIGUSR1 on, but after SIGTERM it kills
+# processes that have not ended within seconds. A signal ends `wait` before torchrun has ended.
 STOPPABLE = """trap "" USR1
 "$@" &
 torchrun=$!
@@ -37,8 +37,8 @@ until wait $torchrun; status=$?; ! kill -0 $torchrun 2>/dev/null; do :; done
 exit $status"""
 WRAPPER = ("sh", "-c", STOPPABLE, "sh")
 LAST_LINES = 25
-ERROR_MARK = "error: "  # begins a worker's own message among the lines of torchrun
-# torchrun's report of a process that ended badly: these two lines, among others
+ERROR_MARK = "error: "  # prefix of a worker's own message in the output of torchrun
+# lines in torchrun's report of a failed process
 RANK_LINE = re.compile(r"\brank\s*: (\d+) \(local_rank: ")
 SIGNAL_LINE = re.compile(r"\bexitcode\s*: -(\d+) \(pid: ")
 
@@ -49,65 +49,67 @@ class LaunchError(ValueError):
 
 @dataclass(frozen=True)
 class Head:
-    """The first node of a Slurm job, where the ranks meet."""
+    """The first node of a Slurm job, the rendezvous of all ranks."""
 
     job: str
     address: str
 
     @property
     def port(self) -> int:
-        """A port that two jobs on one machine do not share."""
+        """A port that differs between jobs on the same machine."""
         return 20000 + int(self.job) % 20000
 
 
 def run(config: Config, config_path: Path) -> None:
-    """Pre-train and publish the model; goes on from the latest checkpoint.
+    """Pre-train and write the model, resuming from the latest checkpoint.
 
-    A run that had finished but was not published is only published.
+    If training had finished without writing the model, it is only written.
 
     Raises
     ------
     ShardError, TableError
-        If the pFC shards or time series cannot be used.
+        If the pFC tables or time series cannot be used.
     LeakError
         If a task tests a participant who would be pre-trained on.
     LaunchError
-        If training fails; the message holds the reason or the last lines.
+        If training fails; the message contains the reason or the last lines.
     """
     refuse_tested_people(config)
     index = index_shards(config)
-    build_model(config, index.n_rois)  # refuses a wrong number of heads here, in plain view
+    build_model(config, index.n_rois)  # refuses a wrong number of heads before the launch
     checkpoints = Checkpoints(config, index.fingerprint)
     _wait_for_orphan(checkpoints)
     state = checkpoints.latest()
     if state is None or not state.finished:
         head = slurm_head(config)
         n_ranks = config.pretrain.nodes * processes_per_node(config)
-        family_of(config.pretrain).check(config, index, n_ranks)
+        model_spec_of(config.pretrain).check(config, index, n_ranks)
         command = torchrun_command(config, config_path, index.fingerprint, head)
         _launch(command)
         state = checkpoints.latest()
     if state is None or not state.finished:
-        raise LaunchError(f"training ended, but {checkpoints.folder} holds no finished checkpoint")
+        raise LaunchError(
+            f"training ended, but {checkpoints.folder} contains no finished checkpoint"
+        )
     publish(config, index, state)
 
 
 def processes_per_node(config: Config) -> int:
-    """As configured; 0 stands for one per GPU, or one on the CPU."""
+    """As configured; 0 means one per GPU, or one on the CPU."""
     return config.pretrain.processes_per_node or torch.cuda.device_count() or 1
 
 
 def torchrun_command(
     config: Config, config_path: Path, fingerprint: str, head: Head | None = None
 ) -> list[str]:
-    """The command line, as a list.
+    """The command line of torchrun, as a list.
 
     Parameters
     ----------
     fingerprint : str
-        Of the shards.
+        Fingerprint of the input tables.
     head : Head, optional
-        Of the Slurm job when its nodes are to be used; without it, all processes start here.
+        Head of the Slurm job whose nodes are used; without it, all processes start here.
     """
     nodes, each = config.pretrain.nodes, processes_per_node(config)
     torchrun = [*WRAPPER, sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
@@ -121,7 +123,7 @@ def torchrun_command(
     if head is None:
         return [*torchrun, "--standalone", f"--nproc-per-node={nodes * each}", *worker]
     cpus = config.stage_resources("pretrain").cpus_per_task
-    # --overlap: the job step that runs this very command already holds the CPUs
+    # --overlap: the job step that runs this command already holds the CPUs
     srun = ["srun", "-N", str(nodes), "-n", str(nodes), "--ntasks-per-node=1", "-c", str(cpus)]
     srun += ["--overlap", "--kill-on-bad-exit=1"]
     rendezvous = [
@@ -135,16 +137,18 @@ def torchrun_command(
 
 
 def slurm_head(config: Config) -> Head | None:
-    """The first node of the Slurm job around this process, if several nodes are asked for.
+    """The first node of the Slurm job of this process, if several nodes are configured.
 
-    Asks squeue and scontrol: Snakemake's Slurm plugin removes SLURM_JOB_NODELIST.
+    Uses squeue and scontrol, because Snakemake's Slurm plugin removes SLURM_JOB_NODELIST.
     """
     nodes = config.pretrain.nodes
     if nodes == 1:
         return None
     job = os.environ.get("SLURM_JOB_ID")
     if not job:
-        log.warning("pretrain.nodes is %d, but this is no Slurm job: all processes run here", nodes)
+        log.warning(
+            "pretrain.nodes is %d, but this is not a Slurm job: all processes run here", nodes
+        )
         return None
     names = _ask("scontrol", "show", "hostnames", _ask("squeue", "-h", "-j", job, "-o", "%N"))
     hosts = names.split()
@@ -170,19 +174,19 @@ def _ask(*command: str) -> str:
 
 
 def _wait_for_orphan(checkpoints: Checkpoints) -> None:
-    """Let a training end that outlived its launcher: it does what this one would do."""
+    """Wait for a training that is still running after its launcher has ended."""
     checkpoints.work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(checkpoints.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.warning("%s: an earlier run still trains there; waiting for it", checkpoints.work)
+        log.warning("%s: an earlier run is still training there; waiting for it", checkpoints.work)
         lock.acquire()
     lock.release()
 
 
 def _launch(command: list[str]) -> None:
-    """Run torchrun, pass its lines on, stop it when this process is asked to stop.
+    """Run torchrun, forward its output, and stop it if this process is asked to stop.
 
     Raises
     ------
@@ -210,7 +214,7 @@ def _launch(command: list[str]) -> None:
                 rank = found.group(1)
             elif found := SIGNAL_LINE.search(line):
                 reasons += _killed(rank, int(found.group(1)))
-            elif ERROR_MARK in line:  # srun and torchrun may put a prefix before it
+            elif ERROR_MARK in line:  # srun and torchrun may add a prefix
                 reasons.append(line.split(ERROR_MARK, 1)[1].rstrip())
     if received:
         raise SystemExit(128 + received[0])
@@ -220,19 +224,19 @@ def _launch(command: list[str]) -> None:
 
 
 def _killed(rank: str, number: int) -> list[str]:
-    """What to say of a killed rank; nothing of those that torchrun stopped because of it."""
+    """Message for a killed rank, ignoring ranks that torchrun stopped because of it."""
     if number == signal.SIGTERM:
         return []
     memory = "out of memory? Then raise resources.pretrain.mem_mb; " if number == 9 else ""
     return [
-        f"rank {rank} was killed by signal {number} ({signal.strsignal(number)}): {memory}the same "
-        "command goes on from the last checkpoint"
+        f"rank {rank} was killed by signal {number} ({signal.strsignal(number)}): "
+        f"{memory}the same command resumes from the last checkpoint"
     ]
 
 
 @contextmanager
 def _forwarded_signals(process: subprocess.Popen) -> Iterator[list[int]]:
-    """Pass every request to stop on as the one that `STOPPABLE` and srun understand."""
+    """Forward every request to stop as the signal that `STOPPABLE` and srun understand."""
     received: list[int] = []
 
     def forward(number: int, _: object) -> None:

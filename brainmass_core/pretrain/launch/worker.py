@@ -1,4 +1,4 @@
-"""One rank of the pre-training.
+"""One rank of pre-training.
 
 torchrun starts it: ``-m brainmass_core.pretrain.launch.worker``.
 """
@@ -29,7 +29,7 @@ STOPPED = 128 + signal.SIGTERM
 
 
 class StopRequest:
-    """Remembers that this process was asked to stop; the loop looks at it once per step."""
+    """Record that this process was asked to stop; the loop checks it once per step."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -40,15 +40,17 @@ class StopRequest:
         self.asked = True
 
     def __call__(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return self.asked
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train this rank's share; returns the exit status."""
+    """Run the training of this rank; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="configuration file")
-    parser.add_argument("--fingerprint", required=True, help="of the shards, from the launcher")
+    parser.add_argument(
+        "--fingerprint", required=True, help="of the input tables, from the launcher"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING,
@@ -81,10 +83,11 @@ def _train(config: Config, fingerprint: str, stop: StopRequest) -> None:
 
 
 def _make_reproducible(config: Config, ranks: Ranks) -> None:
-    """Sums depend on how many threads share them, so their number comes from the configuration.
+    """Set the number of threads from the configuration, because it affects the order of sums.
 
-    Numbers below 1e-38 are taken as 0: attention over coordinates in mm is full of them, and some
-    processors are many times slower with each. Threads started later do as this one.
+    Denormal numbers (below 1e-38) are flushed to 0: attention over coordinates in mm produces many
+    of them, and they slow some processors down many times. Threads started later inherit this
+    setting.
     """
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
@@ -92,13 +95,15 @@ def _make_reproducible(config: Config, ranks: Ranks) -> None:
 
 
 def _exclusive(checkpoints: Checkpoints) -> FileLock:
-    """Hold the work folder for as long as this process lives."""
+    """Lock the work folder as long as this process runs."""
     checkpoints.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(checkpoints.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{checkpoints.work}: another process trains there; let it end") from None
+        raise ValueError(
+            f"{checkpoints.work}: another process is training there; wait until it ends"
+        ) from None
     return lock
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest two kept, nothing executed when they are read."""
+"""Checkpoints: written atomically, the newest two kept, read without executing code."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ KEPT = 2
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be written."""
+    """A checkpoint cannot be written."""
 
 
 @dataclass
 class State:
-    """Where a training run stands.
+    """State of a training run.
 
     Attributes
     ----------
@@ -36,13 +36,13 @@ class State:
         Steps done.
     total_steps : int
     batch_size : int
-        Global; a run goes on only with the same.
+        Global batch size; a run can only be resumed with the same.
     model, optimiser : dict
         State dicts.
     history : Tensor (step, n_columns), float64
-        One row per step in the order of `Family.history`; NaN where not measured.
+        One row per step in the order of `ModelSpec.history`; NaN where not measured.
     constants : dict of Tensor
-        `Family.constants`: worked out before the first step, and never again.
+        `ModelSpec.constants`, computed once before the first step.
     """
 
     step: int
@@ -55,17 +55,17 @@ class State:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train."""
+        """Whether training is complete."""
         return self.step == self.total_steps
 
 
 class Checkpoints:
-    """The checkpoints of one configuration and one set of shards.
+    """The checkpoints of one configuration and one set of input tables.
 
     Parameters
     ----------
     fingerprint : str
-        Of the shards; checkpoints of others are left alone and not resumed.
+        Fingerprint of the input tables; checkpoints with another one are ignored.
     """
 
     def __init__(self, config: Config, fingerprint: str) -> None:
@@ -76,33 +76,33 @@ class Checkpoints:
 
     @property
     def lock(self) -> Path:
-        """Held by the training process for as long as it lives."""
+        """Lock held by the training process as long as it runs."""
         return self.work / ".lock"
 
     def save(self, state: State) -> None:
-        """Write atomically, then drop all but the newest two.
+        """Write atomically, then remove all but the newest two.
 
         Raises
         ------
         CheckpointError
-            If the disk is full or cannot be written; what was there before stays.
+            If the disk is full or not writable; existing checkpoints are kept.
         """
         content = {**state.__dict__, "fingerprint": self.fingerprint, "hash": self.config_hash}
         try:
             with atomic_path(self.folder / f"step-{state.step:09d}.pt") as path:
                 torch.save(content, path)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             room = shutil.disk_usage(self.folder).free / 1e6 if self.folder.is_dir() else 0
             raise CheckpointError(
                 f"{self.folder}: cannot write the checkpoint of step {state.step} ({error}), "
-                f"{room:.1f} MB are free there; free space or mend the permissions, then the same "
-                "command goes on from the last one"
+                f"{room:.1f} MB are free there; free space or correct the permissions, then the "
+                "same command resumes from the last one"
             ) from None
         for old in self._files()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def latest(self, device: torch.device | str = "cpu") -> State | None:
-        """The newest checkpoint that can be read, if there is any."""
+        """The newest readable checkpoint, if there is any."""
         for path in reversed(self._files()):
             try:
                 content = read_checkpoint(path, device)
@@ -118,7 +118,7 @@ class Checkpoints:
         return None
 
     def newest(self) -> Path | None:
-        """The file of the newest checkpoint, unread."""
+        """The file of the newest checkpoint."""
         return next(reversed(self._files()), None)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Ranks of a torchrun launch: joining, averaging, and batch norm over the global batch."""
+"""Ranks of a torchrun launch: process group, averaging, and batch norm over the global batch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all.
+    """Rank and device of this process.
 
     Attributes
     ----------
     rank, n_ranks : int
     n_local : int
-        Processes on this machine.
+        Number of processes on this machine.
     device : torch.device
     """
 
@@ -36,7 +36,7 @@ class Ranks:
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the process group that torchrun announces in the environment; leave it at the end."""
+    """Join the process group defined by torchrun's environment, and leave it at the end."""
     rank, n_ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local, n_local = (
         int(os.environ.get("LOCAL_RANK", 0)),
@@ -56,7 +56,17 @@ def joined() -> Iterator[Ranks]:
 
 
 def average(values: Tensor, ranks: Ranks) -> Tensor:
-    """Mean over the ranks, on the CPU in float64; NaN of one rank is NaN on all."""
+    """Mean over the ranks, on the CPU in float64; NaN on one rank gives NaN on all.
+
+    Parameters
+    ----------
+    values : Tensor (n,)
+    ranks : Ranks
+
+    Returns
+    -------
+    Tensor (n,), float64
+    """
     values = values.detach().double()
     if ranks.n_ranks > 1:
         dist.all_reduce(values)
@@ -65,7 +75,7 @@ def average(values: Tensor, ranks: Ranks) -> Tensor:
 
 
 def from_first(make: Callable[[], T], ranks: Ranks) -> T:
-    """What ``make()`` gives on the first rank, on all of them."""
+    """Call ``make()`` on the first rank and broadcast the result to all."""
     if ranks.n_ranks == 1:
         return make()
     made = [make() if ranks.rank == 0 else None]
@@ -74,13 +84,24 @@ def from_first(make: Callable[[], T], ranks: Ranks) -> T:
 
 
 def wait_for_all(ranks: Ranks) -> None:
-    """Return when every rank has come here."""
+    """Wait until every rank has reached this point."""
     if ranks.n_ranks > 1:
         dist.barrier()
 
 
 def gather(x: Tensor, ranks: Ranks) -> Tensor:
-    """Rows of all ranks in rank order, on the CPU."""
+    """Gather the rows of all ranks in rank order, on the CPU.
+
+    Parameters
+    ----------
+    x : Tensor (n, ...)
+        The same n on all ranks.
+    ranks : Ranks
+
+    Returns
+    -------
+    Tensor (n_ranks * n, ...)
+    """
     if ranks.n_ranks == 1:
         return x.cpu()
     parts = [torch.empty_like(x) for _ in range(ranks.n_ranks)]
@@ -106,10 +127,10 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm over the global batch on the CPU, where torch's SyncBatchNorm does not exist.
+    """Batch norm over the global batch on the CPU, where torch has no SyncBatchNorm.
 
-    Every rank holds equally many rows, so averaging the ranks' means gives the global mean. The
-    reductions carry gradients: a row also moves the statistics of the other ranks' rows.
+    All ranks have the same number of rows, so the mean of the ranks' means is the global mean. The
+    reductions are differentiable, because a row also affects the statistics of other ranks' rows.
     """
 
     group: dist.ProcessGroup | None = None
@@ -139,12 +160,12 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
 
 
 def share_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Make every batch norm see the global batch, so that results do not depend on the ranks."""
+    """Replace batch norms by global ones, so that results do not depend on the number of ranks."""
     if ranks.n_ranks == 1:
         return model
     if ranks.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    # its own group: gradient buckets of DDP are reduced at the same time in the other
+    # a separate process group, because DDP reduces gradient buckets concurrently in the other
     group = dist.new_group()
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: TensorBoard events and a line of log every few seconds."""
+"""Progress of training: TensorBoard events and a log line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 
 from brainmass_core.config import Config
 from brainmass_core.models.pretrained import Pretrained
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 10
-MEASURES = "embedding_std"  # the first column of the history that is no loss
-PEAK_SECONDS = 0.3  # spent on measuring the peak, once per run
-PEAK_WIDTH = {"cuda": 8192, "cpu": 1024}  # a product that fills the device
+MEASURES = "embedding_std"  # the first column of the history that is not a loss
+PEAK_SECONDS = 0.3  # duration of the measurement of the peak, once per run
+PEAK_WIDTH = {"cuda": 8192, "cpu": 1024}  # size of a matrix product that uses the device fully
 
 
 class Progress:
-    """Events and log lines of the first rank; other ranks show nothing.
+    """Events and log lines, on the first rank only.
 
-    Rates are those since the last line. Nothing of it goes into the history, whose bytes must not
-    depend on time.
+    Rates are since the last line. They are not part of the history, whose bytes must not depend on
+    time.
 
     Parameters
     ----------
     folder : Path
-        For the events.
+        Folder of the events.
     start, total_steps : int
-        Steps done before, and to be done in all.
+        Steps done before, and in total.
     batch_size : int
         Scans per step over all ranks.
     columns : sequence of str
@@ -95,9 +95,9 @@ def _said(column: str) -> str:
 def share_of_peak(
     model: Pretrained, config: Config, n_rois: int, batch_size: int, ranks: Ranks
 ) -> float:
-    """Share of the peak at one step per second; measures the peak and says it.
+    """Fraction of the peak at one step per second; measures and logs the peak.
 
-    The operations are those of the matrix products of a step (`Family.operations`); the peak is
+    The operations are those of the matrix products of a step (`ModelSpec.operations`); the peak is
     that of this rank's device times the number of ranks.
     """
     if ranks.rank:
@@ -105,11 +105,11 @@ def share_of_peak(
     precision = config.pretrain.precision
     if emulated(precision, ranks.device):
         log.warning(
-            "pretrain.precision: bfloat16, and this processor has no instructions for it: torch "
+            "pretrain.precision is bfloat16, but this processor has no instructions for it: torch "
             "emulates it, tens of times slower than float32; set pretrain.precision: float32"
         )
     peak = peak_flops(precision, ranks.device)
-    operations = family_of(config.pretrain).operations(model, config, n_rois) * batch_size
+    operations = model_spec_of(config.pretrain).operations(model, config, n_rois) * batch_size
     log.info(
         "peak of %s in %s: %.4g GFLOP/s per process, by a matrix product; a step is %.4g GFLOP",
         *(ranks.device.type, precision, peak / 1e9, operations / 1e9),
@@ -130,7 +130,7 @@ def _native_bfloat16() -> bool:
 def peak_flops(precision: str, device: torch.device) -> float:
     """Operations per second of a square matrix product: the fastest of those in `PEAK_SECONDS`."""
     n = PEAK_WIDTH[device.type]
-    generator = torch.Generator(device).manual_seed(0)  # leaves that of dropout alone
+    generator = torch.Generator(device).manual_seed(0)  # does not change the generator of dropout
     a = torch.rand(n, n, generator=generator, device=device).to(getattr(torch, precision))
     best, spent = math.inf, 0.0
     a @ a  # the first one loads libraries

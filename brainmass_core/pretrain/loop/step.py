@@ -1,4 +1,4 @@
-"""One optimiser step of pre-training, and what is measured on the way."""
+"""One optimiser step of pre-training, and its measures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.pretrain.data.stream import Batch
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.distributed import Ranks, average, gather
+from brainmass_core.pretrain.model_specs import model_spec_of
 
-DROPOUT = 3  # random stream of dropout; those of the data are in `data`
-COLLAPSE_STEPS = 10  # an eigendecomposition at every step would be felt
+DROPOUT = 3  # random stream of dropout; those of the data are in `pretrain.data`
+COLLAPSE_STEPS = 10  # an eigendecomposition at every step would slow training down
 
 
 class NonFiniteLoss(ValueError):  # noqa: N818 - it names what was found
@@ -25,14 +25,14 @@ class NonFiniteLoss(ValueError):  # noqa: N818 - it names what was found
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step gave.
+    """Results of one step.
 
     Attributes
     ----------
     losses : list of float
-        The total and its parts, `Family.parts`: means over the global batch.
+        The total and its parts, `ModelSpec.parts`: means over the global batch.
     embedding : Tensor (n_views, n, embedding_dim)
-        Of this rank's slice.
+        Embedding of this rank's slice.
     stop : bool
         Whether any rank was asked to stop.
     """
@@ -43,11 +43,11 @@ class StepResult:
 
 
 def learning_rate(epoch: int, settings: Pretrain) -> float:
-    """Learning rate of an epoch: it follows from its number alone, so a resume needs no state.
+    """Learning rate of an epoch, which depends only on its number, so resuming needs no state.
 
-    Warm-up is linear from ``lr / warmup_epochs`` to ``lr``, as released. Then constant, or falling
-    to ``lr_end`` in the last epoch, linearly or along half a cosine (Loshchilov & Hutter 2017,
-    arXiv:1608.03983, without restarts).
+    Warm-up is linear from ``lr / warmup_epochs`` to ``lr``, as in the released code. Then it is
+    constant, or decreases to ``lr_end`` in the last epoch, linearly or along half a cosine
+    (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts).
     """
     peak, warmup = settings.lr, settings.warmup_epochs
     if epoch < warmup:
@@ -60,7 +60,7 @@ def learning_rate(epoch: int, settings: Pretrain) -> float:
 
 
 def make_optimiser(model: nn.Module, settings: Pretrain) -> torch.optim.AdamW:
-    """Fused AdamW over everything that is trained; weight decay on all tensors, as released."""
+    """Fused AdamW for all trainable tensors, with weight decay, as in the released code."""
     return torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         lr=settings.lr,
@@ -72,7 +72,7 @@ def make_optimiser(model: nn.Module, settings: Pretrain) -> torch.optim.AdamW:
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Dropout follows from (seed, step, rank), so that a resume needs no generator state."""
+    """Seed dropout from (seed, step, rank), so that resuming needs no generator state."""
     state = np.random.SeedSequence([seed, DROPOUT, step, rank]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0]))
 
@@ -80,12 +80,12 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 def losses_of(
     module: nn.Module, batch: Batch, settings: Pretrain, ranks: Ranks
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Total loss of a rank's slice, and what the model's forward gave."""
+    """Total loss of a rank's slice, and the output of the model's forward."""
     tensors = batch.tensors(ranks.device)
     lower = settings.precision == "bfloat16"
     with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=lower):
         parts = module(*tensors)
-    return family_of(settings).total(parts, settings), parts
+    return model_spec_of(settings).total(parts, settings), parts
 
 
 def train_step(
@@ -97,7 +97,7 @@ def train_step(
     ranks: Ranks,
     stop_asked: bool,
 ) -> StepResult:
-    """Forward, backward, clip, update, and what the family does after it.
+    """Forward, backward, clip, update, and `ModelSpec.after_step`.
 
     Parameters
     ----------
@@ -109,13 +109,13 @@ def train_step(
     Raises
     ------
     NonFiniteLoss
-        On all ranks, before any weight has changed.
+        On all ranks, before any weight is changed.
     """
-    family = family_of(settings)
+    spec = model_spec_of(settings)
     total, parts = losses_of(module, batch, settings, ranks)
-    names = ("total", *family.parts)
+    names = ("total", *spec.parts)
     asked = total.new_tensor(float(stop_asked))
-    values = average(torch.stack([total, *(parts[n] for n in family.parts), asked]), ranks).tolist()
+    values = average(torch.stack([total, *(parts[n] for n in spec.parts), asked]), ranks).tolist()
     losses, stop = values[:-1], values[-1] > 0
     if not np.isfinite(losses).all():
         found = ", ".join(f"{n} {v}" for n, v in zip(names, losses, strict=True))
@@ -125,21 +125,21 @@ def train_step(
     total.backward()
     nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
     optimiser.step()
-    family.after_step(model, settings)
-    return StepResult(losses, family.views(parts["embedding"]), stop)
+    spec.after_step(model, settings)
+    return StepResult(losses, spec.views(parts["embedding"]), stop)
 
 
 @torch.no_grad()
 def check_finite(model: nn.Module) -> None:
-    """Refuse weights that must not become a checkpoint.
+    """Refuse non-finite weights before they are written to a checkpoint.
 
-    A finite loss may have a gradient that is not, which breaks the weights a step before any loss
-    tells.
+    A finite loss may have a non-finite gradient, which makes the weights non-finite one step before
+    the loss shows it.
 
     Raises
     ------
     NonFiniteLoss
-        If a tensor holds a NaN or an infinity; names up to three.
+        If a tensor contains NaN or infinity; names up to three.
     """
     tensors = {n: t for n, t in model.state_dict().items() if t.is_floating_point()}
     largest = torch.stack(torch._foreach_norm(list(tensors.values()), math.inf))
@@ -149,12 +149,12 @@ def check_finite(model: nn.Module) -> None:
 
 
 def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, float, float]:
-    """Whether the embedding still tells scans apart, and views of one scan not.
+    """Measures of collapse: spread of embeddings over scans, and distance of views of a scan.
 
     Parameters
     ----------
     embedding : Tensor (n_views, B, d)
-        One or two views of this rank's slice of the global batch. The first two numbers are of the
+        One or two views of this rank's slice of the global batch. The first two measures use the
         first view; the last two are on the unit sphere.
 
     Returns
@@ -163,13 +163,13 @@ def collapse_measures(embedding: Tensor, ranks: Ranks) -> tuple[float, float, fl
         Standard deviation over scans, averaged over dimensions; 0 when collapsed.
     effective_rank : float
         Exponential of the entropy of the normalised singular values of the centred embedding (Roy
-        & Vetterli 2007); 1 when one direction is left.
+        & Vetterli 2007); 1 if only one direction remains.
     view_distance : float
         Mean squared distance between the views of a scan, in [0, 4] (Wang & Isola 2020,
-        arXiv:2005.10242: alignment); NaN where there is one view.
+        arXiv:2005.10242: alignment); NaN with a single view.
     uniformity : float
-        Log of the mean of ``exp(-2 distance²)`` over pairs of scans: 0 when collapsed, lower the
-        further apart (the same).
+        Log of the mean of ``exp(-2 distance²)`` over pairs of scans: 0 when collapsed, lower for
+        larger distances (same reference).
     """
     views = [gather(view.float(), ranks).double() for view in embedding]
     x = views[0] - views[0].mean(0)

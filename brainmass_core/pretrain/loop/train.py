@@ -1,4 +1,4 @@
-"""The training loop: every step of it can be seen here."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.data.index import Index, ShardError
 from brainmass_core.pretrain.data.prefetch import prefetched
 from brainmass_core.pretrain.data.stream import Batches
-from brainmass_core.pretrain.families import family_of
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints, State
 from brainmass_core.pretrain.loop.distributed import (
     Ranks,
@@ -34,18 +33,19 @@ from brainmass_core.pretrain.loop.step import (
     seed_dropout,
     train_step,
 )
+from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
 COMPILER = "inductor"
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: the run was asked to stop and saved itself
+class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to stop and saved its state
     """Training stopped on request; its state is saved."""
 
 
 def build_model(config: Config, n_rois: int) -> Pretrained:
-    """The model as configured, with its initial weights."""
-    return family_of(config.pretrain).build(config, n_rois)
+    """Build the configured model with initial weights."""
+    return model_spec_of(config.pretrain).build(config, n_rois)
 
 
 def make_stream(
@@ -55,11 +55,11 @@ def make_stream(
     n_ranks: int,
     constants: dict[str, torch.Tensor] | None = None,
 ) -> Batches:
-    """The batches of one rank; without `Family.constants` they are worked out here."""
-    family = family_of(config.pretrain)
+    """The batches of one rank; `ModelSpec.constants` are computed here if they are not given."""
+    spec = model_spec_of(config.pretrain)
     if constants is None:
-        constants = family.constants(config, index)
-    return family.stream(config, index, rank, n_ranks, constants)
+        constants = spec.constants(config, index)
+    return spec.stream(config, index, rank, n_ranks, constants)
 
 
 def train(
@@ -81,15 +81,15 @@ def train(
     Interrupted
         If any rank was asked to stop; the state is saved.
     NonFiniteLoss
-        If the loss or a weight is NaN or infinite; names epoch, step, scans and the last
-        checkpoint, which holds finite weights.
+        If the loss or a weight is NaN or infinite; the message names epoch, step, scans and the
+        last checkpoint, whose weights are finite.
     ShardError
         If the batches cannot be formed, or differ from those of the checkpoint.
     """
-    settings, family = config.pretrain, family_of(config.pretrain)
+    settings, spec = config.pretrain, model_spec_of(config.pretrain)
     state = checkpoints.latest(ranks.device)
     constants = (
-        state.constants if state else from_first(lambda: family.constants(config, index), ranks)
+        state.constants if state else from_first(lambda: spec.constants(config, index), ranks)
     )
     stream = make_stream(config, index, ranks.rank, ranks.n_ranks, constants)
     total_steps = stream.n_steps(settings.epochs)
@@ -105,7 +105,7 @@ def train(
         log.info("resuming after step %d of %d", start, total_steps)
     module = _data_parallel(model, ranks)
     if compiles(settings.compile, ranks.device):
-        model.compile(backend=COMPILER)  # in place: the names of the weights stay
+        model.compile(backend=COMPILER)  # in place, so the names of the weights do not change
 
     def save(step: int) -> None:
         if ranks.rank == 0:
@@ -116,7 +116,7 @@ def train(
 
     share = share_of_peak(model, config, index.n_rois, stream.batch_size, ranks)
     folder = checkpoints.folder / "tensorboard"
-    columns = family.history.names
+    columns = spec.history.names
     progress = Progress(folder, ranks, start, total_steps, stream.batch_size, columns, share)
     batches = prefetched(stream.batch, range(start, total_steps))
     for step in range(start, total_steps):
@@ -127,7 +127,7 @@ def train(
             result = train_step(module, model, optimiser, batch, settings, ranks, stop_asked())
             due = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == total_steps
             if due := due or result.stop:
-                check_finite(model)  # on all ranks alike: none of them waits for another
+                check_finite(model)  # on all ranks, so that none waits for another
         except NonFiniteLoss as error:
             raise _with_place(error, epoch, step, batch.scan_ids, checkpoints) from None
         measures = (math.nan,) * 4
@@ -138,7 +138,7 @@ def train(
         if due:
             save(step + 1)
         if result.stop and step + 1 < total_steps:
-            # the launcher kills a rank that still writes when another has ended
+            # the launcher kills a rank that is still writing when another has ended
             wait_for_all(ranks)
             raise Interrupted(f"stopped after step {step + 1} of {total_steps}; the state is saved")
 
@@ -146,7 +146,7 @@ def train(
 def _restore(
     state: State, model: torch.nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, list[list[float]]]:
-    """Copy a checkpoint into model and optimiser; steps done, and their history."""
+    """Load a checkpoint into model and optimiser; returns the steps done and their history."""
     model.load_state_dict(state.model)
     optimiser.load_state_dict(state.optimiser)
     return state.step, state.history.tolist()
@@ -176,14 +176,14 @@ def _data_parallel(model: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
     with warnings.catch_warnings():
         # torch 2.13 renames the argument; 2.6 has only this name
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-        # batch norm already agrees over the ranks, so its buffers need no broadcast
+        # batch norm is already the same on all ranks, so its buffers need no broadcast
         return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
 
 def compiles(setting: bool | str, device: torch.device) -> bool:
-    """Whether the model is compiled on this device; `auto` is on GPUs only.
+    """Whether to compile the model on this device; `auto`: on GPUs only.
 
-    On the CPU it costs minutes at the start of each run and gains nothing that was measured.
+    On the CPU it takes minutes at the start of each run, without a measured gain.
     """
     return device.type == "cuda" if setting == "auto" else bool(setting)
 
@@ -194,7 +194,7 @@ def _with_place(
     last = checkpoints.newest()
     kept = f"{last} (after step {checkpoints.step_of(last)})" if last else "none was written yet"
     return NonFiniteLoss(
-        f"training broke in epoch {epoch}, step {step}: {error}; scans of this batch: "
-        f"{', '.join(scan_ids)}. Look at their data, or lower pretrain.lr. Last good checkpoint: "
+        f"training failed in epoch {epoch}, step {step}: {error}; scans of this batch: "
+        f"{', '.join(scan_ids)}. Check their data, or lower pretrain.lr. Last valid checkpoint: "
         f"{kept}"
     )

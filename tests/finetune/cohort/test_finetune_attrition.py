@@ -45,7 +45,7 @@ def test_scans_lost_for_one_cause_are_one_line_with_their_number_and_three_names
         "t: dropped at finetune: 2 scans: no value in column 'dx' (t1, t2)",
         "t: dropped at timeseries: 14 scans: …: /d/….nii: … mm is above 0.5 "
         "(s00, s01, s02 and 11 more)",
-        "t: each scan with its own reason: r/cohort.parquet",
+        "t: reasons of all scans: r/cohort.parquet",
     ]
 
 

@@ -110,7 +110,7 @@ def test_a_cohort_is_tested_by_what_another_taught(cohort):
     assert set(cohort["dataset"].iloc[fold.test]) == {"two"}
     lost = (cohort["dataset"] == "one") & (cohort["y"] == 0)
     one_class = cohort[~lost].reset_index(drop=True)
-    with pytest.raises(TaskError, match=r"train_datasets hold .* of 1 classes"):
+    with pytest.raises(TaskError, match=r"train_datasets: .* of 1 classes"):
         protocol_folds(one_class, of("cross_cohort", train_datasets=["one"]), seed=0)
 
 

@@ -91,9 +91,9 @@ def test_a_path_of_which_nobody_says_it_is_refused(tmp_path: Path) -> None:
 def test_knobs_of_a_path_go_with_no_other_template(tmp_path: Path) -> None:
     path = image(tmp_path / "a.nii.gz")
     for knob in ({"template_mask": path}, {"template_space": FSL}):
-        with pytest.raises(ValidationError, match="brings its own"):
+        with pytest.raises(ValidationError, match="includes its own"):
             Preprocess(**knob)
-        with pytest.raises(ValidationError, match="brings its own"):
+        with pytest.raises(ValidationError, match="includes its own"):
             Preprocess(template=FSL, **knob)
     with pytest.raises(ValidationError, match="several templates share"):
         Preprocess(template=path, template_space="MNI152")

@@ -24,7 +24,7 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.preprocess.anatomical.t1w import NAMES
 from brainmass_core.preprocess.files import provenance
 from brainmass_core.preprocess.files.derivatives import (
-    Item,
+    PreprocessInput,
     describe,
     write_bold,
     write_derivatives,
@@ -121,7 +121,7 @@ def written(
     moved: SimpleNamespace,
     transforms: ScanTransforms,
     confounds: pd.DataFrame,
-) -> tuple[Item, dict[str, Path]]:
+) -> tuple[PreprocessInput, dict[str, Path]]:
     """A whole folder of derivatives of one run."""
     raw = root / "raw" / "sub-1"
     scan = {
@@ -133,7 +133,7 @@ def written(
     }
     settings = Preprocess(derivatives=mode, bold_resolution=6)
     folder = root / "results" / "preprocess" / "ds" / "derivatives"
-    item = Item(scan, settings, folder, root / "results", "key", root / "steps")
+    item = PreprocessInput(scan, settings, folder, root / "results", "key", root / "steps")
     files = {k: folder / "sub-1" / "anat" / f"sub-1_{name}" for k, name in NAMES.items()}
     t1w = Volume(np.full((20, 20, 20), 100, np.uint8), np.diag([8.0, 8, 8, 1]))
     for name, path in files.items():
@@ -166,7 +166,9 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, mode, moved, transforms, confounds, bold) -> tuple[Item, dict]:
+def folder(
+    tmp_path_factory, mode, moved, transforms, confounds, bold
+) -> tuple[PreprocessInput, dict]:
     item, outputs = written(tmp_path_factory.mktemp(mode), mode, moved, transforms, confounds)
     if mode == "full":
         outputs = outputs | {"bold_preproc": write_bold(item, bold, moved)}

@@ -193,7 +193,7 @@ def test_scans_shorter_than_the_window_are_counted_and_left_out(make_study, capl
         index = index_shards(study.config)
     lengths = [n for g in index.groups for n in g.lengths]
     assert set(lengths) == {54, 55, 56}
-    assert f"{18 - len(lengths)} of 18 series are left out of pre-training" in caplog.text
+    assert f"{18 - len(lengths)} of 18 series are excluded from pre-training" in caplog.text
     assert "b000: found 50 timepoints, expected 54 or more" in caplog.text
     none = with_lm(study, window=57)
     with pytest.raises(ShardError, match=r"none of the 18 .* found 5. timepoints.*window"):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from brainmass_core.pretrain import family
+from brainmass_core.pretrain import model_spec
 from brainmass_core.pretrain.data.views import ShardError, index_shards
 from brainmass_core.pretrain.loop import step as steps
 from brainmass_core.pretrain.loop import train as loop
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_scans(
     kept = checkpoints.latest()
     assert kept is None or all(v.isfinite().all() for v in kept.model.values())
     last = f"{checkpoints.newest()} (after step {hit // 2 * 2})" if hit > 1 else "none was written"
-    assert f"Last good checkpoint: {last}" in str(caught.value)
+    assert f"Last valid checkpoint: {last}" in str(caught.value)
 
 
 @pytest.mark.study
@@ -214,7 +214,7 @@ def test_the_message_names_the_last_checkpoint_and_its_step(make_study, monkeypa
 
     monkeypatch.setattr(loop, "train_step", broken)
     path = checkpoints.folder / "step-000000003.pt"
-    pattern = rf"epoch 1, step 3: .*Last good checkpoint: {re.escape(str(path))} \(after step 3\)"
+    pattern = rf"epoch 1, step 3: .*Last valid checkpoint: {re.escape(str(path))} \(after step 3\)"
     with pytest.raises(NonFiniteLoss, match=pattern):
         train(study.config, index_shards(study.config), checkpoints, ALONE, never)
     assert path.exists()
@@ -244,7 +244,7 @@ def test_weights_that_a_gradient_broke_do_not_become_a_checkpoint(
 
     monkeypatch.setattr(loop, "build_model", built)
     checkpoints = Checkpoints(study.config, "x")
-    with pytest.raises(NonFiniteLoss, match=r"Last good checkpoint: (none|.*after step [24])"):
+    with pytest.raises(NonFiniteLoss, match=r"Last valid checkpoint: (none|.*after step [24])"):
         train(study.config, index, checkpoints, ALONE, never)
     kept = checkpoints.latest()
     assert (kept.step if kept else 0) == step // 2 * 2
@@ -261,7 +261,7 @@ def test_a_checkpoint_with_another_batch_size_is_not_resumed(make_study, monkeyp
     checkpoints = Checkpoints(study.config, "x")
     with pytest.raises(Interrupted):
         train(study.config, index, checkpoints, ALONE, stop_after(2))
-    monkeypatch.setattr(family, "global_batch_size", lambda *_: 6)
+    monkeypatch.setattr(model_spec, "global_batch_size", lambda *_: 6)
     with pytest.raises(ShardError, match="found a checkpoint with 8 scans per step, expected 6"):
         train(study.config, index, checkpoints, ALONE, never)
 

@@ -25,7 +25,7 @@ def test_steps_and_ranks_drop_other_units_and_a_repeated_step_the_same():
 
 
 def test_every_value_of_the_gradient_is_clipped_by_itself(monkeypatch):
-    class Family:
+    class ModelSpec:
         parts = ()
         after_step = staticmethod(lambda model, settings: None)
         views = staticmethod(lambda embedding: embedding)
@@ -34,7 +34,7 @@ def test_every_value_of_the_gradient_is_clipped_by_itself(monkeypatch):
     weight = model.weight.detach().clone()
     slopes = torch.tensor([5.0, -0.25, -7.0])
     total = (model.weight * slopes).sum()
-    monkeypatch.setattr(step, "family_of", lambda settings: Family)
+    monkeypatch.setattr(step, "model_spec_of", lambda settings: ModelSpec)
     monkeypatch.setattr(step, "losses_of", lambda *_: (total, {"embedding": torch.zeros(1, 2, 2)}))
     optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
     train_step(model, model, optimiser, None, Pretrain(clip_value=0.5), ALONE, False)

@@ -15,7 +15,7 @@ from brainmass_core.config.tasks import Finetune
 from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.methods.estimators import Setting
 from brainmass_core.finetune.methods.fitting import make_estimator
-from brainmass_core.predict.codec import CLASSES, CodecError, decode, encode
+from brainmass_core.predict.serialization import CLASSES, SerializationError, decode, encode
 
 
 def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
@@ -104,13 +104,13 @@ def test_the_default_is_chosen_before_any_score_is_known():
     ],
 )
 def test_only_known_classes_functions_and_arrays_can_be_named(node):
-    with pytest.raises(CodecError):
+    with pytest.raises(SerializationError):
         decode(node, {})
 
 
 def test_what_is_no_data_cannot_be_written():
     for value in (Path("/tmp"), object(), np.array([object()]), print, {"a": lambda: 0}):
-        with pytest.raises(CodecError):
+        with pytest.raises(SerializationError):
             encode(value, {})
 
 

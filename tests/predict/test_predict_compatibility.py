@@ -6,9 +6,15 @@ import pandas as pd
 import pytest
 from predict_study import a_contract
 
+from brainmass_core.predict.compatibility import (
+    PredictError,
+    Provenance,
+    _atlas,
+    _t_r,
+    sexes_as_trained,
+)
 from brainmass_core.predict.contract import Parcels
 from brainmass_core.predict.inputs import kind_of
-from brainmass_core.predict.misfit import Origin, PredictError, _atlas, _t_r, sexes_as_trained
 
 
 class Model:
@@ -30,7 +36,7 @@ class Model:
     [(list("xyz"), []), (list("xzy"), ["parcel 2 called 'z'"]), (list("xyw"), ["parcel 3"])],
 )
 def test_the_same_parcels_in_another_order_are_refused(parcels, said):
-    found = _atlas(Model, Origin("here", parcels=parcels))
+    found = _atlas(Model, Provenance("here", parcels=parcels))
     assert len(found) == len(said)
     assert all(part in text for part, text in zip(said, found, strict=True))
 
@@ -44,7 +50,7 @@ def test_repetition_times_near_those_of_training_fit_and_others_after_a_low_pass
     t_r, fits, low_passed
 ):
     contract = SimpleNamespace(t_r=(0.8, 2.0), low_passed=low_passed)
-    assert (_t_r(contract, Origin("here", t_r=t_r)) == []) is (fits or low_passed)
+    assert (_t_r(contract, Provenance("here", t_r=t_r)) == []) is (fits or low_passed)
 
 
 @pytest.mark.parametrize("found", [["m", "female"], ["Man", "unknown"], ["M", "F"]])
@@ -81,5 +87,5 @@ def test_an_input_without_anything_to_predict_from_says_what_it_holds(tmp_path, 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     for given in (tmp_path, tmp_path / names[0]):
-        with pytest.raises(PredictError, match=f"found nothing to predict from; .*{said}"):
+        with pytest.raises(PredictError, match=f"found no input; .*{said}"):
             kind_of(given)

@@ -1,4 +1,4 @@
-"""Few-shot learning curves and zero-shot transfer of a task, where they were asked for."""
+"""Few-shot learning curves and zero-shot transfer of a task, if requested."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Rows = list[dict[str, Any]]
 
 
 def read_curves(config: Config, task: str) -> pd.DataFrame | None:
-    """`tables.LEARNING_CURVE` of a task; None if the configuration asks for none.
+    """`tables.LEARNING_CURVE` of a task; None if the configuration does not request it.
 
     Raises
     ------
     TableError
-        If it is asked for and not there.
+        If it is requested but missing.
     """
     if not config.few_shot.shots or not config.tasks[task].classes:
         return None
@@ -33,7 +33,7 @@ def read_curves(config: Config, task: str) -> pd.DataFrame | None:
 
 
 def read_transfer(config: Config, task: str) -> pd.DataFrame | None:
-    """`tables.ZERO_SHOT` of a task; None if the configuration asks for none."""
+    """`tables.ZERO_SHOT` of a task; None if the configuration does not request it."""
     return _read(config, task, "zero_shot") if config.tasks[task].zero_shot_from else None
 
 
@@ -70,7 +70,7 @@ def curve_table(curves: pd.DataFrame) -> Rows:
 
 
 def transfer_table(found: pd.DataFrame) -> Rows:
-    """One row per method: from where, to whom, how well."""
+    """One row per method: source, target and scores."""
     rows = []
     for row in found.sort_values("method").to_dict("records"):
         features, estimator = split_method(row["method"])
@@ -91,14 +91,14 @@ def transfer_table(found: pd.DataFrame) -> Rows:
 
 
 def draw_curves(curves: pd.DataFrame | None) -> Figure:
-    """AUC by participants per class on a logarithmic axis, a panel per classifier.
+    """AUC by participants per class on a logarithmic axis, one panel per classifier.
 
-    Bars: 95 % intervals of the mean over draws; thin lines: where 95 % of single draws lie.
+    Bars: 95 % intervals of the mean over draws; thin lines: range of 95 % of single draws.
     """
     if curves is None:
-        raise NotAvailableError("No few-shot curves are asked for (few_shot.shots).")
+        raise NotAvailableError("No few-shot curves were requested (few_shot.shots).")
     if curves.empty:
-        raise NotAvailableError("The training parts hold too few participants of each class.")
+        raise NotAvailableError("The training parts have too few participants of each class.")
     pairs = [few_shot_parts(method) for method in curves["method"]]
     table = curves.assign(features=[f for f, _ in pairs], estimator=[e for _, e in pairs])
     estimators = [e for e in FEW_ESTIMATORS if e in set(table["estimator"])]

@@ -1,4 +1,4 @@
-"""Raw scans, derivatives and series by the package's own stages and the model's settings."""
+"""Process raw scans, derivatives and series with the stages and the model's settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from brainmass_core import connectivity, preprocess, scans, timeseries
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config, dump_config, parse_config
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.predict.compatibility import PredictError, Provenance
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, done_by, sidecar, t_r_in, text_in
-from brainmass_core.predict.misfit import Origin, PredictError
 from brainmass_core.predict.model import Model
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
@@ -28,12 +28,12 @@ from brainmass_core.tables.text import tsv_text
 
 log = logging.getLogger(__name__)
 DATASET = "input"
-DERIVED = "**/*stat-mean_timeseries.tsv"  # as `timeseries` writes them
+DERIVED = "**/*stat-mean_timeseries.tsv"  # files written by `timeseries`
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user says beside model and input.
+    """Options of the user in addition to model and input.
 
     Attributes
     ----------
@@ -41,23 +41,23 @@ class Options:
         Table with participant_id or scan_id, and site, sex, age, mean_fd as far as the model needs
         them. Default: ``participants.tsv`` of the input.
     t_r : float, optional
-        Of ready series, s.
+        Repetition time of ready series, s.
     atlas : Path, optional
-        Label image, where the model's atlas has no name that can be looked up.
+        Label image, if the model's atlas cannot be looked up by name.
     as_trained : bool
-        What the input does not say is taken to be as the model wants it.
+        Whether unknown properties of the input are assumed to match the model.
     pattern : str, optional
         Glob of series in a folder; all files that look like series by default.
     threads : int
-        Scans worked on at once.
+        Number of scans processed in parallel.
     missing_values : tuple of str
-        Codes of missing values in `phenotype`, beside those of the training data.
+        Codes of missing values in `phenotype`, in addition to those of the training data.
     valid_values : tuple of float
-        Numbers in `phenotype` that look like codes of missing values but are measured.
+        Numbers in `phenotype` that look like codes of missing values but are measured values.
     datasets : tuple of str
-        Those of a results folder to score; all by default.
+        Data sets of a results folder to score; all by default.
     header, array, orientation
-        Of ready series, as the settings of a data set.
+        Settings of ready series, as for a data set.
     """
 
     phenotype: Path | None = None
@@ -75,18 +75,18 @@ class Options:
 
 
 def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path) -> Found:
-    """Run scans, preprocess (raw BIDS), timeseries and, for FC, connectivity; read what they leave.
+    """Run scans, preprocess (raw BIDS), timeseries and, for FC, connectivity; read the results.
 
     Parameters
     ----------
     kind : {"bids", "derivatives", "series"}
     work : Path
-        Results folder of these stages; a second call goes on where the first was killed.
+        Results folder of these stages; a second call resumes from it.
 
     Raises
     ------
     PredictError
-        If the model was not trained on such data, or the atlas cannot be had.
+        If the model was not trained on such data, or the atlas is not available.
     """
     contract, series = model.contract, kind == "series"
     if not series:
@@ -95,7 +95,7 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     if not series:
         _check_atlas(config, contract)
     if not series:
-        # so that it is a results folder too; for series that would vouch for what is not known
+        # makes it a results folder; not for series, whose provenance would then seem known
         (work / "config.yaml").write_text(dump_config(config))
     try:
         scans.run(config, DATASET)
@@ -111,10 +111,10 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     listed = read_table(Paths(config.results).scans(DATASET), "scans", ["scan_id", "bold_path"])
     files = {row["scan_id"]: Path(row["bold_path"]) for row in listed.to_pylist()}
 
-    def origin_of(measured: Measured) -> Origin:
-        return _origin(files[measured.made["scan_id"]], measured, contract, options)
+    def provenance_of(measured: Measured) -> Provenance:
+        return _provenance(files[measured.made["scan_id"]], measured, contract, options)
 
-    return _renamed(read_results(config, model, [DATASET], origin_of, options.as_trained))
+    return _renamed(read_results(config, model, [DATASET], provenance_of, options.as_trained))
 
 
 def _as_options(message: str) -> str:
@@ -123,7 +123,7 @@ def _as_options(message: str) -> str:
 
 
 def config_for(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Config:
-    """The configuration of these stages: the model's, with the input as its one data set."""
+    """The model's configuration of these stages, with the input as the only data set."""
     labels = work / "labels.tsv"
     work.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(contract.atlas.table)
@@ -137,7 +137,7 @@ def config_for(kind: str, path: Path, contract: Contract, options: Options, work
         atlas["labels"] = str(labels)
     raw = {
         "results": str(work),
-        "max_failed_fraction": 1.0,  # one bad scan, or all of them, is told scan by scan
+        "max_failed_fraction": 1.0,  # failures are reported for each scan
         "datasets": {DATASET: _dataset(kind, path, contract, options)},
         "atlas": atlas,
         "preprocess": contract.preprocess.model_dump(mode="json")
@@ -149,12 +149,12 @@ def config_for(kind: str, path: Path, contract: Contract, options: Options, work
 
 
 def _dataset(kind: str, path: Path, contract: Contract, options: Options) -> dict[str, Any]:
-    # a role in which nobody is evaluated: no split, no labels
+    # a role without evaluation: no split, no labels
     dataset: dict[str, Any] = {"role": "pretrain", "path": str(path), "kind": kind}
     if kind == "series":
         dataset |= _series(path, contract, options)
     elif kind == "bids" and _synthetic(path):
-        dataset["synthetic"] = {}  # so that the approximate atlas of the demo may stand in
+        dataset["synthetic"] = {}  # allows the approximate atlas of the demo
     return dataset
 
 
@@ -165,11 +165,11 @@ def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
         raise PredictError(
             f"{path}: the model band-passes ready series, for which t_r is needed; give --t-r"
         )
-    # without a filter t_r is not used; the table needs one
+    # without a filter t_r is not used, but the table needs a value
     t_r = (contract.t_r[0] if contract.t_r else 2.0) if options.t_r is None else options.t_r
     found: dict[str, Any] = {"kind": "timeseries", "t_r": t_r, "band_pass": filtered}
     if options.t_r is None:
-        found["t_r_tolerance"] = LONGEST_T_R  # nobody has said t_r, so that no sidecar contradicts
+        found["t_r_tolerance"] = LONGEST_T_R  # t_r was not given, so no sidecar can contradict it
     found |= {"header": options.header, "array": options.array, "orientation": options.orientation}
     if path.is_file():
         derived = bool(sidecar(path))
@@ -177,7 +177,7 @@ def _series(path: Path, contract: Contract, options: Options) -> dict[str, Any]:
     else:
         derived = next(path.glob(DERIVED), None) is not None
         here = {"pattern": options.pattern or (DERIVED if derived else "*")}
-    # what has a sidecar of ours is clean already
+    # series with a sidecar of brainmass are already clean
     return found | here | {"band_pass": filtered and not derived}
 
 
@@ -193,8 +193,8 @@ def _refuse_other_kind(kind: str, path: Path, contract: Contract) -> None:
     if kind not in contract.processing:
         raise PredictError(
             f"{path}: found data of kind {kind}, but the model was trained on kind "
-            f"{' and '.join(contract.processing)}: their preprocessing differs; bring the scans "
-            "through the same preprocessing first, or train on data of this kind"
+            f"{' and '.join(contract.processing)}: their preprocessing differs; apply the same "
+            "preprocessing to the scans first, or train on data of this kind"
         )
 
 
@@ -210,22 +210,22 @@ def _check_atlas(config: Config, contract: Contract) -> None:
         )
 
 
-def _origin(file: Path, measured: Measured, contract: Contract, options: Options) -> Origin:
-    """Of ready series by their sidecar; without one, by what the user says."""
+def _provenance(file: Path, measured: Measured, contract: Contract, options: Options) -> Provenance:
+    """Provenance of ready series from their sidecar, or from the user's options."""
     about = sidecar(file)
-    origin = Origin(
+    provenance = Provenance(
         where=str(file),
         atlas=text_in(about, "Atlas", file),
-        estimator=contract.connectivity.estimator,  # computed here
+        estimator=contract.connectivity.estimator,  # FC is computed here
         unit=contract.connectivity.unit,
         done=done_by(about, file),
         t_r=t_r_in(about, file) or options.t_r,
     )
-    return sized(origin, measured.values)
+    return sized(provenance, measured.values)
 
 
 def _renamed(found: Found) -> Found:
-    """Scans under their own names, without that of the data set."""
+    """Remove the name of the data set from names of scans."""
     prefix = f"{DATASET}_"
     rows = [r | {"scan_id": r["scan_id"].removeprefix(prefix)} for r in found.rows]
     return Found(rows, {k.removeprefix(prefix): v for k, v in found.seen.items()})

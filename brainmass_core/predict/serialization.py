@@ -1,9 +1,9 @@
-"""Fitted estimators as JSON and arrays, and back; nothing that is read can run.
+"""Serialise fitted estimators to JSON and arrays, and read them without executing code.
 
-An estimator is written as the name of its class and the values of its attributes. Only classes of
-`CLASSES` and functions of `FUNCTIONS` can be named, nothing is imported by name, and a value is a
-number, a text, an array of numbers, or a list or mapping of these. Whatever else a file may ask
-for is refused. So a model of somebody else is data, as pickles are not.
+An estimator is written as the name of its class and the values of its attributes. Only classes in
+`CLASSES` and functions in `FUNCTIONS` can be named, nothing is imported by name, and a value is a
+number, a text, an array of numbers, or a list or mapping of these. Everything else in a file is
+refused. So a model from an untrusted source is only data, unlike a pickle.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ from brainmass_core.predict.primal import LinearClassifier, LinearRegressor, pri
 from brainmass_core.readers.limits import quoted
 
 Arrays = dict[str, np.ndarray]
-NETWORKS = (NetworkClassifier, NetworkRegressor)  # and those of series, which derive from them
-RECIPES = (BrainNetCNN, BrainNetworkTransformer)  # and those that encoders bring
+NETWORKS = (NetworkClassifier, NetworkRegressor)  # and their subclasses for series
+RECIPES = (BrainNetCNN, BrainNetworkTransformer)  # and those of encoders
 CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
@@ -69,7 +69,7 @@ CLASSES: dict[str, type] = {
     )
 }
 FUNCTIONS: dict[str, Callable] = {"clip": np.clip, "log1p": np.log1p, "expm1": np.expm1}
-# not needed to predict, or built again: who was held back, and the last training scan (`_Given`)
+# not needed for prediction, or rebuilt: held-out rows, and the last training scan (`_Given`)
 OF_TRAINING = frozenset({"recipe", "network_", "validation_", "history_"})
 LEFT_OUT = {
     "_Given": frozenset({"covariance_"}),
@@ -80,15 +80,15 @@ LEFT_OUT = {
 }
 
 
-class CodecError(ValueError):
-    """A value that cannot be stored, or a stored one that is none of ours."""
+class SerializationError(ValueError):
+    """A value cannot be stored, or a stored value is invalid."""
 
 
 def storable(model: Any) -> Any:
-    """A fitted estimator without what predicting does not need.
+    """A copy of a fitted estimator with only what prediction needs.
 
-    A search becomes its best estimator, a linear SVM its weights, and the encoder of a pre-trained
-    folder an architecture. The estimator that is given stays as it is.
+    A search is replaced by its best estimator, a linear SVM by its weights, and the encoder of a
+    pre-trained folder by its architecture. The given estimator is not changed.
     """
     if isinstance(model, GridSearchCV):
         return storable(model.best_estimator_)
@@ -108,12 +108,12 @@ def storable(model: Any) -> Any:
 
 
 def encode(value: Any, arrays: Arrays, place: str = "model") -> Any:
-    """A value as JSON; arrays go to `arrays`, named after their place.
+    """Convert a value to JSON; arrays are added to `arrays`, named by their location.
 
     Raises
     ------
-    CodecError
-        If it holds something that is not allowed.
+    SerializationError
+        If it contains something that is not allowed.
     """
     if value is None or isinstance(value, bool | str) or type(value) is int:
         return value
@@ -146,12 +146,14 @@ def encode(value: Any, arrays: Arrays, place: str = "model") -> Any:
 def _encode_array(value: np.ndarray, arrays: Arrays, place: str) -> Any:
     if value.dtype.kind in "OU":
         if not all(isinstance(v, str) for v in value.ravel()) or value.ndim != 1:
-            raise CodecError(f"{place}: found an array of objects, expected one of numbers or text")
+            raise SerializationError(
+                f"{place}: found an array of objects, expected one of numbers or text"
+            )
         return {"texts": value.tolist(), "as_objects": value.dtype.kind == "O"}
     if value.dtype.kind not in "fiub":
-        raise CodecError(f"{place}: found an array of {value.dtype}, expected numbers")
+        raise SerializationError(f"{place}: found an array of {value.dtype}, expected numbers")
     arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
-    # products of arrays in another order of memory can differ in the last digit
+    # products of arrays with another memory order can differ in the last digit
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     return {"array": place, "order": "F" if fortran else "C"}
 
@@ -159,14 +161,16 @@ def _encode_array(value: np.ndarray, arrays: Arrays, place: str) -> Any:
 def _encode_object(value: Any, arrays: Arrays, place: str) -> Any:
     name = type(value).__name__
     if CLASSES.get(name) is not type(value):
-        raise CodecError(
+        raise SerializationError(
             f"{place}: a {type(value).__module__}.{name} cannot be stored safely; there are "
             f"{sorted(CLASSES)}"
         )
     left_out = LEFT_OUT.get(name, frozenset())
     state = {k: v for k, v in vars(value).items() if k not in left_out}
     if not all(map(str.isidentifier, state)):
-        raise CodecError(f"{place}: {name} has attributes that are no names: {sorted(state)}")
+        raise SerializationError(
+            f"{place}: {name} has attributes that are not names: {sorted(state)}"
+        )
     made = {k: encode(v, arrays, f"{place}.{k}") for k, v in state.items()}
     node: dict[str, Any] = {"class": name, "state": made}
     if isinstance(value, NETWORKS):
@@ -183,47 +187,51 @@ def decode(node: Any, arrays: Arrays) -> Any:
 
     Raises
     ------
-    CodecError
-        If the node asks for a class, a function or an array that is not there.
+    SerializationError
+        If the node names an unknown class, function or array.
     """
     if node is None or isinstance(node, bool | str | int | float):
         return node
     if isinstance(node, list):
         return [decode(v, arrays) for v in node]
     if not isinstance(node, dict):
-        raise CodecError(f"found {type(node).__name__}, expected JSON")
+        raise SerializationError(f"found {type(node).__name__}, expected JSON")
     if "class" in node:
         return _decode_object(node, arrays)
     tag = next((t for t in DECODERS if t in node), None)
     if tag is None:
-        raise CodecError(
+        raise SerializationError(
             f"found {quoted(sorted(node))}, expected one of {sorted([*DECODERS, 'class'])}"
         )
     try:
         return DECODERS[tag](node, arrays)
-    except CodecError:
+    except SerializationError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CodecError(f"a damaged {tag}: {type(error).__name__}: {quoted(str(error))}") from None
+        raise SerializationError(
+            f"a damaged {tag}: {type(error).__name__}: {quoted(str(error))}"
+        ) from None
 
 
 def _array(node: dict, arrays: Arrays) -> np.ndarray:
     if node["array"] not in arrays:
-        raise CodecError(f"the array {quoted(node['array'])} is missing")
+        raise SerializationError(f"the array {quoted(node['array'])} is missing")
     found = arrays[node["array"]]
     return np.asfortranarray(found) if node.get("order") == "F" else found
 
 
 def _function(node: dict, arrays: Arrays) -> Callable:
     if node["function"] not in FUNCTIONS:
-        raise CodecError(f"the function {quoted(node['function'])} is none of {sorted(FUNCTIONS)}")
+        raise SerializationError(
+            f"the function {quoted(node['function'])} is not one of {sorted(FUNCTIONS)}"
+        )
     return FUNCTIONS[node["function"]]
 
 
 def _number_type(name: str) -> np.dtype:
     dtype = np.dtype(name)
     if dtype.kind not in "fiubOU":
-        raise CodecError(f"found the type {quoted(name)}, expected one of numbers or text")
+        raise SerializationError(f"found the type {quoted(name)}, expected one of numbers or text")
     return dtype
 
 
@@ -244,9 +252,9 @@ DECODERS: dict[str, Callable[[dict, Arrays], Any]] = {
 def _decode_object(node: dict, arrays: Arrays) -> Any:
     name, state = node["class"], node.get("state")
     if name not in CLASSES:
-        raise CodecError(f"the class {quoted(name)} is none of {sorted(CLASSES)}")
+        raise SerializationError(f"the class {quoted(name)} is not one of {sorted(CLASSES)}")
     if not isinstance(state, dict) or not all(map(str.isidentifier, state)):
-        raise CodecError(f"{quoted(name)}: its state is no mapping of attributes")
+        raise SerializationError(f"{quoted(name)}: its state is not a mapping of attributes")
     cls: Any = CLASSES[name]
     made = cls.__new__(cls)
     vars(made).update({key: decode(value, arrays) for key, value in state.items()})
@@ -256,12 +264,12 @@ def _decode_object(node: dict, arrays: Arrays) -> Any:
 
 
 def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
-    """Build the network again, and give it its weights."""
+    """Rebuild the network and load its weights."""
     recipes = _recipes()
     settings = dict(node.get("recipe", {}))
     recipe: Any = recipes.get(settings.pop("name", ""))
     if recipe is None or settings.get("folder"):
-        raise CodecError(f"a network without a known recipe; there are {sorted(recipes)}")
+        raise SerializationError(f"a network without a known recipe; there are {sorted(recipes)}")
     prefix = str(node.get("weights"))
     try:
         made.recipe = recipe(**settings)
@@ -276,14 +284,14 @@ def _add_network(made: Any, node: dict, arrays: Arrays) -> None:
             network = made.recipe.build(*shape)
         network.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        raise CodecError(f"a network that does not fit its weights: {error}") from None
+        raise SerializationError(f"a network that does not match its weights: {error}") from None
     made.network_ = network.eval()
 
 
 def _check_network(
     recipe: Any, settings: dict[str, Any], shape: tuple[int, int], weights: dict[str, torch.Tensor]
 ) -> None:
-    """Refuse an architecture that is not that of the weights, before it is built.
+    """Refuse an architecture that does not match the weights, before it is built.
 
     Raises
     ------
@@ -291,7 +299,7 @@ def _check_network(
         Naming the field or tensor.
     """
     found = of_tensors(weights)
-    n_rois = {"n_rois": shape[0]} if shape[0] else {}  # networks of series are of any number
+    n_rois = {"n_rois": shape[0]} if shape[0] else {}  # networks of series accept any number
     check_sizes("network", n_rois | {"outputs": shape[1]}, found)
     for name, value in settings.items():
         sizes = value if isinstance(value, dict) else {name: value}
@@ -302,7 +310,7 @@ def _check_network(
 
 
 def _recipes() -> dict[str, type]:
-    """What a stored network may be built by."""
+    """Recipes that a stored network may use."""
     brought = (
         recipe for encoder in encoders() for recipe in implementation_of(encoder).stored_recipes
     )

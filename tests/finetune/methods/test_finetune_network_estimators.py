@@ -9,7 +9,7 @@ from brainmass_core.config import parse_config
 from brainmass_core.encoders.brainmass.head import FineTune
 from brainmass_core.encoders.registry import METHODS, encoders
 from brainmass_core.finetune.methods.estimators import Setting
-from brainmass_core.finetune.methods.families import RECIPES, make_network
+from brainmass_core.finetune.methods.network_estimators import RECIPES, make_network
 
 
 def test_only_what_starts_from_the_model_is_no_baseline():

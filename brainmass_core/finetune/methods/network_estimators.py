@@ -1,4 +1,4 @@
-"""Which network a method trains, with the settings of the configuration."""
+"""Make the network that a method trains, with the settings of the configuration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_network(method: Method, setting: Setting) -> Any:
     method : Method
         On a network of `RECIPES`, or one of an encoder's `networks`.
     setting : Setting
-        Its seed is that of weights, inner split, order of the scans and dropout.
+        Its seed determines weights, inner split, order of the scans and dropout.
 
     Raises
     ------

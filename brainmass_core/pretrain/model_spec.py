@@ -1,4 +1,4 @@
-"""What a foundation model brings to pre-training; loop, step, checkpoints and launch are shared."""
+"""Interface of a foundation model to pre-training; loop, step and checkpoints are shared."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from brainmass_core.pretrain.data.stream import Batches
 Constants = Mapping[str, Tensor]
 
 
-class Family(ABC):
-    """One kind of foundation model, without state: everything follows from the configuration.
+class ModelSpec(ABC):
+    """Specification of a foundation model, without state: everything follows from the
+    configuration.
 
     Attributes
     ----------
     history : pa.Schema
-        Of the history table; see `tables.history_schema`.
+        Schema of the history table; see `tables.history_schema`.
     parts : tuple of str
-        What the model's forward returns and the history holds beside the total loss, in the order
-        of its columns.
+        Loss components that the model's forward returns, in the order of columns of the history,
+        without the total loss.
     curves : mapping
-        Label of an axis to the columns drawn there and what they are called.
+        Label of an axis to the columns drawn there and their labels.
     digest : str
-        Under which ``config.json`` holds the SHA-256 of the tables.
+        Key in ``config.json`` for the SHA-256 of the tables.
     """
 
     history: ClassVar[pa.Schema]
@@ -42,26 +43,26 @@ class Family(ABC):
 
     @abstractmethod
     def build(self, config: Config, n_rois: int) -> Pretrained:
-        """The model as configured, with its initial weights."""
+        """Build the configured model with initial weights."""
 
     def constants(self, config: Config, index: Index) -> dict[str, Tensor]:
-        """What is worked out of the data once, before the first step, and belongs to the model.
+        """Constants of the model that are computed from the data once, before the first step.
 
         Raises
         ------
         ShardError
-            If the data or the atlas do not have it.
+            If the data or the atlas lack what is needed.
         """
         return {}
 
     @abstractmethod
     def check(self, config: Config, index: Index, n_ranks: int) -> None:
-        """Refuse what the first step would refuse, before processes are started.
+        """Check everything that the first step needs, before processes are started.
 
         Raises
         ------
         ShardError
-            If the batches cannot be formed, or what goes with the data is not there.
+            If batches cannot be formed, or data are missing.
         """
 
     @abstractmethod
@@ -72,14 +73,14 @@ class Family(ABC):
 
     @abstractmethod
     def total(self, parts: Mapping[str, Tensor], settings: Pretrain) -> Tensor:
-        """The loss that is lowered, of what the model's forward returns."""
+        """The loss to minimise, from the output of the model's forward."""
 
     def views(self, embedding: Tensor) -> Tensor:
         """Embedding of a batch as (n_views, n, d)."""
         return embedding
 
     def after_step(self, model: Any, settings: Pretrain) -> None:
-        """What follows an update of the weights."""
+        """Called after an update of the weights."""
         return
 
     @abstractmethod
@@ -90,7 +91,7 @@ class Family(ABC):
     def describe(
         self, model: Any, config: Config, index: Index, constants: Constants
     ) -> dict[str, Any]:
-        """Entries of ``config.json``: what is needed to build the model and to feed it rightly."""
+        """Entries of ``config.json`` to build the model and to prepare its input."""
 
     @abstractmethod
     def card(
@@ -100,16 +101,16 @@ class Family(ABC):
 
 
 def batching(config: Config, index: Index, rank: int, n_ranks: int) -> dict[str, int]:
-    """What all streams take: batch size, place among the ranks, bytes that may be held.
+    """Arguments of all streams: batch size, rank, bytes that may be kept in memory.
 
     Raises
     ------
     ShardError
-        If the batches cannot be formed.
+        If batches cannot be formed.
     """
     s = config.pretrain
     batch_size = global_batch_size(s.batch_size, index.n_scans, n_ranks)
-    # a quarter of the job's memory, shared by the processes of a machine, may hold data
+    # data may use a quarter of the job's memory, shared by the processes of a machine
     memory = config.stage_resources("pretrain").mem_mb * 10**6 // 4 * s.nodes // n_ranks
     return {
         "seed": config.seed,

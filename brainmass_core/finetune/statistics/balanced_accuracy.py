@@ -1,4 +1,4 @@
-"""Balanced accuracy with the share of each test scan in it, as `auc.auc_influence` has it."""
+"""Balanced accuracy with the influence of each test scan, as in `auc.auc_influence`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def balanced_accuracy_influence(y: np.ndarray, predicted: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean of the classes' recalls, and influences (n_scans,) of mean 0."""
+    """Mean recall over classes, and influences (n_scans,) with mean 0."""
     classes = np.unique(y)
     right = (y == predicted).astype(float)
     recalls = np.array([right[y == c].mean() for c in classes])
@@ -16,6 +16,6 @@ def balanced_accuracy_influence(y: np.ndarray, predicted: np.ndarray) -> tuple[f
 
 
 def smallest_class(y: np.ndarray, who: np.ndarray) -> int:
-    """Participants of the smallest class; a participant's class is that of the first scan."""
+    """Number of participants in the smallest class; the first scan determines the class."""
     first = np.unique(who, return_index=True)[1]
     return int(np.unique(y[first], return_counts=True)[1].min())

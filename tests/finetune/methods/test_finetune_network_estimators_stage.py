@@ -7,7 +7,7 @@ from synthetic_study import Study, write_model, write_study
 
 from brainmass_core.config import parse_config
 from brainmass_core.finetune import TaskError, run
-from brainmass_core.finetune.methods.families import RECIPES
+from brainmass_core.finetune.methods.network_estimators import RECIPES
 from brainmass_core.tables import read_table
 
 pytestmark = pytest.mark.study

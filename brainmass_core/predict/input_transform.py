@@ -1,4 +1,4 @@
-"""How a model on time series is fed, as its contract says it, and what it cannot be fed."""
+"""Input transform of a model on time series, as stored in its contract."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class Scaling(Strict):
     sha256: str
 
     def robust(self) -> RobustScaling:
-        """The same, to be applied."""
+        """The scaling as an object that can be applied."""
         return RobustScaling(tuple(self.median), tuple(self.iqr), self.n_recordings)
 
 
 class Series(Strict):
-    """What becomes of a recording before the model sees it.
+    """Transformation of a recording to the model's input.
 
     Attributes
     ----------
     window : int
         Timepoints.
     t_r : float or None
-        That of the model (s); None if it was not known.
+        Repetition time of the model (s); None if unknown.
     other_t_r
-        What happens to recordings of another one.
+        Handling of recordings with another repetition time.
     coordinates : list of (x, y, z)
-        Of the parcels, MNI, in mm.
+        Coordinates of the parcels, MNI, in mm.
     encoder : dict or None
-        Its architecture, see `Contract.architecture`.
-        None: the estimator sees the scaled series, or holds an encoder that was trained with it.
+        Architecture of the encoder, see `Contract.architecture`. None: the estimator uses the
+        scaled series, or contains an encoder that was trained with it.
     """
 
     window: int = Field(ge=2)
@@ -68,7 +68,7 @@ class Series(Strict):
 
     @classmethod
     def of(cls, feed: Feed, encoder: dict[str, Any] | None) -> Self:
-        """That of a study."""
+        """Make from a study."""
         s, scaling = feed.settings, feed.scaling
         return cls(
             window=s.window,
@@ -86,12 +86,12 @@ class Series(Strict):
         )
 
     def feed(self, atlas: str) -> Feed:
-        """What scales and cuts recordings, as in training."""
+        """The input transform as in training."""
         coordinates = np.array(self.coordinates, np.float32)
         return Feed(self._settings(), self.scaling.robust(), coordinates, atlas)
 
-    def misfit(self, n_timepoints: int, t_r: float | None) -> str | None:
-        """Why a recording gives no window, None if it gives one."""
+    def incompatibility(self, n_timepoints: int, t_r: float | None) -> str | None:
+        """Why a recording has no window; None if it has one."""
         try:
             check_window(self._settings(), n_timepoints, t_r)
         except ValueError as error:

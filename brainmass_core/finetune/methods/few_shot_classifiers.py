@@ -1,9 +1,9 @@
-"""Simple classifiers of few labelled scans, for few-shot and zero-shot.
+"""Simple classifiers for few labelled scans, for few-shot and zero-shot.
 
-Features are neither z-scored nor selected: two scans say nothing about the spread of a feature.
-They are centred on the training scans and divided by one number. All four classifiers then depend
-on inner products only, so that the product of all scans (one number per pair, nothing fitted) is
-computed once, and each fit works in the few dimensions that its training scans span.
+Features are neither z-scored nor selected, because the standard deviation of a feature cannot be
+estimated from two scans. They are centred on the training scans and all divided by the same number.
+All four classifiers then depend on inner products only, so the Gram matrix of all scans (nothing is
+fitted) is computed once, and each fit works in the few dimensions that its training scans span.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_NEIGHBOURS = 5
 
 
 class Prototype(ClassifierMixin, BaseEstimator):
-    """The class whose mean is nearest (Snell et al. 2017, arXiv 1703.05175, without a network).
+    """Nearest class mean (as in Snell et al. 2017, arXiv 1703.05175, without a network).
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Prototype(ClassifierMixin, BaseEstimator):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Take the mean of each class of (n_scans, n_features)."""
+        """Compute the mean of each class of (n_scans, n_features)."""
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
@@ -42,7 +42,8 @@ class Prototype(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """How much nearer the second of two means is (n_scans,), or -distance² to each."""
+        """Difference of squared distances to the two means (n_scans,), or -distance² to each
+        class."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         near = -euclidean_distances(X, self.prototypes_, squared=True)
@@ -55,7 +56,7 @@ class Prototype(ClassifierMixin, BaseEstimator):
         return self.classes_[euclidean_distances(X, self.prototypes_).argmin(axis=1)]
 
 
-# of the number of training scans in the smallest class
+# function of the number of training scans in the smallest class
 CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "svm": lambda n: SVC(kernel="linear", C=1.0),
     "logistic": lambda n: LogisticRegression(C=1.0, max_iter=1000),
@@ -67,7 +68,7 @@ CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 def gram(features: np.ndarray) -> np.ndarray:
     """Inner products (n_scans, n_scans) in float64 of features (n_scans, n_features).
 
-    Features are shifted by those of the first scan, which loses no digit of their differences.
+    Features are shifted by those of the first scan, which preserves the precision of differences.
     """
     x = np.asarray(features, dtype=np.float64)
     x = x - x[:1]
@@ -77,10 +78,10 @@ def gram(features: np.ndarray) -> np.ndarray:
 def coordinates(
     products: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test scans in the space that the training scans span.
+    """Coordinates of training and test scans in the space that the training scans span.
 
-    Kernel PCA with every component kept: distances between training scans are those of the
-    features, divided by one number so that the average variance of a coordinate is 1.
+    Kernel PCA with all components: distances between training scans are those of the features,
+    divided by a constant so that the average variance of a coordinate is 1.
 
     Parameters
     ----------

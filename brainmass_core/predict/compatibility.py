@@ -1,4 +1,4 @@
-"""Why an input does not fit a model: file, what was found, what was expected, what to do."""
+"""Check that an input is compatible with a model: file, found, expected, remedy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pandas as pd
 from brainmass_core.atlas import AtlasError, resolve_atlas
 from brainmass_core.config import Config
 from brainmass_core.finetune.cohort.dataset import UNKNOWN
-from brainmass_core.predict.contract import Contract, Done, processing_of
+from brainmass_core.predict.contract import Contract, Processing, processing_of
 from brainmass_core.readers.groups import sex_of
 from brainmass_core.readers.limits import quoted
 from brainmass_core.timeseries.derivatives import label_of
 
 log = logging.getLogger(__name__)
-T_R_SHARE = 0.1  # by which t_r may lie outside that of the training scans
+T_R_SHARE = 0.1  # fraction by which t_r may be outside the range of the training scans
 SAME = "make the input again with the model's settings (contract.json), or train on such input"
 UNLABELLED = (
     "nothing says which atlas, denoising and FC estimator it was made with; if they are those of "
@@ -27,22 +27,22 @@ UNLABELLED = (
 
 
 class PredictError(ValueError):
-    """An input or a model that cannot be used."""
+    """An input or a model cannot be used."""
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What is known of where one scan's FC or series come from; None: not known.
+class Provenance:
+    """Known provenance of one scan's FC or series; None: unknown.
 
     Attributes
     ----------
     where : str
         File, for messages.
     atlas : str
-        Name, or BIDS label.
+        Name or BIDS label of the atlas.
     parcels : list of str
     unit : str
-        What one FC is of: ``run``, ``session``, ``participant``; ``joined``: one of the latter two.
+        Unit of FC: ``run``, ``session``, ``participant``; ``joined``: one of the latter two.
     """
 
     where: str
@@ -50,66 +50,70 @@ class Origin:
     parcels: list[str] | None = None
     n_edges: int | None = None
     estimator: str | None = None
-    done: Done | None = None
+    done: Processing | None = None
     t_r: float | None = None
     n_rois: int | None = None
     n_timepoints: int | None = None
     unit: str | None = None
 
 
-def misfit(contract: Contract, origin: Origin, as_trained: bool) -> str | None:
-    """Why a scan does not fit, None if it does.
+def incompatibility(contract: Contract, provenance: Provenance, as_trained: bool) -> str | None:
+    """Why a scan is not compatible; None if it is.
 
     Parameters
     ----------
     as_trained : bool
-        Whether what is not known is taken to be as the model wants it.
+        Whether unknown properties are assumed to match the model.
     """
-    unknown = None in (origin.atlas, origin.estimator, origin.done)
-    wrong = [*_atlas(contract, origin), *_estimator(contract, origin), *_done(contract, origin)]
-    wrong += _unit(contract, origin)
-    if contract.series and origin.t_r is None and (unknown or as_trained):
-        origin = replace(origin, t_r=contract.series.t_r)
-    wrong += _recording(contract, origin) if contract.series else _t_r(contract, origin)
+    unknown = None in (provenance.atlas, provenance.estimator, provenance.done)
+    wrong = [
+        *_atlas(contract, provenance),
+        *_estimator(contract, provenance),
+        *_done(contract, provenance),
+    ]
+    wrong += _unit(contract, provenance)
+    if contract.series and provenance.t_r is None and (unknown or as_trained):
+        provenance = replace(provenance, t_r=contract.series.t_r)
+    wrong += _recording(contract, provenance) if contract.series else _t_r(contract, provenance)
     if wrong:
-        return f"{origin.where}: {'; '.join(wrong)}; {SAME}"
-    return f"{origin.where}: {UNLABELLED}" if unknown and not as_trained else None
+        return f"{provenance.where}: {'; '.join(wrong)}; {SAME}"
+    return f"{provenance.where}: {UNLABELLED}" if unknown and not as_trained else None
 
 
-def _atlas(contract: Contract, origin: Origin) -> list[str]:
+def _atlas(contract: Contract, provenance: Provenance) -> list[str]:
     atlas = contract.atlas
-    if origin.atlas is not None and label_of(origin.atlas) != label_of(atlas.name):
-        return [f"found the atlas {origin.atlas}, the model's is {atlas.name}"]
-    if origin.n_edges is not None and origin.n_edges != contract.n_edges:
+    if provenance.atlas is not None and label_of(provenance.atlas) != label_of(atlas.name):
+        return [f"found the atlas {provenance.atlas}, the model's is {atlas.name}"]
+    if provenance.n_edges is not None and provenance.n_edges != contract.n_edges:
         return [
-            f"found FC of {origin.n_edges} edges, the model's atlas {atlas.name} has "
+            f"found FC of {provenance.n_edges} edges, the model's atlas {atlas.name} has "
             f"{atlas.n_rois} parcels, {contract.n_edges} edges"
         ]
-    if origin.n_rois not in (None, atlas.n_rois):
+    if provenance.n_rois not in (None, atlas.n_rois):
         return [
-            f"found series of {origin.n_rois} parcels, the model's atlas {atlas.name} has "
+            f"found series of {provenance.n_rois} parcels, the model's atlas {atlas.name} has "
             f"{atlas.n_rois}"
         ]
-    if origin.parcels is not None and origin.parcels != atlas.names:
-        pairs = zip(origin.parcels, atlas.names, strict=False)
+    if provenance.parcels is not None and provenance.parcels != atlas.names:
+        pairs = zip(provenance.parcels, atlas.names, strict=False)
         first = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
         return [
-            f"found parcel {first + 1} called {origin.parcels[first]!r}, the model's is "
+            f"found parcel {first + 1} called {provenance.parcels[first]!r}, the model's is "
             f"{atlas.names[first]!r}: the order or the atlas differs"
         ]
     return []
 
 
-def _estimator(contract: Contract, origin: Origin) -> list[str]:
+def _estimator(contract: Contract, provenance: Provenance) -> list[str]:
     expected = contract.connectivity.estimator
-    if origin.estimator in (None, expected):
+    if provenance.estimator in (None, expected):
         return []
-    return [f"found FC by the estimator {origin.estimator}, the model's is {expected}"]
+    return [f"found FC by the estimator {provenance.estimator}, the model's is {expected}"]
 
 
-def _unit(contract: Contract, origin: Origin) -> list[str]:
-    """A model of joined runs has seen longer series than one of single runs, and other rows."""
-    expected, found = contract.connectivity.unit, origin.unit
+def _unit(contract: Contract, provenance: Provenance) -> list[str]:
+    """Compare the unit of FC: joined runs have longer series than single runs."""
+    expected, found = contract.connectivity.unit, provenance.unit
     if contract.series or found in (None, expected) or (found == "joined" and expected != "run"):
         return []
     words = {"run": "single runs", "joined": "joined runs"}
@@ -117,35 +121,35 @@ def _unit(contract: Contract, origin: Origin) -> list[str]:
     return [f"found FC of {named[0]}, the model's is of {named[1]} (connectivity.unit)"]
 
 
-def _done(contract: Contract, origin: Origin) -> list[str]:
-    if origin.done is None or origin.done in contract.done:
+def _done(contract: Contract, provenance: Provenance) -> list[str]:
+    if provenance.done is None or provenance.done in contract.done:
         return []
     expected = " or ".join(_text(d) for d in contract.done)
-    return [f"found series with {_text(origin.done)}, the model's have {expected}"]
+    return [f"found series with {_text(provenance.done)}, the model's have {expected}"]
 
 
-def _text(done: Done) -> str:
+def _text(done: Processing) -> str:
     return ", ".join(f"{key}: {value}" for key, value in done.model_dump().items())
 
 
-def _recording(contract: Contract, origin: Origin) -> list[str]:
-    """A model on series needs a window of its own repetition time, or as it resamples."""
+def _recording(contract: Contract, provenance: Provenance) -> list[str]:
+    """Check that a model on series can make a window from the recording."""
     assert contract.series is not None
-    wrong = contract.series.misfit(origin.n_timepoints or 0, origin.t_r)
+    wrong = contract.series.incompatibility(provenance.n_timepoints or 0, provenance.t_r)
     if wrong is None and contract.series.t_r is None:
-        return _t_r(contract, origin)
+        return _t_r(contract, provenance)
     return [] if wrong is None else [wrong]
 
 
-def _t_r(contract: Contract, origin: Origin) -> list[str]:
-    """A low-pass makes FC comparable over t_r; without one its frequencies are those of t_r."""
-    if origin.t_r is None or contract.t_r is None or contract.low_passed:
+def _t_r(contract: Contract, provenance: Provenance) -> list[str]:
+    """Compare t_r, which determines the frequencies of FC unless there is a low-pass filter."""
+    if provenance.t_r is None or contract.t_r is None or contract.low_passed:
         return []
     low, high = contract.t_r[0] * (1 - T_R_SHARE), contract.t_r[1] * (1 + T_R_SHARE)
-    if low <= origin.t_r <= high:
+    if low <= provenance.t_r <= high:
         return []
     return [
-        f"found t_r {origin.t_r:g} s, the model's training scans have {contract.t_r[0]:g} to "
+        f"found t_r {provenance.t_r:g} s, the model's training scans have {contract.t_r[0]:g} to "
         f"{contract.t_r[1]:g} s and no low-pass filter that would make others comparable"
     ]
 
@@ -156,7 +160,7 @@ def refuse_settings(contract: Contract, where: str, config: Config, datasets: li
     Raises
     ------
     PredictError
-        Listing every knob that differs.
+        Listing every setting that differs.
     """
     wrong = []
     if config.atlas.name != contract.atlas.configured:
@@ -170,17 +174,17 @@ def refuse_settings(contract: Contract, where: str, config: Config, datasets: li
     wrong += _image(contract, config)
     if wrong:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(wrong))
-        raise PredictError(f"{where}: the input does not fit the model\n{lines}\n{SAME}")
+        raise PredictError(f"{where}: the input is not compatible with the model\n{lines}\n{SAME}")
 
 
 def _image(contract: Contract, config: Config) -> list[str]:
-    """Two atlases of one name: label image or table differ."""
+    """Compare two atlases with the same name by label image or table."""
     if config.atlas.path is None and config.atlas.labels is None:
-        return []  # a name that is looked up, with a known checksum
+        return []  # an atlas that is looked up by name, with a known checksum
     try:
         found = resolve_atlas(config)
     except (AtlasError, OSError) as error:
-        log.warning("the atlas of the input is compared by its name alone: %s", error)
+        log.warning("the atlas of the input is only compared by its name: %s", error)
         return []
     if found.sha256 == contract.atlas.sha256:
         return []
@@ -204,12 +208,12 @@ def _knob(name: str, found: Any, expected: Any) -> str:
 
 
 def refuse_unknown_confounds(contract: Contract, where: str, confounds: pd.DataFrame) -> None:
-    """Refuse scans of which no confound that the model takes out is known.
+    """Refuse scans if a confound that the model needs is unknown for all of them.
 
     Parameters
     ----------
     confounds : DataFrame
-        site, sex, age, mean_fd of the scans that would be scored.
+        site, sex, age, mean_fd of the scans to be scored.
 
     Raises
     ------
@@ -223,14 +227,14 @@ def refuse_unknown_confounds(contract: Contract, where: str, confounds: pd.DataF
     missing = [c for c, is_known in known.items() if not is_known]
     if missing and len(confounds):
         raise PredictError(
-            f"{where}: the model takes {', '.join(contract.confound_columns)} out of the features "
-            f"({contract.confounds}), but {', '.join(missing)} is not known of any scan; give a "
+            f"{where}: the model adjusts features for {', '.join(contract.confound_columns)} "
+            f"({contract.confounds}), but {', '.join(missing)} is not known for any scan; give a "
             "table with participant_id and these columns: --phenotype TABLE"
         )
 
 
 def sexes_as_trained(contract: Contract, where: str, sexes: pd.Series) -> pd.Series:
-    """Sexes under the names that the model was fitted with.
+    """Sexes spelled as in the training data.
 
     Parameters
     ----------
@@ -240,9 +244,9 @@ def sexes_as_trained(contract: Contract, where: str, sexes: pd.Series) -> pd.Ser
     Raises
     ------
     PredictError
-        If one is none of the model's, of which it would take nothing out.
+        If the model was not fitted with one of them, so that it could not be regressed out.
     """
-    if not contract.sexes:  # it takes no sex out, or is of a time when they were not recorded
+    if not contract.sexes:  # the model does not use sex, or is older than this record
         return sexes
     found = sexes.map(lambda sex: sex if sex == UNKNOWN else sex_of(sex))
     others = sorted(set(found) - {UNKNOWN, *contract.sexes})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from brainmass_core.config.stages import Pretrain
 from brainmass_core.encoders.interface import implementation_of
-from brainmass_core.pretrain.family import Family
+from brainmass_core.pretrain.model_spec import ModelSpec
 
 
-def family_of(settings: Pretrain) -> Family:
-    """What the encoder's record brings to pre-training."""
+def model_spec_of(settings: Pretrain) -> ModelSpec:
+    """The pre-training specification of the encoder's record."""
     return implementation_of(settings.encoder).training
