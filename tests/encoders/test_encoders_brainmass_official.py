@@ -218,6 +218,8 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
     assert "online_network.dim_reduction.0.bias has other numbers" in message(
         {"model": whole} | parts
     )
+    halves = {"online_network_state_dict": {"dim_reduction.0.bias": torch.ones(8).half()}}
+    assert "has other numbers under model" in message({"model": whole} | halves)
     shallow = {k: v for k, v in whole.items() if ".attention_list.1." not in k}
     assert "depth 1" in message({"model": shallow})
     path.write_bytes(b"text")

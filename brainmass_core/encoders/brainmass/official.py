@@ -193,7 +193,7 @@ def _refuse_contradictions(
         for name, tensor in again.items():
             one = tensors.get(f"{part}.{name}", tensor)
             check_plain(str(path), {f"{part}.{name}": one, f"{part}_state_dict {name}": tensor})
-            if one is not tensor and not torch.equal(one, tensor):
+            if not torch.equal(one.double(), tensor.double()):  # of any type
                 raise ModelError(
                     f"{path}: {part}.{name} has other numbers under model than under "
                     f"{part}_state_dict; {REMEDY}"
