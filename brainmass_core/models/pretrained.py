@@ -25,6 +25,7 @@ from brainmass_core.checksums import (
 from brainmass_core.models.weights import (
     ModelError,
     Stored,
+    check_counts,
     check_finite,
     check_sizes,
     check_tensors,
@@ -39,6 +40,8 @@ from brainmass_core.tables import atomic_path
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 OF_WEIGHTS = "weights_sha256"  # key in the settings
+DERIVED = "embedding_dim"  # key in the settings, for readers; it follows from the arguments
+TORCH = (".bin", ".pt", ".pth", ".ckpt")
 NAMES = ("size", "mode")  # arguments that are text; all others are integers
 REMEDY = "give a folder that `pretrain` or save_pretrained made"
 UNSEALED = (
@@ -88,11 +91,14 @@ class Pretrained(nn.Module):
         """Load a model after comparing tensors and settings."""
         where, found = str(folder / SETTINGS), stored_tensors(folder / WEIGHTS)
         given = cls.arguments(where, settings, found)
-        expected = of_tensors(skeleton(where, lambda: cls(**given)).state_dict())
+        bones = skeleton(where, lambda: cls(**given))
+        expected = of_tensors(bones.state_dict())
+        _check_derived(where, settings, bones)
         check_tensors(str(folder / WEIGHTS), found, expected)
         model = cls(**given)
         model.load_state_dict(load_file(folder / WEIGHTS))
         check_finite(str(folder / WEIGHTS), model.state_dict())
+        check_counts(str(folder / WEIGHTS), model.state_dict())
         return model.eval().requires_grad_(False)
 
     @classmethod
@@ -109,10 +115,7 @@ class Pretrained(nn.Module):
         given = {name: settings.get(name) for name in cls.ARGUMENTS}
         for name, value in given.items():
             if value is None:
-                raise ModelError(
-                    f"{where}: {name} is missing: not a valid model of the class {cls.__name__}; "
-                    f"{REMEDY}"
-                )
+                raise ModelError(f"{where}: {name} is missing: not a valid model; {REMEDY}")
             if name not in NAMES:
                 check_sizes(where, {name: value}, found)
             elif isinstance(value, dict):
@@ -152,7 +155,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).exists():
             raise ModelError(
-                f"{folder / name}: no such file; run: snakemake --cores all pretrain, or {REMEDY}"
+                f"{folder / name}: no such file{other_weights(folder)}; run: snakemake --cores all "
+                f"pretrain, or {REMEDY}"
             )
     settings = _unchecked(folder)
     if FIELD not in settings or OF_WEIGHTS not in settings:
@@ -184,10 +188,43 @@ def seal(folder: Path, model: type[Pretrained] | None = None) -> None:
     try:
         check_regular(folder / WEIGHTS)  # of a pipe or a device there is no checksum, nor an end
     except FileError as error:
-        raise ModelError(f"{error}; {REMEDY}") from None
+        raise ModelError(f"{error}{other_weights(folder)}; {REMEDY}") from None
     if model is not None:
         model._checked(folder, settings)
     _write_settings(folder, settings)
+
+
+def other_weights(folder: Path) -> str:
+    """What a folder holds in place of the one file of weights that is read, as part of a message.
+
+    Empty if it holds the file, or nothing that looks like weights.
+    """
+    if (folder / WEIGHTS).exists() or not folder.is_dir():
+        return ""
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    if parts := [n for n in names if n.endswith(".index.json") or "-of-" in n]:
+        return (
+            f", but {parts[0]}: weights in several files are not read; save the model in one file "
+            "(save_pretrained of transformers: max_shard_size='100GB')"
+        )
+    if torch_files := [n for n in names if n.endswith(TORCH)]:
+        return (
+            f", but {torch_files[0]}, a file of torch; bring the authors' checkpoints in by a "
+            "command import-* (see brainmass --help), and save others as safetensors"
+        )
+    if others := [n for n in names if n.endswith(".safetensors")]:
+        return f", but {others[0]}; call it {WEIGHTS} if it holds the weights"
+    return ""
+
+
+def _check_derived(where: str, settings: Mapping[str, Any], model: nn.Module) -> None:
+    """Refuse a configuration whose width of the embedding is another than the model's."""
+    width = getattr(model, DERIVED, None)
+    if width is not None and settings.get(DERIVED, width) != width:
+        raise ModelError(
+            f"{where}: {DERIVED}: found {quoted(settings[DERIVED])}, expected {width}, as the "
+            "other sizes have it"
+        )
 
 
 def _unchecked(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -15,6 +17,8 @@ from brainmass_core.readers.files import FileError, check_regular
 
 FOLDER = 0x10  # the MS-DOS attribute bit in the central directory of a zip file
 FLOATS = {"F64", "F32", "F16", "BF16"}
+PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training and of torch.compile
+ESCAPES = re.compile(r"\x1b\[\d*m")  # with which torch makes text bold
 DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -143,7 +147,7 @@ def check_tensors(where: str, found: Mapping[str, Stored], expected: Mapping[str
 
 
 def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not numbers.
+    """Refuse weights that are not numbers, or none in float32, in which models compute.
 
     Raises
     ------
@@ -151,11 +155,49 @@ def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
         Naming the tensor.
     """
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            n = int((~torch.isfinite(tensor)).sum())
+        finite = torch.isfinite(tensor.float()) if tensor.is_floating_point() else None
+        if finite is not None and not bool(finite.all()):
+            n = int((~finite).sum())
             raise ModelError(
                 f"{where}: {name}: {n} of {tensor.numel()} weights are infinite or not a number"
+                + (" in float32" if tensor.dtype == torch.float64 else "")
             )
+
+
+def check_counts(where: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse variances and counts of batch normalisation that are negative.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
+            raise ModelError(f"{where}: {name}: found {float(tensor.min()):g}, expected 0 or more")
+
+
+def plain_names(where: str, tensors: Mapping[Any, Any]) -> dict[str, Any]:
+    """Tensors under their names without `PREFIXES`.
+
+    Raises
+    ------
+    ModelError
+        If a name is no text, or two names are one without their prefixes.
+    """
+    found: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            raise ModelError(f"{where}: found a tensor called {_short(name)}, expected names")
+        short = name
+        while prefix := next((p for p in PREFIXES if short.startswith(p)), None):
+            short = short.removeprefix(prefix)
+        if short in found:
+            raise ModelError(
+                f"{where}: holds {short} twice, with and without {' or '.join(PREFIXES)} before it"
+            )
+        found[short] = tensor
+    return found
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
@@ -172,6 +214,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         check_regular(path)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                # a small file could hold more than any memory; torch never compresses
+                if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                    raise ModelError(f"{path}: its parts are compressed; save it with torch.save")
                 if bad := archive.testzip():
                     raise ModelError(f"{path}: {bad} does not match its checksum")
                 # torch treats them as folders, and leaves their tensors uninitialised
@@ -186,8 +231,40 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Any:
         Exception
     ) as error:  # the restricted unpickler raises many kinds of errors on other files
         raise ModelError(
-            f"{path}: not a checkpoint that can be read safely ({_short(error)})"
+            f"{path}: not a checkpoint that can be read safely ({_why_unsafe(path, error)})"
         ) from None
+
+
+def _why_unsafe(path: Path, error: Exception) -> str:
+    """In our words, because those of torch advise to read the file without protection."""
+    if not path.stat().st_size:
+        return "it is empty"
+    if isinstance(error, pickle.UnpicklingError | KeyError | EOFError | UnicodeDecodeError):
+        return "it holds other objects than tensors and plain values, or is no file of torch"
+    return ESCAPES.sub("", _short(error))
+
+
+def check_plain(where: str, tensors: Mapping[str, Any]) -> None:
+    """Refuse what is no plain array of numbers that are all in the file.
+
+    Raises
+    ------
+    ModelError
+        Naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ModelError(f"{where}: {name}: found {type(tensor).__name__}, expected tensors")
+        plain = tensor.layout == torch.strided and not tensor.is_nested
+        if not plain or tensor.is_quantized or tensor.is_meta:
+            raise ModelError(
+                f"{where}: {name}: found a sparse, nested, empty or quantised tensor, expected none"
+            )
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ModelError(
+                f"{where}: {name}: its shape {tuple(tensor.shape)} has more values than the file "
+                "contains"
+            )
 
 
 def check_dense(where: str, tensors: Mapping[str, Any], weights: Collection[str]) -> None:
@@ -203,21 +280,17 @@ def check_dense(where: str, tensors: Mapping[str, Any], weights: Collection[str]
     ModelError
         Naming the tensor.
     """
+    check_plain(where, tensors)
     for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise ModelError(f"{where}: {name}: found {type(tensor).__name__}, expected tensors")
-        plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
-        if not plain:
-            raise ModelError(f"{where}: {name}: found a sparse or quantised tensor, expected none")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ModelError(
-                f"{where}: {name}: its shape {tuple(tensor.shape)} has more values than the file "
-                "contains"
-            )
-        if tensor.is_complex() or (name in weights and not tensor.is_floating_point()):
+        usual = DTYPES.get(tensor.dtype) in FLOATS
+        if tensor.is_complex() or (name in weights and not usual):
             raise ModelError(
                 f"{where}: {name} holds {tensor.dtype}, expected floating-point numbers"
             )
+        is_count = name.endswith("num_batches_tracked")
+        if is_count and (tensor.is_floating_point() or tensor.dtype == torch.bool):
+            raise ModelError(f"{where}: {name} holds {tensor.dtype}, expected integers")
+    check_counts(where, tensors)
     check_finite(where, {n: t for n, t in tensors.items() if n in weights})
 
 

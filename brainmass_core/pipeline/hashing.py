@@ -167,7 +167,7 @@ def _pfc_part(config: Config, dataset: str) -> dict:
 
 def _pretrain_part(config: Config, _: str | None) -> dict:
     s = config.pretrain
-    sources = config.pretrain_datasets()
+    sources = sorted(config.pretrain_datasets())  # their order changes no model
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
     others = {n for n in s.of_others if isinstance(getattr(s, n), BaseModel)}
     own = {"pretrain": s.model_dump(mode="json", exclude=how | others)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.encoders.registry import encoders
-from brainmass_core.models.pretrained import SETTINGS, ModelError, seal
+from brainmass_core.models.pretrained import REMEDY, SETTINGS, ModelError, seal
 from brainmass_core.predict.contract import FILE, seal_contract
 
 
@@ -28,12 +28,14 @@ def write_checksums(folder: Path) -> Path:
     if (folder / FILE).exists():
         seal_contract(folder)
         return folder / FILE
-    reasons = []
+    kinds: dict[str, list[str]] = {}  # model classes by the reason why the folder is not valid
     for model in (kind for encoder in encoders() for kind in implementation_of(encoder).kinds):
         try:
             seal(folder, model)
         except ModelError as error:
-            reasons.append(f"as {model.__name__}: {error}")
+            kinds.setdefault(str(error).removesuffix(f"; {REMEDY}"), []).append(model.__name__)
         else:
             return folder / SETTINGS
-    raise ModelError(f"{folder}: found no valid model; " + "; ".join(dict.fromkeys(reasons)))
+    reasons = [f"as {' or '.join(names)}: {why}" for why, names in kinds.items()]
+    said = "; ".join(reasons) if len(kinds) > 1 else next(iter(kinds))
+    raise ModelError(f"{folder}: found no valid model; {said}; {REMEDY}")

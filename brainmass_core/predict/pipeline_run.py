@@ -28,6 +28,14 @@ from brainmass_core.tables.text import tsv_text
 
 log = logging.getLogger(__name__)
 DATASET = "input"
+REMEDIES = {  # settings that `predict` does not have, or has under another name
+    f"set datasets.{DATASET}.t1w to `first` or `last`, or remove the others": "give a copy of the "
+    "input with one T1w per session, or per participant",
+    "to the sidecar, or set t_r of the data set": "to the sidecar",
+    f"datasets.{DATASET}.t_r": "--t-r",
+    "in the configuration (t_r, phenotype.t_r_column)": "by --t-r",
+    "set header of the data set to true or false": "give --header or --no-header",
+}
 DERIVED = "**/*stat-mean_timeseries.tsv"  # files written by `timeseries`
 
 
@@ -100,7 +108,7 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     try:
         scans.run(config, DATASET)
     except ScansError as error:
-        raise PredictError(_as_options(str(error))) from None
+        raise PredictError(as_options(str(error))) from None
     if kind == "bids":
         preprocess.run(config, DATASET, 0, options.threads)
     timeseries.run(config, DATASET, 0, options.threads)
@@ -117,8 +125,10 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     return _renamed(read_results(config, model, [DATASET], provenance_of, options.as_trained))
 
 
-def _as_options(message: str) -> str:
-    """What is said of the settings of a data set, of the options of `predict`."""
+def as_options(message: str) -> str:
+    """What is said of the settings of a data set, of what a user of `predict` can do."""
+    for ours, theirs in REMEDIES.items():
+        message = message.replace(ours, theirs)
     return message.replace(f"datasets.{DATASET}: ", "").replace(f"datasets.{DATASET}.", "--")
 
 
@@ -227,5 +237,8 @@ def _provenance(file: Path, measured: Measured, contract: Contract, options: Opt
 def _renamed(found: Found) -> Found:
     """Remove the name of the data set from names of scans."""
     prefix = f"{DATASET}_"
-    rows = [r | {"scan_id": r["scan_id"].removeprefix(prefix)} for r in found.rows]
+    rows = [
+        r | {"scan_id": r["scan_id"].removeprefix(prefix), "reason": as_options(r["reason"] or "")}
+        for r in found.rows
+    ]
     return Found(rows, {k.removeprefix(prefix): v for k, v in found.seen.items()})

@@ -19,6 +19,7 @@ from brainmass_core.encoders.brainlm.official import (
     from_official,
     import_brainlm,
     official_names,
+    read_folder,
 )
 from brainmass_core.encoders.brainlm.vit import IMAGE_SCALE, BrainLMViT
 from brainmass_core.models.pretrained import ModelError
@@ -276,7 +277,7 @@ def test_a_vision_transformer_is_imported_as_it_was_trained(tmp_path, released_v
     [
         ({"use_tanh_decoder": True}, "use_tanh_decoder True, expected False"),
         ({"num_landmarks": 32}, "num_landmarks 32, expected 64"),
-        ({"hidden_act": "relu"}, "hidden_act relu, expected gelu"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu', expected 'gelu'"),
         ({"intermediate_size": 50}, "config.json is of another model"),
         ({"num_hidden_layers": 1}, "with unknown 17 tensors"),
         ({"num_hidden_layers": 3}, "without 17 tensors"),
@@ -292,6 +293,43 @@ def test_a_configuration_of_something_else_is_refused(released_13m):
         from_official({"model_type": "bert"}, released_13m)
     with pytest.raises(ModelError, match="neither timepoint_patching_size nor patch_size"):
         from_official(SHARED, released_13m)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_training_are_left_out_of_names(released_13m, prefix):
+    whole = from_official(CONFIG_13M, released_13m).state_dict()
+    wrapped = {prefix + name: tensor for name, tensor in released_13m.items()}
+    found = from_official(CONFIG_13M, wrapped).state_dict()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
+    with pytest.raises(ModelError, match="twice, with and without module"):
+        from_official(CONFIG_13M, released_13m | wrapped)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda t: t.double() * 0 + 1e300, "not a number in float32"),
+        (lambda t: t.to(torch.float8_e4m3fn), "expected floating-point numbers"),
+        (lambda t: t.to_sparse(), "a sparse, nested, empty or quantised tensor"),
+    ],
+    ids=["float64", "float8", "sparse"],
+)
+def test_tensors_that_would_become_other_numbers_are_refused(released_13m, harm, said):
+    name = "vit.embeddings.cls_token"
+    with pytest.raises(ModelError, match=rf"{name}.*{said}"):
+        from_official(CONFIG_13M, released_13m | {name: harm(released_13m[name])})
+
+
+def test_text_in_place_of_a_number_is_shown_as_text(released_13m):
+    with pytest.raises(ModelError, match="layer_norm_eps '1e-12', expected 1e-12"):
+        from_official(CONFIG_13M | {"layer_norm_eps": "1e-12"}, released_13m)
+
+
+def test_shards_are_named(tmp_path, released_13m):
+    folder = save(tmp_path / "s", CONFIG_13M, released_13m)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    with pytest.raises(ModelError, match=r"but model-00001-of-00002\.safetensors: weights in sev"):
+        read_folder(folder)
 
 
 def test_other_positions_are_refused(released_13m):

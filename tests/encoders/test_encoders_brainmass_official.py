@@ -25,9 +25,9 @@ from brainmass_core.encoders.brainmass.official import (
     read_official,
     size_of,
     to_official,
-    without_prefix,
 )
 from brainmass_core.models.pretrained import ModelError
+from brainmass_core.models.weights import plain_names
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Module:
@@ -156,7 +156,7 @@ def test_a_layer_norm_that_is_left_out_is_mentioned(prefix, width, tmp_path, cap
     size=st.sampled_from(["tiny", "small", "base", "large"]),
     n_rois=st.integers(1, 40).map(lambda k: 20 * k),
     order=st.randoms(use_true_random=False),
-    prefix=st.sampled_from(["", "module."]),
+    prefix=st.sampled_from(["", "module.", "_orig_mod.", "module._orig_mod."]),
 )
 @hypothesis.settings(max_examples=10)
 def test_the_size_is_read_from_shapes_in_any_order(size, n_rois, order, prefix):
@@ -165,7 +165,7 @@ def test_the_size_is_read_from_shapes_in_any_order(size, n_rois, order, prefix):
     order.shuffle(ours)
     tensors = {prefix + official_name(name): tensor for name, tensor in ours}
     assert len(tensors) == len(ours)
-    assert size_of(without_prefix(tensors)) == (size, n_rois)
+    assert size_of(plain_names("c", tensors)) == (size, n_rois)
 
 
 def test_a_model_of_ours_is_exported_whole():
@@ -210,6 +210,17 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
     halves = {"online_network_state_dict": {}, "target_network_state_dict": {}}
     assert "found online_network_state_dict (dict)" in message(halves)
     assert "found cls_token (list)" in message({"model": whole | {"cls_token": [1.0]}})
+    twice = whole | {f"module.{k}": v for k, v in whole.items()}
+    assert "twice, with and without module." in message({"model": twice})
+    assert "found a tensor called 1, expected names" in message(
+        {"model": whole | {1: torch.ones(1)}}
+    )
+    parts = {"online_network_state_dict": {"dim_reduction.0.bias": torch.ones(8)}}
+    assert "online_network.dim_reduction.0.bias has other numbers" in message(
+        {"model": whole} | parts
+    )
+    halves = {"online_network_state_dict": {"dim_reduction.0.bias": torch.ones(8).half()}}
+    assert "has other numbers under model" in message({"model": whole} | halves)
     shallow = {k: v for k, v in whole.items() if ".attention_list.1." not in k}
     assert "depth 1" in message({"model": shallow})
     path.write_bytes(b"text")
@@ -217,6 +228,54 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
         read_official(path)
     with pytest.raises(ModelError, match="no such checkpoint"):
         read_official(tmp_path / "absent.pth")
+
+
+LINEAR = "online_network.attention_list.0.linear1.weight"
+NORM = "online_network.g.net.1"
+ODD = {  # of which none was refused by name, and four were read
+    "nested": (
+        LINEAR,
+        lambda t: torch.nested.nested_tensor([t[0], t[1, :2]]),
+        "a sparse, nested, empty or quantised tensor",
+    ),
+    "float8": (LINEAR, lambda t: t.to(torch.float8_e4m3fn), "expected floating-point numbers"),
+    "float64": (LINEAR, lambda t: t.double() * 0 + 1e300, "not a number in float32"),
+    "variance": (f"{NORM}.running_var", lambda t: t - 9, "found -8, expected 0 or more"),
+    "fraction": (f"{NORM}.num_batches_tracked", lambda t: t + 0.5, "expected integers"),
+    "negative": (f"{NORM}.num_batches_tracked", lambda t: t - 5, "found -5, expected 0 or more"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_tensor_that_would_become_other_numbers_is_refused_by_name(kind, tmp_path):
+    name, harm, said = ODD[kind]
+    whole = released("tiny", 20).state_dict()
+    torch.save({"model": whole | {name: harm(whole[name])}}, tmp_path / "c.pth")
+    with pytest.raises(ModelError, match=rf"c\.pth: .*{name}.*{said}"):
+        import_official(tmp_path / "c.pth", tmp_path / "model", "atlas", "pearson")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_view_of_a_larger_array_and_a_shared_one_are_the_numbers_that_they_show(tmp_path):
+    whole = released("tiny", 20).state_dict()
+    big = torch.randn(100_000)
+    shown = {"cls_token": big[50:70].view(1, 1, 20), "dist_token": big[50:70].view(1, 1, 20)}
+    torch.save({"model": whole | shown}, tmp_path / "c.pth")
+    import_official(tmp_path / "c.pth", tmp_path / "model", "atlas", "pearson")
+    model = BrainMass.from_pretrained(tmp_path / "model")
+    assert torch.equal(model.cls_token, shown["cls_token"])
+    assert (tmp_path / "model" / "model.safetensors").stat().st_size < 1.1 * sum(
+        t.numel() * t.element_size() for t in model.state_dict().values()
+    )
+
+
+def test_heads_and_estimators_that_there_are_not_are_refused(tmp_path):
+    path = released("tiny", 20).save(tmp_path / "c.pth")
+    with pytest.raises(ModelError, match="found -5 attention heads, expected 1 or more"):
+        from_official(read_official(path), heads=-5)
+    with pytest.raises(ModelError, match=r"estimator: found 'persn', expected pearson or ledoit"):
+        import_official(path, tmp_path / "model", "atlas", "persn")
 
 
 def test_a_folder_with_a_model_is_not_overwritten(tmp_path):

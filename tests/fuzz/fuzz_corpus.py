@@ -67,6 +67,11 @@ def put(offset: int, form: str, *values: Any) -> Callable[[bytes], bytes]:
     return changed
 
 
+def qform(offset: int, value: float) -> Callable[[bytes], bytes]:
+    """A number of the orientation in scanner coordinates, whose code says that it is used."""
+    return lambda raw: put(252, "h", 1)(put(offset, "f", value)(raw))
+
+
 def swap(old: str, new: str) -> Callable[[bytes], bytes]:
     """Write a text in place of another, once."""
 
@@ -213,6 +218,12 @@ CASES = (
     Case("mask", "m.nii", "two axes of one direction", put(280, "8f", *[0, 0, 0, 0] * 2)),
     Case("nifti", "a_bold.nii", "OrientationError", put(296, "f", 1e38)),
     Case("nifti", "a_bold.nii.gz", "the checksum was not compared", other_checksum),
+    Case("nifti", "a_bold.nii", "a quaternion that turns nothing: ValueError", qform(256, 9.0)),
+    Case("nifti", "a_bold.nii", "a quaternion of NaN: LinAlgError", qform(256, math.nan)),
+    Case("bids", "bold.nii", "an infinite quaternion: ValueError", qform(260, math.inf)),
+    Case("bids", "bold.nii", "a voxel of NaN mm: LinAlgError", qform(80, math.nan)),
+    Case("derivatives", "bold.nii", "a quaternion of 1e38: ValueError", qform(264, 1e38)),
+    Case("derivatives", "bold.nii", "a quaternion of NaN: LinAlgError", qform(264, math.nan)),
     Case("bids", "bold.nii", "OverflowError of nibabel", put(108, "f", math.inf)),
     Case("bids", "01_task-rest_bold.json", "true was a slice time", entry(SliceTiming=[True, 0.0])),
     Case("series_folder", "all.npz", "the refusal named no file", renamed("../a")),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
+import zipfile
 
 import pytest
 import torch
@@ -131,7 +133,7 @@ def test_a_tensor_that_is_there_twice_or_transposed_is_refused_and_a_link_is_fol
     text = text.ljust(-len(text) % 8 + len(text)).encode()
     (folder / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + n :])
     seal(folder)
-    with pytest.raises(ModelError, match=f"{WEIGHTS}: no whole safetensors file"):
+    with pytest.raises(ModelError, match=f"{WEIGHTS}: not a complete safetensors file"):
         BrainMass.from_pretrained(folder)
     save_file(tensors | {name: tensors[name].T.contiguous()}, folder / WEIGHTS)
     seal(folder)
@@ -142,6 +144,36 @@ def test_a_tensor_that_is_there_twice_or_transposed_is_refused_and_a_link_is_fol
     (folder / WEIGHTS).symlink_to(folder.parent / "w")
     seal(folder)
     assert torch.equal(BrainMass.from_pretrained(folder).cls_token, tensors["cls_token"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.safetensors.index.json", "weights in several files are not read"),
+        ("model-00001-of-00002.safetensors", "weights in several files are not read"),
+        ("pytorch_model.bin", "a file of torch; .* import-"),
+        ("best_model.pth", "a file of torch; .* import-"),
+        ("other.safetensors", "call it model.safetensors"),
+    ],
+)
+def test_weights_in_another_form_are_named_with_what_to_do(folder, name, said):
+    (folder / WEIGHTS).rename(folder / name)
+    for read in (BrainMass.from_pretrained, write_checksums):
+        with pytest.raises(ModelError, match=rf"{WEIGHTS}: no such file.*, but {name}.*{said}"):
+            read(folder)
+
+
+def test_one_reason_is_said_once_and_others_with_their_kinds(folder, tmp_path):
+    with pytest.raises(ModelError) as caught:
+        write_checksums(tmp_path / "nowhere")
+    assert str(caught.value).count("config.json: no such file") == 1
+    settings = json.loads((folder / SETTINGS).read_text())
+    (folder / SETTINGS).write_text(json.dumps(settings | {"heads": 4}))
+    with pytest.raises(
+        ModelError, match=r"as BrainMass: .*; as BrainLM or BrainLMViT: .*"
+    ) as found:
+        write_checksums(folder)
+    assert str(found.value).count(pretrained.REMEDY) == 1
 
 
 def test_no_checksum_is_written_for_files_that_do_not_go_together(folder):
@@ -225,6 +257,7 @@ ODD = {
     "complex": (lambda t: t.to(torch.complex64), "holds C64, expected F32"),
     "whole": (lambda t: t.to(torch.int32), "holds I32, expected F32"),
     "boolean": (lambda t: t > 0, "holds BOOL, expected F32"),
+    "beyond float32": (lambda t: t.double() * 0 + 1e300, "infinite or not a number"),
     "flat": (lambda t: t.flatten().contiguous(), "has the shape"),
     "longer": (lambda t: torch.cat([t, t]), "has the shape"),
 }
@@ -257,6 +290,39 @@ def test_weights_in_half_precision_are_read(folder):
     seal(folder)
     model = BrainMass.from_pretrained(folder)
     assert torch.equal(model.cls_token, halves["cls_token"].float())
+
+
+@pytest.mark.parametrize("count", ["running_var", "num_batches_tracked"])
+def test_a_negative_variance_or_count_is_refused_by_name(folder, count):
+    name, tensors = f"online.projector.1.{count}", load_file(folder / WEIGHTS)
+    save_file(tensors | {name: tensors[name] * 0 - 1}, folder / WEIGHTS)
+    with pytest.raises(ModelError, match=rf"{name}: found -1, expected 0 or more"):
+        seal(folder, BrainMass)
+
+
+def test_another_width_of_the_embedding_than_the_sizes_have_is_refused(folder):
+    change(folder, {"embedding_dim": 7})
+    with pytest.raises(ModelError, match=rf"{SETTINGS}: embedding_dim: found 7, expected 48"):
+        BrainMass.from_pretrained(folder)
+
+
+HEADERS = {
+    "length": ((2**63).to_bytes(8, "little"), "header too large"),
+    "longer than the file": ((10**8 - 1).to_bytes(8, "little"), "invalid header length"),
+    "product": (b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}', "o"),
+    "absent": (b'{"a":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4000000000]}}', "co"),
+    "deep": (b'{"a":' * 20_000, "recursion"),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_header_that_claims_too_much_is_refused(folder, no_memory, kind):
+    content, said = HEADERS[kind]
+    if len(content) != 8:
+        content = len(content).to_bytes(8, "little") + content
+    (folder / WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{WEIGHTS}: not a complete safetensors file.*{said}"):
+        seal(folder, BrainMass)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\xff" * 100, b"\x00" * 100])
@@ -305,6 +371,30 @@ def test_a_damaged_checkpoint_is_refused_or_reads_the_same(tmp_path):
         path.write_bytes(whole[: i * len(whole) // 16])
         with pytest.raises(ModelError, match=r"c\.pt"):
             read_checkpoint(path)
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_fills_memory(tmp_path, no_memory):
+    torch.save({"w": torch.zeros(20_000_000)}, tmp_path / "c.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "c.pt") as whole,
+        zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    assert (tmp_path / "small.pt").stat().st_size < 200_000
+    with pytest.raises(ModelError, match=r"small\.pt: its parts are compressed"):
+        read_checkpoint(tmp_path / "small.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "it is empty"), (b"hello", "it holds other objects"), (pickle.dumps(Attack), "it hol")],
+)
+def test_nobody_is_advised_to_read_a_file_without_protection(tmp_path, content, said):
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(ModelError, match=said) as caught:
+        read_checkpoint(tmp_path / "c.pt")
+    assert "weights_only" not in str(caught.value)
 
 
 def test_a_part_marked_as_a_folder_is_refused(tmp_path):

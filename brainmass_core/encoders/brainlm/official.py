@@ -7,6 +7,7 @@ Two architectures carry the name; the configuration tells which one a folder hol
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,12 +25,14 @@ from brainmass_core.encoders.brainlm.layers import EPS, TAPS
 from brainmass_core.encoders.brainlm.model import COORDINATE_SCALE, BrainLM
 from brainmass_core.encoders.brainlm.official_names import official_names
 from brainmass_core.encoders.brainlm.vit import BrainLMViT
-from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError
+from brainmass_core.models.pretrained import SETTINGS, WEIGHTS, ModelError, other_weights
 from brainmass_core.models.tokens import sinusoid_1d, sinusoid_2d
 from brainmass_core.models.weights import (
     check_dense,
+    check_plain,
     check_sizes,
     of_tensors,
+    plain_names,
     read_checkpoint,
     skeleton,
     stored_tensors,
@@ -38,6 +41,7 @@ from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.tables import atomic_path
 
+log = logging.getLogger(__name__)
 LICENCE = "CC-BY-NC-ND-4.0"  # of the published weights
 FILES = (WEIGHTS, "pytorch_model.bin")
 REMEDY = "give the folder of one published model: config.json with model.safetensors or " + FILES[1]
@@ -124,7 +128,9 @@ def model_of(config: Mapping[str, Any], mode: str | None = None) -> BrainLM | Br
         # unequal, the released layer would approximate its softmax
         fixed["num_landmarks"] = config.get("segment_means_seq_len")
         fixed["decoder_hidden_size"] = config["hidden_size"]
-    wrong = [f"{k} {config[k]}, expected {v}" for k, v in fixed.items() if config.get(k, v) != v]
+    wrong = [
+        f"{k} {config[k]!r}, expected {v!r}" for k, v in fixed.items() if config.get(k, v) != v
+    ]
     if wrong:
         raise ModelError(f"found a configuration with {'; '.join(wrong)}: no published model")
     if vit:
@@ -148,7 +154,9 @@ def from_official(
     given = {theirs: config[theirs] for theirs in SIZE_KEYS.values()}
     others = ("patch_size", "decoder_hidden_size", "timepoint_patching_size")
     given |= {name: config[name] for name in others if name in config}
-    found = of_tensors({n: t for n, t in tensors.items() if isinstance(t, Tensor)})
+    tensors = plain_names("checkpoint", tensors)
+    check_plain("checkpoint", tensors)
+    found = of_tensors(tensors)
     check_sizes(SETTINGS, given, found)
     model = skeleton(SETTINGS, lambda: model_of(config, mode))
     assert isinstance(model, BrainLM | BrainLMViT)
@@ -182,7 +190,7 @@ def _check_shapes(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor]) ->
 
 def _named(size: dict[str, int], module: Any) -> str | dict[str, int]:
     """The name of a published size, or the size itself."""
-    names = [n for n, s in module.SIZES.items() if n != "tiny" and s == module.Size(**size)]
+    names = [n for n, s in module.SIZES.items() if n != "tiny" and s == type(s)(**size)]
     return names[0] if names else size
 
 
@@ -240,7 +248,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
     file = next((folder / name for name in FILES if (folder / name).exists()), None)
     if file is None or not settings.exists():
         missing = settings if file else folder / " or ".join(FILES)
-        raise ModelError(f"{missing}: no such file; {REMEDY}")
+        found = "" if file else other_weights(folder)
+        raise ModelError(f"{missing}: no such file{found}; {REMEDY}")
+    if file.name == WEIGHTS and (folder / FILES[1]).exists():
+        log.warning("%s: read; %s beside it is not looked at", file, FILES[1])
     try:
         config = read_object(settings)
         if file.name == WEIGHTS:

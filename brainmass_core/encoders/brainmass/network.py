@@ -59,6 +59,8 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
     """
     if not isinstance(size, str) or size not in SIZES:
         raise ValueError(f"found size {quoted(size)}, expected one of {', '.join(SIZES)}")
+    if heads is not None and heads < 1:
+        raise ValueError(f"found {heads} attention heads, expected 1 or more")
     wanted = heads or SIZES[size].heads
     divisors = [h for h in range(1, n_rois + 1) if n_rois % h == 0]
     if wanted in divisors:

@@ -12,15 +12,24 @@ import re
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from brainmass_core import __version__
+from brainmass_core.config.stages import Connectivity
 from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
 from brainmass_core.encoders.brainmass.network import SIZES, Size
 from brainmass_core.models.pretrained import WEIGHTS, ModelError
-from brainmass_core.models.weights import check_dense, read_checkpoint, skeleton
+from brainmass_core.models.weights import (
+    check_dense,
+    check_plain,
+    plain_names,
+    read_checkpoint,
+    skeleton,
+)
+from brainmass_core.readers.limits import quoted
 from brainmass_core.tables import atomic_path
 
 log = logging.getLogger(__name__)
@@ -70,7 +79,8 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     Parameters
     ----------
     tensors : mapping of str to Tensor
-        Tensors by name; the prefix ``module.`` of data-parallel training is removed.
+        Tensors by name; the prefixes ``module.`` of data-parallel training and ``_orig_mod.`` of
+        torch.compile are removed.
     heads : int, optional
         Attention heads, which cannot be inferred from the tensors. Default: that of the size.
 
@@ -79,7 +89,8 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     ModelError
         If tensors are missing or unexpected, or their shapes match no size.
     """
-    found = without_prefix(tensors)
+    found = plain_names("checkpoint", tensors)
+    check_plain("checkpoint", found)
     size, n_rois = size_of(found)
     try:  # on the meta device, without memory: the shapes may be absurd
         expected = skeleton("checkpoint", lambda: BrainMass(size, n_rois, heads)).state_dict()
@@ -101,11 +112,6 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     model = BrainMass(size, n_rois, heads)
     model.load_state_dict(ours)
     return model.eval().requires_grad_(False)
-
-
-def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by name without the prefix ``module.`` of data-parallel training."""
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def to_official(model: BrainMass) -> dict[str, Tensor]:
@@ -168,11 +174,31 @@ def read_official(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{error}; {REMEDY}") from None
     tensors = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(tensors, dict):
-        raise ModelError(f"{path}: found {type(tensors).__name__}, expected tensors; {REMEDY}")
+        kind = type(tensors).__name__
+        raise ModelError(f"{path}: found {kind}, expected a dictionary of tensors; {REMEDY}")
     other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
     if other:
         raise ModelError(f"{path}: found {', '.join(other[:5])}, expected tensors; {REMEDY}")
+    if tensors is not content:
+        _refuse_contradictions(path, plain_names(str(path), tensors), content)
     return tensors
+
+
+def _refuse_contradictions(
+    path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, object]
+) -> None:
+    """The online and the target network, which are there twice, are the same in both places."""
+    for part in ("online_network", "target_network"):
+        again = content.get(f"{part}_state_dict")
+        again = plain_names(str(path), again) if isinstance(again, Mapping) else {}
+        for name, tensor in again.items():
+            one = tensors.get(f"{part}.{name}", tensor)
+            check_plain(str(path), {f"{part}.{name}": one, f"{part}_state_dict {name}": tensor})
+            if not torch.equal(one.double(), tensor.double()):  # of any type
+                raise ModelError(
+                    f"{path}: {part}.{name} has other numbers under model than under "
+                    f"{part}_state_dict; {REMEDY}"
+                )
 
 
 def import_official(
@@ -192,12 +218,15 @@ def import_official(
     """
     if (folder / WEIGHTS).exists():
         raise ModelError(f"{folder}: holds a model already; give another folder, or remove it")
+    known = get_args(Connectivity.model_fields["estimator"].annotation)
+    if estimator not in known:
+        raise ModelError(f"estimator: found {quoted(estimator)}, expected {' or '.join(known)}")
     tensors = read_official(path)
     try:
         model = from_official(tensors, heads)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    found = without_prefix(tensors)
+    found = plain_names(str(path), tensors)
     if any(not torch.equal(found[n], t) for n, t in _unused(model).items() if n in found):
         log.warning("%s: its layer norm, which the released code never uses, is omitted", path)
     about = {

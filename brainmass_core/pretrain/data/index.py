@@ -103,7 +103,8 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     short: list[str] = []
     sources, shapes, digest = [], {}, hashlib.sha256()
     blocks: list[np.ndarray] = []
-    used = {name: config.datasets[name] for name in config.pretrain_datasets()}
+    # by name: in which order a configuration lists them must not change the model
+    used = {name: config.datasets[name] for name in sorted(config.pretrain_datasets())}
     usable = usable_by(config)
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})

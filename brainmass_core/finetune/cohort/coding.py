@@ -1,0 +1,100 @@
+"""Where the data sets of a task may mean different things by one column.
+
+Nothing in a table says what its codes mean: 1 may be a patient here and a control there, an age
+may be in months. What looks like that is a warning with the numbers, for people to judge.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pandas as pd
+
+from brainmass_core.config.tasks import Task
+from brainmass_core.readers.missing import NUMBER
+
+log = logging.getLogger(__name__)
+FOLD = 8.0  # between medians: months for years is 12, and cohorts differ in age themselves
+MAX_CODES = 10  # different values of a column that holds groups, such as handedness
+PHENO = "pheno_"
+UNITS = {"age": "months in place of years", "mean_fd": "another unit than mm"}
+
+
+def say_codings(cohort: pd.DataFrame, task: Task, name: str) -> None:
+    """Warn of columns that two data sets of a task may have coded in different ways.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        Columns of `tables.COHORT`, those of the phenotype table (``pheno_``) and, of a
+        regression, `y`.
+    """
+    used = cohort[cohort["used"]]
+    if used["dataset"].nunique() < 2:
+        return
+    for text in (*_labels(used, task), *_units(used, task), *_query(cohort, task)):
+        log.warning("%s: %s", name, text)
+
+
+def _labels(used: pd.DataFrame, task: Task) -> list[str]:
+    """Classes of two data sets that are told from numbers alone."""
+    values = [value.strip() for of in task.classes.values() for value in of]
+    shared = [v for v in values if NUMBER.fullmatch(v) and _datasets_with(used, v) > 1]
+    if not shared:
+        return []
+    counts = pd.crosstab(used["dataset"], used["class_name"])
+    texts = "; ".join(
+        f"{dataset}: {', '.join(f'{c} {int(row.get(c, 0))}' for c in task.classes)}"
+        for dataset, row in counts.iterrows()
+    )
+    return [
+        f"the codes {', '.join(shared)} of column {task.label!r} are taken to mean the same in all "
+        f"data sets ({texts} scans); check that in their documentation: where a data set codes its "
+        "groups the other way round, write words in a copy of its table (phenotype.path)"
+    ]
+
+
+def _datasets_with(used: pd.DataFrame, value: str) -> int:
+    same = used["label"].astype(str).str.strip().str.removesuffix(".0") == value.removesuffix(".0")
+    return used.loc[same, "dataset"].nunique()
+
+
+def _units(used: pd.DataFrame, task: Task) -> list[str]:
+    """Numbers whose medians differ by more than cohorts do."""
+    said = []
+    known = dict(UNITS)
+    if task.kind == "regression":
+        known["y"] = "another unit"
+    for column, perhaps in known.items():
+        numbers = pd.to_numeric(used[column]) if column in used else pd.Series(dtype=float)
+        medians = numbers.groupby(used["dataset"]).median().dropna()
+        positive = medians[medians > 0]
+        if len(positive) > 1 and positive.max() >= FOLD * positive.min():
+            texts = ", ".join(f"{d} {m:.3g}" for d, m in positive.items())
+            of = f"the label {task.label!r}" if column == "y" else column
+            said.append(
+                f"the medians of {of} differ more than {FOLD:g}-fold between data sets ({texts}): "
+                f"is one in {perhaps}? If so, correct a copy of its table (phenotype.path)"
+            )
+    return said
+
+
+def _query(cohort: pd.DataFrame, task: Task) -> list[str]:
+    """Groups in the task's query of which two data sets have no value in common."""
+    said = []
+    for column in sorted(set(re.findall(rf"\b{PHENO}\w+", task.exclude or ""))):
+        if column not in cohort:
+            continue
+        known = cohort.dropna(subset=column)
+        codes = {str(d): set(of.astype(str)) for d, of in known.groupby("dataset")[column]}
+        few = {d: of for d, of in codes.items() if len(of) <= MAX_CODES}
+        names = sorted(few)
+        apart = any(not few[a] & few[b] for i, a in enumerate(names) for b in names[i + 1 :])
+        if apart:
+            texts = "; ".join(f"{d}: {', '.join(sorted(few[d]))}" for d in names)
+            said.append(
+                f"exclude asks for {column}, of which the data sets have no value in common "
+                f"({texts}): the query must name the codes of each, as in .isin(['L', '1'])"
+            )
+    return said
