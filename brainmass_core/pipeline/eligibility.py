@@ -1,4 +1,8 @@
-"""Eligibility for pre-training. This module imports nothing from this package."""
+"""Eligibility for pre-training: scans of the splits ``pretrain`` and ``train``.
+
+`scans.split` assigns the splits from the role of the data set and its ``evaluation_fraction``. This
+module imports nothing from this package.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Which participants pre-training never sees.
+"""The split of each scan, ``pretrain``, ``train`` or ``test``: from its role, or drawn.
 
-Within each stratum (label x site) participants are ordered by a hash of seed, data set and id,
-and the first `quota(n)` are kept for evaluation.
+`split_of` assigns it. Pre-training uses the splits ``pretrain`` and ``train``
+(`pipeline.eligibility`). For data sets of role ``internal`` it is drawn: within each stratum
+(label x site) participants are ordered by a hash of seed, data set and id, and the first `quota(n)`
+are kept for evaluation.
 
 Guarantee: adding or removing one participant changes the side of at most one other, of the same
 stratum. (The newcomer may push one over the border, or the quota may grow by one.) No rule does
@@ -12,13 +14,45 @@ The order in which participants or files are listed has no influence.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping
 
-from brainmass_core.pipeline.hashing import stable_hash
+import pandas as pd
 
+from brainmass_core.config import Dataset
+from brainmass_core.pipeline.hashing import stable_hash
+from brainmass_core.scans.table import PHENO
+
+log = logging.getLogger(__name__)
 Stratum = tuple[str, ...]
+
+
+def split_of(scans: pd.DataFrame, dataset: Dataset, seed: int, name: str) -> list[str]:
+    """``pretrain``, ``train`` or ``test`` of each scan; one participant has one.
+
+    Scans of role ``pretrain`` are in split ``pretrain``, those of role ``external`` in ``test``. Of
+    role ``internal``, the fraction ``evaluation_fraction`` of the participants is in ``test``, and
+    the others are in ``train``.
+
+    A participant whose rows differ in label or site belongs to the stratum of its first scan by
+    id. Participants are those of this data set: the same id in another data set is another person.
+    """
+    if dataset.role != "internal":
+        return ["pretrain" if dataset.role == "pretrain" else "test"] * len(scans)
+    label = f"{PHENO}{dataset.stratify_by}" if dataset.stratify_by else None
+    ordered = scans.sort_values("scan_id")
+    labels = ordered[label] if label else pd.Series("", index=ordered.index)
+    strata: dict[str, tuple[str, ...]] = {}
+    for who, *what in zip(
+        ordered["participant_id"], labels.fillna(""), ordered["site"].fillna(""), strict=True
+    ):
+        strata.setdefault(who, tuple(map(str, what)))
+    kept = evaluation_participants(strata, dataset.evaluation_fraction, seed, name)
+    if not kept or len(kept) == len(strata):
+        log.warning("%s: all %d participants fall on one side of the split", name, len(strata))
+    return ["test" if p in kept else "train" for p in scans["participant_id"]]
 
 
 def quota(n: int, fraction: float, lot: float) -> int:

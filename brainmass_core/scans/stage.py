@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from brainmass_core.atlas import space_of_atlas
-from brainmass_core.config import Config, Dataset
+from brainmass_core.config import Config
 from brainmass_core.config.phenotypes import groups_of, named_phenotypes, targets_of
 from brainmass_core.pipeline.hashing import batch_of, stage_hash
 from brainmass_core.pipeline.paths import Paths
@@ -19,9 +19,8 @@ from brainmass_core.scans.bids import list_bids
 from brainmass_core.scans.derivatives import list_derivatives
 from brainmass_core.scans.naming import one_row_each
 from brainmass_core.scans.phenotype import join, read_phenotype
-from brainmass_core.scans.split import evaluation_participants
+from brainmass_core.scans.split import split_of
 from brainmass_core.scans.table import (
-    PHENO,
     ScansError,
     Unmatched,
     write_scans,
@@ -125,28 +124,6 @@ def _list(config: Config, name: str, table: pd.DataFrame | None) -> list[dict[st
     if dataset.kind == "derivatives":
         return list_derivatives(name, dataset, space_of_atlas(config))
     return list_timeseries(name, dataset, table)
-
-
-def split_of(scans: pd.DataFrame, dataset: Dataset, seed: int, name: str) -> list[str]:
-    """``pretrain``, ``train`` or ``test`` of each scan; one participant has one.
-
-    A participant whose rows differ in label or site belongs to the stratum of its first scan by
-    id. Participants are those of this data set: the same id in another data set is another person.
-    """
-    if dataset.role != "internal":
-        return ["pretrain" if dataset.role == "pretrain" else "test"] * len(scans)
-    label = f"{PHENO}{dataset.stratify_by}" if dataset.stratify_by else None
-    ordered = scans.sort_values("scan_id")
-    labels = ordered[label] if label else pd.Series("", index=ordered.index)
-    strata: dict[str, tuple[str, ...]] = {}
-    for who, *what in zip(
-        ordered["participant_id"], labels.fillna(""), ordered["site"].fillna(""), strict=True
-    ):
-        strata.setdefault(who, tuple(map(str, what)))
-    kept = evaluation_participants(strata, dataset.evaluation_fraction, seed, name)
-    if not kept or len(kept) == len(strata):
-        log.warning("%s: all %d participants fall on one side of the split", name, len(strata))
-    return ["test" if p in kept else "train" for p in scans["participant_id"]]
 
 
 def _say(name: str, scans: pd.DataFrame, unmatched: Unmatched) -> None:

@@ -18,7 +18,7 @@ from brainmass_core.models.series import SeriesModel
 from brainmass_core.pipeline.hashing import stable_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.recordings import Feed, feed_of
-from brainmass_core.pretrain.data.usable import check_window
+from brainmass_core.pretrain.data.usable_series import check_window
 from brainmass_core.scans import read_scans
 from brainmass_core.series_model.fitting import Windows
 from brainmass_core.tables import read_table

@@ -19,7 +19,7 @@ from brainmass_core.pipeline.eligibility import may_be_pretrained_on
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.row_groups import Group, read_all, row_groups
-from brainmass_core.pretrain.data.usable import (
+from brainmass_core.pretrain.data.usable_series import (
     ShardError,
     Usable,
     agreed_t_r,

@@ -17,7 +17,7 @@ from brainmass_core.config import Config
 from brainmass_core.config.stages import BrainLM
 from brainmass_core.models.pretrained import SETTINGS, ModelError, read_settings
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.data.usable import check_window
+from brainmass_core.pretrain.data.usable_series import check_window
 from brainmass_core.pretrain.data.windows import prepared
 from brainmass_core.tables import read_table
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling

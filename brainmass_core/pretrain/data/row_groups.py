@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brainmass_core.config import Config
-from brainmass_core.pretrain.data.usable import ShardError
+from brainmass_core.pretrain.data.usable_series import ShardError
 from brainmass_core.tables import VERSION, check_schema
 
 

@@ -24,7 +24,7 @@ from brainmass_core.pretrain.data.index import (
 )
 from brainmass_core.pretrain.data.order import draw, epoch_order, generator, global_batch_size
 from brainmass_core.pretrain.data.stream import Batches, read_series, row_group
-from brainmass_core.pretrain.data.usable import dropping_of
+from brainmass_core.pretrain.data.usable_series import dropping_of
 from brainmass_core.tables import n_edges
 
 __all__ = [

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config
 from brainmass_core.pretrain.artefacts import publish
-from brainmass_core.pretrain.data.people import refuse_tested_people
+from brainmass_core.pretrain.data.tested_people import refuse_tested_people
 from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.train import build_model

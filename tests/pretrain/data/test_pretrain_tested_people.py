@@ -5,7 +5,7 @@ import pytest
 
 from brainmass_core.config import parse_config
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.data.people import refuse_tested_people
+from brainmass_core.pretrain.data.tested_people import refuse_tested_people
 from brainmass_core.pretrain.launch.torchrun import run
 from brainmass_core.scans.copies import LeakError
 from brainmass_core.scans.table import Unmatched, write_scans
