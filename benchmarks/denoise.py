@@ -28,16 +28,16 @@ from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.timeseries import EXTRACT
 from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, clean
-from brainmass_core.timeseries.derivatives import (
+from brainmass_core.timeseries.design import design_matrix
+from brainmass_core.timeseries.filters import filter_matrix
+from brainmass_core.timeseries.inputs import list_items
+from brainmass_core.timeseries.write_derivatives import (
     names_of,
     tsv,
     write_model,
     write_scan,
     write_text,
 )
-from brainmass_core.timeseries.design import design_matrix
-from brainmass_core.timeseries.filters import filter_matrix
-from brainmass_core.timeseries.inputs import list_items
 
 Run = tuple[np.ndarray, pd.DataFrame, float]
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -21,9 +21,9 @@ from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import connectivity_schema, from_rows, read_table
-from brainmass_core.timeseries.derivatives import Names, names_of, write_dataset, write_matrix
 from brainmass_core.timeseries.joining import CONSTANT, READ, Joined, joined_runs, standardise
 from brainmass_core.timeseries.table import bold_by_scan, refuse_partial
+from brainmass_core.timeseries.write_derivatives import Names, names_of, write_dataset, write_matrix
 
 __all__ = ["CONSTANT", "ESTIMATORS", "pearson", "run", "standardise", "vectorise"]
 

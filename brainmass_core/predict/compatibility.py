@@ -15,7 +15,7 @@ from brainmass_core.finetune.cohort.dataset import UNKNOWN
 from brainmass_core.predict.contract import Contract, Processing, processing_of
 from brainmass_core.readers.groups import sex_of
 from brainmass_core.readers.limits import quoted
-from brainmass_core.timeseries.derivatives import label_of
+from brainmass_core.timeseries.write_derivatives import label_of
 
 log = logging.getLogger(__name__)
 T_R_SHARE = 0.1  # fraction by which t_r may be outside the range of the training scans

@@ -21,13 +21,6 @@ from brainmass_core.preprocess.files.provenance import bids_uri
 from brainmass_core.tables import from_rows, timeseries_schema
 from brainmass_core.timeseries.censor import censor_text, censored_volumes
 from brainmass_core.timeseries.denoise import Cleaned, NoFreedomError, modelled
-from brainmass_core.timeseries.derivatives import (
-    SOURCE,
-    names_of,
-    write_dataset,
-    write_model,
-    write_scan,
-)
 from brainmass_core.timeseries.design import ConfoundsError, design_matrix
 from brainmass_core.timeseries.extract import (
     Raw,
@@ -41,6 +34,13 @@ from brainmass_core.timeseries.identity import series_fingerprint, source_checks
 from brainmass_core.timeseries.inputs import TimeSeriesInput, list_items
 from brainmass_core.timeseries.motion import not_applied
 from brainmass_core.timeseries.parcellate import empty_rois
+from brainmass_core.timeseries.write_derivatives import (
+    SOURCE,
+    names_of,
+    write_dataset,
+    write_model,
+    write_scan,
+)
 
 __all__ = ["clean", "design_matrix", "ideal_bandpass", "run"]
 

@@ -1,4 +1,8 @@
-"""Volumes at the start of a run that were acquired before the magnetisation was in steady state."""
+"""Volumes at the start of a run that were acquired before the magnetisation was in steady state.
+
+Of raw BIDS they are counted here and cut by `functional.bold.load_bold`. Of derivatives they are
+counted by `timeseries.motion`, from the table of confounds, and cut in `timeseries.extract`.
+"""
 
 from __future__ import annotations
 

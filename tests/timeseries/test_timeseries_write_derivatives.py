@@ -15,7 +15,7 @@ from brainmass_core import connectivity
 from brainmass_core.atlas import Atlas
 from brainmass_core.connectivity import unvectorise
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.timeseries.derivatives import label_of, names_of, tsv, write_dataset
+from brainmass_core.timeseries.write_derivatives import label_of, names_of, tsv, write_dataset
 
 PARCELS = [f"roi-{i}" for i in range(1, N_ROIS + 1)]
 MODEL = {"motion": "6", "n_compcor": 2, "global_signal": False}
