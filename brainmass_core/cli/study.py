@@ -32,7 +32,7 @@ def retry(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Make the next `snakemake` process failed and excluded scans again; finished ones are kept."""
     settings = load(config, check_paths=False)
     from brainmass_core.pipeline.paths import Paths
-    from brainmass_core.pipeline.status import forget_exclusions, forget_failures
+    from brainmass_core.pipeline.retry import forget_exclusions, forget_failures
 
     tables = forget_failures(Paths(settings.results))
     for dataset, changed in forget_exclusions(settings).items():

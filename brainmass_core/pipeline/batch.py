@@ -3,6 +3,9 @@
 A finished scan lies in the work folder, which is no declared output, so that a killed job goes on
 where it was. The batch's table and manifest are written last, atomically. A scan that raises is
 recorded with its reason; a worker that dies takes down nobody but its own scan.
+
+A published failure is not tried again by itself, but only when its batch runs again: after a change
+of its inputs or settings, or after `brainmass retry` (`pipeline.retry`).
 """
 
 from __future__ import annotations

@@ -1070,10 +1070,10 @@ PLANTED = [
     ),
     Planted(
         "status-failures-kept",
-        "pipeline/status.py",
+        "pipeline/retry.py",
         'if any(e.status == "failed" for e in entries):',
         'if all(e.status == "failed" for e in entries):',
-        ("pipeline/test_pipeline_status.py",),
+        ("pipeline/test_pipeline_retry.py",),
         "A batch with one failed scan is not made again.",
     ),
     Planted(

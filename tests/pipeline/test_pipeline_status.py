@@ -10,7 +10,7 @@ from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.kept import work_folder
 from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pipeline.status import forget_failures, standings
+from brainmass_core.pipeline.status import standings
 from brainmass_core.tables import SCANS, from_rows, write_table
 
 
@@ -53,13 +53,3 @@ def test_a_scan_that_fell_out_does_not_enter_the_next_stage(tmp_path):
     assert rows["timeseries"].entered == 2
     assert rows["quality"].entered == 5, "a lost scan has a page that says why"
     assert rows["pfc"].entered == 1, "the test participant stays out of the shards"
-
-
-def test_forgetting_failures_removes_exactly_the_batches_with_failures(tmp_path):
-    config = example(tmp_path)
-    paths = Paths(config.results)
-    table = paths.batch("preprocess", "d", 0)
-    write_manifest(paths.manifest("preprocess", "d", 1), [], "")
-    assert forget_failures(paths) == [table]
-    assert not paths.manifest("preprocess", "d", 0).exists()
-    assert paths.manifest("preprocess", "d", 1).exists()

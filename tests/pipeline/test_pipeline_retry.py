@@ -3,8 +3,9 @@
 import numpy as np
 
 from brainmass_core.config import parse_config
+from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pipeline.status import forget_exclusions
+from brainmass_core.pipeline.retry import forget_exclusions, forget_failures
 from brainmass_core.scans import run
 from brainmass_core.tables import read_table
 
@@ -41,3 +42,17 @@ def test_scans_that_were_excluded_are_listed_again_and_their_batches_made_again(
     assert not gone.exists()
     assert not any(r["excluded_reason"] for r in read_table(paths.scans("d"), "scans").to_pylist())
     assert forget_exclusions(config) == {}
+
+
+def test_forgetting_failures_removes_exactly_the_batches_with_failures(tmp_path):
+    paths = Paths(tmp_path)
+    table = paths.batch("preprocess", "d", 0)
+    published = [
+        Entry("preprocess", "d", 0, "s0", "ok", seconds=2.0),
+        Entry("preprocess", "d", 0, "s2", "failed", reason="truncated"),
+    ]
+    write_manifest(paths.manifest("preprocess", "d", 0), published, "")
+    write_manifest(paths.manifest("preprocess", "d", 1), published[:1], "")
+    assert forget_failures(paths) == [table]
+    assert not paths.manifest("preprocess", "d", 0).exists()
+    assert paths.manifest("preprocess", "d", 1).exists()
