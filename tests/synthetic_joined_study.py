@@ -8,7 +8,7 @@ import pytest
 from synthetic_study import Study, shared, write_study
 
 from brainmass_core import connectivity, pfc
-from brainmass_core.config.stages import Connectivity
+from brainmass_core.config.sections import Connectivity
 from brainmass_core.pipeline.batch import IN_LINE
 from brainmass_core.pipeline.manifest import read_manifest, write_manifest
 from brainmass_core.scans.table import Unmatched, write_scans

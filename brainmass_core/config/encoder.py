@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from brainmass_core.config.names import feature_names, method_names
-from brainmass_core.config.stages import InterpretName
+from brainmass_core.config.sections import InterpretName
 from brainmass_core.encoders.methods import Features
 from brainmass_core.encoders.record import Encoder
 from brainmass_core.encoders.registry import FEATURES, METHODS, encoders, needed_by

@@ -1,6 +1,9 @@
-"""The pydantic tree of ``config.yaml``.
+"""The root of ``config.yaml``: general settings, the list of sections, and checks across sections.
 
-Every setting is declared once, with default, unit, limits and help.
+Every setting is declared once, with default, unit, limits and help. Sections are in
+`config.preprocess`, `config.timeseries`, `config.series_model`, `config.inputs` (``datasets``,
+``atlas``), `config.tasks` (``tasks``, ``finetune``), `config.adaptation` (``neural``, ``few_shot``,
+``zero_shot``), and `config.sections` (all others).
 The reference page and the JSON schema are generated from it (`brainmass_core.config.reference`).
 """
 
@@ -30,8 +33,7 @@ from brainmass_core.config.encoder import (
 )
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.config.series_model import SeriesModel
-from brainmass_core.config.stages import (
+from brainmass_core.config.sections import (
     Connectivity,
     Interpret,
     Pfc,
@@ -41,6 +43,7 @@ from brainmass_core.config.stages import (
     Resources,
     default_resources,
 )
+from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.tasks import ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.encoders.methods import SERIES

@@ -12,7 +12,7 @@ from typing import Any
 
 from brainmass_core.config.load import list_presets
 from brainmass_core.config.model import Config
-from brainmass_core.config.stages import Resources, default_resources
+from brainmass_core.config.sections import Resources, default_resources
 from brainmass_core.pipeline.stages import STAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"

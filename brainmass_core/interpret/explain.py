@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from brainmass_core.config.stages import Interpret
+from brainmass_core.config.sections import Interpret
 from brainmass_core.encoders.interface import Transformer
 from brainmass_core.encoders.registry import METHODS, encoders
 from brainmass_core.finetune.cohort.dataset import TaskData

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core.config import Config
-from brainmass_core.config.stages import Interpret
+from brainmass_core.config.sections import Interpret
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold

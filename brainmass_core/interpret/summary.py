@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmass_core.config.stages import Interpret
+from brainmass_core.config.sections import Interpret
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.interpret.explain import MethodFolds, scored_as
 from brainmass_core.interpret.networks import networks_of

@@ -23,7 +23,7 @@ from brainmass_core.checksums import FIELD, ChecksumError, check_seal, sealed
 from brainmass_core.config import Config, Task
 from brainmass_core.config.base import Strict
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.config.stages import Connectivity
+from brainmass_core.config.sections import Connectivity
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.encoders.interface import Architecture, implementation_of
 from brainmass_core.encoders.registry import encoders, owner_of, scaled_series

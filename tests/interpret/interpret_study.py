@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from brainmass_core.config.stages import Interpret
+from brainmass_core.config.sections import Interpret
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.encoders.brainmass.implementation import IMPLEMENTATION
 from brainmass_core.encoders.brainmass.model import build

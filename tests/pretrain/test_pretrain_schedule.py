@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, SequentialLR
 
-from brainmass_core.config.stages import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.pretrain.loop.step import learning_rate
 
 

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 from synthetic_study import make_config
 
-from brainmass_core.config.stages import BrainLM
+from brainmass_core.config.sections import BrainLM
 from brainmass_core.encoders.registry import METHODS
 from brainmass_core.report.citations import WORKS, Citations
 from brainmass_core.report.names import FEW_ESTIMATORS, kind_of, listed

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core import __version__
-from brainmass_core.config.stages import Connectivity
+from brainmass_core.config.sections import Connectivity
 from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
 from brainmass_core.encoders.brainmass.network import SIZES, Size
 from brainmass_core.models.pretrained import WEIGHTS, ModelError

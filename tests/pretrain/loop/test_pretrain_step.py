@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from brainmass_core.config.stages import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.pretrain.data.index import _allowed
 from brainmass_core.pretrain.loop import distributed, step
 from brainmass_core.pretrain.loop.distributed import GlobalBatchNorm1d, Ranks

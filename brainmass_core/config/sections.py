@@ -1,4 +1,7 @@
-"""Sections of the configuration for the stages from connectivity to report."""
+"""Sections ``connectivity``, ``quality``, ``pfc``, ``pretrain``, ``interpret`` and ``report``.
+
+Also ``resources``; `config.model` states where the other sections are.
+"""
 
 from __future__ import annotations
 
