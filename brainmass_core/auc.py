@@ -2,6 +2,7 @@
 
 Only scans of the same fold are compared, because the scores of two models have no common scale: the
 number of concordant pairs over all folds is divided by the number of pairs, and ties count half.
+The curve, averaged over folds in the same way, is in `finetune.statistics.roc`.
 
 The variance is computed from influence values: up to second-order terms, a score is a mean over
 participants, and the influence of a scan is its contribution to that mean. Those of the AUC are

@@ -3,7 +3,7 @@
 Per repeat, accuracy, sensitivity, specificity, balanced accuracy and F1 are computed over the
 predictions of all folds. The AUC compares only scans of the same fold, because the scores of two
 models have no common scale: concordant pairs of all folds divided by pairs of all folds. Scores are
-means over repeats.
+means over repeats. `roc` averages the curves in the same way.
 
 An interval spans the 2.5 % to 97.5 % quantiles over bootstrap draws. A draw samples participants
 with replacement, within each class (class sizes are set by the study), with all their scans and
@@ -24,12 +24,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from brainmass_core.auc import masses_by_fold, weighted_auc, wilson_lower
+from brainmass_core.auc import weighted_auc, wilson_lower
 
 METRICS = ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "f1", "brier")
 LEVELS = (0.025, 0.975)
-GRID = np.linspace(0, 1, 101)
-ROC_DRAWS = 1000
 CHUNK = 50_000_000  # maximum number of weights in memory
 
 
@@ -248,43 +246,3 @@ def _sizes(p: Predictions) -> dict[str, int]:
     positive = int(p.label_of.sum())
     negative = len(p.label_of) - positive
     return {"accuracy": positive + negative, "sensitivity": positive, "specificity": negative}
-
-
-def roc_band(p: Predictions, n_draws: int, seed: int) -> pd.DataFrame:
-    """ROC averaged over folds and repeats, with a pointwise 95 % band.
-
-    Curves of single folds are averaged vertically, weighted by their numbers of pairs, so that the
-    area under the average is the AUC of `weighted_scores` (up to the grid spacing of 0.01).
-
-    Returns
-    -------
-    DataFrame (101 rows)
-        fpr, tpr, tpr_low, tpr_high.
-    """
-    weights = draw_weights(p.label_of, min(n_draws, ROC_DRAWS), seed)
-    weights = np.concatenate([np.ones((1, weights.shape[1])), weights])[:, p.who]
-    curves = np.mean([_mean_curve(p, r, weights) for r in range(len(p.score))], axis=0)
-    low, high = np.quantile(curves[1:], LEVELS, axis=0)
-    return pd.DataFrame({"fpr": GRID, "tpr": curves[0], "tpr_low": low, "tpr_high": high})
-
-
-def _mean_curve(p: Predictions, repeat: int, w: np.ndarray) -> np.ndarray:
-    """Curves of one repeat, (n_draws, 101)."""
-    total = np.zeros((len(w), len(GRID)))
-    pairs = np.zeros((len(w), 1))
-    for positive, negative in masses_by_fold(p.y, p.score[repeat], p.fold[repeat], w):
-        mass = positive.sum(1) * negative.sum(1)
-        for draw in np.flatnonzero(mass):
-            curve = _curve(positive[draw], negative[draw])
-            total[draw] += mass[draw] * curve
-            pairs[draw] += mass[draw]
-    return np.where(pairs > 0, total / np.where(pairs > 0, pairs, 1), GRID)
-
-
-def _curve(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """True positive rate at each false positive rate of the grid."""
-    tpr = np.concatenate([[0], np.cumsum(positive[::-1])]) / positive.sum()
-    fpr = np.concatenate([[0], np.cumsum(negative[::-1])]) / negative.sum()
-    curve = np.interp(GRID, fpr, tpr)
-    curve[0] = 0.0
-    return curve

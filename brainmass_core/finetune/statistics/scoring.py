@@ -18,7 +18,8 @@ from brainmass_core.finetune.statistics.inference import (
     permutation_p,
     reliability,
 )
-from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions, paired_gain, roc_band
+from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions, paired_gain
+from brainmass_core.finetune.statistics.roc import roc_band
 
 FC = "fc_svm"
 # protocols with random training sets, which the corrected interval assumes

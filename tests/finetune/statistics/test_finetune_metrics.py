@@ -11,7 +11,6 @@ from brainmass_core.finetune.statistics.metrics import (
     bootstrap,
     draw_weights,
     paired_gain,
-    roc_band,
     summarise,
     weighted_scores,
 )
@@ -141,16 +140,6 @@ def test_a_method_gains_nothing_over_itself():
     p = random_predictions(8)
     draws = bootstrap(p, 100, seed=1)
     assert set(paired_gain(p, draws, p, draws).values()) == {0.0}
-
-
-def test_area_under_the_mean_curve_is_the_auc():
-    p = random_predictions(9, n=200, n_repeats=3)
-    band = roc_band(p, 100, seed=1)
-    area = np.trapezoid(band["tpr"], band["fpr"])
-    assert area == pytest.approx(plain(p)["auc"], abs=0.01)
-    assert (band["tpr_low"] <= band["tpr"] + 1e-12).all()
-    assert (band["tpr"] <= band["tpr_high"] + 1e-12).all()
-    assert (np.diff(band["tpr"]) >= -1e-12).all()
 
 
 def test_a_repeat_without_some_scan_is_refused():
