@@ -1,7 +1,7 @@
 """What the Snakefile asks: which files a stage reads and writes, and what its jobs need.
 
 Which jobs there are follows from the configuration alone (`files`). Whether they must run again
-also follows from what lies in the data sets (`data_changes`).
+follows from the settings (`hashing`) and from the files of the data sets (`data_changes`).
 """
 
 from __future__ import annotations

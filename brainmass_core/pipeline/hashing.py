@@ -1,4 +1,10 @@
-"""Stable hashes: the batch of a participant, and which configuration made a result."""
+"""Stable hashes: what runs again after a changed setting, and the batch of a participant.
+
+A changed setting changes `stage_hash` of the stages that depend on it and of all stages after them.
+The rule of each stage carries it as ``params.config_hash``. Snakemake repeats the jobs whose hash
+differs (``rerun-triggers: params`` in `workflow/profiles/default`). For changed data see
+`pipeline.data_changes`.
+"""
 
 from __future__ import annotations
 
