@@ -33,7 +33,7 @@ from brainmass_core.preprocess.functional.placement import (
     undistort,
 )
 from brainmass_core.preprocess.functional.temporal import Timed, temporal
-from brainmass_core.preprocess.quality.criteria import (
+from brainmass_core.preprocess.quality_control.criteria import (
     Refusals,
     refuse_motion,
     refuse_noise,

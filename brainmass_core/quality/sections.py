@@ -20,7 +20,7 @@ from brainmass_core.drawing import NotAvailableError
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical.template import template_of
 from brainmass_core.preprocess.grids import Volume, load_image
-from brainmass_core.preprocess.quality.carpet import load_carpet
+from brainmass_core.preprocess.quality_control.carpet import load_carpet
 from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile
@@ -30,7 +30,7 @@ from brainmass_core.timeseries.censor import censored_volumes
 from brainmass_core.timeseries.denoise import clean
 from brainmass_core.timeseries.design import design_matrix
 from brainmass_core.timeseries.inputs import read_confounds
-from brainmass_core.timeseries.motion import steady
+from brainmass_core.timeseries.motion_limits import steady
 
 # files that are read together
 TRANSFORMS = ("normalisation", "coregistration", "motion", "distortion")

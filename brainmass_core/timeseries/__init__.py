@@ -32,7 +32,7 @@ from brainmass_core.timeseries.extract import (
 from brainmass_core.timeseries.filters import filter_text, ideal_bandpass
 from brainmass_core.timeseries.identity import series_fingerprint, source_checksum
 from brainmass_core.timeseries.inputs import TimeSeriesInput, list_items
-from brainmass_core.timeseries.motion import not_applied
+from brainmass_core.timeseries.motion_limits import not_applied
 from brainmass_core.timeseries.parcellate import empty_rois
 from brainmass_core.timeseries.write_derivatives import (
     SOURCE,

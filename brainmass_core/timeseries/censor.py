@@ -9,7 +9,7 @@ import pandas as pd
 
 from brainmass_core.config.timeseries import Censor
 from brainmass_core.timeseries.design import ConfoundsError
-from brainmass_core.timeseries.motion import COLUMN, column_of, displacement
+from brainmass_core.timeseries.motion_limits import COLUMN, column_of, displacement
 
 log = logging.getLogger(__name__)
 

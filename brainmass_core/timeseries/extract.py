@@ -31,7 +31,7 @@ from brainmass_core.readers.series_names import NamesError, order_of
 from brainmass_core.scans.cpac import strategy_of
 from brainmass_core.spaces import SpaceError
 from brainmass_core.timeseries.inputs import TimeSeriesInput, read_confounds
-from brainmass_core.timeseries.motion import refuse_moving, steady
+from brainmass_core.timeseries.motion_limits import refuse_moving, steady
 from brainmass_core.timeseries.resample import atlas_targets, average_parcels, sample_parcels
 
 log = logging.getLogger(__name__)

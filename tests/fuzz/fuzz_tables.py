@@ -24,7 +24,7 @@ from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans.phenotype import join, read_phenotype
 from brainmass_core.scans.table import ScansError
 from brainmass_core.timeseries.inputs import read_confounds
-from brainmass_core.timeseries.motion import displacement, n_non_steady
+from brainmass_core.timeseries.motion_limits import displacement, n_non_steady
 
 PEOPLE = """participant_id\tage\tsex\tsite\tdx\tmean_fd\tnote
 sub-01\t21.5\tF\tNYU\tpatient\t0.12\tn/a

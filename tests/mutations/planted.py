@@ -367,12 +367,12 @@ PLANTED = [
     ),
     Planted(
         "finetune-motion-of-preprocessing-preferred",
-        "finetune/cohort/motion.py",
+        "finetune/cohort/measured_motion.py",
         'for stage in ("preprocess", "timeseries"):',
         'for stage in ("timeseries", "preprocess"):',
         (
             "finetune/cohort/test_finetune_dataset.py",
-            "finetune/cohort/test_finetune_dataset_motion.py",
+            "finetune/cohort/test_finetune_measured_motion.py",
         ),
         "The displacement of the series that are analysed is overwritten.",
     ),
@@ -749,21 +749,24 @@ PLANTED = [
     ),
     Planted(
         "preprocess-nan-is-sharp-enough",
-        "preprocess/quality/criteria.py",
+        "preprocess/quality_control/criteria.py",
         "not sharpness >= least",
         "sharpness < least",
         (
             "preprocess/functional/test_preprocess_coregistration.py",
-            "preprocess/quality/test_preprocess_criteria.py",
+            "preprocess/quality_control/test_preprocess_criteria.py",
         ),
         "A sharpness that is not a number passes.",
     ),
     Planted(
         "preprocess-limit-of-censoring-excluded",
-        "preprocess/quality/criteria.py",
+        "preprocess/quality_control/criteria.py",
         "n_censored > share * len(fd)",
         "n_censored >= share * len(fd)",
-        ("preprocess/test_preprocess_scan.py", "preprocess/quality/test_preprocess_criteria.py"),
+        (
+            "preprocess/test_preprocess_scan.py",
+            "preprocess/quality_control/test_preprocess_criteria.py",
+        ),
         "A run with exactly the share that is allowed is excluded.",
     ),
     Planted(
@@ -1201,10 +1204,10 @@ PLANTED = [
     ),
     Planted(
         "timeseries-first-volume-moves-by-0",
-        "timeseries/motion.py",
+        "timeseries/motion_limits.py",
         "return float(np.nanmean(self.mm))",
         "return float(np.nan_to_num(self.mm).mean())",
-        ("timeseries/test_timeseries_bids.py", "timeseries/test_timeseries_displacement.py"),
+        ("timeseries/test_timeseries_bids.py", "timeseries/test_timeseries_motion_limits.py"),
         "The mean displacement counts the first volume, which has none.",
     ),
     Planted(
@@ -1241,10 +1244,10 @@ PLANTED = [
     ),
     Planted(
         "timeseries-jump-from-dropped-volumes",
-        "timeseries/motion.py",
+        "timeseries/motion_limits.py",
         "where(kept.index > 0)",
         "where(kept.index >= 0)",
-        ("timeseries/test_timeseries_displacement.py",),
+        ("timeseries/test_timeseries_motion_limits.py",),
         "The step from the last volume left out to the first one kept counts as motion.",
     ),
     Planted(

@@ -15,7 +15,7 @@ from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.preprocess.functional.nuisance import temporal_snr
 from brainmass_core.preprocess.grids import Volume, save_image
-from brainmass_core.preprocess.quality.carpet import sample_carpet, save_carpet
+from brainmass_core.preprocess.quality_control.carpet import sample_carpet, save_carpet
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     save_affine,

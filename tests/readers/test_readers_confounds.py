@@ -12,7 +12,7 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
 from brainmass_core.readers.confounds import power_displacement, read_confounds_table
 from brainmass_core.timeseries.inputs import read_confounds
-from brainmass_core.timeseries.motion import displacement, n_non_steady, refuse_moving
+from brainmass_core.timeseries.motion_limits import displacement, n_non_steady, refuse_moving
 
 N = 20
 

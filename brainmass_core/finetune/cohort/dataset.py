@@ -16,7 +16,7 @@ from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.cohort.attrition import say_who_takes_part
 from brainmass_core.finetune.cohort.coding import say_codings
 from brainmass_core.finetune.cohort.joining import joined_cohort
-from brainmass_core.finetune.cohort.motion import measured_motion
+from brainmass_core.finetune.cohort.measured_motion import measured_motion
 from brainmass_core.finetune.cohort.query import caught_by
 from brainmass_core.pipeline.manifest import read_manifests
 from brainmass_core.pipeline.paths import Paths

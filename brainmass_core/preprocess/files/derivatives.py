@@ -28,7 +28,7 @@ from brainmass_core.preprocess.functional.motion import resample_volume
 from brainmass_core.preprocess.functional.nuisance import Nuisance
 from brainmass_core.preprocess.functional.placement import Placement
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, save_image
-from brainmass_core.preprocess.quality.carpet import save_carpet
+from brainmass_core.preprocess.quality_control.carpet import save_carpet
 from brainmass_core.preprocess.transforms import (
     ScanTransforms,
     save_affine,

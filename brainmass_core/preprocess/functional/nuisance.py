@@ -22,7 +22,7 @@ from brainmass_core.preprocess.functional.motion import realigned_series
 from brainmass_core.preprocess.functional.placement import Placement
 from brainmass_core.preprocess.functional.tissues import bold_brain, noise_regions, share_in_bold
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.quality.carpet import sample_carpet
+from brainmass_core.preprocess.quality_control.carpet import sample_carpet
 
 BLOCK = 20_000  # voxels per block
 

@@ -1,7 +1,7 @@
 """Volumes at the start of a run that were acquired before the magnetisation was in steady state.
 
 Of raw BIDS they are counted here and cut by `functional.bold.load_bold`. Of derivatives they are
-counted by `timeseries.motion`, from the table of confounds, and cut in `timeseries.extract`.
+counted by `timeseries.motion_limits`, from the table of confounds, and cut in `timeseries.extract`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from brainmass_core.preprocess.functional.confound_columns import describe_colum
 from brainmass_core.preprocess.functional.confounds import confounds_table
 from brainmass_core.preprocess.functional.motion import resample_volume
 from brainmass_core.preprocess.grids import Volume, save_image
-from brainmass_core.preprocess.quality.carpet import sample_carpet
+from brainmass_core.preprocess.quality_control.carpet import sample_carpet
 from brainmass_core.preprocess.transforms import (
     Normalisation,
     ScanTransforms,

@@ -6,7 +6,7 @@ import pytest
 from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed
 from brainmass_core.preprocess.functional.head import Moved
-from brainmass_core.preprocess.quality.criteria import (
+from brainmass_core.preprocess.quality_control.criteria import (
     refuse_motion,
     refuse_noise,
     refuse_registration,

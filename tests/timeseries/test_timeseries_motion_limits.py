@@ -9,7 +9,7 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Censor
 from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.timeseries.censor import censored_volumes
-from brainmass_core.timeseries.motion import (
+from brainmass_core.timeseries.motion_limits import (
     displacement,
     n_non_steady,
     not_applied,

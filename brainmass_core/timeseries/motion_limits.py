@@ -1,5 +1,6 @@
-"""Motion of a run from its table of confounds, and the limits on it.
+"""Motion of a run of derivatives from its table of confounds, and the limits that exclude the run.
 
+Runs of raw BIDS are excluded by `preprocess.quality_control.criteria`, with the same settings.
 Framewise displacement has two definitions, Power's (2012) and Jenkinson's (1999), which is about
 half as large. The definition is always reported.
 """

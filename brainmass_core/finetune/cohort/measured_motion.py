@@ -1,4 +1,4 @@
-"""Motion of the scans of a task."""
+"""Mean framewise displacement of the scans of a task, as earlier stages have measured it."""
 
 from __future__ import annotations
 

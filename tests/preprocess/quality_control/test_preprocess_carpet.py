@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainmass_core.preprocess.quality.carpet import (
+from brainmass_core.preprocess.quality_control.carpet import (
     load_carpet,
     sample_carpet,
     save_carpet,

@@ -1,10 +1,13 @@
-"""Criteria for runs: each function raises an error with the numbers, the setting and the remedy.
+"""What excludes a run of raw BIDS: framewise displacement, DVARS, temporal SNR.
 
-A `Refusals` keeps the first refusal, so that a refused run is still processed up to its pictures,
-and its quality page shows why.
+The criteria for derivatives are in `timeseries.motion_limits`.
+
+Each function raises an error with the numbers, the setting and the remedy. A `Refusals` keeps the
+first refusal, so that a refused run is still processed up to its pictures, and its quality page
+shows why.
 
 A run is *excluded* if it was processed but does not meet a criterion of the configuration; it has
-*failed* if something went wrong that a person should check.
+*failed* if something went wrong that a person should check, such as its registration.
 """
 
 from __future__ import annotations
