@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from brainmass_core.connectivity import n_rois_of
-from brainmass_core.interpret.probe import Probe
+from brainmass_core.interpret.explained_model import Probe
 
 ROWS = 512  # scans with an exchanged region that are scored together
 BATCH = 32  # scans times steps whose gradients are in memory together

@@ -1,4 +1,9 @@
-"""Explain the test scans of every fold by models fitted to its training scans."""
+"""Explain a linear probe on the frozen pre-trained encoder (`explained_model`), fold by fold.
+
+The fine-tuned and the stored model of a task are not explained. ``fc_pattern`` explains a linear
+model of FC, and ``attention`` is that of the encoder. Models are fitted to the training scans of a
+fold, and its test scans are explained.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,7 @@ from brainmass_core.interpret.attribution import (
     permutation_importance,
     slope,
 )
-from brainmass_core.interpret.probe import Probe, fit_probe
+from brainmass_core.interpret.explained_model import Probe, fit_probe
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from brainmass_core.finetune.methods.embedding import embedding
 from brainmass_core.finetune.methods.neural import device
 from brainmass_core.finetune.methods.series_features import fitting_feed
 from brainmass_core.interpret.attribution import Explained, slope
-from brainmass_core.interpret.probe import Probe
+from brainmass_core.interpret.explained_model import Probe
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import recordings
 

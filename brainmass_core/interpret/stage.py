@@ -1,5 +1,9 @@
-"""The stage `interpret`: apply every method to the folds of `finetune`; write tables and
-figures."""
+"""The stage `interpret`: explain a linear probe on the frozen pre-trained encoder, fold by fold.
+
+Every method is applied to the folds of `finetune`, and tables and figures are written. The probe is
+that of `explained_model`, not the fine-tuned or the stored model of a task; ``fc_pattern`` explains
+a linear model of FC.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from brainmass_core.interpret.attribution import (
     permutation_importance,
     slope,
 )
-from brainmass_core.interpret.probe import Probe, fit_probe
+from brainmass_core.interpret.explained_model import Probe, fit_probe
 
 N = 12
 EDGES = N * (N - 1) // 2

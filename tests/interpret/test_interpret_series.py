@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from brainmass_core.interpret.probe import Probe
+from brainmass_core.interpret.explained_model import Probe
 from brainmass_core.interpret.series import series_gradients
 
 

@@ -20,7 +20,7 @@ from brainmass_core.finetune import run as finetune
 from brainmass_core.finetune.cohort.dataset import assemble
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.interpret import run
-from brainmass_core.interpret.probe import fit_probe
+from brainmass_core.interpret.explained_model import fit_probe
 from brainmass_core.interpret.series import load_recordings_model, series_gradients
 from brainmass_core.models.pretrained import seal
 from brainmass_core.tables import read_table

@@ -1,4 +1,4 @@
-"""The linear model on the frozen embedding whose decision is explained."""
+"""The model that is explained: a linear probe on the frozen pre-trained encoder."""
 
 from __future__ import annotations
 
