@@ -803,10 +803,10 @@ PLANTED = [
     ),
     Planted(
         "pretrain-schedule-one-epoch-late",
-        "pretrain/loop/step.py",
+        "pretrain/loop/schedule.py",
         "done = (epoch + 1 - warmup) / (settings.epochs - warmup)",
         "done = (epoch - warmup) / (settings.epochs - warmup)",
-        ("pretrain/test_pretrain_schedule.py",),
+        ("pretrain/loop/test_pretrain_schedule.py",),
         "The last epoch does not reach lr_end.",
     ),
     Planted(

@@ -16,7 +16,8 @@ from brainmass_core.config.sections import BrainLM, Pretrain
 from brainmass_core.encoders.brainlm.pretraining import BrainLMSpec, meta_model
 from brainmass_core.pretrain.data.windows import WindowBatch
 from brainmass_core.pretrain.loop.distributed import Ranks
-from brainmass_core.pretrain.loop.step import learning_rate, make_optimiser, train_step
+from brainmass_core.pretrain.loop.schedule import learning_rate
+from brainmass_core.pretrain.loop.step import make_optimiser, train_step
 from brainmass_core.pretrain.loop.train import build_model
 
 # how a run is carried out, not what it computes; `lr_end` is that of schedules not in use, and

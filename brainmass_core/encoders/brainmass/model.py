@@ -190,9 +190,10 @@ class BrainMass(Pretrained):
 
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
-        """Move the target's parameters: ``decay * target + (1 - decay) * online``.
+        """Update the target by an exponential moving average (EMA), as in BYOL.
 
-        Buffers stay: the target's batch norm keeps statistics of its own.
+        Its parameters become ``decay * target + (1 - decay) * online``. Buffers are not updated:
+        the target's batch norm has separate statistics.
         """
         target: list[Tensor] = list(self.target.parameters())
         online: list[Tensor] = list(self.online.parameters())

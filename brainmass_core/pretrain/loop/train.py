@@ -23,12 +23,12 @@ from brainmass_core.pretrain.loop.distributed import (
     wait_for_all,
 )
 from brainmass_core.pretrain.loop.progress import Progress, share_of_peak
+from brainmass_core.pretrain.loop.schedule import learning_rate
 from brainmass_core.pretrain.loop.step import (
     COLLAPSE_STEPS,
     NonFiniteLoss,
     check_finite,
     collapse_measures,
-    learning_rate,
     make_optimiser,
     seed_dropout,
     train_step,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, SequentialLR
 
 from brainmass_core.config.sections import Pretrain
-from brainmass_core.pretrain.loop.step import learning_rate
+from brainmass_core.pretrain.loop.schedule import learning_rate
 
 
 def rates(settings: Pretrain) -> list[float]:
