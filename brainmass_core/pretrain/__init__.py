@@ -1,4 +1,4 @@
 """Pre-training: data streams, training step and loop, checkpoints, launch through torchrun.
 
-Nothing is imported here: encoders are above `family` and `data`, and below `loop` and `launch`.
+Nothing is imported here: encoders are above `model_spec` and `data`, and below `loop` and `launch`.
 """

@@ -17,7 +17,7 @@ import study as small
 from brainmass_core import connectivity, finetune, pfc, scans, timeseries
 from brainmass_core.config import load_config
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain import run
+from brainmass_core.pretrain.launch.torchrun import run
 from brainmass_core.tables import read_table
 
 pytestmark = pytest.mark.study
