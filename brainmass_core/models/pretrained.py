@@ -222,8 +222,8 @@ def _check_derived(where: str, settings: Mapping[str, Any], model: nn.Module) ->
     width = getattr(model, DERIVED, None)
     if width is not None and settings.get(DERIVED, width) != width:
         raise ModelError(
-            f"{where}: {DERIVED}: found {quoted(settings[DERIVED])}, expected {width}, as the "
-            "other sizes have it"
+            f"{where}: {DERIVED}: found {quoted(settings[DERIVED])}, expected {width}, which "
+            "follows from the other sizes"
         )
 
 

@@ -114,7 +114,8 @@ def test_a_folder_without_a_usable_model_is_refused(trained, tmp_path):
         BrainMass.from_pretrained(tmp_path)
     folder = study.paths.pretrain("brainmass")
     settings = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**settings, "n_rois": 40}))
+    wider = {**settings, "n_rois": 40, "embedding_dim": 320}
+    (folder / "config.json").write_text(json.dumps(wider))
     with pytest.raises(ModelError, match="damaged or was changed"):
         BrainMass.from_pretrained(folder)
     seal(folder)
