@@ -12,7 +12,6 @@ from brainmass_core.config import Config
 from brainmass_core.pipeline.manifest import read_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
-from brainmass_core.scans import list_again
 
 
 def forget_failures(paths: Paths) -> list[Path]:
@@ -48,6 +47,8 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
     ScansError
         If a data set cannot be listed.
     """
+    from brainmass_core.scans import list_again  # imports pandas and nibabel
+
     paths, removed = Paths(config.results), {}
     for name in config.datasets:
         if not paths.scans(name).exists():

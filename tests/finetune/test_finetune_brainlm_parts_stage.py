@@ -156,5 +156,5 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     path.write_text(json.dumps(about_model(study) | {"atlas": "other"}))
     seal(path.parent)
     for stage, task in ((run_few_shot, TASK), (run_zero_shot, "unseen")):
-        with pytest.raises(TaskError, match="of atlas 'other' with 20 parcels"):
+        with pytest.raises(TaskError, match="has atlas 'other' with 20 parcels"):
             stage(study.config, task)

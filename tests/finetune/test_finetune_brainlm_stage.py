@@ -202,7 +202,7 @@ def test_pretraining_on_a_tested_file_under_another_name_stops_the_task(tmp_path
 def test_a_model_that_does_not_fit_or_does_not_say_its_scaling_is_refused(tmp_path):
     study = write_series_study(tmp_path, methods=("brainlm_svm",), n_timepoints=80)
     write_brainlm(study, atlas="other")
-    with pytest.raises(TaskError, match=r"of atlas 'other' with 20 parcels.*'rings' with 20"):
+    with pytest.raises(TaskError, match=r"has atlas 'other' with 20 parcels.*'rings' with 20"):
         run(study.config, TASK)
     changed = about_model(study)["scaling"]
     changed["iqr"][0] *= 2

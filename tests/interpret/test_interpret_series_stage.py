@@ -117,7 +117,7 @@ def test_a_model_of_other_parcels_is_refused(tmp_path):
     path = study.paths.pretrain("brainlm-tiny") / "config.json"
     path.write_text(path.read_text().replace('"rings"', '"other"'))
     seal(path.parent)
-    with pytest.raises(TaskError, match="of atlas 'other'"):
+    with pytest.raises(TaskError, match="has atlas 'other'"):
         run(config, TASK)
 
 

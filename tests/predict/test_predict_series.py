@@ -243,7 +243,9 @@ def test_fc_alone_is_refused_and_what_is_needed_is_said(study, folder, tmp_path)
     matrix = tmp_path / "sub-a_atlas-rings_stat-pearsoncorrelation_relmat.tsv"
     pd.DataFrame(np.eye(N_ROIS), columns=NAMES).to_csv(matrix, sep="\t", index=False)
     for given in (table, matrix, tmp_path):
-        with pytest.raises(PredictError, match=f"{given}: found FC, but the model's {METHOD} sees"):
+        with pytest.raises(
+            PredictError, match=f"{given}: found FC, but the model's {METHOD} needs"
+        ):
             predict(folder, given, tmp_path / "p.tsv", options=TRUST)
 
 

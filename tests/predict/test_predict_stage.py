@@ -311,7 +311,9 @@ def test_missing_confounds_are_asked_for_and_taken_from_a_table(study, data, tmp
     model = fit(with_settings(study, tasks={TASK: task}), "fc_ridge").model
     store(folder, model)
     write_matrix(tmp_path / STEM, data.fc[0], NAMES)
-    with pytest.raises(PredictError, match=r"takes age, sex out.*age, sex is not known.*--pheno"):
+    with pytest.raises(
+        PredictError, match=r"adjusts features for age, sex .*age, sex is not known.*--pheno"
+    ):
         predict(folder, tmp_path / STEM, tmp_path / "p.tsv")
     table = tmp_path / "people.tsv"
     table.write_text("participant_id\tage\tsex\nsub-a\t33\tF\n")
