@@ -47,12 +47,12 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
     ScansError
         If a data set cannot be listed.
     """
-    from brainmass_core.scans import list_again  # imports pandas and nibabel
-
     paths, removed = Paths(config.results), {}
     for name in config.datasets:
         if not paths.scans(name).exists():
             continue
+        from brainmass_core.scans import list_again  # late: it imports readers of images
+
         batches = list_again(config, name)
         if batches is None:
             continue
