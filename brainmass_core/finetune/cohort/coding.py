@@ -1,7 +1,7 @@
-"""Where the data sets of a task may mean different things by one column.
+"""Warn if the data sets of a task may have coded a column in different ways.
 
-Nothing in a table says what its codes mean: 1 may be a patient here and a control there, an age
-may be in months. What looks like that is a warning with the numbers, for people to judge.
+A table does not say what its codes mean: 1 may be a patient in one data set and a control in
+another, and ages may be in months. The warnings give the numbers, so that the user can judge.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from brainmass_core.config.tasks import Task
 from brainmass_core.readers.missing import NUMBER
 
 log = logging.getLogger(__name__)
-FOLD = 8.0  # between medians: months for years is 12, and cohorts differ in age themselves
-MAX_CODES = 10  # different values of a column that holds groups, such as handedness
+FOLD = 8.0  # between medians: months instead of years give 12, and cohorts also differ in age
+MAX_CODES = 10  # different values of a column with groups, such as handedness
 PHENO = "pheno_"
-UNITS = {"age": "months in place of years", "mean_fd": "another unit than mm"}
+UNITS = {"age": "months instead of years", "mean_fd": "another unit than mm"}
 
 
 def say_codings(cohort: pd.DataFrame, task: Task, name: str) -> None:
@@ -38,7 +38,7 @@ def say_codings(cohort: pd.DataFrame, task: Task, name: str) -> None:
 
 
 def _labels(used: pd.DataFrame, task: Task) -> list[str]:
-    """Classes of two data sets that are told from numbers alone."""
+    """Classes that two data sets code by the same numbers."""
     values = [value.strip() for of in task.classes.values() for value in of]
     shared = [v for v in values if NUMBER.fullmatch(v) and _datasets_with(used, v) > 1]
     if not shared:
@@ -61,7 +61,7 @@ def _datasets_with(used: pd.DataFrame, value: str) -> int:
 
 
 def _units(used: pd.DataFrame, task: Task) -> list[str]:
-    """Numbers whose medians differ by more than cohorts do."""
+    """Numbers whose medians differ by more than those of cohorts usually do."""
     said = []
     known = dict(UNITS)
     if task.kind == "regression":
@@ -81,7 +81,7 @@ def _units(used: pd.DataFrame, task: Task) -> list[str]:
 
 
 def _query(cohort: pd.DataFrame, task: Task) -> list[str]:
-    """Groups in the task's query of which two data sets have no value in common."""
+    """Columns of the task's query for which two data sets have no value in common."""
     said = []
     for column in sorted(set(re.findall(rf"\b{PHENO}\w+", task.exclude or ""))):
         if column not in cohort:
