@@ -78,8 +78,10 @@ def kind_of(path: Path) -> Kind:
         return "results"
     elif next(path.rglob("*_relmat.tsv"), None):
         return "matrices"
-    elif run := next(path.glob("sub-*/**/func/*_bold.nii*"), None):
-        return "derivatives" if "_desc-" in run.name or _is_derivative(path) else "bids"
+    elif runs := [p.name for p in path.glob("sub-*/**/func/*_bold.nii*")]:
+        # of all runs, as the order of a folder is arbitrary
+        processed = any("_desc-" in name for name in runs) or _is_derivative(path)
+        return "derivatives" if processed else "bids"
     elif any(_is_series(p) for p in path.rglob("*") if p.is_file()):
         return "series"
     raise PredictError(

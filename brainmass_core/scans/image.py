@@ -128,10 +128,11 @@ def choose_t_r(
 ) -> float:
     """The repetition time of a run, in s.
 
-    Trusted in this order: ``RepetitionTime`` of the sidecar, the NIfTI header, the configured
-    value. What is said twice has to agree. The header of derivatives is not asked if it says
-    exactly 1 s, or what no scanner does, and the sidecar says something: that is what writers
-    leave there.
+    The sources, by priority, are ``RepetitionTime`` of the sidecar, the NIfTI header and the
+    configured value. Sources must agree within the tolerance; without a sidecar, a configured value
+    that agrees with the header is used as written, because headers have single precision. The
+    header of derivatives is ignored if it is exactly 1 s or implausible and the sidecar has a
+    value: programs that write derivatives often do not set it.
 
     Parameters
     ----------

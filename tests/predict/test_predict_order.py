@@ -93,6 +93,19 @@ def test_a_bids_folder_is_derivatives_by_its_description_or_its_names(tmp_path, 
     assert inputs.kind_of(tmp_path) == kind
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_one_processed_run_makes_derivatives_in_whatever_order_files_are_listed(
+    tmp_path, monkeypatch, backwards
+):
+    for name in ("sub-1_task-rest_bold.nii.gz", "sub-1_task-rest_desc-preproc_bold.nii.gz"):
+        (tmp_path / "sub-1/func").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sub-1/func" / name).touch()
+    glob = Path.glob
+    order = {"reverse": backwards}
+    monkeypatch.setattr(Path, "glob", lambda *at: iter(sorted(glob(*at), **order)))
+    assert inputs.kind_of(tmp_path) == "derivatives"
+
+
 def test_what_is_said_of_series_reaches_their_reader(tmp_path):
     options = Options(header=True, array="ts", orientation="roi_by_time")
     found = _series(tmp_path, CONTRACT, options)
