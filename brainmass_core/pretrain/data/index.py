@@ -95,8 +95,8 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     """
     if not config.pretrains:
         raise ShardError(
-            "datasets: all are external, so there are no participants to pre-train a model on; give "
-            "a data set the role pretrain, or internal with the evaluation_fraction to be kept"
+            "datasets: all are external, so there are no participants to pre-train a model on; "
+            "give a data set the role pretrain, or internal with the evaluation_fraction to be kept"
         )
     paths, stage = Paths(config.results), config.pretrain.source
     groups: list[Group] = []
