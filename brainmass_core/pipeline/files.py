@@ -187,7 +187,7 @@ class Files:
         return asked
 
     def deployed(self, task: str) -> list[str]:
-        """The same, none if the configuration asks for none; no page waits for them."""
+        """Files of the stored model, empty if no model is stored; no page depends on them."""
         asked = self.config.finetune.deployed(self.config.tasks[task].kind)
         return self.deployed_results(task) if asked else []
 

@@ -19,8 +19,8 @@ def fingerprint(item: Any) -> str:
     Parameters
     ----------
     item : nested dict, list, tuple, dataclass, array, DataFrame, path, text or number
-        A path, or a text that is an absolute path, stands for the file's size and time of change
-        as well. Configurations are left out: `stage_hash` is about them.
+        For a path, or text that is an absolute path, the size and modification time of the file
+        are included. Configurations are omitted, because `stage_hash` covers them.
 
     Returns
     -------
