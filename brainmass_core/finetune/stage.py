@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from brainmass_core.config import Config
 from brainmass_core.encoders.registry import METHODS
-from brainmass_core.finetune.cohort.dataset import TaskError
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import predict_folds
 from brainmass_core.finetune.statistics.permutation import refit_p_values
