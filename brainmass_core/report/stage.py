@@ -124,6 +124,7 @@ def _people(r: Results, entries: pd.DataFrame) -> dict[str, Any]:
     files = [f"{paths.finetune(r.name) / 'cohort.parquet'} (stage and reason)", *_manifests(paths)]
     return {
         "people": people.summarise_cohort(r.cohort, r.classes),
+        "codings": r.codings["warning"].tolist(),
         "sites": people.count_sites(r.cohort, r.classes),
         "flow": people.stage_flow(r.config, datasets, entries) + people.task_flow(r.cohort),
         "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw, runs),

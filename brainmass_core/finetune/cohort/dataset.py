@@ -13,7 +13,6 @@ from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.finetune.cohort.attrition import say_who_takes_part
-from brainmass_core.finetune.cohort.coding import say_codings
 from brainmass_core.finetune.cohort.joining import joined_cohort
 from brainmass_core.finetune.cohort.labels import (
     PHENO,
@@ -112,8 +111,6 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
         order_of = {class_name: i for i, class_name in enumerate(task.classes)}
         scans["y"] = scans["class_name"].map(order_of).astype(int)
     say_who_takes_part(cohort, task, name, paths.finetune(name) / "cohort.parquet", listed)
-    if listed:
-        say_codings(cohort, task, name)
     target = tuple(config.target_confounds(name))
     return TaskData(scans, fc[order.astype(int)], cohort, estimator, target)
 
