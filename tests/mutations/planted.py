@@ -73,12 +73,12 @@ PLANTED = [
         "A full disk is swallowed and recorded as the failure of a scan.",
     ),
     Planted(
-        "batch-limit-of-failures-excluded",
-        "pipeline/batch.py",
-        "len(failed) / len(entries) > limit:",
-        "len(failed) / len(entries) >= limit:",
-        ("pipeline/test_pipeline_batch_run.py", "pipeline/test_pipeline_batch_limit.py"),
-        "A batch with exactly max_failed_fraction failures is refused.",
+        "limit-of-failures-excluded",
+        "pipeline/failed_fraction.py",
+        "n_failed / n_scans > limit",
+        "n_failed / n_scans >= limit",
+        ("pipeline/test_pipeline_failed_fraction.py",),
+        "A data set with exactly max_failed_fraction failures is refused.",
     ),
     Planted(
         "cli-error-exits-0",

@@ -24,6 +24,7 @@ from brainmass_core.finetune.cohort.labels import (
     refuse_empty_class,
 )
 from brainmass_core.finetune.cohort.measured_motion import measured_motion
+from brainmass_core.pipeline.failed_fraction import refused_of
 from brainmass_core.pipeline.manifest import read_manifests
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.recordings import unusable
@@ -81,11 +82,16 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     ------
     TaskError
         If the label column is missing or a class has no scan.
+    NoDatasetError
+        If too many scans failed in each of the task's data sets.
     """
     paths, task = Paths(config.results), config.tasks[name]
     joined = joins(config)
     again = f"remove {paths.results / 'connectivity'} and run: snakemake --cores all connectivity"
+    refused = refused_of(config, "finetune", task.datasets, name if listed else "")
     cohort = _with_fates(config, name)
+    why = cohort["dataset"].map({d: one.text for d, one in refused.items()})
+    cohort = drop(cohort, why.notna(), "finetune", why)
     cohort = (judge_numbers if task.kind == "regression" else judge_labels)(cohort, task, name)
     ids, fc, estimator = _read_fc(config, task, set(cohort.loc[cohort["used"], "scan_id"]))
     reason = f"in neither the connectivity table nor a manifest; {again}"
