@@ -11,7 +11,7 @@ import study
 
 from brainmass_core.pipeline.fingerprints import WRITTEN
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 
