@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +29,12 @@ from pathlib import Path
 import fault_study
 import psutil
 import study
-from faults import KINDS, Kind, Run, other_series
+from faults import KINDS, Kind, Run, replace_series
 
 HERE = Path(__file__).parent
 MOMENTS = 20  # attempts to find a moment at which there is something to harm
 DISK = "64m"
 ORPHAN_SECONDS = 60  # in which what was left alone must end by itself
-TIMEOUT = {"scan_timeout": 20}
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed run: its folder, its results, the names of its files, and how many."""
+    """What an undisturbed run made: tables and weights, and the names of all files."""
 
-    folder: Path
     results: dict[str, object]
     names: set[str]
 
     @classmethod
-    def of(cls, folder: Path) -> Reference:
-        """Run a study and keep what it made."""
-        fault_study.finish(folder, attempts=1)
-        return cls(folder, fault_study.results(folder), fault_study.names(folder))
+    def of(
+        cls, folder: Path, data: Path, change: Callable[[Path], None] | None = None
+    ) -> Reference:
+        """Run a study in `folder`, with data that `change` may change, and remove it."""
+        with fresh(folder, data):
+            if change is not None:
+                change(folder)
+            fault_study.finish(folder, attempts=1)
+            return cls(fault_study.results(folder), fault_study.names(folder))
 
 
 def main() -> int:
@@ -68,7 +71,9 @@ def main() -> int:
     args = parsed()
     with tempfile.TemporaryDirectory(prefix="faults-", dir=args.where) as name:
         base = Path(name)
-        right, other = references(base)
+        folder, data = base / "run", base / "data"
+        fault_study.write_data(data)
+        right, other = Reference.of(folder, data), Reference.of(folder, data, replace_series)
         outcomes: dict[str, list[Outcome]] = defaultdict(list)
         for kind in args.kinds:
             if KINDS[kind].needs_disk and os.geteuid() != 0:
@@ -76,11 +81,12 @@ def main() -> int:
                 continue
             for time_ in range(args.times):
                 chance = random.Random(f"{args.seed} {kind} {time_}")
-                outcome = one(base / "run", KINDS[kind], chance, right, other)
+                reference = other if KINDS[kind].other_results else right
+                outcome = one(folder, data, KINDS[kind], chance, reference)
                 outcomes[kind].append(outcome)
                 print(f"{kind} {time_ + 1}: {outcome.wrong or 'right'}", flush=True)
         if args.sweep:
-            outcomes["the n-th write fails"] = list(sweep(base / "run", right, args.sweep))
+            outcomes["the n-th write fails"] = list(sweep(folder, data, right, args.sweep))
     show(outcomes)
     return any(o.wrong for found in outcomes.values() for o in found)
 
@@ -98,24 +104,15 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def references(base: Path) -> tuple[Reference, Reference]:
-    """Undisturbed runs on the data, and on the data with one series replaced."""
-    fault_study.write(base / "right", **TIMEOUT)
-    other_series(base / "right")
-    fault_study.copied(base / "right", base / "other", **TIMEOUT)
-    shutil.copyfile(base / "other/data/other.txt", base / "other/data/scan005.1D")
-    return Reference.of(base / "right"), Reference.of(base / "other")
-
-
 @contextmanager
-def fresh(folder: Path, right: Reference, disk: bool) -> Iterator[Path | None]:
+def fresh(folder: Path, data: Path, disk: bool = False) -> Iterator[Path | None]:
     """The study without results, on a small file system of its own if `disk`."""
     folder.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
     if disk:
         subprocess.run(mounted, check=True)
     try:
-        fault_study.copied(right.folder, folder, **TIMEOUT)
+        fault_study.write(folder, data)
         yield folder if disk else None
     finally:
         for process in fault_study.processes(folder):
@@ -126,19 +123,19 @@ def fresh(folder: Path, right: Reference, disk: bool) -> Iterator[Path | None]:
 
 
 def one(
-    folder: Path, kind: Kind, chance: random.Random, right: Reference, other: Reference
+    folder: Path, data: Path, kind: Kind, chance: random.Random, reference: Reference
 ) -> Outcome:
     """Run the study with one fault, then to its end, and judge it."""
     for _ in range(MOMENTS):
-        with fresh(folder, right, kind.needs_disk) as disk:
-            moment = chance.randrange(len(right.names))
+        with fresh(folder, data, kind.needs_disk) as disk:
+            moment = chance.randrange(len(reference.names))
             run = Run(folder, fault_study.start(folder), chance, disk)
             reached = run.until(lambda r=run, m=moment: len(fault_study.names(r.folder)) >= m)
             if not reached or not kind.does(run):
                 continue
             before = fault_study.recorded(folder) if kind.spares else {}
             run.snakemake.wait()
-            return judged(folder, kind, other if kind.other_results else right, before)
+            return judged(folder, kind, reference, before)
     return Outcome(f"no moment found in {MOMENTS} runs", 0, 0, 0.0)
 
 
@@ -178,11 +175,11 @@ def leftovers(folder: Path, reference: Reference) -> Iterator[str]:
         yield f"files left: {sorted(litter)[:5]}"
 
 
-def sweep(folder: Path, right: Reference, step: int) -> Iterator[Outcome]:
+def sweep(folder: Path, data: Path, reference: Reference, step: int) -> Iterator[Outcome]:
     """Fail the n-th atomic write of a run, for every n, as a full disk does, then go on."""
     n = 1
     while True:
-        with fresh(folder, right, disk=False):
+        with fresh(folder, data):
             counter = folder / "writes"
             hook = {"BRAINMASS_FAILING_WRITE": json.dumps({"n": n, "counter": str(counter)})}
             path = os.pathsep.join([str(HERE / "hook"), os.environ.get("PYTHONPATH", "")])
@@ -193,7 +190,7 @@ def sweep(folder: Path, right: Reference, step: int) -> Iterator[Outcome]:
                 print(f"the n-th write fails: {n_writes} writes, every {step}. tried", flush=True)
                 return
             kind = Kind(lambda _: True)
-            outcome = judged(folder, kind, right, fault_study.recorded(folder))
+            outcome = judged(folder, kind, reference, fault_study.recorded(folder))
             print(f"write {n} fails: {outcome.wrong or 'right'}", flush=True)
             yield outcome
         n += step

@@ -14,27 +14,30 @@ import study
 
 N_PARTICIPANTS = 24
 TARGET = "pretrain"
+SCAN_TIMEOUT = 20  # s
+REPLACED = "scan005.1D"
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 # of Snakemake and of logs: made by every run, and not part of the results
 NOT_RESULTS = ("logs", ".snakemake")
 
 
-def write(folder: Path, **over: object) -> None:
-    """Write data and configuration; paths are below `folder`, so that it can be copied."""
-    data = study.write_ready_series(folder / "data", N_PARTICIPANTS)
-    config = study.ready_series_config(data, **over)
-    config["pretrain"] |= {"epochs": 4}
-    study.write_config(folder, config)
+def write_data(folder: Path) -> None:
+    """Write the series, and ``other.txt``, with which the series of a scan may be replaced."""
+    study.write_ready_series(folder, N_PARTICIPANTS)
+    header, *rows = (folder / REPLACED).read_text().splitlines()
+    (folder / "other.txt").write_text("\n".join([header, *reversed(rows)]) + "\n")
 
 
-def copied(reference: Path, folder: Path, **over: object) -> Path:
-    """The data of a study in another folder, without results."""
+def write(folder: Path, data: Path) -> None:
+    """Write a study: a copy of the data, and the configuration.
+
+    Hashes contain the paths of the data: only studies in the same place have the same tables.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(reference / "data", folder / "data", dirs_exist_ok=True)
-    config = study.ready_series_config(folder / "data", **over)
+    shutil.copytree(data, folder / "data")
+    config = study.ready_series_config(folder / "data", scan_timeout=SCAN_TIMEOUT)
     config["pretrain"] |= {"epochs": 4}
     study.write_config(folder, config)
-    return folder
 
 
 def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen:
@@ -85,7 +88,8 @@ def _names(where: Path) -> Iterator[str]:
     for file in where.rglob("*"):
         parts = file.relative_to(where).parts
         if file.is_file() and not set(parts) & set(NOT_RESULTS):
-            yield "/".join(parts)
+            # TensorBoard puts time and process into the names of its files
+            yield "/".join(p for p in parts if not p.startswith("events.out.tfevents"))
 
 
 def recorded(folder: Path) -> dict[tuple[str, str], float]:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fault_study
-import numpy as np
 import psutil
 
 WAIT = 0.01  # s between looks at a condition
@@ -183,10 +182,14 @@ def truncated(content: bytearray, chance: random.Random) -> bytes:
 
 
 def changed_input(run: Run) -> bool:
-    """A series is replaced by another while the run goes on; see `CHANGED` for what is right."""
-    files = sorted((run.folder / "data").glob("scan*.1D"))
-    shutil.copyfile(run.folder / "data" / "other.txt", files[5])
+    """A series is replaced by another while the run goes on."""
+    replace_series(run.folder)
     return True
+
+
+def replace_series(folder: Path) -> None:
+    """Replace one series of a study."""
+    shutil.copyfile(folder / "data" / "other.txt", folder / "data" / fault_study.REPLACED)
 
 
 def second_snakemake(run: Run) -> bool:
@@ -252,12 +255,3 @@ KINDS = {
     "two Snakemakes": Kind(second_snakemake),
     "clock set back": Kind(clock_set_back),
 }
-
-
-def other_series(folder: Path) -> None:
-    """Write the series that `changed_input` uses."""
-    first = (folder / "data" / "scan005.1D").read_text().splitlines()
-    header, rows = first[0], np.loadtxt(first[1:])
-    other = rows[::-1].copy()
-    target = folder / "data" / "other.txt"
-    np.savetxt(target, other, "%.6f", "\t", header=header, comments="")
