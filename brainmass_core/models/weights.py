@@ -149,6 +149,13 @@ def check_tensors(where: str, found: Mapping[str, Stored], expected: Mapping[str
 def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
     """Refuse weights that are not numbers, or none in float32, in which models compute.
 
+    Parameters
+    ----------
+    where : str
+        Name of the file, for the message.
+    tensors : mapping of str to Tensor
+        Of any shape.
+
     Raises
     ------
     ModelError
@@ -166,6 +173,13 @@ def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
 
 def check_counts(where: str, tensors: Mapping[str, Tensor]) -> None:
     """Refuse variances and counts of batch normalisation that are negative.
+
+    Parameters
+    ----------
+    where : str
+        Name of the file, for the message.
+    tensors : mapping of str to Tensor
+        Of any shape.
 
     Raises
     ------

@@ -239,6 +239,19 @@ def _check_positions(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor])
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
     """Configuration, tensors and file of a released checkpoint.
 
+    Parameters
+    ----------
+    folder : Path
+        Folder with the configuration and the weights.
+
+    Returns
+    -------
+    config : dict
+    tensors : dict of Tensor
+        Shapes and names as in the file.
+    file : Path
+        File of the weights.
+
     Raises
     ------
     ModelError

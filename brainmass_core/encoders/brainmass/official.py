@@ -115,7 +115,13 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
 
 
 def to_official(model: BrainMass) -> dict[str, Tensor]:
-    """All tensors with the names of the released code, including its unused layer norm."""
+    """All tensors with the names of the released code, including its unused layer norm.
+
+    Returns
+    -------
+    dict of Tensor
+        Shapes as in the model; ``norm.weight`` and ``norm.bias`` are (n_rois,).
+    """
     tensors = {official_name(n): t.detach().cpu() for n, t in model.state_dict().items()}
     n = model.n_rois
     return tensors | {"norm.weight": torch.ones(n), "norm.bias": torch.zeros(n)}
@@ -160,6 +166,11 @@ def _refuse_other_names(found: set[str], wanted: set[str]) -> None:
 
 def read_official(path: Path) -> dict[str, Tensor]:
     """The tensors of a released checkpoint.
+
+    Returns
+    -------
+    dict of Tensor
+        Names and shapes as in the file.
 
     Raises
     ------
