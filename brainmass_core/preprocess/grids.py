@@ -36,7 +36,7 @@ class Volume:
         return voxel_sizes(self.affine)
 
     def with_data(self, data: np.ndarray) -> Volume:
-        """An image with other data on the same grid."""
+        """An image with other data (x, y, z, ...) on the same grid."""
         return Volume(data, self.affine)
 
     def points(self) -> np.ndarray:
@@ -101,7 +101,17 @@ def to_isotropic(image: Volume, size: float) -> Volume:
 
 
 def crop_to(image: Volume, mask: np.ndarray, margin: float) -> tuple[slice, ...]:
-    """Slices of the smallest box around `mask` (x, y, z) plus `margin` mm on every side."""
+    """Slices of the smallest box around `mask` (x, y, z) plus `margin` mm on every side.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+        Not empty.
+
+    Returns
+    -------
+    tuple of three slice
+    """
     occupied = np.argwhere(mask)
     extra = np.ceil(margin / image.voxel_size).astype(int)
     low = np.maximum(occupied.min(axis=0) - extra, 0)
@@ -117,7 +127,18 @@ def cropped(image: Volume, box: tuple[slice, ...]) -> Volume:
 
 
 def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Convert intensities to bytes: 0 to 255 for 0 to 1.2 times the 99.5th percentile in `mask`."""
+    """Convert intensities to bytes: 0 to 255 for 0 to 1.2 times the 99.5th percentile in `mask`.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z)
+    mask : ndarray (x, y, z) of bool
+        Not empty.
+
+    Returns
+    -------
+    ndarray (x, y, z) of uint8
+    """
     top = 1.2 * np.percentile(data[mask], 99.5)
     return np.rint(np.clip(data / max(top, 1e-12), 0, 1) * 255).astype(np.uint8)
 

@@ -207,6 +207,16 @@ def _tissues(
 def embedded_segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarray:
     """`segment` with the common arguments of all engines of this step.
 
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+    priors : ndarray (x, y, z, 3)
+
+    Returns
+    -------
+    ndarray
+        See `segment`.
+
     Raises
     ------
     ScanFailed

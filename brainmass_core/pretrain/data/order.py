@@ -129,5 +129,10 @@ def generator(seed: int, step: int) -> np.random.Generator:
 
 
 def draw(rng: np.random.Generator, n: int, choices: int, k: int) -> np.ndarray:
-    """Draw (n, k) distinct numbers below `choices` in each row, int64, in random order."""
+    """Draw (n, k) distinct numbers below `choices` in each row, int64, in random order.
+
+    Returns
+    -------
+    ndarray (n, k) of int64
+    """
     return distinct(int(rng.integers(2**63)), n, k, choices)

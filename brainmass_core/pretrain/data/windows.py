@@ -178,7 +178,17 @@ def lengths_of(group: Group, t_r: float | None) -> list[int]:
 
 
 def series_of(group: Group, t_r: float | None) -> list[np.ndarray]:
-    """Series (n_timepoints, n_rois) of a group's scans at a repetition time (s)."""
+    """Series (n_timepoints, n_rois) of a group's scans at a repetition time (s).
+
+    Parameters
+    ----------
+    t_r : float, optional
+        s; by default each series keeps its own. A series without one is assumed to have `t_r`.
+
+    Returns
+    -------
+    list of ndarray (n_timepoints, n_rois)
+    """
     pairs = zip(read_series(group), group.t_rs, strict=True)
     return [x if t_r is None else resampled(x, own or t_r, t_r) for x, own in pairs]
 
