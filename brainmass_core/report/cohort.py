@@ -66,7 +66,18 @@ def _people(name: str, scans: pd.DataFrame) -> dict[str, Any]:
 
 
 def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
-    """Participants per data set and site, by class and by split."""
+    """Participants per data set and site, by class and by split.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    list of dict
+        One per site.
+    """
     used = cohort[cohort["used"]].drop_duplicates(["dataset", "participant_id"])
     rows = []
     for (dataset, site), people in used.assign(site=used["site"].fillna("unknown")).groupby(
@@ -79,7 +90,13 @@ def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, 
 
 
 def read_entries(config: Config, datasets: Iterable[str]) -> pd.DataFrame:
-    """Manifest entries of the data sets and their current batches, without times and logs."""
+    """Manifest entries of the data sets and their current batches, without times and logs.
+
+    Returns
+    -------
+    DataFrame
+        Columns `ENTRY`, one row per entry.
+    """
     root = Paths(config.results).results / "manifest"
     stages = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
     paths = Paths(config.results)
@@ -125,7 +142,17 @@ def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of `stage_flow` for a task, one per data set."""
+    """The rows of `stage_flow` for a task, one per data set.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    list of dict
+    """
     rows = []
     for name, scans in cohort.groupby("dataset"):
         entered = scans[scans["used"] | (scans["stage"] == "finetune")]
@@ -152,7 +179,18 @@ def _flow(
 def exclusions(
     config: Config, datasets: Iterable[str], entries: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Every scan that failed or was excluded before the tasks: columns `LOST`."""
+    """Every scan that failed or was excluded before the tasks: columns `LOST`.
+
+    Parameters
+    ----------
+    entries : DataFrame, optional
+        Result of `read_entries`, if it is already available.
+
+    Returns
+    -------
+    DataFrame
+        Columns `LOST`.
+    """
     datasets, paths = list(datasets), Paths(config.results)
     columns = [*OF_UNIT, "excluded_reason"]
     tables = [read_table(paths.scans(name), "scans", columns).to_pandas() for name in datasets]
@@ -170,7 +208,18 @@ def exclusions(
 
 
 def task_exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
-    """Scans with FC that the task itself excluded: columns `LOST`."""
+    """Scans with FC that the task itself excluded: columns `LOST`.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    DataFrame
+        Columns `LOST`.
+    """
     left = cohort[cohort["stage"] == "finetune"].sort_values("scan_id")
     columns = left[["scan_id", "participant_id", "stage", "reason"]]
     return _lost(columns, status="excluded")
@@ -182,7 +231,17 @@ def _lost(scans: pd.DataFrame, **given: str) -> pd.DataFrame:
 
 
 def count_reasons(lost: pd.DataFrame) -> list[dict[str, Any]]:
-    """Numbers of failed and excluded scans by stage, outcome and reason."""
+    """Numbers of failed and excluded scans by stage, outcome and reason.
+
+    Parameters
+    ----------
+    lost : DataFrame
+        Columns `LOST`.
+
+    Returns
+    -------
+    list of dict
+    """
     rows = []
     for (stage, outcome), scans in lost.groupby(["Stage", "Outcome"], sort=False):
         for reason in reasons_of(scans["Why"], MAX_REASONS):
@@ -225,7 +284,18 @@ def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any
 
 
 def quality(config: Config, cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
-    """Median and quartiles of every quality measure, by class."""
+    """Median and quartiles of every quality measure, by class.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    list of dict
+        One per measure that any scan has.
+    """
     used = cohort[cohort["used"]]
     if "joined" in used:  # quality is measured on single runs
         used = used.explode("joined")
@@ -264,7 +334,18 @@ def _numbers_of(stage: str) -> list[str]:
 
 
 def choose_scans(cohort: pd.DataFrame, n: int) -> pd.DataFrame:
-    """`n` used scans, evenly spread from the least to the most motion."""
+    """`n` used scans, evenly spread from the least to the most motion.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    DataFrame
+        At most `n` rows of `cohort`.
+    """
     used = cohort[cohort["used"]].sort_values(["mean_fd", "scan_id"], ignore_index=True)
     places = np.unique(np.linspace(0, len(used) - 1, min(n, len(used))).round().astype(int))
     return used.iloc[places] if n and len(used) else used.iloc[:0]

@@ -89,7 +89,18 @@ class Design:
         config: Config | None = None,
         name: str = "task",
     ) -> Design:
-        """The design of a task's scans (`TaskData.scans`)."""
+        """The design of a task's scans (`TaskData.scans`).
+
+        Parameters
+        ----------
+        scans : DataFrame (n_scans rows)
+            `TaskData.scans`.
+
+        Raises
+        ------
+        TaskError
+            If the sex is regressed out, and the data sets write it in ways that cannot be compared.
+        """
         if task.confounds == "regress" and "sex" in task.confound_columns:
             refuse_codes_of_sex(scans)
         return cls(
@@ -201,7 +212,20 @@ def _predict(method: str, features: Any, design: Design, f: Fold, seed: int) -> 
 
 
 def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
-    """Fit, with participants as ``groups`` if the estimator accepts them."""
+    """Fit, with participants as ``groups`` if the estimator accepts them.
+
+    Parameters
+    ----------
+    features : array or list (n_scans, ...)
+    y : ndarray (n_scans,)
+    groups : ndarray (n_scans,), optional
+        Participant of each scan; by default each scan is its own group.
+
+    Returns
+    -------
+    estimator
+        The fitted `model`.
+    """
     if "groups" in inspect.signature(model.fit).parameters or hasattr(model, "param_grid"):
         return model.fit(features, y, groups=np.arange(len(y)) if groups is None else groups)
     return model.fit(features, y)
