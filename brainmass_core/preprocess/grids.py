@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
-from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
+from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter, map_coordinates
 
 from brainmass_core.tables import atomic_path
 
@@ -124,6 +124,22 @@ def cropped(image: Volume, box: tuple[slice, ...]) -> Volume:
     affine = image.affine.copy()
     affine[:3, 3] = apply_affine(image.affine, [s.start for s in box])
     return Volume(image.data[box], affine)
+
+
+def grown(mask: np.ndarray, image: Volume, mm: float) -> np.ndarray:
+    """The mask (x, y, z) and `mm` around it.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+    image : Volume
+        Image on the grid of the mask, with cubic voxels.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+    """
+    return binary_dilation(mask, iterations=max(1, round(mm / float(image.voxel_size[0]))))
 
 
 def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:

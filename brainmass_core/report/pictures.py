@@ -14,11 +14,11 @@ from brainmass_core.config import Config
 from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import figures
 from brainmass_core.report.calibration import draw_calibration, without_probabilities
-from brainmass_core.report.cohort import choose_scans
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.few_shot import draw_curves
 from brainmass_core.report.names import short_of
 from brainmass_core.report.page import Picture
+from brainmass_core.report.participants import choose_scans
 from brainmass_core.report.predicted import draw_predicted
 from brainmass_core.report.results import Results
 from brainmass_core.report.sites import MAX_DRAWN, draw_sites

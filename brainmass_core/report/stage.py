@@ -15,6 +15,7 @@ from brainmass_core.config import Config, dump_config
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report import cohort as people
+from brainmass_core.report import participants
 from brainmass_core.report.citations import Citations
 from brainmass_core.report.compare import ablations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
@@ -123,14 +124,14 @@ def _people(r: Results, entries: pd.DataFrame) -> dict[str, Any]:
     paths = Paths(r.config.results)
     files = [f"{paths.finetune(r.name) / 'cohort.parquet'} (stage and reason)", *_manifests(paths)]
     return {
-        "people": people.summarise_cohort(r.cohort, r.classes),
-        "sites": people.count_sites(r.cohort, r.classes),
+        "people": participants.summarise_cohort(r.cohort, r.classes),
+        "sites": participants.count_sites(r.cohort, r.classes),
         "flow": people.stage_flow(r.config, datasets, entries) + people.task_flow(r.cohort),
         "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw, runs),
         "joining": told_of_joining(r.config),
         "lost": people.lost(pd.concat(gone, ignore_index=True), files),
         "unmatched": people.unmatched_ids(r.config, datasets),
-        "quality": people.quality(r.config, r.cohort, r.classes),
+        "quality": participants.quality(r.config, r.cohort, r.classes),
     }
 
 
@@ -145,7 +146,7 @@ def index_page(config: Config) -> str:
     context = _common(config, None) | {
         "banners": _banners(config, datasets, approximate),
         "tasks": [_summary(config, name) for name in config.tasks],
-        "datasets": people.describe_datasets(config),
+        "datasets": participants.describe_datasets(config),
         "flow": people.stage_flow(config, datasets, entries),
         "joining": told_of_joining(config),
         "lost": people.lost(people.exclusions(config, datasets, entries), files),

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy.ndimage import binary_dilation, map_coordinates
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.pipeline.manifest import ScanFailed
@@ -339,19 +339,3 @@ def priors_of(template: Template, where: np.ndarray, shape: tuple[int, ...]) -> 
     """
     layers = [template.brain.with_data(template.priors[..., k]).at(where) for k in range(3)]
     return np.stack(layers, axis=-1).reshape(*shape, 3)
-
-
-def grown(mask: np.ndarray, image: Volume, mm: float) -> np.ndarray:
-    """The mask (x, y, z) and `mm` around it.
-
-    Parameters
-    ----------
-    mask : ndarray (x, y, z) of bool
-    image : Volume
-        Image on the grid of the mask, with cubic voxels.
-
-    Returns
-    -------
-    ndarray (x, y, z) of bool
-    """
-    return binary_dilation(mask, iterations=max(1, round(mm / float(image.voxel_size[0]))))
