@@ -1,4 +1,4 @@
-"""Who is counted, and which class a difference is of."""
+"""Which participants are counted, and the class to which a difference refers."""
 
 import numpy as np
 import pandas as pd

@@ -16,7 +16,7 @@ from brainmass_core.config import load_config
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import SCANS, from_rows, read_table, timeseries_schema, write_table
 
-# limits only end a hang: jobs wait for those of other tests
+# limits against hangs: jobs wait for those of other tests
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 N_ROIS, N_SCANS = 20, 12
 
