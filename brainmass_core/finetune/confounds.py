@@ -200,7 +200,7 @@ class Unchanged:
     """No adjustment."""
 
     def fit(self, X: Any, confounds: pd.DataFrame) -> Self:
-        """Fit nothing."""
+        """Fit nothing; features are (n_scans, n_features)."""
         return self
 
     def transform(self, X: Any, confounds: pd.DataFrame) -> Any:

@@ -120,7 +120,9 @@ class FcModel:
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Importance of regions by gradients, or by permutation; see `PretrainedModel.explain`."""
+        """Importance of regions (n_rois,) by gradients, or by permutation; see
+        `PretrainedModel.explain`.
+        """
         fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
         if method == "gradient":
             reference = data.fc[fold.train].mean(0, dtype=np.float64)

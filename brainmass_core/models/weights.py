@@ -191,6 +191,36 @@ def check_counts(where: str, tensors: Mapping[str, Tensor]) -> None:
             raise ModelError(f"{where}: {name}: found {float(tensor.min()):g}, expected 0 or more")
 
 
+def only_tensors(where: str, tensors: Mapping[Any, Any], remedy: str) -> None:
+    """Refuse a checkpoint that contains anything other than tensors.
+
+    Raises
+    ------
+    ModelError
+        Naming the other entries.
+    """
+    other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
+    if other:
+        raise ModelError(f"{where}: found {', '.join(other[:5])}, expected tensors; {remedy}")
+
+
+def refuse_other_names(missing: set[str], unknown: set[str], remedy: str) -> None:
+    """Refuse a checkpoint without some tensors, or with unknown ones.
+
+    Raises
+    ------
+    ModelError
+        Naming them.
+    """
+    parts = [
+        f"{what} {len(names)} tensors, such as {', '.join(sorted(names)[:3])}"
+        for what, names in (("without", missing), ("with unknown", unknown))
+        if names
+    ]
+    if parts:
+        raise ModelError(f"found a checkpoint {' and '.join(parts)}; {remedy}")
+
+
 def plain_names(where: str, tensors: Mapping[Any, Any]) -> dict[str, Any]:
     """Tensors under their names without `PREFIXES`.
 

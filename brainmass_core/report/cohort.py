@@ -64,6 +64,11 @@ def stage_flow(
     ----------
     entries : DataFrame, optional
         Result of `read_entries`, if it is already available.
+
+    Returns
+    -------
+    list of dict
+        One row per data set and stage.
     """
     datasets = list(datasets)
     entries = read_entries(config, datasets) if entries is None else entries

@@ -61,8 +61,9 @@ class Connectome:
         return self.atlas == VORONOI
 
     def order(self) -> np.ndarray:
-        """Indices of parcels ordered by network; in the order of the atlas if it has no
-        networks."""
+        """Indices (n_rois,) of parcels ordered by network; in the order of the atlas if it has no
+        networks.
+        """
         return network_order(self.labels["network"])
 
     def within_and_between(self) -> tuple[float, float] | None:

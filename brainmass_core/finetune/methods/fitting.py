@@ -162,7 +162,14 @@ class Fitted:
     rows: np.ndarray
 
     def score(self, features: Any, confounds: pd.DataFrame | None) -> dict[str, Any]:
-        """Scores, decisions and probabilities of scans, each independent of the others."""
+        """Scores, decisions and probabilities of scans, each independent of the others.
+
+        Parameters
+        ----------
+        features : array or list (n_scans, ...)
+        confounds : DataFrame (n_scans rows), optional
+            Result of `confounds_of`.
+        """
         if self.before is not None:
             features = self.before.transform(features)
         if self.adjust is not None:

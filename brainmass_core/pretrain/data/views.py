@@ -91,7 +91,9 @@ class FreshBatch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Arguments of the model's forward; the views are computed on the device."""
+        """Arguments of the model's forward, see `Batch.tensors`; the views are computed on the
+        device.
+        """
         views = pseudo_fc_of(self.chunks, self.estimator, device)  # (n, 2, n_edges)
         masks = (torch.from_numpy(m) for m in (self.masked_for_class, self.masked_for_values))
         for_class, for_values = (m.to(device) for m in masks)

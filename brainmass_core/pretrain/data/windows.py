@@ -47,7 +47,9 @@ class WindowBatch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Mask]:
-        """Arguments of the model's forward, on a device."""
+        """Series (B, n_rois, window), coordinates (n_rois, 3) and mask for the model's forward, on
+        a device.
+        """
         series, coordinates = torch.from_numpy(self.series).to(device), self.coordinates.to(device)
         return series, coordinates, self.mask._replace(visible=self.mask.visible.to(device))
 
