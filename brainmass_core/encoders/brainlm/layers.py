@@ -152,7 +152,7 @@ def draw(weight: Tensor, kind: str) -> None:
 
     Parameters
     ----------
-    weight : Tensor (n_out, n_in)
+    weight : Tensor (n_rows, n_columns)
         Overwritten.
     """
     if kind == "normal":
