@@ -1,4 +1,4 @@
-"""Three tiers of tests: what belongs to which, in what order they run, and what they may take.
+"""Three tiers of tests: their content, order and time budgets.
 
 ``unit``
     No process, no Snakemake, no study. A test that starts a process here fails.
@@ -32,7 +32,7 @@ TOLERANCE = 1.25
 HANGS = {"unit": 600, "study": 1800, "slow": 3600}
 RECORD = Path(__file__).parent / "durations.tsv"
 N_RECORDED = 40  # of each tier
-# slow tests are distributed one by one, but for files whose tests share an expensive fixture
+# slow tests are distributed one by one, except files whose tests share an expensive fixture
 TOGETHER = {
     "tests/predict/test_predict_series.py",
     "tests/preprocess/test_preprocess_engines_installed.py",
@@ -41,7 +41,7 @@ TOGETHER = {
     "tests/workflow/test_workflow_abide.py",
     "tests/workflow/test_workflow_studyforrest.py",
 }
-# programs that libraries ask about the machine, once
+# programs with which libraries query the machine, once
 HARMLESS = {"uname", "lscpu", "fc-list", "ldconfig", "file"}
 
 _running: pytest.Item | None = None
@@ -99,7 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         files[item.location[0]] += seconds.get(item.nodeid, 0)
     # unit and study tests are distributed by file, slow ones one by one
-    unknown = dict.fromkeys(TOGETHER, 100.0)  # of which nothing is recorded
+    unknown = dict.fromkeys(TOGETHER, 100.0)  # which are not recorded
     items.sort(
         key=lambda item: (
             -seconds.get(item.nodeid, unknown.get(item.location[0], 0.0))
@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item):
     global _running
     _running = item if tier(item) == "unit" else None
-    if _running is not None:  # stages work on their scans without a process for them
+    if _running is not None:  # stages process their scans without a process for them
         os.environ["BRAINMASS_IN_LINE"] = "1"
     try:
         return (yield)
@@ -137,7 +137,7 @@ def _watch(event: str, arguments: tuple) -> None:
 
 
 def _importing() -> bool:
-    """Whether a module is being imported: nipype runs `sh` then, whichever test comes first."""
+    """Whether a module is being imported: nipype runs `sh` then, in whichever test is first."""
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
@@ -170,7 +170,7 @@ def read_record() -> list[dict[str, str]]:
 
 
 class Times:
-    """Wall time of the tiers that ran, beside their budgets."""
+    """Wall time of the tiers that ran, and their budgets."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.record = config.getoption("--record-durations")

@@ -1,4 +1,4 @@
-"""Readers of configurations and of what the stages left: Parquet tables, kept scans."""
+"""Readers of configurations and of results of the stages: Parquet tables, kept scans."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _check_config(folder: Path, name: str, config: Any) -> str | None:
 
 
 def _lost(raw: Any, found: Any, where: str) -> str | None:
-    """A setting that the configuration does not have as it is written."""
+    """A setting whose value differs from that in the file."""
     pairs: list[tuple[Any, Any, Any]] = []
     if isinstance(raw, dict) and isinstance(found, dict):
         wanted = {k: v for k, v in raw.items() if v is not None and (where or k != "presets")}
@@ -95,7 +95,7 @@ def _lost(raw: Any, found: Any, where: str) -> str | None:
 
 
 def _plainly(value: Any, found: Any) -> Any:
-    """A number as such, however it is written; a path without a slash at its end."""
+    """A number independent of its notation; a path without a trailing slash."""
     if isinstance(found, bool):
         return value if isinstance(value, bool) else f"not a switch: {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -166,7 +166,7 @@ def _kept() -> list[Seed]:
 
 
 def seal_json(name: str, **sums: str) -> Any:
-    """Writes the checksums in a JSON file anew: of files, by their keys, and of its own content."""
+    """Recompute the checksums in a JSON file: of files, by their keys, and of its own content."""
 
     def seal(files: Files) -> None:
         try:

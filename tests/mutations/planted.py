@@ -1,4 +1,4 @@
-"""Faults planted one at a time by `run.py`, each of a kind that a reviewer may miss."""
+"""Faults that `run.py` plants one at a time, each of a kind that a reviewer may miss."""
 
 from __future__ import annotations
 

@@ -38,7 +38,17 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
-    matches."""
+    matches.
+
+    Returns
+    -------
+    ndarray (n_scans, n_edges)
+
+    Raises
+    ------
+    TaskError
+        If the model was trained on another kind of FC.
+    """
     # reports what is missing, before any fold
     implementation_of(config.pretrain.encoder).pretrained(config)
     refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
