@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 DATASET = "input"  # name of the data set in the configuration that `predict` makes
-MODEL_SETTING = r"(?:preprocess|timeseries|connectivity)\.([a-z0-9_.]*[a-z0-9_])"
+# not the end of a path, such as sub-01_timeseries.tsv
+MODEL_SETTING = (
+    r"(?<![\w./-])(?:preprocess|timeseries|connectivity)\."
+    r"(?!(?:tsv|csv|txt|npy|npz|nii|json|parquet)\b)([a-z0-9_.]*[a-z0-9_])"
+)
 SESSION_COLUMN = (
     "name its column in phenotype.session_column, or, if a row is a scan of kind timeseries, set "
     "phenotype.scan_column"

@@ -133,6 +133,19 @@ def test_settings_of_the_model_are_its_own_and_nobody_is_told_to_change_them(our
     assert as_options(ours) == theirs
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/d/sub-a_atlas-x_timeseries.tsv: found t_r 0.7 s",
+        "timeseries.csv: no such file",
+        "/d/preprocess.old/a.npy: x",
+        "/d/in/timeseries.npy: 3 timepoints",
+    ],
+)
+def test_names_of_files_are_no_settings(text):
+    assert as_options(text) == text
+
+
 SETTING = re.compile(r"\b(datasets|preprocess|timeseries|connectivity|phenotype|atlas)\.[a-z_]+")
 
 
