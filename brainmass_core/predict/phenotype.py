@@ -119,7 +119,7 @@ def _read(path: Path, codes: Sequence[Code], valid: Sequence[float]) -> pd.DataF
             else:
                 refuse_codes_among_names(table[column], where, valid, column == "sex")
     except FileError as error:
-        text = str(error).replace("Declare them for the data set, ", "Declare them, ")
+        text = re.sub(r"([Dd]eclare (?:it|them)) for the data set, ", r"\1, ", str(error))
         text = text.replace("missing_values:", "--missing-value:")
         text = text.replace("valid_values:", "--valid-value:")
         raise PredictError(text) from None

@@ -130,7 +130,7 @@ DEPLOYED = {
     "no estimator": (removed(ESTIMATOR), ESTIMATOR, f"no such file; {AGAIN}"),
     "cut weights": (cut(WEIGHTS), WEIGHTS, rf"found sha256 \w+, expected \w+: .*; {AGAIN}"),
     "cut estimator": (cut(ESTIMATOR), ESTIMATOR, rf"found sha256 \w+, expected \w+: .*; {AGAIN}"),
-    "cut contract": (cut(CONTRACT), CONTRACT, f"no JSON .*{AGAIN}"),
+    "cut contract": (cut(CONTRACT), CONTRACT, f"not JSON .*{AGAIN}"),
     "cut, trusted": (cut_and_trusted, WEIGHTS, f"not a valid model .*not fully covered.*{AGAIN}"),
     "one class": (stated(CONTRACT, classes=3), CONTRACT, f"classes: found 3: .*list; {AGAIN}"),
     "absurd size": (
@@ -177,7 +177,7 @@ PRETRAINED = {
     "no weights": (removed(WEIGHTS), WEIGHTS, f"no such file; run: snakemake .*{GIVE}"),
     "no settings": (removed(SETTINGS), SETTINGS, f"no such file; run: snakemake .*{GIVE}"),
     "cut weights": (cut(WEIGHTS), WEIGHTS, rf"found sha256 \w+, expected \w+: .*; {AGAIN}"),
-    "cut settings": (cut(SETTINGS), SETTINGS, f"no JSON .*{GIVE}"),
+    "cut settings": (cut(SETTINGS), SETTINGS, f"not JSON .*{GIVE}"),
     "cut, trusted": (cut_and_trusted, WEIGHTS, "not a complete safetensors file .*copy it again"),
     "other size": (stated(SETTINGS, size="huge"), SETTINGS, f"found size 'huge', .*{GIVE}"),
     "text": (stated(SETTINGS, n_rois="20"), SETTINGS, f"n_rois: found '20', expected .*{GIVE}"),
