@@ -9,7 +9,7 @@ import typer
 
 from brainmass_core.cli.application import app
 from brainmass_core.cli.command_paths import Commands
-from brainmass_core.cli.options import DEFAULT_CONFIG, load
+from brainmass_core.cli.options import DEFAULT_CONFIG
 
 config_app = Commands(help="Check and explain the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
@@ -18,11 +18,16 @@ app.add_typer(config_app, name="config")
 @config_app.command("check")
 def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> None:
     """Validate a configuration and list every error at once; warn of missing programs."""
-    settings = load(config)
+    from brainmass_core.config import load_config
+
+    settings = load_config(config)
+    from brainmass_core.pipeline.data_changes import DataChanges
     from brainmass_core.preprocess.engines import missing
 
     for line in missing(settings.preprocess.engines):
         typer.echo(f"warning: {line}", err=True)
+    for line in DataChanges(settings).settle():
+        typer.echo(line)
     typer.echo(f"{config}: {len(settings.datasets)} data sets, {len(settings.tasks)} tasks, valid")
 
 
