@@ -65,8 +65,8 @@ class DataChanges(Files):
         if not self.planning:
             self.config = settled_as_planned(self.config)
             return []
-        n_scans = sum(self.n_scans(name) for name in self.config.datasets)
-        told = choices(self.config, n_scans)
+        n_scans = {name: self.n_scans(name) for name in self.config.datasets}
+        told = choices(self.config, sum(n_scans.values()))
         self.config = settle(self.config, n_scans)
         return told
 

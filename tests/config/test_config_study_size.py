@@ -18,7 +18,7 @@ STAGES = ("timeseries", "connectivity", "quality", "pfc")
 
 
 def raw(folder: Path, **over: object) -> dict:
-    dataset = {"kind": "timeseries", "role": "internal", "path": str(folder)}
+    dataset = {"kind": "timeseries", "role": "internal", "path": str(folder), "batches": 1}
     return {"results": str(folder / "results"), "datasets": {"d": dataset}} | over
 
 
@@ -36,16 +36,29 @@ def test_above_the_limit_pages_are_of_flagged_scans_and_there_are_no_derivatives
 ) -> None:
     config = parse_config(raw(tmp_path))
     assert not is_settled(config)
-    assert values(settle(config, n)) == expected
-    assert is_settled(settle(config, n))
+    assert values(settle(config, {"d": n})) == expected
+    assert is_settled(settle(config, {"d": n}))
     assert len(choices(config, n)) == (2 if n > LARGE_STUDY else 0)
 
 
 def test_what_the_configuration_gives_is_kept(tmp_path: Path) -> None:
     given = {"quality": {"pages": "all"}, "timeseries": {"derivatives": True}}
     config = parse_config(raw(tmp_path, **given))
-    assert values(settle(config, 70_781)) == SMALL
+    assert values(settle(config, {"d": 70_781})) == SMALL
     assert choices(config, 70_781) == []
+
+
+def test_the_number_of_batches_is_chosen_only_where_it_is_not_given(tmp_path: Path) -> None:
+    dataset = {"kind": "bids", "role": "internal", "path": str(tmp_path)}
+    datasets = {"many": dataset, "few": dataset, "given": dataset | {"batches": 3}}
+    config = parse_config(raw(tmp_path, datasets=datasets))
+    assert not is_settled(config)
+    chosen = settle(config, {"many": 1000, "few": 10, "given": 1000})
+    assert is_settled(chosen)
+    assert {n: d.batches for n, d in chosen.datasets.items()} == {"many": 4, "few": 1, "given": 3}
+    again = parse_config(yaml.safe_load(dump_config(chosen)))
+    assert again == chosen
+    assert is_settled(again)
 
 
 def test_a_hash_contains_the_effect_and_not_how_it_was_chosen(tmp_path: Path) -> None:
@@ -55,10 +68,10 @@ def test_a_hash_contains_the_effect_and_not_how_it_was_chosen(tmp_path: Path) ->
     unsettled = parse_config(raw(tmp_path))
     small = {"quality": {"pages": "all"}, "timeseries": {"derivatives": True}}
     large = {"quality": {"pages": "flagged"}, "timeseries": {"derivatives": False}}
-    assert hashes(unsettled) == hashes(settle(unsettled, 5))
+    assert hashes(unsettled) == hashes(settle(unsettled, {"d": 5}))
     assert hashes(unsettled) == hashes(parse_config(raw(tmp_path, **small)))
-    assert hashes(settle(unsettled, 5000)) == hashes(parse_config(raw(tmp_path, **large)))
-    assert hashes(settle(unsettled, 5000)) != hashes(unsettled)
+    assert hashes(settle(unsettled, {"d": 5000})) == hashes(parse_config(raw(tmp_path, **large)))
+    assert hashes(settle(unsettled, {"d": 5000})) != hashes(unsettled)
 
 
 @pytest.fixture
