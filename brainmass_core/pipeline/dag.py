@@ -37,6 +37,7 @@ class Study(DataChanges):
     def __init__(self, config: Config, planning: bool = True) -> None:
         super().__init__(config, planning)
         self._lock: FileLock | None = None
+        self.chosen: list[str] = []  # defaults of a large study, one line each
 
     @classmethod
     def load(cls, given: Mapping[str, Any], files: list[Path], planning: bool = True) -> Study:
@@ -70,7 +71,9 @@ class Study(DataChanges):
                     "run from the project's folder, or give one with --configfile"
                 )
             raw = deep_merge(read_yaml(path), raw)
-        return cls(parse_config(raw, source), planning)
+        study = cls(parse_config(raw, source), planning)
+        study.chosen = study.settle()
+        return study
 
     # --- what each job needs ---------------------------------------------------------------------
 

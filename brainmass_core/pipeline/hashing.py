@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from brainmass_core.config.bridged import data_bridges, drawn_bridges, prior_bridges
 from brainmass_core.config.model import Config
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
+from brainmass_core.config.study_size import with_small_defaults
 from brainmass_core.pipeline.stages import STAGES
 
 # settings of a data set which decide who is in which batch, or on which side of a split
@@ -87,7 +88,8 @@ def _limit(config: Config) -> dict:
 
 
 def _section(config: Config, section: str, **chosen: Any) -> Any:
-    return getattr(config, section).model_dump(mode="json", **chosen)
+    settings = getattr(config, section).model_dump(mode="json", **chosen)
+    return with_small_defaults(section, settings) if isinstance(settings, dict) else settings
 
 
 def _scans_part(config: Config, dataset: str) -> dict:

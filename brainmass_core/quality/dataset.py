@@ -65,7 +65,7 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
         "title": f"Quality of {dataset}",
         "dataset": dataset,
         "synthetic": config.datasets[dataset].synthetic is not None,
-        "pages": config.quality.pages,
+        "pages": config.quality.with_page,
         "outlier_z": config.quality.outlier_z,
         "max_rows": MAX_ROWS,
         "light_names": LIGHTS,
