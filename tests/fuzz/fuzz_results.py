@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,9 +19,10 @@ import yaml
 from fuzz_contract import contract
 from fuzz_judge import Files, Reader, Seed
 
-from brainmass_core.checksums import sealed
+from brainmass_core.checksums import ChecksumError, sealed
 from brainmass_core.config import ConfigError, dump_config, load_config, parse_config
-from brainmass_core.pipeline.batch import kept_entry
+from brainmass_core.pipeline.journal import Journal, from_bytes, to_bytes
+from brainmass_core.pipeline.kept import kept_entry
 from brainmass_core.pipeline.manifest import Entry
 from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import read_fc_table
@@ -165,6 +167,27 @@ def _kept() -> list[Seed]:
     return [Seed(files, tuple(files))]
 
 
+def _journal() -> list[Seed]:
+    with TemporaryDirectory() as name:
+        one = Journal(Path(name) / "a.journal")
+        for scan_id in ("a", "b"):
+            entry = Entry("timeseries", "x", 0, scan_id, "ok", measured={"mean_fd": 0.2})
+            one.append(entry, "f" * 16, to_bytes(pa.table({"scan_id": [scan_id], "v": [1.5]})))
+        one.close()
+        files = {"a.journal": (Path(name) / "a.journal").read_bytes()}
+    return [Seed(files, tuple(files))]
+
+
+def _read_journal(folder: Path, _: str) -> Any:
+    """The scans of a journal that are sound; None if one of the two is missing."""
+    one = Journal(folder / "a.journal")
+    found = {}
+    for scan_id, record in one.records.items():
+        with suppress(ChecksumError):
+            found[scan_id] = record.entry, record.made_from, from_bytes(one.rows(scan_id))
+    return found if len(found) == 2 else None
+
+
 def seal_json(name: str, **sums: str) -> Any:
     """Writes the checksums in a JSON file anew: of files, by their keys, and of its own content."""
 
@@ -200,6 +223,15 @@ READERS = (
         (TableError, PredictError),
         {".parquet": [fuzz_binary.parquet]},
         same=_same_table,
+        covered=True,
+    ),
+    Reader(
+        "journal",
+        _journal,
+        _read_journal,
+        (),
+        {".journal": []},
+        same=lambda a, b: a == b,
         covered=True,
     ),
     Reader(
