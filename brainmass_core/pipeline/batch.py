@@ -1,7 +1,7 @@
 """Walk the scans of one batch: in parallel, each kept as soon as it is finished, none lost.
 
 A finished scan is kept in the work folder, which is not a declared output, so that a killed job
-resumes where it was (`pipeline.kept`). Workers return the rows of a scan; the job's own process
+resumes where it was (`pipeline.stores`). Workers return the rows of a scan; the job's own process
 writes. The batch's table and manifest are written last, atomically. A scan that raises is recorded
 with its reason; a worker that dies takes down nobody but its own scan.
 
@@ -31,10 +31,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from brainmass_core.checksums import ChecksumError
 from brainmass_core.pipeline.disk import STOP
 from brainmass_core.pipeline.journal import to_bytes
-from brainmass_core.pipeline.kept import Job, Store, open_store
+from brainmass_core.pipeline.kept import Job, Store
 from brainmass_core.pipeline.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.pipeline.peak import peak_memory
 from brainmass_core.pipeline.scan_fingerprint import fingerprint, named_files
+from brainmass_core.pipeline.stores import open_store
 from brainmass_core.pipeline.workers import (
     Died,
     TimedOut,

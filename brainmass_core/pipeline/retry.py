@@ -1,7 +1,7 @@
 """Make the next run process failed and excluded scans again (`brainmass retry`).
 
 The tables of their batches are removed, so that Snakemake runs these batches again. The other scans
-of a batch are found in the work folder (`pipeline.kept`); only failed ones are processed again.
+of a batch are found in the work folder (`pipeline.stores`); only failed ones are processed again.
 """
 
 from __future__ import annotations

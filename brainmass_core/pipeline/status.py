@@ -14,9 +14,9 @@ from rich.table import Table
 from brainmass_core.config import Config
 from brainmass_core.pipeline.accounting import account
 from brainmass_core.pipeline.hashing import stage_hash
-from brainmass_core.pipeline.kept import kept_entries
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pipeline.stores import kept_entries
 from brainmass_core.tables import config_hash_of, read_table
 
 

@@ -66,7 +66,7 @@ PLANTED = [
     ),
     Planted(
         "journal-fingerprint-ignored",
-        "pipeline/kept.py",
+        "pipeline/stores.py",
         'return made_from == wanted and entry.status != "failed"',
         'return wanted is not None and entry.status != "failed"',
         ("pipeline/test_pipeline_regrouped.py",),
@@ -74,15 +74,15 @@ PLANTED = [
     ),
     Planted(
         "journal-failures-taken-over",
-        "pipeline/kept.py",
+        "pipeline/stores.py",
         'return made_from == wanted and entry.status != "failed"',
         "return made_from == wanted",
-        ("pipeline/test_pipeline_batch_run.py",),
+        ("pipeline/test_pipeline_regrouped.py",),
         "A failed scan of a killed run is not tried again.",
     ),
     Planted(
         "journal-removed-before-the-table-is-kept",
-        "pipeline/kept.py",
+        "pipeline/stores.py",
         "        if STAGES[self.job.stage].of_scan:\n",
         "        self.journal.remove()\n        if STAGES[self.job.stage].of_scan:\n",
         ("pipeline/test_pipeline_regrouped.py",),

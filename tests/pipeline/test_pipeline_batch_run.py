@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # workers import it by name
 from batch_processes import MEASURED_SCHEMA, SCHEMA, called, items, job, measuring, process
 
 from brainmass_core.pipeline.batch import BatchError, run_batch
-from brainmass_core.pipeline.kept import kept_entries
 from brainmass_core.pipeline.manifest import read_manifest
+from brainmass_core.pipeline.stores import kept_entries
 from brainmass_core.tables import config_hash_of, read_table
 
 pytestmark = pytest.mark.study  # scans are worked on in processes

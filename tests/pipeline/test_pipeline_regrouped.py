@@ -250,7 +250,9 @@ def test_a_job_that_is_killed_while_it_publishes_repeats_no_scan(
         with suppress(KeyboardInterrupt):
             run_all(first, work)  # one scan is new, and a new table replaces the old one
     run_all(first, work)
-    assert called(tmp_path / "calls").count("scan-5") <= 2
+    # it may be killed while it records the scan, before anything is published
+    recording = name in ("fsync", "close")
+    assert called(tmp_path / "calls").count("scan-5") <= 1 + recording
     others = [s for s in called(tmp_path / "calls") if s != "scan-5"]
     assert others == sorted(set(work) - {"scan-5"}), "finished scans were computed again"
     assert left(tmp_path / "r") == of_deals(1)
@@ -260,18 +262,23 @@ def test_a_job_that_is_killed_while_it_publishes_repeats_no_scan(
     assert comparable(first) == comparable(fresh)
 
 
-def test_a_stopped_batch_leaves_its_journal_alone_and_any_deal_resumes_it(tmp_path: Path) -> None:
-    work = items(10, tmp_path / "calls", scan_9="full", scan_3="excluded")
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_stopped_batch_leaves_its_journal_alone_and_any_deal_resumes_it(
+    tmp_path: Path, batches: int
+) -> None:
+    kinds = {"scan_3": "excluded", "scan_5": "sound-now", "scan_9": "full"}
+    work = items(10, tmp_path / "calls", **kinds)
     first = dealt(tmp_path / "r", 1)
     with pytest.raises(BatchError, match="No space left"):
         run_all(first, work)
     assert left(tmp_path / "r") == {"0-of-1.journal"}
     work["scan-9"] = work["scan-9"] | {"kind": "ok"}
-    again = dealt(tmp_path / "r", 2)
+    (tmp_path / "mended").touch()
+    again = dealt(tmp_path / "r", batches)
     run_all(again, work)
-    assert called(tmp_path / "calls") == sorted([*work, "scan-9"])
-    assert left(tmp_path / "r") == of_deals(2)
-    fresh = dealt(tmp_path / "fresh", 2)
+    assert called(tmp_path / "calls") == sorted([*work, "scan-5", "scan-9"])
+    assert left(tmp_path / "r") == of_deals(batches)
+    fresh = dealt(tmp_path / "fresh", batches)
     run_all(fresh, work)
     assert comparable(again) == comparable(fresh)
 
