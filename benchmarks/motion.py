@@ -27,10 +27,12 @@ import typer
 from brainmass_core.preprocess.engines.inprocess import motion_ants, motion_simpleitk
 from brainmass_core.preprocess.functional.motion import (
     estimate_motion,
-    framewise_displacement,
-    motion_parameters,
     motion_to_reference,
     reference_volume,
+)
+from brainmass_core.preprocess.functional.motion_parameters import (
+    framewise_displacement,
+    motion_parameters,
 )
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "preprocess"))

@@ -243,7 +243,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     TableError
         If the time-series table, or the scans table of joined runs, cannot be read.
     BatchError
-        If the disk is full or too many scans failed.
+        If the disk is full or workers cannot be started.
     """
     paths = Paths(config.results)
     columns = [*ABOUT, "status", "bold", *(READ if joins(config) else [])]

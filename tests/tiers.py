@@ -28,6 +28,8 @@ TIERS = ("unit", "study", "slow")
 # wall seconds on two cores; with lint and half a minute for each start, .ci/run takes 35 minutes
 BUDGET = {"unit": 240, "study": 480, "slow": 1200}
 TOLERANCE = 1.25
+# seconds after which a test counts as hanging: a machine may be shared and many times slower
+HANGS = {"unit": 600, "study": 1800, "slow": 3600}
 RECORD = Path(__file__).parent / "durations.tsv"
 N_RECORDED = 40  # of each tier
 # slow tests are distributed one by one, but for files whose tests share an expensive fixture
@@ -89,6 +91,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if tier(item) == "unit":
             item.add_marker("unit")
+        own = item.get_closest_marker("timeout")
+        limit = max(HANGS[tier(item)], own.args[0] if own else 0)
+        item.add_marker(pytest.mark.timeout(limit), append=False)
     seconds = {row["test"]: float(row["seconds"]) for row in read_record()}
     files: dict[str, float] = defaultdict(float)
     for item in items:

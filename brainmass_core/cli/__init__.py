@@ -16,5 +16,6 @@ for _commands in (
     "models",
     "study",
     "configuration",
+    "slurm",
 ):  # in the order of the help
     import_module(f"{__name__}.{_commands}")

@@ -64,7 +64,11 @@ class Config(Strict):
         default_factory=list, description="Presets that this file extends, in order."
     )
     max_failed_fraction: float = Field(
-        0.5, ge=0, le=1, description="A batch with a larger fraction of failed scans is an error."
+        0.5,
+        ge=0,
+        le=1,
+        description="If a larger fraction of the scans of a data set fails in a stage, none of its "
+        "scans is used by the results that depend on the stage: pre-training, tasks, series_model.",
     )
     scan_timeout: float = Field(
         14400,

@@ -20,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from brainmass_core.config.tasks import Task
-from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskError, place_of
+from brainmass_core.finetune.cohort.dataset import UNKNOWN, place_of
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.estimators import CONFOUNDS_NUMBER, CONFOUNDS_TEXT
 from brainmass_core.readers.groups import coded_otherwise, sex_of

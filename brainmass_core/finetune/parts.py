@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from brainmass_core.config import Config
-from brainmass_core.finetune.cohort.dataset import TaskError, assemble
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.cohort.leaks import scans_shown
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.few_shot import learning_curves

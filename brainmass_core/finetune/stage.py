@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from brainmass_core.config import Config
 from brainmass_core.encoders.registry import METHODS
-from brainmass_core.finetune.cohort.dataset import TaskError
+from brainmass_core.finetune.cohort.coding import doubtful_codings
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import predict_folds
 from brainmass_core.finetune.statistics.permutation import refit_p_values
@@ -22,6 +23,7 @@ from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins
 from brainmass_core.tables import (
     CALIBRATION,
+    CODINGS,
     COHORT,
     JOINED_COHORT,
     METRICS,
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, task: str) -> None:
-    """Evaluate a task and write cohort, predictions, ROC, calibration and metrics.
+    """Evaluate a task; write cohort, doubtful codings, predictions, ROC, calibration and metrics.
 
     Raises
     ------
@@ -46,6 +48,7 @@ def run(config: Config, task: str) -> None:
         If training or pre-training used a test participant.
     """
     e = Evaluation.load(config, task, listed=True)
+    codings = doubtful_codings(e.data.cohort, config.tasks[task], task)
     left, methods = e.unadjusted, methods_of(config, task)
     predictions = [_predict(e, method) for method in methods]
     p_refit = refit_p_values(e, methods)
@@ -56,7 +59,7 @@ def run(config: Config, task: str) -> None:
         }
         for m in methods
     }
-    _publish(e, predictions, more)
+    _publish(e, codings, predictions, more)
 
 
 def methods_of(config: Config, task: str) -> list[str]:
@@ -89,7 +92,10 @@ def _predict(e: Evaluation, method: str) -> pd.DataFrame:
 
 
 def _publish(
-    e: Evaluation, predictions: list[pd.DataFrame], more: dict[str, dict[str, Any]]
+    e: Evaluation,
+    codings: pd.DataFrame,
+    predictions: list[pd.DataFrame],
+    more: dict[str, dict[str, Any]],
 ) -> None:
     config, task = e.config, e.task
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "finetune", task)
@@ -102,6 +108,7 @@ def _publish(
     table = pd.concat(predictions).sort_values(order)
     rows_of = JOINED_COHORT if joins(config) else COHORT
     write_frame(folder, "cohort", e.data.cohort, rows_of, made_by)
+    write_frame(folder, "codings", codings, CODINGS, made_by)
     write_frame(folder, "roc", scored.roc, ROC, made_by)
     write_frame(folder, "calibration", scored.calibration, CALIBRATION, made_by)
     write_frame(folder, "predictions", table, PREDICTIONS, made_by)

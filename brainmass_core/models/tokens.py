@@ -108,33 +108,6 @@ def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return ((predicted - target).square() * mask).sum() / mask.sum()
 
 
-def masked_scores(
-    predicted: Tensor, target: Tensor, mask: Tensor, clip: bool = False
-) -> dict[str, float]:
-    """R2 and Pearson correlation pooled over all hidden values.
-
-    Parameters
-    ----------
-    predicted, target, mask : Tensor
-        Of one shape; 1 is hidden.
-    clip : bool
-        Set negative scores to 0, as in the released code.
-
-    Returns
-    -------
-    dict of float
-        ``r2``, relative to the mean of the hidden values, and ``pearson``; NaN if undefined.
-    """
-    hidden = mask.bool()
-    x, y = target[hidden].double(), predicted[hidden].double()
-    dx, dy = x - x.mean(), y - y.mean()
-    scores = {
-        "r2": (1 - (x - y).square().sum() / dx.square().sum()).item(),
-        "pearson": ((dx @ dy) / (dx.norm() * dy.norm())).item(),
-    }
-    return {name: max(s, 0.0) if clip else s for name, s in scores.items()}
-
-
 def padded(image: Tensor, side: int, value: float) -> Tensor:
     """Matrices (B, h, w) in the middle of a square (B, side, side) of `value`."""
     (top, bottom), (left, right) = margins(image.shape[1], side), margins(image.shape[2], side)

@@ -180,7 +180,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     TableError
         If the scans or time-series table cannot be read.
     BatchError
-        If the disk is full or too many scans failed.
+        If the disk is full or workers cannot be started.
     """
     paths = Paths(config.results)
     scans = read_table(paths.scans(dataset), "scans", columns=["scan_id", "split"]).to_pydict()

@@ -76,8 +76,8 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
     Raises
     ------
     BatchError
-        If the disk is full or more than ``max_failed_fraction`` of the scans failed. Finished
-        scans are kept; the same command goes on from there.
+        If the disk is full or workers cannot be started. Finished scans are kept; the same command
+        goes on from there.
     """
     with _only_one(job), _writing(job), closing(open_store(job)) as store:
         _remove_temporary(job)
@@ -93,7 +93,7 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
                 store.keep(entry, made_from[entry.scan_id], rows)
                 entries.append(entry)
         entries.sort(key=lambda e: e.scan_id)
-        _refuse_if_too_many_failed(job, entries)
+        _tell_if_many_failed(job, entries)
         _publish(job, entries, store)
         store.published(entries, made_from)
     return entries
@@ -269,14 +269,15 @@ def _no_space(job: Job, error: OSError) -> BatchError:
     )
 
 
-def _refuse_if_too_many_failed(job: Job, entries: list[Entry]) -> None:
+def _tell_if_many_failed(job: Job, entries: list[Entry]) -> None:
+    """The data set is judged when all its batches are published, see `failed_fraction`."""
     failed = [e for e in entries if e.status == "failed"]
     limit = job.config.max_failed_fraction
     if entries and len(failed) / len(entries) > limit:
         lines = "\n".join(f"  {e.scan_id}: {e.reason} {e.remedy}".rstrip() for e in failed[:10])
-        raise BatchError(
-            f"{job.stage} {job.dataset}/{job.batch}: {len(failed)} of {len(entries)} scans failed, "
-            f"more than max_failed_fraction {limit}:\n{lines}"
+        log.warning(
+            "%s %s/%s: %d of %d scans failed, more than max_failed_fraction %g of this batch:\n%s",
+            *(job.stage, job.dataset, job.batch, len(failed), len(entries), limit, lines),
         )
 
 

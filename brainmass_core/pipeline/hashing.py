@@ -84,6 +84,16 @@ def _over(bridges: str) -> dict:
     return {"bridges": bridges} if bridges else {}
 
 
+def _limit(config: Config) -> dict:
+    """What decides which data sets are used, by tasks and `series_model` as well.
+
+    The default adds nothing, and their hashes contain that of `pretrain`.
+    """
+    default = Config.model_fields["max_failed_fraction"].default
+    limit = config.max_failed_fraction
+    return {} if limit == default else {"max_failed_fraction": limit}
+
+
 def _section(config: Config, section: str, **chosen: Any) -> Any:
     return getattr(config, section).model_dump(mode="json", **chosen)
 
@@ -196,7 +206,7 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     sources = sorted(config.pretrain_datasets())  # their order changes no model
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
     others = {n for n in s.of_others if isinstance(getattr(s, n), BaseModel)}
-    own = {"pretrain": s.model_dump(mode="json", exclude=how | others)}
+    own = {"pretrain": s.model_dump(mode="json", exclude=how | others)} | _limit(config)
     stage = s.source  # of an encoder of series always `timeseries`
     found = own | {"before": [stage_hash(config, stage, n) for n in sources]}
     if s.encoder.sees_series:  # it sees no pFC, and windows and masks follow from the seed

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from brainmass_core.config import Config
 from brainmass_core.pipeline.accounting import account
+from brainmass_core.pipeline.failed_fraction import (
+    FailedFraction,
+    failed_fractions,
+    read_failures,
+)
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
@@ -101,12 +107,24 @@ def _entries(
 def show(config: Config, console: Console, watch: float = 0.0) -> None:
     """Print the progress, repeatedly if requested."""
     while True:
-        console.print(_table(standings(config), config.connectivity.unit))
+        rows = standings(config)
+        console.print(_table(rows, config.connectivity.unit))
+        for one in _refused(config, rows):
+            console.print(f"[red]{escape(one.warning)}[/red]")
         for line in _later_stages(config):
             console.print(line)
         if not watch:
             return
         time.sleep(watch)
+
+
+def _refused(config: Config, rows: list[Standing]) -> Iterator[FailedFraction]:
+    """Data sets and stages in which more scans of published batches failed than allowed."""
+    limit = config.max_failed_fraction
+    for row in rows:
+        if row.failed > limit * (row.done + row.failed + row.excluded):
+            entries = read_failures(config, row.dataset, [row.stage])
+            yield from (one for one in failed_fractions(entries, limit) if one.exceeded)
 
 
 def _table(rows: list[Standing], unit: str) -> Table:

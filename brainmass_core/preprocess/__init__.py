@@ -31,7 +31,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
         If the data set is of another kind, an engine's program is missing, or the template cannot
         be used.
     BatchError
-        If too many scans fail.
+        If the disk is full or workers cannot be started.
     """
     # imported here and below, so that `timeseries`, the report and the check of a configuration can
     # import this package without ANTs

@@ -122,15 +122,11 @@ def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(data / max(top, 1e-12), 0, 1) * 255).astype(np.uint8)
 
 
-def save_image(
-    path: Path, image: Volume, t_r: float | None = None, slope: float | None = None
-) -> None:
+def save_image(path: Path, image: Volume, slope: float | None = None) -> None:
     """Write NIfTI with sform and qform; the same image gives the same bytes.
 
     Parameters
     ----------
-    t_r : float, optional
-        Seconds between volumes.
     slope : float, optional
         Scale factor of stored values.
     """
@@ -138,8 +134,6 @@ def save_image(
     if slope is not None:
         file.header.set_slope_inter(slope, 0)
     file.header.set_xyzt_units("mm", "sec")
-    if t_r is not None:
-        file.header.set_zooms((*file.header.get_zooms()[:3], t_r))
     file.set_sform(image.affine, code=1)
     file.set_qform(image.affine, code=1)
     with atomic_path(path) as temporary:

@@ -56,6 +56,7 @@ def describe(config: Config, index: Index, state: State, model: Pretrained) -> d
         "version": __version__,
         "config_hash": stage_hash(config, "pretrain"),
         spec.digest: index.fingerprint,
+        **({"refused": {r.dataset: r.warning for r in index.refused}} if index.refused else {}),
     }
 
 

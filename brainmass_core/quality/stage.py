@@ -27,7 +27,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     TableError
         If a table of an earlier stage cannot be read.
     BatchError
-        If the disk is full or too many pages failed.
+        If the disk is full or workers cannot be started.
     """
     items = list_items(config, dataset, batch)
     job = Job(config, "quality", dataset, batch, QUALITY, threads)

@@ -19,11 +19,14 @@ class Cell:
         Interval shown below the number; empty if there is none.
     sort : float
         Value by which the column is sorted.
+    alarm : bool
+        Whether it is red.
     """
 
     text: str
     interval: str
     sort: float
+    alarm: bool = False
 
 
 EMPTY = Cell("", "", float("-inf"))

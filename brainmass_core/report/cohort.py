@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from brainmass_core.config import Config
 from brainmass_core.pipeline.accounting import account
+from brainmass_core.pipeline.failed_fraction import COLUMNS, FailedFraction, failed_fractions
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.reasons import reasons_of
+from brainmass_core.report.cells import Cell
 from brainmass_core.report.flow import JOINED
 from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
@@ -117,6 +120,30 @@ def stage_flow(
                 n = Counter(found.values())
                 rows.append(_flow(name, stage, len(entered), n["ok"], n["failed"], n["excluded"]))
     return _counted(rows) if joins(config) else rows
+
+
+def refused(config: Config, entries: pd.DataFrame) -> list[FailedFraction]:
+    """Data sets and stages in which more scans failed than `max_failed_fraction` allows.
+
+    Parameters
+    ----------
+    entries : DataFrame
+        Result of `read_entries`.
+    """
+    columns = {name: pa.array(entries[name].astype(str).tolist(), pa.string()) for name in COLUMNS}
+    found = failed_fractions(pa.table(columns), config.max_failed_fraction)
+    return [one for one in found if one.exceeded]
+
+
+def in_red(flow: list[dict[str, Any]], found: list[FailedFraction]) -> list[dict[str, Any]]:
+    """Rows of `stage_flow`, with the failed scans of these data sets and stages in red."""
+    where = {(one.dataset, one.stage) for one in found}
+    return [
+        row | {"Failed": Cell(str(row["Failed"]), "", row["Failed"], alarm=True)}
+        if (row["Data set"], row["Stage"]) in where
+        else row
+        for row in flow
+    ]
 
 
 def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

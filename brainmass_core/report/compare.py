@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainmass_core.config import Config
-from brainmass_core.config.load import read_yaml
+from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.drawing import NotAvailableError, draw, new_figure
 from brainmass_core.encoders.registry import is_pretrained
 from brainmass_core.pipeline.paths import Paths

@@ -41,6 +41,7 @@ class Results:
     classes: list[str]
     kind: str
     cohort: pd.DataFrame
+    codings: pd.DataFrame
     metrics: pd.DataFrame
     roc: pd.DataFrame
     calibration: pd.DataFrame
@@ -63,7 +64,7 @@ def read_results(config: Config, name: str) -> Results:
     folder = Paths(config.results).finetune(name)
     tables = {
         t: read_table(folder / f"{t}.parquet", t).to_pandas()
-        for t in ("cohort", "metrics", "roc", "calibration")
+        for t in ("cohort", "codings", "metrics", "roc", "calibration")
     }
     classes = list(config.tasks[name].classes)
     kind, shown = kind_of(classes), highlight(tables["metrics"])

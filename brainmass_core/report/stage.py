@@ -122,10 +122,14 @@ def _people(r: Results, entries: pd.DataFrame) -> dict[str, Any]:
     runs = run_fates(r.config, datasets, entries)
     paths = Paths(r.config.results)
     files = [f"{paths.finetune(r.name) / 'cohort.parquet'} (stage and reason)", *_manifests(paths)]
+    refused = people.refused(r.config, entries)
+    flow = people.stage_flow(r.config, datasets, entries)
     return {
         "people": people.summarise_cohort(r.cohort, r.classes),
+        "codings": r.codings["warning"].tolist(),
         "sites": people.count_sites(r.cohort, r.classes),
-        "flow": people.stage_flow(r.config, datasets, entries) + people.task_flow(r.cohort),
+        "flow": people.in_red(flow, refused) + people.task_flow(r.cohort),
+        "refused": [one.warning for one in refused],
         "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw, runs),
         "joining": told_of_joining(r.config),
         "lost": people.lost(pd.concat(gone, ignore_index=True), files),
@@ -140,13 +144,14 @@ def index_page(config: Config) -> str:
     connectomes = {name: dataset_connectome(config, name) for name in datasets}
     approximate = any(c.approximate for c in connectomes.values() if c)
     entries = people.read_entries(config, datasets)
-    paths = Paths(config.results)
+    paths, refused = Paths(config.results), people.refused(config, entries)
     files = [*(str(paths.quality(name, "scans.csv")) for name in datasets), *_manifests(paths)]
     context = _common(config, None) | {
         "banners": _banners(config, datasets, approximate),
         "tasks": [_summary(config, name) for name in config.tasks],
         "datasets": people.describe_datasets(config),
-        "flow": people.stage_flow(config, datasets, entries),
+        "flow": people.in_red(people.stage_flow(config, datasets, entries), refused),
+        "refused": [one.warning for one in refused],
         "joining": told_of_joining(config),
         "lost": people.lost(people.exclusions(config, datasets, entries), files),
         "unmatched": people.unmatched_ids(config, datasets),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.finetune.cohort.dataset import judge_labels
+from brainmass_core.finetune.cohort.labels import judge_labels
 from brainmass_core.series_model.unseen import Recordings, UnseenError
 
 FEWEST = 2  # minimum number of participants per class

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,16 +95,6 @@ def correlation_profiles(windows: Tensor) -> np.ndarray:
     z = (x @ x.transpose(1, 2)).clamp(-MAX_R, MAX_R).atanh()
     z.diagonal(dim1=1, dim2=2).zero_()
     return z.cpu().numpy()
-
-
-def fit_pca(profiles: np.ndarray, n_dims: int) -> Embedding:
-    """Principal components of the rows (n, n_rois, n_features) of other participants."""
-    pca = PCA(n_dims, random_state=0).fit(profiles.reshape(-1, profiles.shape[-1]))
-
-    def embed(rows: np.ndarray) -> np.ndarray:
-        return pca.transform(rows.reshape(-1, rows.shape[-1])).reshape(*rows.shape[:2], n_dims)
-
-    return embed
 
 
 class VAE(nn.Module):

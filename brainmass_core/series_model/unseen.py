@@ -15,6 +15,7 @@ from brainmass_core.config import Config
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.leaks import refuse_shown, scans_shown
 from brainmass_core.models.series import SeriesModel
+from brainmass_core.pipeline.failed_fraction import refused_of
 from brainmass_core.pipeline.hashing import stable_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.recordings import Feed, feed_of
@@ -108,11 +109,14 @@ def unseen(config: Config, trained: Trained, length: int) -> Recordings:
     ------
     UnseenError
         If there are none.
+    NoDatasetError
+        If too many scans failed in every data set.
     LeakError
         If pre-training used a scan of one of them.
     """
     names = [n for n, d in config.datasets.items() if d.role != "pretrain"]
-    scans = _scans(config, names)
+    refused = refused_of(config, "series_model", names, "series_model")
+    scans = _scans(config, [name for name in names if name not in refused])
     scans = scans[scans["split"] == "test"]
     refuse_shown(with_marks(config, scans), scans_shown(config))
     found = _recordings(config, trained, scans, length)

@@ -9,7 +9,7 @@ the content of a cache.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,18 +82,6 @@ def _bridge(source: str, target: str, places: tuple[Path, ...]) -> Bridge:
     if file is None:
         raise SpaceError(_refusal(source, target))
     return Bridge(source, target, str(file), itk_transform(file))
-
-
-def bridges_from(source: str, targets: Iterable[str]) -> list[str]:
-    """Those of `targets` that can be reached from `source`, including `source` itself."""
-    found = []
-    for target in targets:
-        try:
-            bridge(source, target)
-        except SpaceError:
-            continue
-        found.append(target)
-    return found
 
 
 def _unchanged(points: np.ndarray) -> np.ndarray:

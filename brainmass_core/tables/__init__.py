@@ -35,6 +35,7 @@ from brainmass_core.tables.scans import (
 )
 from brainmass_core.tables.tasks import (
     CALIBRATION,
+    CODINGS,
     COHORT,
     FEW_SHOT,
     JOINED_COHORT,
@@ -55,6 +56,7 @@ from brainmass_core.tables.tasks import (
 __all__ = [
     "BRAINLM_HISTORY",
     "CALIBRATION",
+    "CODINGS",
     "COHORT",
     "FEW_SHOT",
     "HISTORY",

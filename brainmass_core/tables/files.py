@@ -20,7 +20,7 @@ TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # keys in a file's me
 
 # targets of tables whose name is not that of their stage
 MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
-    ("cohort", "predictions", "roc", "metrics", "calibration"), "finetune"
+    ("cohort", "codings", "predictions", "roc", "metrics", "calibration"), "finetune"
 )
 MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps"), "interpret")
 MADE_BY |= dict.fromkeys(

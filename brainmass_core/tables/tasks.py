@@ -121,6 +121,8 @@ COHORT = pa.schema(
 )
 # for joined runs: the remaining runs, and their number in the scans table
 JOINED_COHORT = pa.schema([*COHORT, ("joined", pa.list_(pa.string())), ("n_listed", pa.int64())])
+# columns that two data sets may have coded in different ways
+CODINGS = pa.schema([(n, pa.string()) for n in ("task", "column", "warning")])
 ROC = pa.schema(_TASK_METHOD + [(n, pa.float64()) for n in ("fpr", "tpr", "tpr_low", "tpr_high")])
 PREDICTED = pa.schema(
     [

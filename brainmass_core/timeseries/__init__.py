@@ -79,7 +79,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     TableError
         If the scans or the preprocess table cannot be read.
     BatchError
-        If the disk is full or too many scans failed.
+        If the disk is full or workers cannot be started.
     """
     atlas = resolve_atlas(config)
     items = list_items(config, dataset, batch, atlas)

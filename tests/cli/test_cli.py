@@ -141,7 +141,7 @@ def test_an_imported_model_has_the_default_atlas_unless_another_is_named(
 @pytest.mark.study
 def test_the_command_ends_as_a_process_with_one_message_and_a_status(folder):
     command = [sys.executable, "-m", "brainmass_core.cli", "scans", "--dataset", "other"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 1
     assert "expected one of ['mine']" in done.stderr
     assert "Traceback" not in done.stderr
@@ -154,7 +154,7 @@ def loaded(code: str, *arguments: str) -> set[str]:
         "print('\\nloaded:', *{name.partition('.')[0] for name in sys.modules})"
     )
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=True)
     return set(done.stdout.rpartition("loaded:")[2].split())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.config.base import RULES
-from brainmass_core.config.load import read_yaml
+from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.dag import Study
 from brainmass_core.pipeline.stages import STAGES
 

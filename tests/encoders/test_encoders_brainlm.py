@@ -14,7 +14,6 @@ from brainmass_core.models.tokens import (
     hidden_of,
     mask_of,
     masked_loss,
-    masked_scores,
     n_masked,
     put_back,
     random_visible,
@@ -381,21 +380,6 @@ def test_a_prediction_of_zero_on_unit_variance_costs_one():
     target = numbers(20, 30)
     target /= target.square().mean().sqrt()
     assert masked_loss(torch.zeros(20, 30), target, torch.ones(20, 30)).item() == pytest.approx(1)
-
-
-def test_scores_are_those_of_scikit_learn_and_scipy():
-    from scipy.stats import pearsonr
-    from sklearn.metrics import r2_score
-
-    target, mask = numbers(4, 50), (numbers(4, 50, seed=3) > 0).float()
-    predicted = 0.5 * target + numbers(4, 50, seed=2)
-    kept = mask.bool()
-    scores = masked_scores(predicted, target, mask)
-    assert scores["r2"] == pytest.approx(r2_score(target[kept], predicted[kept]), abs=1e-6)
-    assert scores["pearson"] == pytest.approx(pearsonr(target[kept], predicted[kept])[0], abs=1e-6)
-    worse = masked_scores(-target, target, mask, clip=True)
-    assert worse == {"r2": 0, "pearson": 0}
-    assert masked_scores(-target, target, mask)["pearson"] == pytest.approx(-1)
 
 
 def test_every_parameter_learns_and_the_loss_falls(coordinates):

@@ -2,7 +2,8 @@ import pytest
 import yaml
 
 from brainmass_core.config import ConfigError, list_presets, parse_config
-from brainmass_core.config.load import PRESETS_DIR, read_yaml
+from brainmass_core.config.load import PRESETS_DIR
+from brainmass_core.config.yaml_file import read_yaml
 
 INTERNAL = {"abide1", "adhd", "oas", "mci", "ad", "pd", "pro", "schizo"}
 EXTERNAL = {"abide2", "ucla_bp", "ucla_schizo", "ucla_adhd", "xuanwu_pd", "xuanwu_rbd", "pd_ad"}

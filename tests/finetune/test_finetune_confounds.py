@@ -4,7 +4,7 @@ import pytest
 
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import few_shot, zero_shot
-from brainmass_core.finetune.cohort.dataset import TaskError
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.confounds import (
     ComBat,
     Regress,

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from brainmass_core.config.adaptation import FewShot, ZeroShot
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.finetune.cohort.dataset import TaskError, fifths
+from brainmass_core.finetune.cohort.labels import TaskError, fifths
 from brainmass_core.finetune.few_shot import learning_curves
 from brainmass_core.finetune.folds.participants import make_folds
 from brainmass_core.finetune.folds.protocols import protocol_folds

@@ -121,12 +121,12 @@ PLANTED = [
         "A full disk is swallowed and recorded as the failure of a scan.",
     ),
     Planted(
-        "batch-limit-of-failures-excluded",
-        "pipeline/batch.py",
-        "len(failed) / len(entries) > limit:",
-        "len(failed) / len(entries) >= limit:",
-        ("pipeline/test_pipeline_batch_run.py", "pipeline/test_pipeline_batch_limit.py"),
-        "A batch with exactly max_failed_fraction failures is refused.",
+        "limit-of-failures-excluded",
+        "pipeline/failed_fraction.py",
+        "n_failed / n_scans > limit",
+        "n_failed / n_scans >= limit",
+        ("pipeline/test_pipeline_failed_fraction.py",),
+        "A data set with exactly max_failed_fraction failures is refused.",
     ),
     Planted(
         "cli-error-exits-0",
@@ -418,10 +418,7 @@ PLANTED = [
         "finetune/cohort/measured_motion.py",
         'for stage in ("preprocess", "timeseries"):',
         'for stage in ("timeseries", "preprocess"):',
-        (
-            "finetune/cohort/test_finetune_dataset.py",
-            "finetune/cohort/test_finetune_measured_motion.py",
-        ),
+        ("finetune/cohort/test_finetune_measured_motion.py",),
         "The displacement of the series that are analysed is overwritten.",
     ),
     Planted(
@@ -652,18 +649,18 @@ PLANTED = [
     ),
     Planted(
         "preprocess-sphere-of-80-mm",
-        "preprocess/functional/motion.py",
+        "preprocess/functional/motion_parameters.py",
         "def framewise_displacement(parameters: np.ndarray, radius: float = 50.0)",
         "def framewise_displacement(parameters: np.ndarray, radius: float = 80.0)",
-        ("preprocess/functional/test_preprocess_motion.py",),
+        ("preprocess/functional/test_preprocess_motion_parameters.py",),
         "Power's displacement is measured on Jenkinson's sphere.",
     ),
     Planted(
         "preprocess-rms-over-the-radius",
-        "preprocess/functional/motion.py",
+        "preprocess/functional/motion_parameters.py",
         "rms = np.sqrt(radius**2 / 5 * spread",
         "rms = np.sqrt(radius**2 / 3 * spread",
-        ("preprocess/functional/test_preprocess_motion.py",),
+        ("preprocess/functional/test_preprocess_motion_parameters.py",),
         "The mean of squares is that along a line, not in a sphere.",
     ),
     Planted(

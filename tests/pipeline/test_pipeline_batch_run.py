@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -246,21 +247,17 @@ def test_two_jobs_of_one_batch_take_turns(tmp_path: Path, stage: str) -> None:
 # --- limits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("limit", "passes"), [(0.5, True), (0.4, False), (0.0, False)])
-def test_too_many_failures_stop_the_batch_and_keep_its_scans(
-    tmp_path: Path, limit: float, passes: bool
+@pytest.mark.parametrize(("limit", "told"), [(0.5, False), (0.4, True), (0.0, True)])
+def test_a_batch_with_many_failures_is_published_and_its_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, limit: float, told: bool
 ) -> None:
     work = items(4, tmp_path / "calls", scan_0="failed", scan_3="failed", scan_1="excluded")
     one = job(tmp_path / "r", max_failed_fraction=limit)
-    if passes:
-        run_batch(one, work, process)
-        return
-    with pytest.raises(BatchError, match=r"2 of 4 scans failed.*\n.*scan-0: t_r is 0.*mend"):
-        run_batch(one, work, process)
-    assert not one.paths.batch("preprocess", "demo", 0).exists()
-    with pytest.raises(BatchError):
-        run_batch(one, work, process)
-    assert called(tmp_path / "calls").count("scan-2") == 1
+    run_batch(one, work, process)
+    assert one.paths.batch("preprocess", "demo", 0).exists()
+    assert sorted(fates(tmp_path / "r").values()) == ["excluded", "failed", "failed", "ok"]
+    lines = re.findall(r"2 of 4 scans failed.*\n.*scan-0: t_r is 0.*mend", caplog.text)
+    assert len(lines) == told
 
 
 @BOTH

@@ -106,7 +106,6 @@ def test_connectivity_and_pfc_do_not_depend_on_each_other() -> None:
     ("knob", "value"),
     [
         ("results", "elsewhere"),
-        ("max_failed_fraction", 0.1),
         ("resources", {"preprocess": {"cpus_per_task": 16}}),
         ("pretrain__nodes", 8),
         ("pretrain__processes_per_node", 4),
@@ -116,6 +115,12 @@ def test_connectivity_and_pfc_do_not_depend_on_each_other() -> None:
 )
 def test_where_and_how_it_runs_changes_no_result(knob: str, value: object) -> None:
     assert not changed(**{knob: value})
+
+
+def test_the_limit_of_failures_changes_what_uses_data_sets_and_no_batch() -> None:
+    touched = stages(changed(max_failed_fraction=0.1))
+    assert touched == {"pretrain", "finetune", "interpret", "series_model", "report"}
+    assert not changed(max_failed_fraction=0.5)
 
 
 def test_a_data_set_does_not_touch_another() -> None:

@@ -13,11 +13,13 @@ from nibabel.affines import apply_affine
 from brainmass_core.preprocess.engines import inprocess
 from brainmass_core.preprocess.functional.motion import (
     estimate_motion,
-    framewise_displacement,
-    motion_parameters,
     motion_to_reference,
     realigned_series,
     reference_volume,
+)
+from brainmass_core.preprocess.functional.motion_parameters import (
+    framewise_displacement,
+    motion_parameters,
 )
 
 ENGINES = ["motion_simpleitk", pytest.param("motion_ants", marks=pytest.mark.study)]

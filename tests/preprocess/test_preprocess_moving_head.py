@@ -14,10 +14,12 @@ from brainmass_core.preprocess.functional.head import checked, head_motion
 from brainmass_core.preprocess.functional.motion import (
     N_POINTS,
     estimate_motion,
-    framewise_displacement,
-    motion_parameters,
     motion_to_reference,
     reference_volume,
+)
+from brainmass_core.preprocess.functional.motion_parameters import (
+    framewise_displacement,
+    motion_parameters,
 )
 
 pytestmark = pytest.mark.study  # many seconds for a head of realistic size

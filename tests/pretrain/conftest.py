@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -17,7 +18,7 @@ from brainmass_core.config import Config, load_config
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.loop import progress
-from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
+from brainmass_core.tables import SCANS, from_rows, read_table, timeseries_schema, write_table
 
 N_ROIS = 20
 OF_BRAINMASS = {"size": "tiny", "n_masked_classification": 5, "n_masked_reconstruction": 3}
@@ -43,9 +44,32 @@ class Study:
         raw["pretrain"] |= pretrain
         return write_config(self.path.with_name(f"{abs(hash(str(pretrain)))}.yaml"), raw)
 
+    def listed_otherwise(self, folder: Path) -> Study:
+        """The same scans and series: data sets, participants and rows in another order, and `a` in
+        two batches instead of three. Only for models that read series."""
+        raw = yaml.safe_load(self.path.read_text()) | {"results": str(folder / "results")}
+        raw["datasets"] = dict(reversed(raw["datasets"].items()))
+        raw["datasets"]["a"]["batches"] = 2
+        folder.mkdir()
+        other = write_config(folder / "config.yaml", raw)
+        rng = np.random.default_rng(5)
+        for name in ("a", "b"):
+            scans = read_table(self.paths.scans(name), "scans")
+            write_table(other.paths.scans(name), scans.take(rng.permutation(len(scans))), "scans")
+            files = self.paths.scans(name).parents[1].glob(f"timeseries/{name}/*.parquet")
+            rows = pa.concat_tables([read_table(file, "timeseries") for file in sorted(files)])
+            rows = rows.take(rng.permutation(len(rows)))
+            batches = other.config.datasets[name].batches
+            digest = stage_hash(other.config, "timeseries", name)
+            for batch in range(batches):
+                part = rows.take(np.arange(batch, len(rows), batches))
+                path = other.paths.batch("timeseries", name, batch)
+                write_table(path, part, "timeseries", digest)
+        return other
+
 
 def write_config(path: Path, raw: dict) -> Study:
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return Study(path, load_config(path))
 
 

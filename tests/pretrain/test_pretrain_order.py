@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
@@ -17,10 +19,16 @@ import study as small
 from brainmass_core import connectivity, finetune, pfc, scans, timeseries
 from brainmass_core.config import load_config
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pretrain.artefacts import publish
+from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.launch.torchrun import run
+from brainmass_core.pretrain.loop.checkpoint import Checkpoints
+from brainmass_core.pretrain.loop.distributed import Ranks
+from brainmass_core.pretrain.loop.train import train
 from brainmass_core.tables import read_table
 
 pytestmark = pytest.mark.study
+ALONE = Ranks(0, 1, 1, torch.device("cpu"))
 METHODS = ["fc_svm", "brainmass_svm"]
 
 
@@ -97,3 +105,36 @@ def test_the_threads_of_all_stages_but_pre_training(study, tmp_path):
     stages = ("timeseries", "connectivity", "pfc", "finetune")
     more = {stage: {"cpus_per_task": 2} for stage in stages} | {"pretrain": {"cpus_per_task": 1}}
     assert made(tmp_path / "other", base / "ready", resources=more) == expected
+
+
+def published(study) -> tuple[bytes, list, list]:
+    """Weights, scaling and losses of a model that reads series; the hashes of the tables differ."""
+    folder = study.paths.pretrain(study.config.pretrain.model)
+    about = json.loads((folder / "config.json").read_text())
+    losses = read_table(folder / "history.parquet", "history")
+    return (folder / "model.safetensors").read_bytes(), about["scaling"], losses.to_pylist()
+
+
+@pytest.mark.parametrize("model", ["brainlm-tiny", "brainlm-vit-tiny"])
+def test_the_order_of_data_sets_rows_and_batches_of_a_model_that_reads_series(
+    make_study, tmp_path, model
+):
+    study = make_study(model=model)
+    other = study.listed_otherwise(tmp_path / "other")
+    assert list(other.config.datasets) == list(study.config.datasets)[::-1]
+    for one in (study, other):
+        index = index_shards(one.config)
+        checkpoints = Checkpoints(one.config, index.fingerprint)
+        train(one.config, index, checkpoints, ALONE, lambda: False)
+        publish(one.config, index, checkpoints.latest())
+    assert published(other) == published(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["brainlm-tiny"])
+def test_the_order_of_data_sets_rows_and_batches_with_two_processes(make_study, tmp_path, model):
+    study = make_study(model=model, processes_per_node=2)
+    other = study.listed_otherwise(tmp_path / "other")
+    for one in (study, other):
+        run(one.config, one.path)
+    assert published(other) == published(study)

@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from brainmass_core.config import Config, parse_config
-from brainmass_core.config.load import PRESETS_DIR, read_yaml
+from brainmass_core.config.load import PRESETS_DIR
 from brainmass_core.config.sections import BrainLM, Pretrain
+from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.encoders.brainlm.pretraining import BrainLMSpec, meta_model
 from brainmass_core.pretrain.data.windows import WindowBatch
 from brainmass_core.pretrain.loop.distributed import Ranks

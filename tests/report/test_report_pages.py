@@ -2,11 +2,13 @@ import base64
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import pytest
 from synthetic_study import write_study
 
+from brainmass_core.pipeline.manifest import read_manifest, write_manifest
 from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import run
 from brainmass_core.report.stage import index_page, task_page
@@ -56,6 +58,18 @@ def test_a_page_names_who_is_missing_and_why(pages, page):
     assert "1 of 20 parcels are constant" in text
     assert "ghost-1" in text
     assert "have no outcome" not in text
+
+
+@pytest.mark.parametrize("make", [index_page, lambda config: task_page(config, "demo_task")])
+def test_a_data_set_that_is_refused_for_its_failures_is_named_in_red(own_study, no_figures, make):
+    assert "alarm" not in make(own_study.config).split("</style>")[1]
+    for batch in range(2):
+        path = own_study.paths.manifest("timeseries", "demo", batch)
+        failed = [replace(e, status="failed", reason="no T1w") for e in read_manifest(path)]
+        write_manifest(path, failed, "hash")
+    page = make(own_study.config).split("</style>")[1]
+    assert re.search(r'class="warning alarm">demo: 59 of 59 scans failed in timeseries', page)
+    assert re.search(r'class="number alarm">59</td>', page)
 
 
 def test_the_front_page_shows_the_fc_of_every_data_set(pages):

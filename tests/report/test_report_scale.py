@@ -20,7 +20,7 @@ def test_the_report_of_a_very_large_cohort_is_light_and_counts_every_lost_scan(r
         [sys.executable, script, "--scans", str(N_SCANS), "--folder", tmp_path, "--keep"],
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=3000,
         check=False,
     )
     print(done.stdout)

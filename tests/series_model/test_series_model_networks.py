@@ -22,7 +22,6 @@ from brainmass_core.series_model.networks import (
 from brainmass_core.series_model.profiles import (
     attention_profiles,
     correlation_profiles,
-    fit_pca,
     fit_vae,
 )
 from brainmass_core.series_model.windows import mean_by_participant
@@ -126,13 +125,9 @@ def test_a_graph_is_symmetric_normalised_and_keeps_the_strongest_neighbours():
             assert (graph[i, strongest[weights[i, strongest] > 0]] > 0).all()
 
 
-@pytest.mark.parametrize("method", ["pca", "vae"])
-def test_embeddings_fitted_to_other_participants_keep_the_communities(method):
+def test_an_embedding_fitted_to_other_participants_keeps_the_communities():
     other = correlation_profiles(communities(0.7, seed=1, n=8))
-    if method == "pca":
-        embed = fit_pca(other, 4)
-    else:
-        embed = fit_vae(other, np.arange(8), 4, Fit(epochs=40, batch=2), width=32)
+    embed = fit_vae(other, np.arange(8), 4, Fit(epochs=40, batch=2), width=32)
     features = embed(correlation_profiles(communities(0.7, seed=2)))
     assert features.shape == (len(WHO), PARCELS, 4)
     found = classify_by_neighbours(features, NETWORKS, WHO, "within", 0, 0)

@@ -18,7 +18,9 @@ from brainmass_core.config import ConfigError
 from brainmass_core.finetune.cohort.leaks import scans_shown
 from brainmass_core.models.pretrained import ModelError, seal
 from brainmass_core.pipeline.dag import Study as Dag
+from brainmass_core.pipeline.failed_fraction import NoDatasetError
 from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.report.series_model import read_series_model
 from brainmass_core.scans.copies import LeakError
 from brainmass_core.scans.table import Unmatched, write_scans
@@ -156,6 +158,21 @@ def test_without_anybody_unseen_the_stage_says_so(tmp_path):
     write_model(study)
     with pytest.raises(UnseenError, match="found 0 scans of participants kept for evaluation"):
         run(study.config, "reconstruction")
+
+
+def test_a_data_set_of_which_too_many_scans_failed_is_not_evaluated(tmp_path):
+    study = write_study(tmp_path)
+    trained = load_trained(study.config)
+    assert unseen(study.config, trained, 40).datasets == ["a", "c"]
+    failed = [
+        Entry("timeseries", "c", 0, f"c{k:02}", "failed" if k < 4 else "ok") for k in range(6)
+    ]
+    write_manifest(study.paths.manifest("timeseries", "c", 0), failed, "hash")
+    assert unseen(study.config, trained, 40).datasets == ["a"]
+    failed = [Entry("timeseries", "a", 0, f"a{k:02}", "failed") for k in range(12)]
+    write_manifest(study.paths.manifest("timeseries", "a", 0), failed, "hash")
+    with pytest.raises(NoDatasetError, match="series_model: too many scans failed"):
+        unseen(study.config, trained, 40)
 
 
 def test_a_value_missing_in_the_midst_of_a_series_stops_the_stage_and_is_named(tmp_path):

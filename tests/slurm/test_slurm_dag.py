@@ -12,7 +12,6 @@ import yaml
 # the run has 2700 s of its own, which only end a hang; its jobs may wait for those of other tests
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(3000),
 ]
 ROOT = Path(__file__).parents[2]
 FAST = [

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, SpaceError
 from brainmass_core.spaces import bridges as bridges_module
-from brainmass_core.spaces.bridges import bridge, bridges_from
+from brainmass_core.spaces.bridges import bridge
 from brainmass_core.spaces.shipped import DATA, about_shipped
 from brainmass_core.spaces.templateflow import template_files
 from brainmass_core.spaces.warps import Warp, from_file, to_bytes
@@ -83,7 +83,6 @@ def test_a_pair_without_a_bridge_is_refused_with_the_remedies() -> None:
         assert part in str(error.value)
     with pytest.raises(SpaceError, match="several templates"):
         bridge("MNI152", FSL)
-    assert bridges_from(FSL, [ICBM_2009C, "MNIInfant", FSL]) == [ICBM_2009C, FSL]
 
 
 def test_shipped_fields_are_those_that_were_measured() -> None:

@@ -135,7 +135,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
 
 
-def snakemake(folder: Path, *arguments: str, timeout: float = 1800) -> subprocess.CompletedProcess:
+def snakemake(folder: Path, *arguments: str, timeout: float = 3000) -> subprocess.CompletedProcess:
     """Run Snakemake in a study's folder and return what it printed; the limit only ends a hang."""
     return subprocess.run(
         command(*arguments),
@@ -170,7 +170,7 @@ def finished_before(stage: str, finished: Path, folder: Path) -> None:
 
 
 def kill_when(
-    folder: Path, ready: Callable[[], bool], whom: str, *targets: str, timeout: float = 1800
+    folder: Path, ready: Callable[[], bool], whom: str, *targets: str, timeout: float = 3000
 ) -> bool:
     """Start Snakemake and kill -9 as soon as `ready`.
 

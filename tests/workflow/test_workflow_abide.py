@@ -15,7 +15,6 @@ import abide as declared
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.shared,
-    pytest.mark.timeout(3000),
 ]
 
 

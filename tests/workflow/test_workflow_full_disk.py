@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import study
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import study
 from brainmass_core.pipeline.fingerprints import WRITTEN
 from brainmass_core.pipeline.journal import whole_records
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 

@@ -7,7 +7,7 @@ import pytest
 import study
 from test_workflow_targets import planned
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 WHAT = ("quality_batch", "quality_dataset")
 

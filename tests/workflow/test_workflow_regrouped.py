@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import study
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 
 def estimates(results: Path) -> dict[str, tuple[int, bytes]]:

@@ -8,7 +8,7 @@ import pytest
 import study
 from test_workflow_targets import planned
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 
 def test_the_run_leaves_a_model_scores_and_a_report(finished_study):

@@ -22,7 +22,6 @@ from brainmass_core.connectivity import unvectorise
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.shared,
-    pytest.mark.timeout(3000),
 ]
 
 PRESETS = ("cpac-default", "abide-pcp-filt-noglobal", "fmriprep-like", "minimal")

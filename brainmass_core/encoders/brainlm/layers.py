@@ -112,10 +112,6 @@ class PostNormLayer(_Layer):
         y = self.norm_1(mine + self.dropout(self.attention(x, rows)))
         return self.norm_2(y + self._feed_forward(y))
 
-    def attention_weights(self, x: Tensor, rows: Tensor) -> Tensor:
-        """See `Attention.weights`."""
-        return self.attention.weights(x, rows)
-
 
 class PreNormLayer(_Layer):
     """``h = h + attention(LN(h)); h = h + W2 GELU(W1 LN(h))``, as in a vision transformer."""
@@ -128,10 +124,6 @@ class PreNormLayer(_Layer):
         mine = x if rows is None else take(x, rows)
         y = mine + self.dropout(self.attention(self.norm_1(x), rows))
         return y + self._feed_forward(self.norm_2(y))
-
-    def attention_weights(self, x: Tensor, rows: Tensor) -> Tensor:
-        """See `Attention.weights`."""
-        return self.attention.weights(self.norm_1(x), rows)
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from brainmass_core.finetune.cohort.dataset import TaskError, place_of
+from brainmass_core.finetune.cohort.dataset import place_of
+from brainmass_core.finetune.cohort.labels import TaskError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from brainmass_core.config.tasks import Protocol
-from brainmass_core.finetune.cohort.dataset import PHENO, TaskError, canonical, place_of
+from brainmass_core.finetune.cohort.dataset import place_of
+from brainmass_core.finetune.cohort.labels import PHENO, TaskError, canonical
 from brainmass_core.finetune.folds.participants import Fold, make_folds, make_strata, stratum_of
 
 log = logging.getLogger(__name__)

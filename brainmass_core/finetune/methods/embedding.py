@@ -11,7 +11,8 @@ import torch
 from brainmass_core.config import Config
 from brainmass_core.encoders.interface import folder_of, implementation_of
 from brainmass_core.encoders.record import Encoder
-from brainmass_core.finetune.cohort.dataset import TaskData, TaskError
+from brainmass_core.finetune.cohort.dataset import TaskData
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.methods.series_features import embed_recordings
 from brainmass_core.models.pretrained import read_settings
 

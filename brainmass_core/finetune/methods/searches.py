@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
 
-from brainmass_core.finetune.cohort.dataset import TaskError
+from brainmass_core.finetune.cohort.labels import TaskError
 
 log = logging.getLogger(__name__)
 MIN_SPLITS = 2

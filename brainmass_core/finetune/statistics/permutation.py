@@ -18,7 +18,8 @@ import pandas as pd
 
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.encoders.registry import METHODS
-from brainmass_core.finetune.cohort.dataset import fifths, place_of
+from brainmass_core.finetune.cohort.dataset import place_of
+from brainmass_core.finetune.cohort.labels import fifths
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import permute_labels
 from brainmass_core.finetune.folds.protocols import protocol_folds

@@ -11,10 +11,12 @@ from nibabel.affines import apply_affine
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.functional.bold import Bold
 from brainmass_core.preprocess.functional.motion import (
-    framewise_displacement,
-    motion_parameters,
     motion_to_reference,
     reference_volume,
+)
+from brainmass_core.preprocess.functional.motion_parameters import (
+    framewise_displacement,
+    motion_parameters,
     rms_displacement,
 )
 from brainmass_core.preprocess.functional.tissues import epi_brain

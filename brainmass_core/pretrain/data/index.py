@@ -16,6 +16,7 @@ import numpy as np
 from brainmass_core.config import Config
 from brainmass_core.pfc import SCANS_PER_ROW_GROUP
 from brainmass_core.pipeline.eligibility import may_be_pretrained_on
+from brainmass_core.pipeline.failed_fraction import FailedFraction, refused_datasets, refused_of
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.row_groups import Group, read_all, row_groups
@@ -58,6 +59,8 @@ class Index:
     blocks : tuple of ndarray (n, 2) of int
         Group and position of each scan, in blocks that are shuffled whole. They are the same
         scans in the same order however the scans are dealt over tables; empty: the groups.
+    refused : tuple of FailedFraction
+        Data sets that are not used because too many of their scans failed.
     """
 
     groups: list[Group]
@@ -67,6 +70,7 @@ class Index:
     fingerprint: str
     t_r: float | None = None
     blocks: tuple[np.ndarray, ...] = ()
+    refused: tuple[FailedFraction, ...] = ()
 
     @property
     def n_scans(self) -> int:
@@ -88,6 +92,8 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
         If a table is missing, damaged, from another configuration or schema version, has another
         number of ROIs or views, or holds a scan kept for evaluation; if no series can be used, or
         those of a BrainLM are of several repetition times; if all data sets are external.
+    NoDatasetError
+        If too many scans failed in every data set.
     TableError
         If a scans table cannot be read.
     ScansError
@@ -104,7 +110,9 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     sources, shapes, digest = [], {}, hashlib.sha256()
     blocks: list[np.ndarray] = []
     # by name: in which order a configuration lists them must not change the model
-    used = {name: config.datasets[name] for name in sorted(config.pretrain_datasets())}
+    names = sorted(config.pretrain_datasets())
+    refused = refused_of(config, "pretrain", names, "pre-training" if with_fingerprint else "")
+    used = {name: config.datasets[name] for name in names if name not in refused}
     usable = usable_by(config)
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
@@ -140,7 +148,8 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
         else None
     )
     n_rois = next(iter(shapes.values()))
-    return Index(groups, n_rois, n_views, sources, fingerprint, t_r, tuple(blocks))
+    told = tuple(refused.values())
+    return Index(groups, n_rois, n_views, sources, fingerprint, t_r, tuple(blocks), told)
 
 
 def _blocks(groups: list[Group], first: int, size: int) -> list[np.ndarray]:
@@ -171,7 +180,7 @@ def scans_seen(config: Config, dataset: str) -> set[str]:
     """
     paths, source = Paths(config.results), config.pretrain.source
     seen: set[str] = set()
-    if dataset not in config.pretrain_datasets():
+    if dataset not in config.pretrain_datasets() or refused_datasets(config, "pretrain", [dataset]):
         return seen
     splits = _splits(paths.scans(dataset))
     for batch in range(config.datasets[dataset].batches):

@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,43 +20,24 @@ from brainmass_core.config import Config
 from brainmass_core.pretrain.artefacts import publish
 from brainmass_core.pretrain.data.tested_people import refuse_tested_people
 from brainmass_core.pretrain.data.views import index_shards
+from brainmass_core.pretrain.launch.slurm_nodes import (
+    TORCHRUN,
+    WRAPPER,
+    Head,
+    LaunchError,
+    over_nodes,
+    slurm_head,
+)
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.train import build_model
 from brainmass_core.pretrain.model_specs import model_spec_of
 
 log = logging.getLogger(__name__)
-# Wrapper of torchrun: it converts SIGUSR1 to the SIGTERM with which torchrun stops its workers.
-# SIGUSR1 would kill torchrun itself; and srun passes SIGUSR1 on, but after SIGTERM it kills
-# processes that have not ended within seconds. A signal ends `wait` before torchrun has ended.
-STOPPABLE = """trap "" USR1
-"$@" &
-torchrun=$!
-trap 'kill -TERM $torchrun 2>/dev/null' USR1 TERM INT
-until wait $torchrun; status=$?; ! kill -0 $torchrun 2>/dev/null; do :; done
-exit $status"""
-WRAPPER = ("sh", "-c", STOPPABLE, "sh")
 LAST_LINES = 25
 ERROR_MARK = "error: "  # prefix of a worker's own message in the output of torchrun
 # lines in torchrun's report of a failed process
 RANK_LINE = re.compile(r"\brank\s*: (\d+) \(local_rank: ")
 SIGNAL_LINE = re.compile(r"\bexitcode\s*: -(\d+) \(pid: ")
-
-
-class LaunchError(ValueError):
-    """Training ended without a result."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The first node of a Slurm job, the rendezvous of all ranks."""
-
-    job: str
-    address: str
-
-    @property
-    def port(self) -> int:
-        """A port that differs between jobs on the same machine."""
-        return 20000 + int(self.job) % 20000
 
 
 def run(config: Config, config_path: Path) -> None:
@@ -81,7 +61,7 @@ def run(config: Config, config_path: Path) -> None:
     _wait_for_orphan(checkpoints)
     state = checkpoints.latest()
     if state is None or not state.finished:
-        head = slurm_head(config)
+        head = slurm_head(config.pretrain.nodes)
         n_ranks = config.pretrain.nodes * processes_per_node(config)
         model_spec_of(config.pretrain).check(config, index, n_ranks)
         command = torchrun_command(config, config_path, index.fingerprint, head)
@@ -112,65 +92,12 @@ def torchrun_command(
         Head of the Slurm job whose nodes are used; without it, all processes start here.
     """
     nodes, each = config.pretrain.nodes, processes_per_node(config)
-    torchrun = [*WRAPPER, sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
-    worker = [
-        "-m",
-        "brainmass_core.pretrain.launch.worker",
-        "--config",
-        str(config_path.absolute()),
-    ]
-    worker += ["--fingerprint", fingerprint]
+    worker = ["-m", "brainmass_core.pretrain.launch.worker"]
+    worker += ["--config", str(config_path.absolute()), "--fingerprint", fingerprint]
     if head is None:
-        return [*torchrun, "--standalone", f"--nproc-per-node={nodes * each}", *worker]
+        return [*TORCHRUN, "--standalone", f"--nproc-per-node={nodes * each}", *worker]
     cpus = config.stage_resources("pretrain").cpus_per_task
-    # --overlap: the job step that runs this command already holds the CPUs
-    srun = ["srun", "-N", str(nodes), "-n", str(nodes), "--ntasks-per-node=1", "-c", str(cpus)]
-    srun += ["--overlap", "--kill-on-bad-exit=1"]
-    rendezvous = [
-        f"--nnodes={nodes}",
-        f"--nproc-per-node={each}",
-        "--rdzv-backend=c10d",
-        f"--rdzv-id={head.job}",
-        f"--rdzv-endpoint={head.address}:{head.port}",
-    ]
-    return [*srun, *torchrun, *rendezvous, *worker]
-
-
-def slurm_head(config: Config) -> Head | None:
-    """The first node of the Slurm job of this process, if several nodes are configured.
-
-    Uses squeue and scontrol, because Snakemake's Slurm plugin removes SLURM_JOB_NODELIST.
-    """
-    nodes = config.pretrain.nodes
-    if nodes == 1:
-        return None
-    job = os.environ.get("SLURM_JOB_ID")
-    if not job:
-        log.warning(
-            "pretrain.nodes is %d, but this is not a Slurm job: all processes run here", nodes
-        )
-        return None
-    names = _ask("scontrol", "show", "hostnames", _ask("squeue", "-h", "-j", job, "-o", "%N"))
-    hosts = names.split()
-    if len(hosts) < nodes:
-        log.warning(
-            "pretrain.nodes is %d, but Slurm job %s has %s: all processes run here",
-            *(nodes, job, names.replace("\n", " ") or "no node"),
-        )
-        return None
-    found = re.search(r"\bNodeAddr=(\S+)", _ask("scontrol", "-o", "show", "node", hosts[0]))
-    return Head(job, found.group(1) if found else hosts[0])
-
-
-def _ask(*command: str) -> str:
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = (getattr(error, "stderr", "") or str(error)).strip()
-        raise LaunchError(
-            f"{' '.join(command)}: {reason}; is Slurm reachable from this job?"
-        ) from None
-    return answer.stdout.strip()
+    return over_nodes(head, nodes, each, cpus, worker)
 
 
 def _wait_for_orphan(checkpoints: Checkpoints) -> None:

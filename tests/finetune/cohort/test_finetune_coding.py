@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from brainmass_core.config.tasks import Task
-from brainmass_core.finetune.cohort.coding import say_codings
+from brainmass_core.finetune.cohort.coding import doubtful_codings
 
 
 def cohort(**columns):
@@ -31,8 +31,10 @@ def warned(table, caplog, **task) -> list[str]:
     task = {"classes": {"control": ["HC", "1"], "patient": ["MDD", "2"]}} | task
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        say_codings(table, Task(datasets=["a", "b"], label="dx", **task), "t")
-    return [r.getMessage() for r in caplog.records]
+        found = doubtful_codings(table, Task(datasets=["a", "b"], label="dx", **task), "t")
+    logged = [r.getMessage() for r in caplog.records]
+    assert logged == [f"t: {text}" for text in found["warning"]]
+    return logged
 
 
 def test_numbers_that_two_data_sets_call_their_groups_are_shown_with_counts(caplog):
@@ -79,7 +81,7 @@ def test_a_query_of_handedness_that_two_data_sets_code_otherwise(caplog):
     query = {"exclude": "pheno_hand == 'L'"}
     other = cohort(pheno_hand=["L", "R"] * 2 + ["1", "2"] * 2, **words)
     (said,) = warned(other, caplog, **query)
-    assert "exclude asks for pheno_hand" in said
+    assert "exclude uses pheno_hand" in said
     assert "(a: L, R; b: 1, 2)" in said
     assert warned(cohort(pheno_hand=["L", "R"] * 4, **words), caplog, **query) == []
     assert warned(cohort(pheno_hand=["L", "R"] * 3 + ["R"] * 2, **words), caplog, **query) == []

@@ -4,7 +4,8 @@ import pytest
 from synthetic_study import N_ROIS, write_fc, write_study
 
 from brainmass_core.config import parse_config
-from brainmass_core.finetune.cohort.dataset import TaskError, assemble
+from brainmass_core.finetune.cohort.dataset import assemble
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.finetune.methods.features import Features

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmass_core.finetune.cohort.dataset import TaskError
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.cohort.leaks import refuse_leaks, refuse_shown
 from brainmass_core.finetune.folds.participants import (
     Fold,

@@ -3,7 +3,7 @@ import pytest
 from marked_scans import marked
 
 from brainmass_core.config.tasks import Protocol
-from brainmass_core.finetune.cohort.dataset import TaskError
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.cohort.leaks import refuse_leaks
 from brainmass_core.finetune.folds.participants import make_folds
 from brainmass_core.finetune.folds.protocols import protocol_folds

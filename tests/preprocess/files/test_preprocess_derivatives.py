@@ -184,7 +184,7 @@ def validated(folder: Path) -> list[dict]:
     if not VALIDATOR.exists():
         pytest.skip("bids-validator-deno is not installed (extra `dev`)")
     command = [str(VALIDATOR), str(folder), "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
     if not done.stdout.strip():
         pytest.skip(f"bids-validator-deno does not run here: {done.stderr[:300]}")
     return json.loads(done.stdout)["issues"]["issues"]

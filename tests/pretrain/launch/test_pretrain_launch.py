@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -19,13 +18,8 @@ from filelock import FileLock
 from brainmass_core.encoders.brainmass.model import BrainMass
 from brainmass_core.pretrain.data.views import index_shards
 from brainmass_core.pretrain.launch import torchrun as launch
-from brainmass_core.pretrain.launch.torchrun import (
-    Head,
-    LaunchError,
-    run,
-    slurm_head,
-    torchrun_command,
-)
+from brainmass_core.pretrain.launch.slurm_nodes import Head, LaunchError
+from brainmass_core.pretrain.launch.torchrun import run, torchrun_command
 from brainmass_core.pretrain.loop.checkpoint import Checkpoints
 from brainmass_core.pretrain.loop.distributed import Ranks
 from brainmass_core.pretrain.loop.train import Interrupted, train
@@ -36,8 +30,8 @@ PRETRAIN = (
     "from brainmass_core.pretrain.launch.torchrun import run; p = pathlib.Path(sys.argv[1]); "
     "run(load_config(p), p)"
 )
-LIMIT = 900  # seconds; ends a hang, and says nothing else
-pytestmark = pytest.mark.timeout(2 * LIMIT)
+LIMIT = 1500  # seconds; ends a hang, and says nothing else
+
 FAMILIES = pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
 
 
@@ -124,38 +118,6 @@ def test_slurm_nodes_get_one_torchrun_each_that_meet_at_the_head(make_study):
         "--rdzv-id=40001",
         "--rdzv-endpoint=10.0.0.7:20001",
     } <= set(command[inner:])
-
-
-@pytest.mark.study
-def test_the_head_is_the_address_of_the_first_node_of_the_job(make_study, monkeypatch, tmp_path):
-    """The answers have the form of Slurm 22.05; a test through the real Slurm is in tests/slurm."""
-    study = make_study().changed(nodes=2)
-    scripts = {
-        "squeue": 'test "$*" = "-h -j 77 -o %N" && echo "n[1-2]"',
-        "scontrol": 'case "$*" in "show hostnames n[1-2]") printf "n1\\nn2\\n";; '
-        '"-o show node n1") echo "NodeName=n1 NodeAddr=127.0.0.1 NodeHostName=n1";; '
-        "*) exit 9;; esac",
-    }
-    for name, text in scripts.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
-    assert slurm_head(study.config) == Head("77", "127.0.0.1")
-    assert slurm_head(study.changed(nodes=1).config) is None
-
-
-@pytest.mark.parametrize("job", [None, "5"])
-def test_too_few_nodes_are_said_and_all_processes_run_here(make_study, monkeypatch, caplog, job):
-    study = make_study().changed(nodes=2)
-    if job:
-        monkeypatch.setenv("SLURM_JOB_ID", job)
-        monkeypatch.setattr(launch, "_ask", lambda *_: "n1")
-    else:
-        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with caplog.at_level(logging.WARNING):
-        assert slurm_head(study.config) is None
-    assert "all processes run here" in caplog.text
 
 
 @pytest.mark.study
