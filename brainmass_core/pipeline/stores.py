@@ -25,7 +25,7 @@ from brainmass_core.pipeline.kept import (
     Job,
     ScanFiles,
     Store,
-    journal_of,
+    journal_name,
     kept_entry,
     work_folder,
 )
@@ -46,13 +46,16 @@ def kept_entries(config: Config, stage: str, dataset: str, batches: set[int]) ->
 
     Of a stage whose batches share their files, scans of other batches are included.
     """
+    if not batches:
+        return
+    folder, of = work_folder(config, stage, dataset), config.datasets[dataset].batches
     if STAGES[stage].keeps_work:
-        files = work_folder(config, stage, dataset).glob("*.json") if batches else []
+        files = folder.glob("*.json")
         yield from (e for f in files if (e := kept_entry(f, with_rows=False)) is not None)
         return
-    for path in (journal_of(config, stage, dataset, batch) for batch in sorted(batches)):
+    for batch in sorted(batches):
         try:
-            with open(path, "rb") as file:
+            with open(folder / journal_name(batch, of), "rb") as file:
                 last = {record.entry.scan_id: record.entry for record in whole_records(file)}
         except OSError:  # the batch has not begun, or has just been published
             continue
@@ -79,7 +82,8 @@ class JournalAndTables:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.batches = job.config.datasets[job.dataset].batches
-        self.journal = Journal(journal_of(job.config, job.stage, job.dataset, job.batch))
+        self.folder = job.work
+        self.journal = Journal(self.folder / journal_name(job.batch, self.batches))
         self.index = self.journal.path.with_suffix(".json")
         self._taken: dict[str, bytes] = {}
 
@@ -154,7 +158,7 @@ class JournalAndTables:
         """Files of other numbers of batches that can contain scans of this batch."""
         return [
             path
-            for path in sorted(self.job.work.glob(f"*-of-*{suffix}"))
+            for path in sorted(self.folder.glob(f"*-of-*{suffix}"))
             if (deal := _deal(path)) is not None
             and deal[1] != self.batches
             and may_share(self.job.batch, self.batches, *deal)
@@ -182,7 +186,7 @@ class JournalAndTables:
 
     def _remove_other_deals(self) -> None:
         """Remove tables and journals of other numbers of batches after the last batch of this."""
-        deals = {path: _deal(path) for path in self.job.work.glob("*-of-*")}
+        deals = {path: _deal(path) for path in self.folder.glob("*-of-*")}
         others = [path for path, deal in deals.items() if deal and deal[1] != self.batches]
         if not others:
             return
@@ -198,9 +202,9 @@ class JournalAndTables:
         of earlier settings would no longer belong to the files that exist.
         """
         for folder in self.job.paths.work(self.job.stage, self.job.dataset).iterdir():
-            if folder.is_dir() and folder != self.job.work:
+            if folder.is_dir() and folder != self.folder:
                 shutil.rmtree(folder, ignore_errors=True)
-        for temporary in self.job.work.glob(f".{self.index.stem}.*tmp"):
+        for temporary in self.folder.glob(f".{self.index.stem}.*tmp"):
             temporary.unlink(missing_ok=True)
 
     def close(self) -> None:
