@@ -13,7 +13,7 @@ WORKERS := 2
 PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-study slow fuzz lint docs clean
+.PHONY: help venv demo test test-study slow fuzz faults lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -51,6 +51,12 @@ fuzz: SEED ?= 0
 fuzz: FOUND ?= /tmp/fuzz-findings
 fuzz: venv  ## damaged files for every reader: about 6 minutes
 	$(BIN)/python -W ignore tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED) --found $(FOUND)
+
+# a small study, one fault each time, and then the same command; needs root for faults of the disk
+faults: TIMES ?= 5
+faults: SWEEP ?= 1
+faults: venv  ## fault drill: kills, full disks, damaged files, failing writes: about 2 hours
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests:tests/workflow $(BIN)/python tests/faults/drill.py --times $(TIMES) --sweep $(SWEEP)
 
 LINTERS := lint-types lint-workflow lint-imports lint-snakefmt lint-ruff
 .PHONY: $(LINTERS)

@@ -1,0 +1,102 @@
+"""The small study of the fault drill: how it is run, and what of its results is compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import study
+
+N_PARTICIPANTS = 24
+TARGET = "pretrain"
+SERIES_STAGES = ("timeseries", "connectivity", "pfc")
+# of Snakemake and of logs: made by every run, and not part of the results
+NOT_RESULTS = ("logs", ".snakemake")
+
+
+def write(folder: Path, **over: object) -> None:
+    """Write data and configuration; paths are below `folder`, so that it can be copied."""
+    data = study.write_ready_series(folder / "data", N_PARTICIPANTS)
+    config = study.ready_series_config(data, **over)
+    config["pretrain"] |= {"epochs": 4}
+    study.write_config(folder, config)
+
+
+def copied(reference: Path, folder: Path, **over: object) -> Path:
+    """The data of a study in another folder, without results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(reference / "data", folder / "data", dirs_exist_ok=True)
+    config = study.ready_series_config(folder / "data", **over)
+    config["pretrain"] |= {"epochs": 4}
+    study.write_config(folder, config)
+    return folder
+
+
+def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen:
+    """Start the workflow; its output is added to ``run.log``."""
+    with (folder / "run.log").open("a") as log:
+        return subprocess.Popen(
+            study.command("--cores", "2", *options, TARGET),
+            cwd=folder,
+            env=study.environment() | environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def finish(folder: Path, attempts: int = 3, timeout: float = 1800) -> int:
+    """Give the same command until it ends well; return how often, or fail with what it printed."""
+    for attempt in range(1, attempts + 1):
+        if start(folder).wait(timeout) == 0:
+            return attempt
+    raise AssertionError(f"{attempts} runs failed:\n{(folder / 'run.log').read_text()[-3000:]}")
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """Processes that belong to the study in this folder, by command line or working directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            inside = process.cwd() == str(folder)
+            if inside or any(str(folder) in word for word in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [p for p in found if p.pid != os.getpid()]
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Tables and weights of a study, without timings and paths."""
+    return study.contents(folder / "results")
+
+
+def names(folder: Path) -> set[str]:
+    """All files below the results, but for logs; a kept copy of a table counts as no litter."""
+    return set(_names(folder / "results"))
+
+
+def _names(where: Path) -> Iterator[str]:
+    for file in where.rglob("*"):
+        parts = file.relative_to(where).parts
+        if file.is_file() and not set(parts) & set(NOT_RESULTS):
+            yield "/".join(parts)
+
+
+def recorded(folder: Path) -> dict[tuple[str, str], float]:
+    """Seconds of every published scan, by stage and scan: another number means done again."""
+    found = {}
+    for stage in SERIES_STAGES:
+        for file in (folder / "results" / "manifest" / stage).glob("*/*.parquet"):
+            try:
+                table = pq.ParquetFile(file).read(columns=["scan_id", "seconds"]).to_pydict()
+            except (OSError, ValueError):  # it has just been replaced
+                continue
+            pairs = zip(table["scan_id"], table["seconds"], strict=True)
+            found |= {(stage, scan): seconds for scan, seconds in pairs}
+    return found
