@@ -254,7 +254,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     )
     root = paths.derivatives(dataset, "connectivity")
     parcels: list[str] = []
-    if config.timeseries.derivatives:
+    if config.timeseries.writes_derivatives:
         atlas = resolve_atlas(config)
         parcels = atlas.labels["name"].astype(str).tolist()
         default = None if joins(config) else {"unit"}

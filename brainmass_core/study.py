@@ -113,6 +113,11 @@ class StudyResults:
         ----------
         dataset : str, optional
             Default: all.
+
+        Returns
+        -------
+        DataFrame
+            One row per scan and stage.
         """
         entries = [
             entry
@@ -191,24 +196,54 @@ class StudyResults:
         return rows, fc.reshape(len(rows), -1)
 
     def metrics(self, task: str) -> pd.DataFrame:
-        """Scores of every method of a task, with their intervals."""
+        """Scores of every method of a task, with their intervals.
+
+        Returns
+        -------
+        DataFrame
+            `tables.METRICS`: one row per method.
+        """
         return self._of_task(task, "metrics")
 
     def predictions(self, task: str) -> pd.DataFrame:
-        """Scores of every tested scan by every method, repeat and fold of a task."""
+        """Scores of every tested scan by every method, repeat and fold of a task.
+
+        Returns
+        -------
+        DataFrame
+            `tables.PREDICTIONS`.
+        """
         return self._of_task(task, "predictions")
 
     def cohort(self, task: str) -> pd.DataFrame:
-        """Cohort of a task: scans that were used, and reasons for excluding others."""
+        """Cohort of a task: scans that were used, and reasons for excluding others.
+
+        Returns
+        -------
+        DataFrame
+            `tables.COHORT`: one row per scan.
+        """
         return self._of_task(task, "cohort")
 
     def regions(self, task: str) -> pd.DataFrame:
-        """Importance, rank, stability and p of every region, by method."""
+        """Importance, rank, stability and p of every region, by method.
+
+        Returns
+        -------
+        DataFrame
+            `tables.REGIONS`: one row per method and region.
+        """
         file = self._paths.interpret(self._task(task), "regions.parquet")
         return read_table(file, "regions").to_pandas()
 
     def quality(self, dataset: str) -> pd.DataFrame:
-        """Quality measures of each scan of a data set."""
+        """Quality measures of each scan of a data set.
+
+        Returns
+        -------
+        DataFrame
+            `tables.QUALITY`: one row per scan.
+        """
         name = self._dataset(dataset)
         found = [
             read_table(self._paths.batch("quality", name, batch), "quality").to_pandas()

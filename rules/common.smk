@@ -1,6 +1,7 @@
 import re
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from brainmass_core.config import ConfigError
 from brainmass_core.pipeline.dag import Study

@@ -1,4 +1,4 @@
-"""A page in a real browser, and what a script in it says of it."""
+"""A page in a real browser, and what a script in the page reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS = (
     *("--allow-file-access-from-files", "--virtual-time-budget=20000", "--dump-dom"),
     *("--enable-logging=stderr", "--log-level=0", "--window-size=1400,2000"),
 )
-# time in it is virtual: it stops while anything loads, however slow the machine is
+# virtual time stops while anything loads, however slow the machine is
 FRAME = """<iframe id="f" width="{width}" height="1800" style="border:0" src="file://{page}"></iframe>
 <pre id="result"></pre>
 <script>const waiting = setInterval(() => {{
@@ -32,7 +32,7 @@ FRAME = """<iframe id="f" width="{width}" height="1800" style="border:0" src="fi
 
 
 def probed(page: Path, script: str, width: int, folder: Path) -> dict:
-    """What a page says of itself in a frame of this width, and as ``console`` what Chromium says.
+    """Report of a page in a frame of this width, with Chromium's messages as ``console``.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 pytest_plugins = ["tiers"]
 
-# what an example takes says nothing on a machine that other work shares
+# durations of examples are not informative on a machine with other work
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
@@ -27,7 +27,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the real data beside the project; `BRAINMASS_SHARED_DATA` names another place.
+    """Folder of the real data next to the project; `BRAINMASS_SHARED_DATA` sets another one.
 
     Without it the test is skipped; with `BRAINMASS_REQUIRE_SHARED=1` (CI) it fails instead.
     """
@@ -42,10 +42,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory, request) -> Callable[[str, Callable[[Path], object]], Path]:
-    """Folder of a study that is built once in a run, whichever worker asks first.
+    """Folder of a study that is built once per run, by the first worker that requests it.
 
-    ``built_once(name, build)`` calls ``build(folder)`` unless another test has done so. All tests
-    of the run share the folder: whoever changes something copies it first.
+    ``built_once(name, build)`` calls ``build(folder)`` unless another test has already done so. All
+    tests of the run share the folder: a test that changes it makes a copy first.
     """
     base = tmp_path_factory.getbasetemp()
     root = base.parent if hasattr(request.config, "workerinput") else base

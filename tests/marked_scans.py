@@ -1,4 +1,4 @@
-"""Hand-made scans with what leaks are found by."""
+"""Hand-made scans with the columns by which leaks are found."""
 
 import pandas as pd
 

@@ -20,7 +20,7 @@ def strata(max_size: int = 40) -> st.SearchStrategy[dict[str, tuple[str, ...]]]:
 
 
 def series(max_timepoints: int = 12, max_rois: int = 6) -> st.SearchStrategy[np.ndarray]:
-    """Finite series of shape (n_timepoints, n_rois) that survive a trip through text."""
+    """Finite series of shape (n_timepoints, n_rois) that text files can represent."""
     shape = st.tuples(st.integers(2, max_timepoints), st.integers(2, max_rois))
     # a third of a whole number never looks like a column number
     values = st.integers(-(10**6), 10**6).map(lambda v: v + 1 / 3)

@@ -16,7 +16,7 @@ from brainmass_core.tables import read_table, timeseries_schema, write_table
 
 
 def joined_study(built_once) -> Study:
-    """The study that several tests read, built once in a run."""
+    """The study that several tests read, built once per run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(IN_LINE, "1")
         return shared(built_once, "joined", joined)

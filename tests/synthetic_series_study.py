@@ -1,4 +1,4 @@
-"""A study with a BrainLM: groups differ in the dynamics of parcels, which FC does not show."""
+"""A study with a BrainLM: groups differ in the dynamics of parcels, but not in FC."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write_series_study(
 
 
 def write_two_series_cohorts(folder: Path, zero_shot_from="demo_task", **task: object) -> Study:
-    """As `write_two_cohorts`, with the dynamics of `write_series_study` and its model.
+    """As `write_two_cohorts`, with the dynamics of `write_series_study` and a model of it.
 
     The scans are those of the second cohort.
     """
@@ -107,7 +107,7 @@ def set_series(
     t_r: dict[str, float] | None = None,
     dataset: str = "demo",
 ) -> None:
-    """Put these series (n_timepoints, n_rois) in place of those that the tables hold."""
+    """Replace series (n_timepoints, n_rois) in the tables."""
     for batch in range(BATCHES):
         path = study.paths.batch("timeseries", dataset, batch)
         rows = read_table(path, "timeseries").to_pylist()
@@ -122,7 +122,7 @@ def set_series(
 
 
 def spoil(path: Path, scan_id: str) -> None:
-    """Make one value of one scan of a time-series table NaN, which the stage never writes."""
+    """Set one value of one scan of a time-series table to NaN, which the stage never writes."""
     table = read_table(path, "timeseries")
     rows = table.to_pylist()
     row = next(row for row in rows if row["scan_id"] == scan_id)
@@ -131,7 +131,7 @@ def spoil(path: Path, scan_id: str) -> None:
 
 
 def write_brainlm(study: Study, **about: object) -> None:
-    """A model folder as `pretrain` leaves it, the scaling fitted on who is not tested."""
+    """A model folder as `pretrain` writes it, the scaling fitted to scans that are not tested."""
     shown = set(study.scans.loc[study.scans["split"] != "test", "scan_id"])
     scaling = robust_scaling.fit(x for s, x in series_of(study).items() if s in shown)
     store_brainlm(study.config, scaling, about)
@@ -140,7 +140,7 @@ def write_brainlm(study: Study, **about: object) -> None:
 def store_brainlm(
     config: Config, scaling: robust_scaling.RobustScaling, about: dict[str, object] | None = None
 ) -> None:
-    """The same with this scaling, whatever the tables hold; `about` is laid over what it says."""
+    """The same with this scaling, whatever the tables contain; `about` overrides its metadata."""
     name = config.pretrain.model
     stored = {"version": robust_scaling.VERSION, **scaling.__dict__, "sha256": scaling.digest}
     described = {"atlas": "rings", "t_r": 2.0, "scaling": stored, "model": name}
@@ -149,13 +149,13 @@ def store_brainlm(
 
 
 def about_model(study: Study) -> dict:
-    """What the model's folder says of it."""
+    """Metadata in the model's folder."""
     folder = study.paths.pretrain(study.config.pretrain.model)
     return json.loads((folder / "config.json").read_text())
 
 
 def series_of(study: Study) -> dict[str, np.ndarray]:
-    """scan_id to series (n_timepoints, n_rois), read off the tables row by row."""
+    """scan_id to series (n_timepoints, n_rois), read row by row from the tables."""
     rows: list[dict] = []
     for batch in range(BATCHES):
         rows += read_table(study.paths.batch("timeseries", "demo", batch), "timeseries").to_pylist()

@@ -1,4 +1,4 @@
-"""A results folder as the stages before `finetune` leave it, with a planted group difference."""
+"""A results folder after the stages before `finetune`, with a planted group difference."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def shared(
     name: str,
     write: Callable[[Path], Study],
 ) -> Study:
-    """The study that ``write(folder)`` makes, once in a run of pytest (`conftest.built_once`).
+    """The study that ``write(folder)`` writes, once per run of pytest (`conftest.built_once`).
 
-    Other tests read the same folder: whoever changes something takes a `copy_of` it.
+    Other tests read the same folder: a test that changes it takes a `copy_of` it.
     """
 
     def build(folder: Path) -> None:
@@ -67,7 +67,7 @@ def shared(
 
 
 def copy_of(study: Study, folder: Path) -> Study:
-    """The same study with results of its own in ``folder/results``, which a test may change."""
+    """The same study with separate results in ``folder/results``, which a test may change."""
     results = folder / "results"
     shutil.copytree(study.config.results, results)
     return replace(study, config=study.config.model_copy(update={"results": results}))
@@ -113,7 +113,7 @@ def write_study(
     bold = {s.scan_id: _series(rng, s.pheno_dx == "2.0", effect) for s in scans.itertuples()}
     for batch in range(BATCHES):
         _write_batch(paths, scans[scans["batch"] == batch], batch, bold)
-    if role == "external":  # what there is to pre-train on, of nobody
+    if role == "external":  # pFC to pre-train on, of no participant
         write_scans(paths.scans("other"), scans.iloc[:0], unmatched, "hash")
         write_table(paths.batch("pfc", "other", 0), pfc_schema(N_ROIS).empty_table(), "pfc")
     _write_history(paths)
@@ -121,7 +121,8 @@ def write_study(
 
 
 def write_two_cohorts(folder: Path, zero_shot_from="demo_task", **task: object) -> Study:
-    """An internal cohort, an external one of other series, and one person to pre-train on.
+    """An internal cohort, an external one with different series, and one participant to pre-train
+    on.
 
     Tasks: ``demo_task`` on the first, ``unseen`` carried over to the second without its labels, and
     ``across``, trained on the first and tested on the second. `task` is laid over all of them.
@@ -154,7 +155,7 @@ def of_two_cohorts(config: Config, zero_shot_from: object = "demo_task") -> Conf
 
 
 def _write_replication(paths: Paths, other: Study) -> pd.DataFrame:
-    """Another study's tables under another name of the data set."""
+    """The tables of another study, under another name of the data set."""
     scans = other.scans.assign(
         dataset="replication", role="external", split="test", scan_id=_renamed(other.scans)
     )
@@ -181,7 +182,7 @@ def _renamed(table: pd.DataFrame) -> pd.Series:
 def write_corpus(
     paths: Paths, bold_path: str, participant_id: str = "x", **marks: str | None
 ) -> None:
-    """One scan of one person that pre-training was given; `marks` say what it is a copy of."""
+    """One scan of one participant that pre-training used; `marks` state what it is a copy of."""
     row = {"scan_id": "corpus_x", "dataset": "corpus", "kind": "timeseries"}
     row |= {"participant_id": participant_id}
     series = from_rows([{"scan_id": "corpus_x", "status": "ok"} | marks], timeseries_schema(N_ROIS))
@@ -201,7 +202,7 @@ def shard(scan_id: str) -> dict:
 
 
 def add_to_shards(study: Study, scan_id: str) -> None:
-    """Have pre-training be given a scan of the first cohort."""
+    """Make pre-training use a scan of the first cohort."""
     path = study.paths.batch("pfc", "demo", 0)
     rows = [*read_table(path, "pfc").to_pylist(), shard(scan_id)]
     write_table(path, from_rows(rows, pfc_schema(N_ROIS)), "pfc")
@@ -365,7 +366,7 @@ def _write_history(paths: Paths) -> None:
 
 
 def write_model(study: Study, n_rois: int = N_ROIS, **settings: object) -> None:
-    """A model folder as `pretrain` leaves it, with random weights."""
+    """A model folder as `pretrain` writes it, with random weights."""
     from safetensors.torch import save_file
 
     from brainmass_core.encoders.brainmass.model import build

@@ -69,7 +69,18 @@ def read_lut(path: Path) -> pd.DataFrame:
 
 
 def complete(lut: pd.DataFrame) -> pd.DataFrame:
-    """Add missing columns: networks from the names, and NaN for unknown centroids."""
+    """Add missing columns: networks from the names, and NaN for unknown centroids.
+
+    Parameters
+    ----------
+    lut : DataFrame (n_rois rows)
+        index and name, and optionally network, x, y and z.
+
+    Returns
+    -------
+    DataFrame (n_rois rows)
+        Columns `COLUMNS`; x, y, z in mm.
+    """
     lut = lut.assign(name=lut["name"].astype(str))
     if "network" not in lut:
         lut = lut.assign(network=[network_of(n) for n in lut["name"]])
@@ -87,7 +98,13 @@ def network_of(name: str) -> str:
 
 
 def published_labels() -> pd.DataFrame:
-    """Labels, networks and centroids (mm, RAS) of Schaefer-100, 7 networks (CBIG, MIT)."""
+    """Labels, networks and centroids (mm, RAS) of Schaefer-100, 7 networks (CBIG, MIT).
+
+    Returns
+    -------
+    DataFrame (100 rows)
+        index, name, network, x, y and z.
+    """
     with as_file(files("brainmass_core") / "data" / "schaefer2018_100_7networks.tsv") as table:
         return lut_reader.read_lut(table)
 

@@ -77,7 +77,17 @@ def places(labels: pd.DataFrame, space: str = FIGURES) -> np.ndarray:
 
 
 def network_order(networks: pd.Series) -> np.ndarray:
-    """Indices of parcels (n_rois,) sorted by network, in the order of first appearance."""
+    """Indices of parcels (n_rois,) sorted by network, in the order of first appearance.
+
+    Parameters
+    ----------
+    networks : Series (n_rois,)
+        Names of networks.
+
+    Returns
+    -------
+    ndarray (n_rois,) of int
+    """
     first = {n: i for i, n in enumerate(dict.fromkeys(networks))}
     return np.argsort(networks.map(first).to_numpy(), kind="stable")
 
@@ -86,6 +96,15 @@ def same_network(networks: pd.Series) -> np.ndarray | None:
     """Whether edges (n_edges,) are within a network, upper triangle, row-major.
 
     None if a parcel has no network, or all edges are of the same kind.
+
+    Parameters
+    ----------
+    networks : Series (n_rois,)
+        Names of networks; empty if unknown.
+
+    Returns
+    -------
+    ndarray (n_edges,) of bool, or None
     """
     names = networks.to_numpy()
     rows, columns = np.triu_indices(len(names), 1)

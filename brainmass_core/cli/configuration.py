@@ -9,7 +9,7 @@ import typer
 
 from brainmass_core.cli.application import app
 from brainmass_core.cli.command_paths import Commands
-from brainmass_core.cli.options import DEFAULT_CONFIG, load
+from brainmass_core.cli.options import DEFAULT_CONFIG
 
 config_app = Commands(help="Check and explain the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
@@ -17,12 +17,33 @@ app.add_typer(config_app, name="config")
 
 @config_app.command("check")
 def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> None:
-    """Validate a configuration and list every error at once; warn of missing programs."""
-    settings = load(config)
+    """Validate a configuration, list every error at once, and print a plan of the study.
+
+    It warns of missing programs. The plan gives, for each stage of batches, the scans, jobs, files
+    that stay, megabytes and CPU-hours.
+    """
+    from brainmass_core.config import load_config
+
+    settings = load_config(config)
+    from brainmass_core.pipeline.data_changes import DataChanges
+    from brainmass_core.pipeline.plan import plan, table
     from brainmass_core.preprocess.engines import missing
 
     for line in missing(settings.preprocess.engines):
         typer.echo(f"warning: {line}", err=True)
+    study = DataChanges(settings)
+    n_scans = {name: study.n_scans(name) for name in settings.datasets}
+    told = study.settle()
+    typer.echo("\n".join(table(plan(study.config, n_scans))))
+    typer.echo(
+        "Estimated from the number of scans by file names, and from measured costs of scans; "
+        "pre-training, tasks and the report are not included."
+    )
+    for name, dataset in study.config.datasets.items():
+        if "batches" not in settings.datasets[name].model_fields_set:
+            told.append(f"datasets.{name}.batches: {dataset.batches}, for {n_scans[name]:,} scans")
+    for line in told:
+        typer.echo(line)
     typer.echo(f"{config}: {len(settings.datasets)} data sets, {len(settings.tasks)} tasks, valid")
 
 

@@ -22,10 +22,25 @@ DEFAULT_CONFIG = Path("config.yaml")
 
 
 def load(path: Path, **options: Any) -> Config:
-    """Read the configuration from a file; pydantic is imported only here."""
-    from brainmass_core.config import load_config
+    """Read the configuration from a file; pydantic is imported only here.
 
-    return load_config(path, **options)
+    Settings whose default depends on the number of scans are those of the last run, if there is
+    one.
+    """
+    from brainmass_core.config import load_config
+    from brainmass_core.config.study_size import is_settled
+
+    config = load_config(path, **options)
+    if is_settled(config):
+        return config
+    from brainmass_core.pipeline.data_changes import DataChanges, settled_as_planned
+
+    config = settled_as_planned(config)
+    if is_settled(config) or not options.get("check_paths", True):
+        return config
+    study = DataChanges(config)
+    study.settle()
+    return study.config
 
 
 def refuse(message: str) -> NoReturn:

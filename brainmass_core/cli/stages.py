@@ -66,6 +66,7 @@ def scans(
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
+    """Run the stage `scans` of a data set."""
     start_log(log)
     settings = load(config)
     check_dataset(settings, dataset)
@@ -120,6 +121,7 @@ def quality_dataset(
 
 @app.command(help=STAGES["pretrain"].summary)
 def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
+    """Run the stage `pretrain`."""
     start_log(log)
     settings = load(config)
     from brainmass_core.pretrain.launch.torchrun import run
@@ -140,6 +142,7 @@ def finetune(
         ),
     ] = TaskPart.SCORES,
 ) -> None:
+    """Run one part of the stage `finetune` of a task."""
     start_log(log)
     settings = load(config)
     if task not in settings.tasks:
@@ -162,6 +165,7 @@ def interpret(
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
+    """Run the stage `interpret` of a task."""
     start_log(log)
     settings = load(config)
     if task not in settings.tasks:
@@ -177,6 +181,7 @@ def series_model(
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
+    """Run one analysis of the stage `series_model`."""
     start_log(log)
     settings = load(config)
     if analysis not in settings.series_model.analyses:
@@ -195,6 +200,7 @@ def report(
     config: ConfigPath = DEFAULT_CONFIG,
     log: LogPath = None,
 ) -> None:
+    """Write one page of the report."""
     start_log(log)
     settings = load(config)
     if page not in (*settings.tasks, "index"):

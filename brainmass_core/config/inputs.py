@@ -75,7 +75,13 @@ class Dataset(Strict):
         None, description="Write the synthetic demo data set to `path` first."
     )
     path: Path = Field(description="Folder of the data set.")
-    batches: int = Field(1, ge=1, description="Jobs per stage; aim for 64 to 256 scans in each.")
+    batches: int = Field(
+        1,
+        ge=1,
+        description="Jobs per stage. If it is not given, it follows from the number of scans, "
+        "rounded up to a power of two, and their measured costs: jobs of at most 2 hours, that is "
+        "up to 256 scans of raw BIDS, 2,048 of derivatives and 4,096 ready series.",
+    )
     evaluation_fraction: float = Field(
         0.3,
         gt=0,

@@ -36,10 +36,11 @@ class Connectivity(Strict):
 class Quality(Strict):
     """Quality pages of scans and of the cohort; these settings do not exclude scans."""
 
-    pages: Literal["all", "flagged", "none"] = Field(
-        "all",
+    pages: Literal["all", "flagged", "none"] | None = Field(
+        None,
         description="Scans that get their own page: all, only outliers and failed or excluded "
-        "ones (`flagged`), or none. A page takes about half a megabyte.",
+        "ones (`flagged`), or none. A page takes about half a megabyte. Default: all, or flagged "
+        "in a study of more than 2,000 scans.",
     )
     outlier_z: float = Field(
         3.5,
@@ -53,6 +54,11 @@ class Quality(Strict):
         description="Phenotype column whose groups are compared, such as the diagnosis. Default: "
         "the classes of the tasks.",
     )
+
+    @property
+    def with_page(self) -> Literal["all", "flagged", "none"]:
+        """`pages`, where null means a small study."""
+        return self.pages or "all"
 
 
 class Pfc(Strict):

@@ -95,12 +95,17 @@ class Timeseries(Strict):
     max_empty_rois: int = Field(
         0, ge=0, description="Scans with more empty or constant parcels are excluded."
     )
-    derivatives: bool = Field(
-        True,
+    derivatives: bool | None = Field(
+        None,
         description="Also write each scan's series and FC as BIDS derivatives (`_timeseries.tsv`, "
-        "`_relmat.tsv`, sidecars; about 0.4 MB per scan); false writes only the tables, for large "
-        "cohorts.",
+        "`_relmat.tsv`, sidecars; about 0.4 MB per scan); false writes only the tables. Default: "
+        "true, or false in a study of more than 2,000 scans.",
     )
+
+    @property
+    def writes_derivatives(self) -> bool:
+        """`derivatives`, where null means a small study."""
+        return self.derivatives is not False
 
     @model_validator(mode="after")
     def _band(self) -> Timeseries:

@@ -107,7 +107,17 @@ def random_head(rng: np.random.Generator) -> Head:
 
 
 def random_pose(rng: np.random.Generator, degrees: float, mm: float) -> np.ndarray:
-    """Scanner to head (4, 4): up to `degrees` about each axis and `mm` along it."""
+    """Scanner to head (4, 4): up to `degrees` about each axis and `mm` along it.
+
+    Parameters
+    ----------
+    degrees, mm : float
+        Limits of the uniform distributions.
+
+    Returns
+    -------
+    ndarray (4, 4)
+    """
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-degrees, degrees, 3), True).as_matrix()
     pose[:3, 3] = CENTRE + rng.uniform(-mm, mm, 3)
@@ -115,19 +125,52 @@ def random_pose(rng: np.random.Generator, degrees: float, mm: float) -> np.ndarr
 
 
 def bias_field(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> np.ndarray:
-    """A smooth receive field around 1, of the given relative standard deviation."""
+    """A smooth receive field around 1, of the given relative standard deviation.
+
+    Parameters
+    ----------
+    shape : tuple of int (3,)
+    strength : float
+        Standard deviation of the logarithm of the field.
+
+    Returns
+    -------
+    ndarray (x, y, z)
+    """
     waves = [np.cos(np.pi * np.outer(np.arange(3), (np.arange(n) + 0.5) / n)) for n in shape]
     field = np.einsum("ijk,ix,jy,kz->xyz", rng.standard_normal((3, 3, 3)), *waves, optimize=True)
     return np.exp(strength * (field - field.mean()) / field.std())
 
 
 def grid_points(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Points (n_voxels, 3) in mm of all voxels of a grid, in C order."""
+    """Points (n_voxels, 3) in mm of all voxels of a grid, in C order.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        Voxel to mm.
+
+    Returns
+    -------
+    ndarray (n_voxels, 3)
+    """
     return apply_affine(affine, np.indices(shape).reshape(3, -1).T)
 
 
 def centred_affine(shape: tuple[int, ...], size: float, flip: bool = False) -> np.ndarray:
-    """Affine of a grid whose centre lies at the origin; `flip` runs x from right to left."""
+    """Affine of a grid whose centre lies at the origin; `flip` runs x from right to left.
+
+    Parameters
+    ----------
+    shape : tuple of int (3,)
+    size : float
+        Edge of a voxel, mm.
+
+    Returns
+    -------
+    ndarray (4, 4)
+        Voxel to mm.
+    """
     affine = np.diag([-size if flip else size, size, size, 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine

@@ -61,7 +61,14 @@ class Rest:
 
 
 def head_at_rest(rng: np.random.Generator, head: Head, pose: np.ndarray, voxel_size: float) -> Rest:
-    """Sample the head from the template once; `pose` is scanner to head."""
+    """Sample the head from the template once; `pose` is scanner to head.
+
+    Parameters
+    ----------
+    pose : ndarray (4, 4)
+    voxel_size : float
+        Edge of the voxels to be acquired, mm; the head is blurred by their width.
+    """
     shape = tuple(int(f / FINE) + 12 for f in FIELD_OF_VIEW)  # a margin for head motion
     affine = centred_affine(shape, FINE)
     points = head.to_template(apply_affine(pose, grid_points(shape, affine)))
@@ -107,13 +114,34 @@ def random_motion(rng: np.random.Generator, n_volumes: int, mean_fd: float) -> n
 
 
 def framewise_displacement(motion: np.ndarray) -> np.ndarray:
-    """Power's framewise displacement (n_volumes - 1,) in mm of (n_volumes, 6) parameters."""
+    """Framewise displacement of Power 2012, rotations measured on a sphere of 50 mm.
+
+    Parameters
+    ----------
+    motion : ndarray (n_volumes, 6)
+        Three translations (mm) and three rotations (rad).
+
+    Returns
+    -------
+    ndarray (n_volumes - 1,)
+        mm.
+    """
     steps = np.abs(np.diff(motion, axis=0))
     return steps[:, :3].sum(axis=1) + 50.0 * steps[:, 3:].sum(axis=1)
 
 
 def rigid(parameters: np.ndarray) -> np.ndarray:
-    """Rigid transform (4, 4) of three translations (mm) and rotations (rad) about the origin."""
+    """Rigid transform (4, 4) of three translations (mm) and rotations (rad) about the origin.
+
+    Parameters
+    ----------
+    parameters : ndarray (6,)
+        Three translations, then three extrinsic Euler angles.
+
+    Returns
+    -------
+    ndarray (4, 4)
+    """
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", parameters[3:]).as_matrix()
     matrix[:3, 3] = parameters[:3]
@@ -121,7 +149,20 @@ def rigid(parameters: np.ndarray) -> np.ndarray:
 
 
 def interleaved_slice_timing(n_slices: int, t_r: float, odd_first: bool) -> np.ndarray:
-    """Start of every slice in seconds (n_slices,), every other slice first."""
+    """Start of every slice in seconds (n_slices,), every other slice first.
+
+    Parameters
+    ----------
+    t_r : float
+        s.
+    odd_first : bool
+        Whether slices 1, 3, ... precede slices 0, 2, ...
+
+    Returns
+    -------
+    ndarray (n_slices,)
+        s.
+    """
     first, second = (1, 0) if odd_first else (0, 1)
     order = np.r_[np.arange(first, n_slices, 2), np.arange(second, n_slices, 2)]
     times = np.empty(n_slices)

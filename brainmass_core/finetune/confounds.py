@@ -37,6 +37,16 @@ def confounds_of(scans: pd.DataFrame) -> pd.DataFrame:
 
     Sites belong to a data set, because two data sets may both have a site ``1``. A data set without
     sites is one site. ``male`` in one data set is ``M`` in another.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        dataset, site, sex, age and mean_fd.
+
+    Returns
+    -------
+    DataFrame (n_scans rows)
+        Columns `CONFOUNDS_TEXT` and `CONFOUNDS_NUMBER`; a missing number is NaN.
     """
     place = place_of(scans).where(scans["site"].notna())
     nowhere = place.isna().groupby(scans["dataset"]).transform("all")
@@ -49,6 +59,11 @@ def refuse_codes_of_sex(scans: pd.DataFrame) -> None:
 
     Each code would be a group of its own, so that no fit to one data set would do anything about
     the sex in the other.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        dataset and sex.
 
     Raises
     ------
@@ -67,7 +82,25 @@ def refuse_codes_of_sex(scans: pd.DataFrame) -> None:
 
 
 def confounds_beside(scans: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
-    """Confounds as features; those that are the target itself are set to missing."""
+    """Confounds as features; those that are the target itself are set to missing.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        As of `confounds_of`.
+    targets : sequence of str
+        Confounds that are the target itself.
+
+    Returns
+    -------
+    DataFrame (n_scans rows)
+        As of `confounds_of`.
+
+    Raises
+    ------
+    TaskError
+        If the data sets write the sex in ways that cannot be compared.
+    """
     if "sex" not in targets:
         refuse_codes_of_sex(scans)
     blank = {c: UNKNOWN if c in CONFOUNDS_TEXT else np.nan for c in targets}
@@ -75,7 +108,18 @@ def confounds_beside(scans: pd.DataFrame, targets: Sequence[str]) -> pd.DataFram
 
 
 def confound_table(scans: pd.DataFrame) -> pd.DataFrame:
-    """The same for scans whose sites already have unique names."""
+    """`confounds_of` for scans whose sites already have unique names.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        site, sex, age and mean_fd.
+
+    Returns
+    -------
+    DataFrame (n_scans rows)
+        As of `confounds_of`.
+    """
     text = scans[CONFOUNDS_TEXT].astype(object).fillna(UNKNOWN).astype(str)
     return pd.concat([text, scans[CONFOUNDS_NUMBER].astype("float64")], axis=1)
 
@@ -84,6 +128,16 @@ def known_sites(confounds: pd.DataFrame) -> list[str]:
     """Sites whose mean and variance ComBat can estimate from these training scans.
 
     Empty with a single site, because then there is nothing to harmonise.
+
+    Parameters
+    ----------
+    confounds : DataFrame (n_scans rows)
+        Confounds of the training scans, with site.
+
+    Returns
+    -------
+    list of str
+        Sorted.
     """
     names, counts = np.unique(confounds["site"].to_numpy().astype(str), return_counts=True)
     known = [n for n, c in zip(names, counts, strict=True) if c >= MIN_SCANS and n != UNKNOWN]
@@ -92,6 +146,11 @@ def known_sites(confounds: pd.DataFrame) -> list[str]:
 
 def left_by_combat(task: Task, scans: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame | None:
     """Tested scans that ComBat does not adjust in some fold, because their site is unknown to it.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans`.
 
     Returns
     -------
@@ -108,7 +167,15 @@ def left_by_combat(task: Task, scans: pd.DataFrame, folds: list[Fold]) -> pd.Dat
 
 
 def say_unadjusted(name: str, left: pd.DataFrame | None) -> None:
-    """Log a warning about tested scans that are not harmonised, by site."""
+    """Log a warning about tested scans that are not harmonised, by site.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    left : DataFrame, optional
+        Result of `left_by_combat`.
+    """
     if left is None or left.empty:
         return
     counts = place_of(left).value_counts().sort_index()
@@ -133,11 +200,11 @@ class Unchanged:
     """No adjustment."""
 
     def fit(self, X: Any, confounds: pd.DataFrame) -> Self:
-        """Fit nothing."""
+        """Fit nothing; features are (n_scans, n_features)."""
         return self
 
     def transform(self, X: Any, confounds: pd.DataFrame) -> Any:
-        """The features."""
+        """The features (n_scans, n_features), unchanged."""
         return X
 
 
@@ -153,7 +220,7 @@ class Regress(BaseEstimator):
         self.columns = columns
 
     def fit(self, X: np.ndarray, confounds: pd.DataFrame) -> Self:
-        """Fit the regression of the training features on their confounds."""
+        """Fit the regression of training features (n_scans, n_features) on their confounds."""
         text = [c for c in CONFOUNDS_TEXT if c in self.columns]
         number = [c for c in CONFOUNDS_NUMBER if c in self.columns]
         median = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -167,7 +234,7 @@ class Regress(BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, confounds: pd.DataFrame) -> np.ndarray:
-        """Residuals of the features, plus their training means."""
+        """Residuals of the features (n_scans, n_features), plus their training means."""
         explained = self.encoder_.transform(confounds) @ np.atleast_2d(self.model_.coef_).T
         explained -= self.centre_
         return np.asarray(X - explained, dtype=np.asarray(X).dtype)
@@ -204,7 +271,7 @@ class ComBat(BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, confounds: pd.DataFrame) -> np.ndarray:
-        """Remove the shift and scale of their site from features."""
+        """Remove the shift and scale of their site from features (n_scans, n_features)."""
         x, site = np.array(X, dtype=np.float64), confounds["site"].to_numpy()
         for name, (shift, variance) in self.effects_.items():
             here = site == name

@@ -88,7 +88,9 @@ class Evaluation:
 
     @cached_property
     def unadjusted(self) -> pd.DataFrame | None:
-        """Tested scans that ComBat does not adjust, which is logged; see `left_by_combat`."""
+        """Tested scans (rows of `TaskData.scans`) that ComBat does not adjust, which is logged; see
+        `left_by_combat`.
+        """
         left = left_by_combat(self.settings, self.data.scans, self.folds)
         say_unadjusted(self.task, left)
         return left

@@ -121,7 +121,15 @@ def _publish(
 def write_frame(
     folder: Path, name: str, frame: pd.DataFrame, schema: pa.Schema, made_by: str
 ) -> None:
-    """Write a table of a task from a DataFrame, with NaN as null."""
+    """Write a table of a task from a DataFrame, with NaN as null.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns of the schema that it lacks are null.
+    made_by : str
+        Hash of the configuration, for the metadata.
+    """
     absent = {c: pd.Series(None, frame.index, dtype=object) for c in schema.names if c not in frame}
     frame = frame.assign(**absent)[schema.names]
     table = pa.Table.from_pandas(frame, schema, preserve_index=False)

@@ -65,6 +65,16 @@ def site_centred(features: np.ndarray, scans: pd.DataFrame) -> np.ndarray:
     """Features (n_scans, n_features) minus the mean over the scans of their site.
 
     Sites belong to a data set; scans without a site form one site.
+
+    Parameters
+    ----------
+    features : ndarray (n_scans, n_features)
+    scans : DataFrame (n_scans rows)
+        dataset and site.
+
+    Returns
+    -------
+    ndarray (n_scans, n_features) of float64
     """
     sites = place_of(scans).to_numpy()
     found = np.array(features, dtype=np.float64)

@@ -46,7 +46,13 @@ class Explained:
 
 
 def edges_of(n_rois: int) -> np.ndarray:
-    """Positions (n_rois, n_rois - 1) of each region's edges in an FC vector."""
+    """Positions (n_rois, n_rois - 1) of each region's edges in an FC vector.
+
+    Returns
+    -------
+    ndarray (n_rois, n_rois - 1) of int64
+        FC vectors are the upper triangle in row-major order.
+    """
     rows, columns = np.triu_indices(n_rois, 1)
     index = np.zeros((n_rois, n_rois), dtype=np.int64)
     index[rows, columns] = index[columns, rows] = np.arange(len(rows))
@@ -54,7 +60,17 @@ def edges_of(n_rois: int) -> np.ndarray:
 
 
 def slope(values: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Slope of `values` (n_scans, ...) on `y` (n_scans,): for 0 and 1 the difference of means."""
+    """Slope of `values` (n_scans, ...) on `y` (n_scans,): for 0 and 1 the difference of means.
+
+    Parameters
+    ----------
+    values : ndarray (n_scans, ...)
+    y : ndarray (n_scans,)
+
+    Returns
+    -------
+    ndarray (...)
+    """
     centred = y - y.mean()
     return np.tensordot(centred, values, axes=(0, 0)) / (centred @ centred)
 
@@ -152,6 +168,14 @@ def donors(participant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Scans are arranged in a circle, grouped by participant in random order, and shifted by the
     largest number of scans of any participant.
+
+    Parameters
+    ----------
+    participant : ndarray (n_scans,)
+
+    Returns
+    -------
+    ndarray (n_scans,) of int64
     """
     _, who, counts = np.unique(participant, return_inverse=True, return_counts=True)
     place = rng.permutation(len(counts))[who]

@@ -120,7 +120,9 @@ class FcModel:
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Importance of regions by gradients, or by permutation."""
+        """Importance of regions (n_rois,) by gradients, or by permutation; see
+        `PretrainedModel.explain`.
+        """
         fc, y = data.fc[rows], data.scans["y"].to_numpy()[rows]
         if method == "gradient":
             reference = data.fc[fold.train].mean(0, dtype=np.float64)
@@ -161,7 +163,7 @@ class PretrainedModel(Protocol):
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Importance of regions for the scans `rows` by a method."""
+        """Importance of regions for the scans `rows` (n_rows,) by a method."""
 
 
 def explain_folds(
@@ -211,7 +213,15 @@ def explain_folds(
 def chosen(
     data: TaskData, fold: Fold, settings: Interpret, seed: int
 ) -> tuple[np.ndarray, np.random.Generator]:
-    """Test scans of a fold that are explained, and a random generator."""
+    """Test scans of a fold that are explained, and a random generator.
+
+    Returns
+    -------
+    rows : ndarray (n_explained,) of int
+        Rows of `TaskData.scans`.
+    rng : Generator
+        Depends on seed, repeat and fold.
+    """
     rng = np.random.default_rng([seed, fold.repeat, fold.fold])
     y, people = data.scans["y"].to_numpy(), data.scans["participant"].to_numpy()
     return choose(fold.test, y, people, settings.max_scans, rng), rng

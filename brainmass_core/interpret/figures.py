@@ -61,7 +61,20 @@ def draw_all(
 
 
 def attention(rows: list[dict[str, Any]], labels: pd.DataFrame, classes: list[str]) -> Figure:
-    """Attention maps by network: rows are layers, columns are classes and their difference."""
+    """Attention maps by network: rows are layers, columns are classes and their difference.
+
+    Parameters
+    ----------
+    rows : list of dict
+        layers, group (a class, or ``difference``) and map, n_rois² values in row-major order.
+    labels : DataFrame (n_rois rows)
+        Labels of the atlas.
+
+    Raises
+    ------
+    NotAvailableError
+        If there are no rows.
+    """
     if not rows:
         raise NotAvailableError(
             "No attention: it is not among interpret.methods, or the task has not two classes."
@@ -105,7 +118,20 @@ def _mark(axes: Any, networks: np.ndarray) -> None:
 
 
 def top_regions(regions: pd.DataFrame, k: int) -> Figure:
-    """The most important regions of every method with 95 % intervals; hollow if not stable."""
+    """The most important regions of every method with 95 % intervals; hollow if not stable.
+
+    Parameters
+    ----------
+    regions : DataFrame
+        `tables.REGIONS`: one row per method and region.
+    k : int
+        Number of regions per method.
+
+    Raises
+    ------
+    NotAvailableError
+        If no region was explained.
+    """
     if regions.empty:
         raise NotAvailableError(NOTHING)
     methods = list(dict.fromkeys(regions["method"]))
@@ -136,7 +162,22 @@ def top_regions(regions: pd.DataFrame, k: int) -> Figure:
 
 
 def glass_brain(regions: pd.DataFrame, labels: pd.DataFrame, k: int) -> Figure:
-    """The most important regions of every method at their centroids, sized by importance."""
+    """The most important regions of every method at their centroids, sized by importance.
+
+    Parameters
+    ----------
+    regions : DataFrame
+        `tables.REGIONS`: one row per method and region.
+    labels : DataFrame (n_rois rows)
+        Labels of the atlas, with centroids (mm).
+    k : int
+        Number of regions per method.
+
+    Raises
+    ------
+    NotAvailableError
+        If no region was explained, or centroids are unknown.
+    """
     from nilearn.plotting import plot_markers
 
     if regions.empty:

@@ -53,7 +53,7 @@ class RecordingsModel:
         probe: Probe,
         rng: np.random.Generator,
     ) -> Explained:
-        """Importance of parcels by gradients."""
+        """Importance of parcels (n_rois,) by gradients; see `PretrainedModel.explain`."""
         y = data.scans["y"].to_numpy()[rows]
         windows = [self.windows[row] for row in rows]
         return series_gradients(self.model, probe, windows, self.coordinates, y, settings.n_steps)

@@ -34,7 +34,16 @@ def ranks_of(importance: np.ndarray) -> np.ndarray:
 
 
 def top_of(importance: np.ndarray, k: int) -> np.ndarray:
-    """Whether regions are among the `k` most important of each fold (n_folds, n_rois)."""
+    """Whether regions are among the `k` most important of each fold (n_folds, n_rois).
+
+    Parameters
+    ----------
+    importance : ndarray (n_folds, n_rois)
+
+    Returns
+    -------
+    ndarray (n_folds, n_rois) of bool
+    """
     return np.stack([ranks_of(row) <= k for row in importance])
 
 
@@ -92,14 +101,31 @@ def spearman(importance: np.ndarray) -> Interval:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's correlation; 0 if one of the two does not vary."""
+    """Spearman's correlation; 0 if one of the two does not vary.
+
+    Parameters
+    ----------
+    a, b : ndarray (n_rois,)
+    """
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(stats.spearmanr(a, b).statistic)
 
 
 def over_pairs(rows: np.ndarray, similarity: Callable) -> Interval:
-    """Mean similarity over pairs of rows, with a jackknife interval."""
+    """Mean similarity over pairs of rows, with a jackknife interval.
+
+    Parameters
+    ----------
+    rows : ndarray (n_folds, n_rois)
+    similarity : function
+        Of two rows (n_rois,), at most 1.
+
+    Returns
+    -------
+    tuple of three float
+        Mean, lower and upper limit (95 %); NaN if there are too few rows.
+    """
     m = len(rows)
     if m < 2:
         return NAN, NAN, NAN
@@ -138,14 +164,40 @@ def over_folds(values: np.ndarray, n_train: float, n_test: float) -> tuple[np.nd
 def mean_interval(
     values: np.ndarray, n_train: float, n_test: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over folds and its corrected 95 % interval."""
+    """Mean over folds and its 95 % interval, corrected for overlapping training sets; see
+    `over_folds`.
+
+    Parameters
+    ----------
+    values : ndarray (n_folds, ...)
+    n_train, n_test : float
+        Mean numbers of scans per fold.
+
+    Returns
+    -------
+    mean, low, high : ndarray (...)
+    """
     mean, error = over_folds(values, n_train, n_test)
     reach = stats.t.ppf(0.975, max(len(values) - 1, 1)) * error
     return mean, mean - reach, mean + reach
 
 
 def p_values(evidence: np.ndarray, n_train: float, n_test: float, two_sided: bool) -> np.ndarray:
-    """Corrected resampled t-test that the mean over folds is above (or apart from) 0."""
+    """Corrected resampled t-test that the mean over folds is above (or apart from) 0.
+
+    Parameters
+    ----------
+    evidence : ndarray (n_folds, ...)
+    n_train, n_test : float
+        Mean numbers of scans per fold.
+    two_sided : bool
+        Whether the alternative is that the mean is not 0.
+
+    Returns
+    -------
+    ndarray (...)
+        NaN with a single fold.
+    """
     mean, error = over_folds(evidence, n_train, n_test)
     if len(evidence) < 2:
         return np.full_like(mean, NAN)
@@ -157,7 +209,16 @@ def p_values(evidence: np.ndarray, n_train: float, n_test: float, two_sided: boo
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values with Holm's correction (1979); NaN is preserved."""
+    """p-values with Holm's correction (1979); NaN is preserved.
+
+    Parameters
+    ----------
+    p : ndarray (n_tests,)
+
+    Returns
+    -------
+    ndarray (n_tests,)
+    """
     order = np.argsort(p, kind="stable")
     scaled = p[order] * np.arange(len(p), 0, -1)
     corrected = np.empty_like(p)

@@ -111,7 +111,18 @@ def load_fc_model(config: Config, data: TaskData) -> FcModel:
 def attend(
     encoder: PretrainedModel, data: TaskData, tested: np.ndarray, classes: list[str]
 ) -> AttentionMaps:
-    """Attention of the test scans; `received` has a row for every scan, NaN for others."""
+    """Attention of the test scans; `received` has a row for every scan, NaN for others.
+
+    Parameters
+    ----------
+    tested : ndarray (n_tested,) of int
+        Rows of `TaskData.scans`.
+
+    Returns
+    -------
+    AttentionMaps
+        `received` is (n_scans, n_rois).
+    """
     assert encoder.transformer is not None
     scans = data.scans.iloc[tested]
     group = np.array(classes, dtype=object)[scans["y"].to_numpy()]

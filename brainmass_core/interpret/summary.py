@@ -77,7 +77,13 @@ def top_size(settings: Interpret, n_rois: int) -> int:
 
 
 def overall(folds: MethodFolds) -> np.ndarray:
-    """Value by which regions (n_rois,) are ranked over all folds."""
+    """Value by which regions (n_rois,) are ranked over all folds.
+
+    Returns
+    -------
+    ndarray (n_rois,)
+        Mean over folds, absolute if the importance is signed.
+    """
     mean = np.stack(folds.importance).mean(0)
     return np.abs(mean) if folds.signed else mean
 
@@ -200,7 +206,20 @@ def _region_reason(of_method: str, frequency: float) -> str:
 def network_rows(
     found: dict[str, MethodFolds], labels: pd.DataFrame, settings: Interpret, seed: int
 ) -> list[Row]:
-    """One row per method and network; empty if no networks are known."""
+    """One row per method and network; empty if no networks are known.
+
+    Parameters
+    ----------
+    labels : DataFrame (n_rois rows)
+        Labels of the atlas.
+    seed : int
+        Of the random numbers of the null distribution.
+
+    Returns
+    -------
+    list of dict
+        Rows of `tables.NETWORKS`: p is corrected with `holm` over the networks of a method.
+    """
     networks, source = networks_of(labels)
     if not source:
         return []

@@ -42,6 +42,13 @@ SIGNED = ("attention", "gradient", "permutation")
 def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Figure:
     """Importance of all regions on both hemispheres, lateral and medial.
 
+    Parameters
+    ----------
+    regions : DataFrame
+        `tables.REGIONS`: one row per method and region.
+    names : dict
+        Method to its title.
+
     Raises
     ------
     NotAvailableError

@@ -170,7 +170,17 @@ def attention_backward(
     grad_k: np.ndarray,
     grad_v: np.ndarray,
 ) -> None:
-    """Gradients of `attention` with respect to q, k and v, from that of its result."""
+    """Gradients of `attention` with respect to q, k and v, from that of its result.
+
+    Arguments are those of `attention`, and:
+
+    Parameters
+    ----------
+    grad : ndarray (B, n_queries, heads * d) of float32
+        Gradient of the result.
+    grad_q, grad_k, grad_v : ndarray of float32
+        Shapes of q, k and v; written.
+    """
     n, m = k.shape[1], q.shape[1]
     d = q.shape[2] // heads
     root = np.float32(1 / np.sqrt(d))

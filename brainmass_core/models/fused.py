@@ -21,7 +21,13 @@ CHUNK = 512  # tokens: their hidden values, 4 MB at 2048 features, stay in the c
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the functions of this module support a tensor."""
+    """Whether the functions of this module support a tensor.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of any shape.
+    """
     plain = x.device.type == "cpu" and x.dtype == torch.float32
     return plain and not torch.compiler.is_compiling()  # torch.compile cannot trace numba
 
@@ -40,7 +46,21 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, p: float) -> Tensor:
 def feed_forward(
     x: Tensor, weight_1: Tensor, bias_1: Tensor, weight_2: Tensor, p: float, dtype: torch.dtype
 ) -> Tensor:
-    """``dropout(relu(x W1ᵀ + b1)) W2ᵀ``: (..., d) to the same; products in `dtype`."""
+    """``dropout(relu(x W1ᵀ + b1)) W2ᵀ``: (..., d) to the same; products in `dtype`.
+
+    Parameters
+    ----------
+    x : Tensor (..., d)
+    weight_1 : Tensor (hidden, d)
+    bias_1 : Tensor (hidden,)
+    weight_2 : Tensor (d, hidden)
+    p : float
+        Probability of dropout.
+
+    Returns
+    -------
+    Tensor (..., d)
+    """
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight_1, weight_2))
     return _FeedForward.apply(x, weight_1, bias_1, weight_2, p, _seed(p), dtype, keep)
 
@@ -48,7 +68,22 @@ def feed_forward(
 def drop_add_norm(
     x: Tensor, branch: Tensor, weight: Tensor, bias: Tensor, eps: float, p: float
 ) -> Tensor:
-    """``LayerNorm(x + dropout(branch))``, (..., d)."""
+    """``LayerNorm(x + dropout(branch))``, (..., d).
+
+    Parameters
+    ----------
+    x, branch : Tensor (..., d)
+    weight, bias : Tensor (d,)
+        Of the layer norm.
+    eps : float
+        Added to the variance.
+    p : float
+        Probability of dropout.
+
+    Returns
+    -------
+    Tensor (..., d)
+    """
     return _DropAddNorm.apply(x, branch, weight, bias, eps, p, _seed(p))
 
 

@@ -102,7 +102,18 @@ def hash_of(column: int, low: np.uint32, high: np.uint32) -> np.uint32:
 
 @numba.njit(cache=True, nogil=True)
 def keep(start: int, stop: int, seed: np.uint64, drop: np.uint32, out: np.ndarray) -> None:
-    """Boolean dropout mask of rows (n, k), the same as in all kernels here."""
+    """Boolean dropout mask of rows (n, k), the same as in all kernels here.
+
+    Parameters
+    ----------
+    start, stop : int
+        Rows that are written.
+    seed : uint64
+    drop : uint32
+        See `drop_below`.
+    out : ndarray (n, k) of bool
+        True where a value is kept.
+    """
     for row in range(start, stop):
         key = row_key(seed, row)
         low, high = np.uint32(key), np.uint32(key >> np.uint64(32))
@@ -139,7 +150,15 @@ def relu_dropout(bits: np.ndarray, first: int, seed: np.uint64, drop: np.uint32)
 
 @numba.njit(cache=True, nogil=True)
 def mask(grad: np.ndarray, hidden: np.ndarray) -> None:
-    """Zero a gradient (n, k) in place where the hidden value is 0; both as integers."""
+    """Zero a gradient (n, k) in place where the hidden value is 0; both as integers.
+
+    Parameters
+    ----------
+    grad : ndarray (n, k)
+        Overwritten.
+    hidden : ndarray (n, k)
+        Of the same dtype.
+    """
     zero = grad.dtype.type(0)
     for row in range(len(grad)):
         g, h = grad[row], hidden[row]
@@ -208,7 +227,25 @@ def drop_add_norm_backward(
     grad_x: np.ndarray,
     grad_branch: np.ndarray,
 ) -> None:
-    """Gradients (n, d) of `drop_add_norm` with respect to x and branch."""
+    """Gradients (n, d) of `drop_add_norm` with respect to x and branch.
+
+    Parameters
+    ----------
+    start, stop : int
+        Rows that are written.
+    grad : ndarray (n, d)
+        Gradient of the result.
+    weight : ndarray (d,)
+        Of the layer norm.
+    normal : ndarray (n, d)
+        Normalised values of the forward pass.
+    inverse : ndarray (n,)
+        Inverse standard deviations of the forward pass.
+    seed, drop, scale
+        As in the forward pass.
+    grad_x, grad_branch : ndarray (n, d)
+        Written.
+    """
     d = grad.shape[1]
     for row in range(start, stop):
         key = row_key(seed, row)

@@ -88,13 +88,25 @@ class Pretrained(nn.Module):
 
     @classmethod
     def _checked(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
-        """Load a model after comparing tensors and settings."""
+        """Load a model after comparing tensors and settings; errors give the remedy."""
+        try:
+            return cls._compared(folder, settings)
+        except ModelError as error:
+            if str(error).endswith((REMEDY, "make it again")):
+                raise
+            raise ModelError(f"{error}; {REMEDY}") from None
+
+    @classmethod
+    def _compared(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
         where, found = str(folder / SETTINGS), stored_tensors(folder / WEIGHTS)
         given = cls.arguments(where, settings, found)
         bones = skeleton(where, lambda: cls(**given))
         expected = of_tensors(bones.state_dict())
         _check_derived(where, settings, bones)
-        check_tensors(str(folder / WEIGHTS), found, expected)
+        try:
+            check_tensors(str(folder / WEIGHTS), found, expected)
+        except ModelError as error:
+            raise ModelError(f"{error}, as {SETTINGS} describes the model") from None
         model = cls(**given)
         model.load_state_dict(load_file(folder / WEIGHTS))
         check_finite(str(folder / WEIGHTS), model.state_dict())
@@ -115,7 +127,11 @@ class Pretrained(nn.Module):
         given = {name: settings.get(name) for name in cls.ARGUMENTS}
         for name, value in given.items():
             if value is None:
-                raise ModelError(f"{where}: {name} is missing: not a valid model; {REMEDY}")
+                other = settings.get("model") or settings.get("architectures")
+                instead = f", found a model {quoted(other)}" if other else ""
+                raise ModelError(
+                    f"{where}: {name} is missing{instead}: not a valid model; {REMEDY}"
+                )
             if name not in NAMES:
                 check_sizes(where, {name: value}, found)
             elif isinstance(value, dict):
@@ -155,8 +171,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).exists():
             raise ModelError(
-                f"{folder / name}: no such file{other_weights(folder)}; run: snakemake --cores all "
-                f"pretrain, or {REMEDY}"
+                f"{folder / name}: no such file{_found_instead(folder)}; run: snakemake --cores "
+                f"all pretrain, or {REMEDY}"
             )
     settings = _unchecked(folder)
     if FIELD not in settings or OF_WEIGHTS not in settings:
@@ -192,6 +208,15 @@ def seal(folder: Path, model: type[Pretrained] | None = None) -> None:
     if model is not None:
         model._checked(folder, settings)
     _write_settings(folder, settings)
+
+
+def _found_instead(folder: Path) -> str:
+    """What a path contains in place of a pre-trained model, as part of a message."""
+    if folder.exists() and not folder.is_dir():
+        return f", because {folder} is a file, not a folder"
+    if (folder / "contract.json").exists():
+        return ", but contract.json: the model of a task, for `predict` only"
+    return other_weights(folder)
 
 
 def other_weights(folder: Path) -> str:

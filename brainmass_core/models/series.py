@@ -117,7 +117,9 @@ class SeriesModel(Pretrained):
 
     @abstractmethod
     def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Prediction of all values from the visible tokens, and 1 where one was hidden."""
+        """Prediction of all values (B, n_rois, n_timepoints) from the visible tokens, and a mask of
+        the same shape, 1 where a value was hidden.
+        """
 
     @abstractmethod
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +141,9 @@ class SeriesModel(Pretrained):
         return self.tokens(series, coordinates)[0]
 
     def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """The embedding with a fixed order of tokens, also for models that draw a random order."""
+        """The embedding (B, d) with a fixed order of tokens, also for models that draw a random
+        order.
+        """
         return self.encode(series, coordinates)
 
     def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Any]:

@@ -44,6 +44,16 @@ def random_visible(noise: Tensor, ratio: float, reference: bool = False) -> Tens
     """Visible tokens (B, n_visible), int64: those with the smallest noise (B, n_tokens).
 
     In ascending order; with `reference`, in the order of their noise, as in the released code.
+
+    Parameters
+    ----------
+    noise : Tensor (B, n_tokens)
+    ratio : float
+        Fraction of hidden tokens.
+
+    Returns
+    -------
+    Tensor (B, n_visible) of int64
     """
     n = noise.shape[1]
     visible = noise.argsort(dim=1)[:, : n - n_masked(n, ratio, reference)]
@@ -51,26 +61,69 @@ def random_visible(noise: Tensor, ratio: float, reference: bool = False) -> Tens
 
 
 def mask_of(visible: Tensor, n_tokens: int) -> Tensor:
-    """Mask (B, n_tokens), float: 1 where a token is hidden, 0 where it is visible."""
+    """Mask (B, n_tokens), float: 1 where a token is hidden, 0 where it is visible.
+
+    Parameters
+    ----------
+    visible : Tensor (B, n_visible)
+        int64.
+
+    Returns
+    -------
+    Tensor (B, n_tokens)
+    """
     mask = torch.ones(len(visible), n_tokens, device=visible.device)
     return mask.scatter(1, visible, 0.0)
 
 
 def hidden_of(visible: Tensor, n_tokens: int) -> Tensor:
-    """Hidden tokens (B, n_tokens - n_visible) in ascending order."""
+    """Hidden tokens (B, n_tokens - n_visible) in ascending order.
+
+    Parameters
+    ----------
+    visible : Tensor (B, n_visible)
+        int64.
+
+    Returns
+    -------
+    Tensor (B, n_tokens - n_visible) of int64
+    """
     # not torch.nonzero: the size is known, so a GPU does not have to synchronise
     order = mask_of(visible, n_tokens).argsort(dim=1, descending=True, stable=True)
     return order[:, : n_tokens - visible.shape[1]]
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
-    """Tokens (B, m, d) of (B, n, d) at index (B, m)."""
+    """Select tokens of each sample.
+
+    Parameters
+    ----------
+    tokens : Tensor (B, n, d)
+    index : Tensor (B, m)
+        int64.
+
+    Returns
+    -------
+    Tensor (B, m, d)
+    """
     rows = tokens.flatten(0, 1).index_select(0, _flat(index, tokens.shape[1]))
     return rows.view(*index.shape, -1)
 
 
 def put_back(tokens: Tensor, visible: Tensor, filling: Tensor, n_tokens: int) -> Tensor:
-    """Put visible tokens (B, n_visible, d) at their positions, and `filling` (d,) at the others."""
+    """Put visible tokens (B, n_visible, d) at their positions, and `filling` (d,) at the others.
+
+    Parameters
+    ----------
+    tokens : Tensor (B, n_visible, d)
+    visible : Tensor (B, n_visible)
+        int64.
+    filling : Tensor (d,)
+
+    Returns
+    -------
+    Tensor (B, n_tokens, d)
+    """
     batch = len(tokens)
     whole = filling.to(tokens.dtype).expand(batch * n_tokens, -1)
     rows = whole.index_copy(0, _flat(visible, n_tokens), tokens.flatten(0, 1))
@@ -83,8 +136,17 @@ def _flat(index: Tensor, n: int) -> Tensor:
 
 
 def sinusoid_1d(length: int, width: int) -> Tensor:
-    """Position embeddings (length, width): sine in even, cosine in odd columns (Vaswani et al.
-    2017)."""
+    """Position embeddings: sine in even, cosine in odd columns (Vaswani et al. 2017).
+
+    Parameters
+    ----------
+    width : int
+        Even.
+
+    Returns
+    -------
+    Tensor (length, width)
+    """
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     angle = torch.arange(length)[:, None] * rate  # (length, width / 2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
@@ -95,6 +157,15 @@ def sinusoid_2d(side: int, width: int) -> Tensor:
     arXiv:2111.06377).
 
     First half for the column, second for the row; within each, sines before cosines.
+
+    Parameters
+    ----------
+    width : int
+        A multiple of four.
+
+    Returns
+    -------
+    Tensor (side², width)
     """
     rate = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     angle = torch.arange(side, dtype=torch.float64)[:, None] * rate
@@ -104,12 +175,32 @@ def sinusoid_2d(side: int, width: int) -> Tensor:
 
 
 def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over hidden values: ``Σ m (ŷ - x)² / Σ m``; three tensors of one shape."""
+    """Mean squared error over hidden values: ``Σ m (ŷ - x)² / Σ m``.
+
+    Parameters
+    ----------
+    predicted, target, mask : Tensor
+        Of one shape; the mask is 1 where a value is hidden.
+
+    Returns
+    -------
+    Tensor ()
+    """
     return ((predicted - target).square() * mask).sum() / mask.sum()
 
 
 def padded(image: Tensor, side: int, value: float) -> Tensor:
-    """Matrices (B, h, w) in the middle of a square (B, side, side) of `value`."""
+    """Matrices (B, h, w) in the middle of a square (B, side, side) of `value`.
+
+    Parameters
+    ----------
+    image : Tensor (B, h, w)
+        h and w are at most `side`.
+
+    Returns
+    -------
+    Tensor (B, side, side)
+    """
     (top, bottom), (left, right) = margins(image.shape[1], side), margins(image.shape[2], side)
     return functional.pad(image, (left, right, top, bottom), value=value)
 
@@ -121,7 +212,18 @@ def margins(length: int, side: int) -> tuple[int, int]:
 
 
 def patches_of(image: Tensor, patch: int) -> Tensor:
-    """Square matrices (B, side, side) as patches (B, n_patches, patch²), both row by row."""
+    """Square matrices (B, side, side) as patches (B, n_patches, patch²), both row by row.
+
+    Parameters
+    ----------
+    image : Tensor (B, side, side)
+    patch : int
+        Divides `side`.
+
+    Returns
+    -------
+    Tensor (B, n_patches, patch²)
+    """
     grid = image.unflatten(2, (-1, patch)).unflatten(1, (-1, patch))  # (B, g, p, g, p)
     return grid.transpose(2, 3).flatten(3).flatten(1, 2)
 

@@ -149,6 +149,13 @@ def check_tensors(where: str, found: Mapping[str, Stored], expected: Mapping[str
 def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
     """Refuse weights that are not numbers, or none in float32, in which models compute.
 
+    Parameters
+    ----------
+    where : str
+        Name of the file, for the message.
+    tensors : mapping of str to Tensor
+        Of any shape.
+
     Raises
     ------
     ModelError
@@ -167,6 +174,13 @@ def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
 def check_counts(where: str, tensors: Mapping[str, Tensor]) -> None:
     """Refuse variances and counts of batch normalisation that are negative.
 
+    Parameters
+    ----------
+    where : str
+        Name of the file, for the message.
+    tensors : mapping of str to Tensor
+        Of any shape.
+
     Raises
     ------
     ModelError
@@ -175,6 +189,36 @@ def check_counts(where: str, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if name.endswith(("running_var", "num_batches_tracked")) and bool((tensor < 0).any()):
             raise ModelError(f"{where}: {name}: found {float(tensor.min()):g}, expected 0 or more")
+
+
+def only_tensors(where: str, tensors: Mapping[Any, Any], remedy: str) -> None:
+    """Refuse a checkpoint that contains anything other than tensors.
+
+    Raises
+    ------
+    ModelError
+        Naming the other entries.
+    """
+    other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
+    if other:
+        raise ModelError(f"{where}: found {', '.join(other[:5])}, expected tensors; {remedy}")
+
+
+def refuse_other_names(missing: set[str], unknown: set[str], remedy: str) -> None:
+    """Refuse a checkpoint without some tensors, or with unknown ones.
+
+    Raises
+    ------
+    ModelError
+        Naming them.
+    """
+    parts = [
+        f"{what} {len(names)} tensors, such as {', '.join(sorted(names)[:3])}"
+        for what, names in (("without", missing), ("with unknown", unknown))
+        if names
+    ]
+    if parts:
+        raise ModelError(f"found a checkpoint {' and '.join(parts)}; {remedy}")
 
 
 def plain_names(where: str, tensors: Mapping[Any, Any]) -> dict[str, Any]:

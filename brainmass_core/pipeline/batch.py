@@ -1,8 +1,9 @@
 """Walk the scans of one batch: in parallel, each kept as soon as it is finished, none lost.
 
-A finished scan lies in the work folder, which is no declared output, so that a killed job goes on
-where it was. The batch's table and manifest are written last, atomically. A scan that raises is
-recorded with its reason; a worker that dies takes down nobody but its own scan.
+A finished scan is kept in the work folder, which is not a declared output, so that a killed job
+resumes where it was (`pipeline.stores`). Workers return the rows of a scan; the job's own process
+writes. The batch's table and manifest are written last, atomically. A scan that raises is recorded
+with its reason; a worker that dies takes down nobody but its own scan.
 
 A published failure is not tried again by itself, but only when its batch runs again: after a change
 of its inputs or settings, or after `brainmass retry` (`pipeline.retry`).
@@ -14,8 +15,8 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,16 +24,18 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from brainmass_core.checksums import ChecksumError
 from brainmass_core.pipeline.disk import STOP
-from brainmass_core.pipeline.kept import Job, file_of, finished, keep, kept_entry
+from brainmass_core.pipeline.journal import to_bytes
+from brainmass_core.pipeline.kept import Job, Store
 from brainmass_core.pipeline.manifest import Entry, ScanFailed, row_of, write_manifest
 from brainmass_core.pipeline.peak import peak_memory
-from brainmass_core.pipeline.scan_fingerprint import named_files
+from brainmass_core.pipeline.scan_fingerprint import fingerprint, named_files
+from brainmass_core.pipeline.stores import open_store
 from brainmass_core.pipeline.workers import (
     Died,
     TimedOut,
@@ -44,6 +47,7 @@ from brainmass_core.tables import from_rows, write_table
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
+Outcome = tuple[Entry, bytes | None]  # what became of a scan, and its rows as by `to_bytes`
 QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
 IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugger can follow
 
@@ -75,30 +79,43 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         If the disk is full or workers cannot be started. Finished scans are kept; the same command
         goes on from there.
     """
-    with _only_one(job):
-        done = {s: e for s, v in items.items() if (e := finished(job, s, v))}
-        done = {s: e for s, e in done.items() if e.status != "failed"}
+    with _only_one(job), _writing(job), closing(open_store(job)) as store:
+        _remove_temporary(job)
+        # before the work: a file that changes later is noticed, now or by the next run
+        made_from = {scan_id: fingerprint(item) for scan_id, item in items.items()}
+        done = store.find(made_from)
         if done:
             log.info("%s: %d of %d scans were finished before", job.stage, len(done), len(items))
         todo = {s: v for s, v in items.items() if s not in done}
-        _forget(job, todo)
-        entries = sorted([*done.values(), *_run(job, todo, process)], key=lambda e: e.scan_id)
+        entries = list(done.values())
+        with closing(_run(job, todo, process)) as outcomes:
+            for entry, rows in outcomes:
+                store.keep(entry, made_from[entry.scan_id], rows)
+                entries.append(entry)
+        entries.sort(key=lambda e: e.scan_id)
         _tell_if_many_failed(job, entries)
-        _publish(job, entries)
+        _publish(job, entries, store)
+        store.published(entries, made_from)
     return entries
 
 
-def _forget(job: Job, todo: dict[str, Any]) -> None:
-    """Remove what is kept: a failure of an earlier run must not pass for one of this run."""
+@contextmanager
+def _writing(job: Job) -> Iterator[None]:
+    """Report what the system refuses to write; the outcomes of scans do not pass through here."""
     try:
-        for scan_id in todo:
-            for kind in ("json", "item"):
-                file_of(job, scan_id, kind).unlink(missing_ok=True)
+        yield
     except OSError as error:
         raise _no_space(job, error) from None
 
 
-def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+def _remove_temporary(job: Job) -> None:
+    """Remove what a job of this batch left that was killed while it published."""
+    for path in (job.table, job.manifest):
+        for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+            temporary.unlink(missing_ok=True)
+
+
+def _run(job: Job, todo: dict[str, Any], process: Process) -> Generator[Outcome, None, None]:
     results = _in_line if os.environ.get(IN_LINE) else _in_workers
     console = Console(stderr=True)
     plain = not console.is_terminal or bool(os.environ.get("BRAINMASS_PLAIN_PROGRESS"))
@@ -111,7 +128,7 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
     with Progress(*columns, console=console, disable=plain) as progress:
         bar = progress.add_task("", total=len(todo))
         shown = time.monotonic()
-        for n, entry in enumerate(results(job, todo, process), 1):
+        for n, (entry, rows) in enumerate(results(job, todo, process), 1):
             progress.advance(bar)
             quiet = entry.status == "ok" and time.monotonic() - shown < QUIET_SECONDS
             if not quiet:
@@ -123,15 +140,15 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
                 *(entry.scan_id, entry.status, entry.seconds),
                 f": {entry.reason}" if entry.reason else "",
             )
-            yield entry
+            yield entry, rows
 
 
-def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Outcome]:
     for scan_id, item in todo.items():
         yield _work(job, process, scan_id, item)
 
 
-def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Entry]:
+def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Outcome]:
     """Work in child processes, with one thread as well: native code may crash, or never end.
 
     A scan whose worker died is tried once more when all others are done, with nothing beside it:
@@ -143,15 +160,15 @@ def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[En
             log.warning("%s: its worker died (%s); to be tried again", scan_id, outcome.cause)
             died[scan_id] = todo[scan_id]
         else:
-            yield _entry_of(job, scan_id, todo[scan_id], outcome)
+            yield _returned(job, scan_id, outcome)
     for scan_id, item in died.items():
         for _, outcome in _outcomes(job, {scan_id: item}, process, 1):
-            yield _entry_of(job, scan_id, item, outcome)
+            yield _returned(job, scan_id, outcome)
 
 
 def _outcomes(
     job: Job, items: dict[str, Any], process: Process, n_workers: int
-) -> Iterator[tuple[str, Entry | Died | TimedOut]]:
+) -> Iterator[tuple[str, Outcome | Died | TimedOut]]:
     calls = {s: (s, item) for s, item in items.items()}
     stage = getattr(process, "func", process).__module__  # a function or a partial of one
     work = partial(_work, job, process)
@@ -167,9 +184,9 @@ def _outcomes(
         ) from None
 
 
-def _entry_of(job: Job, scan_id: str, item: Any, outcome: Entry | Died | TimedOut) -> Entry:
-    """The entry that a worker returned, or one that says how the worker ended."""
-    if isinstance(outcome, Entry):
+def _returned(job: Job, scan_id: str, outcome: Outcome | Died | TimedOut) -> Outcome:
+    """What a worker returned, or an entry that says how the worker ended."""
+    if isinstance(outcome, tuple):
         return outcome
     if isinstance(outcome, TimedOut):
         reason = f"not finished after {outcome.seconds:g} s (scan_timeout); it was stopped"
@@ -180,32 +197,28 @@ def _entry_of(job: Job, scan_id: str, item: Any, outcome: Entry | Died | TimedOu
             "native code"
         )
         remedy = f"{_more_memory(job)}, or look at the scan with a viewer"
-    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy)
-    keep(job, entry, item, None)
-    return entry
+    return Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy), None
 
 
-def _work(job: Job, process: Process, scan_id: str, item: Any) -> Entry:
-    """Process one scan and keep the result; runs in the worker."""
+def _work(job: Job, process: Process, scan_id: str, item: Any) -> Outcome:
+    """Process one scan; runs in the worker."""
     start = time.perf_counter()
     try:
         files = named_files(item)
         with peak_memory() as peak:
-            entry, table = _attempt(job, scan_id, item, process)
+            entry, rows = _attempt(job, scan_id, item, process)
         if later := dict(named_files(item).items() - files.items()):
-            entry, table = _changed_meanwhile(entry, sorted(later)), None
-        entry = replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb)
-        keep(job, entry, item, table)
+            entry, rows = _changed_meanwhile(entry, sorted(later)), None
     except OSError as error:
         raise _no_space(job, error) from None
-    return entry
+    return replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb), rows
 
 
-def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> tuple[Entry, pa.Table | None]:
+def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> Outcome:
     """The scan's outcome and rows; raises only for what is the machine's fault."""
     entry = Entry(job.stage, job.dataset, job.batch, scan_id, "ok")
     try:
-        return entry, process(item).cast(job.schema)
+        return entry, to_bytes(process(item).cast(job.schema))
     except ScanFailed as outcome:
         names = ("status", "reason", "step", "remedy", "measured")
         return replace(entry, **{name: getattr(outcome, name) for name in names}), None
@@ -268,24 +281,19 @@ def _tell_if_many_failed(job: Job, entries: list[Entry]) -> None:
         )
 
 
-def _publish(job: Job, entries: list[Entry]) -> None:
+def _publish(job: Job, entries: list[Entry], store: Store) -> None:
     tables = [job.schema.empty_table()]
     for entry in entries:
         if entry.status == "ok":
-            tables.append(_rows(job, entry))
+            tables.append(_rows(store, entry))
         elif "status" in job.schema.names:
             tables.append(from_rows([row_of(entry, job.schema)], job.schema))
     table = pa.concat_tables([t.cast(job.schema) for t in tables])
-    try:
-        path = job.paths.batch(job.stage, job.dataset, job.batch)
-        write_table(path, table, job.stage, job.config_hash, **(job.options or {}))
-        manifest = job.paths.manifest(job.stage, job.dataset, job.batch)
-        write_manifest(manifest, entries, job.config_hash)
-    except OSError as error:
-        raise _no_space(job, error) from None
+    write_table(job.table, table, job.stage, job.config_hash, **(job.options or {}))
+    write_manifest(job.manifest, entries, job.config_hash)
 
 
-def _rows(job: Job, entry: Entry) -> pa.Table:
+def _rows(store: Store, entry: Entry) -> pa.Table:
     """The kept rows of a scan, which were compared with their checksum or have just been written.
 
     Raises
@@ -293,29 +301,30 @@ def _rows(job: Job, entry: Entry) -> pa.Table:
     BatchError
         If they have become damaged since.
     """
-    path = file_of(job, entry.scan_id, "parquet")
-    if kept_entry(file_of(job, entry.scan_id, "json")) is None:
+    try:
+        return store.rows(entry.scan_id)
+    except ChecksumError as error:
         raise BatchError(
-            f"{path}: damaged while the batch ran; run the same command again: the scan is then "
+            f"{error} while the batch ran; run the same command again: the scan is then "
             "worked on again, all others are kept. If it happens again, check the disk and memory"
-        )
-    return pq.ParquetFile(path).read()
+        ) from None
 
 
 @contextmanager
 def _only_one(job: Job) -> Iterator[None]:
     """Wait for a job of the same batch that outlived its Snakemake; the lock dies with it."""
-    try:
-        job.work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(job.work / f".lock-{job.batch}")
+    with _writing(job):
+        job.lock.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(job.lock)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            log.warning("%s is being worked on by another process; waiting for it", job.work)
+            log.warning("%s is locked by another process; waiting for it", job.lock)
             lock.acquire()
-    except OSError as error:
-        raise _no_space(job, error) from None
     try:
         yield
     finally:
+        # removed while it is held: who waits for it finds that it has no name, and makes a new one
+        with suppress(OSError):
+            job.lock.unlink()
         lock.release()

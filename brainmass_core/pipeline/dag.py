@@ -7,7 +7,6 @@ follows from the settings (`hashing`) and from the files of the data sets (`data
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,13 +17,11 @@ from filelock import FileLock, Timeout
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config
 from brainmass_core.config.load import deep_merge, read_yaml
 from brainmass_core.pipeline.data_changes import DataChanges
-from brainmass_core.pipeline.stages import STAGES, stages_of
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
-from brainmass_core.tables import TableError, config_hash_of
 
 
 class Study(DataChanges):
-    """One configuration seen as a DAG: files, fingerprints, resources, start and end of a run.
+    """One configuration seen as a DAG: files, fingerprints, resources, start of a run.
 
     Parameters
     ----------
@@ -37,6 +34,7 @@ class Study(DataChanges):
     def __init__(self, config: Config, planning: bool = True) -> None:
         super().__init__(config, planning)
         self._lock: FileLock | None = None
+        self.chosen: list[str] = []  # defaults of a large study, one line each
 
     @classmethod
     def load(cls, given: Mapping[str, Any], files: list[Path], planning: bool = True) -> Study:
@@ -70,7 +68,9 @@ class Study(DataChanges):
                     "run from the project's folder, or give one with --configfile"
                 )
             raw = deep_merge(read_yaml(path), raw)
-        return cls(parse_config(raw, source), planning)
+        study = cls(parse_config(raw, source), planning)
+        study.chosen = study.settle()
+        return study
 
     # --- what each job needs ---------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class Study(DataChanges):
             wanted |= {"mpi": "srun", "nodes": nodes, "tasks": nodes}
         return wanted
 
-    # --- start and end of a run ------------------------------------------------------------------
+    # --- start of a run ------------------------------------------------------------------------
 
     def start(self) -> None:
         """Check programs and results folder, keep a second Snakemake out, publish the config.
@@ -145,23 +145,3 @@ class Study(DataChanges):
                 + f"\nIf only the machines that run the jobs have it, set {SKIP_CHECK}=1: "
                 "each job looks for itself"
             )
-
-    def finish(self) -> None:
-        """Remove the kept scans of batches that are published; those of `preprocess` stay.
-
-        They are what makes a later run of a grown data set cheap.
-        """
-        for stage in (s for s in stages_of("batch") if not STAGES[s].keeps_work):
-            for name in self.datasets(stage):
-                for batch in range(self.config.datasets[name].batches):
-                    table = self.paths.batch(stage, name, batch)
-                    if table.exists() and _made_by(table) == self.hash(stage, name):
-                        shutil.rmtree(self.paths.work(stage, name, batch), ignore_errors=True)
-
-
-def _made_by(table: Path) -> str | None:
-    """The hash of the configuration that made a table; None if it is damaged."""
-    try:
-        return config_hash_of(table)
-    except TableError:
-        return None

@@ -7,10 +7,13 @@ planned. See `fingerprints`.
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from brainmass_core.config import Config
+from brainmass_core.config import Config, Dataset
 from brainmass_core.config.bridged import data_transforms, template_inputs
+from brainmass_core.config.load import read_yaml
+from brainmass_core.config.study_size import choices, is_settled, settle, settle_as
 from brainmass_core.pipeline.files import Files
 from brainmass_core.pipeline.fingerprints import (
     Inputs,
@@ -22,6 +25,13 @@ from brainmass_core.pipeline.fingerprints import (
     with_phenotypes,
 )
 from brainmass_core.pipeline.stages import stages_of
+
+
+def settled_as_planned(config: Config) -> Config:
+    """The configuration with the automatic settings of the last run in its results folder."""
+    file = config.results / "config.yaml"
+    found = read_yaml(file) if file.exists() else None
+    return settle_as(config, found) if isinstance(found, dict) else config
 
 
 class DataChanges(Files):
@@ -41,6 +51,31 @@ class DataChanges(Files):
         self.planning = planning
         self._walked: dict[str, Inputs] = {}
         self._by_batch: dict[tuple[str, str], list[str]] = {}
+
+    def settle(self) -> list[str]:
+        """Choose the settings whose default depends on the number of scans, see `study_size`.
+
+        Returns
+        -------
+        list of str
+            A line for each default of a large study; empty in a process that runs a job.
+        """
+        if is_settled(self.config):
+            return []
+        if not self.planning:
+            self.config = settled_as_planned(self.config)
+            return []
+        n_scans = {name: self.n_scans(name) for name in self.config.datasets}
+        told = choices(self.config, sum(n_scans.values()))
+        self.config = settle(self.config, n_scans)
+        return told
+
+    def n_scans(self, dataset: str) -> int:
+        """Scans of a data set, counted by names of files without opening images."""
+        section = self.config.datasets[dataset]
+        if section.synthetic:  # it may not be written yet
+            return section.synthetic.n_participants
+        return self._inputs(dataset).n_scans + _n_arrays(section)
 
     def inputs(self, stage: str, dataset: str, batch: str | int = 0) -> str:
         """Fingerprint, for ``params``, of what a job reads that is no output of another job."""
@@ -138,3 +173,23 @@ class DataChanges(Files):
         rows = phenotypes(dataset, section, columns)
         shared = inputs.shared if inputs.several else ""
         return digest([shared, *sorted(inputs.scanned), *(f"{w} {rows[w]}" for w in sorted(rows))])
+
+
+def _n_arrays(dataset: Dataset) -> int:
+    """Scans in the ``.npz`` files of a data set of ready series, from their directories."""
+    if dataset.kind != "timeseries":
+        return 0
+    # imported late, because they load pandas
+    from brainmass_core.readers.series import SeriesError, array_keys
+    from brainmass_core.scans.timeseries import matching_files
+
+    found = 0
+    for path in matching_files(dataset):
+        if path.suffix == ".npz":
+            try:
+                keys = array_keys(path)
+            except SeriesError:
+                keys = [""]  # an excluded scan
+            chosen = dataset.array
+            found += len([k for k in keys if fnmatchcase(k, chosen)] if chosen else keys)
+    return found

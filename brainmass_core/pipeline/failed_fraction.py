@@ -140,7 +140,8 @@ def refused_datasets(
     TableError
         If a manifest is damaged.
     """
-    stages, found = judged_stages(user), {}
+    stages = judged_stages(user)
+    found: dict[str, FailedFraction] = {}
     for dataset in datasets:
         judged = [s.name for s in batch_stages(config, dataset) if s.name in stages]
         entries = read_failures(config, dataset, judged)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ WRITTEN = ".brainmass_written.json"  # in a synthetic data set: its state after 
 WRITTEN_TABLE = ".brainmass_written.tsv"  # a copy of its participants.tsv
 AS_WRITTEN = "as written"
 LARGEST_TABLE = 50_000_000  # bytes; any change of a larger phenotype table affects all rows
+
+# entities in which several files of one run differ
+ONE_RUN = re.compile(r"_(?:space|res|desc|echo|part|den|cohort)-[^_]+")
 
 Reads = Callable[[str, str], bool]
 
@@ -48,6 +52,9 @@ class Inputs:
         Fingerprint of inputs that only affect the list of scans.
     several : bool
         Whether a shared file may contain scans of participants who are not named in paths.
+    n_scans : int
+        BOLD runs, in how many spaces and echoes whatever, or series; without the arrays of ``.npz``
+        files.
     """
 
     people: Mapping[str, str]
@@ -55,6 +62,7 @@ class Inputs:
     scanned: frozenset[str] = field(default_factory=frozenset)
     listing: str = ""
     several: bool = False
+    n_scans: int = 0
 
     def batches(self, dataset: str, n: int) -> list[str]:
         """Fingerprint of the inputs of each of `n` batches."""
@@ -164,24 +172,26 @@ def _of_bids(root: Path, reads: Reads) -> Inputs:
     return Inputs(
         {who: text for who, (text, _) in found.items() if text},
         digest(sorted(shared)),
-        frozenset(who for who, (_, scanned) in found.items() if scanned),
+        frozenset(who for who, (_, n_runs) in found.items() if n_runs),
         state(root / "dataset_description.json") + (digest(sorted(broken)) if broken else ""),
+        n_scans=sum(n_runs for _, n_runs in found.values()),
     )
 
 
-def _of_participant(folder: str, reads: Reads) -> tuple[str, bool]:
-    """Fingerprint of the input files of a participant, and whether there is a BOLD run."""
-    lines, scanned = [], False
+def _of_participant(folder: str, reads: Reads) -> tuple[str, int]:
+    """Fingerprint of the input files of a participant, and the number of BOLD runs."""
+    lines, runs = [], set()
     left = [(folder, "", "")]
     while left:
         path, below, name = left.pop()
         for entry in _entries(path):
             if reads(name, entry.name):
                 lines.append(f"{below}{entry.name}\x1f{_state_of(entry)}")
-                scanned |= "_bold.nii" in entry.name
+                if "_bold.nii" in entry.name:
+                    runs.add(below + ONE_RUN.sub("", entry.name))
             elif below.count("/") < DEEPEST and entry.is_dir():
                 left.append((entry.path, f"{below}{entry.name}/", entry.name))
-    return (digest(sorted(lines)) if lines else ""), scanned
+    return (digest(sorted(lines)) if lines else ""), len(runs)
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -244,6 +254,7 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
     owner = _owners(name, dataset)
     people: dict[str, list[str]] = {}
     shared: list[str] = []
+    n_scans = 0
     for path in matching_files(dataset):
         line = f"{path}\x1f{state(path)}"
         if (beside := state(sidecar_of(path))) != "missing":
@@ -251,9 +262,11 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
         if path.suffix == ".npz":
             shared.append(line)
             continue
+        n_scans += 1
         people.setdefault(owner(named_in(path)), []).append(line)
     found = {who: digest(sorted(lines)) for who, lines in people.items()}
-    return Inputs(found, digest(sorted(shared)), frozenset(found), several=bool(shared))
+    listed, several = digest(sorted(shared)), bool(shared)
+    return Inputs(found, listed, frozenset(found), several=several, n_scans=n_scans)
 
 
 def _owners(name: str, dataset: Dataset) -> Callable[[str], str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from math import gcd
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from brainmass_core.config.bridged import data_bridges, drawn_bridges, prior_bridges
 from brainmass_core.config.model import Config
 from brainmass_core.config.phenotypes import named_phenotypes, targets_of
+from brainmass_core.config.study_size import with_small_defaults
 from brainmass_core.pipeline.stages import STAGES
 
 # settings of a data set which decide who is in which batch, or on which side of a split
@@ -38,6 +40,12 @@ def batch_of(dataset: str, participant: str, batches: int) -> int:
     return stable_hash(dataset, participant) % batches
 
 
+def may_share(batch: int, batches: int, other: int, others: int) -> bool:
+    """Whether a batch of `batches` and one of `others` can have a participant in common."""
+    common = gcd(batches, others)
+    return batch % common == other % common
+
+
 def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     """Hash of the part of the configuration that a result depends on.
 
@@ -46,8 +54,9 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     stage : str
         A name in `STAGES`; ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune` that
         are asked for apart; or a part that several stages share: ``listing``, all settings of a
-        data set, ``images``, those that decide what is read of a scan, and ``estimates``, on which
-        a finished scan of `preprocess` depends, whatever its batch.
+        data set, ``images``, those that decide what is read of a scan, and ``estimates``,
+        ``series``, ``fc`` and ``views``, on which a finished scan of `preprocess`, `timeseries`,
+        `connectivity` and `pfc` depends, whatever its batch.
     name : str, optional
         The data set (up to `pfc`), the task (`finetune`, `interpret`, `report`) or the analysis
         (`series_model`).
@@ -87,7 +96,8 @@ def _limit(config: Config) -> dict:
 
 
 def _section(config: Config, section: str, **chosen: Any) -> Any:
-    return getattr(config, section).model_dump(mode="json", **chosen)
+    settings = getattr(config, section).model_dump(mode="json", **chosen)
+    return with_small_defaults(section, settings) if isinstance(settings, dict) else settings
 
 
 def _scans_part(config: Config, dataset: str) -> dict:
@@ -139,29 +149,36 @@ def _dealt(config: Config, dataset: str) -> dict:
 
 
 def _timeseries_part(config: Config, dataset: str) -> dict:
+    judged = config.datasets[dataset].kind == "bids"
+    before = stage_hash(config, "preprocess" if judged else "images", dataset)
+    return _series_part(config, dataset) | _dealt(config, dataset) | {"before": before}
+
+
+def _series_part(config: Config, dataset: str) -> dict:
     # what `preprocess` has not judged is judged here, by the same criteria
     criteria = {"min_volumes", "max_mean_fd", "fd_threshold"}
     if config.datasets[dataset].kind == "derivatives":
         criteria |= {"max_censored_fraction", "max_std_dvars"}
     judged = config.datasets[dataset].kind == "bids"
-    return (
-        _dealt(config, dataset)
-        | {
-            "before": stage_hash(config, "preprocess" if judged else "images", dataset),
-            "criteria": None if judged else _section(config, "preprocess", include=criteria),
-            "atlas": _section(config, "atlas"),
-            "timeseries": _section(config, "timeseries"),
-            "band_pass": config.datasets[dataset].band_pass,
-        }
-        | _over(data_bridges(config, dataset))
-    )
+    return {
+        "before": stage_hash(config, "estimates" if judged else "images", dataset),
+        "criteria": None if judged else _section(config, "preprocess", include=criteria),
+        "atlas": _section(config, "atlas"),
+        "timeseries": _section(config, "timeseries"),
+        "band_pass": config.datasets[dataset].band_pass,
+    } | _over(data_bridges(config, dataset))
 
 
 def _connectivity_part(config: Config, dataset: str) -> dict:
+    before = stage_hash(config, "timeseries", dataset)
+    return _fc_part(config, dataset) | {"before": before}
+
+
+def _fc_part(config: Config, dataset: str) -> dict:
     # a unit of one run changes nothing, and no hash
     default = {"unit"} if config.connectivity.unit == "run" else None
     own = _section(config, "connectivity", exclude=default)
-    return {"before": stage_hash(config, "timeseries", dataset), "connectivity": own}
+    return {"before": stage_hash(config, "series", dataset), "connectivity": own}
 
 
 def _quality_part(config: Config, dataset: str) -> dict:
@@ -174,10 +191,15 @@ def _quality_part(config: Config, dataset: str) -> dict:
 
 
 def _pfc_part(config: Config, dataset: str) -> dict:
-    unit = config.connectivity.unit
     before = stage_hash(config, "timeseries", dataset)
     split = stage_hash(config, "listing", dataset)  # those who are tested have no pFC
-    own = {"before": before, "split": split, "pfc": _section(config, "pfc"), "seed": config.seed}
+    return _views_part(config, dataset) | {"before": before, "split": split}
+
+
+def _views_part(config: Config, dataset: str) -> dict:
+    unit = config.connectivity.unit
+    before = stage_hash(config, "series", dataset)
+    own = {"before": before, "pfc": _section(config, "pfc"), "seed": config.seed}
     return own if unit == "run" else own | {"unit": unit}
 
 
@@ -282,6 +304,9 @@ PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "listing": _listing_part,
     "images": _images_part,
     "estimates": _estimates_part,
+    "series": _series_part,
+    "fc": _fc_part,
+    "views": _views_part,
     "preprocess": _preprocess_part,
     "scans": _scans_part,
     "timeseries": _timeseries_part,

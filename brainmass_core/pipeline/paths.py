@@ -53,10 +53,10 @@ class Paths:
         """Manifest of a batch, separate from the tables, so that `*.parquet` is always data."""
         return self.results / "manifest" / stage / dataset / f"{batch}.parquet"
 
-    def work(self, stage: str, dataset: str, batch: int | str) -> Path:
-        """Finished scans of an unfinished batch; not a declared output, which Snakemake would
-        delete."""
-        return self.results / "work" / stage / dataset / str(batch)
+    def work(self, stage: str, name: str, part: str = "") -> Path:
+        """Finished scans of a data set, or checkpoints of a model; not a declared output, which
+        Snakemake would delete."""
+        return self.results / "work" / stage / name / part
 
     def log(self, stage: str, *parts: str) -> Path:
         """Log of a job or a scan, below the results folder so that studies do not share logs."""

@@ -1,7 +1,7 @@
 """Make the next run process failed and excluded scans again (`brainmass retry`).
 
-The tables of their batches are removed, so that Snakemake runs these batches again. Scans that
-`preprocess` has finished are kept.
+The tables of their batches are removed, so that Snakemake runs these batches again. The other scans
+of a batch are found in the work folder (`pipeline.stores`); only failed ones are processed again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def forget_failures(paths: Paths) -> list[Path]:
     Returns
     -------
     list of Path
-        The removed tables. Finished scans of `preprocess` are kept in the work folder.
+        The removed tables. Their finished scans are kept in the work folder.
     """
     removed = []
     for manifest in sorted((paths.results / "manifest").glob("*/*/*.parquet")):

@@ -54,6 +54,10 @@ class Stage:
     keeps_work : bool
         Whether finished scans are kept after the table of their batch is written, because they are
         expensive.
+    of_scan : str
+        Name of the hash (`pipeline.hashing`) of all settings that the result of one scan depends
+        on, whatever its batch; then scans are taken over from published tables. Empty if the result
+        depends on the other scans of the batch.
     cpus_per_task, mem_mb, runtime : int
         Default resources of a job: cores, MB and minutes.
     """
@@ -69,6 +73,7 @@ class Stage:
     takes: Callable[[Any], bool] = _every
     selects: bool = False
     keeps_work: bool = False
+    of_scan: str = ""
     cpus_per_task: int = 1
     mem_mb: int = 2000
     runtime: int = 60
@@ -92,6 +97,7 @@ _TABLE = (
         takes=_raw,
         selects=True,
         keeps_work=True,
+        of_scan="estimates",
         cpus_per_task=2,
         mem_mb=6000,
         runtime=720,
@@ -103,6 +109,7 @@ _TABLE = (
         reads=("scans", "preprocess"),
         sections=("atlas", "timeseries"),
         selects=True,
+        of_scan="series",
         cpus_per_task=2,
         mem_mb=4000,
         runtime=240,
@@ -115,6 +122,7 @@ _TABLE = (
         sections=("connectivity",),
         after="timeseries",
         selects=True,
+        of_scan="fc",
     ),
     Stage(
         "quality",
@@ -133,6 +141,7 @@ _TABLE = (
         after="timeseries",
         seeded=True,
         takes=dataset_may_be_pretrained_on,
+        of_scan="views",
     ),
     Stage(
         "pretrain",

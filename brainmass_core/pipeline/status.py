@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,9 +20,9 @@ from brainmass_core.pipeline.failed_fraction import (
     read_failures,
 )
 from brainmass_core.pipeline.hashing import stage_hash
-from brainmass_core.pipeline.kept import kept_entry, work_folder
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
+from brainmass_core.pipeline.stores import kept_entries
 from brainmass_core.tables import config_hash_of, read_table
 
 
@@ -89,8 +88,8 @@ def _entries(
     """Entries of finished batches, and of the finished scans of others."""
     wanted = stage_hash(config, stage, dataset)
     entries: list[Entry] = []
-    folders: dict[Path, None] = {}  # batches may share one
-    current, unpublished = True, set()
+    current = True
+    unpublished: set[int] = set()
     for batch in range(config.datasets[dataset].batches):
         manifest = paths.manifest(stage, dataset, batch)
         if manifest.exists():
@@ -98,11 +97,9 @@ def _entries(
             current &= config_hash_of(manifest) == wanted
         else:
             unpublished.add(batch)
-            folders[work_folder(config, stage, dataset, batch)] = None
-    for file in (f for folder in folders for f in folder.glob("*.json")):
-        kept = kept_entry(file, with_rows=False)
+    for kept in kept_entries(config, stage, dataset, unpublished):
         # joined runs have no batch column
-        if kept and batches.get(kept.scan_id, kept.batch) in unpublished:
+        if batches.get(kept.scan_id, kept.batch) in unpublished:
             entries.append(kept)
     return entries, current
 

@@ -118,7 +118,7 @@ def _unit(contract: Contract, provenance: Provenance) -> list[str]:
         return []
     words = {"run": "single runs", "joined": "joined runs"}
     named = [words.get(u, f"joined runs of a {u}") for u in (str(found), expected)]
-    return [f"found FC of {named[0]}, the model's is of {named[1]} (connectivity.unit)"]
+    return [f"found FC of {named[0]}, the model's is of {named[1]}"]
 
 
 def _done(contract: Contract, provenance: Provenance) -> list[str]:

@@ -273,8 +273,8 @@ def read_contract(folder: Path) -> Contract:
     path = folder / FILE
     if not path.exists():
         raise ContractError(
-            f"{path}: no such file, so {folder} is not a deployed model; expected a folder such "
-            "as results/finetune/<task>/model"
+            f"{path}: no such file, so {folder} is not a deployed model: found "
+            f"{_found_instead(folder)}; expected a folder such as results/finetune/<task>/model"
         )
     raw = _read(path)
     if FIELD not in raw:
@@ -291,7 +291,23 @@ def read_contract(folder: Path) -> Contract:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ContractError(f"{path}: {where}: {first['msg']}; {REMEDY}") from None
+        found = quoted(first["input"])
+        raise ContractError(f"{path}: {where}: found {found}: {first['msg']}; {REMEDY}") from None
+
+
+def _found_instead(folder: Path) -> str:
+    """Describe a path without a contract, as part of a message."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "no such folder"
+    below = sorted(folder.glob(f"*/{FILE}")) + sorted(folder.glob(f"finetune/*/*/{FILE}"))
+    if below:
+        return f"a folder above {below[0].parent}, which is one"
+    names = sorted(p.name for p in folder.iterdir())
+    if "estimator.json" in names:
+        return "its other files, so the copy is incomplete: copy the folder again"
+    if "config.json" in names:  # as of `models.pretrained`, and of other programs
+        return "a pre-trained model, which has no classifier (config.json)"
+    return f"a folder with {', '.join(names[:3])}" if names else "an empty folder"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pandas as pd
 from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from brainmass_core import __version__
 from brainmass_core.atlas import resolve_atlas
 from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, Task
@@ -44,6 +42,7 @@ from brainmass_core.predict.model import (
     ESTIMATOR,
     WEIGHTS,
     Model,
+    library_versions,
     probe,
     weights_of,
 )
@@ -51,7 +50,6 @@ from brainmass_core.predict.serialization import encode, storable
 from brainmass_core.tables import atomic_path, read_table
 
 log = logging.getLogger(__name__)
-LIBRARIES = ("scikit-learn", "torch", "numpy", "nilearn")
 SCORES = {
     "classification": ["auc", "balanced_accuracy", "sensitivity", "specificity", "f1", "brier"],
     "regression": ["r2", "mse", "mae", "pearson_r", "target_variance"],
@@ -208,7 +206,7 @@ def _contract(
         scores=scores,
         probe=[],
         config_hash=stage_hash(config, "model", task),
-        versions={"brainmass": __version__} | {name: version(name) for name in LIBRARIES},
+        versions=library_versions(),
         files={},
     )
 

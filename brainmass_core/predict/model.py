@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
+from brainmass_core import __version__
 from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.encoders.interface import Architecture, Implementation, implementation_of
@@ -31,13 +33,20 @@ from brainmass_core.models.weights import (
     of_tensors,
     skeleton,
 )
-from brainmass_core.predict.contract import REMEDY, Contract, ContractError, read_contract
+from brainmass_core.predict.contract import (
+    FILE,
+    REMEDY,
+    Contract,
+    ContractError,
+    read_contract,
+)
 from brainmass_core.predict.serialization import SerializationError, decode
 from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.readers.sidecar import read_object
 
 ESTIMATOR, WEIGHTS, CARD = "estimator.json", "model.safetensors", "README.md"
 ENCODER = "encoder."  # prefix of the arrays of the frozen encoder
+LIBRARIES = ("scikit-learn", "torch", "numpy", "nilearn")  # they compute the scores
 N_PROBES, N_SERIES_PROBES = 4, 2  # a window costs up to a second
 TOLERANCE = 1e-3  # relative; float32 on another machine differs by 1e-5, a different model by 1
 
@@ -70,13 +79,16 @@ class Model:
         """
         contract = read_contract(folder)
         _check_files(folder, contract)
+        file = WEIGHTS
         try:
             arrays = load_file(folder / WEIGHTS)
+            file = ESTIMATOR
             node = read_object(folder / ESTIMATOR)
             parts = {key: decode(node[key], arrays) for key in ("model", "before", "adjust")}
+            file = WEIGHTS
             encoder = encoder_of(contract, arrays)
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ContractError(f"{folder}: not a valid model ({error}); {REMEDY}") from None
+            raise ContractError(f"{folder / file}: not a valid model ({error}); {REMEDY}") from None
         model = cls(contract, Fitted(contract.kind, **parts, rows=np.empty(0, int)), encoder)
         _check_probe(folder, model)
         return model
@@ -262,14 +274,25 @@ def _check_probe(folder: Path, model: Model) -> None:
         found = np.array(probe(model))
     except Exception as error:  # other versions of libraries may raise any type
         raise ContractError(
-            f"{folder}: the model cannot be run here ({type(error).__name__}: {error}); it was "
-            f"made with {model.contract.versions}; install these, or make it again"
+            f"{folder}: the model cannot be run here ({type(error).__name__}: {error}); "
+            f"{_other_versions(model.contract)}"
         ) from None
     expected = np.array(model.contract.probe)
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     if found.shape != expected.shape or not np.allclose(found, expected, atol=TOLERANCE * scale):
         raise ContractError(
             f"{folder}: on synthetic input the model gives {found.round(4).tolist()}, expected "
-            f"{expected.round(4).tolist()}; it was made with {model.contract.versions}; install "
-            "these, or make it again"
+            f"{expected.round(4).tolist()}; {_other_versions(model.contract)}"
         )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of this package and of `LIBRARIES`."""
+    return {"brainmass": __version__} | {name: version(name) for name in LIBRARIES}
+
+
+def _other_versions(contract: Contract) -> str:
+    """Cause and remedy if a model does not give its own scores."""
+    if contract.versions == library_versions():
+        return f"{WEIGHTS} and {ESTIMATOR} do not belong to {FILE}; {REMEDY}"
+    return f"it was made with {contract.versions}; install these, or make it again"

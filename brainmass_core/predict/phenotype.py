@@ -11,6 +11,7 @@ import pandas as pd
 
 from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import Found
+from brainmass_core.predict.remedies import as_options
 from brainmass_core.readers import FileError, read_delimited
 from brainmass_core.readers.groups import refuse_codes_among_names
 from brainmass_core.readers.missing import (
@@ -78,7 +79,7 @@ def _rows(found: Found, table: pd.DataFrame, key: str, path: Path) -> pd.Series:
         kept = table[[c for c in (*COLUMNS, by) if c in table]]
         return matched_rows(ids, table[key], path, sessions, table[by], kept)
     except ScansError as error:
-        raise PredictError(str(error)) from None
+        raise PredictError(as_options(str(error))) from None
 
 
 def as_trained(sites: pd.Series, known: list[str]) -> pd.Series:
@@ -118,7 +119,7 @@ def _read(path: Path, codes: Sequence[Code], valid: Sequence[float]) -> pd.DataF
             else:
                 refuse_codes_among_names(table[column], where, valid, column == "sex")
     except FileError as error:
-        text = str(error).replace("Declare them for the data set, ", "Declare them, ")
+        text = re.sub(r"([Dd]eclare (?:it|them)) for the data set, ", r"\1, ", str(error))
         text = text.replace("missing_values:", "--missing-value:")
         text = text.replace("valid_values:", "--valid-value:")
         raise PredictError(text) from None

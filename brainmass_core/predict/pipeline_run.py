@@ -12,30 +12,21 @@ import pandas as pd
 
 from brainmass_core import connectivity, preprocess, scans, timeseries
 from brainmass_core.atlas import AtlasError, resolve_atlas
-from brainmass_core.config import Config, dump_config, parse_config
+from brainmass_core.config import Config, ConfigError, dump_config, parse_config
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.predict.compatibility import PredictError, Provenance
 from brainmass_core.predict.contract import Contract
 from brainmass_core.predict.inputs import Found, done_by, sidecar, t_r_in, text_in
 from brainmass_core.predict.model import Model
+from brainmass_core.predict.remedies import DATASET, as_options, logged_as_options
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import LONGEST_T_R
-from brainmass_core.scans.table import ScansError
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 
 log = logging.getLogger(__name__)
-DATASET = "input"
-REMEDIES = {  # settings that `predict` does not have, or has under another name
-    f"set datasets.{DATASET}.t1w to `first` or `last`, or remove the others": "give a copy of the "
-    "input with one T1w per session, or per participant",
-    "to the sidecar, or set t_r of the data set": "to the sidecar",
-    f"datasets.{DATASET}.t_r": "--t-r",
-    "in the configuration (t_r, phenotype.t_r_column)": "by --t-r",
-    "set header of the data set to true or false": "give --header or --no-header",
-}
 DERIVED = "**/*stat-mean_timeseries.tsv"  # files written by `timeseries`
 
 
@@ -105,15 +96,11 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     if not series:
         # makes it a results folder; not for series, whose provenance would then seem known
         (work / "config.yaml").write_text(dump_config(config))
-    try:
-        scans.run(config, DATASET)
-    except ScansError as error:
-        raise PredictError(as_options(str(error))) from None
-    if kind == "bids":
-        preprocess.run(config, DATASET, 0, options.threads)
-    timeseries.run(config, DATASET, 0, options.threads)
-    if contract.series is None:
-        connectivity.run(config, DATASET, 0, options.threads)
+    with logged_as_options():
+        try:
+            _run_stages(config, kind, contract, options.threads)
+        except ValueError as error:
+            raise PredictError(as_options(str(error))) from None
     if not series:
         return _renamed(read_results(config, model, [DATASET]))
     listed = read_table(Paths(config.results).scans(DATASET), "scans", ["scan_id", "bold_path"])
@@ -125,11 +112,13 @@ def by_stages(kind: str, path: Path, model: Model, options: Options, work: Path)
     return _renamed(read_results(config, model, [DATASET], provenance_of, options.as_trained))
 
 
-def as_options(message: str) -> str:
-    """What is said of the settings of a data set, of what a user of `predict` can do."""
-    for ours, theirs in REMEDIES.items():
-        message = message.replace(ours, theirs)
-    return message.replace(f"datasets.{DATASET}: ", "").replace(f"datasets.{DATASET}.", "--")
+def _run_stages(config: Config, kind: str, contract: Contract, threads: int) -> None:
+    scans.run(config, DATASET)
+    if kind == "bids":
+        preprocess.run(config, DATASET, 0, threads)
+    timeseries.run(config, DATASET, 0, threads)
+    if contract.series is None:
+        connectivity.run(config, DATASET, 0, threads)
 
 
 def config_for(kind: str, path: Path, contract: Contract, options: Options, work: Path) -> Config:
@@ -155,7 +144,10 @@ def config_for(kind: str, path: Path, contract: Contract, options: Options, work
         "timeseries": contract.timeseries.model_dump(mode="json") | {"derivatives": False},
         "connectivity": contract.connectivity.model_dump(mode="json"),
     }
-    return parse_config(raw, f"settings of the model for {path}")
+    try:
+        return parse_config(raw, f"settings of the model for {path}")
+    except ConfigError as error:
+        raise PredictError(as_options(str(error))) from None
 
 
 def _dataset(kind: str, path: Path, contract: Contract, options: Options) -> dict[str, Any]:
@@ -212,7 +204,10 @@ def _check_atlas(config: Config, contract: Contract) -> None:
     try:
         atlas = resolve_atlas(config)
     except AtlasError as error:
-        raise PredictError(f"{error}\ngive the label image of the model by --atlas") from None
+        text = as_options(str(error))
+        if "--atlas" not in text:
+            text += "\ngive the label image of the model by --atlas"
+        raise PredictError(text) from None
     if atlas.sha256 != contract.atlas.sha256:
         raise PredictError(
             f"{atlas.image or atlas.name}: found an atlas with sha256 {atlas.sha256}, the model's "

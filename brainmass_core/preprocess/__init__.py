@@ -63,7 +63,7 @@ def run(config: Config, dataset: str, batch: int, threads: int) -> None:
     given = [path.absolute() for path in (chosen.path, chosen.mask) if path]
     files = tuple(dict.fromkeys([*given, *template_inputs(settings)]))
     key = stage_hash(config, "estimates", dataset)
-    results, kept = paths.results.absolute(), work_folder(config, "preprocess", dataset, batch)
+    results, kept = paths.results.absolute(), work_folder(config, "preprocess", dataset)
     items = {
         row["scan_id"]: PreprocessInput(
             scan=of_images(row),

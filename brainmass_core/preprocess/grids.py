@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
-from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
+from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter, map_coordinates
 
 from brainmass_core.tables import atomic_path
 
@@ -36,7 +36,7 @@ class Volume:
         return voxel_sizes(self.affine)
 
     def with_data(self, data: np.ndarray) -> Volume:
-        """An image with other data on the same grid."""
+        """An image with other data (x, y, z, ...) on the same grid."""
         return Volume(data, self.affine)
 
     def points(self) -> np.ndarray:
@@ -101,7 +101,17 @@ def to_isotropic(image: Volume, size: float) -> Volume:
 
 
 def crop_to(image: Volume, mask: np.ndarray, margin: float) -> tuple[slice, ...]:
-    """Slices of the smallest box around `mask` (x, y, z) plus `margin` mm on every side."""
+    """Slices of the smallest box around `mask` (x, y, z) plus `margin` mm on every side.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+        Not empty.
+
+    Returns
+    -------
+    tuple of three slice
+    """
     occupied = np.argwhere(mask)
     extra = np.ceil(margin / image.voxel_size).astype(int)
     low = np.maximum(occupied.min(axis=0) - extra, 0)
@@ -116,8 +126,35 @@ def cropped(image: Volume, box: tuple[slice, ...]) -> Volume:
     return Volume(image.data[box], affine)
 
 
+def grown(mask: np.ndarray, image: Volume, mm: float) -> np.ndarray:
+    """The mask (x, y, z) and `mm` around it.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+    image : Volume
+        Image on the grid of the mask, with cubic voxels.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+    """
+    return binary_dilation(mask, iterations=max(1, round(mm / float(image.voxel_size[0]))))
+
+
 def to_uint8(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Convert intensities to bytes: 0 to 255 for 0 to 1.2 times the 99.5th percentile in `mask`."""
+    """Convert intensities to bytes: 0 to 255 for 0 to 1.2 times the 99.5th percentile in `mask`.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z)
+    mask : ndarray (x, y, z) of bool
+        Not empty.
+
+    Returns
+    -------
+    ndarray (x, y, z) of uint8
+    """
     top = 1.2 * np.percentile(data[mask], 99.5)
     return np.rint(np.clip(data / max(top, 1e-12), 0, 1) * 255).astype(np.uint8)
 

@@ -116,6 +116,11 @@ def flatten(value: Any, name: str = "value") -> dict[str, Any]:
 def restore(kind: Any, arrays: dict[str, np.ndarray], name: str = "value") -> Any:
     """Inverse of `flatten` for a value of this type.
 
+    Parameters
+    ----------
+    arrays : dict of ndarray
+        Arrays of any shape; keys are `name` and, after dots, names of fields.
+
     Raises
     ------
     KeyError

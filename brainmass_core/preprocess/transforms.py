@@ -211,13 +211,25 @@ def load_distortion(path: Path) -> Distortion:
 
 
 def save_affine(path: Path, affine: np.ndarray) -> None:
-    """Write one transform (4, 4) as text."""
+    """Write one transform (4, 4) as text.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        mm.
+    """
     with atomic_path(path) as temporary:
         np.savetxt(temporary, affine, fmt="%.17g")
 
 
 def save_motion(path: Path, motion: np.ndarray) -> None:
-    """Write transforms (n_volumes, 4, 4) as .npy."""
+    """Write transforms (n_volumes, 4, 4) as .npy.
+
+    Parameters
+    ----------
+    motion : ndarray (n_volumes, 4, 4)
+        mm.
+    """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, np.asarray(motion, dtype=np.float64), allow_pickle=False)
 

@@ -61,7 +61,12 @@ def describe(config: Config, index: Index, state: State, model: Pretrained) -> d
 
 
 def history_table(rows: torch.Tensor, schema: pa.Schema) -> pa.Table:
-    """Convert (n_steps, n_columns) to a table of a `tables.history_schema`; NaN becomes null."""
+    """Convert (n_steps, n_columns) to a table of a `tables.history_schema`; NaN becomes null.
+
+    Parameters
+    ----------
+    rows : Tensor (n_steps, n_columns)
+    """
     columns = [[None if math.isnan(v) else v for v in column] for column in rows.T.tolist()]
     arrays = [
         pa.array(c, type=pa.float64()).cast(field.type)

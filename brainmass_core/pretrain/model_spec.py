@@ -73,7 +73,7 @@ class ModelSpec(ABC):
 
     @abstractmethod
     def total(self, parts: Mapping[str, Tensor], settings: Pretrain) -> Tensor:
-        """The loss to minimise, from the output of the model's forward."""
+        """The loss to minimise, a scalar, from the output of the model's forward."""
 
     def views(self, embedding: Tensor) -> Tensor:
         """Embedding of a batch as (n_views, n, d)."""

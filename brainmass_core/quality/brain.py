@@ -89,8 +89,19 @@ def template_flicker(head: Head, template: Template, normalisation: Normalisatio
 def bold_flicker(
     head: Head, boldref: Volume, t1w_to_boldref: np.ndarray, distortion: Distortion | None
 ) -> list[Tile]:
-    """BOLD reference resampled to the T1w, and the T1w, each with outlines of brain and white
-    matter."""
+    """BOLD reference resampled to the T1w, and the T1w, with outlines of brain and white matter.
+
+    Parameters
+    ----------
+    t1w_to_boldref : ndarray (4, 4)
+        mm.
+    distortion : Distortion, optional
+        Of the reference.
+
+    Returns
+    -------
+    list of Tile
+    """
 
     def to_bold(points: np.ndarray) -> np.ndarray:
         there = apply_affine(t1w_to_boldref, points)

@@ -75,7 +75,18 @@ def _key(value: Any) -> str:
 
 
 def flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
-    """Number of scans that entered each stage = ok + failed + excluded."""
+    """Number of scans that entered each stage = ok + failed + excluded.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `read_cohort`.
+
+    Returns
+    -------
+    list of dict
+        Stage, In, Ok, Failed and Excluded, one per stage.
+    """
     rows = []
     entered = len(cohort)
     for stage in STAGES:
@@ -91,14 +102,36 @@ def flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
-    """All failed and excluded scans, with stage, reason and remedy."""
+    """All failed and excluded scans, with stage, reason and remedy.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `read_cohort`.
+
+    Returns
+    -------
+    DataFrame
+        scan_id, participant_id, stage, step, status, reason, remedy and page, one row per scan.
+    """
     lost = cohort[cohort["status"] != "ok"]
     columns = ["scan_id", "participant_id", "stage", "step", "status", "reason", "remedy", "page"]
     return lost[columns].fillna("")
 
 
 def head(table: pd.DataFrame, n: int) -> list[dict[str, Any]]:
-    """The first `n` rows, as mappings."""
+    """The first `n` rows, as mappings.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Any columns.
+
+    Returns
+    -------
+    list of dict
+        Column to value, at most `n` rows.
+    """
     names = [str(c) for c in table]
     rows = table.head(n).itertuples(index=False, name=None)
     return [dict(zip(names, row, strict=True)) for row in rows]
@@ -106,6 +139,11 @@ def head(table: pd.DataFrame, n: int) -> list[dict[str, Any]]:
 
 def judged(cohort: pd.DataFrame, config: Config) -> tuple[dict[str, Reference], pd.DataFrame]:
     """Reference values of the data set, and outlying scans.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `read_cohort`.
 
     Returns
     -------
@@ -135,7 +173,19 @@ def judged(cohort: pd.DataFrame, config: Config) -> tuple[dict[str, Reference], 
 
 
 def per_person(cohort: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Means of the measures over each participant's scans, because runs are not independent."""
+    """Means of the measures over each participant's scans, because runs are not independent.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `read_cohort`.
+    names : list of str
+        Columns whose first value is kept.
+
+    Returns
+    -------
+    DataFrame (n_participants rows)
+    """
     keys = [m.key for m in MEASURES]
     grouped = cohort.groupby("participant_id", sort=True)
     means = grouped[keys].mean()
@@ -144,6 +194,13 @@ def per_person(cohort: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 def differences(cohort: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
     """Compare every measure between the groups of every column, with q over all comparisons.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `read_cohort`.
+    names : list of str
+        Columns that define groups.
 
     Returns
     -------

@@ -17,7 +17,17 @@ SIZE = (3.6, 2.0)
 
 
 def thinned(values: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
-    """At most `limit` values, evenly spaced by rank, including minimum and maximum."""
+    """At most `limit` values, evenly spaced by rank, including minimum and maximum.
+
+    Parameters
+    ----------
+    values : ndarray (n,)
+
+    Returns
+    -------
+    ndarray (min(n, limit),)
+        Sorted.
+    """
     ordered = np.sort(values)
     if len(ordered) <= limit:
         return ordered
@@ -98,7 +108,14 @@ def distance_chart(result: MotionInFc) -> Figure:
 
 
 def freedom_chart(motion: np.ndarray, dof: np.ndarray) -> Figure:
-    """Residual degrees of freedom against motion, to show the effect of censoring."""
+    """Residual degrees of freedom against motion, to show the effect of censoring.
+
+    Parameters
+    ----------
+    motion : ndarray (n_scans,)
+        Mean framewise displacement, mm.
+    dof : ndarray (n_scans,)
+    """
     figure, axes = new_figure(4.6, 2.9)
     order = np.argsort(motion, kind="stable")
     if len(order) > MAX_POINTS:

@@ -86,13 +86,35 @@ def sample(image: Volume, cut: Cut, to_image: Transform | None = None) -> np.nda
 
 
 def grey(values: np.ndarray, top: float) -> np.ndarray:
-    """Convert intensities (height, width) to a grey picture (height, width, 3) of bytes."""
+    """Convert intensities (height, width) to a grey picture (height, width, 3) of bytes.
+
+    Parameters
+    ----------
+    values : ndarray (height, width)
+    top : float
+        Intensity that is white.
+
+    Returns
+    -------
+    ndarray (height, width, 3) of uint8
+    """
     shade = np.rint(255 * np.clip(values / max(top, 1e-12), 0, 1)).astype(np.uint8)
     return np.repeat(shade[..., None], 3, axis=2)
 
 
 def coloured(values: np.ndarray, top: float, palette: str) -> np.ndarray:
-    """Convert values (height, width) by a Matplotlib palette; black if they are not positive."""
+    """Convert values (height, width) by a Matplotlib palette; black if they are not positive.
+
+    Parameters
+    ----------
+    values : ndarray (height, width)
+    top : float
+        Value of the last colour.
+
+    Returns
+    -------
+    ndarray (height, width, 3) of uint8
+    """
     colours = mpl.colormaps[palette](np.clip(values / max(top, 1e-12), 0, 1))[..., :3]
     return np.rint(255 * colours * (values > 0)[..., None]).astype(np.uint8)
 
@@ -117,5 +139,11 @@ def outlined(picture: np.ndarray, inside: np.ndarray, colour: str) -> np.ndarray
 
 
 def bright(image: Volume, where: np.ndarray) -> float:
-    """The intensity that is displayed as white: the 99.5th percentile inside `where`."""
+    """The intensity that is displayed as white: the 99.5th percentile inside `where`.
+
+    Parameters
+    ----------
+    where : ndarray (x, y, z) of bool
+        Not empty.
+    """
     return float(np.percentile(np.asarray(image.data)[where], 99.5))

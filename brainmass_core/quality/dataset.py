@@ -51,7 +51,13 @@ def run_dataset(config: Config, dataset: str) -> None:
 
 
 def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
-    """HTML of the cohort page."""
+    """HTML of the cohort page.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `cohort.read_cohort`.
+    """
     found, outliers = people.judged(cohort, config)
     lost = people.exclusions(cohort)
     names = people.group_columns(config, dataset)
@@ -59,7 +65,7 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
         "title": f"Quality of {dataset}",
         "dataset": dataset,
         "synthetic": config.datasets[dataset].synthetic is not None,
-        "pages": config.quality.pages,
+        "pages": config.quality.with_page,
         "outlier_z": config.quality.outlier_z,
         "max_rows": MAX_ROWS,
         "light_names": LIGHTS,
@@ -112,7 +118,20 @@ def _outlier(config: Config, dataset: str, row: dict[str, Any]) -> dict[str, Any
 def distributions(
     config: Config, cohort: pd.DataFrame, found: dict[str, Reference]
 ) -> list[dict[str, str]]:
-    """One chart per measure with values."""
+    """One chart per measure with values.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `cohort.read_cohort`.
+    found : dict
+        Key of a measure to its reference values.
+
+    Returns
+    -------
+    list of dict
+        uri, label and caption.
+    """
     kept = cohort["status"] == "ok"
     shown = []
     for measure in MEASURES:
@@ -137,7 +156,20 @@ def distributions(
 
 
 def difference_rows(cohort: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    """The table of group differences."""
+    """The table of group differences.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `cohort.read_cohort`.
+    names : list of str
+        Columns that define groups.
+
+    Returns
+    -------
+    list of dict
+        Texts, one dict per comparison.
+    """
     return [
         {
             "column": r["column"],
@@ -183,7 +215,18 @@ def motion_context(result: MotionInFc | str) -> dict[str, Any]:
 
 
 def freedom(cohort: pd.DataFrame) -> dict[str, str] | None:
-    """Chart of residual degrees of freedom against motion; None if either is unknown."""
+    """Chart of residual degrees of freedom against motion; None if either is unknown.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        Result of `cohort.read_cohort`.
+
+    Returns
+    -------
+    dict or None
+        uri, and Spearman's rho with its p.
+    """
     known = cohort[(cohort["status"] == "ok")].dropna(subset=["mean_fd", "residual_dof"])
     if len(known) < 5:
         return None

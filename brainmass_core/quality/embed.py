@@ -35,7 +35,12 @@ STYLE: dict[Any, Any] = {
 
 
 def photo(picture: np.ndarray) -> str:
-    """A picture (height, width, 3) of uint8 as a lossy WebP data URI."""
+    """A picture (height, width, 3) of uint8 as a lossy WebP data URI.
+
+    Parameters
+    ----------
+    picture : ndarray (height, width, 3) of uint8
+    """
     return _uri(Image.fromarray(picture), quality=WEBP_QUALITY, method=4)
 
 

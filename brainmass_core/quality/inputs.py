@@ -131,7 +131,16 @@ def measured(
     fc: np.ndarray | None,
     labels: pd.DataFrame | None,
 ) -> dict[str, Any]:
-    """The measures of a scan for `tables.QUALITY`; None if unknown."""
+    """The measures of a scan for `tables.QUALITY`; None if unknown.
+
+    Parameters
+    ----------
+    scan, fate, prepared, series : dict
+        Rows of the scan in the tables; empty if it has none.
+    fc : ndarray (n_edges,), optional
+    labels : DataFrame (n_rois rows), optional
+        Labels of the atlas.
+    """
     row = {name: prepared.get(name) for name in COPIED}
     told = (prepared.get("mean_fd"), series.get("mean_fd"), scan["mean_fd"])
     row["mean_fd"] = next((v for v in told if v is not None), None)

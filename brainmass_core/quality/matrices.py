@@ -75,7 +75,12 @@ def fc_chart(fc: np.ndarray, labels: pd.DataFrame) -> Figure:
 
 
 def mark_networks(axes: Axes, networks: np.ndarray) -> None:
-    """Draw lines between networks (n_rois, ordered) and their names along both axes."""
+    """Draw lines between networks (n_rois, ordered) and their names along both axes.
+
+    Parameters
+    ----------
+    networks : ndarray (n_rois,) of str
+    """
     starts = np.flatnonzero(np.r_[True, networks[1:] != networks[:-1]])
     ends = np.r_[starts[1:], len(networks)]
     for edge in starts[1:]:

@@ -51,6 +51,10 @@ def motion_in_fc(config: Config, dataset: str, cohort: pd.DataFrame) -> MotionIn
     ----------
     cohort : DataFrame
         Result of `cohort.read_cohort`.
+
+    Returns
+    -------
+    MotionInFc or str
     """
     scans = cohort[(cohort["status"] == "ok") & cohort["mean_fd"].notna()]
     people = scans.groupby("participant_id").agg(

@@ -169,7 +169,12 @@ class QcFcSums:
 
 
 def evenly_chosen(n_edges: int, limit: int = MAX_EDGES) -> np.ndarray:
-    """Indices of at most `limit` evenly spaced edges."""
+    """Indices of at most `limit` evenly spaced edges.
+
+    Returns
+    -------
+    ndarray (min(n_edges, limit),) of int
+    """
     n = min(n_edges, limit)
     return np.arange(n) * n_edges // n
 
@@ -204,7 +209,16 @@ def partial_correlation(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> np.nd
 
 
 def p_values(r: np.ndarray, dof: int) -> np.ndarray:
-    """Two-sided p of correlations `r` with `dof` degrees of freedom (Student's t)."""
+    """Two-sided p of correlations `r` with `dof` degrees of freedom (Student's t).
+
+    Parameters
+    ----------
+    r : ndarray (n_edges,)
+
+    Returns
+    -------
+    ndarray (n_edges,)
+    """
     with np.errstate(divide="ignore"):
         t = np.abs(r) * np.sqrt(dof / (1 - r**2))
     return 2 * stats.t.sf(t, dof)
@@ -229,7 +243,18 @@ def adjusted(p: np.ndarray) -> np.ndarray:
 
 
 def edge_lengths(xyz: np.ndarray) -> np.ndarray:
-    """Distances (n_edges,) between parcel centroids (n_rois, 3), upper triangle, row-major."""
+    """Distances (n_edges,) between parcel centroids (n_rois, 3), upper triangle, row-major.
+
+    Parameters
+    ----------
+    xyz : ndarray (n_rois, 3)
+        mm.
+
+    Returns
+    -------
+    ndarray (n_edges,)
+        mm.
+    """
     rows, columns = np.triu_indices(len(xyz), 1)
     return np.linalg.norm(xyz[rows] - xyz[columns], axis=1)
 

@@ -110,7 +110,7 @@ class Sources:
 
     @cached_property
     def confounds(self) -> pd.DataFrame:
-        """Confounds of the volumes in the steady state."""
+        """Confounds of the volumes in the steady state, one row per volume."""
         n_volumes = self.item.preprocessed.get("n_volumes") or self.item.scan["n_volumes"]
         return steady(read_confounds(self.path("confounds"), n_volumes))[1]
 

@@ -32,7 +32,8 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     items = list_items(config, dataset, batch)
     job = Job(config, "quality", dataset, batch, QUALITY, threads)
     entries = run_batch(job, items, process)
-    log.info("quality %s/%s: %d scans", dataset, batch, len(entries))
+    pages = config.quality.with_page
+    log.info("quality %s/%s: %d scans, pages: %s", dataset, batch, len(entries), pages)
 
 
 def process(item: QualityInput) -> pa.Table:
@@ -49,7 +50,7 @@ def process(item: QualityInput) -> pa.Table:
         "all": True,
         "flagged": bool(found) or item.fate["status"] != "ok",
         "none": False,
-    }[item.config.quality.pages]
+    }[item.config.quality.with_page]
     page: Path | None = path if wanted else None
     if wanted:
         html = scan_page(item, path)

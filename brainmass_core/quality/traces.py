@@ -63,7 +63,12 @@ def motion_chart(shown: Timeline) -> Figure:
 
 
 def shade(axes: Axes, censored: np.ndarray) -> None:
-    """Shade the censored volumes."""
+    """Shade the censored volumes.
+
+    Parameters
+    ----------
+    censored : ndarray (n_volumes,) of bool
+    """
     stretches, n = label(censored)
     for k in range(1, n + 1):
         at = np.flatnonzero(stretches == k)

@@ -1,8 +1,8 @@
 """Everything that a user wrote, one reader per form, used everywhere.
 
-`files` opens what is a regular file within limits, and decodes text, `delimited` reads tables,
-`missing` says what is missing and reads numbers, `lut` reads look-up tables of atlases, `confounds`
-the confounds of a run, `image` voxels, `series` parcel time series, `sidecar` JSON.
+`files` opens regular files within limits and decodes text, `delimited` reads tables, `missing`
+defines missing values and reads numbers, `lut` reads look-up tables of atlases, `confounds` the
+confounds of a run, `image` voxels, `series` parcel time series, `sidecar` JSON.
 ``docs/reference/inputs.md`` lists what is accepted and refused.
 """
 

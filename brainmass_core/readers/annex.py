@@ -1,4 +1,4 @@
-"""Whether git-annex (DataLad) or git-lfs can fetch the content of a file where it lies."""
+"""Whether git-annex (DataLad) or git-lfs can fetch the content of a file in its folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-IN_ANNEX = re.compile(r"(^|/)\.git/(.*/)?annex(/|$)")  # where the content of git-annex lies
+IN_ANNEX = re.compile(r"(^|/)\.git/(.*/)?annex(/|$)")  # with the content of git-annex
 BRANCHES = ("refs/heads/git-annex", "refs/remotes/origin/git-annex", "annex")
 
 
@@ -16,7 +16,7 @@ def points_into_annex(path: Path) -> bool:
 
 
 def remedy_of_annex(path: Path) -> str:
-    """What to do for content of git-annex that is not there."""
+    """Remedy for missing content of git-annex."""
     if any(_is_annex(folder) for folder in _above(path)):
         return "fetch its content: `datalad get`"
     return (
@@ -26,7 +26,7 @@ def remedy_of_annex(path: Path) -> str:
 
 
 def remedy_of_lfs(path: Path) -> str:
-    """What to do for content of git-lfs that is not there."""
+    """Remedy for missing content of git-lfs."""
     if any((folder / ".git").exists() for folder in _above(path)):
         return "fetch its content: `git lfs pull`"
     return (
@@ -36,7 +36,7 @@ def remedy_of_lfs(path: Path) -> str:
 
 
 def _above(path: Path) -> list[Path]:
-    """Folders in which a file lies, by its own path and where links on the way lead."""
+    """Folders that contain a file, by its path and by the targets of links in it."""
     here = path.absolute()
     return [*here.parents, *(here.parent.resolve() / here.name).parents]
 

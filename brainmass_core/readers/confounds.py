@@ -68,13 +68,13 @@ def read_confounds_table(path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame of numbers
-        NaN where missing or infinite (which is said); columns that hold text as they are. What
+        NaN where missing or infinite (which is logged); columns of text as they are. What
         fMRIPrep calls otherwise now is called as now.
 
     Raises
     ------
     FileError
-        If the table does not fit, or a column holds text among numbers.
+        If the table has another number of rows, or a column contains text among numbers.
     """
     text = read_delimited(path)
     columns = {str(name): _numbers(path, str(name), cells) for name, cells in text.items()}
@@ -121,7 +121,7 @@ def _check_turns(path: Path, table: pd.DataFrame) -> None:
 
 
 def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
-    """A column of confounds, NaN where missing or infinite (which is said).
+    """A column of confounds, NaN where missing or infinite (which is logged).
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
     Raises
     ------
     FileError
-        If -9999, 999 and the like are among values that come nowhere near them.
+        If -9999, 999 and similar codes are far from all other values.
     """
     infinite = np.isinf(values.astype(float))
     if infinite.any():
@@ -152,7 +152,7 @@ def known_confounds(path: Path, name: str, values: pd.Series) -> pd.Series:
 
 
 def _codes(values: pd.Series) -> set[float]:
-    """Codes of missing values, also beside others too few to know how these spread."""
+    """Codes of missing values, also among too few other values to know their range."""
     told = set(undeclared_codes(values))
     like = values.map(_like_a_code).astype(bool)
     others = values[~like].abs().max()
@@ -161,7 +161,7 @@ def _codes(values: pd.Series) -> set[float]:
 
 
 def _like_a_code(value: float) -> bool:
-    """Whether a number is written as codes are: -9999, 999, 99.99, -9999.9, 1e20."""
+    """Whether a number looks like a code: -9999, 999, 99.99, -9999.9, 1e20."""
     size = abs(value)
     return size > LARGE and (value in CODES or one_digit(value) or size >= HUGE)
 
@@ -171,7 +171,7 @@ def _missing_in(path: Path) -> str:
 
 
 def _names(found: list[str]) -> dict[str, str]:
-    """Names found to ours; one that is there already is left alone."""
+    """Names found to ours; a name that the table already has is not given again."""
     ours: dict[str, str] = {}
     taken = set(found)
     for name in found:

@@ -1,8 +1,8 @@
-"""Delimited text that users write: one reader for all tables.
+"""Read delimited text that users write: one reader for all tables.
 
-BIDS ``.tsv`` has no quoting: a quotation mark is a character like others. ``.csv`` has the quoting
-of RFC 4180. Every row has a field for each name of the header, or the file is refused with the line
-at fault; nothing is shifted, filled up or dropped.
+BIDS ``.tsv`` has no quoting: a quotation mark is an ordinary character. ``.csv`` has the
+quoting of RFC 4180. Every row has a field for each name of the header, or the file is refused with
+the line; values are not shifted, added or dropped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Rows:
         Number of the line, from 1, on which each row begins.
     fields : list of list of str
     n_comments : int
-        Lines that begin with ``#``, which are left out, as blank lines are.
+        Lines that begin with ``#``, which are ignored like blank lines.
     """
 
     delimiter: str
@@ -52,14 +52,14 @@ def read_delimited(path: Path, limits: Limits = TEXT) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        ``.tsv``, ``.csv``, ``.txt``, also ``.gz``. The suffix says the delimiter; where that does
-        not occur in the header, the one that does.
+        ``.tsv``, ``.csv``, ``.txt``, also ``.gz``. The suffix determines the delimiter; if it
+        does not occur in the header, the one that does is used.
 
     Returns
     -------
     DataFrame of str
-        As written but for white space around; nothing is taken for missing. The index, `LINE`, is
-        the line of the file that a row is on.
+        As written, without white space around it; nothing counts as missing. The index, `LINE`, is
+        the line of the file in which a row begins.
 
     Raises
     ------
@@ -68,15 +68,15 @@ def read_delimited(path: Path, limits: Limits = TEXT) -> pd.DataFrame:
     """
     rows = read_rows(path, limits)
     if not rows.fields:
-        raise FileError(f"{path}: has delimiters and nothing between them; expected a header")
+        raise FileError(f"{path}: contains only delimiters; expected a header")
     header, body = rows.fields[0], rows.fields[1:]
     if not body:
         skipped = f" ({rows.n_comments} lines begin with #)" if rows.n_comments else ""
-        raise FileError(f"{path}: has a header and no row below it{skipped}; expected rows")
+        raise FileError(f"{path}: has a header and no rows{skipped}; expected rows")
     header = _without_trailing(path, header)
     body = _fitted(path, header, rows)
     if header and not header[0] and _counts([r[0] for r in body]):
-        log.info("%s: the first column has no name and counts the rows; it is left out", path)
+        log.info("%s: the first column has no name and counts the rows; it is ignored", path)
         header, body = header[1:], [r[1:] for r in body]
     _check_header(path, header, rows)
     return pd.DataFrame(
@@ -87,7 +87,7 @@ def read_delimited(path: Path, limits: Limits = TEXT) -> pd.DataFrame:
 
 
 def read_rows(path: Path, limits: Limits = TEXT, delimiter: str | None = None) -> Rows:
-    """Read the rows of a file, whatever their lengths.
+    """Read the rows of a file, which may differ in length.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def read_rows(path: Path, limits: Limits = TEXT, delimiter: str | None = None) -
     Raises
     ------
     FileError
-        If it is no text, is larger than the limits, or its quoting is broken.
+        If it is not text, is larger than the limits, or its quoting is invalid.
     """
     lines = read_lines(path, limits)
     first = next((s for s in lines if s.strip(BLANK) and not _is_comment(s)), None)
     if first is None:
-        raise FileError(f"{path}: holds comments only; expected a header and rows")
+        raise FileError(f"{path}: contains only comments; expected a header and rows")
     if first.strip(BLANK).strip('"').lower().startswith("sep="):
         raise FileError(f"{path}: begins with {quoted(first)}, a note for Excel; remove that line")
     delimiter = delimiter or delimiter_of(path, first)
@@ -116,12 +116,12 @@ def read_rows(path: Path, limits: Limits = TEXT, delimiter: str | None = None) -
             at.append(number)
             fields.append([kept.setdefault(c, c) for c in cells])
     if n_comments:
-        log.info("%s: %d lines that begin with # are left out", path, n_comments)
+        log.info("%s: %d lines that begin with # are ignored", path, n_comments)
     return Rows(delimiter, at, fields, n_comments)
 
 
 def delimiter_of(path: Path, header: str) -> str:
-    """What separates the fields of a file, by its suffix and first row.
+    """Delimiter of a file, by its suffix and first row.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _is_comment(text: str) -> bool:
 
 
 def _records(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Line and fields of each row; quotation marks mean something in ``.csv`` alone."""
+    """Line and fields of each row; quotation marks have a meaning only in ``.csv``."""
     if delimiter == "\t":
         # without quoting there is nothing to parse
         yield from ((i, s.split("\t")) for i, s in enumerate(lines, 1) if s.strip(BLANK))
@@ -178,7 +178,7 @@ def _records(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int
 
 
 def _check_spanning(path: Path, row: list[str], delimiter: str, first: int, last: int) -> None:
-    """Refuse a quoted cell that has swallowed rows: a stray quotation mark looks like that."""
+    """Refuse a quoted cell that contains rows: an unmatched quotation mark looks the same."""
     for cell in row:
         if "\n" in cell.strip() and delimiter in cell:
             raise FileError(
@@ -203,10 +203,10 @@ def _without_trailing(path: Path, header: list[str]) -> list[str]:
 
 
 def _fitted(path: Path, header: list[str], rows: Rows) -> list[list[str]]:
-    """Rows of one field per name; what a delimiter at the end of every row adds is left out.
+    """Rows of one field per name; an empty field at the end of every row is ignored.
 
-    Such a field has to be empty in every row, and every row has to have it: where some have it,
-    those without it may be shifted.
+    Every row must have this field, and it must be empty: if only some rows have it, the others may
+    be shifted.
     """
     expected, body = len(header), rows.fields[1:]
     lengths = Counter(map(len, body))
@@ -214,7 +214,7 @@ def _fitted(path: Path, header: list[str], rows: Rows) -> list[list[str]]:
     if lengths.keys() == {expected}:
         return body
     if len(lengths) == 1 and width > expected and not any(any(r[expected:]) for r in body):
-        log.info("%s: every row ends in a delimiter, which is left out", path)
+        log.info("%s: every row ends in a delimiter, which is ignored", path)
         return [r[:expected] for r in body]
     line, row = next(
         (n, r) for n, r in zip(rows.lines[1:], body, strict=True) if len(r) != expected
@@ -226,7 +226,7 @@ def _fitted(path: Path, header: list[str], rows: Rows) -> list[list[str]]:
 
 
 def _why(header: list[str], row: list[str], lengths: Counter[int]) -> str:
-    """What a row of another length may come from."""
+    """Possible cause of a row of another length."""
     expected = len(header)
     if len(row) < expected:
         return "a value or a delimiter is missing; write n/a for what is missing"
@@ -237,7 +237,7 @@ def _why(header: list[str], row: list[str], lengths: Counter[int]) -> str:
         )
     if not any(row[expected:]):
         return "it ends in a delimiter, and not all rows do; remove it"
-    return "a cell holds the delimiter, or a value occurs twice; correct the row"
+    return "a cell contains the delimiter, or a value occurs twice; correct the row"
 
 
 def _check_header(path: Path, header: list[str], rows: Rows) -> None:

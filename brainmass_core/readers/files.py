@@ -1,4 +1,4 @@
-"""Open what a user points at: regular files only, within limits, decompressed, as bytes or text."""
+"""Read files of users: only regular files, within limits, decompressed, as bytes or text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brainmass_core.readers.limits import TEXT, Limits
 
 log = logging.getLogger(__name__)
 CHUNK = 2**20
-DAMAGED = (OSError, EOFError, zlib.error)  # what decompression raises
+DAMAGED = (OSError, EOFError, zlib.error)  # raised by decompression
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -34,7 +34,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-FORMATS = {  # first bytes of what is often taken for a table
+FORMATS = {  # first bytes of files that are often mistaken for tables
     b"PK\x03\x04": "an Excel workbook or zip archive; export it as .tsv or .csv",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; export it as .tsv or .csv",
     b"PAR1": "a Parquet file; write it as .tsv or .csv",
@@ -43,20 +43,20 @@ FORMATS = {  # first bytes of what is often taken for a table
 
 
 class FileError(ValueError):
-    """A file that cannot be read as what it should be.
+    """A file that cannot be read as expected.
 
-    The message names the file, what was found, what was expected and what to do.
+    The message gives the file, what was found, what was expected and the remedy.
     """
 
 
 def check_regular(path: Path) -> int:
-    """Size in bytes of a file that may be opened without waiting for ever.
+    """Size in bytes of a file that can be opened without blocking.
 
     Raises
     ------
     FileError
         If it is missing, a broken or circular link, a folder, a pipe, a device, not readable, or
-        what git-annex or git-lfs leave in place of a file that was not fetched.
+        a pointer of git-annex or git-lfs to content that was not fetched.
     """
     try:
         found = os.stat(path)
@@ -69,7 +69,7 @@ def check_regular(path: Path) -> int:
         kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise FileError(f"{path}: is {kind}, expected a regular file; correct the path")
     if not os.access(path, os.R_OK):
-        raise FileError(f"{path}: may not be read; mend its permissions")
+        raise FileError(f"{path}: no permission to read it; change its permissions")
     if found.st_size <= POINTER_BYTES:
         _refuse_pointer(path)
     return found.st_size
@@ -79,14 +79,14 @@ def _not_there(path: Path) -> str:
     if not path.is_symlink():
         return f"{path}: no such file; restore it, or correct the path"
     target = os.readlink(path)
-    remedy = "mend the link, or copy the file"
+    remedy = "repair the link, or copy the file"
     if points_into_annex(path):
         remedy = remedy_of_annex(path)
-    return f"{path}: a link to {target}, where no file is; {remedy}"
+    return f"{path}: a link to {target}, which does not exist; {remedy}"
 
 
 def _refuse_pointer(path: Path) -> None:
-    """Refuse what git-annex or git-lfs leave in place of a file that was not fetched."""
+    """Refuse a pointer of git-annex or git-lfs to content that was not fetched."""
     try:
         with open(path, "rb") as file:
             start = file.read(64)
@@ -95,7 +95,7 @@ def _refuse_pointer(path: Path) -> None:
     for mark, remedy in POINTERS.items():
         if mark in start:
             raise FileError(
-                f"{path}: holds a pointer to its content, not the content; {remedy(path)}"
+                f"{path}: contains a pointer to its content, not the content; {remedy(path)}"
             )
 
 
@@ -105,7 +105,7 @@ def read_bytes(path: Path, limits: Limits = TEXT) -> bytes:
     Raises
     ------
     FileError
-        If it is no regular file, is damaged, or is larger than the limits.
+        If it is not a regular file, is damaged, or is larger than the limits.
     """
     check_regular(path)
     zipped = path.name.endswith(".gz")
@@ -118,9 +118,9 @@ def read_bytes(path: Path, limits: Limits = TEXT) -> bytes:
                 n_lines += max(part.count(b"\n"), part.count(b"\r"))
                 if n_bytes > limits.n_bytes or n_lines > limits.n_lines:
                     raise FileError(
-                        f"{path}: holds more than {limits.said()}"
+                        f"{path}: contains more than {limits.said()}"
                         f"{' after decompression' if zipped else ''}, which no such file has; "
-                        "check that it is the right one, or leave out what is not needed"
+                        "check that it is the correct file, or remove parts that are not needed"
                     )
                 parts.append(part)
     except DAMAGED as error:
@@ -132,7 +132,7 @@ def read_bytes(path: Path, limits: Limits = TEXT) -> bytes:
 
 
 def check_capacity(path: Path, n_bytes: int) -> None:
-    """Refuse a file whose header claims more data than it can hold, before memory is asked for.
+    """Refuse a file whose header gives more data than it can contain, before memory is allocated.
 
     Raises
     ------
@@ -145,23 +145,23 @@ def check_capacity(path: Path, n_bytes: int) -> None:
         room = size * DEFLATE_RATIO
     if n_bytes > room:
         raise FileError(
-            f"{path}: its header claims {n_bytes:,} bytes of data, but the file has {size:,}; "
+            f"{path}: its header gives {n_bytes:,} bytes of data, but the file has {size:,}; "
             "it is damaged or incomplete: copy it again"
         )
 
 
 def check_length(path: Path, expected: int, tolerance: int) -> None:
-    """Refuse a file that holds more than its header says; one with less is found when it is read.
+    """Refuse a file that contains more than its header gives; less is found when it is read.
 
-    Of a compressed file its last four bytes say the length; only where they say another is it
-    decompressed to count, because it may have been compressed in parts.
+    The last four bytes of a compressed file give its length. It is decompressed and counted only
+    if they give another, because it may have been compressed in parts.
 
     Parameters
     ----------
     expected : int
         Bytes, header included.
     tolerance : int
-        Bytes from which on more is too much; a writer may have filled up a block.
+        Additional bytes from which on a file is refused; a writer may have filled the last block.
 
     Raises
     ------
@@ -178,13 +178,13 @@ def check_length(path: Path, expected: int, tolerance: int) -> None:
         found = _length_of_gzip(path, expected + tolerance)
     if found >= expected + max(tolerance, 1):
         raise FileError(
-            f"{path}: its header says {expected:,} bytes, but it holds at least {found:,}; "
+            f"{path}: its header gives {expected:,} bytes, but it contains at least {found:,}; "
             "volumes were added, or the header is wrong: copy it again, or convert the image again"
         )
 
 
 def check_whole(path: Path) -> None:
-    """Compare a compressed file with the checksum at its end, which is read by nobody else.
+    """Compare a compressed file with the checksum at its end, which no other function reads.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def check_whole(path: Path) -> None:
 
 
 def _length_of_gzip(path: Path, enough: int) -> int:
-    """Bytes after decompression, counted no further than `enough` or the first damage."""
+    """Bytes after decompression, counted up to `enough` or the first damage."""
     total = 0
     try:
         with gzip.open(path) as file:
@@ -219,8 +219,8 @@ def _length_of_gzip(path: Path, enough: int) -> int:
 def decode(raw: bytes, path: Path) -> str:
     """Text of a file: UTF-8, UTF-16 or UTF-32 by its byte order mark, else UTF-8, else latin-1.
 
-    What is not UTF-8 is read as Windows-1252, which is latin-1 with printable characters where
-    that has none, and said so in the log.
+    Other bytes are read as Windows-1252, which is latin-1 with printable characters instead of
+    some control characters; this is logged.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def decode(raw: bytes, path: Path) -> str:
                 return _checked(raw[len(mark) :].decode(encoding), path)
             except UnicodeDecodeError as error:
                 raise FileError(
-                    f"{path}: is not the {encoding} that its byte order mark says ({error}); save "
+                    f"{path}: is not the {encoding} of its byte order mark ({error}); save "
                     "it as UTF-8"
                 ) from None
     try:
@@ -264,7 +264,8 @@ def _checked(text: str, path: Path) -> str:
 
 def _binary(path: Path) -> str:
     return (
-        f"{path}: holds NUL bytes, so it is binary, damaged, or UTF-16 without a byte order mark; "
+        f"{path}: contains NUL bytes, so it is binary, damaged, or "
+        "UTF-16 without a byte order mark; "
         "save it as UTF-8 text"
     )
 

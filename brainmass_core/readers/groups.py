@@ -1,4 +1,4 @@
-"""Names of groups as people write them: codes of missing among them, two names of one group."""
+"""Check names of groups: codes of missing values among them, two names of one group."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from brainmass_core.readers.missing import CODES, key_of, plain_number, times
 EXCEL = re.compile(
     r"#(DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!|SPILL!|CALC!|ERROR!|N/A\b.*)", re.IGNORECASE
 )
-NO_NAMES = ("na", "n.a.", "n.a", "n/a.", "nil", "missing")  # in lower case, beside `.`, `-`, `?`
+NO_NAMES = ("na", "n.a.", "n.a", "n/a.", "nil", "missing")  # in lower case; also `.`, `-`, `?`
 SEXES = dict.fromkeys(("m", "male", "man", "boy"), "M")
 SEXES |= dict.fromkeys(("f", "female", "woman", "girl"), "F")
-LONG = 666  # from here on a code is no number of a site among words
+LONG = 666  # among words, larger codes are not numbers of sites
 
 
 def refuse_codes_among_names(
@@ -25,13 +25,13 @@ def refuse_codes_among_names(
 ) -> None:
     """Refuse sites, sexes, groups and the like of which one means missing: -9999, ``.``, ``n.a.``.
 
-    A site may be called 99: positive codes are told where they occur twice and lie far from all
-    other numbers, or, of three digits and more, stand among words.
+    A site may be called 99: positive codes are refused if they occur twice and are far from all
+    other numbers, or have at least three digits and all other names are words.
 
     Parameters
     ----------
     positive : bool
-        Whether 99, 999 and the like are codes wherever they stand, as among sexes.
+        Whether 99, 999 and similar numbers are always codes, as among sexes.
 
     Raises
     ------

@@ -17,22 +17,22 @@ from brainmass_core.readers.files import (
     check_whole,
 )
 
-SINGLE_FILE = 352  # bytes of a NIfTI-1 header, before which no voxel of a single file can lie
+SINGLE_FILE = 352  # bytes of a NIfTI-1 header; voxels of a single file begin after them
 
 
 class ImageError(FileError):
-    """A file that holds no image on a grid; the message names it and says what to do."""
+    """A file without an image on a grid; the message gives its name and the remedy."""
 
 
 class Voxels(NamedTuple):
-    """What an image holds.
+    """Content of an image.
 
     Attributes
     ----------
     data : ndarray
         Real numbers in the type that is stored, scale factors applied.
     affine : ndarray (4, 4)
-        Voxel to mm; each axis has a length and a direction of its own.
+        Voxel to mm; each axis has a length and a separate direction.
     """
 
     data: np.ndarray
@@ -47,7 +47,7 @@ def open_image(path: Path) -> Any:
     FileError
         If it is no regular file.
     ImageError
-        If its header cannot be read, or says that voxels lie inside of it.
+        If its header cannot be read, or states that voxels begin inside it.
     """
     check_regular(path)
     try:
@@ -60,7 +60,7 @@ def open_image(path: Path) -> Any:
     single = isinstance(image, nib.Nifti1Image) and image.header.is_single
     if single and image.dataobj.offset < SINGLE_FILE:
         raise ImageError(
-            f"{path}: its header says that voxels begin at byte {image.dataobj.offset}, expected "
+            f"{path}: its header states that voxels begin at byte {image.dataobj.offset}, expected "
             f"{SINGLE_FILE} or more; it is damaged: copy or convert the file again"
         )
     return image
@@ -72,7 +72,7 @@ def read_image(path: Path) -> Voxels:
     Raises
     ------
     FileError
-        If it is no regular file, or holds less or more than its header says.
+        If it is not a regular file, or contains less or more than its header gives.
     ImageError
         If it is no image of real numbers on a grid, is damaged, or its voxels have no place.
     """
@@ -108,7 +108,7 @@ def read_image(path: Path) -> Voxels:
 
 
 def has_place(affine: np.ndarray) -> bool:
-    """Whether an affine gives each axis of the voxels a length, and a direction of its own."""
+    """Whether an affine gives each axis of the voxels a length and a separate direction."""
     if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6:
         return False
     with np.errstate(all="ignore"):

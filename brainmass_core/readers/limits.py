@@ -1,7 +1,7 @@
-"""How large a file that a user gives may be: one place for all readers.
+"""Largest sizes of files that users give, for all readers.
 
-A gzipped file of 122 kB can hold 31 million lines. What is larger than this is refused while it is
-read, before the memory for all of it is asked for.
+A gzipped file of 122 kB can contain 31 million lines. Larger files are refused while they are
+read, before memory for all of their content is allocated.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from brainmass_core.readers.limits import SMALL, quoted
 from brainmass_core.readers.missing import MISSING, numbers
 
 log = logging.getLogger(__name__)
-# ours to what it is called elsewhere, in lower case with spaces for underscores; first names first
+# our name to those elsewhere, in lower case with spaces for underscores; preferred names first
 NAMES = {
     "index": ("index", "roi label", "label index", "roi index", "id", "no.", "#no."),
     "name": ("name", "label", "roi name", "label name", "region", "region name", "parcel", "node"),
@@ -32,11 +32,11 @@ NAMES = {
     "y": ("y", "a"),
     "z": ("z", "s"),
 }
-COLOURS = {"g", "b"}  # beside which R and A are a colour and no place
-FARTHEST = 300  # mm: voxels and codes such as -9999 lie beyond
-LARGEST = 2**31 - 1  # of an index: label images are held as int32
+COLOURS = {"g", "b"}  # with which R and A are a colour and not a coordinate
+FARTHEST = 300  # mm: voxels and codes such as -9999 are farther
+LARGEST = 2**31 - 1  # of an index: label images are int32 in memory
 INDEX = re.compile(r"\d+(\.0*)?", re.ASCII)
-# what 0 may be called: it is what lies outside of all parcels
+# possible names of 0, which is outside of all parcels
 BACKGROUND = {
     "",
     "background",
@@ -61,7 +61,7 @@ PLAIN = [
 ]
 NO_HEADER = re.compile(r"\d+\s*[\s,;]", re.ASCII)
 NUMBERS = re.compile(r"\s*(?P<index>\d+)(\s+\d+){4}\s*", re.ASCII)  # below a name
-# what is no table: how it begins, and what to do
+# files that are not tables: their beginning, and the remedy
 OTHERS = {
     "<?xml": "XML, expected a table; write one with the columns index and name, where index is the "
     "value in the label image (of FSL's atlases: the index of the XML where its type is Label, and "
@@ -83,7 +83,7 @@ def read_lut(path: Path) -> pd.DataFrame:
     Raises
     ------
     FileError
-        If it has none of the forms, a row does not fit, or an index or a name occurs twice.
+        If it has none of the forms, a row has another form, or an index or a name occurs twice.
     """
     table = _plain(path)
     table = _renamed(path, _on_one_line(path)) if table is None else table
@@ -91,7 +91,7 @@ def read_lut(path: Path) -> pd.DataFrame:
     _check_background(path, table)
     table = table[table["index"] != 0]
     if table.empty:
-        raise FileError(f"{path}: has no row but that of the background; expected one per parcel")
+        raise FileError(f"{path}: has only the row of the background; expected one per parcel")
     _check_names(path, table)
     return table.reset_index(drop=True)
 
@@ -192,7 +192,7 @@ def _renamed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _coordinates(path: Path, column: str, cells: pd.Series) -> pd.Series:
-    """In mm; whole numbers stay so, because the atlas's checksum is of them as they were read."""
+    """In mm; integers stay integers, because they enter the atlas's checksum as they are read."""
     plain = pd.to_numeric(cells, errors="coerce")
     if np.isfinite(plain).all():
         return _within_head(path, column, cells, plain)
@@ -238,12 +238,12 @@ def _indices(path: Path, table: pd.DataFrame) -> pd.Series:
 
 
 def _check_background(path: Path, table: pd.DataFrame) -> None:
-    """Refuse a table that counts from 0: 0 is what lies outside of all parcels."""
+    """Refuse a table that counts from 0, because 0 is outside of all parcels."""
     zero = table["name"][table["index"] == 0]
     if len(zero) and not _is_background(zero.iloc[0]):
         raise FileError(
             f"{path}: line {zero.index[0]}: the index 0 is called {quoted(zero.iloc[0])}, but "
-            "in a label image 0 is what lies outside of all parcels; if the table counts from 0, "
+            "in a label image 0 is outside of all parcels; if the table counts from 0, "
             "add 1 to every index; otherwise call it background"
         )
 
@@ -263,7 +263,8 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
     odd = table["name"][~table["name"].map(str.isprintable).astype(bool)]
     if len(odd):
         raise FileError(
-            f"{path}: line {odd.index[0]}: found {odd.iloc[0]!r} in column 'name', which holds a "
+            f"{path}: line {odd.index[0]}: found {odd.iloc[0]!r} in "
+            "column 'name', which contains a "
             "character that cannot be shown, such as a line break; remove it"
         )
     twice = table["name"][table["name"].duplicated(keep=False)]

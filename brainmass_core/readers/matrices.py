@@ -1,4 +1,4 @@
-"""What is easily taken for a series: matrices between regions, tables of other things, counters."""
+"""Recognise files that are mistaken for series: matrices, other tables, columns that count rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ OTHER = re.compile(
     r"stim|channels|scans|sessions|participants|coverage|stat-coverage_[a-z]+|dseg)$",
     re.IGNORECASE,
 )
-MANY = 5  # regions: in fewer a diagonal or two halves may be alike by chance
+MANY = 5  # regions: with fewer, a diagonal or two halves may be equal by chance
 ALIKE = 0.95  # correlation of the two halves
-RAMP = 8  # rows: fewer numbers may count by chance
+RAMP = 8  # rows: fewer numbers may be evenly spaced by chance
 CODES = tuple(float(1 - 10**n) for n in range(3, 8))  # -999, -9999 ... of missing values
-HELD = 3  # rows alike: fewer may be so where values are rounded
-HUGE, TIMES = 1e10, 1e6  # 1e20 and the like, of missing values; so many times what is usual
+HELD = 3  # equal rows: fewer may be equal if values are rounded
+HUGE, TIMES = 1e10, 1e6  # 1e20 and similar, of missing values; so many times the usual value
 
 
 def other_than_series(stem: str) -> str | None:
-    """What a file holds by its name, if that is no series.
+    """Content of a file according to its name, if that is not a series.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ def other_than_series(stem: str) -> str | None:
 
 
 def matrix_kind(values: np.ndarray) -> str | None:
-    """What a square array is that no series looks like; None if it may be a series.
+    """Kind of a square array that cannot be a series; None if it may be a series.
 
     Parameters
     ----------
     values : ndarray (n, m)
-        Missing values, and infinite ones as of a Fisher transform, may be anywhere in it.
+        It may contain missing values, and infinite ones as of a Fisher transform.
     """
     n = len(values)
     if n < 2 or values.shape != (n, n):
@@ -73,7 +73,7 @@ def matrix_kind(values: np.ndarray) -> str | None:
 
 
 def strange_values(values: np.ndarray) -> str | None:
-    """What no region has: a column that counts the rows, a code such as -9999, padding, copies.
+    """Find what no region has: a column that counts the rows, codes such as -9999, padding, copies.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def strange_values(values: np.ndarray) -> str | None:
     Returns
     -------
     str or None
-        What was found, and what to do.
+        What was found, and the remedy.
     """
     if values.shape[0] >= RAMP and values.shape[1] > 1:
         for which, edge, beside in (("first", 0, 1), ("last", -1, -2)):
@@ -114,9 +114,9 @@ def _code_among(known: np.ndarray) -> str | None:
 
 
 def _repetition(values: np.ndarray) -> str | None:
-    """Rows of padding, a series that is there twice, one region under two columns."""
+    """Find rows of padding, a series that is repeated, one region in two columns."""
     n, n_rois = values.shape
-    if n < 2 or n_rois < 2 or not np.ptp(values, axis=0).any():  # nothing changes: said elsewhere
+    if n < 2 or n_rois < 2 or not np.ptp(values, axis=0).any():  # constant: reported elsewhere
         return None
     zero = ~np.nan_to_num(values).any(axis=1) & np.isfinite(values).any(axis=1)
     if zero.sum() > 1:
@@ -140,8 +140,9 @@ def _repetition(values: np.ndarray) -> str | None:
         other = columns.setdefault(values[:, i].tobytes(), int(i))
         if other != i:
             return (
-                f"columns {other + 1} and {int(i) + 1} hold the same values, so one of them is no "
-                "region of its own; correct the file, or the pipeline that wrote it"
+                f"columns {other + 1} and {int(i) + 1} contain the same "
+                "values, so one of them is not "
+                "a separate region; correct the file, or the pipeline that wrote it"
             )
     return None
 

@@ -1,8 +1,8 @@
-"""What counts as missing, and numbers as people write them: one rule for training and predicting.
+"""Read missing values and numbers in tables: one rule for training and prediction.
 
-Missing are the empty cell, ``n/a`` and its kin (`MISSING`), what the data set declares as
-``missing_values``, and infinite numbers. A code of missing values that nobody declared (-9999, -3,
-999) is found by lying far from all other values, and refused: as a number it would be believed.
+Missing are the empty cell, ``n/a`` and similar words (`MISSING`), the ``missing_values`` of the
+data set, and infinite numbers. An undeclared code of missing values (-9999, -3, 999) is recognised
+by its distance from all other values and refused, because it would be used as a number.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MISSING = (
 )
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
-# 1,234: one and a bit, or one thousand two hundred and thirty-four
+# 1,234: about one, or more than one thousand
 EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 GROUPED = re.compile(r"[+-]?\d{1,3}([., '\u2019\u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?", re.ASCII)
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 MINUS = str.maketrans({"\u2212": "-"})
-# what surveys and scanners' spreadsheets write for missing
+# codes of missing values in surveys and spreadsheets of scanners
 CODES = frozenset(
     [float(sign * int(digit * n)) for sign in (-1, 1) for digit in "789" for n in range(2, 8)]
     + [float(v) for v in (997, 998, 9997, 9998, -997, -998, -9997, -9998, -121, -818, -666, 666)]
 )
-ENOUGH = 3  # distinct other values, to know what lies far from them
-FAR = 10  # times the spread of the others, of a repeated number that is no known code
+ENOUGH = 3  # distinct other values, to know which values are far from them
+FAR = 10  # times the range of the others, for a repeated number that is not a known code
 MAX_AGE = 120.0  # years
 
 Code = int | float | str
@@ -45,18 +45,18 @@ Code = int | float | str
 
 @dataclass(frozen=True)
 class Kind:
-    """What a column of numbers can hold.
+    """Possible values of a column of numbers.
 
     Attributes
     ----------
     name : str
         For messages.
     low, high : float
-        Limits; what lies outside is a mistake.
+        Limits; values outside are mistakes.
     hint : str
-        What several values outside may be.
+        Possible cause of several values outside.
     after_zero : float
-        Repeated zeros mean missing where all other values are larger than this.
+        Repeated zeros count as missing if all other values are larger than this.
     """
 
     name: str
@@ -68,19 +68,19 @@ class Kind:
 
 AGE = Kind("an age in years", 0.0, MAX_AGE, " (is it in months, or a date?)", after_zero=5.0)
 POSITIVE = Kind("a number from 0", 0.0)
-MOTION = Kind("a displacement in mm", 0.0, after_zero=0.0)  # nobody lies that still
+MOTION = Kind("a displacement in mm", 0.0, after_zero=0.0)  # nobody is that still
 ANY = Kind("a number")
 
 
 def mask_missing(table: pd.DataFrame, codes: Iterable[Code] = (), but: Sequence[str] = ()) -> None:
-    """Set what is missing to None, in place.
+    """Set missing values to None, in place.
 
     Parameters
     ----------
     codes : iterable of int, float or str
-        The data set's ``missing_values``; a number also as it is otherwise written (``-9999.0``).
+        The data set's ``missing_values``; a number also covers its other spellings (``-9999.0``).
     but : sequence of str
-        Columns of ids, in which a code may be a name.
+        Columns of ids, in which a code may be an id.
     """
     declared = {key_of(c) for c in codes}
     for column in table.columns:
@@ -97,7 +97,7 @@ def is_missing(text: str, codes: Iterable[Code] = ()) -> bool:
 
 
 def key_of(value: Code | None) -> float | str | None:
-    """A number as such, however it is written; other text as it is."""
+    """The number if the text is one; other text as it is."""
     if value is None:
         return None
     text = str(value).strip().translate(MINUS)
@@ -117,9 +117,9 @@ def numbers(column: pd.Series, where: str) -> tuple[pd.Series, pd.Series]:
     Returns
     -------
     values : Series of float64
-        NaN where missing, infinite (which is said) or no number.
+        NaN where missing, infinite (which is logged) or not a number.
     others : Series of str
-        What is no number, such as ``89+``.
+        Other text, such as ``89+``.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def _some(values: pd.Series) -> str:
 def checked_numbers(
     column: pd.Series, where: str, kind: Kind = ANY, valid: Iterable[float] = ()
 ) -> pd.Series:
-    """Numbers of a declared column; a mistake here or there is missing, and said.
+    """Numbers of a declared column; a single mistake counts as missing, which is logged.
 
     Parameters
     ----------
@@ -192,13 +192,13 @@ def checked_numbers(
     Raises
     ------
     FileError
-        If more than half of the values are no numbers, if two or more lie outside of what the
-        column can hold, or if undeclared codes of missing values are among them.
+        If more than half of the values are not numbers, if two or more are outside of the limits,
+        or if undeclared codes of missing values are among them.
     """
     values, others = numbers(column, where)
     if len(others) > values.notna().sum():
         raise FileError(
-            f"{where}: {len(others)} of {column.notna().sum()} values are no numbers, such as "
+            f"{where}: {len(others)} of {column.notna().sum()} values are not numbers, such as "
             f"{_some(others)}; expected {kind.name}; name another column, or correct the table"
         )
     refuse_codes(values, where, valid)
@@ -234,7 +234,7 @@ def _refuse_zeros(values: pd.Series, where: str, kind: Kind, valid: Iterable[flo
 
 
 def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> None:
-    """Refuse a column in which codes of missing values stand that nobody has declared.
+    """Refuse a column with undeclared codes of missing values.
 
     Raises
     ------
@@ -255,17 +255,17 @@ def refuse_codes(values: pd.Series, where: str, valid: Iterable[float] = ()) -> 
 def undeclared_codes(values: pd.Series, valid: Iterable[float] = ()) -> dict[float, int]:
     """Values that are codes of missing ones by their looks, with how often they occur.
 
-    One of `CODES` is taken for a code if it lies further from all other values than these spread,
+    One of `CODES` counts as a code if its distance from all other values exceeds their range,
     and so is 99.9, 999.99 or 88.8 if it occurs twice. Another number that occurs twice (a positive
     one only if whole) is taken for one if it lies ten times as far. Up to three different negative
-    whole numbers that occur twice (-3, -1) are codes if no other value is negative. Beside fewer
-    than three different other values only negative `CODES` that occur twice are told. Zero never
+    whole numbers that occur twice (-3, -1) are codes if no other value is negative. Among fewer
+    than three different other values, only negative `CODES` that occur twice are found. Zero never
     is a code here: scales pile up there.
     """
     counts = Counter(v for v in values.dropna().tolist() if v not in set(valid))
     like_codes = {v for v in counts if v in CODES or (v > 0 and counts[v] > 1 and one_digit(v))}
     suspects = like_codes | {v for v in counts if v < 0 and counts[v] > 1}
-    # a code may hide another, so that what lies far is looked for among the unsuspected
+    # a code may hide another, so distances are computed to values that are not suspected
     others = sorted(v for v in values.dropna().unique() if v not in suspects)
     if len(others) < ENOUGH:
         told = {v for v in suspects & CODES if v < 0 and counts[v] > 1}

@@ -49,7 +49,7 @@ class Series:
     ----------
     values : ndarray of float64, shape (n_timepoints, n_rois)
     names : list of str or None
-        Of the regions, as a header says them; None without one.
+        Of the regions, from a header; None without one.
     """
 
     values: np.ndarray
@@ -57,7 +57,7 @@ class Series:
 
 
 def series_suffix(path: Path) -> str | None:
-    """The suffix if the file is of a known kind, compound ones whole (``.1D.gz``), else None."""
+    """The suffix, also compound (``.1D.gz``), if the file is of a known kind, else None."""
     name = path.name
     return max((s for s in SUFFIXES if name.endswith(s)), key=len, default=None)
 
@@ -78,11 +78,11 @@ def array_keys(path: Path) -> list[str]:
         raise _unreadable(path, error) from None
     keys = [n.removesuffix(".npy") for n in names if n.endswith(".npy")]
     if not keys:
-        raise SeriesError(f"{path}: holds no array; expected one array per scan")
+        raise SeriesError(f"{path}: contains no array; expected one array per scan")
     twice = [key for key, n in Counter(keys).items() if n > 1]
     if twice:
         raise SeriesError(
-            f"{path}: holds {len(twice)} arrays of one name, {twice[0]!r}; write it again"
+            f"{path}: contains {len(twice)} arrays of one name, {twice[0]!r}; write it again"
         )
     return keys
 
@@ -110,7 +110,7 @@ def read_named_series(
     path : Path or str
         File of a known suffix (`SUFFIXES`).
     key : str, optional
-        Array inside an ``.npz`` file; may be left out when the file holds one array.
+        Array inside an ``.npz`` file; may be omitted if the file contains one array.
     orientation : {'time_by_roi', 'roi_by_time'}, optional
         Axes as stored in the file. Default: ``time_by_roi``.
     header : bool, optional
@@ -119,14 +119,14 @@ def read_named_series(
     Returns
     -------
     Series
-        In the file's own unit. ``n/a`` in text becomes NaN; NaN and infinity are kept.
+        In the unit of the file. ``n/a`` in text becomes NaN; NaN and infinity are kept.
 
     Raises
     ------
     SeriesError
         If the file is missing, damaged, of an unknown kind, ragged, not numeric, or not
         two-dimensional; if it is a matrix between regions, a column counts the rows, or a code such
-        as -9999 is among the values; or if it cannot be told whether the first row is a header.
+        as -9999 is among the values; or if the first row may or may not be a header.
     """
     path = Path(path)
     suffix = _known_suffix(path)
@@ -185,7 +185,7 @@ def series_shapes(
 ) -> dict[str | None, tuple[int, ...] | SeriesError]:
     """Shapes of all series of a file, from as little of it as possible.
 
-    Arrays: the headers alone, but square ones whole, because they may be matrices between regions.
+    Of arrays only the headers are read, but square arrays completely: they may be matrices.
     Text: the number of data lines and the width of the first, so a ragged or non-numeric file is
     found by `read_series` only.
 
@@ -198,13 +198,13 @@ def series_shapes(
     Raises
     ------
     SeriesError
-        If the file as a whole cannot be read.
+        If the file cannot be read at all.
     """
     suffix = _known_suffix(path)
     shapes: dict[str | None, tuple[int, ...] | SeriesError] = {}
     if suffix == ".npz":
         keys = array_keys(path)
-        with zipfile.ZipFile(path) as archive:  # opened once: a file may hold thousands
+        with zipfile.ZipFile(path) as archive:  # opened once: a file may contain thousands
             for key in keys:
                 try:
                     info = archive.getinfo(f"{key}.npy")
@@ -290,7 +290,7 @@ def _read_array(path: Path, stream: IO[bytes], size: int) -> np.ndarray:
 
 
 def _array_shape(path: Path, stream: IO[bytes], size: int) -> tuple[int, ...]:
-    """Shape that the header of an array of `size` bytes says, and that the size agrees with."""
+    """Shape in the header of an array of `size` bytes, compared with this size."""
     try:
         shape, dtype = _array_header(stream)
     except (*BROKEN_ZIP, ValueError) as error:
@@ -299,7 +299,8 @@ def _array_shape(path: Path, stream: IO[bytes], size: int) -> tuple[int, ...]:
     expected = stream.tell() + math.prod(shape) * dtype.itemsize
     if size != expected or size > MAX_ARRAY:
         raise SeriesError(
-            f"{path}: its header says {shape} of {dtype}, {expected:,} bytes, but it has {size:,}; "
+            f"{path}: its header gives {shape} of {dtype}, {expected:,} "
+            f"bytes, but it has {size:,}; "
             f"it is damaged, or larger than {MAX_ARRAY:,} bytes: copy it again"
         )
     return shape
@@ -316,7 +317,7 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }.get(version)
     if read is None:
-        raise ValueError(f"array format {version} is newer than the reader knows")
+        raise ValueError(f"array format {version} is newer than this reader supports")
     try:
         shape, _, dtype = read(stream)
     except (EOFError, OSError, zipfile.BadZipFile, zlib.error):
@@ -331,13 +332,14 @@ def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if dtype.kind == "O":
         raise SeriesError(
-            f"{path}: holds pickled Python objects (a dict, a list, or arrays of different "
+            f"{path}: contains pickled Python objects (a dict, a list, or arrays of different "
             "lengths) which could run code and are not read, expected real numbers: save each "
             "series as an array of numbers, with numpy.savez(file, **arrays)"
         )
     if dtype.names:
         raise SeriesError(
-            f"{path}: holds a table of named columns ({', '.join(dtype.names[:5])}), expected an "
+            f"{path}: contains a table of named columns "
+            f"({', '.join(dtype.names[:5])}), expected an "
             "array of numbers (time, rois); write it as .tsv with a header"
         )
     if len(shape) != 2 or min(shape) < 1:

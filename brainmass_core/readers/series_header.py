@@ -39,7 +39,7 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool | Non
     Returns
     -------
     bool or None
-        None if the row may be either.
+        None if both are possible.
     """
     numbers = [f for f in first if is_number(f)]
     if not numbers:
@@ -83,7 +83,7 @@ def is_second_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> boo
 
 
 def _has_fractions(body: Sequence[Sequence[str]]) -> bool:
-    """Whether most rows below hold numbers that are not whole."""
+    """Whether most rows below contain numbers that are not integers."""
     rows = [[float(f) for f in row if _is_finite(f)] for row in body]
     broken = [any(not v.is_integer() for v in row) for row in rows if row]
     return sum(broken) * 2 > len(broken)
@@ -102,7 +102,7 @@ def columns_of_afni(names: Sequence[str]) -> list[int]:
 
 
 def counts_rows(name: str, column: np.ndarray) -> bool:
-    """Whether the first column says which row it is: 0, 1, 2, ... or the time of each."""
+    """Whether the first column is the number of the row, 0, 1, 2, ..., or its time."""
     if name.lower() not in COUNTING or len(column) < 2 or not np.isfinite(column).all():
         return False
     steps = np.diff(column)

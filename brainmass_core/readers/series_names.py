@@ -45,17 +45,17 @@ def order_of(
     index : sequence of int
         Their values in the label image.
     named : bool
-        Whether the atlas has names of its own; without a look-up table it only counts.
+        Whether the atlas has names; without a look-up table its parcels are only numbered.
 
     Returns
     -------
     ndarray (n_rois,) of int or None
-        None if the columns are in order already, or have no names to tell it by.
+        None if the columns are already in order, or have no names.
 
     Raises
     ------
     NamesError
-        If they are names of something else, or numbers in an order that means nothing.
+        If they are other names, or numbers in an unknown order.
     """
     for simple in (str, _simplified):
         found, wanted = [simple(n) for n in names], [simple(n) for n in atlas]

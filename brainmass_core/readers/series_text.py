@@ -29,11 +29,11 @@ MISSING = re.compile(r"(?<![^\s,\"])(n/a|na|null)(?![^\s,\"])", re.IGNORECASE)
 QUOTED = re.compile(r'\s*"[^"]+"\s*')  # a field
 DECIMAL_COMMA = re.compile(r"\d,\d", re.ASCII)
 SEPARATORS = {"\t": "tabs", ",": "commas", " ": "spaces"}
-SAMPLE = 20  # rows that are looked at to tell a header
+SAMPLE = 20  # rows that are examined to recognise a header
 
 
 class SeriesError(FileError):
-    """A file that does not hold a parcel time series; the message names it and says why."""
+    """A file without a parcel time series; the message gives its name and the reason."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Text:
     header : list of str or None
         Fields of the header, of all columns.
     dropped : tuple of int
-        Columns that are no regions: AFNI's, the number of the row.
+        Columns that are not regions: AFNI's, the number of the row.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Text:
 
     @property
     def names(self) -> list[str] | None:
-        """Names of the regions, if a header says them."""
+        """Names of the regions, if there is a header."""
         if self.header is None:
             return None
         return [n for i, n in enumerate(self.header) if i not in self.dropped]
@@ -116,19 +116,19 @@ class Text:
             ) from None
 
     def _hint(self, lines: list[str]) -> str:
-        """What a file that is not numeric may be."""
+        """Possible kind of a file that is not numeric."""
         rows = [self.split(line) for line in lines[:SAMPLE]]
         if wrong := self._wrong_delimiter(lines[:SAMPLE], len(rows[0])):
             return wrong
         words = [row[0] for row in rows if row]
         if words and not any(is_number(w) for w in words) and len(rows[0]) > 1:
             square = self.header is not None and set(words) <= set(self.header)
-            what = "names regions: is it a matrix between them?" if square else "holds words"
+            what = "names regions: is it a matrix between them?" if square else "contains words"
             return f"; the first column ({', '.join(words[:3])} ...) {what}"
         return ""
 
     def _wrong_delimiter(self, lines: list[str], width: int) -> str:
-        """What separates fields, if not what the suffix says, or what decimals are written with."""
+        """The delimiter, if it is not that of the suffix, or the decimal comma, for a message."""
         own = {",": "commas", "\t": "tabs", None: "white space"}[self.delimiter]
         if all(";" in s for s in lines):
             return f"; fields are separated by semicolons: write them with {own}"
@@ -137,12 +137,12 @@ class Text:
         if width > 1:
             return ""
         found = next((n for d, n in SEPARATORS.items() if all(d in s for s in lines)), None)
-        said = f"; its suffix says that {own} separate{'s' * (self.delimiter is None)}"
-        return said if found is None else f"{said}, but fields are separated by {found}"
+        said = f"; by its suffix {own} separate{'s' * (self.delimiter is None)} fields"
+        return said if found is None else f"{said}, but they are separated by {found}"
 
 
 def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
-    """Read the lines of a file and tell its header and the columns that are no regions.
+    """Read the lines of a file; recognise its header and columns that are not regions.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
     Raises
     ------
     FileError
-        If it is no text, holds no numbers, or it cannot be told whether the first row is a header.
+        If it is not text, contains no numbers, or the first row may or may not be a header.
     """
     delimiter = DELIMITERS[suffix.removesuffix(".gz")]
     all_lines = [s for line in read_lines(path) if (s := line.rstrip("\r\n")).strip()]
@@ -165,7 +165,7 @@ def read_text(path: Path, suffix: str, header: bool | None = None) -> Text:
     if lines and _has_header(path, lines, delimiter, header):
         found, lines = _fields(lines[0], delimiter), lines[1:]
     if not lines:
-        raise SeriesError(f"{path}: holds no numbers; expected one line per timepoint")
+        raise SeriesError(f"{path}: contains no numbers; expected one line per timepoint")
     if found is not None:
         _refuse_second_header(path, lines, delimiter)
     width = len(_fields(lines[0], delimiter))
@@ -185,7 +185,7 @@ def _without_trailing(path: Path, lines: list[str], delimiter: str | None) -> li
         return lines
     if not all(line.rstrip(" ").endswith(delimiter) for line in lines[1:]):
         return lines
-    log.info("%s: every row ends in a delimiter, which is left out", path)
+    log.info("%s: every row ends in a delimiter, which is ignored", path)
     first = lines[0].rstrip(" ")
     return [first.removesuffix(delimiter), *(s.rstrip(" ")[: -len(delimiter)] for s in lines[1:])]
 
@@ -238,12 +238,12 @@ def _names_in_comment(lines: list[str], delimiter: str | None, width: int) -> li
 
 
 def _without_others(text: Text) -> Text:
-    """Without AFNI's columns and the number of the row, which is said."""
+    """Without AFNI's columns and the number of the row, which is logged."""
     header = text.header or []
     others = columns_of_afni(header)
     if others:
         named = ", ".join(header[i] for i in others)
-        log.info("%s: the columns %s are no regions and are left out", text.path, named)
+        log.info("%s: the columns %s are not regions and are ignored", text.path, named)
         return Text(text.path, text.delimiter, text.lines, header, tuple(others))
     if header[0].lower() not in COUNTING:
         return text
@@ -251,7 +251,7 @@ def _without_others(text: Text) -> Text:
     column = np.array([float(f) if is_number(f) and f.lower()[0] != "n" else np.nan for f in first])
     if counts_rows(header[0], column):
         log.info(
-            "%s: the first column (%s) says which row it is and is left out",
+            "%s: the first column (%s) is the number of the row and is ignored",
             *(text.path, header[0] or "without a name"),
         )
         return Text(text.path, text.delimiter, text.lines, header, (0,))

@@ -14,7 +14,7 @@ DIGITS = 300  # of a whole number; one with more exceeds every other number
 
 
 class JsonError(FileError):
-    """A file that holds no JSON object."""
+    """A file without a JSON object."""
 
 
 def read_object(path: Path, limits: Limits = JSON) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def read_object(path: Path, limits: Limits = JSON) -> dict[str, Any]:
     Raises
     ------
     JsonError
-        If it is no JSON, no object, nested too deep, or has a key twice with different values.
+        If it is not JSON, not an object, nested too deeply, or repeats a key with other values.
     FileError
         If it is no regular file, damaged, or too large.
     """
@@ -36,9 +36,9 @@ def read_object(path: Path, limits: Limits = JSON) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise JsonError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
     except RecursionError:
-        raise JsonError(f"{path}: nested too deep to be JSON that anybody wrote") from None
+        raise JsonError(f"{path}: nested too deeply for a JSON file of metadata") from None
     except ValueError as error:
-        raise JsonError(f"{path}: no JSON ({error}); correct it or remove the file") from None
+        raise JsonError(f"{path}: not JSON ({error}); correct it or remove the file") from None
     if not isinstance(found, dict):
         raise JsonError(
             f"{path}: found a JSON {type(found).__name__}, expected an object of metadata; correct "

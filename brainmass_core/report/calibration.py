@@ -20,6 +20,18 @@ def draw_calibration(
 
     With two classes only the second is drawn. The area of a point grows with the number of
     predictions.
+
+    Parameters
+    ----------
+    calibration : DataFrame
+        `tables.CALIBRATION`.
+    metrics : DataFrame
+        `tables.METRICS`.
+
+    Raises
+    ------
+    NotAvailableError
+        If no method gives probabilities.
     """
     calibration = calibration[calibration["method"] != "chance"]
     if calibration.empty:
@@ -65,5 +77,11 @@ def _curve(axes: Axes, curve: pd.DataFrame, method: str, brier: pd.Series) -> No
 
 
 def without_probabilities(metrics: pd.DataFrame) -> list[str]:
-    """Names of the methods without a Brier score."""
+    """Names of the methods without a Brier score.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`.
+    """
     return [short_of(m) for m in metrics.loc[metrics["brier"].isna(), "method"]]

@@ -1,4 +1,4 @@
-"""Tables of participants, of scans per stage, and of excluded and failed scans."""
+"""Tables of scans per stage, and of excluded and failed scans."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -17,7 +16,6 @@ from brainmass_core.pipeline.paths import Paths
 from brainmass_core.reasons import reasons_of
 from brainmass_core.report.cells import Cell
 from brainmass_core.report.flow import JOINED
-from brainmass_core.report.names import QUALITY
 from brainmass_core.scans import read_unmatched
 from brainmass_core.scans.units import OF_UNIT, SINGLE, joins, units_of
 from brainmass_core.tables import read_table
@@ -37,52 +35,14 @@ LOST = {
 }
 
 
-def summarise_cohort(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
-    """Participants of each class and of all classes: numbers, age, sex, motion.
-
-    Parameters
-    ----------
-    cohort : DataFrame
-        `tables.COHORT`.
-    """
-    used = cohort[cohort["used"]]
-    groups = [(c, used[used["class_name"] == c]) for c in classes]
-    return [_people(name, scans) for name, scans in [*groups, ("all", used)]]
-
-
-def _people(name: str, scans: pd.DataFrame) -> dict[str, Any]:
-    keys = ["dataset", "participant_id"]
-    people = scans.drop_duplicates(keys)
-    test = people["split"] == "test"
-    sex = people["sex"].fillna("missing").value_counts().sort_index()
-    return {
-        "Class": name,
-        "Participants": len(people),
-        "kept for evaluation": int(test.sum()),
-        "training only": int((~test).sum()),
-        "Joined series" if "joined" in scans else "Scans": len(scans),
-        "Sites": people["site"].nunique(),
-        "Age (years), mean ± SD": _mean_sd(people["age"]),
-        "Sex, as recorded": ", ".join(f"{k}: {v}" for k, v in sex.items()),
-        "Mean FD (mm), median [IQR]": _median_iqr(scans["mean_fd"]),
-    }
-
-
-def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
-    """Participants per data set and site, by class and by split."""
-    used = cohort[cohort["used"]].drop_duplicates(["dataset", "participant_id"])
-    rows = []
-    for (dataset, site), people in used.assign(site=used["site"].fillna("unknown")).groupby(
-        ["dataset", "site"]
-    ):
-        counts = {c: int((people["class_name"] == c).sum()) for c in classes}
-        test = int((people["split"] == "test").sum())
-        rows.append({"Data set": dataset, "Site": site, **counts, "kept for evaluation": test})
-    return rows
-
-
 def read_entries(config: Config, datasets: Iterable[str]) -> pd.DataFrame:
-    """Manifest entries of the data sets and their current batches, without times and logs."""
+    """Manifest entries of the data sets and their current batches, without times and logs.
+
+    Returns
+    -------
+    DataFrame
+        Columns `ENTRY`, one row per entry.
+    """
     root = Paths(config.results).results / "manifest"
     stages = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
     paths = Paths(config.results)
@@ -107,6 +67,11 @@ def stage_flow(
     ----------
     entries : DataFrame, optional
         Result of `read_entries`, if it is already available.
+
+    Returns
+    -------
+    list of dict
+        One row per data set and stage.
     """
     datasets = list(datasets)
     entries = read_entries(config, datasets) if entries is None else entries
@@ -152,7 +117,17 @@ def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def task_flow(cohort: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of `stage_flow` for a task, one per data set."""
+    """The rows of `stage_flow` for a task, one per data set.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    list of dict
+    """
     rows = []
     for name, scans in cohort.groupby("dataset"):
         entered = scans[scans["used"] | (scans["stage"] == "finetune")]
@@ -179,7 +154,18 @@ def _flow(
 def exclusions(
     config: Config, datasets: Iterable[str], entries: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Every scan that failed or was excluded before the tasks: columns `LOST`."""
+    """Every scan that failed or was excluded before the tasks: columns `LOST`.
+
+    Parameters
+    ----------
+    entries : DataFrame, optional
+        Result of `read_entries`, if it is already available.
+
+    Returns
+    -------
+    DataFrame
+        Columns `LOST`.
+    """
     datasets, paths = list(datasets), Paths(config.results)
     columns = [*OF_UNIT, "excluded_reason"]
     tables = [read_table(paths.scans(name), "scans", columns).to_pandas() for name in datasets]
@@ -197,7 +183,18 @@ def exclusions(
 
 
 def task_exclusions(cohort: pd.DataFrame) -> pd.DataFrame:
-    """Scans with FC that the task itself excluded: columns `LOST`."""
+    """Scans with FC that the task itself excluded: columns `LOST`.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    DataFrame
+        Columns `LOST`.
+    """
     left = cohort[cohort["stage"] == "finetune"].sort_values("scan_id")
     columns = left[["scan_id", "participant_id", "stage", "reason"]]
     return _lost(columns, status="excluded")
@@ -209,7 +206,17 @@ def _lost(scans: pd.DataFrame, **given: str) -> pd.DataFrame:
 
 
 def count_reasons(lost: pd.DataFrame) -> list[dict[str, Any]]:
-    """Numbers of failed and excluded scans by stage, outcome and reason."""
+    """Numbers of failed and excluded scans by stage, outcome and reason.
+
+    Parameters
+    ----------
+    lost : DataFrame
+        Columns `LOST`.
+
+    Returns
+    -------
+    list of dict
+    """
     rows = []
     for (stage, outcome), scans in lost.groupby(["Stage", "Outcome"], sort=False):
         for reason in reasons_of(scans["Why"], MAX_REASONS):
@@ -249,94 +256,3 @@ def unmatched_ids(config: Config, datasets: Iterable[str]) -> list[dict[str, Any
                 text = ", ".join(ids[:MAX_NAMES]) + more
                 rows.append({"Data set": name, "Found in": where, "Number": len(ids), "Ids": text})
     return rows
-
-
-def quality(config: Config, cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
-    """Median and quartiles of every quality measure, by class."""
-    used = cohort[cohort["used"]]
-    if "joined" in used:  # quality is measured on single runs
-        used = used.explode("joined")
-        used = used.assign(scan_id=used["joined"])
-    measured = _read_quality(config, used)
-    table = used[["scan_id", "class_name", "mean_fd"]].merge(measured, on="scan_id", how="left")
-    rows = []
-    for column, name in QUALITY.items():
-        if column not in table or table[column].notna().sum() == 0:
-            continue
-        by_class = {c: _median_iqr(table.loc[table["class_name"] == c, column]) for c in classes}
-        rows.append({"Measure": name, **by_class, "all": _median_iqr(table[column])})
-    return rows
-
-
-def _read_quality(config: Config, used: pd.DataFrame) -> pd.DataFrame:
-    paths = Paths(config.results)
-    measured = used[["scan_id"]]
-    for stage in ("preprocess", "timeseries"):
-        parts = []
-        for dataset, batch in sorted(set(zip(used["dataset"], used["batch"], strict=True))):
-            path = paths.batch(stage, dataset, int(batch))
-            if path.exists():
-                names = _numbers_of(stage)
-                parts.append(read_table(path, stage, ["scan_id", *names]).to_pandas())
-        if parts:
-            measured = measured.merge(pd.concat(parts), on="scan_id", how="left")
-    return measured
-
-
-def _numbers_of(stage: str) -> list[str]:
-    series = ["n_timepoints", "residual_dof", "n_empty_rois"]
-    if stage == "timeseries":
-        return series
-    return [c for c in QUALITY if c not in (*series, "mean_fd")]
-
-
-def choose_scans(cohort: pd.DataFrame, n: int) -> pd.DataFrame:
-    """`n` used scans, evenly spread from the least to the most motion."""
-    used = cohort[cohort["used"]].sort_values(["mean_fd", "scan_id"], ignore_index=True)
-    places = np.unique(np.linspace(0, len(used) - 1, min(n, len(used))).round().astype(int))
-    return used.iloc[places] if n and len(used) else used.iloc[:0]
-
-
-def describe_datasets(config: Config) -> list[dict[str, Any]]:
-    """One row per configured data set."""
-    rows = []
-    for name, dataset in config.datasets.items():
-        columns = ["participant_id", "split", "site", "age"]
-        scans = read_table(Paths(config.results).scans(name), "scans", columns).to_pandas()
-        people = scans.drop_duplicates("participant_id")
-        split = people["split"].value_counts()
-        rows.append(
-            {
-                "Data set": name + (" (synthetic)" if dataset.synthetic else ""),
-                "Kind": dataset.kind,
-                "Role": dataset.role,
-                "Participants": len(people),
-                "seen by pre-training": int(split.get("pretrain", 0) + split.get("train", 0)),
-                "kept for evaluation": int(split.get("test", 0)),
-                "Scans": len(scans),
-                "Sites": people["site"].nunique(),
-                "Age (years), mean ± SD": _mean_sd(people["age"]),
-            }
-        )
-    return rows
-
-
-def _mean_sd(values: pd.Series) -> str:
-    known = values.dropna().astype(float)
-    missing = f", {len(values) - len(known)} missing" if 0 < len(known) < len(values) else ""
-    if known.empty:
-        return "not known"
-    spread = f" ± {known.std(ddof=1):.1f}" if len(known) > 1 else ""
-    return f"{known.mean():.1f}{spread}{missing}"
-
-
-def _median_iqr(values: pd.Series) -> str:
-    known = values.dropna().astype(float)
-    if known.empty:
-        return "not known"
-    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
-    return f"{_short(middle)} [{_short(low)}, {_short(high)}]"
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) else f"{value:.3g}"

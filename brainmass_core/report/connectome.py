@@ -61,8 +61,9 @@ class Connectome:
         return self.atlas == VORONOI
 
     def order(self) -> np.ndarray:
-        """Indices of parcels ordered by network; in the order of the atlas if it has no
-        networks."""
+        """Indices (n_rois,) of parcels ordered by network; in the order of the atlas if it has no
+        networks.
+        """
         return network_order(self.labels["network"])
 
     def within_and_between(self) -> tuple[float, float] | None:
@@ -77,6 +78,11 @@ class Connectome:
 
 def read_connectome(config: Config, cohort: pd.DataFrame) -> Connectome | None:
     """Mean FC over the used scans of a cohort; one batch in memory at a time.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT` of one task.
 
     Returns
     -------
@@ -131,7 +137,21 @@ def _rows(fc: pa.FixedSizeListArray) -> np.ndarray:
 def mean_per_class(
     config: Config, used: pd.DataFrame, classes: list[str]
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Sum of FC vectors and number of scans for each of two classes."""
+    """Sums of FC vectors and numbers of scans of two classes.
+
+    Parameters
+    ----------
+    used : DataFrame (n_scans rows)
+        scan_id, dataset, batch and class_name of the used scans.
+    classes : list of str
+        Two names.
+
+    Returns
+    -------
+    total : list of two ndarray (n_edges,)
+        (1,) for a class without scans.
+    count : list of two int
+    """
     paths = Paths(config.results)
     total = [np.zeros(1), np.zeros(1)]
     count = [0, 0]
@@ -149,7 +169,13 @@ def mean_per_class(
 
 
 def atlas_name(config: Config, used: pd.DataFrame) -> str:
-    """Name of the atlas in the time-series table of the first used scan."""
+    """Name of the atlas in the time-series table of the first used scan.
+
+    Parameters
+    ----------
+    used : DataFrame (n_scans rows)
+        scan_id, dataset and batch.
+    """
     first = used.sort_values("scan_id").iloc[0]
     return _atlas_of_batch(Paths(config.results), first["dataset"], int(first["batch"]))
 

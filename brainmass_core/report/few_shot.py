@@ -33,7 +33,12 @@ def read_curves(config: Config, task: str) -> pd.DataFrame | None:
 
 
 def read_transfer(config: Config, task: str) -> pd.DataFrame | None:
-    """`tables.ZERO_SHOT` of a task; None if the configuration does not request it."""
+    """`tables.ZERO_SHOT` of a task; None if the configuration does not request it.
+
+    Returns
+    -------
+    DataFrame or None
+    """
     return _read(config, task, "zero_shot") if config.tasks[task].zero_shot_from else None
 
 
@@ -49,7 +54,18 @@ def split_method(method: str) -> tuple[str, str]:
 
 
 def curve_table(curves: pd.DataFrame) -> Rows:
-    """One row per method and k."""
+    """One row per method and k.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        `tables.LEARNING_CURVE`.
+
+    Returns
+    -------
+    list of dict
+        Name of a column to its text or `Cell`.
+    """
     rows = []
     for row in curves.sort_values(["k", "method"]).to_dict("records"):
         features, estimator = split_method(row["method"])
@@ -70,7 +86,18 @@ def curve_table(curves: pd.DataFrame) -> Rows:
 
 
 def transfer_table(found: pd.DataFrame) -> Rows:
-    """One row per method: source, target and scores."""
+    """One row per method: source, target and scores.
+
+    Parameters
+    ----------
+    found : DataFrame
+        `tables.ZERO_SHOT`.
+
+    Returns
+    -------
+    list of dict
+        Name of a column to its text or `Cell`.
+    """
     rows = []
     for row in found.sort_values("method").to_dict("records"):
         features, estimator = split_method(row["method"])
@@ -94,6 +121,16 @@ def draw_curves(curves: pd.DataFrame | None) -> Figure:
     """AUC by participants per class on a logarithmic axis, one panel per classifier.
 
     Bars: 95 % intervals of the mean over draws; thin lines: range of 95 % of single draws.
+
+    Parameters
+    ----------
+    curves : DataFrame, optional
+        `tables.LEARNING_CURVE`.
+
+    Raises
+    ------
+    NotAvailableError
+        If there are no curves.
     """
     if curves is None:
         raise NotAvailableError("No few-shot curves were requested (few_shot.shots).")

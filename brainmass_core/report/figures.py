@@ -24,7 +24,14 @@ N_EDGES = 80
 
 
 def scores(metrics: pd.DataFrame, kind: str = "binary") -> Figure:
-    """Two scores of every method with 95 % intervals; dashed is chance."""
+    """Two scores of every method with 95 % intervals; dashed is chance.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`: one row per method.
+    kind : {"binary", "several", "regression"}
+    """
     shown = ("r2", "pearson_r") if kind == "regression" else ("auc", "balanced_accuracy")
     chance = 0.0 if kind == "regression" else 0.5
     layout = ConstrainedLayoutEngine(wspace=0.1)
@@ -52,8 +59,22 @@ def scores(metrics: pd.DataFrame, kind: str = "binary") -> Figure:
 
 
 def roc(curves: pd.DataFrame, metrics: pd.DataFrame, banded: list[str]) -> Figure:
-    """ROC curves of at most `MAX_CURVES` methods without chance; bootstrap bands for those
-    named."""
+    """ROC curves of at most `MAX_CURVES` methods without chance.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        `tables.ROC`.
+    metrics : DataFrame
+        `tables.METRICS`.
+    banded : list of str
+        Methods whose bootstrap band is drawn.
+
+    Raises
+    ------
+    NotAvailableError
+        If there are no curves.
+    """
     if curves.empty:
         raise NotAvailableError("Drawn for tasks of two classes.")
     figure = new_figure(5.2, 5.4)
@@ -96,7 +117,18 @@ def _best_of_each(auc: pd.Series) -> set[str]:
 
 
 def motion(cohort: pd.DataFrame, classes: list[str]) -> Figure:
-    """Mean framewise displacement of the used scans by class, or of all scans without classes."""
+    """Mean framewise displacement of the used scans by class, or of all scans without classes.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Raises
+    ------
+    NotAvailableError
+        If the displacement of no scan is known.
+    """
     used = cohort[cohort["used"]]
     parts = [used[used["class_name"] == c] for c in classes] if classes else [used]
     groups = [np.sort(part["mean_fd"].dropna().to_numpy()) for part in parts]
@@ -184,8 +216,19 @@ def glass_brain(connectome: Connectome | None) -> Figure:
 
 
 def strongest_edges(matrix: np.ndarray, n: int) -> np.ndarray:
-    """Keep the `n` entries above the diagonal with the largest absolute values; set the others to
-    0."""
+    """Keep the `n` entries above the diagonal with the largest absolute values, and set others to
+    0.
+
+    Parameters
+    ----------
+    matrix : ndarray (n_rois, n_rois)
+        Symmetric.
+
+    Returns
+    -------
+    ndarray (n_rois, n_rois)
+        Symmetric, with a diagonal of 0.
+    """
     rows, columns = np.triu_indices(len(matrix), 1)
     keep = np.argsort(-np.abs(matrix[rows, columns]), kind="stable")[:n]
     kept = np.zeros_like(matrix)
@@ -254,7 +297,18 @@ LOSSES = ("black", "#0072B2", "#E69F00", "#009E73", "#56B4E9")  # the total loss
 
 
 def loss(history: pd.DataFrame | None) -> Figure:
-    """Losses of pre-training, and the effective rank, which shows a collapse."""
+    """Losses of pre-training, and the effective rank, which shows a collapse.
+
+    Parameters
+    ----------
+    history : DataFrame, optional
+        Table of the model's pre-training, one row per step.
+
+    Raises
+    ------
+    NotAvailableError
+        If there is no history.
+    """
     if history is None or history.empty:
         raise NotAvailableError("There is no pre-training history.")
     figure = new_figure(5.2, 4.6)

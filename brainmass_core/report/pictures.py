@@ -14,11 +14,11 @@ from brainmass_core.config import Config
 from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import figures
 from brainmass_core.report.calibration import draw_calibration, without_probabilities
-from brainmass_core.report.cohort import choose_scans
 from brainmass_core.report.connectome import Connectome
 from brainmass_core.report.few_shot import draw_curves
 from brainmass_core.report.names import short_of
 from brainmass_core.report.page import Picture
+from brainmass_core.report.participants import choose_scans
 from brainmass_core.report.predicted import draw_predicted
 from brainmass_core.report.results import Results
 from brainmass_core.report.sites import MAX_DRAWN, draw_sites
@@ -91,13 +91,30 @@ def draw_loss(config: Config) -> Picture:
 
 
 def read_history(config: Config) -> pd.DataFrame | None:
-    """History of pre-training; None if there is none."""
+    """History of pre-training; None if there is none.
+
+    Returns
+    -------
+    DataFrame or None
+        One row per step.
+    """
     path = Paths(config.results).pretrain(config.pretrain.model) / "history.parquet"
     return read_table(path, "history").to_pandas() if path.exists() else None
 
 
 def read_series(config: Config, chosen: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
-    """Title and series (n_timepoints, n_rois) of single scans, in the order given."""
+    """Title and series (n_timepoints, n_rois) of single scans, in the order given.
+
+    Parameters
+    ----------
+    chosen : DataFrame (n_scans rows)
+        scan_id, dataset, batch and mean_fd.
+
+    Returns
+    -------
+    list of tuple
+        Title, and ndarray (n_timepoints, n_rois); scans without a series are omitted.
+    """
     found = {}
     for (dataset, batch), scans in chosen.groupby(["dataset", "batch"]):
         path = Paths(config.results).batch("timeseries", str(dataset), str(batch))

@@ -13,7 +13,18 @@ MAX_POINTS = 2000  # if there are more, the density is drawn instead of points
 
 
 def mean_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
-    """True value and mean prediction over repeats of every scan: method, y_true, y_pred."""
+    """True value and mean prediction over repeats of every scan: method, y_true, y_pred.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        `tables.PREDICTIONS`.
+
+    Returns
+    -------
+    DataFrame
+        One row per method and scan.
+    """
     return predictions.groupby(["method", "scan_id"], observed=True, as_index=False)[
         ["y_true", "y_pred"]
     ].mean()
@@ -22,7 +33,22 @@ def mean_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 def draw_predicted(
     predictions: pd.DataFrame, metrics: pd.DataFrame, label: str, methods: list[str]
 ) -> Figure:
-    """One panel per method: predicted against true values, with the identity line and the mean."""
+    """One panel per method: predicted against true values, with the identity line and the mean.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        `tables.PREDICTIONS`, of these methods.
+    metrics : DataFrame
+        `tables.METRICS`.
+    label : str
+        Name of the target.
+
+    Raises
+    ------
+    NotAvailableError
+        If the task is no regression, or nothing was predicted.
+    """
     if metrics["kind"].iloc[0] != "regression":
         raise NotAvailableError("Drawn for regressions only.")
     if predictions.empty:

@@ -18,7 +18,19 @@ Rows = list[dict[str, Any]]
 
 
 def score_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
-    """One row per method, one `Cell` per metric; the target's variance next to the MSE."""
+    """One row per method, one `Cell` per metric; the target's variance next to the MSE.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`.
+    kind : {"binary", "several", "regression"}
+
+    Returns
+    -------
+    list of dict
+        Name of a column to its text or `Cell`.
+    """
     rows = []
     for row in metrics.to_dict("records"):
         cells: dict[str, Any] = {"Method": short_of(row["method"])}
@@ -31,7 +43,19 @@ def score_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
 
 
 def comparison_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
-    """Comparison of each method with the best baseline and with chance."""
+    """Comparison of each method with the best baseline and with chance.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`.
+    kind : {"binary", "several", "regression"}
+
+    Returns
+    -------
+    list of dict
+        Name of a column to its text or `Cell`.
+    """
     leading = LEADING[kind]
     rows = []
     for row in metrics.to_dict("records"):
@@ -58,7 +82,19 @@ def _other_training_sets(row: Mapping[Any, Any]) -> Cell:
 
 
 def summary_table(metrics: pd.DataFrame, kind: str) -> Rows:
-    """The scores for the front page, with few columns."""
+    """The scores for the front page, with few columns.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`.
+    kind : {"binary", "several", "regression"}
+
+    Returns
+    -------
+    list of dict
+        Name of a column to its text or `Cell`.
+    """
     leading = {"binary": ("auc", "balanced_accuracy"), "regression": ("r2", "pearson_r")}
     chosen = leading.get(kind, ("auc", "balanced_accuracy"))
     rows = []
@@ -78,6 +114,16 @@ def highlight(metrics: pd.DataFrame) -> list[str]:
 
     Figures with room for few methods show these. Each is the best of several on the same scans,
     so both scores are biased upwards.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`.
+
+    Returns
+    -------
+    list of str
+        At most two methods.
     """
     leading = str(metrics["leading"].iloc[0])
     ranked = metrics.dropna(subset=[leading]).sort_values(leading, ascending=False, kind="stable")
@@ -87,7 +133,13 @@ def highlight(metrics: pd.DataFrame) -> list[str]:
 
 
 def verdict(metrics: pd.DataFrame) -> list[str]:
-    """Summary of the scores of a task with two classes, in sentences."""
+    """Summary of the scores of a task with two classes, in sentences.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`.
+    """
     rows = {r["method"]: r for r in metrics.to_dict("records")}
     said = []
     encoder = next((e for e in encoders() if e.pages.headline in rows), None)
@@ -142,7 +194,15 @@ def _against(low: Any, high: Any) -> str:
 
 
 def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> list[str]:
-    """Warnings that a reader needs before the scores."""
+    """Warnings that a reader needs before the scores.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        `tables.METRICS`; not empty.
+    permuted : bool
+        Whether the labels were shuffled.
+    """
     first = metrics.iloc[0]
     said = []
     if permuted:

@@ -103,7 +103,18 @@ def _mean(name: str, values: np.ndarray, who: np.ndarray) -> dict[str, float]:
 
 
 def site_table(found: pd.DataFrame, kind: str) -> list[dict[str, Any]]:
-    """One row per site, with the scores of all methods."""
+    """One row per site, with the scores of all methods.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Result of `site_results`.
+
+    Returns
+    -------
+    list of dict
+        Name of a column to its text or `Cell`.
+    """
     rows = []
     for (dataset, site), here in found.groupby(["dataset", "site"], sort=False):
         first = here.iloc[0]
@@ -124,7 +135,20 @@ def _cell(row: dict[Any, Any], metric: str) -> Cell:
 
 
 def small_sites(found: pd.DataFrame, cohort: pd.DataFrame) -> dict[str, list[str]]:
-    """Sites without a score: tested but too small, or not tested."""
+    """Sites without a score: tested but too small, or not tested.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Result of `site_results`.
+    cohort : DataFrame
+        `tables.COHORT`.
+
+    Returns
+    -------
+    dict
+        ``small`` and ``untested``: names of sites, with the number of participants.
+    """
     if found.empty:
         return {"small": [], "untested": []}
     few = found[~found["enough"].astype(bool)].drop_duplicates(["dataset", "site"])
@@ -143,8 +167,15 @@ def draw_sites(found: pd.DataFrame, kind: str, overall: dict[str, float]) -> Fig
 
     Parameters
     ----------
+    found : DataFrame
+        Result of `site_results`.
     overall : dict
         Score of each method over all sites, drawn as a dashed line.
+
+    Raises
+    ------
+    NotAvailableError
+        If no site has enough participants.
     """
     metric = METRICS[kind][0]
     shown = found[found["enough"].astype(bool)] if len(found) else found

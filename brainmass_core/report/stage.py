@@ -15,6 +15,7 @@ from brainmass_core.config import Config, dump_config
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report import cohort as people
+from brainmass_core.report import participants
 from brainmass_core.report.citations import Citations
 from brainmass_core.report.compare import ablations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
@@ -125,16 +126,16 @@ def _people(r: Results, entries: pd.DataFrame) -> dict[str, Any]:
     refused = people.refused(r.config, entries)
     flow = people.stage_flow(r.config, datasets, entries)
     return {
-        "people": people.summarise_cohort(r.cohort, r.classes),
+        "people": participants.summarise_cohort(r.cohort, r.classes),
         "codings": r.codings["warning"].tolist(),
-        "sites": people.count_sites(r.cohort, r.classes),
+        "sites": participants.count_sites(r.cohort, r.classes),
         "flow": people.in_red(flow, refused) + people.task_flow(r.cohort),
         "refused": [one.warning for one in refused],
         "chart": exclusion_flow(r.cohort, failed, r.tested, r.classes, raw, runs),
         "joining": told_of_joining(r.config),
         "lost": people.lost(pd.concat(gone, ignore_index=True), files),
         "unmatched": people.unmatched_ids(r.config, datasets),
-        "quality": people.quality(r.config, r.cohort, r.classes),
+        "quality": participants.quality(r.config, r.cohort, r.classes),
     }
 
 
@@ -149,7 +150,7 @@ def index_page(config: Config) -> str:
     context = _common(config, None) | {
         "banners": _banners(config, datasets, approximate),
         "tasks": [_summary(config, name) for name in config.tasks],
-        "datasets": people.describe_datasets(config),
+        "datasets": participants.describe_datasets(config),
         "flow": people.in_red(people.stage_flow(config, datasets, entries), refused),
         "refused": [one.warning for one in refused],
         "joining": told_of_joining(config),

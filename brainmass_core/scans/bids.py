@@ -76,7 +76,7 @@ def list_bids(name: str, dataset: Dataset, slice_times: bool = True) -> list[Row
 
 
 def refuse_derivatives(name: str, root: Path) -> None:
-    """Refuse a folder that a pipeline has written and says so.
+    """Refuse a folder whose description states that a pipeline has written it.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def refuse_derivatives(name: str, root: Path) -> None:
     by = about.get("GeneratedBy") or [about.get("PipelineDescription")]
     first = by[0] if isinstance(by, list) and by and isinstance(by[0], dict) else {}
     raise ScansError(
-        f"datasets.{name}: {path} says that {root} is derivatives, written by "
+        f"datasets.{name}: {path} states that {root} is derivatives, written by "
         f"{first.get('Name', 'a pipeline')}, not raw BIDS; set kind: derivatives, or path to the "
         "raw data set"
     )
@@ -120,7 +120,7 @@ def _raw(name: str, dataset: Dataset, files: list[File]) -> list[File]:
         )
     if made:
         log.warning(
-            "%s: %d images are left out, because raw BIDS has no %s in its names: %s",
+            "%s: %d images are ignored, because raw BIDS has no %s in its names: %s",
             *(name, len(made), " or ".join(f"{d}-" for d in sorted(DERIVED))),
             ", ".join(f.path.name for f in made[:20]),
         )
@@ -128,13 +128,14 @@ def _raw(name: str, dataset: Dataset, files: list[File]) -> list[File]:
 
 
 def surfaces(files: list[File]) -> str:
-    """What to say of CIFTI and GIFTI files; empty if there are none."""
+    """Part of a message about CIFTI and GIFTI files; empty if there are none."""
     found = [f for f in files if f.path.name.endswith(SURFACES)]
     if not found:
         return ""
     return (
-        f" ({len(found)} of them CIFTI or GIFTI, such as {found[0].path.name}, which hold "
-        "surfaces; volumes are needed, with fMRIPrep: --output-spaces MNI152NLin2009cAsym, or "
+        f" ({len(found)} of them CIFTI or GIFTI, such as {found[0].path.name}, which "
+        "contain surfaces; volumes are needed, with fMRIPrep: "
+        "--output-spaces MNI152NLin2009cAsym, or "
         "parcel series as kind timeseries)"
     )
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmass_core.scans.rows import padded
 
-# what two scans may have in common, and how a message says it; the first that applies is named
+# what two scans may have in common, and its name in messages; the first that applies is given
 MARKS = {
     "scan_id": "the same scan",
     "person": "the same participant",
@@ -30,7 +30,7 @@ class LeakError(ValueError):
 def persons(scans: pd.DataFrame, allowed: Iterable[str] = ()) -> pd.Series:
     """Who a scan is of: the same for one participant id in every data set.
 
-    ``sub-``, leading zeros and ``.0`` are left out: ``sub-0050003``, ``50003`` and ``50003.0`` are
+    ``sub-``, leading zeros and ``.0`` are ignored: ``sub-0050003``, ``50003`` and ``50003.0`` are
     one id, and so are ``NDAR_INV1A`` and ``sub-NDARINV1A``, because BIDS has no separators in ids.
     Within a data set that has both ``sub-1`` and ``sub-01`` they stay two.
 
@@ -40,7 +40,7 @@ def persons(scans: pd.DataFrame, allowed: Iterable[str] = ()) -> pd.Series:
         dataset and participant_id.
     allowed : iterable of str
         Of `Config.allow_same_ids`: ids or patterns of ids that are other people in each data set,
-        or names of data sets whose ids are no one else's.
+        or names of data sets whose ids belong to nobody in other data sets.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 One row per run. When a run was written in several spaces or resolutions, the atlas's own space is
 taken first, then the others of `TEMPLATES`, from which a bridge leads there, then any other; within
 a space the file with the shortest list of other entities, then the first by name. C-PAC's
-``space-template`` names none: it is FSL's, C-PAC's default, unless the sidecar says otherwise.
+``space-template`` names none: it is FSL's, C-PAC's default, unless the sidecar names another.
 
 C-PAC's ``desc-preproc`` BOLD has been through its nuisance regression, once per strategy (``reg-``,
 before 1.8.5 a number: ``desc-preproc-1``). ``desc-head``, which it writes when it regresses in
@@ -53,7 +53,7 @@ def list_derivatives(name: str, dataset: Dataset, atlas_space: str | None = None
     Parameters
     ----------
     atlas_space : str, optional
-        Space of the atlas, which runs are wanted in; None where it is not known yet.
+        Space of the atlas, in which runs are wanted; None if it is not known yet.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def _without_echoes(name: str, bold: list[File]) -> list[File]:
     alone = [f for f in single if _combined(f) not in there]
     if len(alone) < len(single):
         log.info(
-            "%s: %d files of single echoes are left out, because their runs are there combined: %s",
+            "%s: %d files of single echoes are ignored, because their runs exist combined: %s",
             *(name, len(single) - len(alone)),
             ", ".join(f.path.name for f in single if f not in alone)[:500],
         )
@@ -145,13 +145,13 @@ def _in_template(file: File) -> bool:
 
 
 def _named_space(file: File) -> str | None:
-    """The space that a file's name says; None if it says none, or a vague one."""
+    """The space in a file's name; None if there is none, or a vague one."""
     space = file.entities.get("space", "")
     try:
         named = FSL if space == "template" else space_name(space)
     except SpaceError:
         return None
-    cohort = file.entities.get("cohort")  # of a template that has several, each a space of its own
+    cohort = file.entities.get("cohort")  # of a template that has several, each a separate space
     return f"{named}Cohort{cohort}" if cohort else named
 
 
@@ -232,14 +232,15 @@ def _space(file: File, metadata: dict[str, Any], atlas_space: str | None) -> str
     """The template space of a run, by name and sidecar, from which the atlas can be reached."""
     written = file.entities.get("space", "")
     try:
-        named = _named_space(file) or space_name(written)  # the latter says why it is none
+        named = _named_space(file) or space_name(written)  # the latter raises the reason
         said = _spatial_reference(metadata)
         if said and written == "template":
             named = said
         if said and said != named and not named.startswith(f"{said}Cohort"):
             raise SpaceError(
-                f"its name says {named} but SpatialReference of its sidecar {said}; correct what "
-                "is wrong"
+                f"its name gives {named}, SpatialReference of its sidecar "
+                f"{said}; correct the wrong "
+                "one"
             )
         if atlas_space is not None:
             bridge(named, atlas_space)
@@ -263,7 +264,7 @@ def _check_strategy(file: File, strategies: list[str]) -> Row:
         raise ScanExcluded(
             f"{file.path}: found BOLD of {len(strategies)} nuisance strategies of C-PAC ("
             f"{', '.join(strategies)}), expected one, because which was applied changes the "
-            "series; give a folder that holds (links to) the files of one of them",
+            "series; give a folder with (links to) the files of one of them",
             "strategy",
         )
     return {}
@@ -286,7 +287,8 @@ def _confounds(file: File, companions: list[File]) -> str:
         return str(found[0])
     raise ScanExcluded(
         f"{file.path}: no confounds table of this run, expected {_stem(file)}_desc-confounds_"
-        "timeseries.tsv beside it, or C-PAC's _regressors.1D or _desc-movementParameters_motion.1D;"
+        "timeseries.tsv next to it, or C-PAC's _regressors.1D or "
+        "_desc-movementParameters_motion.1D;"
         " copy it from the pipeline's output",
         "confounds",
     )
@@ -315,7 +317,7 @@ def _mask(file: File, companions: list[File]) -> str:
                 return _readable(other.path, "mask")
     raise ScanExcluded(
         f"{file.path}: no brain mask on its grid, expected {_stem(file)}_space-"
-        f"{file.entities.get('space')}_desc-brain_mask.nii.gz beside it; copy it from the "
+        f"{file.entities.get('space')}_desc-brain_mask.nii.gz next to it; copy it from the "
         "pipeline's output",
         "mask",
     )

@@ -1,4 +1,4 @@
-"""Whether a header says where an image lies: size of the voxels, and which side is left."""
+"""Check that a header gives the size of the voxels and which side is left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from brainmass_core.pipeline.manifest import ScanExcluded
 
-SMALLEST, LARGEST = 0.1, 100.0  # mm; what lies outside is in another unit by mistake
+SMALLEST, LARGEST = 0.1, 100.0  # mm; sizes outside are in another unit by mistake
 TURNED = 0.7  # cosine between the two descriptions of an axis, about 45 degrees
 
 
@@ -25,7 +25,7 @@ def check_geometry(path: Path, image: Any) -> None:
     Raises
     ------
     ScanExcluded
-        With what the header says.
+        With the content of the header.
     """
     affine = np.asarray(image.affine, dtype=float)
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
@@ -47,7 +47,7 @@ def _check_sides(path: Path, header: Any) -> None:
         standard, standard_code = header.get_sform(coded=True)
         for matrix in (scanner, standard):
             if matrix is not None and not np.isfinite(matrix).all():
-                raise ValueError("it holds values that are no numbers")
+                raise ValueError("it contains values that are not numbers")
     except (ValueError, np.linalg.LinAlgError) as error:
         raise ScanExcluded(
             f"{path}: its qform or sform is damaged ({error}); copy the file again or convert it "
@@ -56,8 +56,9 @@ def _check_sides(path: Path, header: Any) -> None:
         ) from None
     if not scanner_code and not standard_code:
         raise ScanExcluded(
-            f"{path}: its header does not say which side is left: qform_code and sform_code are 0; "
-            "convert the image again from DICOM, or, if you know how it lies, set the code "
+            f"{path}: its header does not state which side is left: "
+            "qform_code and sform_code are 0; "
+            "convert the image again from DICOM, or, if you know its orientation, set the code "
             "(fslorient -setqformcode 1)",
             "header",
         )
@@ -67,7 +68,8 @@ def _check_sides(path: Path, header: Any) -> None:
     if not (axes[0] * axes[1]).sum(axis=0).min() > TURNED:
         sides = ["".join(map(str, nib.aff2axcodes(m))) for m in (scanner, standard)]
         raise ScanExcluded(
-            f"{path}: its header says two orientations, {sides[0]} (qform) and {sides[1]} (sform), "
+            f"{path}: its header gives two orientations, {sides[0]} "
+            f"(qform) and {sides[1]} (sform), "
             "expected one, because left and right may be exchanged; find out which is right and "
             "copy it over the other (fslorient -copysform2qform)",
             "header",

@@ -1,6 +1,6 @@
-"""What the NIfTI header and the sidecar say about a run, and what to do when they disagree.
+"""Read the NIfTI header and the sidecar of a run, and compare them.
 
-Only headers are read here. A reason to leave a run out is raised as `ScanExcluded`, whose text
+Only headers are read here. A reason to exclude a run is raised as `ScanExcluded`, whose text
 names the file, what was found, what was expected and the remedy.
 """
 
@@ -20,9 +20,9 @@ from brainmass_core.readers.limits import quoted
 from brainmass_core.scans.geometry import check_geometry
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-SLOWEST = 100  # times the last slice's time: a t_r with as long a pause is no t_r
+SLOWEST = 100  # times the last slice's time: no t_r has so long a pause
 LARGE = 2**28  # bytes of data
-SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; what lies outside is in another unit by mistake
+SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; values outside are in another unit by mistake
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Header:
     ----------
     shape : tuple of int
     t_r : tuple of float
-        What the header may mean, in s: empty when it says nothing; two values when the time unit
+        Possible values in s: empty if the header gives none; two values if the time unit
         is not recorded (seconds, milliseconds).
     t_r_text : str
         The value with its unit as recorded, for messages.
@@ -83,18 +83,18 @@ def read_header(path: Path) -> Header:
 
 
 def refuse_surface(path: Path, image: object) -> None:
-    """Refuse CIFTI and GIFTI, which hold surfaces and lists of voxels, not a grid."""
+    """Refuse CIFTI and GIFTI, which contain surfaces and lists of voxels, not a grid."""
     kind = {nib.Cifti2Image: "CIFTI", nib.GiftiImage: "GIFTI"}.get(type(image))
     if kind:
         raise ScanExcluded(
-            f"{path}: is {kind}, which holds values on a surface, expected NIfTI with a grid of "
+            f"{path}: is {kind}, which contains values on a surface, expected NIfTI with a grid of "
             "voxels; give the volumes, or parcel series made from it as kind timeseries",
             "header",
         )
 
 
 def header_seconds(value: float, unit: str) -> tuple[float, ...]:
-    """What pixdim[4] may mean, in s.
+    """Possible repetition times (s) for a value of pixdim[4].
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def header_seconds(value: float, unit: str) -> tuple[float, ...]:
     Returns
     -------
     tuple of float
-        Empty if the header says nothing. A value of 1 without a unit says nothing: it is what
-        writers leave there when nobody set it.
+        Empty if the header gives none. A value of 1 without a unit does not count: it is the
+        default of programs that do not set it.
     """
     if not math.isfinite(value) or value <= 0:
         return ()
@@ -146,8 +146,8 @@ def choose_t_r(
     Raises
     ------
     ScanExcluded
-        If t_r is missing, zero, not a number, implausible or contradictory; if nothing but a header
-        of exactly 1 s says it; or if the sidecar has ``VolumeTiming``, so that volumes are not
+        If t_r is missing, zero, not a number, implausible or contradictory; if it is only
+        in a header, as exactly 1 s; or if the sidecar has ``VolumeTiming``, so that volumes are not
         evenly spaced.
     """
     if "VolumeTiming" in sidecar:
@@ -159,7 +159,7 @@ def choose_t_r(
     stated = _stated(path, sidecar, header)
     if stated is None:
         return _without_sidecar(path, header, tolerance, configured)
-    stated = _plausible(path, stated, header)  # before comparing: 2000 is no other time than 2 s
+    stated = _plausible(path, stated, header)  # first: 2000 ms and 2 s are the same time
     left_behind = derived and not any(is_plausible(h) and h != 1 for h in header.t_r)
     if header.t_r and not left_behind and not _agrees(stated, header, tolerance):
         raise ScanExcluded(
@@ -174,7 +174,7 @@ def choose_t_r(
 
 
 def is_plausible(t_r: float) -> bool:
-    """Whether a repetition time (s) is one of fMRI, and not in another unit."""
+    """Whether a repetition time (s) is possible in fMRI, and so in the correct unit."""
     return SHORTEST_T_R <= t_r <= LONGEST_T_R
 
 
@@ -199,9 +199,8 @@ def _without_sidecar(
         if header.t_r == (1.0,):
             raise ScanExcluded(
                 f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header "
-                f"says {header.t_r_text}, which is also what it says when nobody set it; add "
-                "RepetitionTime "
-                "(s) to the sidecar, or set t_r of the data set",
+                f"gives {header.t_r_text}, which is also its default; add RepetitionTime (s) to "
+                "the sidecar, or set t_r of the data set",
                 "t_r",
             )
         return _plausible(path, header.t_r[0] if header.t_r else None, header)
@@ -230,7 +229,7 @@ def _other_than_configured(
 def _plausible(path: Path, t_r: float | None, header: Header) -> float:
     if t_r is None:
         raise ScanExcluded(
-            f"{path}: no t_r: RepetitionTime is missing in the sidecar and the NIfTI header says "
+            f"{path}: no t_r: RepetitionTime is missing in the sidecar and the NIfTI header gives "
             f"{header.t_r_text}; add RepetitionTime (s) to the sidecar, or set t_r of the data set",
             "t_r",
         )
@@ -238,7 +237,8 @@ def _plausible(path: Path, t_r: float | None, header: Header) -> float:
         unit = "milliseconds" if t_r > LONGEST_T_R else "another unit"
         raise ScanExcluded(
             f"{path}: t_r is {t_r:g} s (header: {header.t_r_text}), expected {SHORTEST_T_R:g} to "
-            f"{LONGEST_T_R:g} s; BIDS wants seconds, not {unit}: correct the sidecar, or the unit "
+            f"{LONGEST_T_R:g} s; BIDS requires seconds, not {unit}: "
+            "correct the sidecar, or the unit "
             "of the header",
             "t_r",
         )
@@ -246,9 +246,9 @@ def _plausible(path: Path, t_r: float | None, header: Header) -> float:
 
 
 def series_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """Shape (x, y, z, n_volumes) of a series; None if the image is none.
+    """Shape (x, y, z, n_volumes) of a series; None if the image is not a series.
 
-    A fifth dimension is accepted where it or the fourth has length 1: some converters write time
+    A fifth dimension is accepted if it or the fourth has length 1: some converters write time
     as the fifth, some add an empty one.
     """
     if len(shape) == 5 and 1 in shape[3:]:
@@ -283,7 +283,7 @@ def check_one_echo(path: Path, sidecar: dict[str, Any]) -> None:
     Raises
     ------
     ScanExcluded
-        With the times and what to do.
+        With the times and the remedy.
     """
     times = sidecar.get("EchoTime")
     if isinstance(times, list) and len(times) > 1:
@@ -313,7 +313,7 @@ def slice_timing(
     Raises
     ------
     ScanExcluded
-        If the times do not fit the image or t_r.
+        If the times are not compatible with the image or t_r.
     """
     times = sidecar.get("SliceTiming")
     if not times:
@@ -333,14 +333,15 @@ def slice_timing(
     if not sound or len(times) != shape[axis]:
         found = f"{len(times)} values up to {max(times)}" if sound else repr(times)[:80]
         raise ScanExcluded(
-            f"{path}: SliceTiming holds {found}, expected {shape[axis]} times (one per slice) from "
-            f"0 to t_r {t_r:g} s; correct it, or remove it to go without slice-timing correction",
+            f"{path}: SliceTiming contains {found}, expected "
+            f"{shape[axis]} times (one per slice) from "
+            f"0 to t_r {t_r:g} s; correct it, or remove it to omit slice-timing correction",
             "slice_timing",
         )
     if 0 < max(times) < t_r / SLOWEST:
         raise ScanExcluded(
             f"{path}: SliceTiming ends at {max(times):g} s of a t_r of {t_r:g} s, too soon for the "
-            "last slice; are the times in another unit? correct it, or remove it to go without "
+            "last slice; are the times in another unit? correct it, or remove it to omit "
             "slice-timing correction",
             "slice_timing",
         )
@@ -359,12 +360,12 @@ def axis_of(direction: object) -> tuple[int | None, bool]:
 def phase_encoding(
     sidecar: dict[str, Any], shape: tuple[int, ...]
 ) -> tuple[str | None, float | None]:
-    """Phase-encoding direction, and the total readout time that goes with it.
+    """Phase-encoding direction and total readout time.
 
     Returns
     -------
     direction : str or None
-        ``i`` to ``k-``, None if the sidecar does not say it.
+        ``i`` to ``k-``, None if it is not in the sidecar.
     total_readout_time : float or None
         In s: ``TotalReadoutTime``, or ``EffectiveEchoSpacing`` times the number of lines of the
         reconstructed image less one (BIDS 1.10).

@@ -18,7 +18,7 @@ from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.naming import shown, written
 
 log = logging.getLogger(__name__)
-logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it says which schema it bundles
+logging.getLogger("bidsschematools").setLevel(logging.WARNING)  # it logs which schema it contains
 IMAGES = (".nii", ".nii.gz")
 AT_ONCE = 1000
 PARTICIPANT = re.compile(r"sub-[^\W_]+")
@@ -55,7 +55,7 @@ class File:
 
 
 def base_row(name: str, stem: str, file: File) -> dict[str, Any]:
-    """The columns that the file's name gives."""
+    """Columns that are known from the file's name."""
     return {
         "scan_id": f"{name}_{written(stem)}",
         "participant_id": written(file.participant),
@@ -69,10 +69,10 @@ def base_row(name: str, stem: str, file: File) -> dict[str, Any]:
 def index_files(root: Path) -> list[File]:
     """All files of a BIDS or BIDS-derivatives folder, ordered by path.
 
-    What is called ``sub-*`` and has no label of letters and digits is left out, see `strays`.
+    Folders ``sub-*`` without a label of letters and digits are ignored, see `strays`.
     Participants are indexed some at a time through temporary links. The indexer's tables have a
-    column per entity of BIDS and take 50 kB per participant; and it takes a folder whose name has
-    a dot (``ds000030_R1.0.5``), a leading dot or a glob character for no data set at all.
+    column per entity of BIDS and take 50 kB per participant; and it does not recognise a data
+    set whose folder name has a dot (``ds000030_R1.0.5``), a leading dot or a glob character.
     """
     root = root.absolute()
     folders = sorted(p for p in root.glob("sub-*") if PARTICIPANT.fullmatch(p.name) and p.is_dir())
@@ -87,7 +87,7 @@ def index_files(root: Path) -> list[File]:
     again = [p for p in paths if len(Path(p).parts) > DEEP and _in_a_loop(root, Path(p))]
     if again:
         log.warning(
-            "%s: %d files are left out, because a link leads back to a folder that it lies in: %s",
+            "%s: %d files are ignored, because a link leads back to a folder that contains it: %s",
             *(root, len(again), min(again, key=len)),
         )
     paths = sorted(set(paths) - set(again))
@@ -96,7 +96,7 @@ def index_files(root: Path) -> list[File]:
 
 
 def _indexed(part: Path) -> list[str]:
-    """Files of a folder of participants; the indexer knows no names that are not UTF-8."""
+    """Files of a folder of participants; the indexer cannot read names that are not UTF-8."""
     try:
         return list(bids2table.index_dataset(part)["path"].to_pylist())
     except UnicodeEncodeError:
@@ -119,18 +119,18 @@ def _in_a_loop(root: Path, path: Path) -> bool:
 
 
 def check_place(file: File, root: Path) -> None:
-    """Refuse a file whose name says another participant or session than its folder.
+    """Refuse a file whose name gives another participant or session than its folder.
 
     Raises
     ------
     ScanExcluded
-        Because it is not known whose data they are.
+        Because it is not known to whom the data belong.
     """
     folders = file.path.relative_to(root.absolute()).parts[:-1]
     expected = [file.participant] + ([f"ses-{file.session}"] if file.session else [])
     if list(folders[: len(expected)]) != expected:
         raise ScanExcluded(
-            f"{file.path}: the name says {'/'.join(expected)}, the folder {'/'.join(folders)}; "
+            f"{file.path}: the name gives {'/'.join(expected)}, the folder {'/'.join(folders)}; "
             "find out whose scan it is and rename it",
             "index",
         )
@@ -191,6 +191,6 @@ class Sidecars:
             content = read_object(path)
         except FileError as error:
             raise ScanExcluded(f"unreadable sidecar: {error}", "sidecar") from None
-        if shared:  # of the whole data set; a participant's own are read once anyway
+        if shared:  # of the complete data set; those of a participant are read once anyway
             self._shared[path] = content
         return content

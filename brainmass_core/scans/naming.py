@@ -40,7 +40,7 @@ def odd_name(path: Path, name: str) -> str | None:
     """Why a file or array cannot be a scan of this name; None if it can."""
     found = sorted({*ODD.findall(name), *HIDDEN.findall(str(path))})
     if found:
-        what = f"its name or folder holds {', '.join(map(repr, found))}"
+        what = f"its name or folder contains {', '.join(map(repr, found))}"
     elif not name:
         what = "it has no name"
     elif written(name) != name:

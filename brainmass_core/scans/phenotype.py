@@ -44,12 +44,12 @@ def read_phenotype(name: str, dataset: Dataset, named: Sequence[str] = ()) -> pd
     ----------
     named : sequence of str
         Further columns to keep where the table has them, such as labels of tasks. All others are
-        left out here: what nobody asked for does not enter the results.
+        omitted, so that columns that are not configured do not enter the results.
 
     Returns
     -------
     DataFrame of str or None
-        Values as written, None where missing; rows without an id are left out. The index is the
+        Values as written, None where missing; rows without an id are omitted. The index is the
         line of the file. None if the data set has no table.
 
     Raises
@@ -80,7 +80,7 @@ def read_phenotype(name: str, dataset: Dataset, named: Sequence[str] = ()) -> pd
     mask_missing(table, dataset.missing_values, [c for c in ids if c is not None])
     with_id = table[dataset.phenotype.id_column].notna()
     if not with_id.all():
-        log.warning("%s: %d rows without an id are left out", path, (~with_id).sum())
+        log.warning("%s: %d rows without an id are ignored", path, (~with_id).sum())
     return _of_session(dataset, table[with_id], path)
 
 
@@ -177,7 +177,7 @@ def join(
     ------
     ScansError
         If rows cannot be told apart, no scan has a row although its columns are used, or a column
-        of numbers or groups holds undeclared codes.
+        of numbers or groups contains undeclared codes.
     """
     settings = dataset.phenotype
     scans = scans.copy()
@@ -213,11 +213,11 @@ def join(
 
 
 def _strangers(path: Path, ids: pd.Series, scans: pd.Series) -> str:
-    """What to say if table and scans have nobody in common."""
+    """Message for a table and scans that have nobody in common."""
     theirs, ours = (", ".join(map(repr, values.unique()[:3])) for values in (ids, scans))
     quoted = len(ids) > 0 and ids.str.fullmatch('".*"').all()
     return (
-        f"{path}: none of the {len(scans)} scans has a row: column {ids.name!r} holds "
+        f"{path}: none of the {len(scans)} scans has a row: column {ids.name!r} contains "
         f"{theirs or 'nothing'} ..., the scans are of {ours} ...; "
         + ("write ids without quotation marks" if quoted else "correct the ids, or the id_column")
     )
@@ -240,7 +240,7 @@ def _with_values(
     targets: Sequence[str],
     groups: Sequence[str],
 ) -> pd.DataFrame:
-    """The scans with what the table says of them."""
+    """The scans with their values in the table."""
     settings, path = dataset.phenotype, phenotype_path(dataset) or dataset.path
     used = table[table.index.isin(rows.dropna())]
     try:
@@ -293,7 +293,7 @@ def numeric(
     kind: Kind = POSITIVE,
     prefix: str = "",
 ) -> pd.Series | None:
-    """A column as numbers; single impossible ones and text (``89+``) are missing, and said so.
+    """A column as numbers; single impossible ones and text (``89+``) are missing, which is logged.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ MANGLED = re.compile(r"\d[.,]\d+E\+\d+")  # 5.1456E+04, as spreadsheets show lon
 def canonical(identifier: str) -> str:
     """What is compared when ids are joined.
 
-    Without white space around it and a ``sub-`` prefix; whole numbers without leading zeros and
+    Without white space around it and a ``sub-`` prefix; integers without leading zeros and
     without ``.0``: ``sub-0050003``, ``50003`` and ``50003.0`` are the same participant.
     """
     return _number(_bare(identifier, "sub-"))
@@ -33,7 +33,7 @@ def _bare(identifier: str, prefix: str) -> str:
 
 
 def padded(identifier: str) -> str:
-    """An id without ``sub-`` and, of a whole number, ``.0``; leading zeros stay."""
+    """An id without ``sub-`` and, if it is an integer, without ``.0``; leading zeros stay."""
     return _whole(_bare(identifier, "sub-"))
 
 
@@ -64,11 +64,11 @@ def matched_rows(
     column : Series of str
         The table's ids; the index is the line of the file.
     sessions : Series of str, optional
-        Session of each scan, None where it has none.
+        Session of each scan, None if it has none.
     rows_of : Series of str, optional
         Session of each row of the table; without it a row is a participant or a scan.
     values : DataFrame, optional
-        What else the table holds: a scan without a session has the rows of all, if they agree.
+        Other columns of the table: a scan without a session is given any row if all agree.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def _refuse_mangled(column: pd.Series, path: Path) -> None:
     odd = column[column.map(lambda v: bool(MANGLED.fullmatch(v))).astype(bool)]
     if len(odd):
         raise ScansError(
-            f"{path}: line {odd.index[0]}: the id {quoted(odd.iloc[0])} has been turned into a "
+            f"{path}: line {odd.index[0]}: the id {quoted(odd.iloc[0])} has been converted to a "
             "number by a spreadsheet, which may have lost digits; take the ids from their source, "
             "as text"
         )
@@ -109,8 +109,8 @@ def _refuse_mangled(column: pd.Series, path: Path) -> None:
 def _keys(ids: pd.Series, column: pd.Series, path: Path) -> tuple[pd.Series, pd.Series]:
     """What is compared, of the scans and of the rows that belong to any of them.
 
-    Numbers are compared whatever their leading zeros, unless both scans and table tell two
-    participants apart by them (``sub-01`` and ``sub-1``).
+    Leading zeros of numbers are ignored, unless two participants differ in nothing else, both in
+    the scans and in the table (``sub-01`` and ``sub-1``).
     """
     left, right = ids.map(canonical), column.map(canonical)
     right = right[right.isin(set(left))]
@@ -175,7 +175,8 @@ def _row_of(
     if differing:
         raise ScansError(
             f"{path}: {column[lines[0]]} has rows of {len(lines)} sessions, which differ in "
-            f"{', '.join(map(repr, differing))}, and the names of the scans say no session (ses-); "
+            f"{', '.join(map(repr, differing))}, and the names of the "
+            "scans give no session (ses-); "
             "choose one by phenotype.session, such as "
             f"{rows_of[lines[0]]!r}, or name the session in the scans"
         )

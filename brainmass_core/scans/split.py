@@ -6,9 +6,9 @@
 are kept for evaluation.
 
 Guarantee: adding or removing one participant changes the side of at most one other, of the same
-stratum. (The newcomer may push one over the border, or the quota may grow by one.) No rule does
-better and keeps the proportion in each stratum: a rule that never changes anybody can look only
-at the participant itself, like ``hash < fraction``, and then the proportion is left to chance.
+stratum. (The added one may move another over the limit, or the quota may grow by one.) No rule that
+keeps the proportion in each stratum changes fewer: a rule that never changes anybody depends only
+on the participant itself, like ``hash < fraction``, and then the proportion is random.
 The order in which participants or files are listed has no influence.
 """
 
@@ -58,15 +58,15 @@ def split_of(scans: pd.DataFrame, dataset: Dataset, seed: int, name: str) -> lis
 def quota(n: int, fraction: float, lot: float) -> int:
     """Number of evaluation participants in a stratum of n.
 
-    The nearest whole number. A stratum too small for one gets one with the probability that its
-    share deserves, or many small sites would all be left out.
+    The nearest integer. A stratum with less than half a participant by this fraction has one with
+    the probability ``n * fraction``; otherwise no small site would be evaluated.
 
     Parameters
     ----------
     n : int
         Participants.
     fraction : float
-        Share to keep, in (0, 1).
+        Fraction to keep, in (0, 1).
     lot : float
         In [0, 1); decides for a stratum with ``n * fraction < 0.5``.
     """
@@ -84,7 +84,7 @@ def evaluation_participants(
     strata : mapping
         Participant to its stratum, such as ``('autism', 'NYU')``.
     fraction : float
-        Share to keep, in (0, 1).
+        Fraction to keep, in (0, 1).
     seed, dataset
         Another seed or another name of the data set gives another split.
 

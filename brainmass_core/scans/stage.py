@@ -29,7 +29,7 @@ from brainmass_core.scans.timeseries import add_t_r, list_timeseries
 from brainmass_core.tables import SCANS, config_hash_of, read_table
 
 log = logging.getLogger(__name__)
-MAX_LINES = 20  # of reasons; the table has each scan with its own
+MAX_LINES = 20  # of reasons; the table has the reason of each scan
 
 
 def run(config: Config, dataset: str) -> None:
@@ -55,13 +55,13 @@ def run(config: Config, dataset: str) -> None:
 def list_again(config: Config, dataset: str) -> set[int] | None:
     """List a data set of which scans are excluded again; publish what has changed.
 
-    For causes that no file shows, such as a storage that was away or a permission.
+    For causes that are not visible in a file, such as a storage that was not available.
 
     Returns
     -------
     set of int or None
-        Batches of the scans whose rows are others now; None if the table is not there, of an older
-        configuration, which the next run replaces anyway, or excludes nobody.
+        Batches of the scans whose rows have changed; None if there is no table, if it is of an
+        older configuration, which the next run replaces anyway, or if no scan is excluded.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is almost a BOLD run of a BIDS folder: an excluded scan, so that none is lost unsaid."""
+"""Files that are almost BOLD runs of a BIDS folder: excluded scans, so that all are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def stray_rows(name: str, dataset: Dataset, files: list[File], bold: list[File]) -> list[Row]:
-    """Rows of folders that are no participants, and of images that are no BOLD runs by a slip.
+    """Rows of folders that are not participants, and of images that are not BOLD runs by mistake.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def stray_rows(name: str, dataset: Dataset, files: list[File], bold: list[File])
     Returns
     -------
     list of dict
-        Some columns of `tables.SCANS`, all with a reason. A file that would be called like a run
-        that is in its place is left out: it is a copy elsewhere.
+        Some columns of `tables.SCANS`, all with a reason. A file with the name of a run
+        that is in its place is ignored: it is a copy.
     """
     taken = {_stem(f) for f in bold} | {f.path for f in bold}
     rows = []
@@ -47,7 +47,7 @@ def _stem(file: File) -> str:
 
 
 def _why_not_bold(file: File) -> str | None:
-    """Why an image is no BOLD run although its name looks like that of one."""
+    """Why an image is not a BOLD run although its name resembles that of one."""
     suffix, extension = file.entities.get("suffix", ""), file.entities.get("ext", "")
     if not ALMOST_BOLD.fullmatch(suffix) or extension.lower() not in IMAGES:
         return None
@@ -61,7 +61,7 @@ def _why_not_bold(file: File) -> str | None:
 
 
 def _odd_folders(name: str, root: Path) -> list[Row]:
-    """Rows of folders ``sub-*`` that hold BOLD images and are no participants, and of broken links.
+    """Rows of folders ``sub-*`` with BOLD images that are not participants, and of broken links.
 
     Other things are called ``sub-*`` too, such as the reports of fMRIPrep.
     """
@@ -70,13 +70,13 @@ def _odd_folders(name: str, root: Path) -> list[Row]:
         label = path.name.removeprefix("sub-")
         broken = path.is_symlink() and not path.exists()
         if PARTICIPANT.fullmatch(path.name) and broken:
-            reason = "a link to nothing in place of the folder of a participant; mend the link"
+            reason = "a broken link in place of the folder of a participant; repair the link"
         elif PARTICIPANT.fullmatch(path.name) or not path.is_dir():
             continue
         elif _holds_bold(path):
             reason = (
-                "no BIDS participant, because a label is made of letters and digits only; rename "
-                "the folder and what lies in it"
+                "not a BIDS participant, because a label consists of letters and digits; rename "
+                "the folder and the files in it"
             )
         else:
             others.append(shown(path.name))
@@ -86,8 +86,8 @@ def _odd_folders(name: str, root: Path) -> list[Row]:
         rows.append(base_row(name, path.name, file) | {"excluded_reason": reason})
     if others:
         log.warning(
-            "%s: %d folders without BOLD are no BIDS participants, because a label is made of "
-            "letters and digits only, and are left out: %s",
+            "%s: %d folders without BOLD are not BIDS participants, because a label consists of "
+            "letters and digits, and are ignored: %s",
             *(name, len(others), ", ".join(others[:20])),
         )
     return rows

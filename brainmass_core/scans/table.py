@@ -50,8 +50,8 @@ def check_unique(tables: Mapping[str, pa.Table]) -> None:
     Raises
     ------
     ScansError
-        Naming the ids, the data sets and the files. It happens when the name of one data set
-        continues another's: ``a`` with ``b_sub-01`` and ``a_b`` with ``sub-01``.
+        With the ids, the data sets and the files. This occurs if the name of one data set begins
+        with that of another: ``a`` with ``b_sub-01`` and ``a_b`` with ``sub-01``.
     """
     parts = [
         t.select(["scan_id", "bold_path"]).to_pandas().assign(name=name)
@@ -102,7 +102,7 @@ def of_images(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the work on a scan depends on, of its row in the scans table.
 
     No phenotype, split or batch: a kept scan must not look old because an age was corrected.
-    The declared motion counts where nobody measures it, in ready series.
+    The declared motion counts for ready series, for which it is not measured.
     """
     dropped = OF_PEOPLE if row["kind"] == "timeseries" else OF_PEOPLE | {"mean_fd"}
     return {k: v for k, v in row.items() if k not in dropped and not k.startswith(PHENO)}

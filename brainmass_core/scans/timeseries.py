@@ -1,7 +1,7 @@
 """A folder of ready parcel series: one row per array.
 
-A scan is called after its file, without suffix and without the ``_rois_<atlas>`` that the
-Preprocessed Connectomes Project appends. Arrays of an ``.npz`` file are called after their keys;
+A scan is named after its file, without suffix and without the ``_rois_<atlas>`` that the
+Preprocessed Connectomes Project appends. Arrays of an ``.npz`` file are named after their keys;
 a single array, or the one that `array` names, after its file, unless the phenotype table lists its
 key.
 """
@@ -63,7 +63,7 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
     Raises
     ------
     ScansError
-        If there is none.
+        If there is no series.
     """
     found = _matching(dataset)
     files = matching_files(dataset, found)
@@ -83,7 +83,7 @@ def series_files(name: str, dataset: Dataset) -> list[Path]:
     skipped = [p.name for p in found if not _is_series_by_name(p)]
     if skipped:
         names = ", ".join(map(shown, sorted(skipped)[:20]))
-        log.warning("%s: left out, no series: %s", name, names)
+        log.warning("%s: ignored, because they are not series: %s", name, names)
     return files
 
 
@@ -96,7 +96,7 @@ def matching_files(dataset: Dataset, found: list[Path] | None = None) -> list[Pa
 
 
 def _matching(dataset: Dataset) -> list[Path]:
-    """What matches the pattern; of folders those that are called like a series, which are none."""
+    """Files that match the pattern, and folders with the name of a series."""
     found = dataset.path.absolute().glob(dataset.pattern)
     return [p for p in found if _is_series_by_name(p) or not p.is_dir()]
 
@@ -107,7 +107,7 @@ def _is_series_by_name(path: Path) -> bool:
 
 
 def named_in(path: Path) -> str:
-    """What a file calls its scan."""
+    """Name of the scan of a file."""
     return PCP_NAME.sub("", path.name.removesuffix(series_suffix(path) or ""))
 
 
@@ -158,20 +158,21 @@ def _rows_of_file(name: str, dataset: Dataset, path: Path, known: set[str]) -> l
 
 
 def _chosen(path: Path, pattern: str, shapes: Shapes) -> Shapes:
-    """The arrays of a file that `array` asks for."""
+    """The arrays of a file that match `array`."""
     chosen = {
         key: shape for key, shape in shapes.items() if fnmatch.fnmatchcase(key or "", pattern)
     }
     if not chosen:
         names = ", ".join(map(str, list(shapes)[:10]))
         raise SeriesError(
-            f"{path}: holds the arrays {names}, none of them `array` {pattern!r}; correct `array`"
+            f"{path}: contains the arrays {names}, none of them `array` "
+            f"{pattern!r}; correct `array`"
         )
     return chosen
 
 
 def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
-    """Refuse files that each hold the same arrays: then a file is a scan, and not each array."""
+    """Refuse files that contain the same arrays: then a file is a scan, and not each array."""
     if dataset.array is not None:
         return
     keys = Counter(r["bold_key"] for r in rows if r.get("bold_key") == r["label"])
@@ -180,8 +181,9 @@ def _check_arrays(name: str, dataset: Dataset, rows: list[Row]) -> None:
         files = [r["bold_path"] for r in rows if r["bold_key"] == again[0]]
         names = [r["bold_key"] for r in rows if r["bold_path"] == files[0]]
         raise ScansError(
-            f"datasets.{name}: {files[0]} holds the arrays {', '.join(names[:10])}, and {files[1]} "
-            f"too has {again[0]!r}; which of them is the series? set datasets.{name}.array to its "
+            f"datasets.{name}: {files[0]} contains the arrays {', '.join(names[:10])}, and "
+            f"{files[1]} also {again[0]!r}; which of them is the series? "
+            f"set datasets.{name}.array to its "
             "name"
         )
 
@@ -206,7 +208,7 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scans : DataFrame
-        Phenotypes joined. Scans without a plausible t_r, or with a sidecar that says another, are
+        Phenotypes joined. Scans without a plausible t_r, or with a sidecar that gives another, are
         excluded.
 
     Raises
@@ -217,7 +219,7 @@ def add_t_r(name: str, dataset: Dataset, scans: pd.DataFrame) -> pd.DataFrame:
     column = dataset.phenotype.t_r_column
     if column is None and dataset.t_r is None:
         raise ScansError(
-            f"datasets.{name}: ready series do not carry their t_r; set t_r (s), or "
+            f"datasets.{name}: ready series do not contain their t_r; set t_r (s), or "
             "phenotype.t_r_column if it differs between scans"
         )
     values = None
@@ -256,7 +258,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def _contradiction(path: Path, t_r: float, tolerance: float) -> str | None:
-    """Why the sidecar beside a series speaks against its t_r (s); None if it does not."""
+    """Contradiction between a series' t_r (s) and its sidecar; None if there is none."""
     sidecar = sidecar_of(path)
     if not sidecar.exists() and not sidecar.is_symlink():
         return None

@@ -1,4 +1,4 @@
-"""What one row of functional connectivity stands for: a run, or joined runs of a person.
+"""Units of functional connectivity: the row of a table is a run, or joined runs of a person.
 
 Runs are joined (`connectivity.unit`) that one person did of one task: in one session, or in all.
 Which acquisition or phase-encoding direction they have makes no difference.

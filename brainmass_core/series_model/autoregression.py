@@ -18,7 +18,16 @@ FOLDS = 5
 
 
 def last_value(observed: Tensor, steps: int) -> Tensor:
-    """Repeat the last observed timepoint: (B, n_rois, n_observed) to (B, n_rois, steps)."""
+    """Repeat the last observed timepoint.
+
+    Parameters
+    ----------
+    observed : Tensor (B, n_rois, n_observed)
+
+    Returns
+    -------
+    Tensor (B, n_rois, steps)
+    """
     return observed[..., -1:].expand(-1, -1, steps)
 
 

@@ -68,7 +68,15 @@ def reconstruction(rows: Rows, example: Example) -> Figure:
 
 
 def bars(axes: Any, table: pd.DataFrame, label: str) -> None:
-    """Bar chart of R2 (columns r2, r2_low, r2_high) by data set and method."""
+    """Bar chart of R2 (columns r2, r2_low, r2_high) by data set and method.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per data set and method: dataset, method, r2, and optionally r2_low and r2_high.
+    label : str
+        Of the vertical axis.
+    """
     datasets, methods = (list(dict.fromkeys(table[c])) for c in ("dataset", "method"))
     width = 0.8 / len(methods)
     for i, method in enumerate(methods):

@@ -108,6 +108,13 @@ def forecasters(
 ) -> dict[str, Forecaster]:
     """The model and all baselines, fitted to these participants.
 
+    Parameters
+    ----------
+    coordinates : Tensor (n_rois, 3)
+        mm.
+    n_observed : int
+        Timepoints from which the others are predicted.
+
     Returns
     -------
     dict of str to function
@@ -141,6 +148,8 @@ def compare_forecasts(
 
     Parameters
     ----------
+    coordinates : Tensor (n_rois, 3)
+        mm.
     train, test : Windows
         Of the same length; the timepoints after the first `n_observed` are predicted. Participants
         of the pre-training of `model` must not be among the test participants.
@@ -182,6 +191,10 @@ def score_forecasts(
 
     Parameters
     ----------
+    test : Windows
+        Series (n_windows, n_rois, n_timepoints).
+    n_observed : int
+        Timepoints from which the others are predicted.
     methods : mapping
         Including ``last_value``.
 

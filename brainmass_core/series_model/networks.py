@@ -153,6 +153,11 @@ def classify_by_graph(
 
     Held-out parcels are nodes without a label. Within recordings one network is fitted to the known
     parcels of all of them; other parameters as in `classify_by_neighbours`.
+
+    Parameters
+    ----------
+    features : ndarray (n, n_rois, n_features)
+    correlation : ndarray (n, n_rois, n_rois)
     """
     _check(features, networks, who, scheme)
     adjacency = adjacency_of(correlation)

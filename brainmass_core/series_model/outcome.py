@@ -21,7 +21,18 @@ class Outcome:
 
 
 def records(table: pd.DataFrame) -> Rows:
-    """Rows of a DataFrame, with None for missing values."""
+    """Rows of a DataFrame, with None for missing values.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Any columns.
+
+    Returns
+    -------
+    list of dict
+        Column to value, one per row.
+    """
     return [
         {str(k): None if pd.isna(v) else v for k, v in row.items()}
         for row in table.to_dict("records")

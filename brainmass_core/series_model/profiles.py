@@ -122,10 +122,24 @@ class VAE(nn.Module):
 def fit_vae(
     profiles: np.ndarray, who: np.ndarray, n_dims: int, settings: Fit, width: int = 256
 ) -> Embedding:
-    """The mean of a VAE's latent code, fitted to rows (n, n_rois, n_features) of other
-    participants.
+    """The mean of a VAE's latent code, fitted to rows of other participants.
 
     Features are standardised first.
+
+    Parameters
+    ----------
+    profiles : ndarray (n, n_rois, n_features)
+    who : ndarray (n,)
+        Participant of each recording.
+    n_dims : int
+        Of the latent code.
+    width : int
+        Units of the hidden layers.
+
+    Returns
+    -------
+    function
+        ndarray (n, n_rois, n_features) to ndarray (n, n_rois, n_dims).
     """
     flat = profiles.reshape(-1, profiles.shape[-1])
     centre, scale = flat.mean(0), np.maximum(flat.std(0), 1e-12)

@@ -44,7 +44,9 @@ class LSTM(nn.Module):
         return self(observed, steps)[0]
 
     def loss(self, series: Tensor, n_observed: int) -> Tensor:
-        """Mean squared error of the forecast and of the predictions of observed timepoints."""
+        """Mean squared error of the forecast and of the predictions of observed timepoints, for
+        series (B, n_rois, n_timepoints).
+        """
         observed, future = series[..., :n_observed], series[..., n_observed:]
         forecast, within = self(observed, future.shape[-1])
         return functional.mse_loss(forecast, future) + functional.mse_loss(
@@ -86,7 +88,9 @@ class LatentODE(nn.Module):
         return self.decode(self.start_of(observed)[0], steps)
 
     def loss(self, series: Tensor, n_observed: int) -> Tensor:
-        """Negative evidence lower bound of the future, per value and without its constant."""
+        """Negative evidence lower bound of the future, per value and without its constant, for
+        series (B, n_rois, n_timepoints).
+        """
         future = series[..., n_observed:]
         mean, log_variance = self.start_of(series[..., :n_observed])
         state = mean + torch.randn_like(mean) * (log_variance / 2).exp()

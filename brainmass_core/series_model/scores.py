@@ -37,7 +37,17 @@ def sums_of(predicted: Tensor, target: Tensor, scored: Tensor) -> np.ndarray:
 
 
 def by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """Sum rows (n_windows, ...) by participant to (n_participants, ...), participants sorted."""
+    """Sum rows (n_windows, ...) by participant to (n_participants, ...), participants sorted.
+
+    Parameters
+    ----------
+    rows : ndarray (n_windows, ...)
+    who : ndarray (n_windows,)
+
+    Returns
+    -------
+    ndarray (n_participants, ...)
+    """
     _, place = np.unique(who, return_inverse=True)
     total = np.zeros((place.max() + 1, *rows.shape[1:]))
     np.add.at(total, place, rows)
@@ -76,6 +86,15 @@ def score_draws(sums: np.ndarray, n_draws: int, seed: int) -> dict[str, np.ndarr
     """Scores (n_draws, ...) of bootstrap samples of participants, from sums (n_participants, ...).
 
     Draws follow from seed and number of participants, so that methods can be compared per draw.
+
+    Parameters
+    ----------
+    sums : ndarray (n_participants, ...)
+        See `scores_of`.
+
+    Returns
+    -------
+    dict of ndarray (n_draws, ...)
     """
     n = len(sums)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws)
@@ -83,6 +102,15 @@ def score_draws(sums: np.ndarray, n_draws: int, seed: int) -> dict[str, np.ndarr
 
 
 def intervals(draws: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The 2.5 % and 97.5 % quantiles (...) of every score over its draws (n_draws, ...)."""
+    """The 2.5 % and 97.5 % quantiles (...) of every score over its draws (n_draws, ...).
+
+    Parameters
+    ----------
+    draws : dict of ndarray (n_draws, ...)
+
+    Returns
+    -------
+    dict of tuple of two ndarray (...)
+    """
     bounds = {name: np.nanquantile(values, LEVELS, axis=0) for name, values in draws.items()}
     return {name: (low, high) for name, (low, high) in bounds.items()}

@@ -58,7 +58,17 @@ def predict_values(
 
 
 def mean_by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """Means (n_participants, ...) of rows (n_windows, ...) by participant, participants sorted."""
+    """Means (n_participants, ...) of rows (n_windows, ...) by participant, participants sorted.
+
+    Parameters
+    ----------
+    rows : ndarray (n_windows, ...)
+    who : ndarray (n_windows,)
+
+    Returns
+    -------
+    ndarray (n_participants, ...)
+    """
     _, place, counts = np.unique(who, return_inverse=True, return_counts=True)
     total = np.zeros((len(counts), *rows.shape[1:]))
     np.add.at(total, place, rows)

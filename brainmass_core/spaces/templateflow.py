@@ -63,7 +63,13 @@ def template_files(
 
 
 def itk_transform(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Read an ITK transform (.h5, composite or not) as a map of points (n, 3) in mm, RAS."""
+    """Read an ITK transform (.h5, composite or not) as a map of points (n, 3) in mm, RAS.
+
+    Returns
+    -------
+    function
+        ndarray (n, 3) to ndarray (n, 3), float64.
+    """
 
     def moved(points: np.ndarray) -> np.ndarray:
         import ants  # takes two seconds, and most studies do not need it

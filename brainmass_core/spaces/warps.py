@@ -16,7 +16,17 @@ STEP = 2**-6  # mm, rounding of displacements in files; float16 stores these exa
 
 
 def spline_coefficients(field: np.ndarray) -> list[np.ndarray]:
-    """Coefficients of the cubic splines through the components of a field (nx, ny, nz, 3)."""
+    """Coefficients of the cubic splines through the components of a field (nx, ny, nz, 3).
+
+    Parameters
+    ----------
+    field : ndarray (nx, ny, nz, 3)
+
+    Returns
+    -------
+    list of three ndarray (nx, ny, nz)
+        float64; boundaries are mirrored.
+    """
     components = np.moveaxis(field.astype(np.float64), -1, 0)
     return [spline_filter(c, order=3, mode="mirror") for c in components]
 

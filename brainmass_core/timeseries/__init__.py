@@ -86,7 +86,7 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     if left := not_applied(config, dataset):
         kind = config.datasets[dataset].kind
         log.info("%s: not applied to data of kind %s: %s", dataset, kind, ", ".join(left))
-    if config.timeseries.derivatives:
+    if config.timeseries.writes_derivatives:
         write_dataset(
             Paths(config.results).derivatives(dataset, "timeseries"),
             *("time series", dataset, config.datasets[dataset].path, atlas),
@@ -128,7 +128,7 @@ def _denoised(item: TimeSeriesInput, raw: Raw, known: dict[str, Any]) -> pa.Tabl
         "n_timepoints": len(bold),
         "n_empty_rois": int(empty.sum()),
     }
-    if item.settings.derivatives:
+    if item.settings.writes_derivatives:
         _write(item, raw, model, bold, row)
     row["bold"] = bold.tolist()
     return from_rows([row], timeseries_schema(item.atlas.n_rois))

@@ -1,4 +1,6 @@
-"""The published A424 of BrainLM, as any label image is read; against its own coordinates file."""
+"""The published A424 of BrainLM, read as any label image, compared with its own file of
+coordinates.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def a424(folder: Path) -> Atlas:
 
 
 def distances(atlas: Atlas, folder: Path) -> np.ndarray:
-    """mm between the centroid of each label and the published coordinates of its number."""
+    """Distance (mm) of the centroid of each label from the published coordinates of its number."""
     table = np.loadtxt(folder / "A424_Coordinates.dat")
     published = dict(zip(table[:, 0].astype(int), table[:, 1:], strict=True))
     xyz = atlas.labels[["x", "y", "z"]].to_numpy()

@@ -1,4 +1,4 @@
-"""An atlas as arrays: in the order of the parcels, and refused as elsewhere."""
+"""An atlas as arrays, in the order of its parcels; invalid images are refused."""
 
 from __future__ import annotations
 

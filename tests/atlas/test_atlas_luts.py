@@ -1,7 +1,7 @@
 """Look-up tables as CBIG, FreeSurfer, XCP-D, nilearn, ITK-SNAP and FSL publish them.
 
-Each gives an atlas whose names stand by the right values of the image, or is refused with a remedy
-that gives it once it is applied.
+Each gives an atlas that assigns its names to the right values of the image, or is refused with a
+remedy that works once it is applied.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -65,7 +65,7 @@ def named(tmp_path, image):
         labels = atlas_from_image(
             image, "three", "MNI152NLin6Asym", read_lut(tmp_path / name)
         ).labels
-        # the parcel of value 1 lies at x = 1, of value 2 at 3, of value 3 at 0
+        # the parcel of value 1 is at x = 1, that of value 2 at 3, that of value 3 at 0
         assert labels["x"].tolist() == [1, 3, 0]
         return dict(zip(labels["index"], labels["name"], strict=True))
 

@@ -1,4 +1,4 @@
-"""Which atlas a configuration gets, and what is said when it gets none."""
+"""Which atlas a configuration selects, and the message if there is none."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_network_that_never_answers_is_asked_once_and_with_the_short_limit(
 def test_what_is_downloaded_is_checked(
     tmp_path: Path, nowhere: Path, schaefer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network is replaced; the check of what arrives is real."""
+    """The network is replaced; the check of the downloaded files is real."""
 
     def fetch(*_: object, data_dir: str, **__: object) -> None:
         (Path(data_dir) / "schaefer_2018" / FILE).write_bytes(arrives)
@@ -264,7 +264,7 @@ def test_a_wrong_number_of_parcels_is_refused(tmp_path: Path) -> None:
 
 
 class TestSpace:
-    """An atlas of images lies in a space with a name."""
+    """An atlas of images has a named space."""
 
     def test_the_published_file_is_known_by_its_voxels(
         self, tmp_path: Path, schaefer: Path
@@ -321,7 +321,9 @@ class TestSpace:
         np.testing.assert_array_equal(places(published), bridge(FSL, ICBM_2009A)(xyz))
         np.testing.assert_array_equal(places(published, FSL), xyz)
         assert 1 < np.linalg.norm(places(published) - xyz, axis=1).mean() < 4
-        np.testing.assert_array_equal(places(published.assign(space="")), xyz)  # nobody knows
+        np.testing.assert_array_equal(
+            places(published.assign(space="")), xyz
+        )  # the space is unknown
         assert np.isnan(places(published.assign(space="MNIInfant"))).all()
 
 

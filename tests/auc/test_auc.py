@@ -1,4 +1,6 @@
-"""One AUC and one variance: scikit-learn's and DeLong's, for weights, labels, folds and people."""
+"""One AUC and one variance, compared with scikit-learn and DeLong, for weights, labels, folds and
+participants.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users' errors are one message, and no command waits for what it does not use."""
+"""Users' errors are one message, and no command imports what it does not need."""
 
 import logging
 import subprocess
@@ -20,7 +20,7 @@ TABLES = {"numpy", "pyarrow", "psutil", "nipype"}
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """Result of a command."""
 
     returncode: int
     stdout: str
@@ -38,13 +38,15 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def brainmass(folder, monkeypatch, capsys):
-    """Run a command in this process; its log is set up as in a process of its own."""
+    """Run a command in this process; its log is set up as in a separate process."""
     root, ours = logging.getLogger(), logging.getLogger("brainmass_core")
     levels = root.level, ours.level
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["brainmass", *arguments])
-        monkeypatch.setattr(root, "handlers", [])  # pytest's would keep the command from its own
+        monkeypatch.setattr(
+            root, "handlers", []
+        )  # pytest's handler would keep the command from adding its own
         with pytest.raises(SystemExit) as end:
             main()
         return Done(end.value.code, *capsys.readouterr())

@@ -46,7 +46,7 @@ def test_an_error_of_the_disk_is_one_line_with_path_and_remedy(code, monkeypatch
 def test_an_error_while_a_file_is_written_names_the_file(tmp_path, code):
     path = tmp_path / "sub" / "table.parquet"
     with pytest.raises(OSError, match=r"table\.parquet") as raised, atomic_path(path):
-        raise OSError(getattr(errno, code), "said")  # as `write` raises it: without a name
+        raise OSError(getattr(errno, code), "said")  # as `write` raises it: without a file name
     assert raised.value.errno == getattr(errno, code)
     assert raised.value.filename == str(path)
     assert list(path.parent.iterdir()) == []
@@ -60,7 +60,7 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path):
 
 @pytest.fixture
 def small_files():
-    """Nothing larger than 4 kB can be written; the signal that says so is ignored by Python."""
+    """Limit files to 4 kB; Python ignores the signal that reports the limit."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     yield

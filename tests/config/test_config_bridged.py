@@ -1,4 +1,6 @@
-"""Bridges are inputs: another field, or another file of TemplateFlow, changes what crosses it."""
+"""Bridges are inputs: if a field or a file of TemplateFlow changes, so do results that depend on
+it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ PARTS = {
 }
 OF_FIGURES = {("interpret", "mdd"), ("report", "mdd"), ("series_model", "reconstruction")}
 PARCELLATED = {("timeseries", "raw"), ("connectivity", "raw"), ("timeseries", "corpus")}
-# those are trained on `corpus`
+# they are trained on `corpus`
 ON_CORPUS = {("finetune", "mdd")}
 
 
@@ -64,7 +66,7 @@ def transform(home: Path, space: str, origin: str, content: bytes = b"x") -> Pat
 
 
 def with_another_field(folder: Path, monkeypatch: pytest.MonkeyPatch, *leg: str) -> None:
-    """The package as if one of its bridges had another content."""
+    """The package, with other content in one of its bridges."""
     shutil.copytree(shipped.DATA, folder)
     about = json.loads((folder / shipped.ABOUT).read_text())
     about["fields"][field_name(*leg)]["sha256"] = "0" * 64
@@ -117,7 +119,7 @@ def test_the_digest_is_of_the_fields_that_a_pair_crosses(tmp_path, monkeypatch):
 
 
 def infant(home: Path) -> Config:
-    """A study on a template that only TemplateFlow leads to."""
+    """A study with a template that only TemplateFlow can bridge."""
     image = home / "tpl-MNIInfant_T1w.nii.gz"
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(b"x")
@@ -206,7 +208,7 @@ def test_a_scan_is_kept_for_one_state_of_its_template(tmp_path: Path) -> None:
     packaged, own = fingerprint(item()), fingerprint(item(file))
     os.utime(file, ns=(1, 1))
     assert len({packaged, own, fingerprint(item(file))}) == 3
-    # what was kept before this field was there is kept on
+    # scans that were kept before this field existed remain valid
     fields = [f for f in dataclasses.fields(PreprocessInput) if f.name != "template"]
     older = dataclasses.make_dataclass("Item", [f.name for f in fields])
     assert fingerprint(older(*(getattr(item(), f.name) for f in fields))) == packaged

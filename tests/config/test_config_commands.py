@@ -1,4 +1,6 @@
-"""What cannot be a name, a path or a pattern is refused with the reason, before a command runs."""
+"""Values that cannot be a name, a path or a pattern are refused with the reason, before a command
+runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading a configuration: every error at once, each with what was found and what to do."""
+"""Loading a configuration: all errors at once, each with the value found and the remedy."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_every_shipped_preset_is_valid(name: str) -> None:
     config = parse_config(minimal(presets=[name]))
     alone = parse_config(minimal())
     changed = config.model_dump(exclude={"presets"}) != alone.model_dump(exclude={"presets"})
-    # the defaults are also a preset, under the name they are known by
+    # the defaults are also a preset
     assert changed or name == "timeseries/cpac-default"
 
 
@@ -305,7 +305,7 @@ def test_an_error_between_sections_is_reported_once() -> None:
 
 
 def read(tmp_path: Path, setting: str):
-    """Read a configuration with a line of settings of its data set, or below all."""
+    """Read a configuration with one more setting, of its data set or at the end."""
     (tmp_path / "c.yaml").write_text(f"datasets: {{a: {{{DATASET}}}}}\n{setting}\n")
     return load_config(tmp_path / "c.yaml")
 

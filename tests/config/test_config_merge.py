@@ -1,4 +1,4 @@
-"""Settings are laid over each other knob by knob, however deep they lie."""
+"""Nested settings are merged one by one, at any depth."""
 
 from brainmass_core.config.load import deep_merge
 

@@ -1,4 +1,4 @@
-"""The reference page and the schema say what the model says."""
+"""The reference page and the schema agree with the model."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a message tells one to run or to set exists: targets, commands and knobs are looked up.
+"""Commands, targets and settings that a message recommends exist.
 
-All text of the package is read, docstrings aside. A dotted name counts as a knob if it begins with
-a section of the configuration, a single one if it has an underscore and comes after a verb such as
-``set``. What an f-string fills in is taken to be right.
+All strings of the package except docstrings are read. A dotted name counts as a setting if it
+begins with a section of the configuration, a single name if it contains an underscore and follows a
+verb such as ``set``. Values that an f-string inserts are assumed to be right.
 """
 
 import ast
@@ -32,13 +32,13 @@ COMMAND = re.compile(r"(?:: |`)brainmass ([a-z][\w-]*)")
 
 @cache
 def trees() -> dict[str, ast.Module]:
-    """The package's modules by path, parsed."""
+    """Parsed modules of the package, by path."""
     files = sorted(PACKAGE.rglob("*.py"))
     return {str(f.relative_to(PACKAGE)): ast.parse(f.read_text()) for f in files}
 
 
 def text_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and text of each string, docstrings aside; ``{}`` is what an f-string fills in."""
+    """Line and text of each string except docstrings; ``{}`` replaces the values of an f-string."""
     left_out = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -54,7 +54,7 @@ def text_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 @cache
 def texts() -> list[tuple[str, str]]:
-    """Place and text of everything that the package may say."""
+    """Location and text of all possible messages of the package."""
     found = []
     for name, tree in trees().items():
         found += [(f"{name}:{line}", text) for line, text in text_of(tree)]
@@ -71,7 +71,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 @cache
 def sections() -> dict[str, list[type[BaseModel]]]:
-    """By name, the models of the configuration's sections, wherever they stand."""
+    """Models of all sections of the configuration, by name."""
     found: dict[str, list[type[BaseModel]]] = {"": [Config]}
 
     def add(model: type[BaseModel]) -> None:
@@ -86,7 +86,7 @@ def sections() -> dict[str, list[type[BaseModel]]]:
 
 
 def exists(path: str) -> bool:
-    """Whether a dotted path, from any section on, leads to a knob."""
+    """Whether a dotted path leads to a setting from any section."""
     first, *rest = path.split(".")
     parents = [m for models in sections().values() for m in models if first in m.model_fields]
     return any(_leads(model.model_fields[first].annotation, rest) for model in parents)
@@ -158,7 +158,7 @@ def test_knobs_that_are_named_exist():
     named = [
         (where, knob)
         for where, text in texts()
-        if ".jinja" not in where  # whose variables look like knobs
+        if ".jinja" not in where  # whose variables look like settings
         for knob in knobs_in(text)
     ]
     assert len(named) > 150

@@ -1,4 +1,4 @@
-"""Which settings of pre-training go together, and what a BrainLM leaves of the rest."""
+"""Which settings of pre-training can be combined, and which of them a BrainLM uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The synthetic data set says what it is, keeps its promises and can be written again."""
+"""The synthetic data set is labelled as such, has the effects that it documents, and is
+reproducible.
+"""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ def test_attention_to_parcels_is_a_share(model, series, coordinates):
     assert share.shape == (2, PARCELS)
     assert share.min() > 0
     assert share.sum(1).max() < 1
-    # what is left went to the CLS token itself
+    # the remaining attention is to the CLS token itself
     torch.testing.assert_close(
         share.sum(1), torch.full((2,), 1 - 1 / (TOKENS + 1)), atol=0.02, rtol=0
     )

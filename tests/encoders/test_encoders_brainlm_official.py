@@ -1,4 +1,6 @@
-"""Published BrainLM checkpoints: made here under the released names, and worked out from them."""
+"""Published BrainLM checkpoints: built here with the released names, and computed independently
+from their tensors.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,7 @@ def released_vit() -> dict[str, Tensor]:
 
 
 class Formula:
-    """The 13M model worked out from released tensors, in double precision."""
+    """The 13M model computed from released tensors, in double precision."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.t = {name: tensor.double() for name, tensor in tensors.items()}

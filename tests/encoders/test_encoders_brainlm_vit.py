@@ -61,7 +61,7 @@ def test_the_published_sizes_have_exactly_the_published_parameters(size, n, enco
     assert sum(p.numel() for p in model.parameters()) == n
     ours = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("decoder"))
     grid = 432 // 16 if size == "brainlm-111m" else 434 // 14
-    # the published count has the table of positions, which is not trained
+    # the published count includes the table of positions, which is not trained
     assert ours + (grid**2 + 1) * model.shape.width == encoder
 
 
@@ -79,7 +79,7 @@ def test_a_forward_pass_costs_what_the_released_one_costs(size, ratio, gflop):
         model = BrainLMViT(size, "reference")
         mask = model.random_mask(1, 424, 200, ratio)
         model.reconstruct(torch.empty(1, 424, 200), torch.empty(424, 3), mask)
-    # the released model works with three equal channels, ours with their sum or mean
+    # the released model has three equal channels, ours their sum or mean
     grid = model.side(424, 200) // model.shape.patch
     widths = model.shape.width + model.shape.decoder_width
     channels = 2 * 2 * grid**2 * model.shape.patch**2 * widths

@@ -1,4 +1,4 @@
-"""Invariants of BrainMass; numbers measured on the authors' code with weights from crc32."""
+"""Invariants of BrainMass, and numbers measured with the authors' code and weights from crc32."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_position_table_equals_the_reference():
     table = sinusoid_table(102, 100)
     assert table.shape == (1, 102, 100)
     assert table[0, 0].tolist() == [0.0, 1.0] * 50
-    # the reference worked out its rates in single precision
+    # the reference computed its rates in single precision
     assert table[0, 1, :4].tolist() == pytest.approx(
         [0.841471, 0.540302, 0.739121, 0.673575], abs=3e-6
     )

@@ -1,4 +1,6 @@
-"""Invariants of the specification over the sizes of the paper, and of one step as released."""
+"""Invariants of the specification for the sizes of the paper, and of one training step of the
+released code.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +154,9 @@ def test_the_released_gradient_norms_come_out_of_a_step_of_the_preset(released_s
         "predictor.3.weight": 2.91503,
     }
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    assert max(g.abs().max() for n, g in gradients.items() if n in expected) < 1  # none was clipped
+    assert (
+        max(g.abs().max() for n, g in gradients.items() if n in expected) < 1
+    )  # no gradient was clipped
     found = {n: gradients[n].norm().item() for n in expected}
     assert found == pytest.approx(expected, rel=5e-4)
     assert not any(n.startswith("target.") for n in gradients)

@@ -1,4 +1,4 @@
-"""Checkpoints of the released code: built here from plain torch modules under its names."""
+"""Checkpoints of the released code, built here from plain torch modules with its names."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Network(nn.Module):
 
 
 class Released(nn.Module):
-    """All that a released checkpoint holds."""
+    """Complete content of a released checkpoint."""
 
     def __init__(self, size: str, n_rois: int, heads: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def test_from_official_to_ours_and_back_every_tensor_is_identical(size, tmp_path
     for part in a:
         assert a[part].keys() == b[part].keys()
         assert all(torch.equal(a[part][k], b[part][k]) for k in a[part])
-    released(size).load_state_dict(b["model"])  # their own, strict way of loading
+    released(size).load_state_dict(b["model"])  # the strict loading of the released code
 
 
 def test_the_embeddings_of_the_specification_come_out_of_a_checkpoint_file(tmp_path):
@@ -232,7 +232,7 @@ def test_what_is_no_released_checkpoint_is_refused_by_name(tmp_path):
 
 LINEAR = "online_network.attention_list.0.linear1.weight"
 NORM = "online_network.g.net.1"
-ODD = {  # of which none was refused by name, and four were read
+ODD = {  # none of these was refused because of its name, and four were read
     "nested": (
         LINEAR,
         lambda t: torch.nested.nested_tensor([t[0], t[1, :2]]),

@@ -1,4 +1,4 @@
-"""A method is features and an estimator; everything that is asked of it follows from the two."""
+"""A method is features and an estimator; all its other properties follow from these two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An encoder of another package goes through every stage; nothing of this one is changed for it."""
+"""An encoder of another package runs through every stage without a change of this package."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def toy():
 
 
 def installed(folder: Path, place: str = "toy_encoder:ENCODER") -> Path:
-    """What a package that brings the encoder leaves in a folder of the path: its entry point."""
+    """Write the entry point of a package with an encoder to a folder of the path."""
     about = folder / "toy_encoder-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-encoder\nVersion: 1.0\n")
@@ -55,7 +55,7 @@ def installed(folder: Path, place: str = "toy_encoder:ENCODER") -> Path:
 
 
 def on_path(site: Path) -> str:
-    """PYTHONPATH of processes that are to find the encoder as an installed one."""
+    """PYTHONPATH of processes that find the encoder as an installed one."""
     return os.pathsep.join(map(str, (site, HERE, HERE.parents[1])))
 
 
@@ -110,7 +110,10 @@ def test_a_third_encoder_goes_through_a_study_without_a_change_of_the_package(
         vectors = read_table(tmp_path / "embeddings.parquet", "embeddings")["embedding"]
         assert len(vectors[0].as_py()) == stored.width
         kept = {k for k in load_file(model / "model.safetensors") if k.startswith("encoder.")}
-        frozen = {"encoder.map.weight", "encoder.map.bias"}  # without what training alone needs
+        frozen = {
+            "encoder.map.weight",
+            "encoder.map.bias",
+        }  # without the parts that only training needs
         assert kept == (frozen if method == "toy_ridge" else set())
     report.run(config, TASK)
     report.run(config, "index")

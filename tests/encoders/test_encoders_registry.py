@@ -1,4 +1,4 @@
-"""The record of an encoder: what is listed for the reference page is what the records say."""
+"""The reference page lists encoders as their records describe them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a third encoder, from outside the package; without torch."""
+"""The record of a third encoder, outside the package; without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the encoder of `toy_encoder` does: one linear map of the edges of FC.
+"""Implementation of the encoder of `toy_encoder`: one linear map of the edges of FC.
 
 It is pre-trained to give two views of a scan the same embedding, of variance 1 in each dimension.
 """
@@ -124,7 +124,7 @@ class Headed(nn.Module):
 
 @dataclass(frozen=True)
 class ToyTune:
-    """Encoder and head, trained whole or the head alone."""
+    """Encoder and head; either both are trained or only the head."""
 
     knob: ClassVar[str] = "neural.finetune_lr"
     folder: str | None = None

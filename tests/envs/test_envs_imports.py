@@ -1,7 +1,8 @@
-"""Each module can be imported first: no circle, not even through the ``__init__`` of a package.
+"""Each module can be imported first: there are no circular imports, not even through the
+``__init__`` of a package.
 
-import-linter sees which module names which. Python also runs the ``__init__`` of every package
-above a module that it imports, and that may import what is only half loaded.
+import-linter reads which module imports which. Python also runs the ``__init__`` of every package
+above an imported module, and this may import a module that is only partly loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(body: list[ast.stmt]) -> Iterator[list[str]]:
-    """What a module imports while it is imported itself: each the names that may be modules."""
+    """Imports of a module at import time: for each, the names that may be modules."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from ([alias.name] for alias in node.names)
@@ -33,7 +34,7 @@ def imports(body: list[ast.stmt]) -> Iterator[list[str]]:
 
 
 def loaded_before(module: str, known: dict[str, Path]) -> set[str]:
-    """Modules that Python finishes before this one; packages around it have begun already."""
+    """Modules that Python completes before this one; packages that contain it have only begun."""
     found = set()
     for names in imports(ast.parse(known[module].read_text(encoding="utf-8")).body):
         target = next((n for n in names if n in known), None)

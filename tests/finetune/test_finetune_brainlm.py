@@ -1,4 +1,4 @@
-"""A BrainLM as a method: what it asks of the configuration, and what is fitted."""
+"""A BrainLM as a method: which settings it requires, and what is fitted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
     raw["finetune"]["methods"] = ["fc_svm", "untrained_knn", "brainlm_svm"]
     with pytest.raises(ConfigError, match=r"methods: found untrained_knn with.*brainlm-ti"):
         parse_config(raw)
-    assert lm.finetune.deployed("classification") == "fc_svm"  # it holds no training scan
+    assert lm.finetune.deployed("classification") == "fc_svm"  # it contains no training scan
 
 
 def test_tasks_wait_for_the_series_of_their_data_sets(tmp_path):
@@ -60,7 +60,7 @@ def test_tasks_wait_for_the_series_of_their_data_sets(tmp_path):
         "zero_shot_from": ["demo"],
     }
     del raw["finetune"]["methods"]
-    # a BrainLM reads them; copies among those that pre-training was given are found by them
+    # a BrainLM reads them; they identify copies of scans used in pre-training
     for pretrain in ({"model": "brainlm-tiny"}, {}):
         dag = Dag(parse_config(raw | {"pretrain": pretrain}))
         series = set(dag.tables("timeseries", ["outside"]))

@@ -1,4 +1,4 @@
-"""Few-shot and zero-shot with a BrainLM: the draws, refusals and scores of all other features."""
+"""Few-shot and zero-shot with a BrainLM: draws, refusals and scores as for other features."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_draw_scores_as_a_plain_svm_on_the_embedding_made_by_hand(tmp_path):
     found = results(study, "few_shot").set_index(["k", "draw", "repeat", "fold"])["auc"]
     for draw in draw_shots(y, who, fold.train, [2, 8], 2, int(state)):
         centred = x - x[draw.rows].mean(axis=0)
-        # the mean square of the coordinates, of which there are as many as scans but one
+        # the mean square of the coordinates; there is one fewer than scans
         scale = np.sqrt((centred[draw.rows] ** 2).sum() / len(draw.rows) / (len(draw.rows) - 1))
         svm = SVC(kernel="linear").fit(centred[draw.rows] / scale, y[draw.rows])
         by_hand = roc_auc_score(y[fold.test], svm.decision_function(centred[fold.test] / scale))

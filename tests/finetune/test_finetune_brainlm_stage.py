@@ -1,4 +1,6 @@
-"""A BrainLM in the tasks: what it sees of a recording, who is left out, and what is refused."""
+"""A BrainLM in the tasks: which part of a recording it reads, which scans are excluded, what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +195,7 @@ def test_pretraining_on_a_tested_file_under_another_name_stops_the_task(tmp_path
     plant("/data/s05.npy")
     with pytest.raises(LeakError, match="demo_s05_run-0"):
         run(config, TASK)
-    series["status"] = "excluded"  # it was in the table, and pre-training never saw it
+    series["status"] = "excluded"  # it was in the table, but not used in pre-training
     table = from_rows([series], timeseries_schema(N_ROIS))
     write_table(study.paths.batch("timeseries", "corpus", 0), table, "timeseries")
     run(config, TASK)

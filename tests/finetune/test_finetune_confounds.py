@@ -35,7 +35,7 @@ def people(n, seed=0, sites="abc"):
 
 
 def scanners(n, n_features=200, seed=0, n_sites=3):
-    """Features with a shift and a scale per site and feature, and what lies below."""
+    """Features with a shift and a scale per site and feature, and the features without them."""
     rng = np.random.default_rng(seed)
     table = people(n, seed, "abcdefgh"[:n_sites])
     clean = rng.standard_normal((n, n_features)) + rng.standard_normal(n_features)
@@ -157,7 +157,7 @@ def test_the_geometric_mean_is_the_origin_of_the_tangent_space():
 
 def test_of_many_scans_an_even_share_of_each_site_makes_the_origin():
     rng = np.random.default_rng(9)
-    sites = np.repeat([0.0, 3.0], 60)  # one after the other, as a task's scans are
+    sites = np.repeat([0.0, 3.0], 60)  # consecutive, as a task's scans are
     series = rng.standard_normal((120, 40, 8)) + sites[:, None, None] * rng.standard_normal(
         (120, 40, 1)
     )

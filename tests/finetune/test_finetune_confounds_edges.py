@@ -1,4 +1,4 @@
-"""Confounds: denominators, and who is drawn to match whom."""
+"""Confounds: denominators, and the drawing of matched participants."""
 
 import numpy as np
 import pandas as pd

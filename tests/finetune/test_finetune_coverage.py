@@ -1,14 +1,15 @@
-"""Intervals hold the truth as often as they say, in simulated cohorts whose truth is known.
+"""Coverage of intervals in simulated cohorts whose true values are known.
 
 Participants are drawn from two normal distributions, and a classifier (difference of the class
-means) is fitted in every fold of every repeat, as the stage does it. Given its weights w the AUC
-that it has in the population is Phi(w d / (sqrt 2 |w|)), d being the distance of the means. Its
-mean over the fits of a cohort is what these very models achieve; the mean of that over cohorts is
-what the procedure achieves on cohorts of this size.
+means) is fitted in every fold of every repeat, as in the stage. With weights w its AUC in the
+population is Phi(w d / (sqrt 2 |w|)), where d is the distance of the means. The mean over the fits
+of a cohort is the performance of these models; the mean of that over cohorts is the performance of
+the procedure in cohorts of this size.
 
-Where the labels are easily learned the intervals hold. Where next to nothing is learned they are
-too narrow: predictions of one model share its luck, which neither resampling of the tested
-participants nor a shuffle of their labels can show. docs/explanation/adaptation.md has the numbers.
+If the labels are easily learned, coverage is nominal. If almost nothing is learned, intervals are
+too narrow: predictions of one model share its chance deviation, which neither resampling of the
+tested participants nor shuffling of their labels can show. docs/explanation/adaptation.md has the
+numbers.
 """
 
 from dataclasses import dataclass
@@ -33,14 +34,14 @@ N_DRAWS = 200
 
 @dataclass
 class Coverage:
-    """Of how many cohorts each interval held the truth."""
+    """Number of cohorts in which each interval contained the true value."""
 
     n: int
-    bootstrap_models: int  # what the models of the cohort achieve
-    bootstrap: int  # what the procedure achieves
+    bootstrap_models: int  # performance of the models of the cohort
+    bootstrap: int  # performance of the procedure
     corrected: int
     paired: int
-    rejected: int  # corrected t-tests of a difference that is none
+    rejected: int  # corrected t-tests of a difference of 0
     fixed: int  # permutation p on fixed predictions, of 0.05 or less
 
     def __str__(self):
@@ -72,9 +73,9 @@ def evaluate(x, y, fold, shift):
 
 @cache
 def simulate(n_cohorts, n_per_class=30, distance=1.0, seed=0, n_shuffles=99):
-    """Two classifiers, each seeing its own half of equally good features, on the same cohorts.
+    """Two classifiers in the same cohorts, each using one half of equally good features.
 
-    Without shuffles nothing is said of the permutation p.
+    Without shuffles the permutation p is not computed.
     """
     half = N_FEATURES // 2
     shift = np.full(half, distance / np.sqrt(half))
@@ -115,7 +116,7 @@ def simulate(n_cohorts, n_per_class=30, distance=1.0, seed=0, n_shuffles=99):
 
 
 def consistent(count, n, share):
-    """Whether a count is one that this share explains."""
+    """Whether a count is compatible with this fraction."""
     return stats.binomtest(count, n, share).pvalue > 1e-3
 
 

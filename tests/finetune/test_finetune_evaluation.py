@@ -1,4 +1,4 @@
-"""One loader of a task's evaluation: nothing is worked out, or refused, that is not asked for."""
+"""The loader of a task's evaluation: only what is requested is computed or refused."""
 
 from __future__ import annotations
 

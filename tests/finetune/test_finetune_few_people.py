@@ -1,4 +1,4 @@
-"""Cohorts of one to three participants per class: a result, or a sentence of ours."""
+"""Cohorts of one to three participants per class: a result, or an error message of this package."""
 
 import logging
 import re
@@ -69,7 +69,7 @@ def test_a_search_uses_as_many_inner_folds_as_there_are_people_and_says_so_once(
     regression, protocol, n, least, caplog
 ):
     fc, scans = cohort(n, regression)
-    name = f"{protocol.kind}-{regression}-{n}"  # what was said of a task is not said again
+    name = f"{protocol.kind}-{regression}-{n}"  # a warning of a task is logged once
     folds = protocol_folds(scans, protocol, seed=0, name=name)
     with caplog.at_level(logging.WARNING):
         found = predict("fc_ridge", fc, scans, folds, name)
@@ -140,7 +140,9 @@ def test_a_protocol_refuses_too_few_people_in_our_words(protocol, n, said):
         protocol_folds(scans, protocol, seed=0, name="t")
     assert not RAW.search(str(error.value))
     assert "expected" in str(error.value)
-    assert "tasks.t.protocol." in str(error.value).split(";")[1]  # a remedy, by the knob's name
+    assert (
+        "tasks.t.protocol." in str(error.value).split(";")[1]
+    )  # a remedy with the name of the setting
 
 
 @pytest.mark.parametrize("people", [3, 7, 20, 24, 26])

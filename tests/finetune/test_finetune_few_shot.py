@@ -1,4 +1,4 @@
-"""Few-shot: who is drawn, who is tested, and what the curves show."""
+"""Few-shot: which participants are drawn and tested, and what the curves show."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def cohort(n_people=90, runs=2, effect=1.5, seed=0, n_features=80, n_classes=2):
             "split": "test",
         }
     )
-    own = rng.standard_normal((n_people, n_features))[people]  # what the runs of one have in common
+    own = rng.standard_normal((n_people, n_features))[
+        people
+    ]  # common part of the runs of one participant
     features = own + 0.5 * rng.standard_normal((len(y), n_features))
     features[:, :8] += effect * np.eye(n_classes, 8)[y] if n_classes > 2 else effect * y[:, None]
     return features, scans
@@ -165,7 +167,7 @@ def test_coordinates_keep_every_distance_up_to_one_factor():
     found = np.linalg.norm(inside[:, None] - inside[None], axis=-1)
     ratio = (found / np.where(expected > 0, expected, 1))[expected > 0]
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-8)
-    # a test scan is farther from all training scans by the same amount: what they do not span
+    # the distance of a test scan to all training scans grows by the part that they do not span
     lost = np.linalg.norm(features[test][:, None] - x[None], axis=-1) ** 2
     lost -= np.linalg.norm(outside[:, None] - inside[None], axis=-1) ** 2 / ratio[0] ** 2
     np.testing.assert_allclose(lost, np.broadcast_to(lost[:, :1], lost.shape), rtol=1e-6)

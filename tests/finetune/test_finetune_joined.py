@@ -1,4 +1,4 @@
-"""Tasks on joined runs: one row per unit, and nobody on both sides by any of the runs."""
+"""Tasks on joined runs: one row per unit, and no participant in both training and test."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_scores_and_pages_are_of_participants(study):
     results = read_results(study.config, TASK)
     shown = _people(results, people.read_entries(study.config, ["demo"]))
     chart = {s.title: (s.n_scans, s.counted, s.lost) for s in shown["chart"]}
-    # of 60 runs those of s00, one of s05 and both of s07 are unreadable, those of s03 excluded
+    # of 60 runs, those of s00, one of s05 and both of s07 are unreadable, those of s03 excluded
     assert chart["Scans listed"] == (60, "runs", 0)
     assert chart["Readable"] == (55, "runs", 5)
     assert chart["Passed quality control"] == (53, "runs", 2)

@@ -119,7 +119,7 @@ def test_the_corrected_interval_is_that_of_student_with_a_larger_variance():
 
 
 def test_the_corrected_interval_covers_a_difference_of_nothing():
-    # folds that share their training scans: correlation n_test/(n_test+n_train) between them
+    # folds with shared training scans: correlation n_test/(n_test+n_train) between them
     rng = np.random.default_rng(0)
     n_studies, j, rho = 1000, 10, 0.2
     shared = rng.standard_normal((n_studies, 1)) * np.sqrt(rho)
@@ -157,7 +157,7 @@ def test_the_permutation_p_of_a_perfect_prediction_is_the_smallest():
 
 
 def test_scans_of_a_participant_keep_one_label_in_a_permutation():
-    # one scan or five copies of it say the same: the p-value must not shrink
+    # five copies of a scan add no information: the p-value must not decrease
     rng = np.random.default_rng(5)
     y, score = np.arange(30) % 2, rng.standard_normal((1, 30)) + 0.5 * (np.arange(30) % 2)
     one = Predictions(y, np.arange(30), score, score, np.zeros((1, 30), int))

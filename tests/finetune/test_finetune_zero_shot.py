@@ -1,4 +1,4 @@
-"""Zero-shot: nothing of the target but its features, and none of it seen before."""
+"""Zero-shot: only features of the target are used, and no target scan was used in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero-shot and few-shot in the stage: what it writes of two cohorts, and what it refuses."""
+"""Zero-shot and few-shot in the stage: tables for two cohorts, and what is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_target_in_the_shards_stops_the_stage(tmp_path):
     path = study.paths.batch("pfc", "demo", 0)
     scans = read_table(study.paths.scans("demo"), "scans")
     shown = read_table(path, "pfc", ["scan_id"])["scan_id"][0].as_py()
-    # the same file, known to pre-training under another name
+    # the same file, used in pre-training under another name
     table = scans.to_pandas()
     table.loc[table["scan_id"] == shown, "bold_path"] = study.scans["bold_path"].iloc[9]
     write_scans(study.paths.scans("demo"), table, Unmatched("participants.tsv", [], []), "hash")

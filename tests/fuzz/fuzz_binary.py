@@ -1,4 +1,4 @@
-"""Changes of arrays, Parquet tables, safetensors and checkpoints that know their layout."""
+"""Changes of arrays, Parquet tables, safetensors and checkpoints that use their formats."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 import fuzz_text
 from fuzz_bytes import Change, damaged
 
-EVIL = "code_was_run"  # the file that the code in a pickle would make
+EVIL = "code_was_run"  # file that the code in a pickle would write
 
 
 class Runs:
-    """What a pickle must never be allowed to make: it writes a file."""
+    """An object that a pickle must not be able to create: it writes a file."""
 
     def __reduce__(self) -> tuple:
         return (open, (EVIL, "w"))
@@ -33,7 +33,7 @@ class Imports:
 
 
 def evil_pickle(rng: Random) -> bytes:
-    """A pickle that runs code, of any protocol."""
+    """A pickle of any protocol that runs code."""
     content: Any = rng.choice([Runs(), Imports()])
     if rng.random() < 0.5:
         content = {"model": content, "state_dict": {"a": content}}
@@ -80,7 +80,7 @@ SHAPES += ("(True, 80)", "(99999999999, 99999999999)", "(1, 20, 4)", "(20, 3)", 
 
 
 def npy(raw: bytes, rng: Random) -> bytes:
-    """Another header before the same numbers, a version, or a pickle."""
+    """Another header for the same numbers, another version, or a pickle."""
     if rng.random() < 0.08:
         return evil_pickle(rng)
     if len(raw) < 12 or raw[:6] != b"\x93NUMPY":
@@ -103,7 +103,7 @@ def npy(raw: bytes, rng: Random) -> bytes:
 
 
 def members(change: Change, names: tuple[str, ...] = ("a.npy", "../a.npy", "", "b.txt")) -> Change:
-    """Change members of a zip archive, with checksums that fit."""
+    """Change members of a zip archive, with matching checksums."""
 
     def changed(raw: bytes, rng: Random) -> bytes:
         try:
@@ -147,7 +147,7 @@ def _change_member(parts: list, change: Change, names: tuple[str, ...], rng: Ran
 
 
 def pickled(raw: bytes, rng: Random) -> bytes:
-    """Change a pickle by its operations, or make it one that runs code."""
+    """Change operations of a pickle, or make it run code."""
     kind = rng.randrange(6)
     if kind == 0:
         return evil_pickle(rng)
@@ -235,7 +235,7 @@ def _change_tensor(header: dict, name: str, rng: Random) -> None:
 
 
 def parquet(raw: bytes, rng: Random) -> bytes:
-    """Damage to the footer, its length or the magic; the pages are left to other changes."""
+    """Damage the footer, its length or the magic; pages are damaged by other changes."""
     if len(raw) < 12:
         return damaged(raw, rng)
     size = int.from_bytes(raw[-8:-4], "little")
@@ -249,7 +249,7 @@ def parquet(raw: bytes, rng: Random) -> bytes:
         return raw[:-8] + (size % 2**32).to_bytes(4, "little") + raw[-4:]
     if kind == 1:
         return raw[:-4] + rng.choice([b"PARE", b"PAR2", bytes(4)])
-    if kind in (2, 3):  # what one part of the footer says, said by another
+    if kind in (2, 3):  # one part of the footer gets the value of another
         at, to, n = rng.randrange(size), rng.randrange(size), rng.choice([1, 2, 3, 4, 6, 8])
         footer = footer[:to] + footer[at : at + n] + footer[to + n :]
     elif kind == 4:  # a number of the compact protocol, a little larger or smaller

@@ -1,4 +1,4 @@
-"""Damage to bytes, whatever they mean; every change comes from the generator that is given."""
+"""Damage bytes of any format; every change is drawn from the given generator."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def flip(raw: bytes, rng: Random) -> bytes:
 
 
 def cut(raw: bytes, rng: Random) -> bytes:
-    """Leave out the end, the beginning, or a stretch."""
+    """Remove the end, the beginning, or a part."""
     a, b = sorted((rng.randint(0, len(raw)), rng.randint(0, len(raw))))
     return rng.choice([raw[:a], raw[a:], raw[:a] + raw[b:]])
 
 
 def insert(raw: bytes, rng: Random) -> bytes:
-    """Put in random bytes."""
+    """Insert random bytes."""
     at = rng.randint(0, len(raw))
     return raw[:at] + rng.randbytes(rng.choice([1, 2, 4, 8, 64])) + raw[at:]
 
 
 def repeat(raw: bytes, rng: Random) -> bytes:
-    """Write a stretch again, beside itself or elsewhere."""
+    """Repeat a part, next to itself or elsewhere."""
     part, at = _stretch(raw, rng), rng.randint(0, len(raw))
     return raw[:at] + part * rng.choice([1, 1, 2, 50]) + raw[at:]
 
 
 def overwrite(raw: bytes, rng: Random) -> bytes:
-    """Write one stretch over another."""
+    """Overwrite one part with another."""
     part, at = _stretch(raw, rng), rng.randint(0, len(raw))
     return raw[:at] + part + raw[at + len(part) :]
 
 
 def fill(raw: bytes, rng: Random) -> bytes:
-    """Set a stretch to one byte."""
+    """Set a part to one byte."""
     part, at = _stretch(raw, rng), rng.randint(0, len(raw))
     value = rng.choice([b"\0", b"\xff", b" ", bytes([rng.randrange(256)])])
     return raw[:at] + value * len(part) + raw[at + len(part) :]
@@ -62,7 +62,7 @@ def number(raw: bytes, rng: Random) -> bytes:
 
 
 def other(raw: bytes, rng: Random) -> bytes:
-    """Something else altogether."""
+    """Entirely different content."""
     return rng.choice([b"", b"\0" * 100, rng.randbytes(200), b"PK\x03\x04", b"\x1f\x8b\x08" + raw])
 
 
@@ -75,7 +75,7 @@ ANY: Sequence[Change] = (flip, flip, cut, insert, repeat, overwrite, fill, numbe
 
 
 def damaged(raw: bytes, rng: Random) -> bytes:
-    """One to three changes, seldom another file."""
+    """One to three changes, rarely another file."""
     if rng.random() < 0.02:
         return other(raw, rng)
     for _ in range(rng.randint(1, 3)):
@@ -84,14 +84,14 @@ def damaged(raw: bytes, rng: Random) -> bytes:
 
 
 def inside_gzip(change: Change) -> Change:
-    """The change, to what a gzipped file holds."""
+    """Apply the change to the decompressed content of a gzipped file."""
 
     def changed(raw: bytes, rng: Random) -> bytes:
         try:
             content = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error):
             return change(raw, rng)
-        if rng.random() < 0.02:  # what expands a thousandfold
+        if rng.random() < 0.02:  # content that expands a thousandfold
             content = content + rng.choice([b"\n", b"0", b"1 ", b"\t"]) * 2**23
         else:
             content = change(content, rng)

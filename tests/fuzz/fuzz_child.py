@@ -1,4 +1,6 @@
-"""A process that reads inputs within limits of time and memory: a crash ends nothing but itself."""
+"""A process that reads inputs within limits of time and memory, so that a crash only ends this
+process.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ import torch
 from fuzz_judge import Input, Reader, judged, made, written
 from fuzz_readers import READERS
 
-torch.set_num_threads(1)  # a process that is forked does not have the threads of its parent
-CPU = 20  # s of the processor for one input
-WALL = 600  # s without an answer, on a busy machine, too: a hang in code that no signal ends
+torch.set_num_threads(1)  # a forked process does not have the threads of its parent
+CPU = 20  # s of processor time for one input
+WALL = 600  # s without an answer, also on a busy machine: a hang in code that no signal interrupts
 MEMORY = int(1.5 * 2**30)  # bytes more than before the input
 FORBIDDEN = {
     *("os.system", "os.exec", "os.posix_spawn", "pty.spawn", "subprocess.Popen"),
@@ -34,7 +36,7 @@ class TooLongError(BaseException):
 
 
 class Answer(NamedTuple):
-    """What became of an input: ``read``, ``refused`` or ``finding``, why, and CPU seconds."""
+    """Outcome of an input: ``read``, ``refused`` or ``finding``, its cause, and CPU seconds."""
 
     outcome: str
     what: str
@@ -42,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class Child:
-    """The process, seen from its parent.
+    """The process, as seen by its parent.
 
     Attributes
     ----------
@@ -67,7 +69,7 @@ class Child:
         self.alive = True
 
     def read(self, name: str, number: int) -> Answer:
-        """Let it read one input; where it dies or hangs, that is the answer."""
+        """Let it read one input; if it dies or hangs, this is the outcome."""
         self._orders.write(f"{name} {number}\n")
         self._orders.flush()
         ready, _, _ = select.select([self._answers], [], [], WALL)
@@ -79,9 +81,9 @@ class Child:
         return Answer("finding", why, 0.0)
 
     def stop(self) -> int:
-        """End it; its exit status, negative for a signal."""
+        """End it and return its exit status, negative for a signal."""
         self.alive = False
-        # one that has closed its end of the pipe is about to die by itself
+        # a child that has closed its end of the pipe is about to exit
         time.sleep(0.2)
         done, status = os.waitpid(self.pid, os.WNOHANG)
         if not done:
@@ -94,14 +96,14 @@ class Child:
 
 
 def _serve(orders: Any, answers: Any, seed: int, folder: Path) -> None:
-    """What the child does, until its parent ends it."""
+    """Main loop of the child, until its parent ends it."""
     ran: list[str] = []
     sys.addaudithook(lambda event, _: ran.append(event) if event in FORBIDDEN else None)
     signal.signal(signal.SIGPROF, _too_long)
     logging.getLogger("nibabel.global").setLevel(logging.ERROR)
     inputs, work = folder / "inputs", folder / "work"
     work.mkdir()
-    os.chdir(work)  # where code that runs would leave its file
+    os.chdir(work)  # where code that runs would write its file
     tempfile.tempdir = str(work)
     for order in orders:
         name, number = order.split()
@@ -138,7 +140,7 @@ def _attempt(reader: Reader, given: Input, folder: Path) -> Answer:
 
 
 def _memory(field: str) -> int:
-    """Bytes of this process, as Linux says."""
+    """Memory of this process in bytes, as reported by Linux."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(s for s in lines if s.startswith(field)).split()[1]) << 10
 

@@ -1,4 +1,4 @@
-"""What a deployed model asks of its inputs, for the readers that compare with it."""
+"""What a deployed model requires of its inputs, for the readers that compare with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ATLAS = {"name": "rings", "configured": "rings", "space": "MNI152NLin6Asym", "sh
 
 
 def contract(parcels: str, **over: Any) -> Contract:
-    """A contract of parcels that are called by one letter each; `over` replaces fields."""
+    """A contract whose parcels have names of one letter; `over` replaces fields."""
     table = [{"index": i, "name": name} for i, name in enumerate(parcels, 1)]
     atlas = ATLAS | {"approximate": False, "table": table}
     return Contract.model_validate(VALUES | {"atlas": atlas} | over)

@@ -1,7 +1,7 @@
-"""One small input for each cause of findings so far, and what has to become of it.
+"""One small input for each cause of findings so far, with its required outcome.
 
-Each is a change of a sound file, written as the few bytes that matter, so that it stays the same
-when the changes that `run.py` makes become others.
+Each is a change of a valid file, given by the few bytes that matter, so that it stays the same when
+the changes of `run.py` are modified.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def case_input(case: Case) -> tuple[Reader, Input]:
-    """The reader and the input of a case, in the first sound folder that has its file."""
+    """The reader and the input of a case, for the first valid folder that contains its file."""
     reader = READERS[case.reader]
     number, name = next(
         (i, name)
@@ -68,12 +68,12 @@ def put(offset: int, form: str, *values: Any) -> Callable[[bytes], bytes]:
 
 
 def qform(offset: int, value: float) -> Callable[[bytes], bytes]:
-    """A number of the orientation in scanner coordinates, whose code says that it is used."""
+    """A number of the orientation in scanner coordinates, with a code that declares it valid."""
     return lambda raw: put(252, "h", 1)(put(offset, "f", value)(raw))
 
 
 def swap(old: str, new: str) -> Callable[[bytes], bytes]:
-    """Write a text in place of another, once."""
+    """Replace one text with another, once."""
 
     def changed(raw: bytes) -> bytes:
         assert old.encode() in raw, f"{old!r} is not there"
@@ -83,7 +83,7 @@ def swap(old: str, new: str) -> Callable[[bytes], bytes]:
 
 
 def swap_all(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
-    """Write bytes in place of others, wherever they are."""
+    """Replace bytes with others, wherever they occur."""
     return lambda raw: raw.replace(old, new)
 
 
@@ -104,7 +104,7 @@ def npy(header: str) -> Callable[[bytes], bytes]:
 
 
 def other_checksum(raw: bytes) -> bytes:
-    """A gzipped image whose checksum is wrong, with some bytes behind its voxels."""
+    """A gzipped image with a wrong checksum and additional bytes after its voxels."""
     content = gzip.compress(gzip.decompress(raw) + bytes(2**16), mtime=0)
     return content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
 
@@ -126,20 +126,20 @@ def renamed(name: str) -> Callable[[bytes], bytes]:
 
 
 def as_folder(raw: bytes) -> bytes:
-    """A checkpoint of which one part is marked as a folder."""
+    """A checkpoint with a part that is marked as a folder."""
     at = raw.rindex(b"PK\x01\x02", 0, raw.rindex(b"/data/1")) + 38
     return raw[:at] + b"\x10" + raw[at + 1 :]
 
 
 def unknown_field(raw: bytes) -> bytes:
-    """A kept entry as another version may write it."""
+    """A kept entry as another version might write it."""
     record = json.loads(raw)
     record["entry"]["x"] = 1
     return json.dumps(record).encode()
 
 
 def switch(value: Any) -> Callable[[bytes], bytes]:
-    """A setting that is true or false, as something else."""
+    """Another value for a Boolean setting."""
 
     def changed(raw: bytes) -> bytes:
         content = json.loads(raw)
@@ -150,12 +150,12 @@ def switch(value: Any) -> Callable[[bytes], bytes]:
 
 
 def words_among_marks(raw: bytes) -> bytes:
-    """Confounds whose marks of volumes are no numbers."""
+    """Confounds with marks of volumes that are not numbers."""
     return b"csf\tnon_steady_state_outlier00\n" + b"0.5\t--1\n0.25\t--1\n"
 
 
 def infinite(raw: bytes) -> bytes:
-    """Regressors of C-PAC with numbers beyond the largest."""
+    """Regressors of C-PAC with numbers larger than any float."""
     *lines, last = raw.splitlines()
     cells = last.split(b"\t")
     return b"\n".join([*lines, b"\t".join([b"1e400", *cells[1:-1], b"9" * 400])]) + b"\n"

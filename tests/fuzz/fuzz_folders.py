@@ -48,7 +48,7 @@ def _dataset(folder: Path, kind: str, **over: Any) -> Any:
 
 
 def _kept(rows: list[dict]) -> list[dict]:
-    """Rows that fit into the table of scans; one that is left out is a refusal."""
+    """Rows that are valid for the table of scans; an omitted row counts as a refusal."""
     for row in rows:
         if row.get("excluded_reason"):
             raise ScansError(row["excluded_reason"])
@@ -123,7 +123,7 @@ def _check_series(folder: Path, _: str, rows: list[dict]) -> str | None:
             with archive.open(name) as file:
                 lengths[name[:-4]] = len(np.lib.format.read_array(file))
     found = {r["bold_key"]: r["n_volumes"] for r in rows if r["bold_path"].endswith("all.npz")}
-    if len(lengths) == 1:  # a single array is called after its file
+    if len(lengths) == 1:  # a single array has the name of its file
         found = dict(zip(lengths, found.values(), strict=True))
     if found != lengths or len(rows) != len(lengths) + 1:
         return f"{found}, the file has {lengths}"

@@ -1,4 +1,4 @@
-"""What a reader is, how an input is made from a sound file, and what may become of it."""
+"""Definition of a reader, of an input made from a valid file, and of the allowed outcomes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Seed(NamedTuple):
 
 
 def alone(*files: tuple[str, bytes | str]) -> list[Seed]:
-    """Each file in a folder of its own."""
+    """Each file in a separate folder."""
     raw = [(name, c if isinstance(c, bytes) else c.encode()) for name, c in files]
     return [Seed({name: content}, (name,)) for name, content in raw]
 
@@ -77,7 +77,7 @@ class Reader:
 
     @property
     def seeds(self) -> list[Seed]:
-        """Sound folders, made once."""
+        """Valid folders, created once."""
         if "seeds" not in self.store:
             self.store["seeds"] = self.make()
         return self.store["seeds"]
@@ -108,14 +108,14 @@ class Input(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of an input: ``read``, ``refused`` or ``finding``."""
+    """Outcome of an input: ``read``, ``refused`` or ``finding``."""
 
     outcome: str
     what: str = ""
 
 
 def made(reader: Reader, number: int, key: int = 0) -> Input:
-    """The input of this number; the same wherever it is made."""
+    """The input with this number; always the same."""
     rng = Random(f"{key}/{reader.name}/{number}")
     seed = rng.randrange(len(reader.seeds))
     files, targets = reader.seeds[seed]
@@ -143,7 +143,7 @@ def written(reader: Reader, given: Input, folder: Path) -> None:
 
 
 def judged(reader: Reader, given: Input, folder: Path) -> Verdict:
-    """Read a folder that was written, and say whether what happened is allowed."""
+    """Read a folder and state whether the outcome is allowed."""
     with said() as lines:
         try:
             value = reader.read(folder, given.target)
@@ -187,7 +187,7 @@ def _of_value(reader: Reader, given: Input, folder: Path, value: Any, lines: lis
 
 
 def sound(reader: Reader, seed: int) -> Any:
-    """What the sound folder of a seed holds."""
+    """Content of the valid folder of a seed."""
     from tempfile import TemporaryDirectory
 
     if ("value", seed) not in reader.store:

@@ -1,4 +1,4 @@
-"""Readers of models: folders of ours, checkpoints, released checkpoints, deployed models."""
+"""Readers of models: own folders, checkpoints, released checkpoints, deployed models."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _read_pretrained(folder: Path, _: str) -> Any:
 
 
 def _same_weights(a: Any, b: Any) -> bool:
-    """Whether two trees of tensors are one."""
+    """Whether two trees of tensors are equal."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
@@ -202,13 +202,13 @@ def _score(folder: Path, _: str) -> Any:
 
 
 def seal_deployed(files: Files) -> None:
-    """Checksums of a deployed model anew."""
+    """Recompute the checksums of a deployed model."""
     for name in ("estimator.json", "model.safetensors"):
         seal_json("contract.json", **{f"files/{name}": name})(files)
 
 
 def seal_model(files: Files) -> None:
-    """Checksums of a model folder anew."""
+    """Recompute the checksums of a model folder."""
     seal_json("config.json", weights_sha256="model.safetensors")(files)
 
 

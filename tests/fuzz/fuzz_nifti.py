@@ -1,4 +1,4 @@
-"""Changes of NIfTI images that know their header."""
+"""Changes of NIfTI images that use the fields of their header."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIDES = (0, 1, 2, 3, 4, 5, 7, 10, 100, 32767, -1, -32768)
 
 
 def nifti(raw: bytes, rng: Random) -> bytes:
-    """Change fields of the header, or the data behind it."""
+    """Change fields of the header, or the data after it."""
     found = bytearray(raw.ljust(352, b"\0"))
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         kind = rng.randrange(6)
@@ -52,10 +52,10 @@ def nifti(raw: bytes, rng: Random) -> bytes:
 
 
 def images(raw: bytes, rng: Random) -> bytes:
-    """A change of an image or, seldom, an image of another kind of number."""
+    """A change of an image or, rarely, an image of another data type."""
     if rng.random() < 0.9:
         return nifti(raw, rng)
     found = bytearray(nifti(raw, rng))
     order = np.frombuffer(bytes(found[40:56]), "<i2").byteswap().tobytes()
-    found[40:56] = order  # the byte order of the other kind of machine, in part
+    found[40:56] = order  # the other byte order, in part
     return bytes(found)

@@ -1,4 +1,4 @@
-"""Files read once more, simply and without the package: what its readers are compared with."""
+"""Simple independent readers of files, with which those of the package are compared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def content(path: Path) -> bytes:
 
 
 def text(path: Path) -> str:
-    """Text of a file by its byte order mark, else UTF-8, else Windows' latin-1."""
+    """Text of a file: decoded by its byte order mark, otherwise as UTF-8, otherwise as Windows-1252
+    (latin-1).
+    """
     raw = content(path)
     for mark, encoding in MARKS.items():
         if raw.startswith(mark):
@@ -60,12 +62,12 @@ def text(path: Path) -> str:
 
 
 def lines(path: Path) -> list[str]:
-    """Lines without their ends."""
+    """Lines without line breaks."""
     return re.split("\r\n|\r|\n", text(path))
 
 
 def rows(path: Path) -> list[list[str]]:
-    """Cells of a table, its header first; comments and blank rows left out."""
+    """Cells of a table, beginning with its header, without comments and blank rows."""
     name = path.name.removesuffix(".gz")
     first = next(s for s in lines(path) if s.strip(BLANK) and not s.strip(BLANK).startswith("#"))
     own = "," if name.endswith(".csv") else "\t"
@@ -115,7 +117,7 @@ def _quoted(whole: str, delimiter: str) -> list[list[str]]:
 
 
 def number(cell: str) -> float:
-    """A cell as a number; not a number where it is missing, infinite or none."""
+    """A cell as a number; NaN if it is missing, infinite or not a number."""
     cell = cell.strip().replace("\u2212", "-").replace(",", ".")
     if cell in MISSING or not re.fullmatch(
         r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell, re.ASCII
@@ -126,14 +128,14 @@ def number(cell: str) -> float:
 
 
 def alike(a: Any, b: Any) -> bool:
-    """Whether numbers are the same to the last digit but one, and missing in the same places."""
+    """Whether numbers are equal except for the last digit, and missing in the same places."""
     return np.allclose(
         np.asarray(a, float), np.asarray(b, float), rtol=1e-14, atol=0, equal_nan=True
     )
 
 
 def difference(path: Path, table: pd.DataFrame) -> str | None:
-    """How a table of text differs from the file's."""
+    """Difference between a table of text and the content of its file."""
     expected = rows(path)
     found = [list(table.columns), *table.to_numpy().tolist()]
     if found == expected:
@@ -143,7 +145,7 @@ def difference(path: Path, table: pd.DataFrame) -> str | None:
 
 
 def series(path: Path) -> list[list[float | None]]:
-    """Numbers of a text file of series, all rows that are numbers."""
+    """Numbers of a text file of series: all rows that consist of numbers."""
     name = path.name.removesuffix(".gz")
     delimiter = {".tsv": "\t", ".csv": ","}.get(name[-4:])
     found = []
@@ -196,6 +198,6 @@ def image(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 def metadata(path: Path) -> Any:
-    """A JSON file, numbers of more than 300 digits infinite."""
+    """Read a JSON file; numbers of more than 300 digits are infinite."""
     raw = content(path).decode("utf-8-sig")
     return json.loads(raw, parse_int=lambda t: int(t) if len(t) <= 300 else float(t))

@@ -1,4 +1,4 @@
-"""Readers of what preprocessing is given and leaves: T1w, fieldmaps, masks, transforms, scaling."""
+"""Readers of inputs and results of preprocessing: T1w, fieldmaps, masks, transforms, scaling."""
 
 from __future__ import annotations
 

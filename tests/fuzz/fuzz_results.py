@@ -1,4 +1,4 @@
-"""Readers of configurations and of what the stages left: Parquet tables, kept scans."""
+"""Readers of configurations and of results of the stages: Parquet tables, kept scans."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ import yaml
 from fuzz_contract import contract
 from fuzz_judge import Files, Reader, Seed
 
-from brainmass_core.checksums import sealed
+from brainmass_core.checksums import ChecksumError, sealed
 from brainmass_core.config import ConfigError, dump_config, load_config, parse_config
-from brainmass_core.pipeline.batch import kept_entry
+from brainmass_core.pipeline.journal import Journal, from_bytes, to_bytes
+from brainmass_core.pipeline.kept import kept_entry
 from brainmass_core.pipeline.manifest import Entry
 from brainmass_core.predict.compatibility import PredictError
 from brainmass_core.predict.inputs import read_fc_table
@@ -79,7 +80,7 @@ def _check_config(folder: Path, name: str, config: Any) -> str | None:
 
 
 def _lost(raw: Any, found: Any, where: str) -> str | None:
-    """A setting that the configuration does not have as it is written."""
+    """A setting whose value differs from that in the file."""
     pairs: list[tuple[Any, Any, Any]] = []
     if isinstance(raw, dict) and isinstance(found, dict):
         wanted = {k: v for k, v in raw.items() if v is not None and (where or k != "presets")}
@@ -95,7 +96,7 @@ def _lost(raw: Any, found: Any, where: str) -> str | None:
 
 
 def _plainly(value: Any, found: Any) -> Any:
-    """A number as such, however it is written; a path without a slash at its end."""
+    """A number independent of its notation; a path without a trailing slash."""
     if isinstance(found, bool):
         return value if isinstance(value, bool) else f"not a switch: {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -165,8 +166,31 @@ def _kept() -> list[Seed]:
     return [Seed(files, tuple(files))]
 
 
+def _journal() -> list[Seed]:
+    with TemporaryDirectory() as name:
+        one = Journal(Path(name) / "a.journal")
+        for scan_id in ("a", "b"):
+            entry = Entry("timeseries", "x", 0, scan_id, "ok", measured={"mean_fd": 0.2})
+            one.append(entry, "f" * 16, to_bytes(pa.table({"scan_id": [scan_id], "v": [1.5]})))
+        one.close()
+        files = {"a.journal": (Path(name) / "a.journal").read_bytes()}
+    return [Seed(files, tuple(files))]
+
+
+def _read_journal(folder: Path, _: str) -> Any:
+    one = Journal(folder / "a.journal")
+    return {s: (r.entry, r.made_from, from_bytes(one.rows(s))) for s, r in one.records.items()}
+
+
+def _same_scans(a: Any, b: Any) -> bool:
+    """Whether scans are those that were written; the last ones may be missing, as after a kill."""
+    return all(a[s] == b[s] for s in a.keys() & b.keys()) and (
+        a.keys() <= b.keys() or b.keys() <= a.keys()
+    )
+
+
 def seal_json(name: str, **sums: str) -> Any:
-    """Writes the checksums in a JSON file anew: of files, by their keys, and of its own content."""
+    """Recompute the checksums in a JSON file: of files, by their keys, and of its own content."""
 
     def seal(files: Files) -> None:
         try:
@@ -200,6 +224,15 @@ READERS = (
         (TableError, PredictError),
         {".parquet": [fuzz_binary.parquet]},
         same=_same_table,
+        covered=True,
+    ),
+    Reader(
+        "journal",
+        _journal,
+        _read_journal,
+        (ChecksumError,),
+        {".journal": []},
+        same=_same_scans,
         covered=True,
     ),
     Reader(

@@ -113,7 +113,7 @@ def _check_phenotype(folder: Path, name: str, value: Any) -> str | None:
         if len(mine) > 1 and len({tuple(r) for r in mine}) > 1:
             return f"{scan['participant_id']} has several rows"
         for column in ("age", "mean_fd", "dx", "site"):
-            if column not in header:  # of a task, which is said
+            if column not in header:  # of a task, which is reported
                 continue
             cell = mine[0][header.index(column)] if mine else "n/a"
             found = scan["pheno_dx" if column == "dx" else column]
@@ -194,7 +194,7 @@ def _check_cpac(folder: Path, name: str, table: pd.DataFrame) -> str | None:
     names = (
         [s for s in plain.lines(folder / name) if s.startswith("#")][-1].lstrip("# ").split("\t")
     )
-    # what lies beyond the largest number is infinite, and missing
+    # a number larger than any float is infinite, and counts as missing
     rows = pd.DataFrame(plain.series(folder / name)).astype(float)
     rows = rows.replace([np.inf, -np.inf], np.nan)
     for old, new in {"GlobalSignalMean0": "global_signal", "X": "trans_x"}.items():

@@ -1,4 +1,4 @@
-"""Changes of tables, JSON and YAML that know their grammar."""
+"""Changes of tables, JSON and YAML that use their grammar."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ENDS = ("\n", "\r\n", "\r", "\n\n", "\x0b", "\u2028", "\n\r")
 
 
 def text_of(raw: bytes) -> str:
-    """Text, however it is encoded."""
+    """Text in any encoding."""
     for encoding in ("utf-8-sig", "latin-1"):
         try:
             return raw.decode(encoding)
@@ -179,7 +179,7 @@ def _odd_json(text: str, rng: Random) -> str:
 
 
 def _changed(tree: Any, rng: Random) -> Any:
-    """A tree of which one place is another."""
+    """A tree with one changed place."""
     places: list[tuple[Any, Any]] = []
 
     def walk(node: Any) -> None:
@@ -214,7 +214,7 @@ def _changed(tree: Any, rng: Random) -> Any:
 
 
 def _value(rng: Random) -> Any:
-    return copy.deepcopy(rng.choice(VALUES))  # it may be changed in its turn
+    return copy.deepcopy(rng.choice(VALUES))  # the new value may be changed, too
 
 
 def _near(value: Any, rng: Random) -> Any:
@@ -261,7 +261,7 @@ YAML_LINES = (
 
 
 def yaml_text(raw: bytes, rng: Random) -> bytes:
-    """Change a value, a line, the indentation, or put in what only YAML has."""
+    """Change a value, a line or the indentation, or insert syntax that only YAML has."""
     lines = text_of(raw).split("\n")
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(lines)) if lines else 0

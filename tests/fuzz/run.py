@@ -1,4 +1,4 @@
-"""Give damaged files to all readers: each must be refused by name, or read as what it says.
+"""Give damaged files to all readers: each must be refused by name, or read correctly.
 
     make fuzz [INPUTS=N] [SEED=K] [FOUND=FOLDER]
     python tests/fuzz/run.py [--inputs N] [--seed K] [--reader NAME ...] [--found FOLDER]
@@ -25,13 +25,13 @@ from fuzz_judge import made
 from fuzz_readers import READERS
 
 BLOCK = 25  # inputs of one reader in a row
-LARGE = 2000  # characters of what is written of a finding
+LARGE = 2000  # characters that are printed of a finding
 Tallies = dict[str, Counter[str]]
 Causes = dict[tuple[str, str], list[str]]
 
 
 def main() -> int:
-    """Fuzz, print the table, and say what was found."""
+    """Fuzz, and print the table and the findings."""
     args = parsed()
     if args.number is not None:
         return replay(args.reader[0], args.number, args.seed)
@@ -73,7 +73,7 @@ def parsed() -> argparse.Namespace:
 
 
 def replay(name: str, number: int, seed: int) -> int:
-    """Read one input and print what becomes of it."""
+    """Read one input and print its outcome."""
     child = Child(seed)
     answer = child.read(name, number)
     child.stop()
@@ -83,7 +83,7 @@ def replay(name: str, number: int, seed: int) -> int:
 
 
 def keep(found: Path, name: str, number: int, seed: int, answer: Answer) -> None:
-    """Write a finding: the changed file, what happened, and the command that repeats it."""
+    """Write a finding: the changed file, the outcome, and the command that reproduces it."""
     given = made(READERS[name], number, seed)
     folder = found / f"{name}-{seed}-{number}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def keep(found: Path, name: str, number: int, seed: int, answer: Answer) -> None
 
 
 def cause(what: str) -> str:
-    """What findings of one cause have in common: the line, or the first words."""
+    """Common part of findings with one cause: the line, or the first words."""
     head = what.split(": ")[0]
     return head if " at " in head else " ".join(what.split()[:8])
 

@@ -1,4 +1,6 @@
-"""The child tells every kind of finding from what is allowed, and goes on with the next input."""
+"""The child distinguishes every kind of finding from allowed outcomes, and continues with the next
+input.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,7 @@ EXPECTED = {
 @pytest.mark.parametrize("does", EXPECTED, ids=lambda f: f.__name__)
 def test_what_is_not_allowed_is_a_finding(monkeypatch, does):
     monkeypatch.setattr(fuzz_child, "CPU", 1)
-    # only for what never answers: others have their time of the processor, however busy it is
+    # only for inputs that never end: others are limited by processor time, on a busy machine, too
     monkeypatch.setattr(fuzz_child, "WALL", 3 if does is sleep else 600)
     monkeypatch.setattr(fuzz_child, "MEMORY", 200 * 2**20)
     monkeypatch.setitem(READERS, "bad", Reader("bad", make, does, (ValueError,), {}))

@@ -1,4 +1,4 @@
-"""Damaged files are refused by name, or read as what they say; once mended they stay so."""
+"""Damaged files are refused by name, or read correctly; corrected faults stay corrected."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fuzz_corpus import CASES, case_input
 from fuzz_judge import Input, judged, made, written
 from fuzz_readers import READERS
 
-# models take longer to make and to read than the rest; `make fuzz` reads as many of them
+# models take longer to create and to read than the rest; `make fuzz` reads as many of them
 QUICK = [r for r in READERS.values() if r not in fuzz_models.READERS]
 READER = pytest.mark.parametrize("reader", QUICK, ids=lambda r: r.name)
 
 
 @pytest.fixture(autouse=True)
 def _quiet(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where code in a file would leave its mark
+    monkeypatch.chdir(tmp_path)  # where code in a file would write its file
     logging.getLogger("nibabel.global").setLevel(logging.ERROR)
 
 

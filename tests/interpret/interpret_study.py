@@ -25,7 +25,9 @@ SMALL = Interpret(n_steps=8, max_scans=20)
 
 
 def cohort(effect: float, seed: int = 0, n: int = 120) -> TaskData:
-    """Two classes of `n` participants in all; in patients five regions share a signal more."""
+    """Two classes with `n` participants in total; in patients five regions share a signal more
+    strongly.
+    """
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     series = []
@@ -43,7 +45,7 @@ def cohort(effect: float, seed: int = 0, n: int = 120) -> TaskData:
 
 
 def labels() -> pd.DataFrame:
-    """Names and networks, no places."""
+    """Names and networks without coordinates."""
     names = [f"roi-{i}" for i in range(N_ROIS)]
     network = ["Vis", "SomMot", "Limbic", "Default"] * (N_ROIS // 4)
     return pd.DataFrame({"name": names, "network": network, "x": np.nan, "y": np.nan, "z": np.nan})

@@ -108,7 +108,7 @@ def test_a_region_that_a_score_does_not_use_has_no_permutation_importance(rng):
 
     found = permutation_importance(score, fc, y, np.arange(40), 5, rng).importance
     assert found.argmax() == 4
-    # the others hold one of the eleven edges each
+    # each of the others contains one of the eleven edges
     assert found[4] == pytest.approx(slope(score(fc), y), rel=0.5)
     assert np.delete(found, 4).max() < found[4] / 4
     nothing = permutation_importance(lambda x: x[:, 0] * 0, fc, y, np.arange(40), 2, rng)
@@ -130,8 +130,8 @@ def test_the_pattern_is_haufe_s_covariance_times_weights(rng):
 
 
 def test_weights_blame_the_noise_that_they_cancel_and_the_pattern_does_not(rng):
-    # Haufe et al. 2014, their first example: one edge holds
-    # signal and noise, the other the noise alone
+    # Haufe et al. 2014, first example: one edge contains
+    # signal and noise, the other only the noise
     y = np.arange(400) % 2
     noise = rng.standard_normal(400)
     train = np.zeros((400, EDGES))

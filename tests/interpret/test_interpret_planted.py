@@ -56,13 +56,13 @@ def test_without_a_difference_the_encoder_has_no_significant_region_either():
 
 
 def test_what_is_said_of_a_fold_does_not_change_with_the_scans_of_no_fold():
-    # training and test scans of one fold alone: the others are replaced by noise
+    # only training and test scans of one fold: the others are replaced by noise
     data = cohort(effect=1.0, n=60)
     fold = make_folds(data.scans, 3, 1, seed=1)[0]
     before = explain_folds(data, [fold], FC_ALONE, None, None, seed=5)["fc_pattern"]
     data.fc[fold.test] = np.random.default_rng(0).standard_normal(data.fc[fold.test].shape)
     after = explain_folds(data, [fold], FC_ALONE, None, None, seed=5)["fc_pattern"]
-    # what was fitted saw no test scan; what it says of them has to change
+    # the fit used no test scan; its output for them must change
     np.testing.assert_allclose(after.importance[0], before.importance[0], rtol=1e-6)
     assert not np.allclose(after.evidence[0], before.evidence[0])
 

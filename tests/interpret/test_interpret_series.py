@@ -1,4 +1,4 @@
-"""Gradients of an encoder that is linear, where they are known."""
+"""Gradients of a linear encoder, for which they are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brainmass_core.interpret.series import series_gradients
 
 
 class Weighted(nn.Module):
-    """An encoder that is linear, so that its gradients are known."""
+    """A linear encoder with known gradients."""
 
     def __init__(self, n_timepoints: int) -> None:
         super().__init__()

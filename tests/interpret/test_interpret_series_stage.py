@@ -1,4 +1,4 @@
-"""Gradients of a BrainLM: which parcels of the recordings carry the decision of a probe."""
+"""Gradients of a BrainLM: parcels of the recordings that determine the decision of a probe."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLANTED = [2, 5, 9, 14, 17]
 
 
 def planted(folder, strength: float, methods=("gradient", "fc_pattern")):
-    """A study in which five parcels of patients carry waves that begin with the recording."""
+    """A study in which five parcels of patients have waves that begin with the recording."""
     scored = ("fc_svm", "brainlm_svm")
     study = write_series_study(folder, methods=scored, effect=0.0, n_timepoints=2 * WINDOW)
     t = np.arange(2 * WINDOW)[:, None]
@@ -106,7 +106,7 @@ def test_what_is_explained_is_the_probe_on_the_embedding(tmp_path, mode):
         series_gradients(encoder.model, probe, windows, COORDINATES, labels, 32) for _ in range(2)
     )
     np.testing.assert_array_equal(first.importance, second.importance)
-    # all parcels together: the distance between the classes by the score
+    # sum over all parcels: the distance between the classes in the score
     score = probe.score(encoder.embedding[rows])
     apart = score[labels == 1].mean() - score[labels == 0].mean()
     assert first.importance.sum() == pytest.approx(apart, abs=0.05 * np.abs(score).max())

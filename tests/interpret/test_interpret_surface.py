@@ -27,7 +27,7 @@ def test_every_parcel_meets_the_surface_of_its_own_hemisphere():
 
 
 def test_points_of_mni305_lie_where_freesurfer_says_they_do():
-    # both examples of FreeSurfer's page on coordinate systems: there, and back
+    # both examples of FreeSurfer's page on coordinate systems, in both directions
     point = np.array([[10.0, -20.0, 35.0]])
     np.testing.assert_allclose(from_mni305(point, FSL), [[10.695, -18.409, 36.137]], atol=0.005)
     back = np.array([[9.3131, -21.5849, 33.8345]])
@@ -46,9 +46,9 @@ def test_a_vertex_lies_at_one_place_of_the_brain_in_every_space(space: str) -> N
 
 
 def blocks(space: str) -> nib.Nifti1Image:
-    """Blocks of 20 mm of FSL's space with a label each, drawn on a grid of another space.
+    """Blocks of 20 mm in FSL's space, each with a label, drawn on a grid of another space.
 
-    In FSL's space their faces lie between voxels, so that drawing moves none of them.
+    In FSL's space their faces are between voxels, so drawing moves none of them.
     """
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = [-97, -133, -77]
@@ -71,7 +71,7 @@ def test_one_parcellation_looks_the_same_drawn_in_any_space(space: str) -> None:
 def test_more_of_the_cortex_lies_in_parcels_than_at_the_same_coordinates(shared_data: Path):
     name = "Schaefer2018_100Parcels_7Networks_order_FSLMNI152_2mm.nii.gz"
     image = nib.load(shared_data / "atlas_schaefer100" / name)
-    # an atlas that is moved by the affine, too, is met at the same coordinates
+    # an atlas that is moved by the affine, too, has the same coordinates
     moved = nib.Nifti1Image(image.dataobj, FROM_MNI305 @ image.affine)
     for side in ("left", "right"):
         same = vertex_parcels(moved, side, EVERY, FSL)

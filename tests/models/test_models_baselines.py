@@ -1,4 +1,4 @@
-"""BrainNetCNN and the Brain Network Transformer against their formulas."""
+"""BrainNetCNN and the Brain Network Transformer, compared with their formulas."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_every_node_is_shared_out_over_the_clusters():
     nodes = torch.randn(2, 9, 6)
     readout = ClusterReadout(6, 4)
     torch.testing.assert_close(readout(nodes).sum(dim=1), nodes.sum(dim=1))
-    # a node far along one centre belongs to it alone
+    # a node far along one centre is assigned to it alone
     far = 1000 * readout.centres[2].expand(1, 3, 6)
     out = readout(far)
     torch.testing.assert_close(out[0, 2], far.sum(dim=1)[0])

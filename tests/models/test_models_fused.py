@@ -1,4 +1,4 @@
-"""The fused functions against torch's layer, and against the same formulas in double precision."""
+"""The fused functions, compared with torch's layer and with their formulas in double precision."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ SEED = 2**63 + 12345  # the highest bit counts, too
 
 
 def mask_of(rows: int, columns: int, p: float = P, seed: int = SEED) -> torch.Tensor:
-    """What dropout multiplies by, float64 (rows, columns)."""
+    """Factors of dropout, float64 (rows, columns)."""
     out = np.empty((rows, columns), np.bool_)
     kernels.keep(0, rows, np.uint64(seed), kernels.drop_below(p), out)
     return torch.from_numpy(out).double() / (1 - p)

@@ -1,4 +1,4 @@
-"""A model from outside is the model that was written, or it is refused by file and field."""
+"""A model from outside is read exactly as it was written, or refused with file and field."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ ABSURD = [-1, 0, 10**9, 10**30, True, 2.0, "6", None, [6], {"a": 1}, float("nan"
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """Fails where a model with numbers is built."""
+    """Fails if a model with values is built."""
     real = torch.empty
 
     def watched(*size, **options):
@@ -398,7 +398,7 @@ def test_nobody_is_advised_to_read_a_file_without_protection(tmp_path, content, 
 
 
 def test_a_part_marked_as_a_folder_is_refused(tmp_path):
-    """`torch.load` then gives what lies in memory, whatever the checksums."""
+    """`torch.load` then returns uninitialised memory, whatever the checksums."""
     path = tmp_path / "c.pt"
     torch.save({"w": torch.arange(400.0)}, path)
     whole = bytearray(path.read_bytes())

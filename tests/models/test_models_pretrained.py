@@ -1,4 +1,4 @@
-"""A model written to a folder is the model read from it."""
+"""A model that is written to a folder and read again is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults planted one at a time by `run.py`, each of a kind that a reviewer may miss."""
+"""Faults that `run.py` plants one at a time, each of a kind that a reviewer may miss."""
 
 from __future__ import annotations
 
@@ -59,10 +59,58 @@ PLANTED = [
     Planted(
         "batch-fingerprint-ignored",
         "pipeline/kept.py",
-        "same = made_from.read_text() == fingerprint(item)",
+        "same = made_from.read_text() == wanted",
         "same = made_from.exists()",
         ("pipeline/test_pipeline_batch_run.py",),
         "A scan whose image has changed counts as finished.",
+    ),
+    Planted(
+        "journal-fingerprint-ignored",
+        "pipeline/stores.py",
+        'return made_from == wanted and entry.status != "failed"',
+        'return wanted is not None and entry.status != "failed"',
+        ("pipeline/test_pipeline_regrouped.py",),
+        "A changed scan is taken from the journal or from a published table.",
+    ),
+    Planted(
+        "journal-failures-taken-over",
+        "pipeline/stores.py",
+        'return made_from == wanted and entry.status != "failed"',
+        "return made_from == wanted",
+        ("pipeline/test_pipeline_regrouped.py",),
+        "A failed scan of a killed run is not tried again.",
+    ),
+    Planted(
+        "journal-removed-before-the-table-is-kept",
+        "pipeline/stores.py",
+        "        if STAGES[self.job.stage].of_scan:\n",
+        "        self.journal.remove()\n        if STAGES[self.job.stage].of_scan:\n",
+        ("pipeline/test_pipeline_regrouped.py",),
+        "A job that is killed while it publishes computes scans again.",
+    ),
+    Planted(
+        "journal-rows-unchecked",
+        "pipeline/journal.py",
+        "if hashlib.sha256(rows).hexdigest() != record.sha256:",
+        "if len(rows) != record.size:",
+        ("pipeline/test_pipeline_journal.py",),
+        "Damaged rows of a journal are published.",
+    ),
+    Planted(
+        "journal-only-equal-batches-searched",
+        "pipeline/hashing.py",
+        "return batch % common == other % common",
+        "return batch == other",
+        ("pipeline/test_pipeline_regrouped.py",),
+        "With another number of batches most scans are computed again.",
+    ),
+    Planted(
+        "published-table-unchecked",
+        "pipeline/published.py",
+        "        check_file(published.table, published.sha256)\n",
+        "",
+        ("pipeline/test_pipeline_regrouped.py",),
+        "A link that does not belong to its index is read.",
     ),
     Planted(
         "batch-full-disk-blamed-on-the-scan",

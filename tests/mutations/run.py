@@ -1,4 +1,4 @@
-"""Do the tests notice planted faults? One fault at a time, in a copy of the package.
+"""Do the tests detect planted faults? One fault at a time, in a copy of the package.
 
     python tests/mutations/run.py --out FILE.tsv [--checkout DIR] [-m EXPRESSION] [--only TEXT ...]
 
@@ -32,9 +32,9 @@ from planted import PLANTED, Planted
 HERE = Path(__file__).resolve().parents[2]
 COLUMNS = ("id", "outcome", "first_failure", "cpu_s", "selection")
 LEFT_OUT = (".git", ".venv", ".hypothesis", ".snakemake", "results", "demo", "_build")
-CACHES = (".*_cache", "*.egg-info", "*.nbi", "*.nbc")  # numba's know no file but their own
-HANGS = 1800  # s without an end
-LOOKS = 0.2  # s between two looks at a run
+CACHES = (".*_cache", "*.egg-info", "*.nbi", "*.nbc")  # numba's cache only checks its own file
+HANGS = 1800  # s after which a run is ended
+LOOKS = 0.2  # s between two checks of a run
 LIBRARIES = (
     *("pytest", "numba", "torch", "torch.utils.tensorboard", "pyarrow.parquet", "pandas"),
     *("scipy.stats", "scipy.signal", "scipy.ndimage", "scipy.interpolate", "scipy.optimize"),
@@ -47,7 +47,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
 
 
 class Outcome(NamedTuple):
-    """What became of one fault."""
+    """Outcome of one fault."""
 
     outcome: str  # caught, hangs, survived, or why it could not be tried
     first_failure: str = ""
@@ -98,7 +98,7 @@ def chosen(only: list[str]) -> list[Planted]:
 
 
 def tried(fault: Planted, args: argparse.Namespace, done: dict[str, Outcome]) -> Outcome:
-    """Plant one fault and run the tests that should notice."""
+    """Plant one fault and run the tests that should detect it."""
     source = args.checkout / "brainmass_core" / fault.file
     n = source.read_text(encoding="utf-8").count(fault.old) if source.exists() else 0
     if n != 1:
@@ -120,7 +120,7 @@ def tried(fault: Planted, args: argparse.Namespace, done: dict[str, Outcome]) ->
 
 
 def existing(tests: tuple[str, ...], checkout: Path) -> tuple[str, ...]:
-    """Those of the files and folders that there are, else the folders that they would lie in."""
+    """The files and folders that exist, otherwise the folders that would contain them."""
     found = tuple(t for t in tests if (checkout / "tests" / t).exists())
     folders = sorted({str(Path(t).parent) for t in tests} - {"."})
     return found or tuple(f for f in folders if (checkout / "tests" / f).is_dir())
@@ -172,7 +172,7 @@ def run(tests: tuple[str, ...], args: argparse.Namespace, fault: Planted | None)
 
 
 def left_out(checkout: Path):
-    """What is no part of the copy: history, environment, results, caches."""
+    """What is not copied: history, environment, results, caches."""
     caches = shutil.ignore_patterns(*CACHES)
 
     def ignore(folder: str, names: list[str]) -> set[str]:
@@ -183,7 +183,9 @@ def left_out(checkout: Path):
 
 
 def environment(checkout: Path, tree: Path) -> dict[str, str]:
-    """Variables under which this copy of the package wins, in processes that tests start too."""
+    """Environment variables that give this copy of the package precedence, also in processes that
+    tests start.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "NUMBA", "PYTEST"))}
     programs = str(Path(sys.executable).parent)
     kept |= {"PYTHONPATH": str(tree), "PATH": f"{programs}{os.pathsep}{kept.get('PATH', '')}"}
@@ -215,7 +217,7 @@ def waited_for(
             time.sleep(LOOKS)
             ended, status, used = os.wait4(child, os.WNOHANG)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)  # also what tests have left running
+            os.killpg(child, signal.SIGKILL)  # also processes that tests have left running
         if not ended:
             _, _, used = os.wait4(child, 0)
         output.seek(0)
@@ -248,7 +250,7 @@ def pytest_here(
 
 
 def byte_code(file: Path) -> list[Path]:
-    """What Python has compiled a file to."""
+    """Path of the compiled file of Python."""
     return list((file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"))
 
 
@@ -276,7 +278,7 @@ def read(path: Path) -> dict[str, Outcome]:
 
 
 def append(path: Path, name: str, outcome: Outcome) -> None:
-    """One more row; the header first."""
+    """Append a row; the header first."""
     new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")

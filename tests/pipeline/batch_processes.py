@@ -40,12 +40,14 @@ MEASURED_SCHEMA = pa.schema(
 )
 
 
-def job(results: Path, schema: pa.Schema = SCHEMA, **over: object) -> Job:
+def job(
+    results: Path, schema: pa.Schema = SCHEMA, stage: str = "preprocess", **over: object
+) -> Job:
     """A job of one batch below a results folder."""
     dataset = {"kind": "bids", "role": "internal", "path": str(results.parent)}
     limit = over.pop("max_failed_fraction", 1.0)
     raw = {"results": str(results), "max_failed_fraction": limit, "datasets": {"demo": dataset}}
-    return Job(parse_config(raw), "preprocess", "demo", 0, schema, **over)
+    return Job(parse_config(raw), stage, "demo", 0, schema, **over)
 
 
 def items(n: int, calls: Path, **kinds: str) -> dict[str, dict]:
@@ -113,6 +115,7 @@ def called(calls: Path) -> list[str]:
 
 
 if __name__ == "__main__":  # started and killed by a test
-    root = Path(sys.argv[1])
+    root, stage = Path(sys.argv[1]), sys.argv[2]
     late = {f"scan_{i}": "waiting" for i in range(3, 8)}
-    run_batch(job(root / "results", threads=2), items(8, root / "calls", **late), process)
+    one = job(root / "results", stage=stage, threads=2)
+    run_batch(one, items(8, root / "calls", **late), process)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -21,27 +20,36 @@ from batch_processes import MEASURED_SCHEMA, SCHEMA, called, items, job, measuri
 
 from brainmass_core.pipeline.batch import BatchError, run_batch
 from brainmass_core.pipeline.manifest import read_manifest
+from brainmass_core.pipeline.stores import kept_entries
 from brainmass_core.tables import config_hash_of, read_table
 
 pytestmark = pytest.mark.study  # scans are worked on in processes
+# one stage that keeps files of each scan, and one with a journal
+BOTH = pytest.mark.parametrize("stage", ["preprocess", "timeseries"])
 
 
-def fates(results: Path) -> dict[str, str]:
-    manifest = job(results).paths.manifest("preprocess", "demo", 0)
+def fates(results: Path, stage: str = "preprocess") -> dict[str, str]:
+    manifest = job(results, stage=stage).manifest
     return {e.scan_id: e.status for e in read_manifest(manifest)}
 
 
-def rows(results: Path) -> list[dict]:
-    return read_table(job(results).paths.batch("preprocess", "demo", 0), "preprocess").to_pylist()
+def rows(results: Path, stage: str = "preprocess") -> list[dict]:
+    return read_table(job(results, stage=stage).table, stage).to_pylist()
 
 
-def comparable(results: Path) -> tuple[bytes, list[dict]]:
+def comparable(results: Path, stage: str = "preprocess") -> tuple[bytes, list[dict]]:
     """The table's bytes and the manifest without its measurements."""
-    paths = job(results).paths
-    entries = read_table(paths.manifest("preprocess", "demo", 0), "manifest").to_pylist()
+    one = job(results, stage=stage)
+    entries = read_table(one.manifest, "manifest").to_pylist()
     measured = {"seconds", "peak_rss_mb", "log"}
     kept = [{k: v for k, v in e.items() if k not in measured} for e in entries]
-    return paths.batch("preprocess", "demo", 0).read_bytes(), kept
+    return one.table.read_bytes(), kept
+
+
+def kept(results: Path, stage: str) -> list[str]:
+    """Scans that are finished in an unpublished batch."""
+    config = job(results, stage=stage).config
+    return sorted(e.scan_id for e in kept_entries(config, stage, "demo", {0}))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -82,12 +90,13 @@ def test_a_worker_that_dies_takes_only_its_own_scan(tmp_path: Path, threads: int
     assert all(count.count(s) <= 2 for s in work)
 
 
-def test_results_do_not_depend_on_workers_or_order(tmp_path: Path) -> None:
+@BOTH
+def test_results_do_not_depend_on_workers_or_order(tmp_path: Path, stage: str) -> None:
     work = items(6, tmp_path / "calls", scan_2="failed", scan_4="excluded")
     backwards = dict(reversed(work.items()))
-    run_batch(job(tmp_path / "one"), work, process)
-    run_batch(job(tmp_path / "two", threads=2), backwards, process)
-    assert comparable(tmp_path / "one") == comparable(tmp_path / "two")
+    run_batch(job(tmp_path / "one", stage=stage), work, process)
+    run_batch(job(tmp_path / "two", stage=stage, threads=2), backwards, process)
+    assert comparable(tmp_path / "one", stage) == comparable(tmp_path / "two", stage)
 
 
 def test_the_tables_carry_the_hash_of_their_configuration(tmp_path: Path) -> None:
@@ -129,48 +138,52 @@ def test_a_scan_shows_its_own_memory_and_not_that_of_the_one_before(tmp_path: Pa
 # --- going on -------------------------------------------------------------------------------------
 
 
-def test_a_finished_scan_is_not_done_again_and_a_failed_one_is(tmp_path: Path) -> None:
+@BOTH
+def test_a_finished_scan_is_not_done_again_and_a_failed_one_is(tmp_path: Path, stage: str) -> None:
     calls = tmp_path / "calls"
     work = items(4, calls, scan_1="sound-now", scan_2="excluded")
-    run_batch(job(tmp_path / "r"), work, process)
-    assert fates(tmp_path / "r")["scan-1"] == "failed"
+    run_batch(job(tmp_path / "r", stage=stage), work, process)
+    assert fates(tmp_path / "r", stage)["scan-1"] == "failed"
     (tmp_path / "mended").touch()
-    run_batch(job(tmp_path / "r"), work, process)
-    assert fates(tmp_path / "r")["scan-1"] == "ok"
+    run_batch(job(tmp_path / "r", stage=stage), work, process)
+    assert fates(tmp_path / "r", stage)["scan-1"] == "ok"
     assert called(calls) == sorted([*work, "scan-1"])
 
 
-def test_a_grown_batch_works_only_on_what_is_new(tmp_path: Path) -> None:
+@BOTH
+def test_a_grown_batch_works_only_on_what_is_new(tmp_path: Path, stage: str) -> None:
     calls = tmp_path / "calls"
-    run_batch(job(tmp_path / "r"), items(3, calls), process)
-    run_batch(job(tmp_path / "r"), items(5, calls), process)
+    run_batch(job(tmp_path / "r", stage=stage), items(3, calls), process)
+    run_batch(job(tmp_path / "r", stage=stage), items(5, calls), process)
     assert called(calls) == [f"scan-{i}" for i in range(5)]
-    run_batch(job(tmp_path / "r"), items(2, calls), process)
-    assert [r["scan_id"] for r in rows(tmp_path / "r")] == ["scan-0", "scan-1"]
+    run_batch(job(tmp_path / "r", stage=stage), items(2, calls), process)
+    assert [r["scan_id"] for r in rows(tmp_path / "r", stage)] == ["scan-0", "scan-1"]
 
 
-def test_a_changed_item_is_done_again(tmp_path: Path) -> None:
+@BOTH
+def test_a_changed_item_is_done_again(tmp_path: Path, stage: str) -> None:
     work = items(3, tmp_path / "calls")
-    run_batch(job(tmp_path / "r"), work, process)
+    run_batch(job(tmp_path / "r", stage=stage), work, process)
     work["scan-1"] = {**work["scan-1"], "value": 99.0}
-    run_batch(job(tmp_path / "r"), work, process)
+    run_batch(job(tmp_path / "r", stage=stage), work, process)
     assert called(tmp_path / "calls").count("scan-1") == 2
-    assert [r["value"] for r in rows(tmp_path / "r")] == [0.0, 99.0, 2.0]
+    assert [r["value"] for r in rows(tmp_path / "r", stage)] == [0.0, 99.0, 2.0]
 
 
-def test_a_changed_knob_starts_anew(tmp_path: Path) -> None:
+@BOTH
+def test_a_changed_knob_starts_anew(tmp_path: Path, stage: str) -> None:
     work = items(2, tmp_path / "calls")
-    first = job(tmp_path / "r")
+    first = job(tmp_path / "r", stage=stage)
     run_batch(first, work, process)
     section = first.config.preprocess.model_copy(update={"resolution": 4.0})
     other = first.config.model_copy(update={"preprocess": section})
-    run_batch(type(first)(other, "preprocess", "demo", 0, SCHEMA), work, process)
+    run_batch(type(first)(other, stage, "demo", 0, SCHEMA), work, process)
     assert called(tmp_path / "calls") == sorted([*work, *work])
 
 
-def started(folder: Path) -> subprocess.Popen:
+def started(folder: Path, stage: str) -> subprocess.Popen:
     """A job of eight scans in its own process; the last five wait for a file `go`."""
-    command = [sys.executable, str(Path(__file__).parent / "batch_processes.py"), str(folder)]
+    command = [sys.executable, str(Path(__file__).parent / "batch_processes.py"), folder, stage]
     with (folder / "stderr").open("a") as stderr:
         return subprocess.Popen(command, stderr=stderr)
 
@@ -198,35 +211,37 @@ def test_a_scan_that_is_finished_is_found_by_another_deal_of_the_batches(tmp_pat
     assert called(tmp_path / "calls") == sorted(scans)
 
 
-def test_a_killed_job_goes_on_where_it_was(tmp_path: Path) -> None:
-    running = started(tmp_path)
-    work = job(tmp_path / "results").work
-    wait_until(lambda: len(list(work.glob("*.json"))) == 3, running)
+@BOTH
+def test_a_killed_job_goes_on_where_it_was(tmp_path: Path, stage: str) -> None:
+    running, results = started(tmp_path, stage), tmp_path / "results"
+    wait_until(lambda: len(kept(results, stage)) == 3, running)
     wait_until(lambda: len(called(tmp_path / "calls")) == 5, running)
     workers = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert psutil.wait_procs(workers, timeout=300)[1] == []  # none goes on beside the next run
-    finished = [json.loads(f.read_text())["entry"]["scan_id"] for f in work.glob("*.json")]
-    assert sorted(finished) == ["scan-0", "scan-1", "scan-2"]
-    assert not job(tmp_path / "results").paths.batch("preprocess", "demo", 0).exists()
+    finished = kept(results, stage)
+    assert finished == ["scan-0", "scan-1", "scan-2"]
+    assert not job(results, stage=stage).table.exists()
 
     (tmp_path / "go").touch()
-    assert started(tmp_path).wait() == 0
+    assert started(tmp_path, stage).wait() == 0
     count = called(tmp_path / "calls")
     assert all(count.count(s) == 1 for s in finished)
-    run_batch(job(tmp_path / "whole"), items(8, tmp_path / "others"), process)
-    assert comparable(tmp_path / "results") == comparable(tmp_path / "whole")
+    run_batch(job(tmp_path / "whole", stage=stage), items(8, tmp_path / "others"), process)
+    assert comparable(results, stage) == comparable(tmp_path / "whole", stage)
 
 
-def test_two_jobs_of_one_batch_take_turns(tmp_path: Path) -> None:
-    first = started(tmp_path)
+@BOTH
+def test_two_jobs_of_one_batch_take_turns(tmp_path: Path, stage: str) -> None:
+    first = started(tmp_path, stage)
     wait_until(lambda: len(called(tmp_path / "calls")) == 5, first)
-    second = started(tmp_path)
+    second = started(tmp_path, stage)
     wait_until(lambda: "waiting for it" in (tmp_path / "stderr").read_text(), second)
     (tmp_path / "go").touch()
     assert [p.wait() for p in (first, second)] == [0, 0]
     assert called(tmp_path / "calls") == [f"scan-{i}" for i in range(8)]
+    assert not list((tmp_path / "results" / "work").rglob("*.lock"))
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -245,12 +260,15 @@ def test_a_batch_with_many_failures_is_published_and_its_log_says_so(
     assert len(lines) == told
 
 
+@BOTH
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_full_disk_stops_the_batch_and_blames_no_scan(tmp_path: Path, threads: int) -> None:
+def test_a_full_disk_stops_the_batch_and_blames_no_scan(
+    tmp_path: Path, stage: str, threads: int
+) -> None:
     work = items(4, tmp_path / "calls", scan_2="full")
     with pytest.raises(BatchError, match=r"No space left on device.*finished scans are kept"):
-        run_batch(job(tmp_path / "r", threads=threads), work, process)
-    assert not list(job(tmp_path / "r").work.glob("scan-2.json"))
+        run_batch(job(tmp_path / "r", stage=stage, threads=threads), work, process)
+    assert "scan-2" not in kept(tmp_path / "r", stage)
 
 
 @pytest.fixture
@@ -269,26 +287,28 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@BOTH
 def test_a_really_full_disk_can_be_freed_and_the_batch_goes_on(
-    tmp_path: Path, tiny_disk: Path
+    tmp_path: Path, tiny_disk: Path, stage: str
 ) -> None:
     ballast = tiny_disk / "ballast"
     work = items(3, tmp_path / "calls")
-    one = job(tiny_disk / "r")
+    one = job(tiny_disk / "r", stage=stage)
     one.work.mkdir(parents=True)
     subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True)
     with pytest.raises(BatchError, match="No space left on device"):
         run_batch(one, work, process)
-    assert not one.paths.batch("preprocess", "demo", 0).exists()
+    assert not one.table.exists()
     ballast.unlink()
     run_batch(one, work, process)
-    assert set(fates(tiny_disk / "r").values()) == {"ok"}
+    assert set(fates(tiny_disk / "r", stage).values()) == {"ok"}
 
 
-def test_a_read_only_disk_is_named(tmp_path: Path, tiny_disk: Path) -> None:
+@BOTH
+def test_a_read_only_disk_is_named(tmp_path: Path, tiny_disk: Path, stage: str) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     with pytest.raises(BatchError, match=r"cannot write below .*tiny/r.*Read-only file system"):
-        run_batch(job(tiny_disk / "r"), items(1, tmp_path / "calls"), process)
+        run_batch(job(tiny_disk / "r", stage=stage), items(1, tmp_path / "calls"), process)
 
 
 def test_a_results_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
@@ -297,7 +317,8 @@ def test_a_results_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         run_batch(job(tmp_path / "r"), items(1, tmp_path / "calls"), process)
 
 
-def test_scan_ids_may_hold_slashes(tmp_path: Path) -> None:
+@BOTH
+def test_scan_ids_may_hold_slashes(tmp_path: Path, stage: str) -> None:
     item = items(1, tmp_path / "calls")["scan-0"] | {"scan_id": "demo_a/b"}
-    run_batch(job(tmp_path / "r"), {"demo_a/b": item}, process)
-    assert fates(tmp_path / "r") == {"demo_a/b": "ok"}
+    run_batch(job(tmp_path / "r", stage=stage), {"demo_a/b": item}, process)
+    assert fates(tmp_path / "r", stage) == {"demo_a/b": "ok"}

@@ -115,7 +115,7 @@ def test_rows_that_are_damaged_while_the_batch_runs_are_not_published(
         file = one.work / "scan-1.parquet"
         file.write_bytes(flipped(0.5)(file.read_bytes()))
 
-    monkeypatch.setattr("brainmass_core.pipeline.batch._refuse_if_too_many_failed", damaging)
+    monkeypatch.setattr("brainmass_core.pipeline.batch._tell_if_many_failed", damaging)
     with pytest.raises(BatchError, match=r"scan-1\.parquet: damaged.*same command again"):
         run_batch(one, items(3, tmp_path / "calls"), process)
     assert not one.paths.batch("preprocess", "demo", 0).exists()

@@ -7,7 +7,8 @@ from pathlib import Path
 from brainmass_core.checksums import sealed
 from brainmass_core.config import Config, parse_config
 from brainmass_core.pipeline.hashing import stage_hash
-from brainmass_core.pipeline.kept import work_folder
+from brainmass_core.pipeline.journal import Journal
+from brainmass_core.pipeline.kept import journal_of, work_folder
 from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.status import standings
@@ -31,12 +32,19 @@ def example(tmp_path: Path) -> Config:
         Entry("preprocess", "d", 0, "s2", "failed", reason="truncated"),
     ]
     write_manifest(paths.manifest("preprocess", "d", 0), published, wanted)
-    work = work_folder(config, "preprocess", "d", 1)
+    work = work_folder(config, "preprocess", "d")
     work.mkdir(parents=True)
     kept = Entry("preprocess", "d", 1, "s1", "excluded", reason="motion")
     (work / "s1.json").write_text(json.dumps(sealed({"entry": asdict(kept), "rows": None})))
     # batches share the folder: a scan whose batch is published is counted there
     (work / "s0.json").write_text(json.dumps(sealed({"entry": asdict(published[0]), "rows": None})))
+    # batch 0 of the next stage is under way
+    journal = Journal(journal_of(config, "timeseries", "d", 0))
+    journal.append(Entry("timeseries", "d", 0, "s0", "failed", reason="early"), "", None)
+    journal.append(Entry("timeseries", "d", 0, "s0", "ok"), "", b"rows")
+    journal.close()
+    with open(journal.path, "ab") as file:
+        file.write(b"what is being written now")
     return config
 
 
@@ -51,5 +59,10 @@ def test_entered_is_done_plus_failed_plus_excluded_plus_left(tmp_path):
 def test_a_scan_that_fell_out_does_not_enter_the_next_stage(tmp_path):
     rows = {s.stage: s for s in standings(example(tmp_path))}
     assert rows["timeseries"].entered == 2
+    assert (rows["timeseries"].done, rows["timeseries"].failed, rows["timeseries"].left) == (
+        1,
+        0,
+        1,
+    )
     assert rows["quality"].entered == 5, "a lost scan has a page that says why"
     assert rows["pfc"].entered == 1, "the test participant stays out of the shards"

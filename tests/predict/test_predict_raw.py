@@ -249,7 +249,7 @@ def test_derivatives_are_scored_with_the_atlas_of_the_model_and_no_other(tmp_pat
     found = predict(model, folder, tmp_path / "raw.tsv", options=given)
     assert found["status"].tolist() == ["ok", "excluded"]
     assert found["y_score"].iloc[0] == expected["y_score"].iloc[0]
-    with pytest.raises(PredictError, match=r"no atlas.path is given.*\n.*--atlas"):
+    with pytest.raises(PredictError, match=r"the model's atlas is .* image by --atlas$"):
         predict(model, folder, tmp_path / "raw.tsv")
     turned = Options(atlas=tmp_path / "turned.nii.gz")
     with pytest.raises(PredictError, match=r"turned.nii.gz: found an atlas with sha256 .*--atlas"):

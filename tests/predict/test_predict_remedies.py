@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 
 import nibabel as nib
 import numpy as np
 import pytest
+from synthetic_study import N_ROIS
 
 from brainmass_core.config.inputs import Dataset
-from brainmass_core.predict.pipeline_run import DATASET, as_options
+from brainmass_core.predict import Options, PredictError, predict
+from brainmass_core.predict.remedies import DATASET, as_options
 from brainmass_core.scans.bids import list_bids
 
 
@@ -54,3 +58,118 @@ def test_several_t1w_and_no_repetition_time(tmp_path):
 )
 def test_settings_of_ready_series_are_options(ours, theirs):
     assert theirs in as_options(ours)
+
+
+PATH = "/data/in/sub-01_bold.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (
+            f"{PATH}: 40 timepoints, fewer than preprocess.min_volumes 50",
+            f"{PATH}: 40 timepoints, fewer than the model's min_volumes 50",
+        ),
+        (
+            f"{PATH}: found 9 volumes lower preprocess.min_volumes, if so short a run is meant",
+            f"{PATH}: found 9 volumes",
+        ),
+        ("correct the sidecar, or set preprocess.slice_timing to false", "correct the sidecar"),
+        ("damaged set preprocess.engines.motion to embedded", "damaged"),
+        (
+            "check the T1w: is it a whole head? Or choose another "
+            "preprocess.engines.brain_extraction",
+            "check the T1w: is it a whole head?",
+        ),
+        (
+            "choose another engine at preprocess.engines.motion, for instance embedded",
+            "",
+        ),
+        ("it reaches 0.1 Hz); change timeseries.low_hz and high_hz", "it reaches 0.1 Hz)"),
+        (
+            "too short for the filter (x); use timeseries.filter: ideal",
+            "too short for the filter (x)",
+        ),
+        (
+            "lacks ['fd'], which timeseries.censor needs to find volumes with motion; "
+            "set timeseries.censor.method to none, choose another fd_kind, or write the table "
+            "again with them",
+            "lacks ['fd'], which the model's censor needs to find volumes with motion; "
+            "write the table again with them",
+        ),
+        (
+            "so that preprocess.max_std_dvars 2 cannot be applied; add it, or leave "
+            "preprocess.max_std_dvars empty",
+            "so that the model's max_std_dvars 2 cannot be applied; add it",
+        ),
+        (
+            "cannot be applied; add it, or leave preprocess.max_mean_fd empty to take all runs",
+            "cannot be applied; add it",
+        ),
+        (
+            "complete brain? If only parts that you do not need are missing, lower "
+            "preprocess.min_t1w_coverage",
+            "complete brain?",
+        ),
+        (
+            "after 5 s (scan_timeout); it was stopped look at the scan with a viewer, "
+            "or raise scan_timeout",
+            "after 5 s; it was stopped look at the scan with a viewer",
+        ),
+        (
+            "raise resources.preprocess.mem_mb, or look at the scan",
+            "lower --threads, or use a machine with more memory, or look at the scan",
+        ),
+        ("give the label image as atlas.path", "give the label image by --atlas"),
+        (
+            "remove rows, or, if a row is a session, name its column in "
+            "phenotype.session_column, or, if a row is a scan of kind timeseries, set "
+            "phenotype.scan_column",
+            "remove rows, or, if a row is a session, call its column session_id",
+        ),
+    ],
+)
+def test_settings_of_the_model_are_its_own_and_nobody_is_told_to_change_them(ours, theirs):
+    assert as_options(ours) == theirs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/d/sub-a_atlas-x_timeseries.tsv: found t_r 0.7 s",
+        "timeseries.csv: no such file",
+        "/d/preprocess.old/a.npy: x",
+        "/d/in/timeseries.npy: 3 timepoints",
+    ],
+)
+def test_names_of_files_are_no_settings(text):
+    assert as_options(text) == text
+
+
+SETTING = re.compile(r"\b(datasets|preprocess|timeseries|connectivity|phenotype|atlas)\.[a-z_]+")
+
+
+@pytest.mark.study
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, r"short\.npy: 10 timepoints, fewer than the model's min_volumes"),
+        ({"t_r": -1.0}, r"--t-r: .*-1"),
+        ({"orientation": "sideways"}, r"--orientation: .*sideways"),
+    ],
+)
+def test_messages_and_log_of_series_name_no_setting(model_folder, tmp_path, caplog, options, said):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "short.npy", rng.standard_normal((10, N_ROIS)))
+    caplog.set_level(logging.INFO)
+    with pytest.raises(PredictError) as raised:
+        predict(model_folder, folder, tmp_path / "p.tsv", options=Options(**options))
+    message = str(raised.value)
+    assert re.search(said, message), message
+    logged = [r.getMessage() for r in caplog.records if r.name.startswith("brainmass_core")]
+    for text in (message, *logged):
+        assert not SETTING.search(text), text
+    if not options:
+        assert any("not applied to data of kind timeseries: the model's" in t for t in logged)

@@ -1,4 +1,4 @@
-"""One thread, and runs that several test files look at."""
+"""One thread, and runs that several test files use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def motion() -> np.ndarray:
-    """Truth of `run`, with a jump of 5 mm and 4 degrees for three volumes."""
+    """True motion of `run`, with a jump of 5 mm and 4 degrees for three volumes."""
     truth = phantom.slow_motion(30)
     jump = phantom.rigid(np.array([3.0, -3.0, 3.0, 4.0, -2.0, 2.0]))
     truth[17:20] = jump @ truth[17:20]

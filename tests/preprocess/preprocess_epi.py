@@ -1,7 +1,7 @@
 """Two sessions of a head with known truth: a T1w, and an EPI that susceptibility distorts.
 
-Coordinates: the head's own (RAS mm); the T1w lies in them, the BOLD session has moved away from
-them by `pose`. Everything is pulled from the packaged template.
+Coordinates are those of the head (RAS mm): the T1w has them, and `pose` is the position in the BOLD
+session. All images are sampled from the packaged template.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def shape_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Head:
-    """A person: the template, sized and bent by 3 mm (RMS) at random."""
+    """A person: the template, scaled and bent by 3 mm (RMS) at random."""
 
     seed: int
 
@@ -116,7 +116,7 @@ def epi_grid(size: float = 3.5, flip: bool = True, shape: tuple = EPI_SHAPE) -> 
 
 @dataclass(frozen=True)
 class Session:
-    """A BOLD session: where the head lies, and how the field is.
+    """A BOLD session: position of the head, and field.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ class Session:
     def source(
         self, points: np.ndarray, direction: str, readout: float, grid: Volume
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where the signal recorded at `points` comes from, and how much it is spread."""
+        """Origin of the signal recorded at `points`, and the factor by which it is stretched."""
         axis = grid.affine[:3, "ijk".index(direction[0])]
         size = float(np.linalg.norm(axis))
         step = axis / size * (-1 if direction.endswith("-") else 1)
@@ -187,7 +187,7 @@ class Session:
     def shown_at(
         self, points: np.ndarray, direction: str, grid: Volume, readout: float = READOUT
     ) -> np.ndarray:
-        """Where an EPI shows points (n, 3) of the head: truth of everything together."""
+        """Positions of points (n, 3) of the head in an EPI: the true sum of all transforms."""
         axis = grid.affine[:3, "ijk".index(direction[0])]
         size = float(np.linalg.norm(axis))
         sign = -1 if direction.endswith("-") else 1
@@ -196,7 +196,7 @@ class Session:
 
 
 def rms(found: np.ndarray, truth: np.ndarray) -> float:
-    """RMS distance (mm) of what two transforms make of points 45 mm around the head's centre."""
+    """RMS distance (mm) between two transforms of points 45 mm around the head's centre."""
     corners = np.array(np.meshgrid(*[[-45, 45]] * 3)).reshape(3, -1).T
     apart = apply_affine(found, corners) - apply_affine(truth, corners)
     return float(np.sqrt((apart**2).sum(axis=1).mean()))

@@ -64,7 +64,7 @@ def _around(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(11)
     uneven = gaussian_filter(rng.standard_normal(mask.shape).astype(np.float32), 6)
     uneven /= uneven.std()
-    far = distance_transform_edt(~mask) + uneven  # layers are nowhere of one thickness
+    far = distance_transform_edt(~mask) + uneven  # the thickness of layers varies
     axes = [affine[a, a] * np.arange(n) + affine[a, 3] for a, n in enumerate(mask.shape)]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)  # the template's grid is upright
     texture = gaussian_filter(rng.standard_normal(mask.shape).astype(np.float32), 2)

@@ -1,4 +1,4 @@
-"""A head that moves as heads in scanners do, with its true motion, for tests and benchmarks."""
+"""A head with realistic, known motion in the scanner, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def scanned(motion: np.ndarray, noise: float = NOISE, seed: int = 6) -> np.ndarr
 
 
 def relative_to_truth(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Error transforms (n_volumes, 4, 4) at rest; where the reference itself lies is free."""
+    """Error transforms (n_volumes, 4, 4) at rest; the position of the reference itself is
+    arbitrary.
+    """
     error = np.linalg.inv(truth) @ found  # reference to rest: ideally the same for all volumes
     middle = np.eye(4)
     middle[:3, :3] = Rotation.from_matrix(error[:, :3, :3]).mean().as_matrix()

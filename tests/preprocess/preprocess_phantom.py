@@ -1,6 +1,7 @@
 """A head with known truth: the packaged template, bent, moved and scanned, for these tests only.
 
-Everything is pulled: `HEAD` maps T1w points to template points, so truth needs no inversion.
+`HEAD` maps T1w points to template points, from which images are sampled, so truth needs no
+inversion.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from scipy.spatial.transform import Rotation
 
 T_R = 2.0
-T1W_TO_BOLD_WORLD = np.eye(4)  # where a T1w point lies in the scanner during the BOLD run
+T1W_TO_BOLD_WORLD = np.eye(4)  # position of a T1w point in the scanner during the BOLD run
 T1W_TO_BOLD_WORLD[:3, :3] = Rotation.from_euler("xyz", [4, -3, 5], degrees=True).as_matrix()
 T1W_TO_BOLD_WORLD[:3, 3] = [5.0, -12.0, 25.0]
 
@@ -46,7 +47,7 @@ def maps() -> Maps:
     scalp = (outside > 7) & (outside < 13)
     t1w = template.get_fdata() * brain + 0.9 * scalp
     epi = (1.0 * grey + 0.8 * white + 1.25 * fluid) * brain + 0.15 * scalp
-    epi = gaussian_filter(epi, 0.85)  # a voxel of 4 mm averages what lies in it
+    epi = gaussian_filter(epi, 0.85)  # a voxel of 4 mm averages its content
     return Maps(
         *(spline_filter(x.astype(np.float64), order=3) for x in (t1w, epi)),
         brain.astype(np.float64),
@@ -61,7 +62,7 @@ def sample(volume: np.ndarray, points: np.ndarray, order: int = 3) -> np.ndarray
 
 
 def t1w_to_template(points: np.ndarray) -> np.ndarray:
-    """The head: a little larger, tilted and bent by a few millimetres."""
+    """The head: slightly larger, tilted, and bent by a few millimetres."""
     matrix = Rotation.from_euler("xyz", [6, 2, -4], degrees=True).as_matrix() @ np.diag(
         [1.04, 0.95, 1.03]
     )

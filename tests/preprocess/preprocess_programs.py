@@ -1,6 +1,6 @@
-"""Programs of other packages, as far as our side sees them: they read options and write files.
+"""Replacements for programs of other packages: they read options and write files.
 
-A test says beforehand which files a program is to write; each call is recorded.
+A test first declares which files a program writes; each call is recorded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ sys.exit(plan["code"])
 class Programs:
     """Programs on PATH.
 
-    `says` tells what the next call of one does; `calls` what was asked of them.
+    `says` defines the next call of a program; `calls` lists the calls so far.
     """
 
     folder: Path
@@ -94,7 +94,7 @@ class Programs:
         return json.loads(path.read_text()) if path.exists() else []
 
     def left_behind(self) -> list[str]:
-        """What lies in the folder for temporary files."""
+        """Content of the folder for temporary files."""
         return sorted(p.name for p in (self.folder / "tmp").iterdir())
 
 
@@ -106,7 +106,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
         (folder / "fsl/etc/flirtsch" / name).write_text("")
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FSLDIR", str(folder / "fsl"))
-    monkeypatch.setenv("FSLOUTPUTTYPE", "NIFTI_PAIR")  # a user's setting that must not matter
+    monkeypatch.setenv("FSLOUTPUTTYPE", "NIFTI_PAIR")  # a user's setting that must have no effect
     monkeypatch.setattr("tempfile.tempdir", str(folder / "tmp"))
     return Programs(folder)
 
@@ -125,7 +125,9 @@ sys.exit(get_lib_fn(Path(sys.argv[0]).name)(sys.argv[1:]) or 0)
 
 
 def install_antspyx(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ANTs' own programs, last on PATH: antspyx holds their code, command-line parser included."""
+    """ANTs' own programs, last on PATH: antspyx contains their code, including the command-line
+    parser.
+    """
     folder.mkdir()
     for name in ("antsRegistration", "Atropos", "N4BiasFieldCorrection"):
         script = folder / name

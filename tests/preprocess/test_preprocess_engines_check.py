@@ -1,4 +1,6 @@
-"""What is missing is said before any work begins, with the knob, the program and its source."""
+"""Missing programs are reported before any work begins, with the setting, the program and its
+source.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command lines, as nipype renders them: what would run where the programs are installed."""
+"""The command lines that nipype renders, and that would run if the programs were installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brainmass_core.preprocess.engines import afni, ants, distortion, fsl
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """Inputs that exist; nipype looks."""
+    """Inputs that exist, because nipype checks."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FSLDIR", str(tmp_path))
     names = ["t.1D", "m.mat", "prior01.nii", "prior02.nii", "prior03.nii", "etc/flirtsch/bbr.sch"]
@@ -28,7 +28,7 @@ def files(tmp_path, monkeypatch):
 
 
 def rendered(interface, tmp_path):
-    """The command in words, without the folder."""
+    """The words of the command, without the folder."""
     return " ".join(interface.cmdline.replace(f"{tmp_path}/", "").split())
 
 

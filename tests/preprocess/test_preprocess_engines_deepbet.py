@@ -1,4 +1,4 @@
-"""deepbet on heads whose brain is known, and the seam around it."""
+"""deepbet on heads with a known brain, and its interface."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def stand_in(monkeypatch, run) -> None:
-    """A network that does as it is told."""
+    """A network with prescribed output."""
 
     class Network:
         def __init__(self, no_gpu: bool) -> None:
@@ -78,7 +78,7 @@ def test_the_network_has_one_thread_and_others_have_theirs_again(monkeypatch):
 
 @pytest.mark.study
 def test_the_mask_of_the_scan_is_the_brain_of_the_t1w(monkeypatch):
-    """It is looked for in the scan as it is, whatever the grid of the registration."""
+    """The brain is extracted from the original scan, whatever the grid of the registration."""
     seen: list[tuple[int, ...]] = []
 
     def found(raw: Volume, template) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Greedy against a small head whose bend is known."""
+"""Greedy on a small head with a known deformation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPE, SIZE = (30, 36, 30), 5.0
 
 @lru_cache(maxsize=1)
 def template() -> Template:
-    """An ellipsoid with folds of a few voxels, and nothing around it."""
+    """An ellipsoid with folds of a few voxels in an empty image."""
     affine = np.diag([SIZE, SIZE, SIZE, 1.0])
     affine[:3, 3] = -SIZE * (np.array(SHAPE) - 1) / 2
     grid = np.indices(SHAPE) - (np.array(SHAPE).reshape(3, 1, 1, 1) - 1) / 2
@@ -35,7 +35,7 @@ def template() -> Template:
 
 
 def bend(points: np.ndarray) -> np.ndarray:
-    """Where points (n, 3) of the head lie once they are straight, mm."""
+    """Positions (mm) of points (n, 3) of the head without the deformation."""
     x, y, z = points.T
     return points + 7.0 * np.stack([np.sin(y / 25), np.sin(z / 22), np.sin(x / 24)], axis=1)
 
@@ -49,7 +49,7 @@ def pose(degrees: float) -> np.ndarray:
 
 @lru_cache(maxsize=3)
 def head(degrees: float = 6.0) -> tuple[Volume, np.ndarray]:
-    """A head on a grid of its own, and its brain: points of it lead to the template by `bend`."""
+    """A head on a separate grid, and its brain; `bend` maps its points to the template."""
     grid = np.diag([4.0, 4.0, 4.0, 1.0])
     grid[:3, 3] = [-84, -96, -90]
     shape = (42, 48, 46)
@@ -60,7 +60,9 @@ def head(degrees: float = 6.0) -> tuple[Volume, np.ndarray]:
 
 
 def error(found: tuple[np.ndarray, np.ndarray | None], degrees: float) -> float:
-    """Mean distance (mm) of points of the brain to themselves, there and truly back."""
+    """Mean distance (mm) of points of the brain from themselves, after the estimated map and the
+    true inverse.
+    """
     points = template().brain.points()[template().mask.ravel()]
     there = coarse(*found, template().brain).template_to_t1w(points)
     back = bend(apply_affine(pose(degrees), there))
@@ -76,7 +78,7 @@ def test_points_of_the_template_are_found_in_the_head():
     affine, nothing = registered("affine")
     assert nothing is None
     straight = error((affine, None), 6)
-    assert straight > 4  # there was something to bend
+    assert straight > 4  # the deformation is not negligible
     assert error(registered(), 6) < 0.6 * straight
 
 
@@ -87,7 +89,7 @@ def test_no_point_of_the_bend_is_folded(kind, least):
     stretch = np.linalg.det(np.stack(slopes, axis=-2) + np.eye(3))[template().mask]
     assert stretch.min() > 0.2
     assert stretch.max() < 3
-    assert np.ptp(stretch) > least  # it bends; `syn` less at 5 mm, where 4 voxels are much
+    assert np.ptp(stretch) > least  # it deforms; `syn` less at 5 mm, where 4 voxels are much
 
 
 def test_there_and_back_is_where_one_began():

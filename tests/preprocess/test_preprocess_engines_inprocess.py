@@ -1,4 +1,4 @@
-"""Head motion by SimpleITK and antspyx against the truth and against ours."""
+"""Head motion by SimpleITK and antspyx, compared with the truth and with our estimate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_engine_gives_the_transform_from_reference_to_volume(engine, jumpe
     assert errors(found, truth).max() < 0.2
     apart = phantom.sphere_rms(found @ np.linalg.inv(ours))
     assert apart.max() < 0.2
-    assert phantom.sphere_rms(ours)[2:].min() > 5  # there was something to find
+    assert phantom.sphere_rms(ours)[2:].min() > 5  # the motion is not negligible
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -98,7 +98,7 @@ def test_engines_agree_on_a_run_with_a_jump(engine, error, correlation):
         for m in (ours, theirs, truth)
     )
     assert np.corrcoef(fd, other)[0, 1] > correlation
-    # the default is the default because it is the more exact one
+    # the default is the more accurate one
     assert np.mean(errors(ours, truth) ** 2) < np.mean(errors(theirs, truth) ** 2)
     assert np.corrcoef(fd, true)[0, 1] > 0.999
 
@@ -126,7 +126,7 @@ def test_a_real_head_moves_alike_for_both_engines_and_antspy_only_counts_otherwi
 
 
 def _antspy_displacement(motion: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """What `ants.motion_correction` calls FD: twelve points, mean step per axis, then the sum."""
+    """FD as in `ants.motion_correction`: twelve points, mean step per axis, then the sum."""
     corners = np.array(np.meshgrid(*[(-1, 0, 1)] * 3)).reshape(3, -1).T
     points = centre + 25.0 * corners[np.abs(corners).sum(axis=1) == 2]
     places = np.array([apply_affine(m, points) for m in motion])

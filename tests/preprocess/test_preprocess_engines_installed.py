@@ -1,6 +1,6 @@
-"""Engines against the embedded ones and the truth, where the real programs are installed.
+"""Engines compared with the embedded ones and the truth, if the real programs are installed.
 
-antsRegistration, Atropos and N4 always are: antspyx holds the programs themselves.
+antsRegistration, Atropos and N4 always are: antspyx contains the programs themselves.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def corrected(head, mask) -> Volume:
 
 @pytest.fixture(scope="module")
 def priors(head) -> np.ndarray:
-    """The priors of the template where they belong."""
+    """The priors of the template at their true position."""
     template, at = load_template(None, None, 3.0), phantom.t1w_to_template(head.points())
     layers = [template.brain.with_data(template.priors[..., k]).at(at) for k in range(3)]
     return np.stack(layers, axis=-1).reshape(*head.data.shape, 3)

@@ -1,4 +1,4 @@
-"""Transforms of FSL, AFNI and ANTs against libraries that write them, and against images."""
+"""Transforms of FSL, AFNI and ANTs, compared with libraries that write them, and with images."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_flirt_matrices_are_read_as_fsl_s_own_library_writes_them(handed):
 
 @BOTH
 def test_flirt_resampling_of_an_image_and_ours_agree(handed):
-    # FLIRT: x turned round on reading where the axes are right-handed, then scaled voxels
+    # FLIRT: x is reversed on reading if the axes are right-handed, then voxels are scaled
     moving, reference = grids(*handed)
     image = smooth_image(moving.shape)
     matrix = affine((1.05, 1, 0.95), (3, -4, 6), (2.5, -3, 4))
@@ -130,12 +130,12 @@ def test_afni_matrices_are_read_as_nitransforms_writes_them(tmp_path):
 def test_motion_found_on_the_plain_grid_is_that_of_the_tilted_one(handed):
     grid = Grid((20, 24, 18), affine((3, 2.5, 4), (10, -20, 30), (5, 6, 7), handed))
     truth = affine((1, 1, 1), (2, -3, 1), (1.5, -0.5, 2))
-    # the voxels are all that a program sees: which voxel of the volume lies under which
+    # a program only has the voxels: which voxel of the volume is under which
     between_voxels = np.linalg.inv(grid.affine) @ truth @ grid.affine
     straight = plain(grid).affine
     seen = straight @ between_voxels @ np.linalg.inv(straight)
     np.testing.assert_allclose(moved_back(seen[None], grid)[0], truth, atol=1e-9)
-    if handed > 0:  # what is rigid for one is rigid for the other
+    if handed > 0:  # a transform that is rigid for one is rigid for the other
         np.testing.assert_allclose(seen[:3, :3] @ seen[:3, :3].T, np.eye(3), atol=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""What Greedy and deepbet make of a real head, and the memory of a process that does it."""
+"""Results of Greedy and deepbet on a real head, and the memory of the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT = 2048  # MiB, of all that the stage takes for a head
+LIMIT = 2048  # MiB, of the entire stage for one head
 WORKER = """
 import json, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Engines from end to end, with programs that write what the real ones would write."""
+"""Engines from end to end, with programs that write the files of the real ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def mcflirt(programs: Programs, data: np.ndarray, affine: np.ndarray) -> None:
 
 
 def volreg(programs: Programs, data: np.ndarray, affine: np.ndarray) -> None:
-    """What 3dvolreg sees: the voxels, on the grid that it was given."""
+    """Input of 3dvolreg: the voxels, on the grid that it was given."""
     size = np.diag([*np.linalg.norm(affine[:3, :3], axis=0), 1.0])
     seen = [size @ np.linalg.inv(affine) @ m @ affine @ np.linalg.inv(size) for m in MOTION]
     middle = np.eye(4)
@@ -226,7 +226,7 @@ def box(shape):
 def test_brain_masks_come_back_on_the_grid_of_the_head(programs, name, program, file):
     head = image(TILTED)
     mask = box(head.data.shape)
-    # written with its axes the other way round, as some programs do
+    # written with reversed axes, as some programs do
     turned = np.ascontiguousarray(mask[::-1, :, ::-1]).astype(np.float32)
     affine = TILTED.copy()
     affine[:3, 3] = apply_affine(TILTED, [head.data.shape[0] - 1, 0, head.data.shape[2] - 1])
@@ -286,7 +286,7 @@ def test_fnirt_s_field_leads_from_template_to_t1w(programs):
     mask, brain = box(t1w.data.shape), target.brain
     matrix = flirt_file(programs, "flirt.mat", WORLD, t1w, brain)
     picture = programs.image("any.nii.gz", brain.data, brain.affine)
-    # FSL's mm: scaled voxels, x turned round for the template, whose axes are right-handed
+    # FSL's mm: scaled voxels, x reversed for the template, whose axes are right-handed
     indices = np.moveaxis(np.indices(brain.data.shape), 0, -1)
     there = apply_affine(WORLD, apply_affine(brain.affine, indices)) + np.sin(indices / 3)
     size = np.array([2.5, 2.5, 2.5])
@@ -357,7 +357,7 @@ def test_coregistration_leads_from_t1w_to_bold(programs, name):
 
 
 def test_a_fieldmap_comes_back_on_the_grid_of_the_first_image(programs):
-    first = image(np.diag([3, 3, 4, 1.0]), (9, 10, 7))  # RAS, odd: turned to LAS and padded
+    first = image(np.diag([3, 3, 4, 1.0]), (9, 10, 7))  # RAS, odd: changed to LAS and padded
     second = image(first.affine, first.data.shape, 1)
     truth = np.random.default_rng(5).normal(0, 30, first.data.shape).astype(np.float32)
     padded = np.zeros((10, 10, 8), np.float32)
@@ -382,7 +382,7 @@ def test_a_fieldmap_comes_back_on_the_grid_of_the_first_image(programs):
     [
         ("j", STRAIGHT, [0, 1, 0, 0.04]),
         ("j-", STRAIGHT, [0, -1, 0, 0.04]),
-        ("i", STRAIGHT, [-1, 0, 0, 0.04]),  # the axis is turned round for FSL
+        ("i", STRAIGHT, [-1, 0, 0, 0.04]),  # the axis is reversed for FSL
         ("i", STRAIGHT @ np.diag([-1, 1, 1, 1.0]), [1, 0, 0, 0.04]),
         ("i-", STRAIGHT[:, [1, 0, 2, 3]], [0, -1, 0, 0.04]),  # the first axis is y
         ("k", STRAIGHT @ np.diag([1, 1, -1, 1.0]), [0, 0, -1, 0.04]),

@@ -1,4 +1,4 @@
-"""The way back from the T1w to the template, and grids that hold an image."""
+"""The inverse map from the T1w to the template, and grids that contain an image."""
 
 import numpy as np
 import pytest

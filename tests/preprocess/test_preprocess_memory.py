@@ -1,4 +1,4 @@
-"""No step before registration holds a second copy of the run."""
+"""Before registration, no step has a second copy of the run in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPE = (40, 44, 30, 120)
 
 
 def peak(action: Callable[[], object]) -> int:
-    """Bytes that were needed at once beyond what was there before."""
+    """Peak memory (bytes) beyond that used before."""
     tracemalloc.start()
     try:
         action()
@@ -43,7 +43,7 @@ def test_reading_takes_the_run_and_one_slab(tmp_path: Path, data, name, monkeypa
     nib.save(image, tmp_path / name)
     monkeypatch.setattr(functional, "SLAB", 5 * data[..., 0].nbytes)
     run = data[..., :60].nbytes
-    load_bold(tmp_path / name, "auto")  # the modules that it imports are no part of the run
+    load_bold(tmp_path / name, "auto")  # memory of the modules that it imports does not count
     assert peak(lambda: load_bold(tmp_path / name, "auto")) < 1.35 * run
     assert peak(lambda: nib.load(tmp_path / name).get_fdata()) > 2 * run
 

@@ -71,7 +71,7 @@ def configured(folder: Path, bids: Path) -> Config:
 
 
 def files_of(config: Config) -> dict[str, bytes]:
-    """Derivatives of the data set; the anatomical record holds seconds and is left out."""
+    """Derivatives of the data set, without the anatomical record, which contains durations."""
     folder = Paths(config.results).derivatives("phantom")
     return {
         str(f.relative_to(folder)): f.read_bytes()
@@ -176,7 +176,7 @@ def test_a_row_is_of_the_published_schema(finished):
 
 @pytest.fixture
 def item(finished, tmp_path) -> PreprocessInput:
-    """The first run, its anatomy in place, to be harmed."""
+    """The first run with its anatomy, to be damaged."""
     paths = Paths(finished.results)
     row = read_table(paths.scans("phantom"), "scans").to_pylist()[0]
     derivatives = tmp_path / "results" / "preprocess" / "phantom" / "derivatives"
@@ -203,7 +203,7 @@ def test_a_refused_run_has_its_pictures_and_the_first_reason(item):
     with pytest.raises(ScanExcluded, match="mean framewise displacement") as caught:
         preprocess_scan(harmed(item, refusing))
     outputs, sha256 = (dict(caught.value.measured[k]) for k in ("outputs", "sha256"))
-    assert outputs.keys() == sha256.keys() == KEYS  # no series of a run that nobody may use
+    assert outputs.keys() == sha256.keys() == KEYS  # no series of a run that cannot be used
     assert all((item.results / file).is_file() for file in outputs.values())
     assert caught.value.measured["mask_dice"] > 0.9
 

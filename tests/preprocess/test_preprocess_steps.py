@@ -1,4 +1,4 @@
-"""What a step found comes back as it was; a finished step is not done again."""
+"""The result of a step is restored unchanged; a finished step is not repeated."""
 
 from __future__ import annotations
 

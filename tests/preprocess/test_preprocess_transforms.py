@@ -1,4 +1,4 @@
-"""Transforms: what `timeseries` reads is what was estimated."""
+"""Transforms: `timeseries` reads exactly what was estimated."""
 
 from __future__ import annotations
 

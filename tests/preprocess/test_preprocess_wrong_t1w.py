@@ -1,4 +1,4 @@
-"""A T1w of somebody else is caught, whatever the registrations make of it."""
+"""A T1w of another participant is detected, whatever the result of the registrations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWAPPED = ("sub-01", "sub-02")
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory) -> dict[str, dict]:
-    """Rows of four synthetic participants, two of whom have each other's T1w."""
+    """Rows of four synthetic participants, two of whom have swapped T1w images."""
     folder = tmp_path_factory.mktemp("swapped")
     write_demo(folder / "bids", Synthetic(n_participants=4, n_volumes=40))
     first, second = (folder / f"bids/{s}/anat/{s}_T1w.nii.gz" for s in SWAPPED)
@@ -45,7 +45,7 @@ def test_a_t1w_of_somebody_else_fails_with_the_numbers(rows):
     for participant in SWAPPED:
         row = rows[participant]
         assert (row["status"], row["step"]) == ("failed", "coregistration")
-        assert "preprocess.m" in row["reason"]  # names the criterion
+        assert "preprocess.m" in row["reason"]  # the message names the criterion
         assert row["coregistration_sharpness"] < 0.1
 
 

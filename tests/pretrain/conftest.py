@@ -1,4 +1,4 @@
-"""A small study with real pFC shards, made by the pfc stage itself from structured series."""
+"""A small study with real pFC shards, written by the stage pfc itself from structured series."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODELS = ["brainmass", "brainlm-tiny", "brainlm-vit-tiny"]
 
 @dataclass
 class Study:
-    """A configuration file and what it says."""
+    """A configuration file and its content."""
 
     path: Path
     config: Config
@@ -80,7 +80,7 @@ def series(n_timepoints: int, seed: int) -> list:
 
 
 def alike(n_timepoints: int, seed: int) -> list:
-    """All parcels follow one slow signal, so that a hidden stretch shows in the others."""
+    """All parcels follow one slow signal, so that the other parcels predict a hidden part."""
     rng = np.random.default_rng(seed)
     slow = np.sin(np.arange(n_timepoints) / 8 + 7 * rng.random())[:, None]
     x = 100 + 5 * slow + rng.standard_normal((n_timepoints, N_ROIS))
@@ -112,25 +112,25 @@ def write_series(study: Study, name: str, splits: dict[str, str], make: Make = s
 
 @pytest.fixture(autouse=True)
 def quick_start(monkeypatch):
-    """The peak of this machine is measured by one product, not for a second at each start."""
+    """Measure the peak of this machine with one product instead of for a second at each start."""
     monkeypatch.setattr(progress, "PEAK_SECONDS", 0.0)
 
 
 @pytest.fixture
 def slow_series() -> Make:
-    """Series of which a BrainLM can learn much in a few steps."""
+    """Series from which a BrainLM can learn much in a few steps."""
     return alike
 
 
 def write_labels(path: Path) -> None:
-    """Parcels and where they lie."""
+    """Parcels and their coordinates."""
     places = np.random.default_rng(1).integers(-60, 60, (N_ROIS, 3))
     rows = [f"{i}\tparcel {i}\t{x}\t{y}\t{z}" for i, (x, y, z) in enumerate(places, 1)]
     path.write_text("\n".join(["index\tname\tx\ty\tz", *rows]) + "\n")
 
 
 def declared(folder: Path, labels: Path, **pretrain: Any) -> Study:
-    """The configuration of a study in a folder; the tables know where `labels` lies."""
+    """The configuration of a study in a folder; the tables contain the path of `labels`."""
     of_series = pretrain.get("model", "brainmass") != "brainmass"
     settings = (OF_BRAINLM if of_series else OF_BRAINMASS) | {
         "epochs": 3,
@@ -155,7 +155,7 @@ def declared(folder: Path, labels: Path, **pretrain: Any) -> Study:
 
 
 def write_results(folder: Path, n_a: int, n_b: int, bold: Make) -> None:
-    """Series and pFC of the study: what every model's pre-training reads."""
+    """Series and pFC of the study: the input of every model's pre-training."""
     folder.mkdir()
     write_labels(folder / "labels.tsv")
     study = declared(folder, folder / "labels.tsv")

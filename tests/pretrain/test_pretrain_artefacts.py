@@ -1,4 +1,6 @@
-"""What pre-training leaves: loadable, the same bytes again, and a card with the right numbers."""
+"""Results of pre-training: loadable, reproducible to the byte, and with the right numbers on the
+card.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def test_history_has_one_row_per_step_and_the_hash_of_the_configuration(trained)
     history = read_table(folder / "history.parquet", "history")
     assert history.schema.equals(HISTORY)
     assert history["step"].to_pylist() == list(range(6))
-    # of 18 scans 8 a step: the third step begins in the first epoch and ends in the second
+    # 8 of 18 scans per step: the third step begins in the first epoch and ends in the second
     assert history["epoch"].to_pylist() == [0, 0, 0, 1, 1, 2]
     assert history["lr"].to_pylist() == pytest.approx([1.5e-4] * 3 + [3e-4] * 3)
     assert history["effective_rank"].to_pylist()[1:5] == [None] * 4
@@ -99,10 +101,10 @@ def test_operations_per_scan_and_step_equal_the_reference_less_what_is_spared(
 
 
 def spared(f: int, d: int = 100, tokens: int = 102) -> int:
-    """Operations, forward and backward, of tokens of the last layer that nobody looks at.
+    """Operations, forward and backward, for tokens of the last layer that are not used.
 
-    Of the masked passes only the masked tokens are; of the others go query, output projection,
-    feed-forward and their row of the attention. The released code computes them all.
+    Masked passes only use the masked tokens; for all others, query, output projection, feed-forward
+    and their row of the attention are omitted. The released code computes them all.
     """
     unseen = 2 * tokens - 10 - 5
     return 3 * unseen * (4 * d**2 + 4 * d * f + 4 * tokens * d)

@@ -1,4 +1,4 @@
-"""However the scans are dealt over tables, training sees the same in the same order."""
+"""Training reads the same scans in the same order, however they are distributed over tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def dealt(folder: Path, data: Path, batches: int, **over: object):
-    """A study of ready series as far as pFC, dealt over some batches."""
+    """A study of ready series up to pFC, distributed over some batches."""
     raw = small.ready_series_config(data, results=str(folder / f"of-{batches}"), **over)
     raw["datasets"]["ready"]["batches"] = batches
     path = folder / f"{batches}.yaml"

@@ -1,4 +1,4 @@
-"""BrainLM through the loop of BrainMass: it learns, is published, and says what it needs."""
+"""BrainLM in the loop of BrainMass: it learns, is published, and reports what it requires."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_the_code_of_the_card_runs(make_study, model, monkeypatch):
 def test_operations_of_a_step_are_three_times_those_of_the_published_forward_pass(
     make_study, model, ratio, gflop
 ):
-    """Less what is spared: the last layer of the decoder is worked out for hidden tokens alone."""
+    """Minus the savings: the last layer of the decoder is computed for hidden tokens only."""
     settings = {"window": 200, "mask_ratio": ratio, "mode": "reference"}
     config = make_study(n_a=2, n_b=1, model=model, brainlm=settings).config
     found = BrainLMSpec().operations(meta_model(config), config, 424) / 1e9
@@ -170,7 +170,7 @@ def test_coordinates_lie_in_the_space_of_a424_whatever_the_space_of_the_atlas(ma
         study.path.write_text(yaml.safe_dump(named))
         return coordinates_of(load_config(study.path), 20)
 
-    given = found(None)  # nobody says its space
+    given = found(None)  # its space is unknown
     np.testing.assert_array_equal(found(FSL), given)
     for space in (ICBM_2009A, ICBM_2009C):
         np.testing.assert_array_equal(found(space), bridge(space, FSL)(given))

@@ -1,4 +1,4 @@
-"""A damaged table is named and stops the run before training; a worker's exception is not lost."""
+"""A damaged table is named and stops the run before training; a worker's exception is reported."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from brainmass_core.tables import (
 )
 from brainmass_core.timeseries.table import bold_by_scan
 
-LIMIT = 300  # seconds; ends a hang, and says nothing else
+LIMIT = 300  # seconds; only a limit against hangs
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
 BOLD = "bold.list.element.list.element"
-READ = pytest.mark.parametrize(  # what a model is given, and the column of it that is large
+READ = pytest.mark.parametrize(  # input of a model, and its large column
     ("model", "source", "column"),
     [
         ("brainmass", "pfc", "fc"),
@@ -46,7 +46,7 @@ READ = pytest.mark.parametrize(  # what a model is given, and the column of it t
 
 
 def flip(path, column: str) -> None:
-    """Invert 16 bytes in the middle of a column's pages: what a bad disk does."""
+    """Invert 16 bytes in the middle of a column's pages, as a faulty disk does."""
     chunk = pq.read_metadata(path).row_group(0)
     place = next(i for i in range(chunk.num_columns) if chunk.column(i).path_in_schema == column)
     meta = chunk.column(place)
@@ -135,7 +135,7 @@ HARMED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "of-another-atlas": (lambda x: x[:, :19], 2.0),
     "short": (lambda x: x[:30], 2.0),
 }
-NOT_FOR_WINDOWS = {  # sound as they are, but no window of the model can be cut of them
+NOT_FOR_WINDOWS = {  # valid, but too short for a window of the model
     "shorter-than-window": (lambda x: x[:45], 2.0),
     "of-another-t_r": (lambda x: x, 3.0),
 }
@@ -148,7 +148,9 @@ def with_parcel(x: np.ndarray, values: object) -> np.ndarray:
 
 
 def files_of(study, folder: Path, harmed: dict) -> set[str]:
-    """Data set `b` made again by its stages, from files: six sound ones, and those harmed."""
+    """Data set `b`, computed again by its stages from files: six valid ones, and those that were
+    damaged.
+    """
     table = read_table(study.paths.batch("timeseries", "b", 0), "timeseries")
     sound = bold_by_scan(table)
     content = {s: (x, 2.0) for s, x in sound.items() if s in {f"b{k:03}" for k in range(6)}}
@@ -216,7 +218,7 @@ def test_making_never_runs_far_ahead_and_what_it_raises_comes_at_its_step():
 
     batches = prefetched(make, range(10))
     for step in range(4):
-        handed = step  # while this one is asked for
+        handed = step  # while this one is requested
         assert next(batches) == step
         for expected in range(AHEAD + 1) if step == 0 else [step + AHEAD]:
             assert made.get(timeout=LIMIT) == expected
@@ -240,5 +242,5 @@ def test_a_batch_is_made_while_the_step_runs():
 
     batches = prefetched(make, range(3))
     next(batches)
-    assert started.wait(LIMIT)  # nobody has asked for it yet
+    assert started.wait(LIMIT)  # it has not been requested yet
     batches.close()

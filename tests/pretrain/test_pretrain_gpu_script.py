@@ -1,4 +1,4 @@
-"""The script for a machine with a GPU: its checks hold on the CPU; without a GPU it says so."""
+"""The script for a machine with a GPU: its checks pass on the CPU, and it reports a missing GPU."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_check_holds_on_the_cpu(gpu_check):
     checks = gpu_check.all_checks(CPU)
     assert len(checks) >= 14
     assert [c.name for c in checks if not c.passed] == []
-    # on the CPU itself, the device differs from the CPU by nothing
+    # if the device is the CPU, there is no difference
     assert {c.difference for c in checks if "float32" in c.name} == {0.0}
 
 

@@ -1,4 +1,4 @@
-"""The order in which things are written down or worked on changes no byte of a model."""
+"""The order in which data are listed or processed changes no byte of a model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METHODS = ["fc_svm", "brainmass_svm"]
 
 
 def made(folder: Path, data: Path, names=("ready", "also"), **more) -> tuple[bytes, list]:
-    """Weights and predictions of two data sets, listed in an order."""
+    """Weights and predictions of two data sets, listed in a given order."""
     raw = small.ready_series_config(data, results=str(folder / "results"), **more)
     ready = raw["datasets"]["ready"] | {"batches": 1}
     other = data.parent / "also"
@@ -63,7 +63,7 @@ def made(folder: Path, data: Path, names=("ready", "also"), **more) -> tuple[byt
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Two data sets of other series and other people, and what is made of them."""
+    """Two data sets with different series and participants, and the results for them."""
     base = tmp_path_factory.mktemp("order")
     small.write_ready_series(base / "ready", n_participants=16)
     small.write_ready_series(base / "also", n_participants=16)

@@ -189,7 +189,9 @@ def test_the_page_says_what_a_model_and_its_training_cost(page, size, forward):
 
 
 def one_step(config: Config, n_rois: int = 20, n: int = 2) -> None:
-    """Build, step, and see that what was hidden is the share asked for and that weights move."""
+    """Build a model and train one step; check the fraction of hidden values and that weights
+    change.
+    """
     rng = np.random.default_rng(0)
     settings = config.pretrain
     model = build_model(config, n_rois).train()
@@ -208,7 +210,7 @@ def one_step(config: Config, n_rois: int = 20, n: int = 2) -> None:
         *(model, model, make_optimiser(model, settings), batch, settings, alone), stop_asked=False
     )
     loss, variance = found.losses
-    assert 0.9 * variance < loss < 5 * variance  # of noise, by weights that know nothing
+    assert 0.9 * variance < loss < 5 * variance  # of noise, by untrained weights
     assert found.embedding.shape == (1, n, model.embedding_dim)
     still = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
     assert still == []

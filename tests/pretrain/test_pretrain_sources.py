@@ -1,4 +1,4 @@
-"""Views from time series: the same rules as for stored ones, and fresh at each epoch."""
+"""Views from time series follow the rules of stored ones, and are new in each epoch."""
 
 from __future__ import annotations
 

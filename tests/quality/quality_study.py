@@ -1,4 +1,4 @@
-"""A small raw-BIDS study as the stages before `quality` leave it, with every kind of outcome."""
+"""A small raw BIDS study after the stages before `quality`, with every kind of outcome."""
 
 from __future__ import annotations
 

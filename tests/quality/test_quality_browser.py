@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing is fetched, nothing overflows, the flicker flickers."""
+"""The pages in a real browser: nothing is fetched, nothing overflows, the two images alternate."""
 
 import pytest
 from chromium import needs_chromium, probed
@@ -7,7 +7,7 @@ from quality_study import OK
 from brainmass_core.pipeline.paths import Paths
 
 pytestmark = [pytest.mark.study, needs_chromium]
-# the page reports on itself: widths, broken pictures, requests, what animates
+# the page reports widths, broken pictures, requests and animations
 PROBE = """
 <script>addEventListener("load", () => {
   const of = q => [...document.querySelectorAll(q)];

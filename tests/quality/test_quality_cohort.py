@@ -1,4 +1,4 @@
-"""The cohort page: everybody is counted, planted differences are found, nothing else is."""
+"""The cohort page: all scans are counted, and only planted differences are found."""
 
 import csv
 import itertools

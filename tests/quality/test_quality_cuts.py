@@ -1,4 +1,4 @@
-"""Pictures of a head are the right way up."""
+"""Pictures of a head have the right orientation."""
 
 import numpy as np
 

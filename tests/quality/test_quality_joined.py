@@ -1,4 +1,4 @@
-"""Quality pages are of single runs, also where FC is of joined ones."""
+"""Quality pages show single runs, also if FC is computed from joined ones."""
 
 from __future__ import annotations
 

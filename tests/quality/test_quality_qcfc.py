@@ -1,4 +1,4 @@
-"""QC-FC from running sums: exact, whatever the batches, and it finds what was planted."""
+"""QC-FC from running sums is exact for any batches, and detects planted effects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The page of each scan: complete, self-contained, honest about what is missing."""
+"""The page of each scan: complete, self-contained, and explicit about missing data."""
 
 import re
 from pathlib import Path

@@ -38,7 +38,7 @@ def listening(path):
     ("make", "said"),
     [
         (pipe, "is a named pipe, expected a regular file"),
-        (broken, "a link to nowhere, where no file is; mend the link"),
+        (broken, "a link to nowhere, which does not exist; repair the link"),
         (circle, "Too many levels of symbolic links"),
         (device, "is a device"),
         (listening, "is a socket"),
@@ -60,7 +60,7 @@ def test_what_is_no_regular_file_is_refused_without_opening_it(tmp_path, monkeyp
 def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "x").write_text("1")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
-    with pytest.raises(FileError, match="may not be read; mend its permissions"):
+    with pytest.raises(FileError, match="no permission to read it; change its permissions"):
         check_regular(tmp_path / "x")
 
 
@@ -75,7 +75,7 @@ def test_the_limit_is_that_of_what_a_file_holds(tmp_path, name):
     path, content = tmp_path / name, b"1\n" * 500
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     assert read_bytes(path, Limits(n_bytes=1000)) == content
-    with pytest.raises(FileError, match="holds more than 999 bytes"):
+    with pytest.raises(FileError, match="contains more than 999 bytes"):
         read_bytes(path, Limits(n_bytes=999))
 
 
@@ -92,7 +92,7 @@ def test_a_header_cannot_claim_more_than_a_file_holds(tmp_path):
     for name, room in {"x.nii": 100, "x.nii.gz": 103_200}.items():
         (tmp_path / name).write_bytes(bytes(100))
         check_capacity(tmp_path / name, room)
-        with pytest.raises(FileError, match="its header claims"):
+        with pytest.raises(FileError, match="its header gives"):
             check_capacity(tmp_path / name, room + 1)
 
 
@@ -110,10 +110,11 @@ def test_only_a_link_into_an_annex_asks_for_datalad(tmp_path, target, annexed):
     (tmp_path / "p.tsv").symlink_to(target)
     (tmp_path / "q.tsv").symlink_to("p.tsv")
     for name in ("p.tsv", "q.tsv"):
-        with pytest.raises(FileError, match=f"{name}: a link to .*, where no file is") as caught:
+        said = f"{name}: a link to .*, which does not exist"
+        with pytest.raises(FileError, match=said) as caught:
             read_lines(tmp_path / name)
         assert ("datalad get" in str(caught.value)) == annexed
-        assert ("mend the link" in str(caught.value)) != annexed
+        assert ("repair the link" in str(caught.value)) != annexed
 
 
 REMEDY = {
@@ -168,7 +169,7 @@ def test_git_lfs_is_proposed_only_in_a_repository(tmp_path):
         (b"\x1f\x8b\x08", r"end in \.gz"),
         (b"a\tb\n1\x00\t2\n", "NUL bytes"),
         ("a\tb\n1\t2\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
-        (b"\xff\xfea\x00\t", "byte order mark says"),
+        (b"\xff\xfea\x00\t", "of its byte order mark"),
         (b"/annex/objects/MD5E-s3--abc.tsv\n", "pointer to its content.*annex"),
         (b"version https://git-lfs.github.com/spec/v1\n", "pointer to its content.*git-lfs"),
     ],

@@ -50,8 +50,8 @@ def test_scale_factors_are_applied(tmp_path):
     [
         (40, "4h", (3, 3, 0, 2), "expected real numbers"),
         (40, "h", (2,), "found 2 dimensions, expected a grid"),
-        (42, "h", (30000,), "its header claims"),
-        (44, "h", (2,), "its header says 376 bytes, but it holds at least"),
+        (42, "h", (30000,), "its header gives"),
+        (44, "h", (2,), "its header gives 376 bytes, but it contains at least"),
         (70, "hh", (32, 64), "voxels of type complex64"),
         (108, "f", (float("inf"),), "unreadable NIfTI header"),
         (108, "f", (0.0,), "voxels begin at byte 0, expected 352"),

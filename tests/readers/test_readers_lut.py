@@ -83,7 +83,7 @@ def test_quotation_marks_in_names_are_kept(lut):
         ("index\tname\n0\tR1\n1\tR2\n", r"index 0 is called 'R1'.*add 1"),
         ("index\tname\n1\t\n2\tb\n", r"line 2: index 1 has no name"),
         ("index\tname\n1\tn/a\n2\tb\n", r"line 2: index 1 has no name"),
-        ("index\tname\n0\tbackground\n", "no row but that of the background"),
+        ("index\tname\n0\tbackground\n", "only the row of the background"),
         ("value\tname\n1\ta\n", r"found columns \['value', 'name'\]"),
         ("index\tname\tx\n1\ta\tleft\n", r"line 2: found 'left' in column 'x'.*mm"),
         ("index\tname\tx\n1\ta\t-9999\n", r"line 2: found '-9999' in column 'x'.*within 300"),

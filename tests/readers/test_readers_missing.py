@@ -240,5 +240,5 @@ def test_one_impossible_age_is_missing_and_said_and_several_are_refused(caplog):
     assert "-5, 89+" in caplog.text
     with pytest.raises(FileError, match=r"252 \(once\).*age in years.*months"):
         checked_numbers(column("252", "264", "276"), "x", AGE)
-    with pytest.raises(FileError, match="2 of 3 values are no numbers"):
+    with pytest.raises(FileError, match="2 of 3 values are not numbers"):
         checked_numbers(column("2001-01-01", "2002-01-01", "3"), "x", AGE)

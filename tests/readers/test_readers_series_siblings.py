@@ -106,7 +106,7 @@ def test_a_column_that_says_which_row_it_is_is_left_out_and_said(tmp_path, heade
     np.testing.assert_array_equal(series.values, X)
     assert series.names == NAMES
     assert series_shapes(path) == {None: X.shape}
-    assert "is left out" in caplog.text
+    assert "is ignored" in caplog.text
     numbers = write(path, rows, [header, *range(12)], ",")
     np.testing.assert_array_equal(read_series(numbers), X)
 
@@ -167,9 +167,19 @@ def test_a_few_whole_numbers_in_any_order_over_decimals_are_asked_about(tmp_path
         ("x.tsv", ";", True, "separated by semicolons: write them with tabs"),
         ("x.tsv", "\t", True, "decimals are written with a comma: write them with a point"),
         ("x.txt", " ", True, "decimals are written with a comma: write them with a point"),
-        ("x.tsv", ",", False, "says that tabs separate, but fields are separated by commas"),
-        ("x.csv", "\t", False, "says that commas separate, but fields are separated by tabs"),
-        ("x.1D", ",", False, "says that white space separates, but .* separated by commas"),
+        (
+            "x.tsv",
+            ",",
+            False,
+            "suffix tabs separate fields, but they are separated by commas",
+        ),
+        (
+            "x.csv",
+            "\t",
+            False,
+            "suffix commas separate fields, but they are separated by tabs",
+        ),
+        ("x.1D", ",", False, "white space separates fields, but .* separated by commas"),
     ],
 )
 def test_what_separates_fields_and_decimals_is_said(tmp_path, name, sep, comma, said):
@@ -384,7 +394,7 @@ def test_a_series_that_is_there_twice_is_refused(tmp_path):
 
 def test_one_region_under_two_columns_is_refused(tmp_path):
     twins = np.column_stack([X, X[:, 4]])
-    with pytest.raises(SeriesError, match="columns 5 and 13 hold the same values"):
+    with pytest.raises(SeriesError, match="columns 5 and 13 contain the same values"):
         read_series(write(tmp_path / "x.tsv", twins))
 
 

@@ -20,19 +20,19 @@ def written(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[" * 100_000 + "]" * 100_000, "nested too deep"),
-        ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deep"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
         ("[1, 2]", "found a JSON list"),
         ("3", "found a JSON int"),
         ("null", "found a JSON NoneType"),
-        ("", "no JSON"),
-        ('{"a": 1', "no JSON"),
-        ('{"a": 1} {"b": 2}', "no JSON"),
+        ("", "not JSON"),
+        ('{"a": 1', "not JSON"),
+        ('{"a": 1} {"b": 2}', "not JSON"),
         ('{"RepetitionTime": 2, "RepetitionTime": 3}', "'RepetitionTime' is written twice"),
         ('{"a": {"b": 1, "b": [1]}}', "'b' is written twice"),
         ("\ufeff{".encode("utf-16"), "not UTF-8"),
         (b'{"a": "\xe9"}', "not UTF-8"),
-        (b"\0" * 100, "no JSON"),
+        (b"\0" * 100, "not JSON"),
     ],
 )
 def test_what_is_no_json_object_is_refused_by_name(tmp_path, content, said):
@@ -59,5 +59,5 @@ def test_a_mark_of_byte_order_a_repeated_equal_key_and_nan_are_read(tmp_path):
 
 def test_a_large_file_is_refused_before_it_is_parsed(tmp_path):
     path = written(tmp_path, json.dumps({"a": "x" * 1000}))
-    with pytest.raises(FileError, match="holds more than 100 bytes"):
+    with pytest.raises(FileError, match="contains more than 100 bytes"):
         read_object(path, Limits(n_bytes=100))

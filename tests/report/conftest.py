@@ -7,7 +7,7 @@ from report_studies import copy_of, draw_nothing
 
 @pytest.fixture(scope="session")
 def finished(built_once):
-    """Function of the name of one of `report_studies`, which it builds unless it is there."""
+    """Function of the name of a study of `report_studies`, which it builds once."""
 
     def get(name, *given):
         def build(folder):

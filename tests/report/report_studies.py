@@ -74,12 +74,12 @@ def _finished(study: Study, figures_of_index: bool = True) -> Study:
 
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """The figures of pages are left out: they take most of the time of a page."""
+    """Figures of pages are omitted: they take most of the time of a page."""
     patch.setattr(drawing, "draw", lambda _: (PIXEL, ""))
 
 
 def copy_of(study: Study, folder: Path) -> Study:
-    """The study with a results folder of its own, to be changed."""
+    """The study with a separate results folder, to be changed."""
     results = folder / "results"
     shutil.copytree(study.config.results, results)
     return replace(study, config=study.config.model_copy(update={"results": results}))

@@ -1,4 +1,4 @@
-"""The pages in a real browser: whole, readable at both widths, and their tables sort."""
+"""The pages in a real browser: complete, readable at both widths, and with sortable tables."""
 
 import pytest
 from chromium import needs_chromium, probed
@@ -6,7 +6,7 @@ from chromium import needs_chromium, probed
 from brainmass_core.pipeline.paths import FIGURES, Paths
 
 pytestmark = [pytest.mark.study, needs_chromium]
-# the page reports on itself; each table is sorted by each of its columns, down and up
+# the page reports on itself; each table is sorted by each column in both directions
 PROBE = """
 <script>
 const failed = [];

@@ -12,7 +12,7 @@ from brainmass_core.tables import TableError
 
 @pytest.fixture(scope="module")
 def ablated(study, tmp_path_factory):
-    """The study beside a copy of its scores under another drop rate."""
+    """The study, and a copy of its scores with another drop rate."""
     other = tmp_path_factory.mktemp("ablation") / "less"
     task = Paths(other).finetune("demo_task")
     task.mkdir(parents=True)

@@ -119,7 +119,7 @@ def test_every_run_is_lost_or_joined_and_every_joined_series_lost_or_in_the_fold
     failed = {(s, f"r{i}") for i, (_, s, broken) in enumerate(fates) if s and broken}
     left = sorted(runs.loc[runs["used"], "unit"].unique())
     names = sorted(runs["unit"].unique())
-    # the first unit with a run is lost later, those without any were lost before
+    # the first unit with a run is lost later, those without runs were lost before
     stages = [late if n in left[:1] else None if n in left else "timeseries" for n in names]
     cohort = pd.DataFrame(
         {

@@ -35,7 +35,7 @@ def test_the_page_shows_the_figures_regions_and_warnings_of_the_results(own_stud
     for name in MAPS:
         png = study.paths.interpret("demo_task", f"{name}.png").read_bytes()
         assert (base64.b64encode(png).decode() in text) == (name not in missing)
-    # six scans per fold are few: the gradients are warned of, in a sentence with the reason
+    # six scans per fold are few: a sentence with the reason warns of the gradients
     assert any("integrated gradients: not stable: " in w for w in found.warnings)
     assert "participants explained in a class, fewer than 10" in text
     for row in found.regions:

@@ -1,4 +1,4 @@
-"""The methods text says what is configured, and cites it."""
+"""The methods text states and cites what is configured."""
 
 import re
 from html import unescape
@@ -16,7 +16,7 @@ OF_FC = [name for name, m in METHODS.items() if not m.series]
 
 
 def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings", **given) -> str:
-    """Methods text in plain words; `given` are the task's settings, or those of a section."""
+    """Methods text without markup; `given` are settings of the task, or of a section."""
     sections = {k: given.pop(k) for k in ("few_shot", "pretrain", "interpret") if k in given}
     config = make_config(folder, methods=[m for m in methods if m in OF_FC], **given)
     for name, changed in sections.items():

@@ -34,7 +34,7 @@ def test_the_page_embeds_the_very_figures_that_are_files(study, pages):
         for m in re.findall(r"data:image/png;base64,([^\"]+)", pages["demo_task"])
     }
     files = {n: Paths(study.config.results).figure("demo_task", n).read_bytes() for n in FIGURES}
-    elsewhere = {"predicted", "few_shot"}  # of regressions, and where they are asked for
+    elsewhere = {"predicted", "few_shot"}  # of regressions, and if they are requested
     assert embedded == {png for n, png in files.items() if n not in elsewhere}
     assert all(b"Software" not in png and b"tIME" not in png for png in files.values())
 

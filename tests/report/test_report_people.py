@@ -1,4 +1,4 @@
-"""Who is counted, which class a difference is of, and what codes may not mean the same."""
+"""Which participants are counted, the class of a difference, and codes that may be mixed."""
 
 from html import unescape
 

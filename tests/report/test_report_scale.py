@@ -10,7 +10,9 @@ from brainmass_core.config import load_config
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import read_table
 
-N_SCANS = 20_000  # pages that hold all rows, or tables read whole, would show at this size
+N_SCANS = (
+    20_000  # pages with all rows, or tables that are read completely, would be noticed at this size
+)
 
 
 @pytest.mark.slow

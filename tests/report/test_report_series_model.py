@@ -15,7 +15,7 @@ GIVEN |= {"second": "patient", "n_second": 29, "remaining_low": 0.21, "remaining
 
 
 def row_of(schema: pa.Schema) -> dict:
-    """A row as a single participant leaves it: without intervals."""
+    """The row of a single participant: without intervals."""
     row = {}
     for field in schema:
         numbers = pa.types.is_floating(field.type) and not field.name.endswith(("_low", "_high"))

@@ -9,6 +9,7 @@ from synthetic_study import make_config
 from brainmass_core.drawing import NotAvailableError, draw
 from brainmass_core.pipeline.paths import FIGURES
 from brainmass_core.report import cohort as people
+from brainmass_core.report import participants
 from brainmass_core.report.connectome import dataset_connectome, parcels, read_connectome
 from brainmass_core.report.figures import glass_brain, loss
 from brainmass_core.report.pictures import draw_task, loss_caption
@@ -59,11 +60,13 @@ def test_entries_of_batches_that_are_no_longer_configured_do_not_count(study):
 
 @pytest.mark.study
 def test_people_of_the_classes_add_up(study):
-    control, patient, both = people.summarise_cohort(read(study, "cohort"), ["control", "patient"])
+    control, patient, both = participants.summarise_cohort(
+        read(study, "cohort"), ["control", "patient"]
+    )
     for column in ("Participants", "Scans", "kept for evaluation", "training only"):
         assert control[column] + patient[column] == both[column]
     assert both["Participants"] == both["kept for evaluation"] + both["training only"]
-    sites = people.count_sites(read(study, "cohort"), ["control", "patient"])
+    sites = participants.count_sites(read(study, "cohort"), ["control", "patient"])
     assert sum(s["control"] for s in sites) == control["Participants"]
 
 
@@ -135,13 +138,13 @@ def test_parcels_of_a_network_stand_together(study):
 @pytest.mark.study
 def test_scans_are_shown_from_the_least_to_the_most_motion(study):
     used = read(study, "cohort").query("used")
-    chosen = people.choose_scans(read(study, "cohort"), 5)
+    chosen = participants.choose_scans(read(study, "cohort"), 5)
     assert len(chosen) == 5
     assert chosen["mean_fd"].iloc[0] == used["mean_fd"].min()
     assert chosen["mean_fd"].iloc[-1] == used["mean_fd"].max()
     assert chosen["mean_fd"].is_monotonic_increasing
-    assert len(people.choose_scans(read(study, "cohort"), 0)) == 0
-    assert len(people.choose_scans(read(study, "cohort"), 1000)) == len(used)
+    assert len(participants.choose_scans(read(study, "cohort"), 0)) == 0
+    assert len(participants.choose_scans(read(study, "cohort"), 1000)) == len(used)
 
 
 @pytest.mark.study

@@ -175,7 +175,7 @@ def test_an_image_that_claims_more_than_it_holds_is_excluded(tmp_path, name, sid
     content[42:48] = struct.pack("<3h", *sides)
     path = tmp_path / name
     path.write_bytes(gzip.compress(bytes(content)) if name.endswith(".gz") else bytes(content))
-    with pytest.raises(ScanExcluded, match=rf"{name}: its header claims"):
+    with pytest.raises(ScanExcluded, match=rf"{name}: its header gives"):
         read_header(path)
 
 

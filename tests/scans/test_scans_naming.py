@@ -137,7 +137,7 @@ SLIPS = {
     "upper case": (b"sub-01/func/sub-01_task-rest_run-2_bold.NII.GZ", "ends in 'bold.NII.GZ'"),
     "suffix": (b"sub-01/func/sub-01_task-rest_run-2_BOLD.nii.gz", "ends in 'BOLD.nii.gz'"),
     "place": (b"sub-01/sub-01_task-other_bold.nii.gz", "in the folder 'sub-01'"),
-    "participant": (b"sub-01 (old)/func/sub-01_task-rest_bold.nii.gz", "no BIDS participant"),
+    "participant": (b"sub-01 (old)/func/sub-01_task-rest_bold.nii.gz", "not a BIDS participant"),
     "participant of other bytes": (b"sub-\xff/func/sub-01_task-rest_bold.nii.gz", "rename it"),
 }
 

@@ -55,7 +55,7 @@ def test_a_configured_t_r_holds_where_it_agrees_or_nothing_is_said():
 
 
 def test_a_header_of_one_second_alone_is_asked_about():
-    with pytest.raises(ScanExcluded, match=r"when nobody set it.*set t_r of the data set"):
+    with pytest.raises(ScanExcluded, match=r"which is also its default.*set t_r of the data set"):
         choose_t_r(BOLD, {}, header(1.0), 0.001)
     assert choose_t_r(BOLD, {}, header(1.0), 0.001, 1.0) == 1.0
 
@@ -76,7 +76,7 @@ def test_a_header_of_one_second_alone_is_asked_about():
 )
 @pytest.mark.parametrize("derived", [False, True])
 def test_an_implausible_t_r_is_refused_with_the_unit(said, found, derived):
-    with pytest.raises(ScanExcluded, match=r"expected 0\.1 to 20 s; BIDS wants seconds"):
+    with pytest.raises(ScanExcluded, match=r"expected 0\.1 to 20 s; BIDS requires seconds"):
         choose_t_r(BOLD, said, found, 0.001, derived=derived)
 
 

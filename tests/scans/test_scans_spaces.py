@@ -55,7 +55,7 @@ def test_the_sidecar_has_to_agree_with_the_name(bids, listed):
     url = "https://templateflow.s3.amazonaws.com/tpl-{0}/tpl-{0}_res-02_T1w.nii.gz"
     bids.json(sidecar, RepetitionTime=2.0, SpatialReference=url.format(ICBM_2009C))
     reason = listed(bids.root, kind="derivatives").excluded_reason.iloc[0]
-    assert f"name says {FSL} but SpatialReference of its sidecar {ICBM_2009C}" in reason
+    assert f"name gives {FSL}, SpatialReference of its sidecar {ICBM_2009C}" in reason
     bids.json(sidecar, RepetitionTime=2.0, SpatialReference={"VolumeReference": url.format(FSL)})
     assert listed(bids.root, kind="derivatives").excluded_reason.iloc[0] is None
 

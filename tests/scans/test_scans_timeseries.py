@@ -124,7 +124,7 @@ def test_a_key_that_cannot_be_a_file_name_is_one_excluded_scan(tmp_path, listed)
     np.savez(tmp_path / "a.npz", **{"a/b": np.ones((5, 3)), "c": np.ones((5, 3))})
     scans = ready(listed, tmp_path)
     assert list(scans.index) == ["d_a%2Fb", "d_c"]
-    assert "a.npz: its name or folder holds '/'" in scans.excluded_reason.iloc[0]
+    assert "a.npz: its name or folder contains '/'" in scans.excluded_reason.iloc[0]
     assert scans.excluded_reason.iloc[1] is None
 
 

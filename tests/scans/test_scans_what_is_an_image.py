@@ -208,7 +208,7 @@ def test_a_participant_that_is_a_link_to_nothing_is_one_excluded_scan(bids, list
     assert list(scans.index) == ["d_sub-01_task-rest", "d_sub-14"]
     assert scans.excluded_reason.iloc[0] is None
     assert (
-        "a link to nothing in place of the folder of a participant"
+        "a broken link in place of the folder of a participant"
         in (scans.loc["d_sub-14", "excluded_reason"])
     )
 
@@ -231,14 +231,14 @@ def npz(folder, sub, **arrays):
 def test_files_of_several_arrays_are_asked_which_is_the_series(tmp_path, listed):
     for sub in (1, 2):
         npz(tmp_path, sub)
-    with pytest.raises(ScansError, match=r"holds the arrays ts, fc.*d\.array"):
+    with pytest.raises(ScansError, match=r"contains the arrays ts, fc.*d\.array"):
         listed(tmp_path, kind="timeseries", t_r=2.0)
     scans = listed(tmp_path, kind="timeseries", t_r=2.0, array="ts")
     assert scans.index.tolist() == ["d_sub-01", "d_sub-02"]
     assert scans.bold_key.tolist() == ["ts", "ts"]
     assert scans.excluded_reason.isna().all()
     wrong = listed(tmp_path, kind="timeseries", t_r=2.0, array="roi_ts")
-    assert wrong.excluded_reason.str.contains("holds the arrays ts, fc").all()
+    assert wrong.excluded_reason.str.contains("contains the arrays ts, fc").all()
 
 
 def test_matrices_beside_series_in_one_file_are_no_scans(tmp_path, listed):
@@ -283,7 +283,7 @@ def geometry(path, change):
 GEOMETRY = {
     "metres": "voxels of 0.003 x 0.003 x 0.003 (unit in the header: mm), expected 0.1 to 100 mm",
     "microns": "voxels of 3000 x 3000 x 3000",
-    "no sides": "does not say which side is left",
+    "no sides": "does not state which side is left",
     "two sides": "two orientations, LAS (qform) and RAS (sform)",
 }
 

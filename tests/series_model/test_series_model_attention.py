@@ -1,4 +1,4 @@
-"""Attention of the CLS token by participant, and contrasts of groups against scipy."""
+"""Attention of the CLS token by participant, and contrasts of groups, compared with scipy."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_attention_is_one_where_it_is_uniform(windows, coordinates):
         for part in (model.layers[-1].attention.qkv.weight, model.layers[-1].attention.qkv.bias):
             part.zero_()
     found = attention_by_participant(model, windows, coordinates, WHO)[1]
-    np.testing.assert_allclose(found, 18 / 19, rtol=1e-5)  # the CLS token looks at itself as well
+    np.testing.assert_allclose(found, 18 / 19, rtol=1e-5)  # the CLS token also attends to itself
 
 
 def test_parcels_cannot_be_told_apart_by_a_model_whose_tokens_mix_them(windows, coordinates):
@@ -89,7 +89,7 @@ def test_exact_p_values_count_all_shuffles():
     found = contrast(attention, np.repeat(["a", "b"], 3), 9999, 0)
     assert (
         found.p[0] == found.p_family[0] == pytest.approx(2 / 20)
-    )  # this one and its mirror, of 6 over 3
+    )  # this one and its mirror image, of 6 over 3
 
 
 def test_groups_that_cannot_be_compared_are_refused_with_what_was_found():

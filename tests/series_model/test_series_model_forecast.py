@@ -1,4 +1,4 @@
-"""Forecasts against processes whose best forecast is known, scikit-learn and scipy."""
+"""Forecasts, compared with processes whose best forecast is known, scikit-learn and scipy."""
 
 import math
 
@@ -39,7 +39,7 @@ def first_order(n_people: int, n_rois: int = 3, seed: int = 0, per_person: int =
 
 
 def oscillation(n_people: int, seed: int = 0) -> Windows:
-    """Two waves of random phase and size in three parcels: all of the future is determined."""
+    """Two waves of random phase and amplitude in three parcels: the future is fully determined."""
     rng = np.random.default_rng(seed)
     n = 4 * n_people
     size, phase = rng.uniform(0.5, 1.5, (n, 1, 1)), rng.uniform(0, 2 * np.pi, (n, 1, 1))
@@ -145,7 +145,7 @@ def test_a_fit_is_the_same_for_the_same_seed_and_leaves_the_global_generator(fit
 
 def test_fitting_ends_with_the_weights_that_were_best_for_held_out_participants():
     x = first_order(10)
-    module = torch.nn.Linear(OBSERVED, STEPS)  # fits noise, and soon
+    module = torch.nn.Linear(OBSERVED, STEPS)  # overfits noise quickly
 
     def loss(series):
         return (module(series[..., :OBSERVED]) - series[..., OBSERVED:]).square().mean()
@@ -178,7 +178,7 @@ def test_any_future_is_forecast_from_what_is_observed(kind, mode, n_observed, st
     assert found.shape == (8, 3, steps)
     assert found.isfinite().all()
     changed = observed.clone()
-    changed[..., 15] += 1  # in reference mode an image hides some of the last ones, too
+    changed[..., 15] += 1  # in reference mode an image also hides some of the last ones
     assert not torch.equal(forecast(model, xyz, changed, steps), found)
 
 
@@ -253,7 +253,7 @@ def test_intervals_hold_participants_together():
     for windows in (test, copies, strangers):
         row = score_forecasts({"last_value": last_value}, windows, OBSERVED, 500, 0).iloc[0]
         widths.append(row["mse_high"] - row["mse_low"])
-    assert widths[1] == pytest.approx(widths[0], rel=1e-6)  # the same windows again tell nothing
+    assert widths[1] == pytest.approx(widths[0], rel=1e-6)  # repeated windows add no information
     assert widths[2] < widths[0] / 2
 
 

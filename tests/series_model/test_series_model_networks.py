@@ -1,4 +1,4 @@
-"""Networks of parcels: planted communities, scikit-learn's k-NN, and attention by hand."""
+"""Networks of parcels: planted communities, scikit-learn's k-NN, and attention computed by hand."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ WHO = np.array(["a", "a", "b", "c"])
 
 
 def communities(strength: float, seed: int = 0, n: int = len(WHO)) -> torch.Tensor:
-    """Series (n, 30, 80) of parcels that share a course with those of their network."""
+    """Series (n, 30, 80) of parcels that share a signal with those of their network."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(n, 3, 80))[:, np.arange(PARCELS) % 3]
     return torch.from_numpy(strength * shared + rng.normal(size=(n, PARCELS, 80)))
@@ -94,7 +94,7 @@ def test_ties_go_to_the_lowest_class_and_the_nearest_alone_decides_for_one_neigh
 
 
 def test_the_number_of_neighbours_is_chosen_among_known_parcels():
-    # nine labels in ten are right within two clusters: one neighbour errs more than many
+    # nine of ten labels are right within two clusters: one neighbour errs more often than many
     rng = np.random.default_rng(0)
     cluster = np.arange(60) % 2
     features = (4 * cluster + rng.normal(size=(3, 60)))[..., None]

@@ -1,4 +1,4 @@
-"""Small parts: what is smooth, and draws that can be compared."""
+"""Small parts: smoothness, and draws that can be compared."""
 
 import numpy as np
 import torch

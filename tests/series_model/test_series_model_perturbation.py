@@ -1,4 +1,4 @@
-"""Planted differences between two states, in a linear stand-in for the encoder and in a model."""
+"""Planted differences between two states, with a linear encoder and with a model."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def shift(size: float = 1.5) -> np.ndarray:
 
 
 def linear(series: torch.Tensor) -> torch.Tensor:
-    """An encoder whose states are known: mixtures of the parcels' means over time."""
+    """An encoder with known states: mixtures of the parcels' means over time."""
     weight = torch.randn(PARCELS, 12, generator=torch.Generator().manual_seed(0))
     return series.mean(-1) @ weight
 
@@ -68,7 +68,7 @@ def test_a_planted_shift_is_recovered_through_a_linear_encoder(form):
 
 
 def test_windows_that_differ_more_than_the_states_do_not_lead_the_search_astray():
-    """As the classes of a cohort do: a step sees 8 of 40 windows, whose mean is far off."""
+    """As for the classes of a cohort: a step uses 8 of 40 windows, whose mean is far off."""
     here, there = rest(40, 1, level=3.0), rest(40, 2, shift(0.5), level=3.0)
     found = perturb(linear, here, there, replace(QUICK, l2=0.0, n_draws=0, batch=8))
     assert (found.remaining < 0.005).all()

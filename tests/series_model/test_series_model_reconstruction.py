@@ -1,4 +1,4 @@
-"""Scores of hidden values and whole recordings, against scikit-learn, scipy and numpy."""
+"""Scores of hidden values and complete recordings, compared with scikit-learn, scipy and numpy."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def model(request):
 
 
 def hidden_values(model, windows, coordinates, ratio, seed):
-    """Target and prediction of each window, found window by window."""
+    """Target and prediction of each window, one window at a time."""
     generator = torch.Generator().manual_seed(seed)
     pairs = []
     model.eval()
@@ -158,12 +158,12 @@ def test_every_value_of_a_recording_is_predicted_while_it_is_hidden(model, coord
     assert found.isfinite().all()
     torch.testing.assert_close(found, reconstruct_recording(model, recording, *args, batch=2))
     assert not torch.equal(found, reconstruct_recording(model, recording, *args[:-1], 6))
-    # a value tells nothing of itself: it was hidden when it was predicted
+    # a value has no influence on itself: it was hidden when it was predicted
     changed = recording.clone()
     changed[2, 3] += 100
     again = reconstruct_recording(model, changed, *args)
     assert again[2, 3] == found[2, 3]
-    if ratio <= 0.5:  # of two masks of 0.75 it may be visible in none
+    if ratio <= 0.5:  # with two masks of 0.75 it may be visible in neither
         assert not torch.equal(again, found)
 
 

@@ -1,4 +1,4 @@
-"""The stage on a small study: who is evaluated, what is written, what is refused."""
+"""The stage on a small study: evaluated participants, tables that are written, refusals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.study
 
 @pytest.fixture(autouse=True)
 def _few_steps_of_the_gcn(monkeypatch):
-    """Nothing here depends on how well it learns, as `test_series_model_networks` does."""
+    """Nothing here depends on how well it learns, unlike `test_series_model_networks`."""
     monkeypatch.setattr(networks, "fit_gcn", partial(fit_gcn, steps=2))
 
 
@@ -50,7 +50,7 @@ def study(tmp_path_factory):
 
 
 def table_of(study, analysis) -> pd.DataFrame:
-    """The table, made where no test has made it yet."""
+    """The table, computed unless another test has done so."""
     path = study.paths.series_model(f"{analysis}.parquet")
     if not path.exists():
         run(study.config, analysis)
@@ -289,7 +289,7 @@ def test_a_perturbation_brings_the_first_class_nearer_to_the_second(study):
     same = table[["first", "second", "n_first", "n_second"]].drop_duplicates()
     assert same.to_numpy().tolist() == [["control", "patient", 5, 5]]
     assert table["remaining_high"].max() < 1
-    # of this form all timepoints get the same
+    # with this form all timepoints get the same
     np.testing.assert_allclose(table["magnitude"], table["added"].abs(), rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""A results folder as pre-training of a BrainLM leaves it, with weights as they begin."""
+"""A results folder after pre-training of a BrainLM, with initial weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import SCANS, from_rows, timeseries_schema, write_table
 
 N_ROIS = 20
-SHORT = 3  # every so many scans of `c` are too short
+SHORT = 3  # one in so many scans of `c` is too short
 QUICK = {
     "task": "dx",
     "observed_steps": 40,
@@ -147,7 +147,7 @@ def _series(rng: np.random.Generator, n: int, patient: bool) -> np.ndarray:
 
 
 def write_model(study: Study) -> None:
-    """Initial weights, with the scaling and coordinates that training would work out."""
+    """Initial weights, with the scaling and coordinates that training would compute."""
     config = study.config
     index, spec = index_shards(config), model_spec_of(config.pretrain)
     model = spec.build(config, index.n_rois)

@@ -28,7 +28,7 @@ def _script(command: str, timeout: float = 900) -> subprocess.CompletedProcess:
 
 
 def _unavailable(reason: str) -> None:
-    """Skip visibly; in CI, where Slurm must be there, fail."""
+    """Skip visibly; fail in CI, where Slurm is required."""
     if os.environ.get("BRAINMASS_REQUIRE_SLURM") == "1":
         pytest.fail(f"BRAINMASS_REQUIRE_SLURM=1, but {reason}")
     pytest.skip(reason)
@@ -38,8 +38,8 @@ def _unavailable(reason: str) -> None:
 def slurm(built_once) -> Iterator[dict[str, str]]:
     """Environment in which `sbatch`, `srun`, `sacct` and Snakemake's plugin reach the cluster.
 
-    Brought up by the first worker of pytest that needs it. The last one takes it down, unless it
-    was up before or `BRAINMASS_KEEP_SLURM` is set.
+    Started by the first worker of pytest that needs it. The last one stops it, unless it was
+    running before or `BRAINMASS_KEEP_SLURM` is set.
     """
     if os.geteuid() != 0:
         _unavailable("a Slurm fixture needs root, to install and start its daemons")

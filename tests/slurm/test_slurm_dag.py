@@ -1,4 +1,4 @@
-"""The demo DAG, reduced, through a real two-node Slurm: ``--profile slurm`` from the root."""
+"""The demo DAG, reduced, on a real two-node Slurm: ``--profile slurm`` from the root."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-# the run has 2700 s of its own, which only end a hang; its jobs may wait for those of other tests
+# the run has 2700 s, a limit against hangs; its jobs may wait for those of other tests
 pytestmark = [
     pytest.mark.slow,
 ]
@@ -41,7 +41,7 @@ def reduced_demo(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def finished(slurm, tmp_path_factory):
-    """The study's folder and what the run printed."""
+    """The study's folder and the output of the run."""
     folder = tmp_path_factory.mktemp("slurm-dag")
     (folder / "config.yaml").write_text(yaml.safe_dump(reduced_demo(folder), sort_keys=False))
     done = subprocess.run(
@@ -69,8 +69,11 @@ def test_the_dag_ends_in_a_report(finished):
 
 def test_every_stage_was_a_slurm_job(finished, slurm):
     _, printed = finished
-    for rule in ("preprocess_batch", "timeseries_batch", "pfc_batch", "finetune_task"):
+    for rule in ("preprocess_batch", "finetune_task"):
         assert f"rule_{rule}" in printed or f"Rule: {rule}" in printed
+    (group,) = re.findall(r"Group job series .*\n((?:(?:    .*)?\n)+)", printed)
+    grouped = re.findall(r"^    rule (\w+):", group, re.MULTILINE)
+    assert sorted(grouped) == ["connectivity_batch", "pfc_batch", "timeseries_batch"]
     # other tests have jobs in this Slurm; those of the run carry its name
     name = re.search(r"SLURM run ID: (\S+)", printed)[1]
     jobs = subprocess.run(

@@ -1,4 +1,4 @@
-"""A pre-training job that is near its time limit saves, queues itself again and goes on."""
+"""A pre-training job near its time limit saves, requeues itself and resumes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_job_near_its_time_limit_saves_queues_itself_again_and_ends_with_the_s
     job = ask(*sbatch, f"--output={log}", str(root / "slurm" / "pretrain.sbatch"), str(study))
     work = tmp_path / "results" / "work" / "pretrain"
     wait_until(lambda: list(work.rglob("step-*.pt")), "a checkpoint")
-    # what Slurm itself sends before the limit, without waiting for minutes
+    # the signal that Slurm sends before the limit, without waiting for minutes
     ask("scancel", "--batch", "--signal=USR1", job)
     wait_until(lambda: "PENDING" in ask("squeue", "-h", "-j", job, "-o", "%T"), "the queue")
     printed = log.read_text()

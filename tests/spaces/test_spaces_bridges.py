@@ -1,4 +1,6 @@
-"""Bridges between spaces: shipped fields by themselves, against the templates, TemplateFlow's."""
+"""Bridges between spaces: shipped fields, compared with each other, with the templates and with
+TemplateFlow.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ PAIRS = list(permutations(SPACES, 2))
 
 @pytest.fixture(scope="module")
 def inside() -> np.ndarray:
-    """Points of the brain, every 6 mm, the cortex's rim among them."""
+    """Points of the brain, 6 mm apart, including the edge of the cortex."""
     mask = datasets.load_mni152_brain_mask(resolution=2)
     return apply_affine(mask.affine, np.argwhere(np.asarray(mask.dataobj)[::3, ::3, ::3]) * 3)
 
@@ -49,7 +51,9 @@ def test_there_and_back_is_where_one_was(inside: np.ndarray, source: str, target
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_bridges_are_smooth_and_fold_nowhere(inside: np.ndarray, source: str, target: str) -> None:
     lead, h = bridge(source, target), 1.0
-    around = np.concatenate([inside, 1.6 * inside, 4 * inside])  # the fading and beyond, too
+    around = np.concatenate(
+        [inside, 1.6 * inside, 4 * inside]
+    )  # also in the region where the field fades, and beyond
     columns = [(lead(around + h * e) - lead(around - h * e)) / (2 * h) for e in np.eye(3)]
     volume = np.linalg.det(np.stack(columns, axis=-1))
     assert volume.min() > 0.3
@@ -172,7 +176,7 @@ def test_parcels_carried_to_2009c_meet_those_of_an_independent_version(shared_da
 
 
 def composite(path: Path, source: str, target: str) -> tuple[Path, object]:
-    """A transform as TemplateFlow has them: an affine and a field, in ITK's order and frame."""
+    """A transform in the form of TemplateFlow: an affine and a field, in ITK's order and frame."""
     sitk = pytest.importorskip("SimpleITK")
     affine = sitk.AffineTransform(3)
     affine.SetMatrix([1.02, 0.01, 0, 0, 0.97, 0.02, 0, 0, 1.01])
@@ -199,7 +203,7 @@ def test_transforms_of_templateflow_lead_where_itk_leads(no_templateflow: Path) 
     expected = np.array([truth.TransformPoint((p * flip).tolist()) for p in points]) * flip
     np.testing.assert_allclose(lead(points), expected, atol=1e-3)
     with pytest.raises(SpaceError, match="no bridge"):
-        bridge(FSL, "MNIInfant")  # the file leads one way
+        bridge(FSL, "MNIInfant")  # the file has one direction
 
 
 def test_what_is_shipped_goes_before_what_a_cache_holds(no_templateflow: Path) -> None:

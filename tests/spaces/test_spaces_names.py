@@ -1,4 +1,4 @@
-"""Names of spaces: what is known, what is too vague, what files say."""
+"""Names of spaces: which are known, which are ambiguous, and which files state."""
 
 from __future__ import annotations
 

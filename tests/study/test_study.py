@@ -1,4 +1,4 @@
-"""The public interface: arrays in and arrays out, and a finished study as tables."""
+"""The public interface: arrays as input and output, and the tables of a finished study."""
 
 from __future__ import annotations
 

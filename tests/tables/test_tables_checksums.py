@@ -1,4 +1,4 @@
-"""A bit that flips on the disk does not become a number."""
+"""A flipped bit on the disk does not change a number unnoticed."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,7 +26,7 @@ def test_a_flipped_bit_in_the_values_is_found_though_the_file_can_be_parsed(tmp_
         }
         for i in range(20)
     ]
-    # without compression nothing but the checksum can tell
+    # without compression only the checksum can detect it
     options = {"compression": "none", "use_dictionary": False}
     write_table(path, from_rows(rows, connectivity_schema(12)), "connectivity", **options)
     chunk = pq.read_metadata(path).row_group(0)

@@ -1,4 +1,4 @@
-"""A damaged table is refused, or reads as it was written."""
+"""A damaged table is refused, or read as it was written."""
 
 from __future__ import annotations
 

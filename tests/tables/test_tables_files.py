@@ -1,4 +1,4 @@
-"""A table is published whole or not at all, and read only as what it is."""
+"""A table is published completely or not at all, and read only as the table that it is."""
 
 from __future__ import annotations
 

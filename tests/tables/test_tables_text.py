@@ -1,4 +1,4 @@
-"""Tables for people: no cell is a formula, and numbers stay numbers."""
+"""Tables for people: cells are never formulas, and numbers stay numbers."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import study
 
 from brainmass_core.pipeline.fingerprints import WRITTEN
+from brainmass_core.pipeline.journal import whole_records
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +21,13 @@ SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 def kept(results: Path, stage: str) -> dict[str, float]:
     """Scans that an unfinished batch has kept, and how long they took."""
     entries = {}
-    for file in results.glob(f"work/{stage}/*/*/*/*.json"):
-        entry = json.loads(file.read_text())["entry"]
+    for path in results.glob(f"work/{stage}/*/scans/*/*.json"):
+        entry = json.loads(path.read_text())["entry"]
         entries[entry["scan_id"]] = entry["seconds"]
+    for path in results.glob(f"work/{stage}/*/*/*.journal"):
+        with suppress(FileNotFoundError), open(path, "rb") as file:  # just published
+            for record in whole_records(file):
+                entries[record.entry.scan_id] = record.entry.seconds
     return entries
 
 

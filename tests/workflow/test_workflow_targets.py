@@ -61,6 +61,27 @@ def test_a_task_target_makes_its_page(folder):
     assert "report/index.html" not in done.stdout
 
 
+def groups(folder, *arguments: str) -> list[set[tuple[str, str]]]:
+    """Rule and batch of the jobs of each group, in a dry run."""
+    done = study.snakemake(folder, "--dry-run", "--cores", "all", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = []
+    for text in re.findall(r"^\[.*\] Group job .*\n((?:(?: .*)?\n)+)", done.stdout, re.MULTILINE):
+        rules = re.findall(r"^ +rule (\w+):", text, re.MULTILINE)
+        batches = re.findall(r"wildcards: dataset=ready, batch=(\d+)", text)
+        found.append(set(zip(rules, batches, strict=True)))
+    return sorted(found, key=sorted)
+
+
+def test_on_slurm_the_quick_stages_of_a_batch_are_one_job_and_locally_none_is_grouped(folder):
+    profile = ("--profile", str(study.ROOT / "slurm"))
+    rules = ("connectivity_batch", "pfc_batch", "timeseries_batch")
+    assert groups(folder, *profile, "all") == [{(r, batch) for r in rules} for batch in "01"]
+    alone = groups(folder, *profile, "timeseries")
+    assert alone == [{("timeseries_batch", batch)} for batch in "01"]
+    assert groups(folder, "all") == []
+
+
 def test_a_bad_config_is_refused_with_all_errors_before_the_dag(folder, tmp_path):
     raw = yaml.safe_load((folder / "config.yaml").read_text())
     raw["pfc"] = {"drop_rate": -0.2}

@@ -148,7 +148,13 @@ def initialise(module: nn.Module, kind: str) -> None:
 
 
 def draw(weight: Tensor, kind: str) -> None:
-    """Fill one matrix: ``normal`` (0, 0.02) or ``xavier`` uniform."""
+    """Fill one matrix: ``normal`` (0, 0.02) or ``xavier`` uniform.
+
+    Parameters
+    ----------
+    weight : Tensor (n_rows, n_columns)
+        Overwritten.
+    """
     if kind == "normal":
         nn.init.normal_(weight, std=0.02)
     else:

@@ -171,7 +171,7 @@ class BrainLM(SeriesModel):
         return latent[:, 0], natural
 
     def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """The embedding with tokens in natural order, also in reference mode."""
+        """The embedding (B, d) with tokens in natural order, also in reference mode."""
         n = self.n_tokens(*series.shape[1:])
         order = torch.arange(n, device=series.device).expand(len(series), -1)
         return self.tokens(series, coordinates, order)[0]

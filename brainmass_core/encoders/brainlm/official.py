@@ -32,8 +32,10 @@ from brainmass_core.models.weights import (
     check_plain,
     check_sizes,
     of_tensors,
+    only_tensors,
     plain_names,
     read_checkpoint,
+    refuse_other_names,
     skeleton,
     stored_tensors,
 )
@@ -210,14 +212,7 @@ def _check_names(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor]) -> 
     extra = {name for name, _ in _fixed_tables(model)}
     if isinstance(model, BrainLM):
         extra |= set(UNUSED_13M)
-    missing, more = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted - extra)
-    parts = [
-        f"{what} {len(names)} tensors, such as {', '.join(names[:3])}"
-        for what, names in (("without", missing), ("with unknown", more))
-        if names
-    ]
-    if parts:
-        raise ModelError(f"found a checkpoint {' and '.join(parts)}; {REMEDY}")
+    refuse_other_names(wanted - set(tensors), set(tensors) - wanted - extra, REMEDY)
 
 
 def _check_positions(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor]) -> None:
@@ -238,6 +233,19 @@ def _check_positions(model: BrainLM | BrainLMViT, tensors: Mapping[str, Tensor])
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
     """Configuration, tensors and file of a released checkpoint.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with the configuration and the weights.
+
+    Returns
+    -------
+    config : dict
+    tensors : dict of Tensor
+        Shapes and names as in the file.
+    file : Path
+        File of the weights.
 
     Raises
     ------
@@ -263,9 +271,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
         raise ModelError(f"{folder}: cannot be read safely ({error}); {REMEDY}") from None
     if not isinstance(tensors, dict):
         raise ModelError(f"{folder}: found no configuration and tensors; {REMEDY}")
-    other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
-    if other:
-        raise ModelError(f"{file}: found {', '.join(other[:5])}, expected tensors; {REMEDY}")
+    only_tensors(str(file), tensors, REMEDY)
     return config, tensors, file
 
 

@@ -52,7 +52,9 @@ class BrainLMSpec(ModelSpec):
         return vit.build(size, config.seed, mode, dropout=s.dropout)
 
     def constants(self, config: Config, index: Index) -> dict[str, Tensor]:
-        """Coordinates of the parcels, and the scaling fitted to the scans of the index."""
+        """Coordinates (n_rois, 3) of the parcels in mm, and the scaling fitted to the scans of the
+        index.
+        """
         coordinates = coordinates_of(config, index.n_rois)
         scaling = fit_scaling(index, config.seed, config.pretrain.brainlm.t_r)
         return {

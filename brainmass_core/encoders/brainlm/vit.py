@@ -301,7 +301,17 @@ class Decoder(nn.Module):
 
 
 def order_of(coordinates: Tensor) -> Tensor:
-    """Parcel indices (n_rois,) sorted by Y, back to front; the sort is stable."""
+    """Parcel indices (n_rois,) sorted by Y, back to front; the sort is stable.
+
+    Parameters
+    ----------
+    coordinates : Tensor (n_rois, 3)
+        mm; Y runs from posterior to anterior.
+
+    Returns
+    -------
+    Tensor (n_rois,) of int64
+    """
     return coordinates[:, 1].argsort(stable=True)
 
 

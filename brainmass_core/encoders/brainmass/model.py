@@ -202,7 +202,17 @@ class BrainMass(Pretrained):
 
 
 def alignment_loss(query: Tensor, key: Tensor) -> Tensor:
-    """Mean over the batch of ``2 - 2 cos(query, key)``; (B, d) each, result in [0, 4]."""
+    """Mean over the batch of ``2 - 2 cos(query, key)``; (B, d) each, result in [0, 4].
+
+    Parameters
+    ----------
+    query, key : Tensor (B, d)
+
+    Returns
+    -------
+    Tensor ()
+        float32.
+    """
     return (2 - 2 * functional.cosine_similarity(query.float(), key.float(), dim=-1)).mean()
 
 
@@ -226,7 +236,13 @@ def classification_loss(original: Tensor, predicted: Tensor) -> Tensor:
 
 
 def sinusoid_table(length: int, width: int) -> Tensor:
-    """Fixed positions (1, length, width): sine in even, cosine in odd columns (Vaswani 2017)."""
+    """Fixed positions (1, length, width): sine in even, cosine in odd columns (Vaswani 2017).
+
+    Returns
+    -------
+    Tensor (1, length, width)
+        float32.
+    """
     position = torch.arange(length, dtype=torch.float64)[:, None]
     column = torch.arange(width)
     rate = torch.exp(-math.log(10000.0) * (column - column % 2).double() / width)

@@ -166,11 +166,23 @@ class Encoder(nn.Module):
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
+    """Two linear layers with batch normalisation and ReLU in between: (B, width) to (B, out)."""
     return nn.Sequential(
         nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out)
     )
 
 
 def rows_at(x: Tensor, index: Tensor) -> Tensor:
-    """Rows (B, m, d) of x (B, n, d) at index (B, m)."""
+    """Select rows of each sample.
+
+    Parameters
+    ----------
+    x : Tensor (B, n, d)
+    index : Tensor (B, m)
+        int64.
+
+    Returns
+    -------
+    Tensor (B, m, d)
+    """
     return x[torch.arange(len(x), device=x.device)[:, None], index]

@@ -25,8 +25,10 @@ from brainmass_core.models.pretrained import WEIGHTS, ModelError
 from brainmass_core.models.weights import (
     check_dense,
     check_plain,
+    only_tensors,
     plain_names,
     read_checkpoint,
+    refuse_other_names,
     skeleton,
 )
 from brainmass_core.readers.limits import quoted
@@ -97,7 +99,7 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     except ModelError as error:
         raise ModelError(str(error).replace("set pretrain.heads", "set --heads")) from None
     wanted = {official_name(name): name for name in expected}
-    _refuse_other_names(set(found), set(wanted))
+    refuse_other_names(set(wanted) - set(found), set(found) - set(wanted) - set(UNUSED), REMEDY)
     ours = {name: found[theirs] for theirs, name in wanted.items()}
     shapes = {name: tuple(t.shape) for name, t in expected.items()}
     wrong = [
@@ -115,7 +117,13 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
 
 
 def to_official(model: BrainMass) -> dict[str, Tensor]:
-    """All tensors with the names of the released code, including its unused layer norm."""
+    """All tensors with the names of the released code, including its unused layer norm.
+
+    Returns
+    -------
+    dict of Tensor
+        Shapes as in the model; ``norm.weight`` and ``norm.bias`` are (n_rois,).
+    """
     tensors = {official_name(n): t.detach().cpu() for n, t in model.state_dict().items()}
     n = model.n_rois
     return tensors | {"norm.weight": torch.ones(n), "norm.bias": torch.zeros(n)}
@@ -147,19 +155,13 @@ def size_of(tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     )
 
 
-def _refuse_other_names(found: set[str], wanted: set[str]) -> None:
-    missing, more = sorted(wanted - found), sorted(found - wanted - set(UNUSED))
-    if missing or more:
-        parts = [
-            f"{what} {len(names)} tensors, such as {', '.join(names[:3])}"
-            for what, names in (("without", missing), ("with unknown", more))
-            if names
-        ]
-        raise ModelError(f"found a checkpoint {' and '.join(parts)}; {REMEDY}")
-
-
 def read_official(path: Path) -> dict[str, Tensor]:
     """The tensors of a released checkpoint.
+
+    Returns
+    -------
+    dict of Tensor
+        Names and shapes as in the file.
 
     Raises
     ------
@@ -176,9 +178,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict):
         kind = type(tensors).__name__
         raise ModelError(f"{path}: found {kind}, expected a dictionary of tensors; {REMEDY}")
-    other = [f"{n} ({type(t).__name__})" for n, t in tensors.items() if not isinstance(t, Tensor)]
-    if other:
-        raise ModelError(f"{path}: found {', '.join(other[:5])}, expected tensors; {REMEDY}")
+    only_tensors(str(path), tensors, REMEDY)
     if tensors is not content:
         _refuse_contradictions(path, plain_names(str(path), tensors), content)
     return tensors

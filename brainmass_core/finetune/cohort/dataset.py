@@ -125,6 +125,15 @@ def place_of(scans: pd.DataFrame) -> pd.Series:
     """``dataset/site`` of each scan, because sites of two data sets may have the same name.
 
     Scans without a site form one site per data set.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        dataset and site.
+
+    Returns
+    -------
+    Series (n_scans,) of str
     """
     return scans["dataset"] + "/" + scans["site"].astype(object).fillna(UNKNOWN)
 

@@ -84,6 +84,11 @@ def judge_labels(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
 def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
     """Assign the target of a regression to every scan, and drop scans without one.
 
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        As of `judge_labels`.
+
     Returns
     -------
     DataFrame
@@ -113,7 +118,17 @@ def judge_numbers(cohort: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
 
 
 def fifths(scans: pd.DataFrame) -> pd.Series:
-    """The fifth of the target's distribution, 0 to 4, of each participant's first scan."""
+    """The fifth of the target's distribution, 0 to 4, of each participant's first scan.
+
+    Parameters
+    ----------
+    scans : DataFrame (n_scans rows)
+        participant and y.
+
+    Returns
+    -------
+    Series (n_scans,) of int
+    """
     first = scans.drop_duplicates("participant").set_index("participant")["y"]
     ranks = first.rank(method="first") - 1
     return scans["participant"].map((5 * ranks / len(first)).astype(int))
@@ -121,6 +136,11 @@ def fifths(scans: pd.DataFrame) -> pd.Series:
 
 def refuse_empty_class(cohort: pd.DataFrame, task: Task, name: str) -> None:
     """Refuse a task with a class, or a regression, without scans.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        used, label and class_name.
 
     Raises
     ------
@@ -173,7 +193,21 @@ def _query(cohort: pd.DataFrame, task: Task, name: str) -> pd.Series:
 def drop(
     cohort: pd.DataFrame, where: pd.Series, stage: str | pd.Series, reason: str | pd.Series
 ) -> pd.DataFrame:
-    """Record the outcome of scans that have none yet."""
+    """Record the outcome of scans that have none yet.
+
+    Parameters
+    ----------
+    cohort : DataFrame (n_scans rows)
+        used, stage and reason.
+    where : Series (n_scans,) of bool
+    stage, reason : str or Series (n_scans,)
+        Of all these scans, or of each.
+
+    Returns
+    -------
+    DataFrame (n_scans rows)
+        A copy.
+    """
     where = where & cohort["used"]
     cohort = cohort.copy()
     cohort.loc[where, "stage"] = stage if isinstance(stage, str) else stage[where]

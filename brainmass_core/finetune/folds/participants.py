@@ -47,6 +47,11 @@ def make_folds(
     seed : int
         Same seed, same folds.
 
+    Returns
+    -------
+    list of Fold
+        ``n_repeats * n_splits``; train and test are rows of `scans`.
+
     Raises
     ------
     TaskError
@@ -74,6 +79,15 @@ def stratum_of(people: pd.DataFrame) -> pd.Series:
 
     Fifths are in column stratum of `TaskData.scans`; test labels are only used to distribute them
     evenly, as in stratification by class.
+
+    Parameters
+    ----------
+    people : DataFrame (n_participants rows)
+        y, and stratum for a regression.
+
+    Returns
+    -------
+    Series (n_participants,)
     """
     return people["stratum"] if "stratum" in people else people["y"]
 
@@ -92,6 +106,14 @@ def make_strata(y: pd.Series, site: pd.Series, n_splits: int) -> np.ndarray:
     merged.
 
     If the merged stratum is still too small, it joins the smallest other stratum of the label.
+
+    Parameters
+    ----------
+    y, site : Series (n_participants,)
+
+    Returns
+    -------
+    ndarray (n_participants,) of str
     """
     strata = y.astype(str) + "|" + site.astype(str)
     small = strata.map(strata.value_counts()) < n_splits

@@ -27,8 +27,15 @@ def protocol_folds(
 
     Parameters
     ----------
+    seed : int
+        Of the protocols that draw participants.
     scans : DataFrame
         `TaskData.scans`: participant, dataset, y, stratum, site and split of each scan.
+
+    Returns
+    -------
+    list of Fold
+        train and test are rows of `scans`.
 
     Raises
     ------

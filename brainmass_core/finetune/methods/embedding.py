@@ -14,7 +14,7 @@ from brainmass_core.encoders.record import Encoder
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.methods.series_features import embed_recordings
-from brainmass_core.models.pretrained import read_settings
+from brainmass_core.models.pretrained import SETTINGS, read_settings
 
 BATCH = 64
 
@@ -38,7 +38,17 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
-    matches."""
+    matches.
+
+    Returns
+    -------
+    ndarray (n_scans, n_edges)
+
+    Raises
+    ------
+    TaskError
+        If the model was trained on another kind of FC.
+    """
     # reports what is missing, before any fold
     implementation_of(config.pretrain.encoder).pretrained(config)
     refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
@@ -89,6 +99,6 @@ def refuse_incompatible(folder: Path, settings: dict, config: Config, data: Task
     ]
     if wrong:
         raise TaskError(
-            f"{folder}: the model does not fit the FC ({'; '.join(wrong)}); pre-train with the "
-            "same atlas and set pfc.estimator to connectivity.estimator"
+            f"{folder / SETTINGS}: the model is not compatible with the FC ({'; '.join(wrong)}); "
+            "pre-train with the same atlas and set pfc.estimator to connectivity.estimator"
         )

@@ -159,7 +159,7 @@ class TransformedTarget(RegressorMixin, BaseEstimator):
         self.transformer = transformer
 
     def fit(self, features: Any, y: np.ndarray, groups: Any = None) -> Self:
-        """Fit transformer and regressor to the training scans."""
+        """Fit transformer and regressor to training scans: features, and y (n_scans,)."""
         self.transformer_ = clone(self.transformer)
         target = self.transformer_.fit_transform(np.asarray(y, float)[:, None])[:, 0]
         self.regressor_ = clone(self.regressor)
@@ -171,6 +171,6 @@ class TransformedTarget(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, features: Any) -> np.ndarray:
-        """Predict in the target's own unit."""
+        """Predictions (n_scans,) in the target's own unit."""
         found = self.regressor_.predict(features)
         return self.transformer_.inverse_transform(found[:, None])[:, 0]

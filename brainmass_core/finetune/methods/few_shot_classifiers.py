@@ -69,6 +69,14 @@ def gram(features: np.ndarray) -> np.ndarray:
     """Inner products (n_scans, n_scans) in float64 of features (n_scans, n_features).
 
     Features are shifted by those of the first scan, which preserves the precision of differences.
+
+    Parameters
+    ----------
+    features : ndarray (n_scans, n_features)
+
+    Returns
+    -------
+    ndarray (n_scans, n_scans) of float64
     """
     x = np.asarray(features, dtype=np.float64)
     x = x - x[:1]

@@ -89,7 +89,18 @@ class Design:
         config: Config | None = None,
         name: str = "task",
     ) -> Design:
-        """The design of a task's scans (`TaskData.scans`)."""
+        """The design of a task's scans (`TaskData.scans`).
+
+        Parameters
+        ----------
+        scans : DataFrame (n_scans rows)
+            `TaskData.scans`.
+
+        Raises
+        ------
+        TaskError
+            If the sex is regressed out, and the data sets write it in ways that cannot be compared.
+        """
         if task.confounds == "regress" and "sex" in task.confound_columns:
             refuse_codes_of_sex(scans)
         return cls(
@@ -151,7 +162,14 @@ class Fitted:
     rows: np.ndarray
 
     def score(self, features: Any, confounds: pd.DataFrame | None) -> dict[str, Any]:
-        """Scores, decisions and probabilities of scans, each independent of the others."""
+        """Scores, decisions and probabilities of scans, each independent of the others.
+
+        Parameters
+        ----------
+        features : array or list (n_scans, ...)
+        confounds : DataFrame (n_scans rows), optional
+            Result of `confounds_of`.
+        """
         if self.before is not None:
             features = self.before.transform(features)
         if self.adjust is not None:
@@ -201,7 +219,20 @@ def _predict(method: str, features: Any, design: Design, f: Fold, seed: int) -> 
 
 
 def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
-    """Fit, with participants as ``groups`` if the estimator accepts them."""
+    """Fit, with participants as ``groups`` if the estimator accepts them.
+
+    Parameters
+    ----------
+    features : array or list (n_scans, ...)
+    y : ndarray (n_scans,)
+    groups : ndarray (n_scans,), optional
+        Participant of each scan; by default each scan is its own group.
+
+    Returns
+    -------
+    estimator
+        The fitted `model`.
+    """
     if "groups" in inspect.signature(model.fit).parameters or hasattr(model, "param_grid"):
         return model.fit(features, y, groups=np.arange(len(y)) if groups is None else groups)
     return model.fit(features, y)

@@ -298,6 +298,14 @@ def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Batches of `size` rows in random order; a single remaining row joins the previous batch.
 
     Batch norm needs more than one scan. The order comes from torch's global generator.
+
+    Parameters
+    ----------
+    rows : ndarray (n,) of int
+
+    Yields
+    ------
+    ndarray (n_batch,) of int
     """
     order = rows[torch.randperm(len(rows)).numpy()]
     starts = list(range(0, len(order), size))

@@ -18,7 +18,12 @@ BATCH = 8  # windows of one scan at a time, so that its embedding does not depen
 
 
 def first_windows(config: Config, data: TaskData) -> np.ndarray:
-    """The first window of each recording, prepared for the model, (n_scans, n_rois * window)."""
+    """The first window of each recording, prepared for the model, (n_scans, n_rois * window).
+
+    Returns
+    -------
+    ndarray (n_scans, n_rois * window) of float32
+    """
     feed = fitting_feed(config, data)
     shape = (len(data.scans), data.n_rois * feed.settings.window)
     found = np.empty(shape, np.float32)
@@ -71,7 +76,12 @@ def fitting_feed(config: Config, data: TaskData) -> Feed:
 
 
 def embed_recordings(model: SeriesModel, config: Config, data: TaskData) -> np.ndarray:
-    """Embeddings (n_scans, d) of recordings by a model, with the study's input transform."""
+    """Embeddings (n_scans, d) of recordings by a model, with the study's input transform.
+
+    Returns
+    -------
+    ndarray (n_scans, d) of float32
+    """
     feed = fitting_feed(config, data)
     model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     found = np.empty((len(data.scans), model.embedding_dim), np.float32)

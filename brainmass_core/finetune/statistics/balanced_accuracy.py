@@ -6,7 +6,17 @@ import numpy as np
 
 
 def balanced_accuracy_influence(y: np.ndarray, predicted: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean recall over classes, and influences (n_scans,) with mean 0."""
+    """Mean recall over classes, and influences (n_scans,) with mean 0.
+
+    Parameters
+    ----------
+    y, predicted : ndarray (n_scans,)
+
+    Returns
+    -------
+    value : float
+    influence : ndarray (n_scans,)
+    """
     classes = np.unique(y)
     right = (y == predicted).astype(float)
     recalls = np.array([right[y == c].mean() for c in classes])
@@ -16,6 +26,12 @@ def balanced_accuracy_influence(y: np.ndarray, predicted: np.ndarray) -> tuple[f
 
 
 def smallest_class(y: np.ndarray, who: np.ndarray) -> int:
-    """Number of participants in the smallest class; the first scan determines the class."""
+    """Number of participants in the smallest class; the first scan determines the class.
+
+    Parameters
+    ----------
+    y, who : ndarray (n_scans,)
+        Class and participant of each scan.
+    """
     first = np.unique(who, return_index=True)[1]
     return int(np.unique(y[first], return_counts=True)[1].min())

@@ -128,6 +128,11 @@ def best_baseline(points: Mapping[str, float], baselines: set[str], method: str)
 def reliability(p: Predictions) -> pd.DataFrame:
     """Calibration: observed frequency of each class by predicted probability.
 
+    Parameters
+    ----------
+    p : Predictions
+        `probability` is (n_repeats, n_scans, n_classes).
+
     Returns
     -------
     DataFrame

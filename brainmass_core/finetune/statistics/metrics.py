@@ -202,7 +202,13 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Every metric in every bootstrap draw, see `weighted_scores`; draws follow from the seed."""
+    """Every metric in every bootstrap draw, see `weighted_scores`; draws follow from the seed.
+
+    Returns
+    -------
+    dict of ndarray (n_draws,)
+        Keys are `METRICS`.
+    """
     weights = draw_weights(p.label_of, n_draws, seed)
     size = max(1, CHUNK // max(1, len(p.y)))
     parts = [weighted_scores(p, weights[i : i + size]) for i in range(0, n_draws, size)]
@@ -210,7 +216,19 @@ def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
-    """Each metric with its interval: ``auc``, ``auc_low``, ``auc_high``, ..."""
+    """Each metric with its interval: ``auc``, ``auc_low``, ``auc_high``, ...
+
+    Parameters
+    ----------
+    draws : dict of ndarray (n_draws,)
+        Result of `bootstrap`.
+
+    Returns
+    -------
+    dict of float
+        Limits are the 2.5 % and 97.5 % quantiles of the draws; for a perfect or zero score one of
+        them is Wilson's (1927).
+    """
     point = weighted_scores(p, np.ones((1, len(p.label_of))))
     sizes = _sizes(p)
     row: dict[str, float] = {}
@@ -228,7 +246,17 @@ def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
 def paired_gain(
     p: Predictions, draws: dict[str, np.ndarray], base: Predictions, base_draws: dict
 ) -> dict[str, float]:
-    """AUC of a method minus that of a baseline, with the interval over the same draws."""
+    """AUC of a method minus that of a baseline, with the interval over the same draws.
+
+    Parameters
+    ----------
+    draws, base_draws : dict of ndarray (n_draws,)
+        Results of `bootstrap` with the same seed.
+
+    Returns
+    -------
+    dict of float
+    """
     ones = np.ones((1, len(p.label_of)))
     value = weighted_scores(p, ones)["auc"][0] - weighted_scores(base, ones)["auc"][0]
     low, high = np.quantile(draws["auc"] - base_draws["auc"], LEVELS)

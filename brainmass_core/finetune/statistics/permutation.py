@@ -94,7 +94,14 @@ def leading_score(
     seed: int,
     name: str = "task",
 ) -> float:
-    """AUC or R2 of a method with these labels, as in the table of scores."""
+    """AUC or R2 of a method with these labels, as in the table of scores.
+
+    Parameters
+    ----------
+    features : array or list (n_scans, ...)
+    scans : DataFrame (n_scans rows)
+        `TaskData.scans` with the labels, shuffled or not.
+    """
     folds = protocol_folds(scans, protocol, seed, name)
     labelled = replace(design, y=scans["y"].to_numpy())
     found = predict_folds(method, features, labelled, folds, seed % 2**31)

@@ -17,7 +17,17 @@ METRICS = ("r2", "mse", "mae", "pearson_r", "target_variance")
 
 
 def weighted_scores(p: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Every metric for every set of weights (n_draws, n_participants): means over repeats."""
+    """Every metric for every set of weights (n_draws, n_participants): means over repeats.
+
+    Parameters
+    ----------
+    weights : ndarray (n_draws, n_participants)
+
+    Returns
+    -------
+    dict of ndarray (n_draws,)
+        Keys are `METRICS`.
+    """
     w = weights.astype(np.float64)[:, p.who]
     parts = [_repeat(p, r, w) for r in range(len(p.score))]
     return {m: np.mean([part[m] for part in parts], axis=0) for m in METRICS}
@@ -50,7 +60,13 @@ def _repeat(p: Predictions, r: int, w: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Every metric in every bootstrap draw of participants; draws follow from the seed."""
+    """Every metric in every bootstrap draw of participants; draws follow from the seed.
+
+    Returns
+    -------
+    dict of ndarray (n_draws,)
+        Keys are `METRICS`.
+    """
     rng = np.random.default_rng(seed)
     n = int(p.who.max()) + 1
     weights = rng.multinomial(n, np.full(n, 1 / n), n_draws).astype(np.float32)
@@ -60,7 +76,18 @@ def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
-    """Each metric with its interval; the variance of the target without one."""
+    """Each metric with its interval; the variance of the target without one.
+
+    Parameters
+    ----------
+    draws : dict of ndarray (n_draws,)
+        Result of `bootstrap`.
+
+    Returns
+    -------
+    dict of float
+        Limits are the 2.5 % and 97.5 % quantiles of the draws.
+    """
     point = weighted_scores(p, np.ones((1, int(p.who.max()) + 1)))
     row = {m: float(point[m][0]) for m in METRICS}
     for metric in METRICS[:-1]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy.ndimage import binary_dilation, map_coordinates
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.pipeline.manifest import ScanFailed
@@ -97,8 +97,18 @@ def place(head: Volume, template: Template) -> Placed:
 def turned_starts(
     fixed: Volume, moving: Volume, turns: list[tuple[int, int, int]]
 ) -> Iterator[np.ndarray]:
-    """Initial transform of fixed to moving points (4, 4): align centres of mass, then rotate
-    (degrees)."""
+    """Initial transforms: align centres of mass, then rotate.
+
+    Parameters
+    ----------
+    turns : list of tuple
+        Rotations about x, y and z, degrees.
+
+    Yields
+    ------
+    ndarray (4, 4)
+        Fixed to moving points, mm.
+    """
     here, there = (
         np.average(image.points(), axis=0, weights=np.clip(image.data, 0, None).ravel() + 1e-9)
         for image in (fixed, moving)
@@ -111,7 +121,13 @@ def turned_starts(
 
 
 def similarity(head: Volume, template: Template, affine: np.ndarray) -> float:
-    """Correlation of intensities inside the template's mask, -1 if undefined."""
+    """Correlation of intensities inside the template's mask, -1 if undefined.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        Template to head, mm.
+    """
     points = template.brain.points()[template.mask.ravel()]
     return _correlation(head, template, apply_affine(affine, points))
 
@@ -164,7 +180,24 @@ def deform(
 def coarse(
     affine: np.ndarray, field: np.ndarray | None, grid: Volume, step: float = FIELD_STEP
 ) -> Normalisation:
-    """Sample a displacement field at nodes `step` mm apart over the template's grid."""
+    """Sample a displacement field at nodes `step` mm apart over the template's grid.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        Affine part of the normalisation, template to T1w.
+    field : ndarray (x, y, z, 3), optional
+        Displacements on `grid`, mm.
+    grid : Volume
+        The template's grid.
+    step : float
+        mm.
+
+    Returns
+    -------
+    Normalisation
+        Displacements are rounded to float16.
+    """
     if field is None:
         return Normalisation(affine, np.zeros((2, 2, 2, 3), np.float32), np.eye(4))
     extent = (np.array(grid.data.shape) - 1) * grid.voxel_size
@@ -178,7 +211,13 @@ def coarse(
 
 
 def around(head: Volume, template: Template, affine: np.ndarray) -> Volume:
-    """Crop a head to the region of the template's grid; unchanged if they do not overlap."""
+    """Crop a head to the region of the template's grid; unchanged if they do not overlap.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        Template to head, mm.
+    """
     ends = [[-0.5, n - 0.5] for n in template.brain.data.shape]
     corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
     to_voxel = np.linalg.inv(head.affine) @ affine @ template.brain.affine
@@ -285,11 +324,18 @@ def brain_of(head: Volume, template: Template, where: np.ndarray) -> np.ndarray:
 
 
 def priors_of(template: Template, where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The template's tissue priors (x, y, z, 3) in the T1w."""
+    """The template's tissue priors (x, y, z, 3) in the T1w.
+
+    Parameters
+    ----------
+    where : ndarray (n_voxels, 3)
+        Points of the template at the voxels of the T1w, mm.
+    shape : tuple of int (3,)
+        Of the T1w.
+
+    Returns
+    -------
+    ndarray (x, y, z, 3)
+    """
     layers = [template.brain.with_data(template.priors[..., k]).at(where) for k in range(3)]
     return np.stack(layers, axis=-1).reshape(*shape, 3)
-
-
-def grown(mask: np.ndarray, image: Volume, mm: float) -> np.ndarray:
-    """The mask (x, y, z) and `mm` around it."""
-    return binary_dilation(mask, iterations=max(1, round(mm / float(image.voxel_size[0]))))

@@ -56,7 +56,17 @@ def segment(t1w: np.ndarray, mask: np.ndarray, priors: np.ndarray) -> np.ndarray
 
 
 def labels_of(posteriors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The most probable tissue (x, y, z) of each voxel of the mask, as BIDS labels; 0 outside."""
+    """The most probable tissue (x, y, z) of each voxel of the mask, as BIDS labels; 0 outside.
+
+    Parameters
+    ----------
+    posteriors : ndarray (x, y, z, n_tissues)
+    mask : ndarray (x, y, z) of bool
+
+    Returns
+    -------
+    ndarray (x, y, z) of uint8
+    """
     return np.where(mask, LABELS[posteriors.argmax(axis=-1)], 0).astype(np.uint8)
 
 

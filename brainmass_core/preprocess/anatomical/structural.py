@@ -18,7 +18,6 @@ from brainmass_core.preprocess.anatomical.registration import (
     brain_of,
     coarse,
     deform,
-    grown,
     in_template,
     place,
     priors_of,
@@ -28,7 +27,7 @@ from brainmass_core.preprocess.anatomical.segmentation import segment
 from brainmass_core.preprocess.anatomical.template import MARGIN, Template
 from brainmass_core.preprocess.engines import engine
 from brainmass_core.preprocess.engines.antspy import correct_bias
-from brainmass_core.preprocess.grids import Volume, crop_to, cropped, resample, to_isotropic
+from brainmass_core.preprocess.grids import Volume, crop_to, cropped, grown, resample, to_isotropic
 from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.transforms import Normalisation
 
@@ -206,6 +205,16 @@ def _tissues(
 
 def embedded_segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarray:
     """`segment` with the common arguments of all engines of this step.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z) of bool
+    priors : ndarray (x, y, z, 3)
+
+    Returns
+    -------
+    ndarray
+        See `segment`.
 
     Raises
     ------

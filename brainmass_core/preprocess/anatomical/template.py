@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
+from scipy.ndimage import binary_fill_holes, gaussian_filter
 
 from brainmass_core.config.preprocess import PACKAGED, Preprocess
-from brainmass_core.preprocess.grids import Volume, isotropic_grid, resample
+from brainmass_core.preprocess.grids import Volume, grown, isotropic_grid, resample
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
 from brainmass_core.spaces import ICBM_2009A, SpaceError, agreed, choices, space_of_file
@@ -46,8 +46,7 @@ class Template:
 
     def near_brain(self, mm: float) -> np.ndarray:
         """The mask (x, y, z) grown by `mm`."""
-        steps = max(1, round(mm / float(self.brain.voxel_size[0])))
-        return binary_dilation(self.mask, iterations=steps)
+        return grown(self.mask, self.brain, mm)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,20 @@ class Operators:
 
 
 def operators(shape: tuple[int, ...], axis: int, size: np.ndarray) -> Operators:
-    """Differences on a grid with voxels of edges `size` (3,) mm."""
+    """Differences on a grid with voxels of edges `size` (3,) mm.
+
+    Parameters
+    ----------
+    shape : tuple of int (3,)
+    axis : int
+        Phase-encoding axis, along which the first derivative is computed.
+    size : ndarray (3,)
+
+    Returns
+    -------
+    Operators
+        Sparse matrices (n_voxels, n_voxels).
+    """
     roughness: Any = 0
     along: Any = None
     for k, n in enumerate(shape):
@@ -84,7 +97,19 @@ class Unwarped:
 
 
 def unwarped(image: np.ndarray, v: np.ndarray, axis: int, factor: float = 1.0) -> Unwarped:
-    """Remove a displacement of ``factor * v`` voxels along `axis` from an image (x, y, z)."""
+    """Remove a displacement of ``factor * v`` voxels along `axis` from an image (x, y, z).
+
+    Parameters
+    ----------
+    image : ndarray (x, y, z)
+    v : ndarray (x, y, z)
+        Voxels along `axis`.
+
+    Returns
+    -------
+    Unwarped
+        Arrays (n_voxels,).
+    """
     at = _moved(image, factor * v, axis)
     slope = _moved(np.gradient(image, axis=axis), factor * v, axis)
     jacobian = np.clip(1 + factor * np.gradient(v, axis=axis), 0.2, 3.0)

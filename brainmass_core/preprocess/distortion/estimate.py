@@ -92,6 +92,15 @@ def coregister_undistorted(
     """Coregister again with the known distortion; returns `before` if there is none.
 
     The resulting transform leads from the T1w to the undistorted reference.
+
+    Parameters
+    ----------
+    epi_mask : ndarray (x, y, z) of bool
+        On the grid of `boldref`.
+    tissue : ndarray (x, y, z)
+        Labels on the grid of `t1w`.
+    before : Coregistered
+        Coregistration to the distorted reference.
     """
     if distortion is None:
         return before
@@ -162,6 +171,23 @@ def without_fieldmap(
     were chosen on another grid of one of them) 0.52 to 0.59 of the mean error remains, with SyN of
     antspyx restricted to the axis 0.57 to 0.72; but for displacements above 3 mm, SyN leaves less
     in three of the four (3.1 to 4.7 mm of 6, against 4.2 to 4.5).
+
+    Parameters
+    ----------
+    boldref : Volume
+    epi_mask : ndarray (x, y, z) of bool
+        On the grid of `boldref`.
+    tissue : ndarray (x, y, z)
+        Labels on the grid of `t1w`.
+    t1w_to_boldref : ndarray (4, 4)
+        mm.
+    phase_encoding : str
+        As in BIDS, such as ``j-``.
+
+    Returns
+    -------
+    Distortion
+        Displacement along the axis, mm.
     """
     axis = "ijk".index(phase_encoding[0])
     shares = {k: share_in_bold(t1w, tissue == k, boldref, t1w_to_boldref) for k in INTENSITY}

@@ -136,7 +136,12 @@ def to_ants(image: Volume) -> Any:
 
 
 def read_affine(path: str) -> np.ndarray:
-    """ANTs' affine, fixed to moving points, as RAS mm to RAS mm (4, 4)."""
+    """ANTs' affine, fixed to moving points, as RAS mm to RAS mm (4, 4).
+
+    Returns
+    -------
+    ndarray (4, 4)
+    """
     transform = ants.read_transform(path)
     parameters = np.asarray(transform.parameters, dtype=np.float64)
     centre = np.asarray(transform.fixed_parameters, dtype=np.float64)

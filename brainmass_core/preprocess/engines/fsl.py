@@ -182,6 +182,17 @@ def slicetimer_fractions(slice_times: np.ndarray, t_r: float) -> np.ndarray:
     """Convert slice times (n_slices,) in s to slicetimer's fractions of a volume.
 
     It samples each series ``fraction - 0.5`` volumes later; a late slice must be sampled earlier.
+
+    Parameters
+    ----------
+    slice_times : ndarray (n_slices,)
+        s.
+    t_r : float
+        s.
+
+    Returns
+    -------
+    ndarray (n_slices,)
     """
     times = np.asarray(slice_times, dtype=np.float64)
     return 0.5 + (times.mean() - times) / t_r

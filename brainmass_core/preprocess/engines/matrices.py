@@ -127,7 +127,17 @@ def afni_to_world(rows: np.ndarray) -> np.ndarray:
 
 
 def itk_field_to_world(field: np.ndarray) -> np.ndarray:
-    """Convert an ITK displacement field (x, y, z, 1, 3), LPS, to (x, y, z, 3) in mm, RAS."""
+    """Convert an ITK displacement field (x, y, z, 1, 3), LPS, to (x, y, z, 3) in mm, RAS.
+
+    Parameters
+    ----------
+    field : ndarray (x, y, z, 1, 3)
+        mm.
+
+    Returns
+    -------
+    ndarray (x, y, z, 3) of float32
+    """
     vectors = field.reshape(*field.shape[:3], 3)
     return (vectors * np.array([-1, -1, 1])).astype(np.float32)
 
@@ -144,13 +154,34 @@ def plain(grid: Grid) -> Grid:
 
 
 def moved_back(matrices: np.ndarray, grid: Grid) -> np.ndarray:
-    """Convert transforms (n, 4, 4) estimated on `plain` of a grid to the grid itself."""
+    """Convert transforms (n, 4, 4) estimated on `plain` of a grid to the grid itself.
+
+    Parameters
+    ----------
+    matrices : ndarray (n, 4, 4)
+        mm.
+
+    Returns
+    -------
+    ndarray (n, 4, 4)
+    """
     lead = grid.affine @ np.linalg.inv(plain(grid).affine)
     return lead @ matrices @ np.linalg.inv(lead)
 
 
 def simpleitk_image(volume: np.ndarray, affine: np.ndarray) -> Any:
-    """Convert a volume (x, y, z) on a grid without shear to a SimpleITK image (LPS)."""
+    """Convert a volume (x, y, z) on a grid without shear to a SimpleITK image (LPS).
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+    affine : ndarray (4, 4)
+        Voxel to mm, RAS.
+
+    Returns
+    -------
+    SimpleITK.Image
+    """
     from SimpleITK import GetImageFromArray  # an optional dependency
 
     image = GetImageFromArray(np.ascontiguousarray(volume.T))

@@ -46,7 +46,13 @@ def affines_as_itk(affines: np.ndarray) -> str:
 
 
 def save_itk_affines(path: Path, affines: np.ndarray) -> None:
-    """Write affine transforms (n, 4, 4) as ITK text, see `affines_as_itk`."""
+    """Write affine transforms (n, 4, 4) as ITK text, see `affines_as_itk`.
+
+    Parameters
+    ----------
+    affines : ndarray (n, 4, 4)
+        mm, RAS.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(affines_as_itk(affines))
 

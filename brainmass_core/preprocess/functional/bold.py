@@ -132,6 +132,14 @@ def _refuse_short(path: Path, n_volumes: int, n_dummy: int, min_volumes: int) ->
 def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     """The affine as float64.
 
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+
+    Returns
+    -------
+    ndarray (4, 4)
+
     Raises
     ------
     ScanFailed

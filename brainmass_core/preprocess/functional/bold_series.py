@@ -83,7 +83,13 @@ def _values(volume: np.ndarray, affine: np.ndarray, points: np.ndarray, order: i
 
 
 def quantised(data: np.ndarray, mask: np.ndarray) -> float:
-    """Scale factor of int16 for a run (x, y, z, n_volumes) with this brain mask."""
+    """Scale factor of int16 for a run (x, y, z, n_volumes) with this brain mask.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+    mask : ndarray (x, y, z) of bool
+    """
     largest = max(float(data.max()), -float(data.min()))
     usual = float(np.mean([data[..., t][mask].mean() for t in (0, data.shape[3] // 2, -1)]))
     top = min(largest, BRIGHTEST * usual) if usual > 0 else largest

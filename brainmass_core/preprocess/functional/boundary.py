@@ -43,7 +43,18 @@ class Boundary:
 
 
 def moved_about(parameters: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Rigid transform (4, 4) of three translations in mm and three rotations in mm at `RADIUS`."""
+    """Rigid transform (4, 4) of three translations in mm and three rotations in mm at `RADIUS`.
+
+    Parameters
+    ----------
+    parameters : ndarray (6,)
+    centre : ndarray (3,)
+        Centre of the rotation, mm.
+
+    Returns
+    -------
+    ndarray (4, 4)
+    """
     change = np.eye(4)
     change[:3, :3] = Rotation.from_rotvec(parameters[3:] / RADIUS).as_matrix()
     change[:3, 3] = parameters[:3] + centre - change[:3, :3] @ centre
@@ -144,6 +155,11 @@ def sharpness(
     ----------
     boldref, boundary, t1w_to_boldref, distortion
         See `boundary_cost`.
+
+    Returns
+    -------
+    float
+        In units of the cost.
     """
     here = boundary_cost(boldref, boundary, t1w_to_boldref, distortion)
     rises = []
@@ -166,7 +182,19 @@ def _read(image: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def refine(
     boldref: Volume, boundary: Boundary, start: np.ndarray, distortion: Distortion | None = None
 ) -> np.ndarray:
-    """Minimise the boundary cost from `start` (4, 4) (Powell, six parameters)."""
+    """Minimise the boundary cost from `start` (4, 4) (Powell, six parameters).
+
+    Parameters
+    ----------
+    boldref, boundary, distortion
+        See `boundary_cost`.
+    start : ndarray (4, 4)
+        T1w to reference volume, mm.
+
+    Returns
+    -------
+    ndarray (4, 4)
+    """
     centre = apply_affine(start, (boundary.inner + boundary.outer).mean(axis=0) / 2)
     found = minimize(
         lambda p: boundary_cost(boldref, boundary, moved_about(p, centre) @ start, distortion),

@@ -62,6 +62,16 @@ def blocks(series: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Iterate over blocks of columns of series (n_volumes, n_voxels), as float64 with their slice.
 
     A complete run in float64 would need too much memory.
+
+    Parameters
+    ----------
+    series : ndarray (n_volumes, n_voxels)
+
+    Yields
+    ------
+    place : slice
+        Columns of the block.
+    block : ndarray (n_volumes, n_columns) of float64
     """
     step = max(1, BLOCK // max(len(series), 1))
     for start in range(0, series.shape[1], step):
@@ -104,14 +114,34 @@ def compcor(series: np.ndarray, n_components: int = N_COMPONENTS) -> np.ndarray:
 
 
 def detrended(series: np.ndarray) -> np.ndarray:
-    """Series (n_volumes, n_signals) without mean and linear trend."""
+    """Series (n_volumes, n_signals) without mean and linear trend.
+
+    Parameters
+    ----------
+    series : ndarray (n_volumes, n_signals)
+
+    Returns
+    -------
+    ndarray (n_volumes, n_signals)
+    """
     time = np.linspace(-1, 1, len(series))
     design = np.stack([np.ones_like(time), time], axis=1)
     return series - design @ (np.linalg.pinv(design) @ series)
 
 
 def cosines(n_volumes: int, t_r: float, period: float = HIGH_PASS) -> np.ndarray:
-    """Slow cosines (n_volumes, n) of periods from twice the run down to `period` s."""
+    """Slow cosines of periods from twice the duration of the run down to `period`, of unit norm.
+
+    Parameters
+    ----------
+    t_r, period : float
+        s.
+
+    Returns
+    -------
+    ndarray (n_volumes, n)
+        A discrete cosine basis without its constant.
+    """
     n = int(np.floor(2 * n_volumes * t_r / period))
     times = np.arange(n_volumes) + 0.5
     waves = [np.cos(np.pi * k * times / n_volumes) for k in range(1, n + 1)]
@@ -198,6 +228,11 @@ def _numbered(columns: np.ndarray, name: str) -> pd.DataFrame:
 
 
 def save_confounds(path: Path, confounds: pd.DataFrame) -> None:
-    """Write the table as in fMRIPrep: tab-separated, with ``n/a`` for missing values."""
+    """Write the table as in fMRIPrep: tab-separated, with ``n/a`` for missing values.
+
+    Parameters
+    ----------
+    confounds : DataFrame (n_volumes rows)
+    """
     with atomic_path(path) as temporary:
         confounds.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.9g")

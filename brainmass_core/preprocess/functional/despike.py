@@ -90,7 +90,12 @@ def despike_series(series: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def smooth_basis(n_volumes: int) -> np.ndarray:
-    """Orthonormal quadratic polynomial, sines and cosines (n_volumes, n) for the smooth curve."""
+    """Orthonormal quadratic polynomial, sines and cosines (n_volumes, n) for the smooth curve.
+
+    Returns
+    -------
+    ndarray (n_volumes, n)
+    """
     time = np.linspace(-1, 1, n_volumes)
     angle = np.pi * (time + 1) * np.arange(1, n_volumes // PERIOD + 1)[:, None]
     columns = [time**0, time, time**2, *np.sin(angle), *np.cos(angle)]

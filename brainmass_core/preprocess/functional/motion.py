@@ -280,7 +280,20 @@ def _small_motion(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def resample_volume(volume: np.ndarray, affine: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Resample a volume (x, y, z) to the position of the reference, cubic, float32."""
+    """Resample a volume (x, y, z) to the position of the reference, cubic, float32.
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+    affine : ndarray (4, 4)
+        Voxel to mm.
+    motion : ndarray (4, 4)
+        Reference to this volume, mm.
+
+    Returns
+    -------
+    ndarray (x, y, z) of float32
+    """
     pull = np.linalg.inv(affine) @ motion @ affine
     data = np.asarray(volume, dtype=np.float32)
     return affine_transform(data, pull[:3, :3], pull[:3, 3], order=3, mode="nearest")
@@ -289,7 +302,21 @@ def resample_volume(volume: np.ndarray, affine: np.ndarray, motion: np.ndarray) 
 def realigned_series(
     data: np.ndarray, affine: np.ndarray, motion: np.ndarray, mask: np.ndarray
 ) -> np.ndarray:
-    """Realigned series (n_volumes, n_voxels) of float32 in a mask of the reference, cubic."""
+    """Realigned series (n_volumes, n_voxels) of float32 in a mask of the reference, cubic.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n_volumes)
+    affine : ndarray (4, 4)
+        Voxel to mm.
+    motion : ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm.
+    mask : ndarray (x, y, z) of bool
+
+    Returns
+    -------
+    ndarray (n_volumes, n_voxels) of float32
+    """
     points = apply_affine(affine, np.argwhere(mask))
     to_voxel = np.linalg.inv(affine)
     series = np.empty((data.shape[3], len(points)), dtype=np.float32)

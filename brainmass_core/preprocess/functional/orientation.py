@@ -31,17 +31,44 @@ def orientation_of(affine: np.ndarray) -> np.ndarray:
 
 
 def in_ras(data: np.ndarray, orientation: np.ndarray) -> np.ndarray:
-    """A view of data (x, y, z, ...) with its first three axes in RAS order."""
+    """A view of data (x, y, z, ...) with its first three axes in RAS order.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, ...)
+    orientation : ndarray (3, 2)
+        See `orientation_of`.
+
+    Returns
+    -------
+    ndarray (x, y, z, ...)
+    """
     return np.asarray(apply_orientation(data, orientation))
 
 
 def affine_in_ras(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The affine (4, 4) after reordering an image of `shape` (x, y, z, ...) to RAS."""
+    """The affine (4, 4) after reordering an image of `shape` (x, y, z, ...) to RAS.
+
+    Parameters
+    ----------
+    affine : ndarray (4, 4)
+        Voxel to mm.
+
+    Returns
+    -------
+    ndarray (4, 4)
+    """
     return np.asarray(affine @ inv_ornt_aff(orientation_of(affine), shape[:3]))
 
 
 def shape_in_ras(shape: tuple[int, ...], orientation: np.ndarray) -> tuple[int, ...]:
-    """The shape (x, y, z, ...) after reordering to RAS."""
+    """The shape (x, y, z, ...) after reordering to RAS.
+
+    Parameters
+    ----------
+    orientation : ndarray (3, 2)
+        See `orientation_of`.
+    """
     order = np.argsort(orientation[:, 0])
     return (*(shape[i] for i in order), *shape[3:])
 

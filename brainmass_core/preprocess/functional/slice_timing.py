@@ -84,7 +84,13 @@ def check_times(slice_times: Sequence[float] | np.ndarray, n_slices: int, t_r: f
 
 
 def timing_summary(slice_times: Sequence[float] | np.ndarray) -> str:
-    """Description of slice times, such as ``0.02 to 1.93 s, 36 slices, multiband 3``."""
+    """Description of slice times, such as ``0.02 to 1.93 s, 36 slices, multiband 3``.
+
+    Parameters
+    ----------
+    slice_times : sequence of float (n_slices,)
+        s.
+    """
     times = np.asarray(slice_times, dtype=np.float64)
     _, together = np.unique(np.round(times, 4), return_counts=True)
     multiband = f", multiband {together.max()}" if together.max() > 1 else ""

@@ -18,7 +18,17 @@ MOST_VOLUMES = 10  # limit if t_r is unknown or long
 
 
 def global_signal(data: np.ndarray, n_volumes: int = N_JUDGED) -> np.ndarray:
-    """Mean (n_volumes,) over all voxels of the first volumes of a run (x, y, z, n)."""
+    """Mean (n_volumes,) over all voxels of the first volumes of a run (x, y, z, n).
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z, n)
+
+    Returns
+    -------
+    ndarray (n_volumes,)
+        Shorter if the run is.
+    """
     first = data[..., :n_volumes]
     return np.array([first[..., t].mean(dtype=np.float64) for t in range(first.shape[3])])
 

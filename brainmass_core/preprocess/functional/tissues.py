@@ -82,7 +82,22 @@ def bold_brain(
     t1w_to_boldref: np.ndarray,
     distortion: Distortion | None = None,
 ) -> np.ndarray:
-    """Voxels (x, y, z) that are brain in both BOLD and T1w."""
+    """Voxels (x, y, z) that are brain in both BOLD and T1w.
+
+    Parameters
+    ----------
+    epi : ndarray (x, y, z) of bool
+        Brain in the EPI, on the grid of `boldref`.
+    tissue : ndarray (x, y, z)
+        Labels on the grid of `t1w`; 0 is no brain.
+    t1w_to_boldref : ndarray (4, 4)
+        mm.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+        On the grid of `boldref`.
+    """
     share = share_in_bold(t1w, tissue > 0, boldref, t1w_to_boldref, distortion)
     return epi & (share > 0.5)
 

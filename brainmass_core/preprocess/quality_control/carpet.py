@@ -68,12 +68,24 @@ def _evenly(members: np.ndarray, n: int) -> np.ndarray:
 
 
 def save_carpet(path: Path, carpet: dict[str, np.ndarray]) -> None:
-    """Write the result of `sample_carpet` (.npz)."""
+    """Write the result of `sample_carpet` (.npz).
+
+    Parameters
+    ----------
+    carpet : dict
+        ``series`` and ``tissue``, see `sample_carpet`.
+    """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, series=carpet["series"], tissue=carpet["tissue"])
 
 
 def load_carpet(path: Path) -> dict[str, np.ndarray]:
-    """Read a file written by `save_carpet`."""
+    """Read a file written by `save_carpet`.
+
+    Returns
+    -------
+    dict
+        ``series`` and ``tissue``, see `sample_carpet`.
+    """
     with np.load(path, allow_pickle=False) as file:
         return {"series": file["series"], "tissue": file["tissue"]}

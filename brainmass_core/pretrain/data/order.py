@@ -115,7 +115,7 @@ class Sequence:
         return slots[np.lexsort(slots.T[::-1])]
 
     def upcoming(self, step: int) -> np.ndarray:
-        """Elements that the steps from `step` on will need: those of its shuffle buffers."""
+        """Elements (n, 3) that the steps from `step` on will need: those of its shuffle buffers."""
         ahead = max(2 * BUFFER_SCANS, self.batch_size)
         start = step * self.batch_size
         # not beyond the end of the requested epoch: its order is not computed in advance
@@ -129,5 +129,10 @@ def generator(seed: int, step: int) -> np.random.Generator:
 
 
 def draw(rng: np.random.Generator, n: int, choices: int, k: int) -> np.ndarray:
-    """Draw (n, k) distinct numbers below `choices` in each row, int64, in random order."""
+    """Draw (n, k) distinct numbers below `choices` in each row, int64, in random order.
+
+    Returns
+    -------
+    ndarray (n, k) of int64
+    """
     return distinct(int(rng.integers(2**63)), n, k, choices)

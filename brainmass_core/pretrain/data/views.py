@@ -64,7 +64,9 @@ class Batch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Arguments of the model's forward, on a device."""
+        """Arguments of the model's forward, on a device: two views (n, n_edges), and indices of
+        masked ROIs (n, n_masked) for either task.
+        """
         arrays = (self.view_1, self.view_2, self.masked_for_class, self.masked_for_values)
         one, two, for_class, for_values = (torch.from_numpy(a).to(device) for a in arrays)
         return one, two, for_class, for_values
@@ -89,7 +91,9 @@ class FreshBatch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Arguments of the model's forward; the views are computed on the device."""
+        """Arguments of the model's forward, see `Batch.tensors`; the views are computed on the
+        device.
+        """
         views = pseudo_fc_of(self.chunks, self.estimator, device)  # (n, 2, n_edges)
         masks = (torch.from_numpy(m) for m in (self.masked_for_class, self.masked_for_values))
         for_class, for_values = (m.to(device) for m in masks)

@@ -47,7 +47,9 @@ class WindowBatch:
     scan_ids: list[str]
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Mask]:
-        """Arguments of the model's forward, on a device."""
+        """Series (B, n_rois, window), coordinates (n_rois, 3) and mask for the model's forward, on
+        a device.
+        """
         series, coordinates = torch.from_numpy(self.series).to(device), self.coordinates.to(device)
         return series, coordinates, self.mask._replace(visible=self.mask.visible.to(device))
 
@@ -178,7 +180,17 @@ def lengths_of(group: Group, t_r: float | None) -> list[int]:
 
 
 def series_of(group: Group, t_r: float | None) -> list[np.ndarray]:
-    """Series (n_timepoints, n_rois) of a group's scans at a repetition time (s)."""
+    """Series (n_timepoints, n_rois) of a group's scans at a repetition time (s).
+
+    Parameters
+    ----------
+    t_r : float, optional
+        s; by default each series keeps its own. A series without one is assumed to have `t_r`.
+
+    Returns
+    -------
+    list of ndarray (n_timepoints, n_rois)
+    """
     pairs = zip(read_series(group), group.t_rs, strict=True)
     return [x if t_r is None else resampled(x, own or t_r, t_r) for x, own in pairs]
 

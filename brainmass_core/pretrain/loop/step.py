@@ -63,7 +63,14 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 def losses_of(
     module: nn.Module, batch: Batch, settings: Pretrain, ranks: Ranks
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Total loss of a rank's slice, and the output of the model's forward."""
+    """Total loss of a rank's slice, and the output of the model's forward.
+
+    Returns
+    -------
+    total : Tensor ()
+    parts : dict of Tensor
+        As the model returns them.
+    """
     tensors = batch.tensors(ranks.device)
     lower = settings.precision == "bfloat16"
     with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=lower):

@@ -55,7 +55,13 @@ def make_stream(
     n_ranks: int,
     constants: dict[str, torch.Tensor] | None = None,
 ) -> Batches:
-    """The batches of one rank; `ModelSpec.constants` are computed here if they are not given."""
+    """The batches of one rank; `ModelSpec.constants` are computed here if they are not given.
+
+    Parameters
+    ----------
+    constants : dict of Tensor, optional
+        Result of `ModelSpec.constants`.
+    """
     spec = model_spec_of(config.pretrain)
     if constants is None:
         constants = spec.constants(config, index)

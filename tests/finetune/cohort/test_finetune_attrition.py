@@ -1,4 +1,4 @@
-"""Who takes part, in as few lines as there are causes."""
+"""The log states who takes part, with one line per cause."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What two data sets may have coded in different ways is said with numbers."""
+"""Codings that may differ between two data sets are reported with numbers."""
 
 from __future__ import annotations
 

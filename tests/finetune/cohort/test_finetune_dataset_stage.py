@@ -96,7 +96,7 @@ def test_query_that_cannot_be_evaluated_is_explained(tmp_path, query):
 
 
 def test_a_target_is_not_predicted_from_itself(tmp_path):
-    """Age from age scores R2 1: that is no baseline."""
+    """Age predicted from age has an R2 of 1: it is no baseline."""
     task = {"kind": "regression", "classes": {}, "label": "age"}
     task["protocol"] = {"n_splits": 2, "n_repeats": 1}
     study = write_study(tmp_path, methods=("confounds_ridge",), **task)

@@ -35,7 +35,9 @@ FC_METHODS = sorted(m for m, v in METHODS.items() if v.given in ("fc", "brainmas
 
 
 def scans(seed=0, kind="classification"):
-    """FC of 60 scans of 30 participants at three sites, and their design but for its handling."""
+    """FC of 60 scans of 30 participants at three sites, and their design without its handling of
+    confounds.
+    """
     rng = np.random.default_rng(seed)
     y = np.arange(N) // 2 % 2
     series = rng.standard_normal((N, 60, N_ROIS)) + 0.8 * rng.standard_normal((N, 60, 1))
@@ -65,7 +67,9 @@ def first_score(method, fc, **design):
 
 
 def differs_when_the_other_tested_scans_change(method, handling, kind, **more) -> bool:
-    """Whether the first tested score moves with features, sites and labels of the others."""
+    """Whether the score of the first tested scan depends on features, sites and labels of the
+    others.
+    """
     fc, design = scans(kind=kind)
     before = first_score(method, fc, **design, handling=handling, **more)
     changed, other = fc.copy(), design["confounds"].copy()
@@ -104,7 +108,7 @@ def plant(monkeypatch, make=None, before=None):
 
 
 class OutsideTheFold:
-    """A transformer fitted to all scans, whatever it is given to fit."""
+    """A transformer that is fitted to all scans instead of those given."""
 
     seen: np.ndarray
     labels: np.ndarray
@@ -206,7 +210,7 @@ def test_one_id_in_two_data_sets_of_a_task_is_one_person(people):
 
 
 def test_a_scan_that_a_tested_participant_has_at_another_site_is_not_tested(people):
-    # trained on are others of site c: its scan there would not be new to the model
+    # others of site c are in training, so its scan there would not be new to the model
     people.loc[people["scan_id"] == "s01_run-1", "site"] = "c"
     folds = leave_one_site_out(people, 1)
     tested = people.iloc[np.concatenate([f.test for f in folds])]
@@ -236,7 +240,7 @@ def few_shot_cohort():
 
 
 def first_fold_curve(features, scans, handling):
-    """AUC rows of a fold, of which all tested scans but two are changed afterwards."""
+    """AUC rows of a fold in which all tested scans except two are changed afterwards."""
     fold = make_folds(few_shot_cohort()[1], 3, 1, seed=0)[0]
     task = Task(datasets=["here"], label="dx", classes={"a": ["1"], "b": ["2"]}, confounds=handling)
     s = FewShot(shots=[8], n_draws=2, classifiers=["svm"])

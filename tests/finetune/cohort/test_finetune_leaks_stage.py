@@ -29,7 +29,7 @@ PARTS = {
 def test_a_tested_file_that_pretraining_knew_by_another_name_stops_every_part(tmp_path, part):
     study = write_two_cohorts(tmp_path, methods=("chance",))
     runs, task = PARTS[part]
-    runs(study.config, task)  # nothing planted, nothing refused
+    runs(study.config, task)  # without a leak nothing is refused
     first = part in ("score", "few-shot")
     write_corpus(study.paths, "/data/s05.npy" if first else "/replication/data/s05.npy")
     found = "demo_s05_run-0" if first else "replication_s05_run-0"
@@ -78,7 +78,7 @@ def test_a_second_scan_across_a_fold_stops_the_part(tmp_path, monkeypatch, part)
 
     def planted(scans, *rest):
         first, *others = original(scans, *rest)
-        moved, kept = first.test[:1], first.test[1:]  # its second scan stays behind
+        moved, kept = first.test[:1], first.test[1:]  # its second scan is not moved
         return [replace(first, train=np.append(first.train, moved), test=kept), *others]
 
     monkeypatch.setattr(evaluation, "protocol_folds", planted)

@@ -12,7 +12,7 @@ def test_the_displacement_of_the_series_goes_before_that_of_preprocessing(tmp_pa
     path = study.paths.batch("timeseries", "demo", 0)
     table = read_table(path, "timeseries")
     ids = table["scan_id"].to_pylist()
-    # of every other scan the series say nothing
+    # the time series of every other scan lack it
     fd = [0.125 if i % 2 else None for i in range(len(ids))]
     place = table.schema.get_field_index("mean_fd")
     field = table.schema.field(place)

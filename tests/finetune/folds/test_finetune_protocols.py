@@ -16,7 +16,7 @@ def of(kind, **over):
 
 @pytest.fixture
 def cohort(people):
-    """The people of conftest in two data sets; sites have names of their own."""
+    """The participants of conftest in two data sets with different site names."""
     second = people["participant"].str[-1].isin(["1", "2", "3", "4"])
     people["dataset"] = np.where(second, "two", "one")
     people["participant"] = people["dataset"] + "/" + people["scan_id"].str[:3]

@@ -36,7 +36,7 @@ def test_constants_are_those_of_the_training_scans():
 
 
 def test_a_readout_unit_that_wakes_up_at_test_leaves_a_scan_its_score():
-    # 90 SD away in one unit of many, a radial kernel alone would forget everything else
+    # if one unit is 90 SD away, a radial kernel alone would ignore all others
     rng = np.random.default_rng(0)
     y = np.arange(80) % 2
     features = rng.standard_normal((80, 20)) + 1.5 * y[:, None]

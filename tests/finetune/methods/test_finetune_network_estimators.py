@@ -1,4 +1,4 @@
-"""Networks as methods of a task: which start from the model, and what they are told."""
+"""Networks as methods of a task: which start from the model, and which arguments they receive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Networks as methods of a task: on the folds of all others, from the model of the study."""
+"""Networks as methods of a task: they use the folds of all other methods, and the model of the
+study.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks as estimators: what they learn, what they must not see, and that runs repeat."""
+"""Networks as estimators: they learn, do not use test scans, and are reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is held back for early stopping, and when training stops."""
+"""Which participants are used for early stopping, and when training stops."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def test_edges_are_standardised_by_the_scans_that_are_trained_on_alone():
 
 def test_training_ends_as_many_epochs_after_the_best_one_as_patience_says():
     X, y = scans()
-    recipe = BrainNetCNN(edge_maps=2, lr=0.01)  # learns the noise by heart
+    recipe = BrainNetCNN(edge_maps=2, lr=0.01)  # overfits the noise
     model = NetworkClassifier(recipe, max_epochs=60, patience=3).fit(X, y)
     held_back = [epoch["validation"] for epoch in model.history_]
     assert len(held_back) < 60

@@ -22,7 +22,7 @@ def test_scans_of_one_participant_are_one_observation():
 
 
 def test_the_interval_of_a_curve_is_that_of_the_mean_over_draws():
-    curve = _Curve(np.zeros((2, 8)), np.ones(8, int))  # no doubt about who was tested
+    curve = _Curve(np.zeros((2, 8)), np.ones(8, int))  # the tested participants are not resampled
     scores = [0.55, 0.6, 0.62, 0.7]
     for draw, score in enumerate(scores):
         curve.by_draw[draw].append((score, score, 8))

@@ -1,4 +1,4 @@
-"""The permutation test that fits again: its null, its power, and what it holds fixed."""
+"""The permutation test with refitting: null distribution, power, and what it keeps fixed."""
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def test_the_refitted_p_of_a_planted_difference_is_the_smallest():
 
 
 def test_a_site_that_tells_the_label_is_no_evidence():
-    # features say the site, and the site the label: shuffles within sites score as well
+    # features predict the site, and the site the label: shuffles within sites score as well
     features, scans = cohort(2, n=60, by_site=3.0, share=(0.2, 0.8))
     design = Design(scans["y"].to_numpy(), scans["participant"].to_numpy())
     assert leading_score("fc_svm", features, design, scans, PROTOCOL, 0) > 0.6

@@ -1,4 +1,4 @@
-"""The permutation test that fits again, in the stage: what is stored, and what is compared."""
+"""The permutation test with refitting in the stage: what is stored, and what is compared."""
 
 import pytest
 from synthetic_study import write_study

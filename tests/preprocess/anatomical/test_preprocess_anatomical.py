@@ -1,4 +1,4 @@
-"""The anatomical part from file to derivatives: truth, resumption, keys, engines, bad heads."""
+"""The anatomical part from file to derivatives: truth, resumption, keys, engines, invalid heads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def head() -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def placed() -> Placed:
-    """Its affine, which takes most of the time that these tests have."""
+    """Its affine, which takes most of the time of these tests."""
     settings = FAST
     whole = to_isotropic(Volume(*head()), settings.resolution)
     return place(whole, load_template(None, None, settings.resolution))
@@ -57,7 +57,7 @@ def placed() -> Placed:
 
 @pytest.fixture(autouse=True)
 def _one_affine(monkeypatch):
-    """Tests with the coarse head share its affine; those with other heads call `place`."""
+    """Tests with the coarse head share its affine; tests with other heads call `place`."""
     monkeypatch.setattr(structural, "place", lambda *_: placed())
 
 
@@ -88,14 +88,18 @@ def bytes_of(anatomy: Anatomy) -> dict[str, bytes]:
 
 
 def error_mm(found: Normalisation, head: heads.Head) -> float:
-    """Mean distance between points of the template and where they truly went, and back."""
+    """Mean distance between points of the template and their positions after the estimated map and
+    the true inverse.
+    """
     points = heads.template_points(3)
     back = head.t1w_to_template(found.template_to_t1w(points))
     return float(np.linalg.norm(back - points, axis=1).mean())
 
 
 def overlaps(found: Normalisation, head: heads.Head, labels: nib.Nifti1Image) -> list[float]:
-    """Dice of each label of an image in the template's space, carried over and truly back."""
+    """Dice of each label of an image in the template's space, after the estimated map and the true
+    inverse.
+    """
     points = heads.template_points(2)
     back = head.t1w_to_template(found.template_to_t1w(points))
     here, there = (nearest(labels, p) for p in (points, back))
@@ -177,7 +181,7 @@ def test_the_brain_is_measured(made):
 
 
 class Killed(BaseException):
-    """Stands for a signal: nothing may catch it."""
+    """In place of a signal: nothing may catch it."""
 
 
 @pytest.mark.study
@@ -240,7 +244,7 @@ def test_the_key_depends_on_what_the_derivatives_are_made_of_and_on_nothing_else
 
 
 def embedded_mask(image: Volume, template) -> np.ndarray:
-    """Our own mask, as a program that knows nothing of our affine would give it."""
+    """Our own mask, as a program without our affine would write it."""
     straight = registration.coarse(placed().affine, None, template.brain)
     where = registration.in_template(image, straight, template.brain)
     return registration.brain_of(image, template, where)
@@ -259,7 +263,7 @@ OURS = {
 
 
 def with_engine(monkeypatch, **functions) -> Preprocess:
-    """Settings in which these functions stand for ANTs' programs."""
+    """Settings in which these functions replace ANTs' programs."""
     known = engines.engine
     monkeypatch.setattr(
         structural, "engine", lambda step, name: functions.get(step) or known(step, name)

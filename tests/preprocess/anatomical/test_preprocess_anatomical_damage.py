@@ -1,4 +1,4 @@
-"""Anatomical derivatives of an earlier run are used as they were written, or made again."""
+"""Anatomical derivatives of an earlier run are used as they were written, or computed again."""
 
 from __future__ import annotations
 

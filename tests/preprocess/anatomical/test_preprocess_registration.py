@@ -1,4 +1,4 @@
-"""T1w to template and T1w to BOLD: the phantom's truth."""
+"""T1w to template and T1w to BOLD, compared with the phantom's truth."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def mean_error(found: Normalisation) -> float:
-    """Of the normalisation, mm, over the grey matter: to the T1w and, truly, back again."""
+    """Error (mm) of the normalisation in grey matter: to the T1w, and back by the true map."""
     grey = datasets.load_mni152_gm_mask(resolution=2)
     points = apply_affine(grey.affine, np.argwhere(np.asarray(grey.dataobj) > 0)[::11])
     back = phantom.t1w_to_template(found.template_to_t1w(points))

@@ -1,4 +1,4 @@
-"""Which template a configuration gets, in which space, and where its tissue priors lie."""
+"""The template that a configuration selects, its space, and the position of its tissue priors."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_knobs_of_a_path_go_with_no_other_template(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="several templates share"):
         Preprocess(template=path, template_space="MNI152")
     with pytest.raises(ValidationError, match="template"):
-        Preprocess(template="MNI152NLin2009bAsym")  # neither a name that is known nor a file
+        Preprocess(template="MNI152NLin2009bAsym")  # neither a known name nor a file
 
 
 def test_priors_need_a_bridge_to_the_template(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_priors_of_another_template_fit_its_tissue_better_over_the_bridge(
     segmented = Volume(np.asarray(tissue.dataobj, np.float32), tissue.affine)
 
     def right(space: str) -> float:
-        """Share of voxels whose likeliest tissue is the one that FSL's segmentation gives."""
+        """Fraction of voxels whose most probable tissue is that of FSL's segmentation."""
         template = load_template(*files, 3.0, space)
         inside = template.brain.points()[template.mask.ravel()]
         found = np.rint(segmented.at(inside, order=0)).astype(int)

@@ -1,4 +1,4 @@
-"""Distortion: a phantom that is truly distorted by a known field, in both polarities."""
+"""Distortion: a phantom that is distorted by a known field, in both polarities."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def wrapped(hz: np.ndarray) -> np.ndarray:
 
 
 def error(found: np.ndarray, distortion: Distortion | None, direction: str) -> float:
-    """Mean distance (mm) over the brain of where a T1w point is looked for to where it is shown."""
+    """Mean distance (mm) over the brain between the estimated and the true position of a T1w point
+    in the EPI.
+    """
     points = SESSION.head.brain_points()
     there = apply_affine(found, points)
     there = there if distortion is None else distortion.to_distorted(there)
@@ -164,7 +166,7 @@ def test_phases_are_unwrapped_to_hz():
     phase = wrapped(truth)
     assert np.ptp(truth[mask]) * ECHOES * 2 * np.pi > 2
     jumps = np.abs(np.diff(phase, axis=1))[mask[:, 1:] & mask[:, :-1]]
-    assert jumps.max() > 5  # it does wrap inside
+    assert jumps.max() > 5  # it wraps inside
     found = hz_of_phase(phase, grid, mask, ECHOES)
     apart = (found - truth)[mask]
     assert np.abs(apart - np.median(apart)).mean() < 3
@@ -177,7 +179,7 @@ def test_a_field_is_continued_smoothly_beyond_the_head():
     x = np.indices(shape)[0]
     distance = np.sqrt(((np.indices(shape).T - [20, 20, 15]) ** 2).sum(axis=-1)).T
     inside = distance < 10
-    hz = np.where(inside, 2.0 * x, 1e4)  # nonsense in the air
+    hz = np.where(inside, 2.0 * x, 1e4)  # meaningless values in the air
     found = smoothed(hz, inside.astype(float), size)
     assert np.abs(found - hz)[distance < 8].max() < 1.0
     assert 2.0 * 9 < found.min() < found.max() < 2.0 * 31

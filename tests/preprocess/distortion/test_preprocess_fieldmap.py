@@ -1,4 +1,4 @@
-"""Fieldmaps in BIDS folders: found by what the sidecars say, refused with a reason, not guessed."""
+"""Fieldmaps in BIDS folders are found by their sidecars or refused with a reason, never guessed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_intended_for_ties_a_fieldmap_to_its_run(study, form):
 def test_identifiers_tie_and_decide_alone(study):
     study.image(study.bold, {"B0FieldSource": "pepolar0"})
     study.fmap("dir-AP_epi", EPI | {"B0FieldIdentifier": ["other", "pepolar0"]})
-    study.fmap("dir-PA_epi", EPI | {"IntendedFor": INTENDED["uri"]})  # the run says otherwise
+    study.fmap(
+        "dir-PA_epi", EPI | {"IntendedFor": INTENDED["uri"]}
+    )  # the sidecar of the run differs
     assert [p.name for p in find_fieldmap(study.bold).paths] == ["sub-01_ses-1_dir-AP_epi.nii.gz"]
 
 

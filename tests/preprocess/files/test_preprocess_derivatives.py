@@ -1,4 +1,4 @@
-"""Derivatives: BIDS calls them valid, other programs read them, and they say what they are."""
+"""Derivatives are valid BIDS, other programs can read them, and they document their provenance."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def bold() -> Bold:
 
 @pytest.fixture(scope="module")
 def moved(bold: Bold, transforms: ScanTransforms) -> SimpleNamespace:
-    """What is read of `head.Moved`."""
+    """The attributes of `head.Moved` that are read."""
     boldref = Volume(np.median(bold.data, axis=3), BOLD_AFFINE)
     rng = np.random.default_rng(2)
     displacement = {
@@ -141,7 +141,7 @@ def written(
             save_normalisation(path, transforms.normalisation)
         elif path.name.endswith(".nii.gz"):
             save_image(path, t1w)
-    if mode == "full":  # as the anatomical part calls them
+    if mode == "full":  # names of the anatomical part
         for label in ("GM", "WM", "CSF"):
             path = folder / "sub-1" / "anat" / f"sub-1_label-{label}_probseg.nii.gz"
             save_image(path, t1w)
@@ -195,7 +195,7 @@ def test_the_official_validator_finds_no_error(folder, tmp_path):
     item, _ = folder
     issues = validated(item.derivatives)
     assert [i for i in issues if i["severity"] == "error"] == []
-    # it would find one
+    # the validator would find an invalid one
     broken = tmp_path / "broken"
     shutil.copytree(item.derivatives, broken)
     for file in [*broken.rglob("*T1w.json"), broken / ".bidsignore"]:
@@ -306,7 +306,7 @@ def test_nilearn_loads_the_confounds_beside_the_template_bold(folder, confounds)
 
 
 def by_ants(points: np.ndarray, transform: Path) -> np.ndarray:
-    """Where ANTs maps points (n, 3), RAS mm."""
+    """Positions of points (n, 3), RAS mm, mapped by ANTs."""
     lps = pd.DataFrame(apply_affine(TO_LPS, points), columns=["x", "y", "z"])
     moved = ants.apply_transforms_to_points(3, lps, [str(transform)])
     return apply_affine(TO_LPS, moved[["x", "y", "z"]].to_numpy())

@@ -1,4 +1,4 @@
-"""Confounds: fMRIPrep's and nipype's own numbers."""
+"""Confounds, compared with numbers of fMRIPrep and nipype."""
 
 from __future__ import annotations
 

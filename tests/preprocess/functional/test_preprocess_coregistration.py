@@ -1,4 +1,4 @@
-"""T1w to BOLD, wherever the sessions lie, and what a wrong pair looks like."""
+"""T1w to BOLD for any position of the sessions, and the results of a wrong pair."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_boundary_cost_tells_wrong_registrations_from_right_ones():
         mm, degrees = (x / np.linalg.norm(x) for x in rng.normal(size=(2, 3)))
         wrong = phantom.rigid(tuple(15 * mm), tuple(10 * degrees)) @ POSE
         assert boundary_cost(boldref(), boundary, wrong) > limit
-        again = refine(boldref(), boundary, wrong)  # the truth is out of its reach
+        again = refine(boldref(), boundary, wrong)  # the truth is beyond its limits
         assert boundary_cost(boldref(), boundary, again) > right + 0.2
 
 
@@ -136,7 +136,7 @@ def test_without_contrast_at_the_boundary_mutual_information_stays():
     found = coregister(bold, epi_brain(bold, "run"), Volume(flat, t1w.affine), tissue)
     assert found.method == "mutual information"
     assert found.cost > 0.95
-    assert phantom.rms(found.t1w_to_boldref, POSE) < 4.0  # the brain's outline alone
+    assert phantom.rms(found.t1w_to_boldref, POSE) < 4.0  # only the brain's outline
 
 
 @pytest.mark.study

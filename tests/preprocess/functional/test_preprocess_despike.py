@@ -1,4 +1,4 @@
-"""Despiking: spikes shrink, everything else stays."""
+"""Despiking: spikes shrink, everything else is unchanged."""
 
 from __future__ import annotations
 

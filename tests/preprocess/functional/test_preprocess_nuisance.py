@@ -1,4 +1,4 @@
-"""Quality inside the brain, against numpy's own answers."""
+"""Quality inside the brain, compared with numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def series() -> np.ndarray:
 
 
 def test_tsnr_is_mean_over_standard_deviation_without_trend(series, monkeypatch):
-    monkeypatch.setattr(nuisance, "BLOCK", 7)  # blocks must not show
+    monkeypatch.setattr(nuisance, "BLOCK", 7)  # blocks must not change the result
     series = series + np.linspace(0, 300, 80, dtype=np.float32)[:, None]
     found, _ = nuisance.temporal_snr(series)
     expected = series.mean(axis=0) / detrend(series.astype(float), axis=0).std(axis=0)

@@ -1,4 +1,6 @@
-"""Runs come in RAS order however their file stores them; directions turn with the voxels."""
+"""Runs are read in RAS order, whatever the order in the file; directions are reoriented with the
+voxels.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ CODES = [
 
 
 def stored(codes: str, data: np.ndarray) -> nib.Nifti1Image:
-    """The RAS image with its axes stored as `codes` says."""
+    """The RAS image, stored in the axis order `codes`."""
     image = nib.Nifti1Image(data, AFFINE)
     to = nib.orientations.axcodes2ornt(codes)
     return image.as_reoriented(nib.orientations.ornt_transform(RAS, to))
@@ -37,7 +39,7 @@ def test_any_order_of_axes_gives_the_same_run(codes, tmp_path):
     run = load_bold(tmp_path / "run.nii.gz")
     assert np.array_equal(run.data, data)
     np.testing.assert_allclose(run.affine, AFFINE, atol=1e-4)
-    assert run.data.flags.f_contiguous  # volumes stay in one piece
+    assert run.data.flags.f_contiguous  # volumes stay contiguous
 
 
 @pytest.mark.parametrize("codes", CODES)
@@ -46,7 +48,7 @@ def test_every_voxel_keeps_its_slice_time(codes, tmp_path):
     rng = np.random.default_rng(1)
     shape = stored(codes, np.zeros((*SHAPE, 2), np.float32)).shape
     times = rng.uniform(0, 2, shape[axis])
-    # a run whose every voxel holds the time of its slice, in the order of the file
+    # each voxel contains the time of its slice, in the order of the file
     along = np.expand_dims(times, [i for i in range(4) if i != axis])
     change = np.array([1.0, 1.5])  # a series must change
     data = (np.ones((*shape[:3], 2)) * along * change).astype(np.float32)

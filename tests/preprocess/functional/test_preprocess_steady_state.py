@@ -1,4 +1,4 @@
-"""Non-steady-state volumes: counted as nipype counts them, unless it cannot be magnetisation."""
+"""Non-steady-state volumes are counted as in nipype, unless magnetisation cannot be the cause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainmass_core.preprocess.functional.steady_state import global_signal, non
 
 
 def run(n_bright: int, n_volumes: int = 60, seed: int = 0) -> np.ndarray:
-    """A run whose first volumes are brighter, less and less (longitudinal relaxation)."""
+    """A run whose first volumes are brighter, decaying exponentially (longitudinal relaxation)."""
     rng = np.random.default_rng(seed)
     data = 500 + rng.normal(0, 5, (6, 7, 5, n_volumes)) + rng.normal(0, 1, n_volumes)
     data[..., :n_bright] *= 1 + 0.3 * np.exp(-np.arange(n_bright) / 2)

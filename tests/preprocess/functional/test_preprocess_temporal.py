@@ -1,4 +1,4 @@
-"""Temporal corrections: their order, their words, and that the run itself is changed."""
+"""Temporal corrections: their order, their description, and that the run itself is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of a run: both images must agree, depth is in millimetres, overlap is Dice's."""
+"""Masks of a run: both images must agree, depth is in millimetres, overlap is measured by Dice."""
 
 import numpy as np
 from scipy.ndimage import binary_erosion
@@ -35,7 +35,7 @@ def test_white_matter_within_three_millimetres_of_its_border_is_left_out():
     tissue = np.where(head, GREY, 0)
     tissue[white], tissue[fluid] = WHITE, FLUID
     found = noise_regions(GRID, tissue, GRID, np.eye(4), head, "run")
-    # a voxel k from the border lies 1.5 (k + 1) mm from the nearest other tissue: k = 2 is inside
+    # a voxel k from the border is 1.5 (k + 1) mm from the nearest other tissue: k = 2 is inside
     np.testing.assert_array_equal(found["white_matter"], binary_erosion(white, iterations=2))
     np.testing.assert_array_equal(found["csf"], fluid)
 

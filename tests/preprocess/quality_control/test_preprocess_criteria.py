@@ -1,4 +1,4 @@
-"""A limit is met by what reaches it exactly, and by nothing that is not a number."""
+"""A value that equals a limit meets it; a value that is not a number never does."""
 
 import numpy as np
 import pytest

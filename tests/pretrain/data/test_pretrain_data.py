@@ -1,4 +1,4 @@
-"""Streaming: each scan once per epoch, batches that no number of ranks changes, refusals."""
+"""Streaming: each scan once per epoch, the same batches for any number of ranks, refusals."""
 
 from __future__ import annotations
 

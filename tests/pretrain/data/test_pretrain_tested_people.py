@@ -1,4 +1,6 @@
-"""Who is tested in one data set is not pre-trained on in another, and that is said at once."""
+"""Participants who are tested in one data set are not used for pre-training in another, and this is
+reported at once.
+"""
 
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ ROLES = [("pretrain", "external"), ("internal", "external"), ("pretrain", "inter
 
 
 def study(folder, roles, ids=("sub-01", "sub-02"), tested=("sub-01", "sub-03"), **more):
-    """Data sets `a` and `b` in their roles; a task tests the people of `b`."""
+    """Data sets `a` and `b` with their roles; a task tests the participants of `b`."""
     folder.mkdir(exist_ok=True)
     splits = {"pretrain": "pretrain", "internal": "train", "external": "test"}
     raw = {

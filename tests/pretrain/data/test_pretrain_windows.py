@@ -1,4 +1,4 @@
-"""Windows and masks follow from seed, step and scan; the scaling from the scans of the index."""
+"""Windows and masks depend on seed, step and scan; the scaling on the scans of the index."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_scan_has_the_same_window_and_mask_wherever_its_table_stands(make_stud
     common = set(found[0]) & set(found[1])
     assert len(common) >= 14
     assert {s: found[0][s] for s in common} == {s: found[1][s] for s in common}
-    assert len({v for _, v in found[0].values()}) == 16  # and another one than the others
+    assert len({v for _, v in found[0].values()}) == 16  # and different from the others
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -146,7 +146,7 @@ def test_scaling_is_that_of_the_pretraining_scans_and_no_outlier_elsewhere_moves
     for batch in range(3):
         rewrite(study, "a", batch, spoil)
     assert fit_scaling(index_shards(study.config), 0, None) == before
-    kept.add("b001")  # one that is pre-trained on does
+    kept.add("b001")  # a scan used for pre-training does
     rewrite(study, "b", 0, spoil)
     assert fit_scaling(index_shards(study.config), 0, None) != before
 
@@ -201,7 +201,7 @@ def test_scans_shorter_than_the_window_are_counted_and_left_out(make_study, capl
 
 
 def mixed(study):
-    """Every other scan of `a` has another repetition time, one of `b` none."""
+    """Every other scan of `a` has a different repetition time, one of `b` none."""
 
     def change(row):
         if row["scan_id"][0] == "a" and int(row["scan_id"][1:]) % 2:

@@ -1,4 +1,6 @@
-"""Launching: the command line, kills and signals, ranks that agree, a result that is only moved."""
+"""Launching: the command line, kills and signals, agreement of ranks, and a result that is only
+moved.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,7 @@ PRETRAIN = (
     "from brainmass_core.pretrain.launch.torchrun import run; p = pathlib.Path(sys.argv[1]); "
     "run(load_config(p), p)"
 )
-LIMIT = 1500  # seconds; ends a hang, and says nothing else
-
+LIMIT = 1500  # seconds; only a limit against hangs
 FAMILIES = pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
 
 
@@ -57,7 +58,7 @@ def checkpoints_of(study) -> Checkpoints:
 
 
 def trained_here(study) -> None:
-    """Train in this process, as one worker does: what a launched run is compared with."""
+    """Train in this process, as one worker does, for comparison with a launched run."""
     torch.set_flush_denormal(True)
     alone = Ranks(0, 1, 1, torch.device("cpu"))
     train(study.config, index_shards(study.config), checkpoints_of(study), alone, lambda: False)
@@ -70,7 +71,7 @@ def encode(study) -> torch.Tensor:
 
 
 def start(study) -> subprocess.Popen:
-    """Pre-train in a process group of its own."""
+    """Pre-train in a separate process group."""
     return subprocess.Popen(
         [sys.executable, "-c", PRETRAIN, str(study.path)],
         start_new_session=True,
@@ -172,16 +173,18 @@ def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(make_stu
     run(two.config, two.path)
     found, wanted = checkpoints_of(two).latest().history, expected.history
     assert not torch.equal(found[:, 3], wanted[:, 3])  # two sums
-    if model != "brainmass":  # each process has its own variance, and means over them are shown
+    if (
+        model != "brainmass"
+    ):  # each process has its own variance, and means over processes are shown
         torch.testing.assert_close(found[:, 4], wanted[:, 4], rtol=1e-2, atol=0)
         found[:, 4] = wanted[:, 4]
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def killed_within(study, kill: Callable[[subprocess.Popen], None]) -> str:
-    """Start a run from nothing, `kill` it after a checkpoint, and return what it printed.
+    """Start a new run, `kill` it after a checkpoint, and return its output.
 
-    A run that had ended before it was killed says nothing and is tried again.
+    A run that ended before it was killed is not informative and is repeated.
     """
     for _ in range(10):
         shutil.rmtree(study.config.results / "pretrain", ignore_errors=True)
@@ -197,7 +200,7 @@ def killed_within(study, kill: Callable[[subprocess.Popen], None]) -> str:
 
 def kill_all(study) -> Callable[[subprocess.Popen], None]:
     def kill(process: subprocess.Popen) -> None:
-        worker = worker_of(study, 0)  # torchrun puts it into a session of its own
+        worker = worker_of(study, 0)  # torchrun starts it in a separate session
         os.killpg(process.pid, signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
 
@@ -218,7 +221,7 @@ def test_a_twice_killed_run_started_again_gives_the_same_bytes(make_study, model
     process = start(study)
     while wait_for_checkpoint(study, process).name <= f"step-{step:09d}.pt":
         time.sleep(0.02)
-    process.kill()  # the launcher alone: torchrun and its workers live on and hold the lock
+    process.kill()  # only the launcher: torchrun and its workers live on and hold the lock
     output, _ = process.communicate(timeout=LIMIT)
     assert f"resuming after step {step} of 90" in output
     assert not (study.config.results / "pretrain").exists()
@@ -254,7 +257,7 @@ def test_a_signal_to_every_process_saves_the_state(make_study):
     study = make_study(epochs=2000, checkpoint_steps=5)
     process = start(study)
     wait_for_checkpoint(study, process)
-    os.killpg(process.pid, signal.SIGUSR1)  # as `sbatch --signal` does; torchrun gets it too
+    os.killpg(process.pid, signal.SIGUSR1)  # as `sbatch --signal` does; torchrun receives it, too
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 128 + signal.SIGUSR1, output
     assert f"stopped after step {checkpoints_of(study).latest().step} of 4500" in output

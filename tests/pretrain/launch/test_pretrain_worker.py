@@ -1,4 +1,4 @@
-"""What a worker sets before it trains."""
+"""Settings of a worker before it trains."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The loop: exact resume, what a step does, what stops it."""
+"""The loop: exact resumption, the steps, and what stops it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def never() -> bool:
 
 
 def assert_same(found, expected) -> None:
-    """Loss curve, weights and moments, to the bit."""
+    """Loss curve, weights and moments are equal bit by bit."""
     assert found.history.numpy().tobytes() == expected.history.numpy().tobytes()
     assert all(torch.equal(found.model[k], v) for k, v in expected.model.items())
     for moments, others in zip(
@@ -60,7 +60,7 @@ def assert_same(found, expected) -> None:
 
 
 class Crash(Exception):  # noqa: N818 - no error of ours
-    """Something that no code of ours handles."""
+    """An exception that no code of this package handles."""
 
 
 def crash_after(n: int):
@@ -95,14 +95,14 @@ def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_t
     expected = whole.latest()
     assert expected.finished
     epochs = expected.history[:, 1].diff()
-    assert 0 in epochs  # so some interruptions lie within an epoch
+    assert 0 in epochs  # so some interruptions are within an epoch
     assert 1 in epochs  # and some between two
     for step in range(1, expected.step):
         broken = Checkpoints(study.config, f"stopped-{step}")
         with pytest.raises(Interrupted, match=f"stopped after step {step} of {expected.step}"):
             train(study.config, index, broken, ALONE, stop_after(step - 1))
         assert broken.latest().step == step
-        torch.rand(3)  # the global generator must not matter
+        torch.rand(3)  # the global generator must have no influence
         train(study.config, index, broken, ALONE, never)
         assert_same(broken.latest(), expected)
 
@@ -168,7 +168,7 @@ def test_parts_add_up_to_the_total_with_the_configured_weights(make_study):
 
 
 def spoil(study, source: str, scan_id: str) -> None:
-    """Numbers of one scan that no loss can bear, in a table that is otherwise sound."""
+    """Values of one scan that make the loss infinite, in a table that is otherwise valid."""
     path = study.paths.batch(source, "b", 0)
     table = pq.ParquetFile(path).read()
     rows = table.to_pylist()
@@ -231,7 +231,7 @@ def test_the_message_names_the_last_checkpoint_and_its_step(make_study, monkeypa
 def test_weights_that_a_gradient_broke_do_not_become_a_checkpoint(
     make_study, monkeypatch, model, name, step
 ):
-    """The loss of the step is finite; the next one would tell, after the checkpoint."""
+    """The loss of the step is finite; only the next one, after the checkpoint, would not be."""
     study = make_study(model=model)
     index = index_shards(study.config)
     build, calls = loop.build_model, itertools.count()
@@ -345,13 +345,13 @@ def test_view_distance_and_uniformity_are_those_of_their_definition():
     *_, distance, uniformity = collapse_measures(torch.from_numpy(views), ALONE)
     assert distance == pytest.approx(np.mean(np.sum((a - b) ** 2, axis=1)), rel=1e-6)
     assert uniformity == pytest.approx(np.log(np.mean(pairs)), rel=1e-5)
-    # scans at opposite places, views of each at the same: as good as it gets
+    # scans at opposite points, views of each at the same point: the best possible result
     best = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).expand(2, -1, -1)
     assert collapse_measures(best, ALONE)[2:] == pytest.approx((0.0, -8.0))
 
 
 def only_the_second_step_checkpoint(checkpoints: Checkpoints) -> bool:
-    """Whole, and with no leftover of the failed one."""
+    """Complete, and without a remainder of the failed one."""
     files = [f.name for f in checkpoints.folder.iterdir() if f.suffix == ".pt" or f.name[0] == "."]
     return files == ["step-000000002.pt"] and checkpoints.latest().step == 2
 
@@ -359,7 +359,7 @@ def only_the_second_step_checkpoint(checkpoints: Checkpoints) -> bool:
 @pytest.mark.study
 @FAMILIES
 def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study, model):
-    """ENOSPC from the kernel, on a file system of its own."""
+    """ENOSPC from the kernel, on a separate file system."""
     study = make_study(model=model)
     index = index_shards(study.config)
     checkpoints = Checkpoints(study.config, "x")
@@ -408,7 +408,7 @@ def test_compiled_and_eager_training_agree_to_rounding_and_in_names(
     torch.testing.assert_close(
         compiled.history[:, 3:7], plain.history[:, 3:7], rtol=1e-4, atol=1e-5
     )
-    # the same folder: a run may go on with the other setting
+    # the same folder: a run may continue with the other setting
     assert Checkpoints(study.config, "x").folder == Checkpoints(eager.config, "x").folder
 
 

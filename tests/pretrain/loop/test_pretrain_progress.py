@@ -1,4 +1,4 @@
-"""What is shown while training, and the share of the peak."""
+"""What is shown during training, and the fraction of the peak."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALONE = Ranks(0, 1, 1, CPU)
 
 @pytest.fixture
 def trained_by_the_clock(make_study, monkeypatch, caplog):
-    """A study trained while each step took half a second and the peak was a gigaflop per second."""
+    """A study that is trained with steps of half a second and a peak of one gigaflop per second."""
     study = make_study()
     times = itertools.count(0.0, 0.5)  # one reading before the first step, one per step
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
@@ -61,7 +61,9 @@ def test_the_log_shows_losses_learning_rate_and_the_time_left(trained_by_the_clo
 
 
 def test_the_peak_is_that_of_the_fastest_product_and_leaves_the_generator_alone(monkeypatch):
-    clock = itertools.accumulate([0, 1.0, 7, 0.25, 7, 0.5])  # three products, and what lies between
+    clock = itertools.accumulate(
+        [0, 1.0, 7, 0.25, 7, 0.5]
+    )  # three products, and the time between them
     monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(progress, "PEAK_SECONDS", 1.5)
     monkeypatch.setattr(progress, "PEAK_WIDTH", {"cpu": 64})

@@ -1,4 +1,4 @@
-"""The learning rate, against torch's own schedulers."""
+"""The learning rate, compared with torch's schedulers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rates(settings: Pretrain) -> list[float]:
 
 
 def rates_of_torch(s: Pretrain) -> list[float]:
-    """Warm-up up to its last epoch, then what `schedule` says until the last epoch."""
+    """Warm-up to its last epoch, then `schedule` to the last epoch."""
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=s.lr)
     left = max(1, s.epochs - s.warmup_epochs)
     after = {
@@ -66,4 +66,4 @@ def test_a_schedule_without_room_to_fall_is_refused():
         Pretrain(epochs=10, warmup_epochs=10, schedule="cosine")
     with pytest.raises(ValidationError, match=r"lr_end 0\.001 above lr 0\.0003"):
         Pretrain(schedule="linear", lr_end=1e-3)
-    Pretrain(epochs=10, warmup_epochs=10, lr_end=1e-3)  # a constant rate does not look at it
+    Pretrain(epochs=10, warmup_epochs=10, lr_end=1e-3)  # a constant rate does not use it

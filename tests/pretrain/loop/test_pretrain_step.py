@@ -1,4 +1,4 @@
-"""Small parts of a step: who drops what, how gradients are clipped, what batch norm remembers."""
+"""Small parts of a step: dropout per rank, clipping of gradients, batch norm's statistics."""
 
 import pytest
 import torch
