@@ -2,7 +2,7 @@
 
 For each size a cohort is generated (`cohort_data`), and `snakemake` makes it stage by stage: CPU
 and wall time per scan, peak memory, work files, files and bytes that stay, and the exponent with
-which the CPU time grows from one size to the next. *Science* is the CPU time of a stage's computation
+which the CPU time grows from one size to the next. *Science* is the CPU time of the computation
 alone: the same functions on the same series, in this process.
 
 With ``--changes``, single things are then changed in the smallest cohort, and the jobs that ran and
