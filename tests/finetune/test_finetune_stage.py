@@ -75,7 +75,7 @@ def test_the_same_run_writes_the_same_bytes(finished, tmp_path):
     run(again.config, "demo_task")
     folders = [s.paths.finetune("demo_task") for s in (finished, again)]
     first, second = ({f.name: f.read_bytes() for f in folder.iterdir()} for folder in folders)
-    assert len(first) == 5
+    assert len(first) == 6
     assert first == second
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from quality_study import BROKEN, LISTED, MOVED, N_VOLUMES, OK
 
+from brainmass_core.pipeline import batch
 from brainmass_core.pipeline.batch import IN_LINE
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality import run, stage
@@ -191,7 +192,15 @@ def test_nothing_is_drawn_again_after_a_kill(own_raw, monkeypatch):
     drawn = []
     monkeypatch.setenv(IN_LINE, "1")  # so that the pages are counted in this process
     monkeypatch.setattr(stage, "scan_page", lambda item, _: drawn.append(item) or "a page")
-    run(own_raw, "raw", 0)
-    Paths(own_raw.results).batch("quality", "raw", 0).unlink()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "_publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(own_raw, "raw", 0)
+    assert len(drawn) == 4
     run(own_raw, "raw", 0)
     assert len(drawn) == 4
+    assert Paths(own_raw.results).batch("quality", "raw", 0).exists()
