@@ -11,21 +11,21 @@ from typing import Literal
 
 Kind = Literal["bids", "derivatives", "timeseries"]
 
-START_UP = 1.4  # CPU-seconds of a job before any work (issue 19, `benchmarks/start_up.py`)
+START_UP = 1.4  # CPU-seconds of a job before any work (`benchmarks/start_up.py`)
 LONGEST_JOB = 7200.0  # seconds; a job that fails or is killed has lost no more
 # A table is written from memory: 4,096 series of 490 timepoints and their pseudo-FC are 1.1 GB.
 MOST_SCANS = 4096
 CORES = {"preprocess": 2, "timeseries": 2}  # default `cpus_per_task`; 1 in all other stages
 
 # CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels (preprocessing.md: 59 s
-# up to the quality pages, of which `timeseries` takes 4.3); ready series: issue 19, 70,781 scans.
+# up to the quality pages, of which `timeseries` takes 4.3); ready series: a cohort of 70,781.
 CPU: dict[str, dict[Kind, float]] = {
     "preprocess": {"bids": 55.0},
     "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0079},
     "connectivity": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0049),
     "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0044),
 }
-# of a page: 8 to 22 CPU-hours for 70,781 ready series (issue 19, ABIDE: 0.56 s); images: the demo
+# of a page: 8 to 22 CPU-hours for 70,781 ready series (ABIDE: 0.56 s); images: the demo
 PAGE_CPU: dict[Kind, float] = {"bids": 2.3, "derivatives": 2.3, "timeseries": 0.8}
 PAGE_BYTES: dict[Kind, float] = {"bids": 5e5, "derivatives": 5e5, "timeseries": 1.4e5}
 FLAGGED = 0.05  # fraction of scans that are outliers or lost; an assumption

@@ -76,8 +76,9 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
     Raises
     ------
     BatchError
-        If the disk is full or workers cannot be started. Finished scans are kept; the same command
-        goes on from there.
+        If the disk is full, workers cannot be started, or more than ``max_failed_fraction`` of the
+        scans failed for lack of memory. Finished scans are kept; the same command goes on from
+        there.
     """
     with _only_one(job), _writing(job), closing(open_store(job)) as store:
         _remove_temporary(job)
@@ -93,6 +94,7 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
                 store.keep(entry, made_from[entry.scan_id], rows)
                 entries.append(entry)
         entries.sort(key=lambda e: e.scan_id)
+        _refuse_if_memory_is_short(job, entries)
         _tell_if_many_failed(job, entries)
         _publish(job, entries, store)
         store.published(entries, made_from)
@@ -267,6 +269,18 @@ def _no_space(job: Job, error: OSError) -> BatchError:
         f"{job.stage} {job.dataset}/{job.batch}: cannot write below {job.config.results}: {error}; "
         "free space or mend the permissions, then run the same command: finished scans are kept"
     )
+
+
+def _refuse_if_memory_is_short(job: Job, entries: list[Entry]) -> None:
+    """The machine, not the scans, is to blame: a job with more memory must run instead."""
+    short = [e.scan_id for e in entries if e.status == "failed" and _more_memory(job) in e.remedy]
+    if entries and len(short) / len(entries) > job.config.max_failed_fraction:
+        raise BatchError(
+            f"{job.stage} {job.dataset}/{job.batch}: {len(short)} of {len(entries)} scans failed "
+            f"for lack of memory or because their worker died: {', '.join(short[:10])}; "
+            f"{_more_memory(job)} (on Slurm each further attempt has twice the memory); finished "
+            "scans are kept"
+        )
 
 
 def _tell_if_many_failed(job: Job, entries: list[Entry]) -> None:

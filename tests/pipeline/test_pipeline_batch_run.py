@@ -261,6 +261,24 @@ def test_a_batch_with_many_failures_is_published_and_its_log_says_so(
 
 
 @BOTH
+def test_a_batch_without_enough_memory_is_not_published_and_goes_on_with_more(
+    tmp_path: Path, stage: str
+) -> None:
+    short = dict.fromkeys(("scan_0", "scan_1", "scan_3"), "memory")
+    one = job(tmp_path / "r", stage=stage, max_failed_fraction=0.5)
+    with pytest.raises(
+        BatchError, match=r"3 of 4 scans failed for lack of memory.*raise resources"
+    ):
+        run_batch(one, items(4, tmp_path / "calls", **short), process)
+    assert not one.table.exists()
+    assert "scan-2" in kept(tmp_path / "r", stage)
+    enough = job(tmp_path / "r", stage=stage, max_failed_fraction=0.75)
+    run_batch(enough, items(4, tmp_path / "calls", **short), process)
+    assert enough.table.exists()
+    assert called(tmp_path / "calls").count("scan-2") == 1
+
+
+@BOTH
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_full_disk_stops_the_batch_and_blames_no_scan(
     tmp_path: Path, stage: str, threads: int
