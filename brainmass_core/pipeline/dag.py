@@ -15,7 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config
-from brainmass_core.config.load import deep_merge, read_yaml
+from brainmass_core.config.load import deep_merge
+from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.data_changes import DataChanges
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 
