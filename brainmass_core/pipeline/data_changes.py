@@ -12,8 +12,8 @@ from pathlib import Path
 
 from brainmass_core.config import Config, Dataset
 from brainmass_core.config.bridged import data_transforms, template_inputs
-from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.config.study_size import choices, is_settled, settle, settle_as
+from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.files import Files
 from brainmass_core.pipeline.fingerprints import (
     Inputs,

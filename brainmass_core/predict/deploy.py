@@ -18,7 +18,8 @@ from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, Task
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.encoders.registry import FEATURES, METHODS, owner_of, scaled_series
-from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData, TaskError
+from brainmass_core.finetune.cohort.dataset import UNKNOWN, TaskData
+from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.confounds import confounds_of
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import Fitted, fit_method
