@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
+from brainmass_core.pipeline.failed_fraction import refused_datasets
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.names import QUALITY
 from brainmass_core.tables import read_table
@@ -70,20 +71,21 @@ def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, 
 
 
 def describe_datasets(config: Config) -> list[dict[str, Any]]:
-    """One row per configured data set."""
-    rows = []
+    """One row per configured data set; pre-training sees nobody of a refused one."""
+    rows, refused = [], refused_datasets(config, "pretrain", config.datasets)
     for name, dataset in config.datasets.items():
         columns = ["participant_id", "split", "site", "age"]
         scans = read_table(Paths(config.results).scans(name), "scans", columns).to_pandas()
         people = scans.drop_duplicates("participant_id")
         split = people["split"].value_counts()
+        seen = 0 if name in refused else int(split.get("pretrain", 0) + split.get("train", 0))
         rows.append(
             {
                 "Data set": name + (" (synthetic)" if dataset.synthetic else ""),
                 "Kind": dataset.kind,
                 "Role": dataset.role,
                 "Participants": len(people),
-                "seen by pre-training": int(split.get("pretrain", 0) + split.get("train", 0)),
+                "seen by pre-training": seen,
                 "kept for evaluation": int(split.get("test", 0)),
                 "Scans": len(scans),
                 "Sites": people["site"].nunique(),

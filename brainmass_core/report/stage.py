@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from brainmass_core.atlas import VORONOI
 from brainmass_core.config import Config, dump_config
+from brainmass_core.pipeline.failed_fraction import refused_datasets
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report import cohort as people
@@ -76,6 +77,7 @@ def task_page(config: Config, name: str) -> str:
     context |= {
         "name": name,
         "task": task,
+        "used_datasets": _used_datasets(config, name),
         "folder": str(Paths(config.results).finetune(name)),
         "kinds": {config.datasets[d].kind for d in datasets},
         "banners": _banners(config, datasets, approximate),
@@ -175,13 +177,20 @@ def _summary(config: Config, name: str) -> dict[str, Any]:
         "kind": kind,
         "classes": classes,
         "label": config.tasks[name].label,
-        "datasets": ", ".join(config.tasks[name].datasets),
+        "datasets": _used_datasets(config, name),
         "n_used": pc.sum(used).as_py() or 0,
         "n_tested": int(metrics["n_participants"].iloc[0]),
         "warnings": warnings_of(metrics, config.finetune.permute_labels, kind),
         "verdict": verdict(metrics) if kind == "binary" else [],
         "scores": summary_table(metrics, kind),
     }
+
+
+def _used_datasets(config: Config, name: str) -> str:
+    """Names of a task's data sets, without those of which too many scans failed."""
+    names = config.tasks[name].datasets
+    refused = refused_datasets(config, "finetune", names)
+    return ", ".join(d for d in names if d not in refused)
 
 
 def _manifests(paths: Paths) -> list[str]:

@@ -11,6 +11,7 @@ from synthetic_study import write_study
 from brainmass_core.pipeline.manifest import read_manifest, write_manifest
 from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import run
+from brainmass_core.report.participants import describe_datasets
 from brainmass_core.report.stage import index_page, task_page
 from brainmass_core.tables import TableError
 
@@ -70,6 +71,16 @@ def test_a_data_set_that_is_refused_for_its_failures_is_named_in_red(own_study, 
     page = make(own_study.config).split("</style>")[1]
     assert re.search(r'class="warning alarm">demo: 59 of 59 scans failed in timeseries', page)
     assert re.search(r'class="number alarm">59</td>', page)
+
+
+def test_a_refused_data_set_is_not_counted_as_seen_by_pre_training(own_study):
+    (before,) = describe_datasets(own_study.config)
+    assert before["seen by pre-training"] > 0
+    for batch in range(2):
+        path = own_study.paths.manifest("timeseries", "demo", batch)
+        write_manifest(path, [replace(e, status="failed") for e in read_manifest(path)], "hash")
+    (after,) = describe_datasets(own_study.config)
+    assert after == before | {"seen by pre-training": 0}
 
 
 def test_the_front_page_shows_the_fc_of_every_data_set(pages):
