@@ -43,7 +43,7 @@ from brainmass_core.pipeline.workers import (
     in_processes,
     single_threaded,
 )
-from brainmass_core.tables import from_rows, write_table
+from brainmass_core.tables import from_rows, remove_abandoned, write_table
 
 log = logging.getLogger(__name__)
 Process = Callable[[Any], pa.Table]
@@ -80,8 +80,8 @@ def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
         scans failed for lack of memory. Finished scans are kept; the same command goes on from
         there.
     """
-    with _only_one(job), _writing(job), closing(open_store(job)) as store:
-        _remove_temporary(job)
+    with _only_one(job) as killed, _writing(job), closing(open_store(job)) as store:
+        _remove_temporary(job, killed)
         # before the work: a file that changes later is noticed, now or by the next run
         made_from = {scan_id: fingerprint(item) for scan_id, item in items.items()}
         done = store.find(made_from)
@@ -110,11 +110,16 @@ def _writing(job: Job) -> Iterator[None]:
         raise _no_space(job, error) from None
 
 
-def _remove_temporary(job: Job) -> None:
-    """Remove what a job of this batch left that was killed while it published."""
+def _remove_temporary(job: Job, killed: bool) -> None:
+    """Remove what a job of this batch left that was killed while it published.
+
+    Derivatives are written by several batches at once, so that theirs must be told apart.
+    """
     for path in (job.table, job.manifest):
         for temporary in path.parent.glob(f".{path.name}.*.tmp"):
             temporary.unlink(missing_ok=True)
+    if killed:
+        remove_abandoned(job.table.parent)
 
 
 def _run(job: Job, todo: dict[str, Any], process: Process) -> Generator[Outcome, None, None]:
@@ -325,10 +330,14 @@ def _rows(store: Store, entry: Entry) -> pa.Table:
 
 
 @contextmanager
-def _only_one(job: Job) -> Iterator[None]:
-    """Wait for a job of the same batch that outlived its Snakemake; the lock dies with it."""
+def _only_one(job: Job) -> Iterator[bool]:
+    """Wait for a job of the same batch that outlived its Snakemake; the lock dies with it.
+
+    Yields whether an earlier job was killed: it would have removed the file of its lock.
+    """
     with _writing(job):
         job.lock.parent.mkdir(parents=True, exist_ok=True)
+        killed = job.lock.exists()
         lock = FileLock(job.lock)
         try:
             lock.acquire(timeout=0)
@@ -336,7 +345,7 @@ def _only_one(job: Job) -> Iterator[None]:
             log.warning("%s is locked by another process; waiting for it", job.lock)
             lock.acquire()
     try:
-        yield
+        yield killed
     finally:
         # removed while it is held: who waits for it finds that it has no name, and makes a new one
         with suppress(OSError):

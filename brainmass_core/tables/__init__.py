@@ -13,6 +13,7 @@ from brainmass_core.tables.files import (
     config_hash_of,
     from_rows,
     read_table,
+    remove_abandoned,
     write_table,
 )
 from brainmass_core.tables.models import (
@@ -92,6 +93,7 @@ __all__ = [
     "n_edges",
     "pfc_schema",
     "read_table",
+    "remove_abandoned",
     "timeseries_schema",
     "write_table",
 ]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+import socket
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +52,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        suffix = f".{_machine()}-{os.getpid()}.tmp"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -56,6 +61,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _publish(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@cache
+def _machine() -> str:
+    """Eight digits for this machine, or this container, within which process numbers are unique."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(f'{socket.gethostname()} {space}'.encode()):08x}"
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of `atomic_path` below `folder` whose processes were killed.
+
+    Only those of this machine: whether a process of another one is alive is not known here.
+    """
+    import psutil
+
+    for file in folder.rglob(".*.tmp"):
+        writer = re.search(r"\.([0-9a-f]{8})-(\d+)\.tmp$", file.name)
+        if writer and writer[1] == _machine() and not psutil.pid_exists(int(writer[2])):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

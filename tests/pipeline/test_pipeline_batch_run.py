@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from batch_processes import MEASURED_SCHEMA, SCHEMA, called, items, job, measuri
 from brainmass_core.pipeline.batch import BatchError, run_batch
 from brainmass_core.pipeline.manifest import read_manifest
 from brainmass_core.pipeline.stores import kept_entries
-from brainmass_core.tables import config_hash_of, read_table
+from brainmass_core.tables import atomic_path, config_hash_of, read_table
 
 pytestmark = pytest.mark.study  # scans are worked on in processes
 # one stage that keeps files of each scan, and one with a journal
@@ -340,3 +341,22 @@ def test_scan_ids_may_hold_slashes(tmp_path: Path, stage: str) -> None:
     item = items(1, tmp_path / "calls")["scan-0"] | {"scan_id": "demo_a/b"}
     run_batch(job(tmp_path / "r", stage=stage), {"demo_a/b": item}, process)
     assert fates(tmp_path / "r", stage) == {"demo_a/b": "ok"}
+
+
+# --- files of killed jobs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_after_a_kill_the_next_job_removes_temporary_derivatives(
+    tmp_path: Path, killed: bool
+) -> None:
+    one = job(tmp_path / "r", stage="timeseries")
+    with atomic_path(one.table.parent / "derivatives" / "sub-01" / "bold.tsv") as ours:
+        nobody = ours.name.replace(f"-{os.getpid()}.", f"-{2**22 + 1}.")
+        left = ours.with_name(nobody)
+        left.touch()
+    if killed:
+        one.lock.parent.mkdir(parents=True)
+        one.lock.touch()
+    run_batch(one, items(2, tmp_path / "calls"), process)
+    assert left.exists() != killed

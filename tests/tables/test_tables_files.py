@@ -24,6 +24,7 @@ from brainmass_core.tables import (
     n_edges,
     pfc_schema,
     read_table,
+    remove_abandoned,
     timeseries_schema,
     write_table,
 )
@@ -158,3 +159,23 @@ def test_metadata_of_the_schema_survive(tmp_path: Path) -> None:
     metadata = read_table(tmp_path / "x.parquet", "pfc").schema.metadata
     assert metadata[b"n_rois"] == b"5"
     assert metadata[b"brainmass_config_hash"] == b"h"
+
+
+NOBODY = 2**22 + 1  # above the largest number that Linux gives to a process
+
+
+def test_temporary_files_of_killed_processes_are_removed_and_no_others(tmp_path):
+    folder = tmp_path / "derivatives" / "sub-01"
+    with atomic_path(folder / "a.tsv") as ours:
+        abandoned = ours.with_name(ours.name.replace(f"-{os.getpid()}.", f"-{NOBODY}."))
+        assert abandoned != ours
+        abandoned.touch()
+        elsewhere = folder / f".a.tsv.x1.00000000-{NOBODY}.tmp"
+        elsewhere.touch()
+        others = [folder / ".note.tmp", folder / f"a.tsv.00000000-{NOBODY}.tmp"]
+        for file in others:
+            file.touch()
+        remove_abandoned(tmp_path)
+        assert not abandoned.exists()
+        assert all(file.exists() for file in (ours, elsewhere, *others))
+    assert (folder / "a.tsv").exists()
