@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brainmass_core import __version__
 from brainmass_core.checksums import ChecksumError, check_file, check_seal, sealed, sha256_of
 from brainmass_core.config import Config
 from brainmass_core.pipeline.hashing import stage_hash
@@ -82,10 +83,13 @@ def work_folder(config: Config, stage: str, dataset: str) -> Path:
     """Where finished scans of a data set are kept; other settings have another folder.
 
     It does not depend on batches, nor on seeds and splits that a scan's result does not depend on.
+    Another version of the package computes series, FC and views again, but repeats no registration.
     """
-    known = STAGES[stage]
+    known, paths = STAGES[stage], Paths(config.results)
     name = stage_hash(config, known.of_scan or stage, dataset)
-    return Paths(config.results).work(stage, dataset, "scans" if known.keeps_work else "") / name
+    if known.keeps_work:
+        return paths.work(stage, dataset, "scans") / name
+    return paths.work(stage, dataset) / f"{name}-{__version__}"
 
 
 def journal_of(config: Config, stage: str, dataset: str, batch: int) -> Path:

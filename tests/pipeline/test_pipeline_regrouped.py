@@ -126,6 +126,15 @@ def test_one_more_participant_computes_one_scan(tmp_path: Path) -> None:
     assert left(tmp_path / "r") == of_deals(3)
 
 
+def test_another_version_of_the_package_takes_over_nothing(tmp_path: Path, monkeypatch) -> None:
+    first, work = dealt(tmp_path / "r", 2), items(6, tmp_path / "calls")
+    run_all(first, work)
+    monkeypatch.setattr("brainmass_core.pipeline.kept.__version__", "99.0")
+    run_all(first, work)
+    assert called(tmp_path / "calls") == sorted([*work, *work])
+    assert left(tmp_path / "r") == of_deals(2), "what the earlier version left is removed"
+
+
 def test_retry_computes_the_failed_scans_alone(tmp_path: Path) -> None:
     kinds = {"scan_1": "sound-now", "scan_4": "failed", "scan_5": "excluded"}
     first, work = dealt(tmp_path / "r", 2), items(12, tmp_path / "calls", **kinds)
