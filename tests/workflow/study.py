@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
+from brainmass_core.pipeline.journal import whole_records
 
 ROOT = Path(__file__).parents[2]
 # timings, and paths that differ between two studies in different folders
@@ -222,6 +225,19 @@ def kill_jobs(snakemake_pid: int) -> bool:
                 process.kill()
                 killed = True
     return killed
+
+
+def kept(results: Path, stage: str) -> dict[str, float]:
+    """Scans that an unfinished batch has kept, and how long they took."""
+    entries = {}
+    for path in results.glob(f"work/{stage}/*/scans/*/*.json"):
+        entry = json.loads(path.read_text())["entry"]
+        entries[entry["scan_id"]] = entry["seconds"]
+    for path in results.glob(f"work/{stage}/*/*/*.journal"):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:  # just published
+            for record in whole_records(file):
+                entries[record.entry.scan_id] = record.entry.seconds
+    return entries
 
 
 def contents(results: Path) -> dict[str, pa.Table | bytes]:

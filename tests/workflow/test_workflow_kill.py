@@ -1,8 +1,6 @@
 """kill -9 at any stage, then the same command: same tables, no finished scan done again."""
 
-import json
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +9,10 @@ import pytest
 import study
 
 from brainmass_core.pipeline.fingerprints import WRITTEN
-from brainmass_core.pipeline.journal import whole_records
 
 pytestmark = pytest.mark.slow
 
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
-
-
-def kept(results: Path, stage: str) -> dict[str, float]:
-    """Scans that an unfinished batch has kept, and how long they took."""
-    entries = {}
-    for path in results.glob(f"work/{stage}/*/scans/*/*.json"):
-        entry = json.loads(path.read_text())["entry"]
-        entries[entry["scan_id"]] = entry["seconds"]
-    for path in results.glob(f"work/{stage}/*/*/*.journal"):
-        with suppress(FileNotFoundError), open(path, "rb") as file:  # just published
-            for record in whole_records(file):
-                entries[record.entry.scan_id] = record.entry.seconds
-    return entries
 
 
 def recorded(results: Path, stage: str) -> dict[str, float]:
@@ -43,7 +27,7 @@ def recorded(results: Path, stage: str) -> dict[str, float]:
 def begun(results: Path, stage: str) -> bool:
     """Whether a stage has done something that a kill should not destroy."""
     if stage in SERIES_STAGES:
-        return len(kept(results, stage)) >= 3
+        return len(study.kept(results, stage)) >= 3
     if stage == "pretrain":
         return any(results.glob("work/pretrain/*/*/*/step-*"))
     return any((results / "logs" / stage).glob("*.log"))
@@ -103,7 +87,7 @@ def test_a_killed_run_goes_on(stage, whom, finished_study, tmp_path):
     results = folder / "results"
     before = {s: recorded(results, s) for s in SERIES_STAGES}
     if stage in SERIES_STAGES:
-        before[stage] |= kept(results, stage)
+        before[stage] |= study.kept(results, stage)
         assert len(before[stage]) >= 3
     # one run goes through all that comes after; the others stop where the killed stage ends
     to_the_end = (stage, whom) == ("pretrain", "all")
@@ -156,10 +140,10 @@ def test_a_run_killed_between_two_steps_of_a_scan_repeats_neither_scan_nor_step(
         return found
 
     def ready() -> bool:
-        return len(kept(results, "preprocess")) >= 1 and len(steps()) >= 1
+        return len(study.kept(results, "preprocess")) >= 1 and len(steps()) >= 1
 
     assert study.kill_when(tmp_path, ready, "all", "connectivity")
-    before, scans = steps(), kept(results, "preprocess")
+    before, scans = steps(), study.kept(results, "preprocess")
     assert before
     assert scans
     study.succeed(tmp_path, "connectivity")

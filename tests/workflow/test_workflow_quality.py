@@ -50,7 +50,7 @@ def test_a_killed_run_goes_on(finished_study, ready_series, tmp_path):
     results = folder / "results"
 
     def ready() -> bool:
-        return len(list(results.glob("work/quality/*/*/*/*.json"))) >= 3
+        return len(study.kept(results, "quality")) >= 3
 
     assert study.kill_when(folder, ready, "all", "quality"), "the run ended before"
     drawn = {p: p.stat().st_mtime_ns for p in results.glob("quality/*/scans/*.html")}
