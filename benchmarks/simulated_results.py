@@ -18,6 +18,7 @@ from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (
     CALIBRATION,
+    CODINGS,
     COHORT,
     HISTORY,
     LEARNING_CURVE,
@@ -337,6 +338,7 @@ def _predictions(folder: Path, used: pd.DataFrame, rng: np.random.Generator) -> 
             }
             parts.append(pa.table(columns, schema=PREDICTIONS))
     _write(folder, "predictions", pa.concat_tables(parts))
+    _write(folder, "codings", CODINGS.empty_table())
 
 
 def _write(folder: Path, name: str, table: pa.Table) -> None:
