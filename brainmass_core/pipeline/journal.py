@@ -260,6 +260,25 @@ def schema_of(rows: bytes) -> pa.Schema:
         return stream.schema
 
 
+def same_columns(found: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether names and types agree.
+
+    Names and nullability of the elements of lists do not count: they are lost when a schema is sent
+    to a worker.
+    """
+    if found.names != expected.names:
+        return False
+    return all(_type(a) == _type(b) for a, b in zip(found.types, expected.types, strict=True))
+
+
+def _type(kind: pa.DataType) -> tuple | pa.DataType:
+    if pa.types.is_fixed_size_list(kind):
+        return "fixed", kind.list_size, _type(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return "list", _type(kind.value_type)
+    return kind
+
+
 def plain_entry(entry: Entry) -> dict[str, Any]:
     """An entry as JSON can store it: NumPy's numbers and arrays as Python's, the rest as text."""
     plain = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}

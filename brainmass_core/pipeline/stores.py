@@ -18,6 +18,7 @@ from brainmass_core.pipeline.journal import (
     Journal,
     from_bytes,
     read_rows,
+    same_columns,
     schema_of,
     whole_records,
 )
@@ -112,7 +113,7 @@ class JournalAndTables:
     def _sound(self, scan_id: str) -> bool:
         """Whether the recorded rows of a scan are whole, and of this version."""
         try:
-            return schema_of(self.journal.rows(scan_id)).equals(self.job.schema)
+            return same_columns(schema_of(self.journal.rows(scan_id)), self.job.schema)
         except (ChecksumError, pa.ArrowException) as error:
             log.warning("%s; the scan is processed again", error)
             return False
@@ -147,7 +148,7 @@ class JournalAndTables:
                         continue
                     if entry.status == "ok":
                         rows = read_rows(file, record)
-                        if not schema_of(rows).equals(self.job.schema):
+                        if not same_columns(schema_of(rows), self.job.schema):
                             continue
                         self._taken[scan_id] = rows
                     found[scan_id] = entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,13 @@ from brainmass_core.pipeline.journal import (
     SYNC_SECONDS,
     Journal,
     from_bytes,
+    same_columns,
+    schema_of,
     to_bytes,
     whole_records,
 )
 from brainmass_core.pipeline.manifest import Entry
+from brainmass_core.tables import connectivity_schema, pfc_schema, timeseries_schema
 
 SCHEMA = pa.schema([("scan_id", pa.string()), ("bold", pa.list_(pa.list_(pa.float32(), 2)))])
 
@@ -197,3 +201,26 @@ def test_a_slice_of_a_table_is_stored_without_its_surroundings() -> None:
     one = to_bytes(many.combine_chunks().slice(7, 1))
     assert from_bytes(one).equals(table("7", [[7.0, 0.0]] * 100))
     assert len(one) < 4000
+
+
+@pytest.mark.parametrize("schema", [connectivity_schema(5), timeseries_schema(5), pfc_schema(5)])
+def test_rows_that_a_worker_wrote_have_the_columns_of_their_table(schema: pa.Schema) -> None:
+    """A schema loses names and nullability of list elements on its way to a worker."""
+    of_worker = pickle.loads(pickle.dumps(schema))
+    written = schema_of(to_bytes(of_worker.empty_table()))
+    assert same_columns(written, schema)
+    assert same_columns(schema, schema)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        connectivity_schema(6),
+        timeseries_schema(5),
+        connectivity_schema(5).set(0, pa.field("scan", pa.string())),
+        connectivity_schema(5).set(2, pa.field("n_timepoints", pa.int32())),
+        connectivity_schema(5).set(3, pa.field("fc", pa.list_(pa.float64(), 10))),
+    ],
+)
+def test_rows_of_another_table_do_not(other: pa.Schema) -> None:
+    assert not same_columns(other, connectivity_schema(5))
