@@ -92,12 +92,6 @@ def work_folder(config: Config, stage: str, dataset: str) -> Path:
     return paths.work(stage, dataset) / f"{name}-{__version__}"
 
 
-def journal_of(config: Config, stage: str, dataset: str, batch: int) -> Path:
-    """Journal of an unfinished batch."""
-    name = journal_name(batch, config.datasets[dataset].batches)
-    return work_folder(config, stage, dataset) / name
-
-
 def journal_name(batch: int, batches: int) -> str:
     """Name of a batch's journal in the work folder."""
     return f"{batch}-of-{batches}.journal"

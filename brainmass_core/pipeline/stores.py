@@ -111,12 +111,17 @@ class JournalAndTables:
         return {s: replace(e, batch=self.job.batch) for s, e in found.items()}
 
     def _sound(self, scan_id: str) -> bool:
-        """Whether the recorded rows of a scan are whole, and of this version."""
+        """Whether the recorded rows of a scan are whole and have the columns of the table."""
         try:
-            return same_columns(schema_of(self.journal.rows(scan_id)), self.job.schema)
+            found = schema_of(self.journal.rows(scan_id))
         except (ChecksumError, pa.ArrowException) as error:
             log.warning("%s; the scan is processed again", error)
             return False
+        if not same_columns(found, self.job.schema):
+            what = f"the rows of {scan_id} have other columns than this version writes"
+            log.warning("%s: %s; the scan is processed again", self.journal.path, what)
+            return False
+        return True
 
     def _take(
         self, batch: Published, made_from: Mapping[str, str], found: dict[str, Entry]

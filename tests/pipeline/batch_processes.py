@@ -27,6 +27,9 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
+# of the form of FC: pickling loses the name and the nullability of the elements
+VECTOR = pa.list_(pa.field("element", pa.float32(), nullable=False), 3)
+VECTOR_SCHEMA = pa.schema([("scan_id", pa.string()), ("fc", VECTOR)])
 MEASURED_SCHEMA = pa.schema(
     [
         *SCHEMA,
@@ -107,6 +110,12 @@ def measuring(item: dict) -> pa.Table:
         if item["kind"] == "odd":
             known["n_volumes"] = "many"
         return process(item)
+
+
+def vectors(item: dict) -> pa.Table:
+    """As `process`, with a vector for each scan."""
+    row = process(item).to_pylist()[0]
+    return from_rows([{"scan_id": row["scan_id"], "fc": [row["value"]] * 3}], VECTOR_SCHEMA)
 
 
 def called(calls: Path) -> list[str]:

@@ -17,7 +17,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers import it by name
 
-from batch_processes import MEASURED_SCHEMA, SCHEMA, called, items, job, measuring, process
+from batch_processes import (
+    MEASURED_SCHEMA,
+    SCHEMA,
+    VECTOR,
+    VECTOR_SCHEMA,
+    called,
+    items,
+    job,
+    measuring,
+    process,
+    vectors,
+)
 
 from brainmass_core.pipeline.batch import BatchError, run_batch
 from brainmass_core.pipeline.manifest import read_manifest
@@ -277,6 +288,19 @@ def test_a_batch_without_enough_memory_is_not_published_and_goes_on_with_more(
     run_batch(enough, items(4, tmp_path / "calls", **short), process)
     assert enough.table.exists()
     assert called(tmp_path / "calls").count("scan-2") == 1
+
+
+def test_recorded_vectors_of_an_unpublished_batch_are_taken_over(tmp_path: Path) -> None:
+    """Workers get the schema of the table by pickling, which loses a part of it."""
+    short = dict.fromkeys(("scan_0", "scan_1", "scan_3"), "memory")
+    work = items(4, tmp_path / "calls", **short)
+    one = job(tmp_path / "r", VECTOR_SCHEMA, "connectivity", max_failed_fraction=0.5)
+    with pytest.raises(BatchError, match="lack of memory"):
+        run_batch(one, work, vectors)
+    enough = job(tmp_path / "r", VECTOR_SCHEMA, "connectivity", max_failed_fraction=0.75)
+    run_batch(enough, work, vectors)
+    assert called(tmp_path / "calls").count("scan-2") == 1
+    assert read_table(enough.table, "connectivity").schema.field("fc").type == VECTOR
 
 
 @BOTH

@@ -25,7 +25,7 @@ from brainmass_core.pipeline import published
 from brainmass_core.pipeline.batch import IN_LINE, BatchError, run_batch
 from brainmass_core.pipeline.hashing import batch_of, may_share
 from brainmass_core.pipeline.journal import Journal
-from brainmass_core.pipeline.kept import Job, journal_of, work_folder
+from brainmass_core.pipeline.kept import Job, journal_name, work_folder
 from brainmass_core.pipeline.manifest import read_manifest
 from brainmass_core.pipeline.retry import forget_failures
 from brainmass_core.tables import read_table
@@ -318,7 +318,7 @@ def test_what_an_older_version_kept_is_removed(tmp_path: Path) -> None:
 
 def test_rows_that_are_damaged_while_the_batch_runs_are_not_published(tmp_path: Path) -> None:
     first, work = dealt(tmp_path / "r", 1), items(3, tmp_path / "calls")
-    path = journal_of(first.config, STAGE, "demo", 0)
+    path = first.work / journal_name(0, 1)
 
     def damaging(item: dict) -> pa.Table:
         if item["scan_id"] == "scan-2":

@@ -8,7 +8,7 @@ from brainmass_core.checksums import sealed
 from brainmass_core.config import Config, parse_config
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.journal import Journal
-from brainmass_core.pipeline.kept import journal_of, work_folder
+from brainmass_core.pipeline.kept import journal_name, work_folder
 from brainmass_core.pipeline.manifest import Entry, write_manifest
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.status import standings
@@ -39,7 +39,7 @@ def example(tmp_path: Path) -> Config:
     # batches share the folder: a scan whose batch is published is counted there
     (work / "s0.json").write_text(json.dumps(sealed({"entry": asdict(published[0]), "rows": None})))
     # batch 0 of the next stage is under way
-    journal = Journal(journal_of(config, "timeseries", "d", 0))
+    journal = Journal(work_folder(config, "timeseries", "d") / journal_name(0, 2))
     journal.append(Entry("timeseries", "d", 0, "s0", "failed", reason="early"), "", None)
     journal.append(Entry("timeseries", "d", 0, "s0", "ok"), "", b"rows")
     journal.close()
