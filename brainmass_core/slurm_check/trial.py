@@ -131,7 +131,7 @@ def _reports(folder: Path) -> list[dict[str, Any]]:
             found.append(json.loads(file.read_text()))
         except ValueError:  # not yet complete on this machine
             continue
-    return found
+    return sorted(found, key=lambda report: str(report["node"]))  # ranks follow their arrival
 
 
 def judge_trial(trial: Trial, latency_wait: float) -> list[Finding]:

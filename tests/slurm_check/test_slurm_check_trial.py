@@ -91,7 +91,7 @@ def test_the_submission_names_partition_account_and_gpus(tmp_path):
     assert {"--partition=p", "--account=q", "--gpus-per-node=1", "--nodes=2"} <= set(chosen)
 
 
-def fake_slurm(states: list[str], reports: int = 0):
+def fake_slurm(states: list[str], nodes: tuple[str, ...] = ()):
     """In place of `ask`: sbatch writes the reports, squeue gives one state after the other."""
     asked: list[tuple[str, ...]] = []
 
@@ -101,8 +101,9 @@ def fake_slurm(states: list[str], reports: int = 0):
             output = next(w for w in command if w.startswith("--output=")).removeprefix("--output=")
             folder = Path(output).parent
             token = (folder / "token").read_text()
-            for rank in range(reports):
-                (folder / f"rank-{rank}.json").write_text(json.dumps(report(rank, token=token)))
+            for rank, node in enumerate(nodes):
+                found = report(rank, token=token, node=node)
+                (folder / f"rank-{rank}.json").write_text(json.dumps(found))
             Path(output).write_text("line\n" * 100)
             return "7;cluster"
         if command[0] == "squeue":
@@ -121,12 +122,19 @@ def _quick(monkeypatch):
 
 @pytest.mark.usefixtures("_quick")
 def test_a_trial_waits_reads_its_reports_and_leaves_nothing(tmp_path):
-    answer, asked = fake_slurm(["PENDING Resources", "RUNNING None"], reports=2)
+    answer, asked = fake_slurm(["PENDING Resources", "RUNNING None"], nodes=("n1", "n2"))
     found = run_trial(tmp_path / "results", PROFILE, 2, ask=answer)
     assert levels(found) == levels(GOOD)
     assert len(found.log.splitlines()) == trial_module.LAST_LINES
     assert [c[0] for c in asked] == ["sbatch", "squeue", "squeue", "squeue"]
     assert list((tmp_path / "results").iterdir()) == []
+
+
+@pytest.mark.usefixtures("_quick")
+def test_nodes_are_listed_by_name_whichever_joined_first(tmp_path):
+    answer, _ = fake_slurm([], nodes=("n2", "n1"))
+    found = run_trial(tmp_path, PROFILE, 2, ask=answer)
+    assert [(r["rank"], r["node"]) for r in found.reports] == [(1, "n1"), (0, "n2")]
 
 
 @pytest.mark.usefixtures("_quick")
