@@ -264,7 +264,7 @@ def edited(config: Path, edit: Callable[[dict], None]) -> None:
 def one_participant_more(config: Path) -> None:
     data = config.parent / "data"
     header, rows = read_phenotypes(data / "set01.csv")
-    new = ["sub-SET0199999", *rows[0][1:]]
+    new = [f"sub-SET01{99_999 - len(rows)}", *rows[0][1:]]
     write_phenotypes(data / "set01.csv", header, [*rows, new])
     np.save(data / "set01" / f"{new[0]}_task-rest_run-1.npy", series(1, 99_999, 160))
 
@@ -272,7 +272,7 @@ def one_participant_more(config: Path) -> None:
 def one_phenotype(config: Path) -> None:
     file = config.parent / "data" / "set21.csv"
     header, rows = read_phenotypes(file)
-    rows[3][2] = "33.3"
+    rows[3][2] = str(float(rows[3][2]) + 1)
     write_phenotypes(file, header, rows)
 
 
@@ -288,17 +288,18 @@ def batches_doubled(config: Path) -> None:
 def age_renamed(config: Path) -> None:
     file = config.parent / "data" / "set22.csv"
     header, rows = read_phenotypes(file)
-    write_phenotypes(file, ["years" if c == "age" else c for c in header], rows)
-    edited(config, lambda raw: raw["datasets"]["set22"]["phenotype"].update(age_column="years"))
+    header[2] += "_in_years"
+    write_phenotypes(file, header, rows)
+    edited(config, lambda raw: raw["datasets"]["set22"]["phenotype"].update(age_column=header[2]))
 
 
 def another_seed(config: Path) -> None:
-    edited(config, lambda raw: raw.update(seed=7))
+    edited(config, lambda raw: raw.update(seed=raw.get("seed", 0) + 7))
 
 
 def one_file_replaced(config: Path) -> None:
     file = sorted((config.parent / "data" / "set02").glob("*.npy"))[0]
-    np.save(file, series(2, 123_456, 170))
+    np.save(file, np.load(file)[::-1])
 
 
 def one_in_a_hundred_damaged(config: Path) -> None:
@@ -363,10 +364,12 @@ def changes(
     """Change one thing after the other; print the jobs that ran and their CPU time."""
     adopt_orphans()
     config = folder.absolute() / "config.yaml"
+    targets = ("connectivity", "pfc")
+    snakemake(config, *targets, cores=cores)
     typer.echo(f"{'change':26}{'CPU-s':>8}  jobs")
     for name, change in CHANGES.items():
         change(config)
-        cost = snakemake(config, "pfc", cores=cores)
+        cost = snakemake(config, *targets, cores=cores)
         jobs = ", ".join(f"{rule} {n}" for rule, n in sorted(cost.jobs.items()))
         typer.echo(f"{name:26}{cost.cpu:8.1f}  {jobs or 'none'}")
 
