@@ -25,7 +25,7 @@ CPU: dict[str, dict[Kind, float]] = {
     "preprocess": {"bids": 55.0},
     "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0087},
     "connectivity": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0026),
-    "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0027),
+    "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0026),
 }
 # of a page: 8 to 22 CPU-hours for 70,781 ready series (ABIDE: 0.56 s); images: the demo
 PAGE_CPU: dict[Kind, float] = {"bids": 2.3, "derivatives": 2.3, "timeseries": 0.8}
