@@ -103,6 +103,17 @@ def test_few_shot_zero_shot_and_regions_are_there_if_they_are_asked_for(tmp_path
     assert "Zero-shot." not in rich
 
 
+def test_sentences_and_words_are_separated(tmp_path):
+    text = text_of(tmp_path, kinds=("bids",), methods=("fc_svm",))
+    for said in (
+        "Pearson correlation between all pairs",
+        "Column dx (control = 1; patient = 2). Evaluation.",
+        "scans of the same fold. Intervals are",
+        "slice timing: brainmass, Fourier interpolation. Runs with fewer",
+    ):
+        assert said in text
+
+
 def test_every_citation_has_its_reference_and_every_reference_its_citation(tmp_path):
     text = text_of(
         tmp_path,
