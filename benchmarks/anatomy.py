@@ -1,4 +1,4 @@
-"""What each part of the anatomical stage buys: CPU-seconds, error and overlap with known truth.
+"""What each part of the anatomical stage with SyN buys: CPU-seconds, error, overlap with the truth.
 
 Every variant gets the same phantoms (`tests/preprocess/preprocess_head.py`, 1 mm) in this process,
 with one thread. Run: ``OMP_NUM_THREADS=1 python benchmarks/anatomy.py``
