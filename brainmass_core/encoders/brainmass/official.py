@@ -259,9 +259,17 @@ def export_official(folder: Path, path: Path) -> None:
     Raises
     ------
     ModelError
-        If the folder holds no usable model.
+        If the folder holds no usable model, or one of FC transformed by Fisher z, which the
+        released code does not do.
     """
-    tensors = to_official(BrainMass.from_pretrained(folder))
+    model = BrainMass.from_pretrained(folder)
+    if model.fisher_z:
+        raise ModelError(
+            f"{folder}: found fisher_z true; the released code gives a model FC itself, so its "
+            "embeddings would be wrong; export a model that was trained with pretrain.fisher_z "
+            "false"
+        )
+    tensors = to_official(model)
     parts = {
         f"{name}_state_dict": {
             k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")
