@@ -8,11 +8,11 @@ interval, and its difference from FC with the interval over the same bootstrap d
 in the CSV that `--out` names.
 
 The variants were fixed before any of them was run; windows with Fisher z, the views of the
-authors' code of 2026, were added later. Other methods, such as the readouts ``brainmass_tokens_svm``
-and ``fc_brainmass_svm`` with their controls, are chosen by ``--methods``. Run, with data that are not part of this
-repository: ``python benchmarks/abide_pretraining.py DATA --out ablation.csv``, where DATA holds
-``abide_pcp_dev`` and ``atlas_pcp_abide`` (about 8 CPU-minutes per variant and seed, `small` an
-hour, on the machine that it was written on).
+authors' code of 2026, were added later. ``--methods`` chooses other methods, such as the readouts
+``brainmass_tokens_svm`` and ``fc_brainmass_svm`` with their controls. Run, with data that are not
+part of this repository: ``python benchmarks/abide_pretraining.py DATA --out ablation.csv``, where
+DATA holds ``abide_pcp_dev`` and ``atlas_pcp_abide`` (about 8 CPU-minutes per variant and seed,
+`small` an hour, on the machine that it was written on).
 """
 
 from __future__ import annotations
