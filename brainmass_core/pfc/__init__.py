@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from brainmass_core.config import Config
-from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
+from brainmass_core.connectivity import ESTIMATORS, vectorise
 from brainmass_core.pfc.draw import distinct, places
 from brainmass_core.pfc.kernel import correlations, z_scores
 from brainmass_core.pfc.syrk import SSYRK
@@ -28,7 +28,7 @@ from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import pfc_schema, read_table
-from brainmass_core.timeseries.joining import Joined, joined_runs
+from brainmass_core.timeseries.joining import CONSTANT, Joined, joined_runs
 from brainmass_core.timeseries.table import bold_by_scan
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmass_core.connectivity import CONSTANT
+from brainmass_core.timeseries.joining import CONSTANT
 
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 CHUNK = 64  # number of scans of similar length computed together on a GPU
