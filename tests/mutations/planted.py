@@ -114,7 +114,7 @@ PLANTED = [
     ),
     Planted(
         "batch-full-disk-blamed-on-the-scan",
-        "pipeline/batch.py",
+        "pipeline/attempt.py",
         "if isinstance(error, OSError) and error.errno in STOP:",
         "if isinstance(error, OSError) and error.errno is None:",
         ("pipeline/test_pipeline_batch_run.py",),
