@@ -11,11 +11,17 @@ def vectorise(fc: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     fc : ndarray (..., n_rois, n_rois)
+        Only the upper triangle is read; symmetry is not checked.
 
     Returns
     -------
     ndarray (..., n_rois * (n_rois - 1) / 2)
         With the dtype of `fc`.
+
+    Raises
+    ------
+    ValueError
+        If the last two dimensions differ in length.
     """
     fc = np.asarray(fc)
     if fc.ndim < 2 or fc.shape[-1] != fc.shape[-2]:

@@ -116,7 +116,19 @@ def scan_seed(seed: int, scan_id: str) -> int:
 
 
 def kept_timepoints(dropped: np.ndarray, n_timepoints: int) -> np.ndarray:
-    """Kept timepoints (n_views, n_kept), ascending, from dropped ones (n_views, n_dropped)."""
+    """Convert dropped timepoints of views to kept ones.
+
+    Parameters
+    ----------
+    dropped : ndarray (n_views, n_dropped) of int
+        Distinct timepoints below `n_timepoints`, in any order.
+    n_timepoints : int
+
+    Returns
+    -------
+    ndarray (n_views, n_timepoints - n_dropped) of int
+        Ascending.
+    """
     stays = np.ones((len(dropped), n_timepoints), dtype=bool)
     np.put_along_axis(stays, dropped, False, axis=1)
     return np.nonzero(stays)[1].reshape(len(dropped), -1)

@@ -43,7 +43,16 @@ class RobustScaling:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
     def apply(self, series: np.ndarray) -> np.ndarray:
-        """Scale one recording (n_timepoints, n_rois), in float32.
+        """Subtract the recording's own mean, then the fitted median, and divide by the fitted IQR.
+
+        Parameters
+        ----------
+        series : ndarray (n_timepoints, n_rois)
+            In the unit of the recordings of the fit.
+
+        Returns
+        -------
+        ndarray (n_timepoints, n_rois), float32
 
         Raises
         ------
@@ -60,13 +69,19 @@ class RobustScaling:
 
 
 def fit(recordings: Iterable[np.ndarray], n_timepoints: int = N_TIMEPOINTS) -> RobustScaling:
-    """Fit statistics to recordings (n_timepoints, n_rois) of the pre-training split.
+    """Fit statistics to recordings of the pre-training split.
 
     Parameters
     ----------
+    recordings : iterable of ndarray (n_timepoints, n_rois)
+        Read once. Zeros, which mark missing values, are ignored.
     n_timepoints : int
-        Number of timepoints used of each recording, from its start. Zeros, which mark missing
-        values, are ignored.
+        Number of timepoints used of each recording, from its start.
+
+    Returns
+    -------
+    RobustScaling
+        Median and IQR of each parcel over all used timepoints, each recording without its mean.
 
     Raises
     ------

@@ -89,12 +89,17 @@ class BrainMass(Pretrained):
         return READOUT * self.n_rois
 
     def matrices(self, fc: Tensor) -> Tensor:
-        """Full matrices (B, n_rois, n_rois) in float32, from matrices or upper triangles.
+        """Full matrices from matrices or upper triangles.
 
         Parameters
         ----------
         fc : Tensor (B, n_rois, n_rois) or (B, n_edges)
             Edges are in row-major order, without the diagonal, which is set to 1.
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_rois), float32
+            Matrices are returned with the diagonal that they have.
 
         Raises
         ------
