@@ -20,12 +20,21 @@ BATCH = 64
 
 
 def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -> np.ndarray:
-    """Frozen embeddings (n_scans, d) of the task's scans.
+    """Frozen embeddings of the task's scans.
 
     Parameters
     ----------
     trained : bool
         Use the study's model; otherwise the same architecture with initial weights.
+
+    Returns
+    -------
+    ndarray (n_scans, d), float32
+
+    Raises
+    ------
+    TaskError
+        If the study's model was trained on another kind of FC or other parcels.
     """
     does = implementation_of(encoder)
     model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
@@ -37,8 +46,7 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
 
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
-    """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
-    matches.
+    """FC for fine-tuning the pre-trained encoder, after checking that the two are compatible.
 
     Returns
     -------

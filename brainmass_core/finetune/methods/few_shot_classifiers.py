@@ -34,7 +34,13 @@ class Prototype(ClassifierMixin, BaseEstimator):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Compute the mean of each class of (n_scans, n_features)."""
+        """Compute the mean of each class.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+        y : array (n_scans,)
+        """
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
