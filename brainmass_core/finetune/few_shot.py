@@ -70,10 +70,17 @@ def draw_shots(
     ----------
     y, who : ndarray (n_scans,)
         Class and participant of all scans; a participant's class is that of the first scan.
-    train : ndarray of int
+    train : ndarray (n_train,) of int
         Rows of the fold's training part.
     shots : list of int
         Values of k; values for which a class has too few participants are skipped.
+    n_draws, seed : int
+        The seed and the number of a draw determine its participants.
+
+    Yields
+    ------
+    Draw
+        By number, then in the order of `shots`.
     """
     first = pd.DataFrame({"row": train, "who": who[train], "y": y[train]}).drop_duplicates("who")
     pools = [people["who"].to_numpy() for _, people in first.groupby("y")]
