@@ -109,11 +109,29 @@ class Adapted(nn.Module):
         )
 
     def forward(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to (B, n_out)."""
+        """Logits or predictions of scans.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, n_out)
+        """
         return self.head(self.embed(fc))
 
     def embed(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to the embedding (B, 8 n_rois)."""
+        """The encoder's embedding of scans.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, 8 * n_rois)
+        """
         return self.encoder.embed(self.encoder.prepare(fc))
 
 
@@ -129,7 +147,17 @@ class Adapter(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)  # as nn.Linear draws its weights
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(n_out, n_in) to the same."""
+        """The weight matrix with the adapter added.
+
+        Parameters
+        ----------
+        weight : Tensor (n_out, n_in)
+            The frozen weights.
+
+        Returns
+        -------
+        Tensor (n_out, n_in)
+        """
         return weight + self.scale * self.up @ self.down
 
 

@@ -95,13 +95,17 @@ class BrainMass(Pretrained):
         return READOUT * self.n_rois
 
     def matrices(self, fc: Tensor) -> Tensor:
-        """Input of the first layer (B, n_rois, n_rois) in float32, from FC matrices or upper
-        triangles: the full matrices, transformed by Fisher z if the model is of that kind.
+        """Input of the first layer: full matrices, transformed by Fisher z if the model wants it.
 
         Parameters
         ----------
         fc : Tensor (B, n_rois, n_rois) or (B, n_edges)
             Edges are in row-major order, without the diagonal, which is set to 1.
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_rois), float32
+            Matrices are returned with the diagonal that they have.
 
         Raises
         ------

@@ -150,6 +150,18 @@ def to_official(model: BrainMass) -> dict[str, Tensor]:
 def size_of(tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     """Infer size and number of ROIs from the shapes of the tensors.
 
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Names as in the released code.
+
+    Returns
+    -------
+    str
+        Name of the size.
+    int
+        Number of ROIs.
+
     Raises
     ------
     ModelError

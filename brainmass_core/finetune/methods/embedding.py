@@ -31,6 +31,15 @@ def embedding(
         Use the study's model; otherwise the same architecture with initial weights.
     readout : str
         Of the encoder's readouts, instead of its embedding.
+
+    Returns
+    -------
+    ndarray (n_scans, d), float32
+
+    Raises
+    ------
+    TaskError
+        If the study's model was trained on another kind of FC or other parcels.
     """
     does = implementation_of(encoder)
     model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
@@ -42,8 +51,7 @@ def embedding(
 
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
-    """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
-    matches.
+    """FC for fine-tuning the pre-trained encoder, after checking that the two are compatible.
 
     Returns
     -------
