@@ -146,6 +146,28 @@ def test_series_are_brought_to_fc_and_a_damaged_one_stops_nobody(
     np.testing.assert_allclose(good["y_score"], truth.loc[good.index, "y_score"], atol=1e-5)
 
 
+def test_columns_of_series_are_put_right_by_name_and_other_names_are_refused(
+    study, model_folder, truth, tmp_path
+):
+    table = read_table(study.paths.batch("timeseries", "demo", 0), "timeseries").to_pylist()
+    row = table[2]
+    series = np.array(row["bold"])
+    names = Model.load(model_folder).contract.atlas.names
+    turn = np.random.default_rng(0).permutation(len(names))
+    files = {"as is": (names, series), "turned": ([names[i] for i in turn], series[:, turn])}
+    files["others"] = [f"X{n}" for n in names], series
+    folder = tmp_path / "named"
+    folder.mkdir()
+    for name, (header, values) in files.items():
+        pd.DataFrame(values, columns=header).to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    found = predict(model_folder, folder, tmp_path / "p.tsv", options=TRUST).set_index("scan_id")
+    for name in ("as is", "turned"):
+        expected = truth.loc[row["scan_id"], "y_score"]
+        np.testing.assert_allclose(found.loc[name, "y_score"], expected, atol=1e-5)
+    assert "names that the atlas does not have" in found.loc["others", "reason"]
+    assert np.isnan(found.loc["others", "y_score"])
+
+
 def test_one_file_is_enough_and_its_neighbours_are_left_alone(
     model_folder, folder_of_series, tmp_path
 ):
