@@ -142,7 +142,7 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Generator[Outcome,
                 "%s %s/%s: %d/%d %s %s %.1f s%s",
                 *(job.stage, job.dataset, job.batch, n, len(todo)),
                 *(entry.scan_id, entry.status, entry.seconds),
-                f": {entry.reason}" if entry.reason else "",
+                f": {'; '.join(filter(None, (entry.reason, entry.remedy)))}" * bool(entry.reason),
             )
             yield entry, rows
 

@@ -200,7 +200,7 @@ def _without_sidecar(
             raise ScanExcluded(
                 f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header "
                 f"gives {header.t_r_text}, which is also its default; add RepetitionTime (s) to "
-                "the sidecar, or set t_r of the data set",
+                "the sidecar; or, if it is 1 s, set t_r: 1 for the data set",
                 "t_r",
             )
         return _plausible(path, header.t_r[0] if header.t_r else None, header)
@@ -331,7 +331,7 @@ def slice_timing(
         for t in times
     )
     if not sound or len(times) != shape[axis]:
-        found = f"{len(times)} values up to {max(times)}" if sound else repr(times)[:80]
+        found = f"{len(times)} values up to {max(times):g}" if sound else _summary(times)
         raise ScanExcluded(
             f"{path}: SliceTiming contains {found}, expected "
             f"{shape[axis]} times (one per slice) from "
@@ -347,6 +347,13 @@ def slice_timing(
         )
     ordered = [float(t) for t in times]
     return (ordered[::-1] if backwards else ordered), axis
+
+
+def _summary(times: object) -> str:
+    """Slice times that cannot be used: their number and range, or the values as written."""
+    if isinstance(times, list) and all(type(t) in (int, float) for t in times):
+        return f"{len(times)} values from {min(times):g} to {max(times):g}"
+    return quoted(times)
 
 
 def axis_of(direction: object) -> tuple[int | None, bool]:

@@ -1,6 +1,7 @@
 """Motion of a run of derivatives from its table of confounds, and the limits that exclude the run.
 
-Runs of raw BIDS are excluded by `preprocess.quality_control.criteria`, with the same settings.
+Runs of raw BIDS are excluded by `preprocess.quality_control.criteria`, with the same settings; runs
+of both kinds also by `timeseries` if censoring leaves too few minutes.
 Framewise displacement has two definitions, Power's (2012) and Jenkinson's (1999), which is about
 half as large. The definition is always reported.
 """

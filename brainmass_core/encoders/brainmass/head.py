@@ -22,7 +22,7 @@ class FineTune:
     ----------
     folder : str, optional
         Folder of the pre-trained model. None: the architecture with random weights, as the control.
-    size, heads, init_seed
+    size, heads, init_seed, fisher_z
         Architecture and seed of the control; a pre-trained model includes its own.
     """
 
@@ -33,6 +33,7 @@ class FineTune:
     init_seed: int = 0
     lr: float = 1e-4
     standardise: bool = False
+    fisher_z: bool = False
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
         """Encoder and head."""
@@ -45,13 +46,14 @@ class FineTune:
     def stored(self, network: nn.Module) -> FineTune:
         """The recipe without a folder; adapters are merged into the weights."""
         if self.folder is None:
-            return FineTune(None, self.size, self.heads, lr=self.lr)
-        encoder = BrainMass.from_pretrained(self.folder)
-        return FineTune(None, encoder.size, encoder.heads, lr=self.lr)
+            return FineTune(None, self.size, self.heads, lr=self.lr, fisher_z=self.fisher_z)
+        model = BrainMass.from_pretrained(self.folder)
+        return FineTune(None, model.size, model.heads, lr=self.lr, fisher_z=model.fisher_z)
 
     def _encoder(self, n_rois: int) -> Encoder:
         if self.folder is None:
-            return build(self.size, n_rois, self.init_seed, self.heads).online
+            seed, z = self.init_seed, self.fisher_z
+            return build(self.size, n_rois, seed, self.heads, fisher_z=z).online
         model = BrainMass.from_pretrained(Path(self.folder))
         if model.n_rois != n_rois:
             raise ValueError(
@@ -130,7 +132,7 @@ class Adapted(nn.Module):
         -------
         Tensor (B, 8 * n_rois)
         """
-        return self.encoder.embed(fc)
+        return self.encoder.embed(self.encoder.prepare(fc))
 
 
 class Adapter(nn.Module):

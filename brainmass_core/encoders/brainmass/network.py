@@ -17,6 +17,7 @@ from brainmass_core.models import fused
 from brainmass_core.readers.limits import quoted
 
 READOUT = 8  # features per ROI; the embedding is their concatenation
+FISHER_LIMIT = 0.999999  # |FC| is clipped to it before the Fisher z transform
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,11 @@ class Encoder(nn.Module):
     no positions and no further norm on this path.
     """
 
-    def __init__(self, n_rois: int, heads: int, size: Size, dropout: float) -> None:
+    def __init__(
+        self, n_rois: int, heads: int, size: Size, dropout: float, fisher_z: bool = False
+    ) -> None:
         super().__init__()
+        self.fisher_z = fisher_z
         width, hidden = READOUT * n_rois, 2 * READOUT * n_rois
         self.layers = nn.ModuleList(
             Layer(n_rois, heads, size.feedforward, dropout) for _ in range(size.depth)
@@ -192,8 +196,11 @@ class Encoder(nn.Module):
             x = layer(x)
         return [last(t, picked) for t, picked in zip(x.chunk(len(rows)), rows, strict=True)]
 
-    def embed(self, fc: Tensor) -> Tensor:
-        """The embedding of FC: eight values per ROI.
+    def prepare(self, fc: Tensor) -> Tensor:
+        """The input of the first layer.
+
+        With `fisher_z` the inverse hyperbolic tangent of FC clipped to ±0.999999, the diagonal
+        included, as the authors' code of 2026 does; otherwise FC itself.
 
         Parameters
         ----------
@@ -201,10 +208,24 @@ class Encoder(nn.Module):
 
         Returns
         -------
+        Tensor (B, n_rois, n_rois)
+        """
+        return torch.atanh(fc.clamp(-FISHER_LIMIT, FISHER_LIMIT)) if self.fisher_z else fc
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The embedding of FC: eight values per ROI.
+
+        Parameters
+        ----------
+        x : Tensor (B, n_rois, n_rois)
+            From `prepare`.
+
+        Returns
+        -------
         Tensor (B, 8 * n_rois)
             ROI by ROI.
         """
-        return self.readout(self.tokens(fc)).flatten(1)
+        return self.readout(self.tokens(x)).flatten(1)
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
