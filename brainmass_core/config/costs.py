@@ -17,10 +17,10 @@ LONGEST_JOB = 7200.0  # seconds; a job that fails or is killed has lost no more
 MOST_SCANS = 4096
 CORES = {"preprocess": 2, "timeseries": 2}  # default `cpus_per_task`; 1 in all other stages
 
-# CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels (preprocessing.md: 59 s
-# up to the quality pages, of which `timeseries` takes 4.3); ready series: a cohort of 70,781.
+# CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels
+# (`benchmarks/preprocess_stage.py`: 38.5 on a busy machine); ready series: a cohort of 70,781.
 CPU: dict[str, dict[Kind, float]] = {
-    "preprocess": {"bids": 55.0},
+    "preprocess": {"bids": 38.5},
     "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0079},
     "connectivity": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0049),
     "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0044),
