@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.adjustment import adjuster, match
 from brainmass_core.finetune.cohort.labels import TaskError
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
+from brainmass_core.finetune.confounds import confounds_of, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
 from brainmass_core.finetune.statistics.balanced_accuracy import (

@@ -21,7 +21,7 @@ from brainmass_core.predict.remedies import DATASET, as_options, logged_as_optio
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
-from brainmass_core.scans.image import LONGEST_T_R
+from brainmass_core.scans.repetition_time import LONGEST_T_R
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 

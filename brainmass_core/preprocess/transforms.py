@@ -172,9 +172,17 @@ class ScanTransforms:
         return len(self.motion)
 
     def template_to_boldref(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the template to the reference volume, mm. Call this once per run.
+        """Map points of the template to the reference volume. Call this once per run.
 
-        If the distortion is known, the result is in the distorted volume.
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm of the distorted volume, if the distortion is known.
         """
         there = apply_affine(self.t1w_to_boldref, self.normalisation.template_to_t1w(points))
         return there if self.distortion is None else self.distortion.to_distorted(there)
@@ -197,7 +205,20 @@ class ScanTransforms:
         return apply_affine(self.motion[t], points)
 
     def template_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
-        """Map points (n, 3) of the template to volume `t`, mm."""
+        """Map points of the template to a volume.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+        t : int
+            Number of the volume, without dummies.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm.
+        """
         return self.boldref_to_volume(self.template_to_boldref(points), t)
 
 

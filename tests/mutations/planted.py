@@ -317,7 +317,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-combat-variance-biased",
-        "finetune/confounds.py",
+        "finetune/adjustment.py",
         "n, mean, variance = len(z), z.mean(0), z.var(0, ddof=1)",
         "n, mean, variance = len(z), z.mean(0), z.var(0)",
         ("finetune/test_finetune_confounds.py", "finetune/test_finetune_confounds_edges.py"),
@@ -325,7 +325,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-match-ignores-its-seed",
-        "finetune/confounds.py",
+        "finetune/adjustment.py",
         'classes, rng = np.unique(people["y"]), np.random.default_rng(seed)',
         'classes, rng = np.unique(people["y"]), np.random.default_rng(0)',
         ("finetune/test_finetune_confounds.py", "finetune/test_finetune_confounds_edges.py"),
@@ -537,9 +537,9 @@ PLANTED = [
     ),
     Planted(
         "models-brainlm-forgets-the-cls-token",
-        "encoders/brainlm/model.py",
-        "last(x, rows + 1)",
-        "last(x, rows)",
+        "encoders/brainlm/decoders.py",
+        "last(x, rows + 1)  # the CLS token comes first",
+        "last(x, rows)  # the CLS token comes first",
         ("encoders/test_encoders_brainlm.py",),
         "Each hidden token is predicted from its neighbour's place.",
     ),

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.scans.image import (
     Header,
-    choose_t_r,
     header_seconds,
     phase_encoding,
     series_shape,
     slice_timing,
 )
+from brainmass_core.scans.repetition_time import choose_t_r
 
 BOLD = Path("/data/sub-01_bold.nii.gz")
 t_rs = st.floats(0.2, 10).map(lambda v: round(v, 4))

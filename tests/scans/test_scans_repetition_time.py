@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from brainmass_core.config import Dataset
 from brainmass_core.pipeline.manifest import ScanExcluded
-from brainmass_core.scans.image import Header, choose_t_r, header_seconds
+from brainmass_core.scans.image import Header, header_seconds
+from brainmass_core.scans.repetition_time import choose_t_r
 
 BOLD = Path("/data/sub-01_bold.nii.gz")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainmass_core.encoders.brainlm.decoders import CHANNELS, ImageDecoder
 from brainmass_core.encoders.brainlm.layers import EPS, PreNormLayer, initialise
 from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
 from brainmass_core.models.tokens import (
@@ -25,12 +26,10 @@ from brainmass_core.models.tokens import (
     masked_loss,
     padded,
     patches_of,
-    put_back,
     sinusoid_2d,
     take,
 )
 
-CHANNELS = 3  # identical channels, as the architecture is for RGB images
 PADDING = -1.0
 IMAGE_SCALE = 5.6430855  # divisor of the robust-scaled series, as in the released code
 
@@ -99,7 +98,7 @@ class BrainLMViT(SeriesModel):
             PreNormLayer(s.width, s.heads, s.feedforward, dropout) for _ in range(s.depth)
         )
         self.norm = nn.LayerNorm(s.width, eps=EPS)
-        self.decoder = Decoder(s, dropout)
+        self.decoder = ImageDecoder(s, dropout)
         initialise(self, "normal")
         for token in (self.embed.weight, self.cls_token, self.decoder.mask_token):
             nn.init.normal_(token, std=0.02)
@@ -294,57 +293,6 @@ class BrainLMViT(SeriesModel):
         for layer in self.layers:
             x = layer(x)
         return self.norm(x)
-
-
-class Decoder(nn.Module):
-    """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
-
-    def __init__(self, size: BrainLMViTSize, dropout: float) -> None:
-        super().__init__()
-        d = size.decoder_width
-        self.embed = nn.Linear(size.width, d)
-        self.mask_token = nn.Parameter(torch.empty(d))
-        self.layers = nn.ModuleList(
-            PreNormLayer(d, size.decoder_heads, size.decoder_feedforward, dropout)
-            for _ in range(size.decoder_depth)
-        )
-        self.norm = nn.LayerNorm(d, eps=EPS)
-        self.head = nn.Linear(d, size.patch**2 * CHANNELS)
-
-    def forward(
-        self, latent: Tensor, visible: Tensor, side: int, slots: Tensor, rows: Tensor | None = None
-    ) -> Tensor:
-        """Predict the values of tokens.
-
-        Parameters
-        ----------
-        latent : Tensor (B, 1 + n_visible, d)
-            Encoded CLS and visible tokens.
-        visible : Tensor (B, n_visible) of int64
-            Positions of the visible tokens among all tokens, in the order of `latent`.
-        side : int
-            Number of patches along a side of the square.
-        slots : Tensor (n_tokens,) of int64
-            Indices of the patches of the square that are tokens.
-        rows : Tensor (B, m) of int64, optional
-            Tokens whose values are needed; the last layer computes only these. Default: all.
-
-        Returns
-        -------
-        Tensor (B, n_tokens, patch²), or (B, m, patch²) with `rows`
-            Mean over the channels.
-        """
-        x = self.embed(latent)
-        where = sinusoid_2d(side, x.shape[2])[slots].to(x.device)
-        whole = put_back(x[:, 1:], visible, self.mask_token, len(slots)) + where
-        x = torch.cat([x[:, :1], whole], dim=1)
-        *layers, last = self.layers
-        for layer in layers:
-            x = layer(x)
-        x = self.norm(last(x)[:, 1:] if rows is None else last(x, rows + 1))
-        # mean over the channels, which vary fastest in the rows of the head
-        weight, bias = (t.unflatten(0, (-1, CHANNELS)).mean(1) for t in self.head.parameters())
-        return functional.linear(x, weight, bias)
 
 
 def order_of(coordinates: Tensor) -> Tensor:

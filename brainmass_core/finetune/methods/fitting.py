@@ -32,7 +32,8 @@ from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.encoders.methods import Method
 from brainmass_core.encoders.registry import METHODS
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
+from brainmass_core.finetune.adjustment import adjuster, match
+from brainmass_core.finetune.confounds import confounds_of, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
