@@ -20,8 +20,8 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from brainmass_core.connectivity import n_rois_of
-from brainmass_core.finetune.methods.neural import device
 from brainmass_core.interpret.explained_model import Probe
+from brainmass_core.models.device import device
 
 ROWS = 512  # scans with an exchanged region that are scored together
 BATCH = 32  # scans times steps whose gradients are in memory together

@@ -15,10 +15,10 @@ from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embedding
-from brainmass_core.finetune.methods.neural import device
 from brainmass_core.finetune.methods.series_features import fitting_feed
 from brainmass_core.interpret.attribution import Explained, along_paths, slope
 from brainmass_core.interpret.explained_model import Probe
+from brainmass_core.models.device import device
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import recordings
 

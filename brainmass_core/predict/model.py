@@ -23,8 +23,8 @@ from brainmass_core.encoders.registry import FEATURES, owner_of
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.finetune.methods.fitting import Fitted
-from brainmass_core.finetune.methods.neural import device
 from brainmass_core.finetune.methods.series_features import embed_recording
+from brainmass_core.models.device import device
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.models.weights import (
     check_finite,

@@ -15,6 +15,7 @@ from brainmass_core.encoders.record import Encoder
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.methods.series_features import embed_recordings
+from brainmass_core.models.device import device
 from brainmass_core.models.pretrained import SETTINGS, read_settings
 
 BATCH = 64
@@ -85,13 +86,12 @@ def embed(model: Any, fc: np.ndarray, readout: str = "") -> np.ndarray:
     ndarray (n_scans, embedding_dim), float32
         With a readout as many columns as that has.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.eval().to(device)
+    model = model.eval().to(device())
     encode = partial(model.encode, readout=readout) if readout else model.encode
     parts = []
     with torch.inference_mode():
         for i in range(0, len(fc), BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(fc[i : i + BATCH])).to(device)
+            batch = torch.from_numpy(np.ascontiguousarray(fc[i : i + BATCH])).to(device())
             parts.append(encode(batch).float().cpu().numpy())
     return np.concatenate(parts)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch.nn import functional
 from brainmass_core.connectivity import n_rois_of, unvectorise
 from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
 from brainmass_core.finetune.methods.stopping import inner_split, train_with_stopping
+from brainmass_core.models.device import device, reproducible
 
 N_BINS = 5  # bins of a regression's target, for the inner split
 EVALUATION_BATCH = 64
@@ -351,24 +351,3 @@ def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         yield order[start:end]
-
-
-@contextmanager
-def reproducible(seed: int, n_threads: int) -> Iterator[None]:
-    """Set torch's seed and number of threads, and restore both afterwards.
-
-    Results are bit-identical on the CPU. Some CUDA kernels sum in a different order each time.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def device() -> torch.device:
-    """Device for training networks: the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

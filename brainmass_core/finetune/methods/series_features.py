@@ -11,7 +11,7 @@ from brainmass_core.config import Config
 from brainmass_core.encoders.interface import folder_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.cohort.labels import TaskError
-from brainmass_core.finetune.methods.neural import device
+from brainmass_core.models.device import device
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import Feed, feed_of, recordings
 
