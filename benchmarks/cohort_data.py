@@ -18,6 +18,7 @@ import yaml
 N_ROIS, FULL = 100, 70_781
 N_SHARED = 12  # signals that all regions share
 T_R = 2.0
+FEW = (0, 1, 2, 4, 9, 21, 22, 26)
 COLUMNS = ("participant_id", "site", "age", "sex", "diagnosis", "mean_fd")
 
 
@@ -33,8 +34,12 @@ class Dataset:
     form: str = "files"  # or "folders", "archive"
 
 
-def datasets() -> list[Dataset]:
-    """Twenty data sets to pre-train on, six with diagnoses, four that only test."""
+def datasets(few: bool = False) -> list[Dataset]:
+    """Twenty data sets to pre-train on, six with diagnoses, four that only test.
+
+    Eight of them, with all roles and forms, if `few`: small cohorts then consist less of the
+    start-up of jobs.
+    """
     forms = {4: "folders", 9: "archive", 26: "archive"}
     found = []
     for i in range(30):
@@ -42,12 +47,12 @@ def datasets() -> list[Dataset]:
         weight = 0.82 ** (i % 20) if i < 26 else 0.02
         sizes = (2 if i % 3 == 0 else 1, 150 + 10 * (i % 6))
         found.append(Dataset(f"set{i:02}", role, weight, *sizes, forms.get(i, "files")))
-    return found
+    return [found[i] for i in FEW] if few else found
 
 
-def counts(n_scans: int) -> dict[str, int]:
+def counts(n_scans: int, few: bool = False) -> dict[str, int]:
     """Scans per data set, at least 8 in each, together `n_scans`."""
-    known = datasets()
+    known = datasets(few)
     total = sum(d.weight for d in known)
     found = {d.name: max(8, int(n_scans * d.weight / total)) for d in known}
     found[known[0].name] += n_scans - sum(found.values())
@@ -73,9 +78,10 @@ def labels(dataset: Dataset, n_scans: int) -> Iterator[tuple[str, str]]:
         yield participant, f"{participant}_task-rest_run-{run}"
 
 
-def write_dataset(folder: Path, number: int, dataset: Dataset, n_scans: int) -> None:
+def write_dataset(folder: Path, dataset: Dataset, n_scans: int) -> None:
     """Write the series and the phenotypes of one data set."""
     folder.mkdir(parents=True)
+    number = int(dataset.name.removeprefix("set"))
     arrays, rng, rows = {}, np.random.default_rng([7, number]), {}
     for k, (participant, label) in enumerate(labels(dataset, n_scans)):
         found = series(number, k, dataset.n_timepoints)
@@ -107,10 +113,12 @@ def read_phenotypes(file: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def configuration(folder: Path, n_scans: int, per_batch: int) -> dict:
-    """The study's configuration, as plain values."""
-    sizes, found = counts(n_scans), {}
-    for i, dataset in enumerate(datasets()):
+def configuration(
+    folder: Path, n_scans: int, per_batch: int | None = None, few: bool = False
+) -> dict:
+    """The study's configuration, as plain values; `brainmass` chooses batches if not given."""
+    sizes, found = counts(n_scans, few), {}
+    for i, dataset in enumerate(datasets(few)):
         pattern = {"archive": "*.npz", "folders": "**/*.npy", "files": "*.npy"}[dataset.form]
         columns = {"site": "site", "age": "age", "sex": "sex", "mean_fd": "mean_fd"}
         phenotype = {"path": str(folder / "data" / f"{dataset.name}.csv")}
@@ -121,25 +129,36 @@ def configuration(folder: Path, n_scans: int, per_batch: int) -> dict:
             "path": str(folder / "data" / dataset.name),
             "pattern": pattern,
             "t_r": T_R,
-            "batches": max(1, round(sizes[dataset.name] / per_batch)),
             "band_pass": bool(i % 2),
             "phenotype": phenotype,
         }
+        if per_batch is not None:
+            found[dataset.name]["batches"] = max(1, round(sizes[dataset.name] / per_batch))
         if dataset.role == "internal":
             found[dataset.name]["stratify_by"] = "diagnosis"
-    tested = [d.name for d in datasets() if d.role != "pretrain"]
+    tested = [d.name for d in datasets(few) if d.role != "pretrain"]
     classes = {"control": ["control"], "patient": ["patient"]}
     stages = ("timeseries", "connectivity", "pfc", "pretrain")
     return {
         "results": str(folder / "results"),
         "datasets": found,
         "tasks": {"diagnosis": {"datasets": tested, "label": "diagnosis", "classes": classes}},
+        # as by default in a large study, so that costs of all sizes can be compared
+        "timeseries": {"derivatives": False},
         "pretrain": {"size": "tiny", "epochs": 1, "checkpoint_steps": 20},
         "resources": {stage: {"cpus_per_task": 1} for stage in stages},
     }
 
 
-def write_cohort(folder: Path, n_scans: int, per_batch: int) -> Path:
+def filtered_fraction(n_scans: int, few: bool = False) -> float:
+    """Fraction of scans that `timeseries` filters: every second data set."""
+    sizes = counts(n_scans, few)
+    return sum(sizes[d.name] for i, d in enumerate(datasets(few)) if i % 2) / n_scans
+
+
+def write_cohort(
+    folder: Path, n_scans: int, per_batch: int | None = None, few: bool = False
+) -> Path:
     """Write the data, unless they are there, and the configuration.
 
     Returns
@@ -147,12 +166,12 @@ def write_cohort(folder: Path, n_scans: int, per_batch: int) -> Path:
     Path
         The configuration.
     """
-    sizes = counts(n_scans)
-    for i, dataset in enumerate(datasets()):
+    sizes = counts(n_scans, few)
+    for dataset in datasets(few):
         target = folder / "data" / dataset.name
         if not target.with_suffix(".csv").exists():
-            write_dataset(target, i, dataset, sizes[dataset.name])
+            write_dataset(target, dataset, sizes[dataset.name])
     config = folder / "config.yaml"
-    text = yaml.safe_dump(configuration(folder, n_scans, per_batch), sort_keys=False)
+    text = yaml.safe_dump(configuration(folder, n_scans, per_batch, few), sort_keys=False)
     config.write_text(text)
     return config

@@ -19,6 +19,11 @@ def scans_table(stage, dataset, batch=0):
     return before_update(ancient(table)) if study.settled(stage, dataset, batch) else table
 
 
+def retried(stage):
+    """Input of a batch after `brainmass retry`."""
+    return lambda wildcards: study.retried(stage, wildcards.dataset, wildcards.batch)
+
+
 wildcard_constraints:
     dataset="|".join(study.config.datasets),
     batch=r"\d+",

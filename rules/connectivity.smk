@@ -11,6 +11,7 @@ rule connectivity_batch:
         lambda wildcards: (
             scans_table("timeseries", wildcards.dataset, wildcards.batch) if study.joins else []
         ),
+        retried("connectivity"),
     output:
         table=study.table("connectivity"),
         manifest=study.manifest("connectivity"),

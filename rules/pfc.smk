@@ -8,6 +8,7 @@ rule pfc_batch:
     input:
         study.table("timeseries"),
         lambda wildcards: scans_table("pfc", wildcards.dataset),
+        retried("pfc"),
     output:
         table=study.table("pfc"),
         manifest=study.manifest("pfc"),

@@ -7,6 +7,7 @@ rule preprocess:
 rule preprocess_batch:
     input:
         lambda wildcards: scans_table("preprocess", wildcards.dataset, wildcards.batch),
+        retried("preprocess"),
     output:
         table=study.table("preprocess"),
         manifest=study.manifest("preprocess"),

@@ -7,6 +7,7 @@ rule quality_batch:
     input:
         lambda wildcards: study.quality_inputs(wildcards.dataset, wildcards.batch),
         lambda wildcards: scans_table("quality", wildcards.dataset, wildcards.batch),
+        retried("quality"),
     output:
         table=study.table("quality"),
         manifest=study.manifest("quality"),

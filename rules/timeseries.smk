@@ -8,6 +8,7 @@ rule timeseries_batch:
     input:
         lambda wildcards: study.timeseries_inputs(wildcards.dataset, wildcards.batch),
         lambda wildcards: scans_table("timeseries", wildcards.dataset, wildcards.batch),
+        retried("timeseries"),
     output:
         table=study.table("timeseries"),
         manifest=study.manifest("timeseries"),

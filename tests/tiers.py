@@ -34,6 +34,7 @@ RECORD = Path(__file__).parent / "durations.tsv"
 N_RECORDED = 40  # of each tier
 # slow tests are distributed one by one, except files whose tests share an expensive fixture
 TOGETHER = {
+    "tests/faults/test_faults.py",
     "tests/predict/test_predict_series.py",
     "tests/preprocess/test_preprocess_engines_installed.py",
     "tests/preprocess/test_preprocess_wrong_t1w.py",

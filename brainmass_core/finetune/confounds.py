@@ -174,7 +174,7 @@ def say_unadjusted(name: str, left: pd.DataFrame | None) -> None:
     name : str
         Of the task.
     left : DataFrame, optional
-        Result of `left_by_combat`.
+        Result of `left_by_combat`: one row per scan; None or no rows: nothing is logged.
     """
     if left is None or left.empty:
         return
@@ -200,11 +200,28 @@ class Unchanged:
     """No adjustment."""
 
     def fit(self, X: Any, confounds: pd.DataFrame) -> Self:
-        """Fit nothing; features are (n_scans, n_features)."""
+        """Fit nothing.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+        confounds : DataFrame (n_scans rows)
+        """
         return self
 
     def transform(self, X: Any, confounds: pd.DataFrame) -> Any:
-        """The features (n_scans, n_features), unchanged."""
+        """The features, unchanged.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+        confounds : DataFrame (n_scans rows)
+
+        Returns
+        -------
+        array (n_scans, n_features)
+            The same object.
+        """
         return X
 
 
@@ -220,7 +237,14 @@ class Regress(BaseEstimator):
         self.columns = columns
 
     def fit(self, X: np.ndarray, confounds: pd.DataFrame) -> Self:
-        """Fit the regression of training features (n_scans, n_features) on their confounds."""
+        """Fit a linear regression of each training feature on the confounds.
+
+        Parameters
+        ----------
+        X : ndarray (n_scans, n_features)
+        confounds : DataFrame (n_scans rows)
+            Result of `confounds_of`; only `columns` are used.
+        """
         text = [c for c in CONFOUNDS_TEXT if c in self.columns]
         number = [c for c in CONFOUNDS_NUMBER if c in self.columns]
         median = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -234,7 +258,19 @@ class Regress(BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, confounds: pd.DataFrame) -> np.ndarray:
-        """Residuals of the features (n_scans, n_features), plus their training means."""
+        """Residuals of the features, plus what the mean confounds of the training scans explain.
+
+        Parameters
+        ----------
+        X : ndarray (n_scans, n_features)
+        confounds : DataFrame (n_scans rows)
+            Of the same scans.
+
+        Returns
+        -------
+        ndarray (n_scans, n_features)
+            With the dtype of `X`.
+        """
         explained = self.encoder_.transform(confounds) @ np.atleast_2d(self.model_.coef_).T
         explained -= self.centre_
         return np.asarray(X - explained, dtype=np.asarray(X).dtype)
@@ -255,6 +291,8 @@ class ComBat(BaseEstimator):
         Parameters
         ----------
         X : ndarray (n_scans, n_features)
+        confounds : DataFrame (n_scans rows)
+            Only the column site is used.
         """
         x, site = np.asarray(X, dtype=np.float64), confounds["site"].to_numpy()
         known = known_sites(confounds)
@@ -271,7 +309,19 @@ class ComBat(BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, confounds: pd.DataFrame) -> np.ndarray:
-        """Remove the shift and scale of their site from features (n_scans, n_features)."""
+        """Remove the shift and scale of each scan's site.
+
+        Parameters
+        ----------
+        X : ndarray (n_scans, n_features)
+        confounds : DataFrame (n_scans rows)
+            Only the column site is used. Scans of a site that was not fitted are not changed.
+
+        Returns
+        -------
+        ndarray (n_scans, n_features)
+            With the dtype of `X`.
+        """
         x, site = np.array(X, dtype=np.float64), confounds["site"].to_numpy()
         for name, (shift, variance) in self.effects_.items():
             here = site == name
@@ -318,12 +368,25 @@ def match(
     """Training rows in which the classes are equally large at each site and sex.
 
     Participants are drawn without replacement down to the smallest class of their cell; a cell
-    that lacks a class is left out. A participant's cell is that of the first scan.
+    that lacks a class is omitted. A participant's cell is that of the first scan.
 
     Parameters
     ----------
-    train : ndarray of int
-        Rows of the fold's training scans; no other row is looked at.
+    train : ndarray (n_train,) of int
+        Rows of the fold's training scans; other rows are not read.
+    y : ndarray (n_scans,)
+        Class of each scan.
+    groups : ndarray (n_scans,) or None
+        Participant of each scan. None: each scan is a participant.
+    confounds : DataFrame (n_scans rows)
+        Columns site and sex are used.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of int
+        Those of `train` that remain, in their order: all training scans of the drawn participants.
 
     Raises
     ------

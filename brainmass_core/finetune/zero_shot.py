@@ -6,7 +6,6 @@ participant is on both sides, the transfer is refused; this is checked in the ta
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,6 @@ from brainmass_core.finetune.statistics.balanced_accuracy import (
     smallest_class,
 )
 from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
-
-log = logging.getLogger(__name__)
 
 
 def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame) -> None:

@@ -57,6 +57,14 @@ class Files:
         """Log of a job."""
         return str(self.paths.log(stage, *parts))
 
+    def retried(self, stage: str, dataset: str, batch: str | int) -> list[str]:
+        """File that `brainmass retry` writes for a batch: if new, Snakemake runs the batch again.
+
+        A missing table alone would not be made again if all results that depend on it are there.
+        """
+        file = self.paths.retried(stage, dataset, batch)
+        return [str(file)] if file.exists() else []
+
     # --- what each stage reads -------------------------------------------------------------------
 
     def demo_folders(self) -> list[str]:

@@ -53,6 +53,10 @@ class Paths:
         """Manifest of a batch, separate from the tables, so that `*.parquet` is always data."""
         return self.results / "manifest" / stage / dataset / f"{batch}.parquet"
 
+    def retried(self, stage: str, dataset: str, batch: int | str) -> Path:
+        """Input of a batch that `brainmass retry` repeats: one line for each time."""
+        return self.manifest(stage, dataset, batch).with_suffix(".retried")
+
     def work(self, stage: str, name: str, part: str = "") -> Path:
         """Finished scans of a data set, or checkpoints of a model; not a declared output, which
         Snakemake would delete."""

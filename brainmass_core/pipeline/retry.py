@@ -1,7 +1,9 @@
 """Make the next run process failed and excluded scans again (`brainmass retry`).
 
-The tables of their batches are removed, so that Snakemake runs these batches again. The other scans
-of a batch are found in the work folder (`pipeline.stores`); only failed ones are processed again.
+The tables of their batches are removed, and an input of each batch changes (`Paths.retried`), so
+that Snakemake runs these batches again and all that depends on them; a table that is only missing
+is not made again if all later results are there. The other scans of a batch are found in the work
+folder (`pipeline.stores`); only failed ones are processed again.
 """
 
 from __future__ import annotations
@@ -27,10 +29,8 @@ def forget_failures(paths: Paths) -> list[Path]:
         entries = read_manifest(manifest)
         if any(e.status == "failed" for e in entries):
             stage, dataset, batch = manifest.parts[-3], manifest.parts[-2], manifest.stem
-            table = paths.batch(stage, dataset, batch)
-            table.unlink(missing_ok=True)
+            removed.append(_forget(paths, stage, dataset, batch))
             manifest.unlink()
-            removed.append(table)
     return removed
 
 
@@ -57,7 +57,16 @@ def forget_exclusions(config: Config) -> dict[str, list[Path]]:
         if batches is None:
             continue
         first = next(batch_stages(config, name)).name
-        removed[name] = [paths.batch(first, name, batch) for batch in sorted(batches)]
-        for table in removed[name]:
-            table.unlink(missing_ok=True)
+        removed[name] = [_forget(paths, first, name, batch) for batch in sorted(batches)]
     return removed
+
+
+def _forget(paths: Paths, stage: str, dataset: str, batch: int | str) -> Path:
+    """Remove the table of a batch and let its job run again."""
+    file = paths.retried(stage, dataset, batch)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:  # Snakemake compares contents: a touched file is no change
+        stream.write("retried\n")
+    table = paths.batch(stage, dataset, batch)
+    table.unlink(missing_ok=True)
+    return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from brainmass_core.scans.image import LONGEST_T_R
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 
-log = logging.getLogger(__name__)
 DERIVED = "**/*stat-mean_timeseries.tsv"  # files written by `timeseries`
 
 

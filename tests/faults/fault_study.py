@@ -19,6 +19,7 @@ REPLACED = "scan005.1D"
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 # of Snakemake and of logs: made by every run, and not part of the results
 NOT_RESULTS = ("logs", ".snakemake")
+RETRIED = ".retried"  # of `brainmass retry`
 
 
 def write_data(folder: Path) -> None:
@@ -87,7 +88,7 @@ def names(folder: Path) -> set[str]:
 def _names(where: Path) -> Iterator[str]:
     for file in where.rglob("*"):
         parts = file.relative_to(where).parts
-        if file.is_file() and not set(parts) & set(NOT_RESULTS):
+        if file.is_file() and not set(parts) & set(NOT_RESULTS) and file.suffix != RETRIED:
             # TensorBoard puts time and process into the names of its files
             yield "/".join(p for p in parts if not p.startswith("events.out.tfevents"))
 

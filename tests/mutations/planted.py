@@ -114,7 +114,7 @@ PLANTED = [
     ),
     Planted(
         "batch-full-disk-blamed-on-the-scan",
-        "pipeline/batch.py",
+        "pipeline/attempt.py",
         "if isinstance(error, OSError) and error.errno in STOP:",
         "if isinstance(error, OSError) and error.errno is None:",
         ("pipeline/test_pipeline_batch_run.py",),
@@ -178,7 +178,7 @@ PLANTED = [
     ),
     Planted(
         "connectivity-shrinkage-of-n-minus-1",
-        "connectivity.py",
+        "connectivity/estimators.py",
         "beta = (np.mean(np.sum(z**2, axis=-1) ** 2, axis=-1) - norm) / (n * p)",
         "beta = (np.mean(np.sum(z**2, axis=-1) ** 2, axis=-1) - norm) / ((n - 1) * p)",
         ("connectivity/test_connectivity_fc.py",),
@@ -186,7 +186,7 @@ PLANTED = [
     ),
     Planted(
         "connectivity-triangle-by-columns",
-        "connectivity.py",
+        "connectivity/vectors.py",
         "rows, columns = np.triu_indices(fc.shape[-1], k=1)",
         "rows, columns = np.tril_indices(fc.shape[-1], k=-1)",
         ("connectivity/test_connectivity_fc.py",),

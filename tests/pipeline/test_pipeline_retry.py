@@ -56,3 +56,14 @@ def test_forgetting_failures_removes_exactly_the_batches_with_failures(tmp_path)
     assert forget_failures(paths) == [table]
     assert not paths.manifest("preprocess", "d", 0).exists()
     assert paths.manifest("preprocess", "d", 1).exists()
+
+
+def test_every_retry_changes_the_input_of_the_batch(tmp_path):
+    paths = Paths(tmp_path)
+    failed = [Entry("pfc", "d", 3, "s", "failed", reason="killed")]
+    seen = set()
+    for _ in range(3):
+        write_manifest(paths.manifest("pfc", "d", 3), failed, "")
+        forget_failures(paths)
+        seen.add(paths.retried("pfc", "d", 3).read_bytes())
+    assert len(seen) == 3

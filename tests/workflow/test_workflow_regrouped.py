@@ -94,3 +94,22 @@ def test_series_and_fc_are_only_regrouped_and_retry_computes_the_failed_scan_alo
         assert len(common) > 3
         assert [s for s in common if after[stage][s] != before[stage][s]] == []
     assert litter(results) == []
+
+
+def test_after_retry_a_batch_is_made_again_though_all_later_results_are_there(tmp_path):
+    data = study.write_ready_series(tmp_path / "data", n_participants=8)
+    scan = data / "scan002.1D"
+    header, first, *rows = scan.read_text().splitlines()
+    scan.write_text("\n".join([header, first.replace(first.split()[0], "nan"), *rows]) + "\n")
+    config = study.ready_series_config(data, max_failed_fraction=0.5)
+    config["datasets"]["ready"]["batches"] = 1
+    study.write_config(tmp_path, config)
+    study.succeed(tmp_path, "connectivity")
+    series = tmp_path / "results" / "timeseries" / "ready" / "0.parquet"
+    right = study.contents(tmp_path / "results")
+    for _ in range(2):  # nothing has changed but that it is tried again
+        subprocess.run(["brainmass", "retry"], cwd=tmp_path, env=study.environment(), check=True)
+        assert not series.exists(), "its batch has a failed scan"
+        study.succeed(tmp_path, "connectivity")
+        assert series.exists()
+        assert study.contents(tmp_path / "results") == right

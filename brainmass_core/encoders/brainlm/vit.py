@@ -111,7 +111,14 @@ class BrainLMViT(SeriesModel):
         return -(-max(n_rois, n_timepoints) // patch) * patch
 
     def slots(self, n_rois: int, n_timepoints: int) -> Tensor:
-        """Indices (n_tokens,), row-major, of the patches of the square that are tokens."""
+        """Which patches of the square around an image are tokens.
+
+        Returns
+        -------
+        Tensor (n_tokens,) of int64
+            Row-major indices. In reference mode all patches of the square, otherwise those that
+            contain data.
+        """
         patch, side = self.shape.patch, self.side(n_rois, n_timepoints)
         if self.is_reference:
             return torch.arange((side // patch) ** 2)
@@ -149,25 +156,54 @@ class BrainLMViT(SeriesModel):
         return Mask(seen.expand(batch, -1), 0 if self.is_reference else steps)
 
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """CLS token (B, d) and tokens (B, n_tokens, d) of series with nothing hidden.
+        """CLS token and tokens of series with nothing hidden.
 
         Parameters
         ----------
         series : Tensor (B, n_rois, n_timepoints)
         coordinates : Tensor (n_rois, 3)
             MNI, in mm; only the order of Y is used.
+
+        Returns
+        -------
+        cls : Tensor (B, d)
+        tokens : Tensor (B, n_tokens, d)
+            In the order of `slots`; a token contains several parcels and timepoints.
         """
         image = self.image(series, coordinates)
         latent = self._encode(self._patches(image, PADDING), image.shape)
         return latent[:, 0], latent[:, 1:]
 
     def image(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """Series (B, n_rois, n_timepoints) sorted by Y and scaled; ties keep their order."""
+        """Series as an image: rows sorted by Y, values divided by `IMAGE_SCALE`.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm; parcels with the same Y keep their order.
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_timepoints)
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, see `check_input`.
+        """
         check_input(series, coordinates)
         return series[:, order_of(coordinates).to(series.device)] / IMAGE_SCALE
 
     def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Prediction of all values from the visible ones, in the order and unit of the series.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+        mask : Mask
 
         Returns
         -------
@@ -278,14 +314,25 @@ class Decoder(nn.Module):
     def forward(
         self, latent: Tensor, visible: Tensor, side: int, slots: Tensor, rows: Tensor | None = None
     ) -> Tensor:
-        """Encoded CLS and visible tokens (B, 1 + n_visible, d) to values (B, n_tokens, patch²).
+        """Predict the values of tokens.
 
         Parameters
         ----------
-        side, slots : int, Tensor (n_tokens,)
-            Number of patches along a side of the square, and indices of those that are tokens.
-        rows : Tensor (B, m), optional
-            Tokens whose values are needed; the last layer computes only these.
+        latent : Tensor (B, 1 + n_visible, d)
+            Encoded CLS and visible tokens.
+        visible : Tensor (B, n_visible) of int64
+            Positions of the visible tokens among all tokens, in the order of `latent`.
+        side : int
+            Number of patches along a side of the square.
+        slots : Tensor (n_tokens,) of int64
+            Indices of the patches of the square that are tokens.
+        rows : Tensor (B, m) of int64, optional
+            Tokens whose values are needed; the last layer computes only these. Default: all.
+
+        Returns
+        -------
+        Tensor (B, n_tokens, patch²), or (B, m, patch²) with `rows`
+            Mean over the channels.
         """
         x = self.embed(latent)
         where = sinusoid_2d(side, x.shape[2])[slots].to(x.device)

@@ -220,17 +220,46 @@ class NetworkClassifier(ClassifierMixin, _Network):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Log odds (n_scans,) of the second of two classes, or logits (n_scans, n_classes)."""
+        """Log odds or logits.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans,) or (n_scans, n_classes)
+            Log odds of the second of two classes; logits with more classes.
+        """
         logits = self._predicted(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (n_scans, n_classes); due to the class weights, for equally frequent
-        classes."""
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans, n_classes)
+            Due to the class weights, for equally frequent classes.
+        """
         return torch.from_numpy(self._predicted(X)).softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class (n_scans,)."""
+        """The most probable class.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans,)
+            Values of `classes_`.
+        """
         codes = self._predicted(X).argmax(axis=1)
         return self.classes_[codes]
 
@@ -276,7 +305,16 @@ class NetworkRegressor(RegressorMixin, _Network):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predictions (n_scans,) in the unit of the target."""
+        """Predict in the unit of the target.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans,)
+        """
         out = self._predicted(X)[:, 0]
         return out * self.target_scale_ + self.target_mean_
 
