@@ -142,9 +142,13 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Generator[Outcome,
                 "%s %s/%s: %d/%d %s %s %.1f s%s",
                 *(job.stage, job.dataset, job.batch, n, len(todo)),
                 *(entry.scan_id, entry.status, entry.seconds),
-                f": {'; '.join(filter(None, (entry.reason, entry.remedy)))}" * bool(entry.reason),
+                f": {_told(entry)}" if entry.reason else "",
             )
             yield entry, rows
+
+
+def _told(entry: Entry) -> str:
+    return "; ".join(filter(None, (entry.reason, entry.remedy)))
 
 
 def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Outcome]:
@@ -221,7 +225,7 @@ def _tell_if_many_failed(job: Job, entries: list[Entry]) -> None:
     failed = [e for e in entries if e.status == "failed"]
     limit = job.config.max_failed_fraction
     if entries and len(failed) / len(entries) > limit:
-        lines = "\n".join(f"  {e.scan_id}: {e.reason} {e.remedy}".rstrip() for e in failed[:10])
+        lines = "\n".join(f"  {e.scan_id}: {_told(e)}" for e in failed[:10])
         log.warning(
             "%s %s/%s: %d of %d scans failed, more than max_failed_fraction %g of this batch:\n%s",
             *(job.stage, job.dataset, job.batch, len(failed), len(entries), limit, lines),

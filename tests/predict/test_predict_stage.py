@@ -165,6 +165,7 @@ def test_columns_of_series_are_put_right_by_name_and_other_names_are_refused(
         expected = truth.loc[row["scan_id"], "y_score"]
         np.testing.assert_allclose(found.loc[name, "y_score"], expected, atol=1e-5)
     assert "names that the atlas does not have" in found.loc["others", "reason"]
+    assert "; use series of the atlas" in found.loc["others", "reason"]
     assert np.isnan(found.loc["others", "y_score"])
 
 
