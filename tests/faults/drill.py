@@ -143,7 +143,8 @@ def judged(folder: Path, kind: Kind, reference: Reference, before: dict) -> Outc
     """Give the same command until it ends, and compare."""
     began = time.monotonic()
     try:
-        attempts = fault_study.finish(folder)
+        finish = fault_study.finish_with_remedies if kind.damages else fault_study.finish
+        attempts = finish(folder)
         if kind.late:  # scans may be recorded as failed, which is right
             command = [sys.executable, "-m", "brainmass_core.cli", "retry"]
             subprocess.run(command, cwd=folder, env=study.environment(), check=True)

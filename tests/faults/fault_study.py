@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 # of Snakemake and of logs: made by every run, and not part of the results
 NOT_RESULTS = ("logs", ".snakemake")
 RETRIED = ".retried"  # of `brainmass retry`
+CHECKPOINT = re.compile(r"^(work/pretrain/[^/]+/)[^/]+/[^/]+/(tensorboard|step-)(\d+\.pt)?$")
+
+REMEDY = re.compile(
+    r"(\S+): damaged Parquet file .*; remove it and run: snakemake --cores all (\w+)"
+)
 
 
 def write_data(folder: Path) -> None:
@@ -62,6 +68,43 @@ def finish(folder: Path, attempts: int = 3, timeout: float = 1800) -> int:
     raise AssertionError(f"{attempts} runs failed:\n{(folder / 'run.log').read_text()[-3000:]}")
 
 
+def finish_with_remedies(folder: Path, attempts: int = 4, timeout: float = 1800) -> int:
+    """Like `finish`, but do what messages about damaged tables say: remove them, make them again.
+
+    Nobody reads some tables again; those are found here, and must not be readable.
+    """
+    for attempt in range(1, attempts + 1):
+        if start(folder).wait(timeout) == 0:
+            unread = [file for file in study.tables(folder / "results") if _damaged(file)]
+            if not unread:
+                return attempt
+            for file in unread:
+                _make_again(folder, file, file.relative_to(folder / "results").parts)
+        else:
+            said = REMEDY.findall((folder / "run.log").read_text())
+            there = [(folder / file, stage) for file, stage in said if (folder / file).exists()]
+            assert there, f"no remedy:\n{(folder / 'run.log').read_text()[-3000:]}"
+            _make_again(folder, there[-1][0], (there[-1][1],))
+    raise AssertionError(f"{attempts} runs failed:\n{(folder / 'run.log').read_text()[-3000:]}")
+
+
+def _damaged(file: Path) -> bool:
+    try:
+        pq.ParquetFile(file, page_checksum_verification=True).read()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _make_again(folder: Path, file: Path, parts: tuple[str, ...]) -> None:
+    """Remove a damaged table and run its stage; with a manifest also the table of its batch."""
+    file.unlink()
+    if parts[0] == "manifest":
+        folder.joinpath("results", *parts[1:]).unlink(missing_ok=True)
+        parts = parts[1:]
+    study.succeed(folder, parts[0])
+
+
 def processes(folder: Path) -> list[psutil.Process]:
     """Processes that belong to the study in this folder, by command line or working directory."""
     found = []
@@ -81,7 +124,7 @@ def results(folder: Path) -> dict[str, object]:
 
 
 def names(folder: Path) -> set[str]:
-    """All files below the results, but for logs; a kept copy of a table counts as no litter."""
+    """All files below the results, but for logs and marks of `brainmass retry`."""
     return set(_names(folder / "results"))
 
 
@@ -90,7 +133,9 @@ def _names(where: Path) -> Iterator[str]:
         parts = file.relative_to(where).parts
         if file.is_file() and not set(parts) & set(NOT_RESULTS) and file.suffix != RETRIED:
             # TensorBoard puts time and process into the names of its files
-            yield "/".join(p for p in parts if not p.startswith("events.out.tfevents"))
+            name = "/".join(p for p in parts if not p.startswith("events.out.tfevents"))
+            # checkpoints of a training with other scans, such as those that failed, are kept
+            yield CHECKPOINT.sub(r"\1\2", name)
 
 
 def recorded(folder: Path) -> dict[tuple[str, str], float]:

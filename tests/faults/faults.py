@@ -223,6 +223,8 @@ class Kind:
         No published scan may be done again. False where a published table was harmed.
     other_results : bool
         Right are the results of the changed data.
+    damages : bool
+        A published table is damaged: a run may refuse it, and its message gives the remedy.
     late : bool
         Scans may be recorded as failed, for which `brainmass retry` is right.
     """
@@ -231,6 +233,7 @@ class Kind:
     needs_disk: bool = False
     spares: bool = True
     other_results: bool = False
+    damages: bool = False
     late: bool = False
 
 
@@ -249,8 +252,8 @@ KINDS = {
     "disk full": Kind(full_disk, needs_disk=True),
     "disk full in training": Kind(full_disk_in_training, needs_disk=True),
     "read-only results": Kind(read_only, needs_disk=True),
-    "bit flipped": Kind(_damaged(flipped), spares=False),
-    "file truncated": Kind(_damaged(truncated), spares=False),
+    "bit flipped": Kind(_damaged(flipped), spares=False, damages=True),
+    "file truncated": Kind(_damaged(truncated), spares=False, damages=True),
     "input changed": Kind(changed_input, spares=False, other_results=True),
     "two Snakemakes": Kind(second_snakemake),
     "clock set back": Kind(clock_set_back),

@@ -253,6 +253,11 @@ def contents(results: Path) -> dict[str, pa.Table | bytes]:
     return found
 
 
+def tables(results: Path) -> list[Path]:
+    """Published tables."""
+    return [file for file in _published(results) if file.suffix == ".parquet"]
+
+
 def _published(results: Path) -> Iterable[Path]:
     for pattern in ("*.parquet", "*.safetensors"):
         for file in sorted(results.rglob(pattern)):
