@@ -7,10 +7,12 @@ the `brainmass_svm` of the task on the kept participants (5 x 5 folds); `fc_svm`
 interval, and its difference from FC with the interval over the same bootstrap draws. All of it is
 in the CSV that `--out` names.
 
-The variants were fixed before any of them was run. Run, with data that are not part of this
-repository: ``python benchmarks/abide_pretraining.py DATA --out ablation.csv``, where DATA holds
-``abide_pcp_dev`` and ``atlas_pcp_abide`` (about 8 CPU-minutes per variant and seed, `small` an
-hour, on the machine that it was written on).
+The variants were fixed before any of them was run; windows with Fisher z, the views of the
+authors' code of 2026, were added later. ``--methods`` chooses other methods, such as the readouts
+``brainmass_tokens_svm`` and ``fc_brainmass_svm`` with their controls. Run, with data that are not
+part of this repository: ``python benchmarks/abide_pretraining.py DATA --out ablation.csv``, where
+DATA holds ``abide_pcp_dev`` and ``atlas_pcp_abide`` (about 8 CPU-minutes per variant and seed,
+`small` an hour, on the machine that it was written on).
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "alignment alone": {"pretrain": {"lambda_classification": 0.0, "lambda_reconstruction": 0.0}},
     "masked ROIs frozen, as released": {"pretrain": {"train_heads": False}},
     "size small": {"pretrain": {"size": "small"}},
+    "windows of 60, Fisher z": {"pfc": {"window": 60}, "pretrain": {"fisher_z": True}},
 }
 SHARED = ("scans", "timeseries", "connectivity", "manifest")
 METHODS = ["fc_svm", "untrained_svm", "brainmass_svm"]

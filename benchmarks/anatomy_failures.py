@@ -1,9 +1,9 @@
 """Heads that are not as they should be: what the checks of the anatomical stage see of them.
 
-The head is phantom 0 of `tests/preprocess/preprocess_head.py` at 3 mm, registered at 4 mm with
-`syn_fast` unless told otherwise.
+The head is a phantom of `tests/preprocess/preprocess_head.py` at 3 mm, registered at 4 mm with
+`syn_fast` and the default engines unless other options are given.
 
-Run: ``OMP_NUM_THREADS=1 python benchmarks/anatomy_failures.py --normalisation greedy``
+Run: ``OMP_NUM_THREADS=1 python benchmarks/anatomy_failures.py --registration syn --resolution 2``
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "preprocess"))
 
 import preprocess_head as heads
 
-from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.config.preprocess import Engines, Preprocess
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical.structural import Structure, estimate
 from brainmass_core.preprocess.anatomical.t1w import Anatomy, check_anatomy
@@ -36,16 +36,15 @@ from brainmass_core.preprocess.steps import Steps
 from brainmass_core.preprocess.transforms import Normalisation
 
 SIZE = 3.0  # mm
-HEAD = heads.Head(0)
 
 
-def changed() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def changed(head: heads.Head) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, data (x, y, z) and affine of each head in its pose of old."""
-    image = HEAD.t1w(SIZE)
+    image = head.t1w(SIZE)
     data, affine = np.asarray(image.dataobj, dtype=np.float32), image.affine
     points = Volume(data, affine).points()
-    brain = HEAD.sample(heads.maps().brain, points).reshape(data.shape) > 0.5
-    at = HEAD.t1w_to_template(points)
+    brain = head.sample(heads.maps().brain, points).reshape(data.shape) > 0.5
+    at = head.t1w_to_template(points)
     face = ((at[:, 1] > 20) & (at[:, 2] < -25)) | ((at[:, 1] > 75) & (at[:, 2] < 0))
     low, high = np.argwhere(brain)[:, 2].min(), np.argwhere(brain)[:, 2].max()
     slices = np.arange(data.shape[2])
@@ -79,21 +78,21 @@ def moved() -> Iterator[tuple[str, np.ndarray]]:
     yield "voxels called 1.6 times as large", np.diag([1.6, 1.6, 1.6, 1.0])
 
 
-def all_heads() -> Iterator[tuple[str, Volume, np.ndarray]]:
+def all_heads(head: heads.Head) -> Iterator[tuple[str, Volume, np.ndarray]]:
     """Name, scan and pose of each head."""
-    image = HEAD.t1w(SIZE)
+    image = head.t1w(SIZE)
     whole = Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine)
-    for name, data, affine in changed():
+    for name, data, affine in changed(head):
         yield name, Volume(np.ascontiguousarray(data, dtype=np.float32), affine), np.eye(4)
     for name, pose in moved():
         yield name, Volume(whole.data, pose @ whole.affine), pose
 
 
-def error(found: Normalisation, pose: np.ndarray) -> float:
+def error(head: heads.Head, found: Normalisation, pose: np.ndarray) -> float:
     """Mean distance (mm) within the brain."""
     points = heads.template_points(3)
     there = apply_affine(np.linalg.inv(pose), found.template_to_t1w(points))
-    back = HEAD.t1w_to_template(there)
+    back = head.t1w_to_template(there)
     return float(np.linalg.norm(back - points, axis=1).mean())
 
 
@@ -109,11 +108,12 @@ def outcome(found: Structure, settings: Preprocess) -> str:
 
 
 def main(
-    normalisation: Annotated[str, typer.Option()] = "embedded",
-    brain_extraction: Annotated[str, typer.Option()] = "embedded",
+    phantom: Annotated[int, typer.Option(help="Its number.")] = 0,
+    normalisation: Annotated[str, typer.Option()] = Engines().normalisation,
+    brain_extraction: Annotated[str, typer.Option()] = Engines().brain_extraction,
     registration: Annotated[str, typer.Option()] = "syn_fast",
     resolution: Annotated[float, typer.Option(help="mm")] = 4.0,
-    only: Annotated[str, typer.Option(help="Part of a name.")] = "",
+    only: Annotated[str, typer.Option(help="Parts of names, with commas.")] = "",
 ) -> None:
     """Print a row per head."""
     engines = {"normalisation": normalisation, "brain_extraction": brain_extraction}
@@ -121,8 +121,9 @@ def main(
         {"resolution": resolution, "registration": registration, "engines": engines}
     )
     template = load_template(None, None, settings.resolution)
-    for name, raw, pose in all_heads():
-        if only not in name:
+    head = heads.Head(phantom)
+    for name, raw, pose in all_heads(head):
+        if not any(part in name for part in only.split(",")):
             continue
         try:
             found = estimate(raw, template, settings, Steps())
@@ -131,7 +132,7 @@ def main(
             continue
         typer.echo(
             f"{name:34}{found.template_correlation:6.2f}{found.t1w_coverage:7.3f}"
-            f"{found.brain_volume:6.0f} ml{error(found.normalisation, pose):7.2f} mm  "
+            f"{found.brain_volume:6.0f} ml{error(head, found.normalisation, pose):7.2f} mm  "
             f"{outcome(found, settings)}"
         )
 

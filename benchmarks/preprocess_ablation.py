@@ -38,6 +38,7 @@ from brainmass_core.timeseries.denoise import ideal_bandpass
 STILL = "no motion correction"
 VARIANTS: dict[str, dict[str, Any]] = {
     "default (cpac-default, syn)": {},
+    "SyN instead of Greedy": {"preprocess": {"engines": {"normalisation": "embedded"}}},
     "no slice timing": {"preprocess": {"slice_timing": False}},
     "despiked": {"preprocess": {"despike": True}},
     "affine only": {"preprocess": {"registration": "affine"}},

@@ -51,12 +51,17 @@ def masses_by_fold(
 def weighted_auc(
     positive: np.ndarray, score: np.ndarray, fold: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """AUC (n_draws,) for every set of weights or labels; NaN without pairs.
+    """AUC for every set of weights or labels.
 
     Parameters
     ----------
     positive, score, fold, weights
         See `masses_by_fold`.
+
+    Returns
+    -------
+    ndarray (n_draws,)
+        Pairs are only formed within folds; NaN without pairs.
     """
     concordant = np.zeros(max(len(weights), len(np.atleast_2d(positive))))
     pairs = np.zeros_like(concordant)

@@ -95,12 +95,24 @@ class StudyResults:
         return list(self.config.tasks)
 
     def scans(self, dataset: str | None = None) -> pd.DataFrame:
-        """Scans, one row each: participant, role, split, phenotypes (``pheno_...``), exclusion.
+        """Scans: participant, role, split, phenotypes (``pheno_...``), reason for exclusion.
 
         Parameters
         ----------
         dataset : str, optional
-            Default: all.
+            One of `datasets`. Default: all.
+
+        Returns
+        -------
+        DataFrame
+            `tables.SCANS` and phenotypes: one row per scan, including excluded ones.
+
+        Raises
+        ------
+        StudyError
+            If there is no such data set.
+        TableError
+            If the table is missing or damaged.
         """
         names = self.datasets if dataset is None else [self._dataset(dataset)]
         found = [read_table(self._paths.scans(name), "scans").to_pandas() for name in names]
@@ -198,40 +210,88 @@ class StudyResults:
     def metrics(self, task: str) -> pd.DataFrame:
         """Scores of every method of a task, with their intervals.
 
+        Parameters
+        ----------
+        task : str
+            One of `tasks`.
+
         Returns
         -------
         DataFrame
             `tables.METRICS`: one row per method.
+
+        Raises
+        ------
+        StudyError
+            If there is no such task.
+        TableError
+            If the table is missing or damaged.
         """
         return self._of_task(task, "metrics")
 
     def predictions(self, task: str) -> pd.DataFrame:
         """Scores of every tested scan by every method, repeat and fold of a task.
 
+        Parameters
+        ----------
+        task : str
+            One of `tasks`.
+
         Returns
         -------
         DataFrame
-            `tables.PREDICTIONS`.
+            `tables.PREDICTIONS`: one row per method, repeat, fold and tested scan.
+
+        Raises
+        ------
+        StudyError
+            If there is no such task.
+        TableError
+            If the table is missing or damaged.
         """
         return self._of_task(task, "predictions")
 
     def cohort(self, task: str) -> pd.DataFrame:
         """Cohort of a task: scans that were used, and reasons for excluding others.
 
+        Parameters
+        ----------
+        task : str
+            One of `tasks`.
+
         Returns
         -------
         DataFrame
             `tables.COHORT`: one row per scan.
+
+        Raises
+        ------
+        StudyError
+            If there is no such task.
+        TableError
+            If the table is missing or damaged.
         """
         return self._of_task(task, "cohort")
 
     def regions(self, task: str) -> pd.DataFrame:
         """Importance, rank, stability and p of every region, by method.
 
+        Parameters
+        ----------
+        task : str
+            One of `tasks`.
+
         Returns
         -------
         DataFrame
             `tables.REGIONS`: one row per method and region.
+
+        Raises
+        ------
+        StudyError
+            If there is no such task.
+        TableError
+            If the table is missing or damaged.
         """
         file = self._paths.interpret(self._task(task), "regions.parquet")
         return read_table(file, "regions").to_pandas()
@@ -239,10 +299,22 @@ class StudyResults:
     def quality(self, dataset: str) -> pd.DataFrame:
         """Quality measures of each scan of a data set.
 
+        Parameters
+        ----------
+        dataset : str
+            One of `datasets`.
+
         Returns
         -------
         DataFrame
             `tables.QUALITY`: one row per scan.
+
+        Raises
+        ------
+        StudyError
+            If there is no such data set.
+        TableError
+            If the table is missing or damaged.
         """
         name = self._dataset(dataset)
         found = [

@@ -18,11 +18,11 @@ LONGEST_JOB = 7200.0  # seconds; a job that fails or is killed has lost no more
 MOST_SCANS = 4096
 CORES = {"preprocess": 2, "timeseries": 2}  # default `cpus_per_task`; 1 in all other stages
 
-# CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels (preprocessing.md: 59 s
-# up to the quality pages, of which `timeseries` takes 4.3); ready series: what each scan more costs
+# CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels
+# (`benchmarks/preprocess_stage.py`: 38.5 on a busy machine); ready series: what each scan more costs
 # from a cohort of 1,000 to one of 10,000, workers included (`benchmarks/cohort.py`; scale.md).
 CPU: dict[str, dict[Kind, float]] = {
-    "preprocess": {"bids": 55.0},
+    "preprocess": {"bids": 38.5},
     "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0087},
     "connectivity": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0026),
     "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0026),

@@ -14,10 +14,11 @@ PACKAGED: Literal["packaged"] = "packaged"  # value of `template`: included in n
 
 
 class Engines(Strict):
-    """Program for each step. `embedded` needs only this package.
+    """Program for each step. The defaults need only this package and work in process.
 
-    `ants`, `fsl` and `afni` call the programs of these packages through nipype, except that
-    `motion: ants` works in process; `simpleitk` needs the optional dependencies of that name.
+    So do `motion: ants` and `motion: simpleitk`, and `brain_extraction: deepbet` with the optional
+    dependencies of that name. `ants`, `fsl` and `afni` otherwise call the programs of these
+    packages through nipype.
     """
 
     bias_correction: Literal["embedded", "ants"] = Field("embedded", description="N4.")
@@ -33,9 +34,10 @@ class Engines(Strict):
         "`fsl`: FAST.",
     )
     normalisation: Literal["greedy", "embedded", "ants", "fsl"] = Field(
-        "embedded",
-        description="`embedded`: ANTs' SyN in process; `greedy`: Greedy in process; `ants`: "
-        "antsRegistration; `fsl`: FLIRT and FNIRT.",
+        "greedy",
+        description="`greedy`: Greedy in process; `embedded`: ANTs' SyN in process; `ants`: "
+        "antsRegistration; `fsl`: FLIRT and FNIRT. With `greedy` and the embedded brain "
+        "extraction, ANTs' affine in process precedes the deformation.",
     )
     despike: Literal["embedded", "afni"] = Field("embedded", description="`afni`: 3dDespike.")
     slice_timing: Literal["embedded", "fsl", "afni"] = Field(
@@ -76,7 +78,10 @@ class Preprocess(Strict):
         2.0, ge=1, le=6, description="Voxel edge in mm at which the T1w is registered."
     )
     registration: Literal["affine", "syn_fast", "syn"] = Field(
-        "syn", description="T1w to template. `syn`: CC radius 2; `syn_fast`: mutual information."
+        "syn",
+        description="T1w to template. `syn`: affine, then a deformation; `syn_fast`: with fewer "
+        "iterations; `affine`: no deformation. Each engine of normalisation has its own parameters "
+        "for them.",
     )
     engines: Engines = Engines()
     n_dummy_volumes: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
@@ -178,6 +183,17 @@ class Preprocess(Strict):
     bold_resolution: float = Field(
         3.0, ge=1, le=6, description="Voxel edge in mm of that BOLD in template space."
     )
+
+    @property
+    def affine_engine(self) -> str:
+        """Engine of the affine registration to the template.
+
+        The embedded brain extraction needs ANTs' affine, and Greedy continues from it.
+        """
+        engines = self.engines
+        if engines.normalisation == "greedy" and engines.brain_extraction == "embedded":
+            return "embedded"
+        return engines.normalisation
 
     @field_validator("template", mode="before")
     @classmethod

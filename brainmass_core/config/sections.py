@@ -193,6 +193,11 @@ class Pretrain(Strict):
         description="Which values of a masked ROI are hidden: its row of the FC, as in the "
         "released code, although its column contains the same values; or row and column.",
     )
+    fisher_z: bool = Field(
+        False,
+        description="Transform FC by Fisher z (the inverse hyperbolic tangent, of FC clipped to "
+        "±0.999999) before the encoder, in pre-training and in tasks.",
+    )
     checkpoint_steps: int = Field(50, ge=1, description="Steps between checkpoints.")
     nodes: int = Field(1, ge=1, description="Machines of the torchrun launch.")
     processes_per_node: int = Field(

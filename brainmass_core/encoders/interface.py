@@ -1,8 +1,9 @@
 """Interface of encoders to the stages: one `Implementation`, which the encoder's record names.
 
 Models have one of two interfaces, depending on the input in the record. A model of FC
-has ``encode(fc)``, from edges or matrices of a batch to embeddings (B, d). A model of series is a
-`models.series.SeriesModel`. Everything else that the stages need is here.
+has ``encode(fc)``, from edges or matrices of a batch to embeddings (B, d), and, if its record has
+readouts, ``encode(fc, readout=name)``. A model of series is a `models.series.SeriesModel`.
+Everything else that the stages need is here.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from brainmass_core.encoders.record import FROZEN, Encoder, Network
+from brainmass_core.encoders.record import FROZEN, LINEAR, Encoder, Network
 
 FC_FOR_MODEL = "fc_for_model"  # FC, after a check that the pre-trained model is of the same kind
 SERIES = "series"  # features: the scaled series themselves, as an encoder of series sees them
@@ -35,6 +35,8 @@ class Features:
         Whose embedding they are.
     pretrained : bool
         Whether that encoder has its pre-trained weights; else it has its initial ones.
+    readout : str
+        Of the encoder's readouts; empty: its embedding.
     series : bool
         Whether they are made from time series, scaled by statistics of the pre-training scans.
     brain : bool
@@ -55,6 +57,7 @@ class Features:
     to_train: str = ""
     encoder: Encoder | None = None
     pretrained: bool = False
+    readout: str = ""
     series: bool = False
     brain: bool = True
     linear: bool = False
@@ -284,24 +287,36 @@ _PAIRS = [Method(OWN_FEATURES[f], ESTIMATORS[e]) for f, es in _COMPOSED for e in
 OWN = {method.name: method for method in _PAIRS}
 
 
-def features_of(encoder: Encoder) -> tuple[Features, Features]:
-    """Its embedding by the initial weights, and by those of the pre-training."""
+def features_of(encoder: Encoder) -> tuple[Features, ...]:
+    """Its embedding by the initial weights and by those of the pre-training, and its readouts."""
     of_series = encoder.sees_series
     to_train = (SERIES, SERIES) if of_series else ("fc", FC_FOR_MODEL)
     texts = encoder.pages.methods
     initial, trained = (
-        Features(name, *encoder.pages.features[name], name, given, encoder, trained, of_series)
-        for name, given, trained in zip(encoder.features, to_train, (False, True), strict=True)
+        Features(
+            *(name, *encoder.pages.features[name], name, given, encoder, trained),
+            series=of_series,
+            texts=texts,
+        )
+        for name, given, trained in zip(encoder.features[:2], to_train, (False, True), strict=True)
     )
-    return replace(initial, texts=texts), replace(trained, texts=texts)
+    more = (
+        replace(base, name=name, label=label, text=text, made=name, readout=r.name, linear=True)
+        for r in encoder.readouts
+        for base, name in ((initial, r.untrained), (trained, r.pretrained))
+        for label, text in (encoder.pages.features[name],)
+    )
+    return (initial, trained, *more)
 
 
 def methods_of(encoder: Encoder) -> Iterator[Method]:
     """Those on its frozen embedding, then those that train it."""
-    initial, trained = features_of(encoder)
+    initial, trained, *readouts = features_of(encoder)
     for features in (initial, trained):
         yield from (Method(features, ESTIMATORS[name]) for name in FROZEN)
     for network in encoder.networks:
         own = Estimator(network.training, network.training, trains_encoder=True, is_network=True)
         estimator = ESTIMATORS.get(network.training, own)
         yield Method(trained if network.pretrained else initial, estimator, network)
+    for features in readouts:
+        yield from (Method(features, ESTIMATORS[name]) for name in LINEAR)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FROZEN = ("svm", "logistic", "ridge", "knn")  # estimators on a frozen embedding
+LINEAR = ("svm", "logistic", "ridge")  # estimators on many more values than scans
 Names = Mapping[str, tuple[str, str]]
 
 
@@ -82,6 +83,23 @@ class Network:
     pretrained: bool = True
 
 
+@dataclass(frozen=True)
+class Readout:
+    """Features made by a frozen encoder that are not its embedding, for linear estimators.
+
+    Attributes
+    ----------
+    name : str
+        Passed to ``encode`` of the model.
+    untrained, pretrained : str
+        Features by the initial and by the pre-trained weights.
+    """
+
+    name: str
+    untrained: str
+    pretrained: str
+
+
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """What the stages know of an encoder before they load it.
@@ -104,6 +122,8 @@ class Encoder:
         Features by the same architecture with its initial weights.
     networks : tuple of Network
         Methods that train it with a head in every fold.
+    readouts : tuple of Readout
+        Further features than its embedding.
     explains : tuple of str
         Those of ``interpret.methods`` that need it and that it can be asked for.
     token_steps : mapping
@@ -127,6 +147,7 @@ class Encoder:
     untrained: str
     pages: Pages
     networks: tuple[Network, ...] = ()
+    readouts: tuple[Readout, ...] = ()
     explains: tuple[str, ...] = ()
     token_steps: Mapping[str, int] = field(default_factory=dict)
     knobs: tuple[str, ...] = ()
@@ -140,12 +161,16 @@ class Encoder:
         return self.sees == "series"
 
     @property
-    def features(self) -> tuple[str, str]:
-        """Its frozen embedding, and the same by its initial weights."""
-        return (self.untrained, self.name)
+    def features(self) -> tuple[str, ...]:
+        """Its frozen embedding by its initial weights and by those of the pre-training, then the
+        same for each of its readouts."""
+        more = ((r.untrained, r.pretrained) for r in self.readouts)
+        return (self.untrained, self.name, *(name for pair in more for name in pair))
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of the methods that are of this encoder alone."""
-        frozen = (f"{features}_{estimator}" for features in self.features for estimator in FROZEN)
-        return (*frozen, *(network.name for network in self.networks))
+        pair, readouts = self.features[:2], self.features[2:]
+        frozen = (f"{features}_{estimator}" for features in pair for estimator in FROZEN)
+        linear = (f"{features}_{estimator}" for features in readouts for estimator in LINEAR)
+        return (*frozen, *(network.name for network in self.networks), *linear)

@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import FewShot
 from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.adjustment import adjuster, match
 from brainmass_core.finetune.cohort.labels import TaskError
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
+from brainmass_core.finetune.confounds import confounds_of, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
 from brainmass_core.finetune.statistics.balanced_accuracy import (
@@ -70,10 +71,17 @@ def draw_shots(
     ----------
     y, who : ndarray (n_scans,)
         Class and participant of all scans; a participant's class is that of the first scan.
-    train : ndarray of int
+    train : ndarray (n_train,) of int
         Rows of the fold's training part.
     shots : list of int
         Values of k; values for which a class has too few participants are skipped.
+    n_draws, seed : int
+        The seed and the number of a draw determine its participants.
+
+    Yields
+    ------
+    Draw
+        By number, then in the order of `shots`.
     """
     first = pd.DataFrame({"row": train, "who": who[train], "y": y[train]}).drop_duplicates("who")
     pools = [people["who"].to_numpy() for _, people in first.groupby("y")]
@@ -125,26 +133,18 @@ def learning_curves(
     folds = [f for f in folds if f.repeat < s.n_repeats]
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, int], _Curve] = {}
-    with threadpool_limits(
-        limits=1
-    ):  # with more threads, sums in another order would change the last digits
+    # with more threads, sums in another order would change the last digits
+    with threadpool_limits(limits=1):
         for name, values in features.items():
-            products = gram(values)
-            for f in folds:
-                state = np.random.SeedSequence([seed, f.repeat, f.fold]).generate_state(1)[0]
-                if task and task.confounds in ("regress", "combat"):
-                    products = gram(_adjusted(values, scans, f, task))
-                pool = _pool(scans, f, task, int(state))
-                for d in draw_shots(y, who, pool, s.shots, s.n_draws, int(state)):
-                    refuse_tested(d, who, f)
-                    inside, outside = coordinates(products, d.rows, f.test)
-                    for classifier in s.classifiers:
-                        method = f"{name}_{classifier}"
-                        curve = curves.setdefault((method, d.k), _empty(len(y)))
-                        scored = classify(classifier, inside, y[d.rows], outside)
-                        row = _record(curve, f, d, y, *scored)
-                        n_train = {"n_train_participants": len(set(who[d.rows]))}
-                        rows.append({"method": method} | row | n_train)
+            for f, d, products in _draws(values, scans, folds, s, seed, task):
+                inside, outside = coordinates(products, d.rows, f.test)
+                for classifier in s.classifiers:
+                    method = f"{name}_{classifier}"
+                    curve = curves.setdefault((method, d.k), _empty(len(y)))
+                    scored = classify(classifier, inside, y[d.rows], outside)
+                    row = _record(curve, f, d, y, *scored)
+                    n_train = {"n_train_participants": len(set(who[d.rows]))}
+                    rows.append({"method": method} | row | n_train)
     if not curves:
         raise TaskError(_none_drawn(s, scans, folds))
     _say_left_out(s, {k for _, k in curves})
@@ -154,6 +154,27 @@ def learning_curves(
         pd.DataFrame(rows).sort_values(order, ignore_index=True),
         pd.DataFrame(summary).sort_values(["method", "k"], ignore_index=True),
     )
+
+
+def _draws(
+    values: np.ndarray,
+    scans: pd.DataFrame,
+    folds: list[Fold],
+    s: FewShot,
+    seed: int,
+    task: Task | None,
+) -> Iterator[tuple[Fold, Draw, np.ndarray]]:
+    """Every draw of every fold, with the Gram matrix of the features (n_scans, n_scans)."""
+    y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
+    products = gram(values)
+    for f in folds:
+        state = int(np.random.SeedSequence([seed, f.repeat, f.fold]).generate_state(1)[0])
+        if task and task.confounds in ("regress", "combat"):
+            products = gram(_adjusted(values, scans, f, task))
+        pool = _pool(scans, f, task, state)
+        for d in draw_shots(y, who, pool, s.shots, s.n_draws, state):
+            refuse_tested(d, who, f)
+            yield f, d, products
 
 
 def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> np.ndarray:

@@ -6,7 +6,6 @@ participant is on both sides, the transfer is refused; this is checked in the ta
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,16 @@ from threadpoolctl import threadpool_limits
 from brainmass_core.auc import auc_influence, interval, standard_error
 from brainmass_core.config.adaptation import ZeroShot
 from brainmass_core.config.tasks import Task
+from brainmass_core.finetune.adjustment import adjuster, match
 from brainmass_core.finetune.cohort.dataset import place_of
 from brainmass_core.finetune.cohort.labels import TaskError
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
+from brainmass_core.finetune.confounds import confounds_of, refuse_codes_of_sex
 from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
 from brainmass_core.finetune.statistics.balanced_accuracy import (
     balanced_accuracy_influence,
     smallest_class,
 )
 from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
-
-log = logging.getLogger(__name__)
 
 
 def refuse_seen(source: pd.DataFrame, target: pd.DataFrame, shown: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ cancel, so an irrelevant region has an expected importance of 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import linear_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from torch import Tensor
 
 from brainmass_core.connectivity import n_rois_of
 from brainmass_core.interpret.explained_model import Probe
+from brainmass_core.models.device import device
 
 ROWS = 512  # scans with an exchanged region that are scored together
 BATCH = 32  # scans times steps whose gradients are in memory together
@@ -83,7 +85,7 @@ def integrated_gradients(
     reference: np.ndarray,
     n_steps: int,
 ) -> Explained:
-    """Integrated gradients (Sundararajan et al. 2017) of the probe's score, from edges to regions.
+    """Integrated gradients of the probe's score, from edges to regions.
 
     Each edge contributes half to each of its two regions, so that the contributions of all regions
     add up to the difference of the score from that of the reference.
@@ -92,33 +94,69 @@ def integrated_gradients(
     ----------
     fc : ndarray (n_scans, n_edges)
         Test scans.
+    y : ndarray (n_scans,)
+        Labels.
     reference : ndarray (n_edges,)
         Start of the path: the mean FC of the training scans.
+    n_steps : int
+        Points of the path.
     """
-    from captum.attr import IntegratedGradients  # imported late, because it loads matplotlib
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.eval().to(device)
-    score = probe.on(model.encode)
-    inputs = torch.from_numpy(np.ascontiguousarray(fc, dtype=np.float32)).to(device)
-    start = torch.from_numpy(reference.astype(np.float32))[None].to(device)
-    parts, wrong, change = [], 0.0, 0.0
-    for one in inputs.split(BATCH):
-        edges, delta = IntegratedGradients(score).attribute(
-            one,
-            start.expand_as(one),
-            n_steps=n_steps,
-            internal_batch_size=BATCH,
-            return_convergence_delta=True,
-        )
-        with torch.no_grad():
-            change += float((score(one) - score(start)).abs().sum())
-        wrong += float(delta.abs().sum())
-        parts.append(edges.double().cpu().numpy())
+    model = model.eval().to(device())
+    inputs = torch.from_numpy(np.ascontiguousarray(fc, dtype=np.float32)).to(device())
+    start = torch.from_numpy(reference.astype(np.float32))[None].to(device())
+    paths = ((one, start) for one in inputs.split(BATCH))
+    parts, error = along_paths(probe.on(model.encode), paths, n_steps, BATCH, lambda part: part)
     contributions = np.concatenate(parts)  # (n_scans, n_edges)
     of_roi = 0.5 * contributions[:, edges_of(n_rois_of(fc.shape[1]))].sum(-1)
     value = slope(of_roi, y)
-    return Explained(value, value, wrong / change if change else 0.0)
+    return Explained(value, value, error)
+
+
+def along_paths(
+    score: Callable[[Tensor], Tensor],
+    paths: Iterable[tuple[Tensor, Tensor]],
+    n_steps: int,
+    batch: int,
+    keep: Callable[[Tensor], Tensor],
+) -> tuple[list[np.ndarray], float]:
+    """Integrated gradients (Sundararajan et al. 2017) of a score along straight paths.
+
+    Parameters
+    ----------
+    score : callable
+        Inputs (B, ...) to scores (B,).
+    paths : iterable of (Tensor (B, ...), Tensor (B or 1, ...))
+        Ends and starts.
+    n_steps : int
+        Points of a path.
+    batch : int
+        Points whose gradients are in memory together.
+    keep : callable
+        What is kept of the contributions of each part, (B, ...) of float64.
+
+    Returns
+    -------
+    list of ndarray
+        Results of `keep`.
+    float
+        `Explained.error`, over all parts; 0 if the score does not change.
+    """
+    from captum.attr import IntegratedGradients  # imported late, because it loads matplotlib
+
+    parts, wrong, change = [], 0.0, 0.0
+    for end, start in paths:
+        values, delta = IntegratedGradients(score).attribute(
+            end,
+            start.expand_as(end),
+            n_steps=n_steps,
+            internal_batch_size=batch,
+            return_convergence_delta=True,
+        )
+        with torch.no_grad():
+            change += float((score(end) - score(start)).abs().sum())
+        wrong += float(delta.abs().sum())
+        parts.append(keep(values.double()).cpu().numpy())
+    return parts, wrong / change if change else 0.0
 
 
 def permutation_importance(

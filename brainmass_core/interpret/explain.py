@@ -77,7 +77,17 @@ class MethodFolds:
     def add(
         self, found: Explained, fold: Fold, rows: np.ndarray, y: np.ndarray, score: np.ndarray
     ) -> None:
-        """Add a fold; `rows` were explained, `score` is that of all test scans."""
+        """Add the result of a fold.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Scans that were explained.
+        y : ndarray (n_scans,)
+            Classes of all scans of the task.
+        score : ndarray (n_test,)
+            Score of all test scans by the explained model.
+        """
         self.importance.append(found.importance)
         self.evidence.append(found.evidence)
         self.error.append(found.error)
@@ -89,7 +99,13 @@ class MethodFolds:
         self.scores.append(pd.DataFrame({**place, "score": score}))
 
     def ranking(self) -> np.ndarray:
-        """Values by which regions are ranked in each fold (n_folds, n_rois)."""
+        """Values by which regions are ranked in each fold.
+
+        Returns
+        -------
+        ndarray (n_folds, n_rois)
+            Absolute values for a signed importance.
+        """
         values = np.stack(self.importance)
         return np.abs(values) if self.signed else values
 
@@ -243,6 +259,13 @@ def choose(
     rows: np.ndarray, y: np.ndarray, participant: np.ndarray, n: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Choose at most `n` rows, alternating classes, all participants before second scans.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Rows to choose from.
+    y, participant : ndarray (n_scans,)
+        Class and participant of all scans.
 
     Returns
     -------

@@ -1,4 +1,8 @@
-"""The model that is explained: a linear probe on the frozen pre-trained encoder."""
+"""The model that is explained: a linear probe on the frozen pre-trained encoder.
+
+`explain` has the exceptions: ``fc_pattern`` explains a linear model of FC, and ``attention`` is
+that of the encoder.
+"""
 
 from __future__ import annotations
 

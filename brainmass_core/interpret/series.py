@@ -15,10 +15,10 @@ from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embedding
-from brainmass_core.finetune.methods.neural import device
 from brainmass_core.finetune.methods.series_features import fitting_feed
-from brainmass_core.interpret.attribution import Explained, slope
+from brainmass_core.interpret.attribution import Explained, along_paths, slope
 from brainmass_core.interpret.explained_model import Probe
+from brainmass_core.models.device import device
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import recordings
 
@@ -87,7 +87,7 @@ def series_gradients(
     y: np.ndarray,
     n_steps: int,
 ) -> Explained:
-    """Integrated gradients (Sundararajan et al. 2017) of the probe's score of recordings.
+    """Integrated gradients of the probe's score of recordings, see `attribution.along_paths`.
 
     The path starts at a constant recording, 0 in all scaled values, which is the mean of many
     recordings. Contributions are summed over the timepoints of a parcel; the sum over all parcels
@@ -98,7 +98,11 @@ def series_gradients(
     windows : sequence of ndarray (n_windows, n_rois, window), float32
         Windows of each test scan.
     coordinates : ndarray (n_rois, 3), float32
+        In mm.
     y : ndarray (n_scans,)
+        Labels.
+    n_steps : int
+        Points of the path.
     """
     where = torch.from_numpy(coordinates).to(device())
     model = model.eval().to(device())
@@ -111,19 +115,10 @@ def series_gradients(
             found = model.encode(recordings.flatten(0, 1), where)
         return found.unflatten(0, (len(recordings), -1)).mean(1)
 
-    from captum.attr import IntegratedGradients  # loads matplotlib
-
-    score = probe.on(embedded)
-    of_roi, wrong, change = [], 0.0, 0.0
-    for one in windows:
-        whole = torch.from_numpy(one)[None].to(device())
-        still = torch.zeros_like(whole)
-        values, delta = IntegratedGradients(score).attribute(
-            whole, still, n_steps=n_steps, internal_batch_size=1, return_convergence_delta=True
-        )
-        with torch.no_grad():
-            change += float((score(whole) - score(still)).abs().sum())
-        wrong += float(delta.abs().sum())
-        of_roi.append(values.double().sum((0, 1, 3)).cpu().numpy())
+    whole = (torch.from_numpy(one)[None].to(device()) for one in windows)
+    paths = ((one, torch.zeros_like(one)) for one in whole)
+    of_roi, error = along_paths(
+        probe.on(embedded), paths, n_steps, 1, lambda part: part.sum((0, 1, 3))
+    )
     value = slope(np.stack(of_roi), y)
-    return Explained(value, value, wrong / change if change else 0.0)
+    return Explained(value, value, error)

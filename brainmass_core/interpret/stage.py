@@ -21,7 +21,6 @@ from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embedding
-from brainmass_core.finetune.methods.neural import device
 from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
     FcModel,
@@ -35,6 +34,7 @@ from brainmass_core.interpret.explain import (
 from brainmass_core.interpret.figures import draw_all
 from brainmass_core.interpret.series import load_recordings_model
 from brainmass_core.interpret.summary import network_rows, region_rows, stability_rows
+from brainmass_core.models.device import device
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.tables import (

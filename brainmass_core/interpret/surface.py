@@ -84,9 +84,9 @@ def surface(config: Config, regions: pd.DataFrame, names: dict[str, str]) -> Fig
 def vertex_parcels(
     image: nib.Nifti1Image, side: str, index: np.ndarray, space: str | None
 ) -> np.ndarray:
-    """Parcel (n_vertices,) of every vertex as a position in `index`; -1 outside all parcels.
+    """Parcel of every vertex of a hemisphere.
 
-    The most frequent label between the white and the pial surface.
+    It is the most frequent label between the white and the pial surface.
 
     Parameters
     ----------
@@ -95,6 +95,11 @@ def vertex_parcels(
         Label values of the parcels in the image, ascending.
     space : str or None
         Space of the image; None (unknown) is treated as FSL's.
+
+    Returns
+    -------
+    ndarray (n_vertices,) of int
+        Position in `index`; -1 outside all parcels.
 
     Raises
     ------
@@ -116,7 +121,19 @@ def vertex_parcels(
 
 
 def from_mni305(points: np.ndarray, space: str) -> np.ndarray:
-    """Transform points (n, 3) from MNI305, the space of fsaverage, to another space; mm, RAS.
+    """Transform points from MNI305, the space of fsaverage, to another space.
+
+    Parameters
+    ----------
+    points : ndarray (n, 3)
+        In mm, RAS.
+    space : str
+        TemplateFlow name.
+
+    Returns
+    -------
+    ndarray (n, 3)
+        In mm, RAS.
 
     Raises
     ------

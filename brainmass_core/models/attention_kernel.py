@@ -109,7 +109,14 @@ def attention(
 
     Parameters
     ----------
+    start, stop : int
+        Samples that are written.
     q, k, v : ndarray (B, n_queries | n_keys, heads * d) of float32
+    heads : int
+    seed : uint64
+        Seed of the dropout mask, which has a row of n_queries for each sample, head and key.
+    drop : uint32
+        See `kernels.drop_below`; 0 for no dropout.
     scale : float32
         ``1 / (1 - p)``.
     out, log_sum : ndarray (B, n_queries, heads * d), (B, heads, n_queries)

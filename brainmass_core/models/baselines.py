@@ -33,7 +33,17 @@ class EdgeToEdge(nn.Module):
         self.column = nn.Conv2d(n_in, n_out, (n_rois, 1), bias=False)
 
     def forward(self, a: Tensor) -> Tensor:
-        """(B, n_in, n, n) to (B, n_out, n, n)."""
+        """Apply the layer.
+
+        Parameters
+        ----------
+        a : Tensor (B, n_in, n_rois, n_rois)
+            Need not be symmetric.
+
+        Returns
+        -------
+        Tensor (B, n_out, n_rois, n_rois)
+        """
         return self.row(a) + self.column(a)  # (B, m, n, 1) + (B, m, 1, n)
 
 
@@ -45,7 +55,16 @@ class EdgeToNode(EdgeToEdge):
     """
 
     def forward(self, a: Tensor) -> Tensor:
-        """(B, n_in, n, n) to (B, n_out, n)."""
+        """Apply the layer.
+
+        Parameters
+        ----------
+        a : Tensor (B, n_in, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, n_out, n_rois)
+        """
         return self.row(a).squeeze(3) + self.column(a).squeeze(2)
 
 
@@ -97,7 +116,16 @@ class BrainNetCNN(nn.Module):
         )
 
     def forward(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to (B, n_out)."""
+        """Logits or predictions of scans.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, n_out)
+        """
         edges = self.edges(fc[:, None])  # (B, edge_maps, n, n)
         nodes = self.nodes(edges)  # (B, node_maps, n)
         return self.head(self.graph(nodes))  # (B, graph_units) -> (B, n_out)
@@ -123,7 +151,17 @@ class ClusterReadout(nn.Module):
         self.register_buffer("centres", nn.init.orthogonal_(torch.empty(n_clusters, width)))
 
     def forward(self, nodes: Tensor) -> Tensor:
-        """(B, n_nodes, width) to (B, n_clusters, width)."""
+        """Sum node features by cluster.
+
+        Parameters
+        ----------
+        nodes : Tensor (B, n_nodes, width)
+
+        Returns
+        -------
+        Tensor (B, n_clusters, width)
+            Each node contributes to all clusters, with weights that sum to 1.
+        """
         assignment = (nodes @ self.centres.T).softmax(dim=-1)  # (B, n_nodes, n_clusters)
         return assignment.transpose(1, 2) @ nodes
 
@@ -178,7 +216,17 @@ class BrainNetworkTransformer(nn.Module):
         )
 
     def forward(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to (B, n_out)."""
+        """Logits or predictions of scans.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+            Each row is a token.
+
+        Returns
+        -------
+        Tensor (B, n_out)
+        """
         nodes = fc
         for layer in self.layers:
             nodes = layer(nodes)  # (B, n, n)

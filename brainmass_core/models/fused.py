@@ -33,12 +33,20 @@ def usable(x: Tensor) -> bool:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, p: float) -> Tensor:
-    """``dropout(softmax(q kᵀ / √d)) v``, (B, n_queries, d_model); k and v are (B, n_keys, d_model).
+    """``dropout(softmax(q kᵀ / √d)) v`` for each head, with d = d_model / heads.
 
     Parameters
     ----------
+    q : Tensor (B, n_queries, d_model)
+    k, v : Tensor (B, n_keys, d_model)
+        float32 on the CPU, see `usable`; heads are consecutive slices of the last dimension.
+    heads : int
     p : float
         Probability of dropout; its mask follows from torch's default generator.
+
+    Returns
+    -------
+    Tensor (B, n_queries, d_model)
     """
     return _Attention.apply(q, k, v, heads, p, _seed(p))
 
@@ -46,7 +54,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, p: float) -> Tensor:
 def feed_forward(
     x: Tensor, weight_1: Tensor, bias_1: Tensor, weight_2: Tensor, p: float, dtype: torch.dtype
 ) -> Tensor:
-    """``dropout(relu(x W1ᵀ + b1)) W2ᵀ``: (..., d) to the same; products in `dtype`.
+    """``dropout(relu(x W1ᵀ + b1)) W2ᵀ``, without the second bias; products are in `dtype`.
 
     Parameters
     ----------
@@ -55,7 +63,9 @@ def feed_forward(
     bias_1 : Tensor (hidden,)
     weight_2 : Tensor (d, hidden)
     p : float
-        Probability of dropout.
+        Probability of dropout; its mask follows from torch's default generator.
+    dtype : dtype
+        float32 or bfloat16.
 
     Returns
     -------

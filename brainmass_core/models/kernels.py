@@ -182,10 +182,20 @@ def drop_add_norm(
     inverse: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """LayerNorm of ``x + dropout(branch)``, all (n, d); also the values before weight and bias.
+    """LayerNorm of ``x + dropout(branch)``; also the values before weight and bias.
 
     Parameters
     ----------
+    start, stop : int
+        Rows that are written.
+    x, branch : ndarray (n, d) of float32
+    weight, bias : ndarray (d,) of float32
+        Of the layer norm.
+    eps : float
+        Added to the variance.
+    seed : uint64
+    drop : uint32
+        See `drop_below`.
     scale : float32
         ``1 / (1 - p)``.
     normal, inverse, out : ndarray (n, d), (n,), (n, d)

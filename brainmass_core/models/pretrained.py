@@ -59,9 +59,12 @@ class Pretrained(nn.Module):
     ----------
     ARGUMENTS : tuple of str
         Attributes of the model that its constructor takes to build it again.
+    OPTIONAL : mapping of str to bool
+        The same for switches, with their defaults; stored where they differ from the default.
     """
 
     ARGUMENTS: ClassVar[tuple[str, ...]] = ()
+    OPTIONAL: ClassVar[Mapping[str, bool]] = {}
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
@@ -140,7 +143,13 @@ class Pretrained(nn.Module):
                 raise ModelError(
                     f"{where}: {name}: found {quoted(value)}, expected a name; {REMEDY}"
                 )
-        return given
+        switches = {name: settings.get(name, default) for name, default in cls.OPTIONAL.items()}
+        for name, value in switches.items():
+            if not isinstance(value, bool):
+                raise ModelError(
+                    f"{where}: {name}: found {quoted(value)}, expected true or false; {REMEDY}"
+                )
+        return given | switches
 
     def save_pretrained(self, folder: str | Path, about: dict[str, Any] | None = None) -> None:
         """Write the model to a folder, the settings last and each file atomically.
@@ -152,6 +161,8 @@ class Pretrained(nn.Module):
         """
         folder = Path(folder)
         settings = {name: getattr(self, name) for name in self.ARGUMENTS} | (about or {})
+        switches = {name: getattr(self, name) for name in self.OPTIONAL}
+        settings |= {n: value for n, value in switches.items() if value != self.OPTIONAL[n]}
         (folder / SETTINGS).unlink(missing_ok=True)
         with atomic_path(folder / WEIGHTS) as path:
             # only one entry of metadata: several would be written in random order

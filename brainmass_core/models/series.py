@@ -98,7 +98,22 @@ class SeriesModel(Pretrained):
         ratio: float,
         generator: torch.Generator | None = None,
     ) -> Mask:
-        """A mask that hides `ratio` of the tokens, drawn for each sample."""
+        """A mask that hides `ratio` of the tokens, drawn for each sample.
+
+        Parameters
+        ----------
+        batch, n_rois, n_timepoints : int
+            Shape of the series.
+        ratio : float
+            Fraction of hidden tokens.
+        generator : Generator, optional
+            Default: torch's default generator.
+
+        Returns
+        -------
+        Mask
+            `visible` is (batch, n_visible).
+        """
         noise = torch.rand(batch, self.n_tokens(n_rois, n_timepoints), generator=generator)
         return self.noise_mask(noise, ratio)
 
@@ -117,13 +132,39 @@ class SeriesModel(Pretrained):
 
     @abstractmethod
     def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Prediction of all values (B, n_rois, n_timepoints) from the visible tokens, and a mask of
-        the same shape, 1 where a value was hidden.
+        """Prediction of all values from the visible tokens.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+        mask : Mask
+
+        Returns
+        -------
+        predicted : Tensor (B, n_rois, n_timepoints) or (B, n_rois, n_patches, patch)
+            The second shape if `token_steps` is set; `series_model.windows.predict_values` returns
+            the first for all models.
+        hidden : Tensor (B, n_rois, n_timepoints) or (B, n_rois, n_patches)
+            1 where a value or token was hidden.
         """
 
     @abstractmethod
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """CLS token (B, d) and tokens (B, n_tokens, d) of series with nothing hidden."""
+        """CLS token and tokens of series with nothing hidden.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        cls : Tensor (B, d)
+        tokens : Tensor (B, n_tokens, d)
+        """
 
     def encode(self, series: Tensor, coordinates: Tensor) -> Tensor:
         """The embedding that downstream tasks use: the CLS token with nothing hidden.
@@ -141,23 +182,60 @@ class SeriesModel(Pretrained):
         return self.tokens(series, coordinates)[0]
 
     def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """The embedding (B, d) with a fixed order of tokens, also for models that draw a random
-        order.
+        """The embedding with a fixed order of tokens, also for models that draw a random order.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        Tensor (B, d)
         """
         return self.encode(series, coordinates)
 
     def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Any]:
-        """Input of the last layer, CLS and tokens (B, 1 + n_tokens, d), and its attention module.
+        """Input of the last layer, and its attention module; only for models with `token_steps`.
 
-        Nothing is hidden; tokens are in natural order, parcel by parcel. Only for models with
-        `token_steps`.
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+            Nothing is hidden.
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        x : Tensor (B, 1 + n_tokens, d)
+            CLS, then the tokens in natural order, parcel by parcel.
+        attention : Module
+
+        Raises
+        ------
+        NotImplementedError
+            If tokens mix parcels.
         """
         raise NotImplementedError(f"tokens of {type(self).__name__} mix parcels")
 
     def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """Attention of the CLS token to each parcel in the last layer, (B, n_rois).
+        """Attention of the CLS token to each parcel in the last layer; only with `token_steps`.
 
-        Only for models with `token_steps`.
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        Tensor (B, n_rois)
+
+        Raises
+        ------
+        NotImplementedError
+            If tokens mix parcels.
         """
         raise NotImplementedError(f"tokens of {type(self).__name__} mix parcels")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from brainmass_core.config import Config
-from brainmass_core.connectivity import CONSTANT, ESTIMATORS, vectorise
+from brainmass_core.connectivity import ESTIMATORS, vectorise
 from brainmass_core.pfc.draw import distinct, places
 from brainmass_core.pfc.kernel import correlations, z_scores
 from brainmass_core.pfc.syrk import SSYRK
@@ -28,7 +28,7 @@ from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.scans.units import joins, read_units
 from brainmass_core.tables import pfc_schema, read_table
-from brainmass_core.timeseries.joining import Joined, joined_runs
+from brainmass_core.timeseries.joining import CONSTANT, Joined, joined_runs
 from brainmass_core.timeseries.table import bold_by_scan
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,19 @@ def scan_seed(seed: int, scan_id: str) -> int:
 
 
 def kept_timepoints(dropped: np.ndarray, n_timepoints: int) -> np.ndarray:
-    """Kept timepoints (n_views, n_kept), ascending, from dropped ones (n_views, n_dropped)."""
+    """Convert dropped timepoints of views to kept ones.
+
+    Parameters
+    ----------
+    dropped : ndarray (n_views, n_dropped) of int
+        Distinct timepoints below `n_timepoints`, in any order.
+    n_timepoints : int
+
+    Returns
+    -------
+    ndarray (n_views, n_timepoints - n_dropped) of int
+        Ascending.
+    """
     stays = np.ones((len(dropped), n_timepoints), dtype=bool)
     np.put_along_axis(stays, dropped, False, axis=1)
     return np.nonzero(stays)[1].reshape(len(dropped), -1)

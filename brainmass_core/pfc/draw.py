@@ -59,7 +59,18 @@ def distinct(seed: int, n_views: int, k: int, choices: int) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def places(seed: int, n_views: int, choices: int) -> np.ndarray:
-    """Draw a number below `choices` for each view, (n_views,), int64."""
+    """Draw a number below `choices` for each view.
+
+    Parameters
+    ----------
+    seed : int
+        Below 2**64.
+
+    Returns
+    -------
+    ndarray (n_views,), int64
+        A number depends only on the seed, the number of its view and `choices`.
+    """
     drawn = np.empty(n_views, np.int64)
     for view in range(n_views):
         drawn[view] = _below(_state(np.uint64(seed), view), choices)
@@ -76,6 +87,7 @@ def kept_masks(
     lengths : ndarray (n_scans,), int
         Timepoints of each scan.
     seeds : ndarray (n_scans,), uint64
+        Seed of each scan's views, see `seeds_of`.
 
     Returns
     -------

@@ -24,7 +24,7 @@ LEAST_VARIANCE = 0.02
 
 @numba.njit(cache=True)
 def z_scores(x: np.ndarray, constant: float) -> np.ndarray:
-    """Z-scores (n_timepoints, n_rois) of float32, 0 for ROIs without a signal.
+    """Z-score every ROI over time with the population standard deviation.
 
     Parameters
     ----------
@@ -32,6 +32,11 @@ def z_scores(x: np.ndarray, constant: float) -> np.ndarray:
         Any floating-point type. A ROI with a non-finite value has no signal.
     constant : float
         Standard deviation, relative to the mean, up to which a ROI has no signal.
+
+    Returns
+    -------
+    ndarray (n_timepoints, n_rois), float32
+        0 for ROIs without a signal.
     """
     n_timepoints, n = x.shape
     mean, power = np.zeros(n), np.zeros(n)
@@ -131,7 +136,7 @@ def correlations(
     lost: np.ndarray,
     ssyrk: int,
 ) -> None:
-    """Correlation of the timepoints of each view, (n_views, n_edges), written to `out`.
+    """Correlation of the timepoints of each view, written to `out`.
 
     Parameters
     ----------
@@ -144,8 +149,10 @@ def correlations(
     shrink : bool
         Ledoit-Wolf shrinkage of each view, see `connectivity.ledoit_wolf`.
     out : ndarray (n_views, n_edges) of float32
+        Written: upper triangles in row-major order; rows of views that are `lost` are not.
     lost : ndarray (n_views,) of bool
-        Set for views in which the variance of a ROI cancels; these must be computed differently.
+        Written: True for views in which the variance of a ROI cancels, which must be computed
+        differently.
     ssyrk : int
         `pfc.syrk.SSYRK`.
     """

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmass_core.connectivity import CONSTANT
+from brainmass_core.timeseries.joining import CONSTANT
 
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 CHUNK = 64  # number of scans of similar length computed together on a GPU
@@ -32,7 +32,9 @@ def by_length(series: list[np.ndarray], kept: np.ndarray, chunk: int = CHUNK) ->
     ----------
     series : list of ndarray (n_timepoints, n_rois)
     kept : ndarray (n_scans, n_views, T), bool
-        T is at least the largest n_timepoints.
+        Timepoints that each view keeps; T is at least the largest n_timepoints.
+    chunk : int
+        Largest number of scans in a chunk.
 
     Returns
     -------
@@ -54,7 +56,21 @@ def by_length(series: list[np.ndarray], kept: np.ndarray, chunk: int = CHUNK) ->
 
 
 def pseudo_fc_of(chunks: list[Chunk], estimator: str, device: torch.device) -> Tensor:
-    """Views of the chunks of `by_length`, (n_scans, n_views, n_edges), in the original order."""
+    """Views of scans of several lengths.
+
+    Parameters
+    ----------
+    chunks : list of (series, kept, places)
+        Result of `by_length`.
+    estimator : {"pearson", "ledoit_wolf"}
+    device : device
+        Where the views are computed and remain.
+
+    Returns
+    -------
+    Tensor (n_scans, n_views, n_edges), float32
+        In the original order of the scans; see `pseudo_fc_batch`.
+    """
     views = [
         pseudo_fc_batch(_on(bold, device), _on(kept, device), estimator) for bold, kept, _ in chunks
     ]

@@ -14,14 +14,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -29,12 +25,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from brainmass_core.checksums import ChecksumError
-from brainmass_core.pipeline.disk import STOP
-from brainmass_core.pipeline.journal import to_bytes
+from brainmass_core.pipeline.attempt import (
+    BatchError,
+    Outcome,
+    Process,
+    more_memory,
+    no_space,
+    work_on,
+)
 from brainmass_core.pipeline.kept import Job, Store
-from brainmass_core.pipeline.manifest import Entry, ScanFailed, row_of, write_manifest
-from brainmass_core.pipeline.peak import peak_memory
-from brainmass_core.pipeline.scan_fingerprint import fingerprint, named_files
+from brainmass_core.pipeline.manifest import Entry, row_of, write_manifest
+from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.pipeline.stores import open_store
 from brainmass_core.pipeline.workers import (
     Died,
@@ -45,15 +46,11 @@ from brainmass_core.pipeline.workers import (
 )
 from brainmass_core.tables import from_rows, remove_abandoned, write_table
 
+__all__ = ["BatchError", "run_batch"]
+
 log = logging.getLogger(__name__)
-Process = Callable[[Any], pa.Table]
-Outcome = tuple[Entry, bytes | None]  # what became of a scan, and its rows as by `to_bytes`
 QUIET_SECONDS = 5.0  # between lines on the terminal; the log file has one per scan
 IN_LINE = "BRAINMASS_IN_LINE"  # set it to work in this process, where a debugger can follow
-
-
-class BatchError(RuntimeError):
-    """A batch that cannot be published."""
 
 
 def run_batch(job: Job, items: dict[str, Any], process: Process) -> list[Entry]:
@@ -107,7 +104,7 @@ def _writing(job: Job) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _no_space(job, error) from None
+        raise no_space(job, error) from None
 
 
 def _remove_temporary(job: Job, killed: bool) -> None:
@@ -145,14 +142,18 @@ def _run(job: Job, todo: dict[str, Any], process: Process) -> Generator[Outcome,
                 "%s %s/%s: %d/%d %s %s %.1f s%s",
                 *(job.stage, job.dataset, job.batch, n, len(todo)),
                 *(entry.scan_id, entry.status, entry.seconds),
-                f": {entry.reason}" if entry.reason else "",
+                f": {_told(entry)}" if entry.reason else "",
             )
             yield entry, rows
 
 
+def _told(entry: Entry) -> str:
+    return "; ".join(filter(None, (entry.reason, entry.remedy)))
+
+
 def _in_line(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Outcome]:
     for scan_id, item in todo.items():
-        yield _work(job, process, scan_id, item)
+        yield work_on(job, process, scan_id, item)
 
 
 def _in_workers(job: Job, todo: dict[str, Any], process: Process) -> Iterator[Outcome]:
@@ -178,7 +179,7 @@ def _outcomes(
 ) -> Iterator[tuple[str, Outcome | Died | TimedOut]]:
     calls = {s: (s, item) for s, item in items.items()}
     stage = getattr(process, "func", process).__module__  # a function or a partial of one
-    work = partial(_work, job, process)
+    work = partial(work_on, job, process)
     try:
         with single_threaded():
             yield from in_processes(
@@ -186,7 +187,7 @@ def _outcomes(
             )
     except WorkerError as error:
         raise BatchError(
-            f"{job.stage} {job.dataset}/{job.batch}: {error}; {_more_memory(job)}, or look at what "
+            f"{job.stage} {job.dataset}/{job.batch}: {error}; {more_memory(job)}, or look at what "
             "the log says above; finished scans are kept"
         ) from None
 
@@ -203,87 +204,18 @@ def _returned(job: Job, scan_id: str, outcome: Outcome | Died | TimedOut) -> Out
             f"the worker process died ({outcome.cause}): killed, out of memory, or a crash in "
             "native code"
         )
-        remedy = f"{_more_memory(job)}, or look at the scan with a viewer"
+        remedy = f"{more_memory(job)}, or look at the scan with a viewer"
     return Entry(job.stage, job.dataset, job.batch, scan_id, "failed", reason, remedy=remedy), None
-
-
-def _work(job: Job, process: Process, scan_id: str, item: Any) -> Outcome:
-    """Process one scan; runs in the worker."""
-    start = time.perf_counter()
-    try:
-        files = named_files(item)
-        with peak_memory() as peak:
-            entry, rows = _attempt(job, scan_id, item, process)
-        if later := dict(named_files(item).items() - files.items()):
-            entry, rows = _changed_meanwhile(entry, sorted(later)), None
-    except OSError as error:
-        raise _no_space(job, error) from None
-    return replace(entry, seconds=time.perf_counter() - start, peak_rss_mb=peak.mb), rows
-
-
-def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> Outcome:
-    """The scan's outcome and rows; raises only for what is the machine's fault."""
-    entry = Entry(job.stage, job.dataset, job.batch, scan_id, "ok")
-    try:
-        return entry, to_bytes(process(item).cast(job.schema))
-    except ScanFailed as outcome:
-        names = ("status", "reason", "step", "remedy", "measured")
-        return replace(entry, **{name: getattr(outcome, name) for name in names}), None
-    except (Exception, SystemExit) as error:  # a library that calls exit must not end the batch
-        if isinstance(error, OSError) and error.errno in STOP:
-            raise
-        return _unexpected(job, entry, error), None
-
-
-def _changed_meanwhile(entry: Entry, files: list[str]) -> Entry:
-    """Nobody knows which state of the files was read; a failed scan is made again."""
-    return replace(
-        entry,
-        status="failed",
-        reason=f"{', '.join(files)}: changed while the scan was worked on",
-        step="read",
-        remedy="wait until nothing writes to the data set, then run the same command",
-    )
-
-
-def _unexpected(job: Job, entry: Entry, error: BaseException) -> Entry:
-    file = job.paths.log(job.stage, job.dataset, f"{quote(entry.scan_id, safe='')}.log")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(traceback.format_exception(error)))
-    reason = f"{type(error).__name__}: {error}"
-    entry = replace(entry, status="failed", reason=reason, log=str(file), step=_where(error))
-    entry = replace(entry, measured=getattr(error, "measured", {}))
-    return replace(entry, remedy=_more_memory(job)) if isinstance(error, MemoryError) else entry
-
-
-def _where(error: BaseException) -> str:
-    """The innermost function of this package in the traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [
-        f for f in frames if "brainmass_core" in f.filename and Path(f.filename).name != "batch.py"
-    ]
-    return ours[-1].name if ours else ""
-
-
-def _more_memory(job: Job) -> str:
-    return f"raise resources.{job.stage}.mem_mb"
-
-
-def _no_space(job: Job, error: OSError) -> BatchError:
-    return BatchError(
-        f"{job.stage} {job.dataset}/{job.batch}: cannot write below {job.config.results}: {error}; "
-        "free space or mend the permissions, then run the same command: finished scans are kept"
-    )
 
 
 def _refuse_if_memory_is_short(job: Job, entries: list[Entry]) -> None:
     """The machine, not the scans, is to blame: a job with more memory must run instead."""
-    short = [e.scan_id for e in entries if e.status == "failed" and _more_memory(job) in e.remedy]
+    short = [e.scan_id for e in entries if e.status == "failed" and more_memory(job) in e.remedy]
     if entries and len(short) / len(entries) > job.config.max_failed_fraction:
         raise BatchError(
             f"{job.stage} {job.dataset}/{job.batch}: {len(short)} of {len(entries)} scans failed "
             f"for lack of memory or because their worker died: {', '.join(short[:10])}; "
-            f"{_more_memory(job)} (on Slurm each further attempt has twice the memory); finished "
+            f"{more_memory(job)} (on Slurm each further attempt has twice the memory); finished "
             "scans are kept"
         )
 
@@ -293,7 +225,7 @@ def _tell_if_many_failed(job: Job, entries: list[Entry]) -> None:
     failed = [e for e in entries if e.status == "failed"]
     limit = job.config.max_failed_fraction
     if entries and len(failed) / len(entries) > limit:
-        lines = "\n".join(f"  {e.scan_id}: {e.reason} {e.remedy}".rstrip() for e in failed[:10])
+        lines = "\n".join(f"  {e.scan_id}: {_told(e)}" for e in failed[:10])
         log.warning(
             "%s %s/%s: %d of %d scans failed, more than max_failed_fraction %g of this batch:\n%s",
             *(job.stage, job.dataset, job.batch, len(failed), len(entries), limit, lines),

@@ -15,12 +15,9 @@ from brainmass_core.config.bridged import data_transforms, template_inputs
 from brainmass_core.config.study_size import choices, is_settled, settle, settle_as
 from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.files import Files
-from brainmass_core.pipeline.fingerprints import (
-    Inputs,
-    digest,
-    inputs_of,
+from brainmass_core.pipeline.fingerprints import Inputs, digest, inputs_of, states
+from brainmass_core.pipeline.phenotype_fingerprints import (
     phenotypes,
-    states,
     table_state,
     with_phenotypes,
 )

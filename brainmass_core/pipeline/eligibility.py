@@ -1,7 +1,10 @@
 """Eligibility for pre-training: scans of the splits ``pretrain`` and ``train``.
 
-`scans.split` assigns the splits from the role of the data set and its ``evaluation_fraction``. This
-module imports nothing from this package.
+`scans.split` assigns the splits from the role of the data set and its ``evaluation_fraction``. Of
+the eligible scans, `pretrain.data.usable_series` leaves out series that are too short or of another
+repetition time, `pipeline.failed_fraction` data sets of which too many scans failed, and
+`pretrain.data.tested_people` refuses people whom a task tests. This module imports nothing from
+this package.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from brainmass_core.readers.missing import MISSING
 from brainmass_core.readers.series import series_suffix
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.bids import SURFACES
-from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R, is_plausible
 from brainmass_core.scans.naming import odd_name, shown, written
+from brainmass_core.scans.repetition_time import LONGEST_T_R, SHORTEST_T_R, is_plausible
 from brainmass_core.tables import TableError, read_table
 
 log = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ from brainmass_core import __version__
 from brainmass_core.checksums import ChecksumError, check_file
 from brainmass_core.connectivity import pearson, vectorise
 from brainmass_core.encoders.interface import Architecture, Implementation, implementation_of
-from brainmass_core.encoders.registry import owner_of
+from brainmass_core.encoders.registry import FEATURES, owner_of
 from brainmass_core.finetune.confounds import confound_table
 from brainmass_core.finetune.methods.embedding import embed
 from brainmass_core.finetune.methods.fitting import Fitted
-from brainmass_core.finetune.methods.neural import device
 from brainmass_core.finetune.methods.series_features import embed_recording
+from brainmass_core.models.device import device
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.models.weights import (
     check_finite,
@@ -120,8 +120,9 @@ class Model:
 
     def features(self, seen: np.ndarray) -> np.ndarray:
         """Convert the input of `score` to the features of the estimator."""
-        embeds = self.encoder is not None and self.contract.series is None
-        return embed(self.encoder, seen) if embeds else seen
+        if self.encoder is None or self.contract.series is not None:
+            return seen
+        return embed(self.encoder, seen, FEATURES[self.contract.features].readout)
 
     def score(self, seen: np.ndarray, confounds: pd.DataFrame | None = None) -> pd.DataFrame:
         """Predict.
@@ -158,8 +159,8 @@ class Model:
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Embeddings (n_scans, embedding_dim), float32, of the input of `score`; see `encodes`."""
-        if self.encoder is not None:
-            return self.features(seen)
+        if self.encoder is not None:  # whatever the readout; of series `seen` is the embedding
+            return seen if self.contract.series is not None else embed(self.encoder, seen)
         estimator = getattr(self.fitted.model, "regressor_", self.fitted.model)
         network = self._trained.cpu()
         with torch.inference_mode():
@@ -213,7 +214,7 @@ def _check_encoder(
     for name, value in about.model_dump().items():
         if isinstance(value, dict):
             check_sizes(f"encoder: {name}", value, found)
-        elif not isinstance(value, str):
+        elif not isinstance(value, str | bool):
             check_sizes("encoder", {name: value}, found)
     expected = of_tensors(does.core(skeleton("encoder", about.build)).state_dict())
     unused = {k for k in expected if k.startswith(does.only_trained)} - set(found)

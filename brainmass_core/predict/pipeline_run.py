@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from brainmass_core.predict.remedies import DATASET, as_options, logged_as_optio
 from brainmass_core.predict.results import Measured, read_results, sized
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.sidecar import read_object
-from brainmass_core.scans.image import LONGEST_T_R
+from brainmass_core.scans.repetition_time import LONGEST_T_R
 from brainmass_core.tables import read_table
 from brainmass_core.tables.text import tsv_text
 
-log = logging.getLogger(__name__)
 DERIVED = "**/*stat-mean_timeseries.tsv"  # files written by `timeseries`
 
 

@@ -37,8 +37,17 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         raise TypeError("weights of a fitted SVM; fit an SVC")
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Decision (n_scans,) for two classes, or (n_scans, n_classes) as scikit-learn's
-        ``ovr``."""
+        """Decision values of the one-versus-one classifiers, combined as scikit-learn does.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+
+        Returns
+        -------
+        ndarray (n_scans,) or (n_scans, n_classes)
+            For two classes the value of their only pair; for more scikit-learn's ``ovr``.
+        """
         pairs = self._pairs(X)
         if len(self.classes_) == 2:
             return pairs[:, 0]

@@ -25,12 +25,14 @@ REMEDIES = {  # settings that `predict` does not have, or has under another name
     f"set datasets.{DATASET}.t1w to `first` or `last`, or remove the others": "give a copy of the "
     "input with one T1w per session, or per participant",
     "to the sidecar, or set t_r of the data set": "to the sidecar",
+    "; or, if it is 1 s, set t_r: 1 for the data set": "",
     f"datasets.{DATASET}.t_r": "--t-r",
     "in the configuration (t_r, phenotype.t_r_column)": "by --t-r",
     "set header of the data set to true or false": "give --header or --no-header",
     "set orientation to time_by_roi, or header to false": "give --orientation time_by_roi, or "
     "--no-header",
     "narrow `pattern`": "narrow --pattern",
+    "by `array`": "by --array",
     ", or set `atlas` to the one they were made with": "",
     "set kind: derivatives, or path to the raw data set": "give the raw data set, or only the "
     "derivatives",
@@ -39,6 +41,8 @@ REMEDIES = {  # settings that `predict` does not have, or has under another name
     "choose one by phenotype.session, such as": "keep the rows of one session, such as",
     # settings of the model
     ", or choose embedded": "",
+    "turn these regressors off in `timeseries`, or write": "write",
+    ", or turn these regressors off in `timeseries`": "",
     "; set timeseries.censor.method to none, choose another fd_kind, or write": "; write",
     ", or leave preprocess.max_std_dvars empty": "",
     " For infants or animals set these, and use a suitable template": "",

@@ -216,6 +216,6 @@ def _fates(
     entries = entries[entries["dataset"].isin(datasets) & (entries["status"] != "ok")]
     entries = entries[~entries["stage"].isin(beside)].drop_duplicates("scan_id")
     return {
-        row.scan_id: (row.status, f"{row.reason} {row.remedy or ''}".strip())
+        row.scan_id: (row.status, "; ".join(filter(None, (row.reason, row.remedy))))
         for row in entries.itertuples()
     }

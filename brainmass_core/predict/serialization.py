@@ -36,7 +36,7 @@ from sklearn.svm import SVC, SVR
 
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.encoders.registry import encoders
-from brainmass_core.finetune.confounds import ComBat, Regress, Unchanged
+from brainmass_core.finetune.adjustment import ComBat, Regress, Unchanged
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import TransformedTarget
 from brainmass_core.finetune.methods.networks import BrainNetCNN, BrainNetworkTransformer

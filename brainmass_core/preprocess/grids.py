@@ -40,11 +40,30 @@ class Volume:
         return Volume(data, self.affine)
 
     def points(self) -> np.ndarray:
-        """Centres (n_voxels, 3) of all voxels in mm, in C order."""
+        """Centres of all voxels.
+
+        Returns
+        -------
+        ndarray (n_voxels, 3)
+            In mm, in C order.
+        """
         return apply_affine(self.affine, np.indices(self.data.shape).reshape(3, -1).T)
 
     def at(self, points: np.ndarray, order: int = 1) -> np.ndarray:
-        """Values (n,) at points (n, 3) in mm; 0 outside."""
+        """Values at points by spline interpolation.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+        order : int
+            Of the spline: 0 nearest, 1 linear.
+
+        Returns
+        -------
+        ndarray (n,), float32
+            0 outside the image.
+        """
         voxels = apply_affine(np.linalg.inv(self.affine), points)
         return map_coordinates(np.asarray(self.data, dtype=np.float32), voxels.T, order=order)
 
@@ -52,7 +71,15 @@ class Volume:
 def isotropic_grid(
     shape: tuple[int, ...], affine: np.ndarray, size: float
 ) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Smallest RAS grid with isotropic voxels of `size` mm that contains an image.
+    """Smallest RAS grid with isotropic voxels that contains an image.
+
+    Parameters
+    ----------
+    shape : tuple of int (3,)
+    affine : ndarray (4, 4)
+        Voxel to mm of the image.
+    size : float
+        Edge of the new voxels, mm.
 
     Returns
     -------

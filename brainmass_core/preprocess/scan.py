@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.pipeline.manifest import ScanFailed, measured_so_far
 from brainmass_core.pipeline.scan_fingerprint import fingerprint
 from brainmass_core.preprocess.anatomical.t1w import MEASURES, Anatomy, anatomy_of, check_anatomy
@@ -63,7 +64,7 @@ def preprocess_scan(item: PreprocessInput) -> pa.Table:
     known: dict[str, Any] = {
         "space": chosen_template(item.settings).space,
         "t_r": item.scan["t_r"],
-        "engines": list(item.settings.engines.model_dump().items()),
+        "engines": list(_engines(item.settings).items()),
     }
     try:
         with measured_so_far(known):
@@ -130,6 +131,14 @@ def _steps(
     known |= noise.quality
     refusals.check(refuse_noise, known, settings, path)
     return moved, placed, anatomy, noise, timed
+
+
+def _engines(settings: Preprocess) -> dict[str, str]:
+    """The engine that does each step."""
+    chosen = settings.engines.model_dump()
+    if settings.registration == "affine":
+        chosen["normalisation"] = settings.affine_engine
+    return chosen
 
 
 def _moved(raw: Bold, item: PreprocessInput) -> Moved:

@@ -51,7 +51,18 @@ class Normalisation:
         return spline_coefficients(self.field)
 
     def template_to_t1w(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the template to points (n, 3) of the T1w, mm."""
+        """Map points of the template to the T1w.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm of the template.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm of the T1w.
+        """
         moved = at_nodes(self._coefficients, self.field_affine, points)
         return apply_affine(self.affine, points + moved)
 
@@ -80,20 +91,52 @@ class Distortion:
         return spline_filter(self.displacement.astype(np.float64), order=3, mode="mirror")
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        """Displacement (n,) in mm at undistorted points (n, 3)."""
+        """Displacement at undistorted points.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+
+        Returns
+        -------
+        ndarray (n,)
+            In mm along `direction`.
+        """
         nodes = apply_affine(np.linalg.inv(self.affine), points)
         nodes = np.clip(nodes, 0, np.array(self.displacement.shape) - 1).T
         return map_coordinates(self._coefficients, nodes, order=3, mode="mirror", prefilter=False)
 
     def to_distorted(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the undistorted reference to the distorted EPI, mm."""
+        """Map points of the undistorted reference to the distorted EPI.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm.
+        """
         return points + self.at(points)[:, None] * self.direction
 
     def to_undistorted(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the distorted EPI to undistorted space, mm.
+        """Map points of the distorted EPI to undistorted space.
 
         Damped fixed-point iteration, which converges where the EPI is not folded; where it is
         folded, one of several solutions is returned.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm.
         """
         found = np.array(points, dtype=np.float64)
         for _ in range(INVERSION_STEPS):
@@ -129,19 +172,53 @@ class ScanTransforms:
         return len(self.motion)
 
     def template_to_boldref(self, points: np.ndarray) -> np.ndarray:
-        """Map points (n, 3) of the template to the reference volume, mm. Call this once per run.
+        """Map points of the template to the reference volume. Call this once per run.
 
-        If the distortion is known, the result is in the distorted volume.
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm of the distorted volume, if the distortion is known.
         """
         there = apply_affine(self.t1w_to_boldref, self.normalisation.template_to_t1w(points))
         return there if self.distortion is None else self.distortion.to_distorted(there)
 
     def boldref_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
-        """Map points (n, 3) of the reference volume to volume `t`, mm."""
+        """Map points of the reference volume to a volume.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+        t : int
+            Number of the volume, without dummies.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm.
+        """
         return apply_affine(self.motion[t], points)
 
     def template_to_volume(self, points: np.ndarray, t: int) -> np.ndarray:
-        """Map points (n, 3) of the template to volume `t`, mm."""
+        """Map points of the template to a volume.
+
+        Parameters
+        ----------
+        points : ndarray (n, 3)
+            In mm.
+        t : int
+            Number of the volume, without dummies.
+
+        Returns
+        -------
+        ndarray (n, 3)
+            In mm.
+        """
         return self.boldref_to_volume(self.template_to_boldref(points), t)
 
 

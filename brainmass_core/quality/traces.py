@@ -13,7 +13,6 @@ from scipy.ndimage import label
 from brainmass_core.drawing import NotAvailableError
 from brainmass_core.quality.embed import ACCENT, INK, SERIES, new_figure
 
-MOTION = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
 SIGNALS = {"global_signal": "brain", "white_matter": "white matter", "csf": "CSF"}
 TISSUES = {1: "Grey", 2: "White", 3: "CSF"}
 WIDTH = 9.2  # inches

@@ -343,6 +343,9 @@ def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
             "array of numbers (time, rois); write it as .tsv with a header"
         )
     if len(shape) != 2 or min(shape) < 1:
-        raise SeriesError(f"{path}: found an array of shape {shape}, expected (time, rois)")
+        raise SeriesError(
+            f"{path}: found an array of shape {shape}, expected (time, rois); if it is no series, "
+            "choose the others by `array`, or narrow `pattern`"
+        )
     if dtype.kind not in "fiu":
         raise SeriesError(f"{path}: found values of type {dtype}, expected real numbers")

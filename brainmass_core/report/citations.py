@@ -14,6 +14,33 @@ WORKS = {
         "metric performance in brain image registration. NeuroImage 2011. "
         "doi:10.1016/j.neuroimage.2010.09.025",
     ),
+    "greedy": (
+        "Yushkevich et al. 2016",
+        "Yushkevich PA, Pluta J, Wang H, Wisse LEM, Das S, Wolk D. Fast automatic segmentation of "
+        "hippocampal subfields and medial temporal lobe subregions in 3 Tesla and 7 Tesla "
+        "T2-weighted MRI. Alzheimers Dement 2016. doi:10.1016/j.jalz.2016.06.205",
+    ),
+    "deepbet": (
+        "Fisch et al. 2024",
+        "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of T1-weighted MRI "
+        "using convolutional neural networks. Comput Biol Med 2024. "
+        "doi:10.1016/j.compbiomed.2024.108845",
+    ),
+    "fsl": (
+        "Jenkinson et al. 2012",
+        "Jenkinson M, Beckmann CF, Behrens TEJ, Woolrich MW, Smith SM. FSL. NeuroImage 2012. "
+        "doi:10.1016/j.neuroimage.2011.09.015",
+    ),
+    "afni": (
+        "Cox 1996",
+        "Cox RW. AFNI: software for analysis and visualization of functional magnetic resonance "
+        "neuroimages. Comput Biomed Res 1996. doi:10.1006/cbmr.1996.0014",
+    ),
+    "simpleitk": (
+        "Lowekamp et al. 2013",
+        "Lowekamp BC, Chen DT, Ibáñez L, Blezek D. The design of SimpleITK. Front Neuroinform "
+        "2013. doi:10.3389/fninf.2013.00045",
+    ),
     "fd": (
         "Power et al. 2012",
         "Power JD, Barnes KA, Snyder AZ, Schlaggar BL, Petersen SE. Spurious but systematic "

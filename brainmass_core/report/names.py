@@ -65,6 +65,7 @@ LINES: dict[str, Any] = {
     "finetune": (0, (6, 2)),
     "lora": (0, (1, 1)),
 }
+READOUT_LINES: dict[str, Any] = {"tokens": (0, (3, 1, 1, 1)), "beside_fc": (0, (8, 2))}
 
 
 def kind_of(classes: Sized) -> str:
@@ -95,8 +96,9 @@ def colour_of(method: str) -> str:
 
 
 def line_of(method: str) -> Any:
-    """Line style by the estimator of the method."""
-    return LINES.get(METHODS[method].estimator.name, "-")
+    """Line style by the readout of the encoder, if it is not the embedding, or the estimator."""
+    m = METHODS[method]
+    return READOUT_LINES.get(m.features.readout, LINES.get(m.estimator.name, "-"))
 
 
 def short_of(method: str) -> str:

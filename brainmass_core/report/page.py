@@ -13,6 +13,9 @@ from brainmass_core.report.cells import Cell
 PACKAGES = (
     "brainmass-core",
     "antspyx",
+    "picsl-greedy",
+    "SimpleITK",
+    "deepbet",
     "nilearn",
     "nibabel",
     "numpy",

@@ -27,6 +27,7 @@ from brainmass_core.report.joining import run_fates, told_of_joining
 from brainmass_core.report.names import FEW_ESTIMATORS, LEADING, kind_of, listed
 from brainmass_core.report.page import render, software
 from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
+from brainmass_core.report.programs import programs_of
 from brainmass_core.report.results import Results, read_results
 from brainmass_core.report.scores import (
     comparison_table,
@@ -86,6 +87,7 @@ def task_page(config: Config, name: str) -> str:
         "atlas": connectome.atlas if connectome else config.atlas.name,
         "n_rois": len(connectome.mean) if connectome else None,
         "cite": Citations(),
+        "programs": programs_of(config.preprocess),
         "few_estimators": lambda names: ", ".join(FEW_ESTIMATORS[n] for n in names),
     }
     return render("task.html.jinja", context)

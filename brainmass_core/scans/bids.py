@@ -17,13 +17,13 @@ from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.image import (
     check_one_echo,
     check_series_shape,
-    choose_t_r,
     phase_encoding,
     read_header,
     slice_timing,
 )
 from brainmass_core.scans.index import File, Sidecars, base_row, check_place, index_files
 from brainmass_core.scans.naming import odd_name
+from brainmass_core.scans.repetition_time import choose_t_r
 from brainmass_core.scans.strays import stray_rows
 from brainmass_core.scans.table import ScansError
 

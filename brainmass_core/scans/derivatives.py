@@ -24,7 +24,7 @@ from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.files import FileError, check_regular
 from brainmass_core.scans.bids import Row, in_threads, keep_task, surfaces
 from brainmass_core.scans.cpac import cpac_files, stem_of, strategy_of
-from brainmass_core.scans.image import check_series_shape, choose_t_r, read_header
+from brainmass_core.scans.image import check_series_shape, read_header
 from brainmass_core.scans.index import (
     IMAGES,
     File,
@@ -34,6 +34,7 @@ from brainmass_core.scans.index import (
     index_files,
 )
 from brainmass_core.scans.naming import odd_name
+from brainmass_core.scans.repetition_time import choose_t_r
 from brainmass_core.scans.strays import stray_rows
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, SpaceError, space_name
 from brainmass_core.spaces.bridges import bridge

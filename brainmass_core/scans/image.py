@@ -1,7 +1,8 @@
 """Read the NIfTI header and the sidecar of a run, and compare them.
 
-Only headers are read here. A reason to exclude a run is raised as `ScanExcluded`, whose text
-names the file, what was found, what was expected and the remedy.
+`repetition_time` chooses between their repetition times. Only headers are read here. A reason to
+exclude a run is raised as `ScanExcluded`, whose text names the file, what was found, what was
+expected and the remedy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from brainmass_core.scans.geometry import check_geometry
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 SLOWEST = 100  # times the last slice's time: no t_r has so long a pause
 LARGE = 2**28  # bytes of data
-SHORTEST_T_R, LONGEST_T_R = 0.1, 20.0  # s; values outside are in another unit by mistake
 
 
 @dataclass(frozen=True)
@@ -118,133 +118,6 @@ def header_seconds(value: float, unit: str) -> tuple[float, ...]:
     return ()
 
 
-def choose_t_r(
-    path: Path,
-    sidecar: dict[str, Any],
-    header: Header,
-    tolerance: float,
-    configured: float | None = None,
-    derived: bool = False,
-) -> float:
-    """The repetition time of a run, in s.
-
-    The sources, by priority, are ``RepetitionTime`` of the sidecar, the NIfTI header and the
-    configured value. Sources must agree within the tolerance; without a sidecar, a configured value
-    that agrees with the header is used as written, because headers have single precision. The
-    header of derivatives is ignored if it is exactly 1 s or implausible and the sidecar has a
-    value: programs that write derivatives often do not set it.
-
-    Parameters
-    ----------
-    tolerance : float
-        Largest difference in s.
-    configured : float, optional
-        ``t_r`` of the data set's configuration.
-    derived : bool
-        Whether a pipeline has written the image and its sidecar.
-
-    Raises
-    ------
-    ScanExcluded
-        If t_r is missing, zero, not a number, implausible or contradictory; if it is only
-        in a header, as exactly 1 s; or if the sidecar has ``VolumeTiming``, so that volumes are not
-        evenly spaced.
-    """
-    if "VolumeTiming" in sidecar:
-        raise ScanExcluded(
-            f"{path}: the sidecar has VolumeTiming: volumes are not evenly spaced, which "
-            "connectivity with a band-pass filter needs",
-            "t_r",
-        )
-    stated = _stated(path, sidecar, header)
-    if stated is None:
-        return _without_sidecar(path, header, tolerance, configured)
-    stated = _plausible(path, stated, header)  # first: 2000 ms and 2 s are the same time
-    left_behind = derived and not any(is_plausible(h) and h != 1 for h in header.t_r)
-    if header.t_r and not left_behind and not _agrees(stated, header, tolerance):
-        raise ScanExcluded(
-            f"{path}: contradictory t_r: {stated:g} s in the sidecar, {header.t_r_text} in the "
-            f"NIfTI header, more than t_r_tolerance {tolerance:g} s apart; find out which is "
-            "right and correct the other",
-            "t_r",
-        )
-    if configured is not None and abs(configured - stated) > tolerance + 1e-9:
-        raise _other_than_configured(path, configured, f"{stated:g} s in the sidecar", tolerance)
-    return stated
-
-
-def is_plausible(t_r: float) -> bool:
-    """Whether a repetition time (s) is possible in fMRI, and so in the correct unit."""
-    return SHORTEST_T_R <= t_r <= LONGEST_T_R
-
-
-def _stated(path: Path, sidecar: dict[str, Any], header: Header) -> float | None:
-    stated = sidecar.get("RepetitionTime")
-    if stated is None:
-        return None
-    number = isinstance(stated, int | float) and not isinstance(stated, bool)
-    if not number or not math.isfinite(stated) or stated <= 0:
-        raise ScanExcluded(
-            f"{path}: RepetitionTime in the sidecar is {quoted(stated)} (header: "
-            f"{header.t_r_text}), expected seconds > 0; correct the sidecar",
-            "t_r",
-        )
-    return float(stated)
-
-
-def _without_sidecar(
-    path: Path, header: Header, tolerance: float, configured: float | None
-) -> float:
-    if configured is None:
-        if header.t_r == (1.0,):
-            raise ScanExcluded(
-                f"{path}: no t_r: RepetitionTime is missing in the sidecar, and the NIfTI header "
-                f"gives {header.t_r_text}, which is also its default; add RepetitionTime (s) to "
-                "the sidecar, or set t_r of the data set",
-                "t_r",
-            )
-        return _plausible(path, header.t_r[0] if header.t_r else None, header)
-    if header.t_r and not _agrees(configured, header, tolerance):
-        said = f"{header.t_r_text} in the NIfTI header"
-        raise _other_than_configured(path, configured, said, tolerance)
-    return _plausible(path, configured, header)
-
-
-def _agrees(t_r: float, header: Header, tolerance: float) -> bool:
-    return any(abs(h - t_r) <= tolerance + 1e-9 for h in header.t_r)
-
-
-def _other_than_configured(
-    path: Path, configured: float, said: str, tolerance: float
-) -> ScanExcluded:
-    return ScanExcluded(
-        f"{path}: contradictory t_r: {configured:g} s as t_r of the data set in the configuration, "
-        f"{said}, more than t_r_tolerance {tolerance:g} s apart; find out which is right and "
-        "correct "
-        "the other: RepetitionTime in a sidecar, the header, or t_r",
-        "t_r",
-    )
-
-
-def _plausible(path: Path, t_r: float | None, header: Header) -> float:
-    if t_r is None:
-        raise ScanExcluded(
-            f"{path}: no t_r: RepetitionTime is missing in the sidecar and the NIfTI header gives "
-            f"{header.t_r_text}; add RepetitionTime (s) to the sidecar, or set t_r of the data set",
-            "t_r",
-        )
-    if not is_plausible(t_r):
-        unit = "milliseconds" if t_r > LONGEST_T_R else "another unit"
-        raise ScanExcluded(
-            f"{path}: t_r is {t_r:g} s (header: {header.t_r_text}), expected {SHORTEST_T_R:g} to "
-            f"{LONGEST_T_R:g} s; BIDS requires seconds, not {unit}: "
-            "correct the sidecar, or the unit "
-            "of the header",
-            "t_r",
-        )
-    return t_r
-
-
 def series_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """Shape (x, y, z, n_volumes) of a series; None if the image is not a series.
 
@@ -331,7 +204,7 @@ def slice_timing(
         for t in times
     )
     if not sound or len(times) != shape[axis]:
-        found = f"{len(times)} values up to {max(times)}" if sound else repr(times)[:80]
+        found = f"{len(times)} values up to {max(times):g}" if sound else _summary(times)
         raise ScanExcluded(
             f"{path}: SliceTiming contains {found}, expected "
             f"{shape[axis]} times (one per slice) from "
@@ -347,6 +220,13 @@ def slice_timing(
         )
     ordered = [float(t) for t in times]
     return (ordered[::-1] if backwards else ordered), axis
+
+
+def _summary(times: object) -> str:
+    """Slice times that cannot be used: their number and range, or the values as written."""
+    if isinstance(times, list) and all(type(t) in (int, float) for t in times):
+        return f"{len(times)} values from {min(times):g} to {max(times):g}"
+    return quoted(times)
 
 
 def axis_of(direction: object) -> tuple[int | None, bool]:

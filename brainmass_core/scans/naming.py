@@ -18,6 +18,7 @@ LONGEST_BYTES = 200  # in UTF-8; a file system has 255, and suffixes follow
 # control characters, and bytes of a name that are not UTF-8, as Python reads them
 HIDDEN = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 ODD = re.compile(r"[/\\\x00-\x1f\ud800-\udfff]")
+PADDED = re.compile(r"(?<=_run-)0+(?=\d)")  # zeros that are no part of an index of BIDS
 
 
 def shown(path: Path | str) -> str:
@@ -60,6 +61,9 @@ def _escaped(found: re.Match[str]) -> str:
 def one_row_each(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows, of which those with one scan id become one that is excluded: they may differ.
 
+    Scans whose ids differ only in zeros before the index of the run (``run-1``, ``run-01``) are
+    the same run in BIDS. All of them are excluded if more than one is usable.
+
     Parameters
     ----------
     rows : iterable of mapping
@@ -73,7 +77,26 @@ def one_row_each(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(row["scan_id"], []).append(row)
-    return [dict(same[0]) if len(same) == 1 else _ambiguous(same) for same in found.values()]
+    single = [dict(same[0]) if len(same) == 1 else _ambiguous(same) for same in found.values()]
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in single:
+        if not row.get("excluded_reason"):
+            runs.setdefault(PADDED.sub("", row["scan_id"]), []).append(row)
+    for same in runs.values():
+        if len(same) > 1:
+            reason = _one_index(same)
+            for row in same:
+                row["excluded_reason"] = reason
+    return single
+
+
+def _one_index(rows: list[dict[str, Any]]) -> str:
+    files = sorted(row["bold_path"] for row in rows)
+    return (
+        f"{' and '.join(files)}: {len(files)} files give one run, expected one, because BIDS "
+        "counts runs and zeros before a number do not count; remove the others, or give each run "
+        "a number of its own"
+    )
 
 
 def _ambiguous(rows: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ from brainmass_core.readers.series import (
 )
 from brainmass_core.readers.sidecar import read_object
 from brainmass_core.scans.bids import Row
-from brainmass_core.scans.image import LONGEST_T_R, SHORTEST_T_R
 from brainmass_core.scans.naming import odd_name, shown, written
 from brainmass_core.scans.phenotype import numeric, phenotype_path
+from brainmass_core.scans.repetition_time import LONGEST_T_R, SHORTEST_T_R
 from brainmass_core.scans.rows import canonical
 from brainmass_core.scans.table import PHENO, ScansError
 

@@ -54,7 +54,20 @@ class Autoregression:
         return self.coefficients.shape[1]
 
     def forecast(self, observed: Tensor, steps: int) -> Tensor:
-        """Iterated one-step predictions (B, n_rois, steps)."""
+        """Iterate one-step predictions.
+
+        Parameters
+        ----------
+        observed : Tensor (B, n_rois, n_observed)
+            At least `order` timepoints.
+        steps : int
+            Timepoints to predict.
+
+        Returns
+        -------
+        Tensor (B, n_rois, steps)
+            With the dtype of `observed`; computed in float64.
+        """
         x = observed[..., -self.order :].double()
         for _ in range(steps):
             following = (x[..., -self.order :] * self.coefficients).sum(-1) + self.intercept

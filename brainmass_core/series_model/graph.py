@@ -20,7 +20,18 @@ class GCN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        """Scores (n, n_rois, n_classes) of features (n, n_rois, f) and graphs as `adjacency_of`."""
+        """Scores of the classes for each parcel.
+
+        Parameters
+        ----------
+        x : Tensor (n, n_rois, n_features)
+        adjacency : Tensor (n, n_rois, n_rois)
+            See `adjacency_of`.
+
+        Returns
+        -------
+        Tensor (n, n_rois, n_classes)
+        """
         x = functional.relu(adjacency @ self.first(self.dropout(x)))
         return adjacency @ self.second(self.dropout(x))
 

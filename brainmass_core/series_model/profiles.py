@@ -111,7 +111,17 @@ class VAE(nn.Module):
         self.log_noise = nn.Parameter(torch.zeros(()))
 
     def loss(self, x: Tensor) -> Tensor:
-        """Negative evidence lower bound per value, without its constant; x (..., n_features)."""
+        """Negative evidence lower bound per value, without its constant.
+
+        Parameters
+        ----------
+        x : Tensor (..., n_features)
+
+        Returns
+        -------
+        Tensor
+            A scalar; without noise in evaluation mode.
+        """
         mean, log_variance = self.encoder(x).chunk(2, dim=-1)
         noise = torch.randn_like(mean) if self.training else torch.zeros_like(mean)
         error = functional.mse_loss(self.decoder(mean + noise * (log_variance / 2).exp()), x)

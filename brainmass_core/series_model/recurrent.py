@@ -74,22 +74,63 @@ class LatentODE(nn.Module):
         self.log_noise = nn.Parameter(torch.zeros(()))  # log variance of observations
 
     def start_of(self, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance (B, n_states) of the state at the last observed timepoint."""
+        """Distribution of the state at the last observed timepoint.
+
+        Parameters
+        ----------
+        observed : Tensor (B, n_rois, n_observed)
+
+        Returns
+        -------
+        mean, log_variance : Tensor (B, n_states)
+        """
         hidden = self.encoder(observed.transpose(1, 2))[1][-1]
         mean, log_variance = self.start(hidden).chunk(2, dim=-1)
         return mean, log_variance
 
     def decode(self, state: Tensor, steps: int) -> Tensor:
-        """Values (B, n_rois, steps) after a state (B, n_states)."""
+        """Values after a state.
+
+        Parameters
+        ----------
+        state : Tensor (B, n_states)
+        steps : int
+            Timepoints.
+
+        Returns
+        -------
+        Tensor (B, n_rois, steps)
+        """
         return self.decoder(rk4(self.field, state, steps)[1:]).permute(1, 2, 0)
 
     def forecast(self, observed: Tensor, steps: int) -> Tensor:
-        """Forecast (B, n_rois, steps) from the mean state after (B, n_rois, n_observed)."""
+        """Forecast from the mean state.
+
+        Parameters
+        ----------
+        observed : Tensor (B, n_rois, n_observed)
+        steps : int
+            Timepoints.
+
+        Returns
+        -------
+        Tensor (B, n_rois, steps)
+        """
         return self.decode(self.start_of(observed)[0], steps)
 
     def loss(self, series: Tensor, n_observed: int) -> Tensor:
-        """Negative evidence lower bound of the future, per value and without its constant, for
-        series (B, n_rois, n_timepoints).
+        """Negative evidence lower bound of the future, per value and without its constant.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        n_observed : int
+            Timepoints from which the rest is predicted.
+
+        Returns
+        -------
+        Tensor
+            A scalar; the state is drawn from torch's default generator.
         """
         future = series[..., n_observed:]
         mean, log_variance = self.start_of(series[..., :n_observed])
@@ -101,7 +142,7 @@ class LatentODE(nn.Module):
 
 
 def rk4(field: Callable[[Tensor], Tensor], state: Tensor, steps: int, size: float = 1.0) -> Tensor:
-    """Solve ``dz/dt = field(z)`` by classical Runge-Kutta; returns states (steps + 1, ...).
+    """Solve ``dz/dt = field(z)`` by the classical Runge-Kutta method.
 
     Parameters
     ----------
@@ -109,6 +150,11 @@ def rk4(field: Callable[[Tensor], Tensor], state: Tensor, steps: int, size: floa
         Initial state.
     size : float
         Step size.
+
+    Returns
+    -------
+    Tensor (steps + 1, ...)
+        The initial state and that after each step.
     """
     states = [state]
     for _ in range(steps):

@@ -55,11 +55,16 @@ def by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
 
 
 def scores_of(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores (...) of sums (..., 6).
+    """Scores from sums.
+
+    Parameters
+    ----------
+    sums : ndarray (..., 6)
+        The quantities in `SUMS`.
 
     Returns
     -------
-    dict of ndarray
+    dict of ndarray (...)
         ``mse``; ``variance`` of the target, the MSE of the best constant; ``r2``; ``pearson``. NaN
         if there are no values, or a score is not defined: R2 of constant targets, r of a constant.
     """

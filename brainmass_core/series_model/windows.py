@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from brainmass_core.models.series import Mask, SeriesModel
+from brainmass_core.series_model.scores import by_participant
 
 BATCH = 32  # windows in memory
 
@@ -69,7 +70,5 @@ def mean_by_participant(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
     -------
     ndarray (n_participants, ...)
     """
-    _, place, counts = np.unique(who, return_inverse=True, return_counts=True)
-    total = np.zeros((len(counts), *rows.shape[1:]))
-    np.add.at(total, place, rows)
-    return total / counts.reshape(-1, *[1] * (rows.ndim - 1))
+    counts = np.unique(who, return_counts=True)[1]
+    return by_participant(rows, who) / counts.reshape(-1, *[1] * (rows.ndim - 1))

@@ -54,13 +54,18 @@ def censor_mask(
 
 
 def censored_volumes(confounds: pd.DataFrame, settings: Censor) -> np.ndarray | None:
-    """Volumes (n_volumes,) of bool to censor, from a confounds table.
+    """Volumes to censor, from a confounds table.
 
     Power's displacement is computed from the six motion parameters if it has no column.
 
+    Parameters
+    ----------
+    confounds : DataFrame (n_volumes rows)
+        Columns as in fMRIPrep.
+
     Returns
     -------
-    ndarray or None
+    ndarray (n_volumes,) of bool, or None
         None if columns for the criterion are missing and `settings.method` is ``none``.
 
     Raises

@@ -223,16 +223,24 @@ def modelled(
     t_r : float
         In s.
     design : ndarray (n_timepoints, n_regressors) or None
-        Result of `design_matrix`.
+        Result of `design_matrix`. None: only the filter is applied.
     censored : ndarray (n_timepoints,) of bool or None
+        Volumes to censor; `settings.censor.method` says how.
     band : tuple
-        Limits in Hz.
+        Lower and upper limit in Hz, None for no limit.
+
+    Returns
+    -------
+    Cleaned
+        Its series is (n_kept, n_rois). Without a design and a band it is `series` itself with
+        n_timepoints - 1 degrees of freedom.
 
     Raises
     ------
     NoFreedomError
+        If fewer than two degrees of freedom remain.
     ValueError
-        As `clean` does.
+        If the run has no frequency in the band, or is too short for the filter.
     """
     if design is None and band == (None, None):
         return Cleaned(series, len(series) - 1.0, np.ones(len(series), dtype=bool), 0)

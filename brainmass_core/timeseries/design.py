@@ -68,9 +68,18 @@ def _columns(confounds: pd.DataFrame, needed: list[str]) -> pd.DataFrame:
     bad = [n for n in needed if not isfinite(values[n]).all()]
     if bad:
         raise ConfoundsError(
-            f"the confounds {bad} contain missing values; expected a number for every volume"
+            f"the confounds {', '.join(bad[:5])}{' ...' if len(bad) > 5 else ''} contain missing "
+            f"values, {_where(values[bad])}; expected a number for every volume; correct the "
+            "table, or turn these regressors off in `timeseries`"
         )
     return values
+
+
+def _where(values: pd.DataFrame) -> str:
+    """The volumes with missing values, counted from 1 among those that are kept."""
+    rows = [int(i) + 1 for i in (~isfinite(values.to_numpy())).any(axis=1).nonzero()[0]]
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return f"in volume {', '.join(map(str, rows[:5]))}{more} of the {len(values)} that are kept"
 
 
 def _motion_terms(columns: pd.DataFrame, kind: str) -> pd.DataFrame:

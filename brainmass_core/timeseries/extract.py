@@ -238,7 +238,20 @@ def _crossing(remedy: str) -> Iterator[None]:
 
 
 def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Read a brain mask (x, y, z) of bool, in RAS order, on the grid of a run.
+    """Read a brain mask on the grid of a run.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Shape (x, y, z) of the run in RAS order.
+    affine : ndarray (4, 4)
+        Voxel to mm of the run in RAS order; entries may differ by 1e-3.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+        In RAS order; True where the stored value is larger than 0.
 
     Raises
     ------
@@ -262,7 +275,19 @@ def read_mask(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndar
 
 
 def parcel_names(atlas: Atlas, rows: np.ndarray) -> str:
-    """Names of parcels for a message, at most ten."""
+    """Names of parcels for a message.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    rows : ndarray (n,) of int
+        Rows of the atlas's table of labels, from 0.
+
+    Returns
+    -------
+    str
+        The first ten names, and the number of the others.
+    """
     names = atlas.labels["name"].iloc[rows].tolist()
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more

@@ -115,19 +115,44 @@ def butterworth(
 
 
 def slow_cosines(n_timepoints: int, t_r: float, low_hz: float) -> np.ndarray:
-    """Orthonormal slow cosines (n_timepoints, n) below `low_hz`, as in fMRIPrep and nilearn."""
+    """Slow cosines below a frequency, as fMRIPrep and nilearn use them for a high-pass filter.
+
+    Parameters
+    ----------
+    n_timepoints : int
+    t_r : float
+        In s.
+    low_hz : float
+        Cosines with a period of 1 / `low_hz` or more are returned.
+
+    Returns
+    -------
+    ndarray (n_timepoints, n)
+        Orthonormal columns, without the constant.
+    """
     return cosines(n_timepoints, t_r, 1.0 / low_hz)
 
 
 def terms_outside(
     kind: str, n: int, t_r: float, low_hz: float | None, high_hz: float | None
 ) -> np.ndarray:
-    """Regressors (n_timepoints, n_terms) that span what a filter removes.
+    """Regressors that span what a filter removes.
 
     Parameters
     ----------
     kind : {"ideal", "cosine"}
         `ideal`: sines and cosines of the run's Fourier frequencies outside the band.
+    n : int
+        Number of timepoints.
+    t_r : float
+        In s.
+    low_hz, high_hz : float or None
+        Hz, None for no limit. `cosine` ignores the upper limit.
+
+    Returns
+    -------
+    ndarray (n, n_terms)
+        Not normalised for `ideal`; n_terms may be 0.
 
     Raises
     ------
@@ -159,15 +184,22 @@ def terms_outside(
 def filter_matrix(
     kind: str, n: int, t_r: float, low_hz: float | None, high_hz: float | None
 ) -> np.ndarray:
-    """A filter as the matrix (n, n) that multiplies a series of `n` timepoints; read-only.
+    """A filter as a matrix that multiplies a series from the left.
 
     Parameters
     ----------
     kind : {"ideal", "butterworth", "cosine"}
+    n : int
+        Number of timepoints.
     t_r : float
         In s.
     low_hz, high_hz : float or None
         Hz.
+
+    Returns
+    -------
+    ndarray (n, n)
+        Read-only, because it is shared between scans of the same length and t_r.
 
     Raises
     ------

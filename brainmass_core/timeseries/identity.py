@@ -82,13 +82,18 @@ def source_checksum(path: Path, key: str | None) -> str:
 
 
 def with_marks(config: Config, scans: pd.DataFrame) -> pd.DataFrame:
-    """Scans with the columns that `scans.copies` compares: participant, file, checksum,
-    fingerprint.
+    """Add the columns that `scans.copies` compares.
 
     Parameters
     ----------
     scans : DataFrame (n_scans rows)
         Columns `MARKED` of the scans tables.
+
+    Returns
+    -------
+    DataFrame (n_scans rows)
+        `scans` with person, file, and the checksum and fingerprint `READ` of the time-series
+        table; these are missing for scans without a series.
 
     Raises
     ------

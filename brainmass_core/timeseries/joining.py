@@ -112,6 +112,11 @@ class Joined:
     def series(self) -> np.ndarray:
         """The joined series, see `join`.
 
+        Returns
+        -------
+        ndarray (sum of n_timepoints, n_rois), float32
+            NaN in ROIs that are not covered in at least one run.
+
         Raises
         ------
         ScanFailed

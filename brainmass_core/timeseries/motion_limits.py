@@ -1,6 +1,7 @@
 """Motion of a run of derivatives from its table of confounds, and the limits that exclude the run.
 
-Runs of raw BIDS are excluded by `preprocess.quality_control.criteria`, with the same settings.
+Runs of raw BIDS are excluded by `preprocess.quality_control.criteria`, with the same settings; runs
+of both kinds also by `timeseries` if censoring leaves too few minutes.
 Framewise displacement has two definitions, Power's (2012) and Jenkinson's (1999), which is about
 half as large. The definition is always reported.
 """
@@ -87,14 +88,36 @@ def displacement(confounds: pd.DataFrame, kind: Kind | None = None) -> Displacem
 
 
 def column_of(confounds: pd.DataFrame, name: str) -> np.ndarray | None:
-    """A column (n_volumes,) as numbers, NaN for missing values; None if there is no such column."""
+    """A column of a table of confounds as numbers.
+
+    Parameters
+    ----------
+    confounds : DataFrame (n_volumes rows)
+    name : str
+
+    Returns
+    -------
+    ndarray (n_volumes,) or None
+        NaN for missing values and for text that is no number; None if there is no such column.
+    """
     if name not in confounds:
         return None
     return pd.to_numeric(confounds[name], errors="coerce").to_numpy(dtype=float)
 
 
 def n_non_steady(confounds: pd.DataFrame) -> int:
-    """Number of volumes at the start that fMRIPrep marks as not yet in the steady state."""
+    """Number of volumes at the start that fMRIPrep marks as not yet in the steady state.
+
+    Parameters
+    ----------
+    confounds : DataFrame (n_volumes rows)
+        Columns ``non_steady_state_outlier*`` are read.
+
+    Returns
+    -------
+    int
+        Marked volumes before the first one without a mark; later marks do not count.
+    """
     columns = confounds.filter(regex="^non_steady_state_outlier").to_numpy(dtype=float)
     marked = columns.sum(axis=1) > 0
     return int(np.argmin(marked)) if not marked.all() else len(marked)
@@ -106,11 +129,17 @@ def steady(confounds: pd.DataFrame) -> tuple[int, pd.DataFrame]:
     The first of them has no displacement and no DVARS: the value in the table is relative to a
     dropped volume, or a placeholder 0.
 
+    Parameters
+    ----------
+    confounds : DataFrame (n_volumes rows)
+        Columns as in fMRIPrep.
+
     Returns
     -------
     int
         Number of volumes dropped at the start.
-    DataFrame
+    DataFrame (n_volumes - dropped rows)
+        Columns `CHANGES` are NaN in the first row.
     """
     first = n_non_steady(confounds)
     kept = confounds.iloc[first:].reset_index(drop=True)

@@ -67,11 +67,16 @@ def parcel_rows(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def empty_rois(series: np.ndarray) -> np.ndarray:
-    """Find parcels (n_rois,) without signal: constant, or without a finite value.
+    """Find parcels without signal: constant, or with a value that is not finite.
 
     Parameters
     ----------
     series : ndarray (n_timepoints, n_rois)
+
+    Returns
+    -------
+    ndarray (n_rois,) of bool
+        A range of up to 1e-7 of the largest value counts as constant: float32 rounds as much.
     """
     finite = np.isfinite(series).all(axis=0)
     low, high = series.min(axis=0), series.max(axis=0)

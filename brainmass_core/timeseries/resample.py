@@ -81,7 +81,21 @@ def _sample_labels(atlas: Atlas, resolution: float) -> Targets:
 
 
 def nearest_values(data: np.ndarray, affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values (n,) of the voxels that contain `points` (n, 3), mm; 0 outside the image."""
+    """Values of the voxels that contain points.
+
+    Parameters
+    ----------
+    data : ndarray (x, y, z)
+    affine : ndarray (4, 4)
+        Voxel to mm of `data`.
+    points : ndarray (n, 3)
+        In mm.
+
+    Returns
+    -------
+    ndarray (n,)
+        With the dtype of `data`; 0 outside the image.
+    """
     voxels = np.floor(apply_affine(np.linalg.inv(affine), points) + 0.5).astype(int)
     inside = ((voxels >= 0) & (voxels < data.shape[:3])).all(axis=1)
     values = np.zeros(len(points), dtype=data.dtype)
@@ -139,7 +153,21 @@ def sample_parcels(
 
 
 def smoothed(volume: np.ndarray, affine: np.ndarray, fwhm: float | None) -> np.ndarray:
-    """A volume (x, y, z) as float32, smoothed by a Gaussian of `fwhm` mm along its axes."""
+    """Smooth a volume by a Gaussian along its axes.
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+    affine : ndarray (4, 4)
+        Voxel to mm; only the voxel sizes are used.
+    fwhm : float or None
+        In mm. None: no smoothing.
+
+    Returns
+    -------
+    ndarray (x, y, z), float32
+        The edge values continue outside the image.
+    """
     volume = np.asarray(volume, dtype=np.float32)
     if fwhm is None:
         return volume

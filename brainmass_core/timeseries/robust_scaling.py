@@ -11,20 +11,15 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from brainmass_core.readers.files import FileError
-from brainmass_core.readers.sidecar import read_object
-from brainmass_core.tables import atomic_path
-
 N_TIMEPOINTS = 200  # of each recording are used, so that long ones do not have more weight
-VERSION = 1
+VERSION = 1  # of the statistics as stored with a model
 
 
 class ScalingError(ValueError):
-    """Statistics cannot be fitted, read or used."""
+    """Statistics cannot be fitted or used."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,16 @@ class RobustScaling:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
     def apply(self, series: np.ndarray) -> np.ndarray:
-        """Scale one recording (n_timepoints, n_rois), in float32.
+        """Subtract the recording's own mean, then the fitted median, and divide by the fitted IQR.
+
+        Parameters
+        ----------
+        series : ndarray (n_timepoints, n_rois)
+            In the unit of the recordings of the fit.
+
+        Returns
+        -------
+        ndarray (n_timepoints, n_rois), float32
 
         Raises
         ------
@@ -65,13 +69,19 @@ class RobustScaling:
 
 
 def fit(recordings: Iterable[np.ndarray], n_timepoints: int = N_TIMEPOINTS) -> RobustScaling:
-    """Fit statistics to recordings (n_timepoints, n_rois) of the pre-training split.
+    """Fit statistics to recordings of the pre-training split.
 
     Parameters
     ----------
+    recordings : iterable of ndarray (n_timepoints, n_rois)
+        Read once. Zeros, which mark missing values, are ignored.
     n_timepoints : int
-        Number of timepoints used of each recording, from its start. Zeros, which mark missing
-        values, are ignored.
+        Number of timepoints used of each recording, from its start.
+
+    Returns
+    -------
+    RobustScaling
+        Median and IQR of each parcel over all used timepoints, each recording without its mean.
 
     Raises
     ------
@@ -100,44 +110,3 @@ def fit(recordings: Iterable[np.ndarray], n_timepoints: int = N_TIMEPOINTS) -> R
     scaler = RobustScaler().fit(values)
     median, iqr = (tuple(np.asarray(a, float).tolist()) for a in (scaler.center_, scaler.scale_))
     return RobustScaling(median, iqr, len(parts))
-
-
-def save(scaling: RobustScaling, path: Path) -> None:
-    """Write the statistics as JSON, with a version."""
-    with atomic_path(path) as file:
-        file.write_text(json.dumps({"version": VERSION, **asdict(scaling)}) + "\n")
-
-
-def load(path: Path) -> RobustScaling:
-    """Read what `save` wrote.
-
-    Raises
-    ------
-    ScalingError
-        If the file is missing, damaged or of another version.
-    """
-    try:
-        content = read_object(path)
-    except FileError as error:
-        raise ScalingError(f"{error}; or fit the scaling again") from None
-    if content.get("version") != VERSION:
-        found = repr(content.get("version"))[:80]
-        raise ScalingError(f"{path}: found version {found}, expected {VERSION}; fit it again")
-    try:
-        parts = [content["median"], content["iqr"]]
-        if not all(type(v) in (int, float) for part in parts for v in part):
-            raise TypeError("median and iqr must be lists of numbers")
-        median, iqr = (np.array(part, dtype=np.float64) for part in parts)
-        n_recordings = int(content["n_recordings"])
-        sound = median.ndim == 1 and median.shape == iqr.shape and bool((iqr > 0).all())
-        sound &= bool(np.isfinite([median, iqr]).all()) and n_recordings > 0
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ScalingError(
-            f"{path}: not a valid scaling ({repr(error)[:200]}); fit it again"
-        ) from None
-    if not sound:
-        raise ScalingError(
-            f"{path}: found {median.size} medians and {iqr.size} interquartile ranges, expected a "
-            "finite median and a positive range of each parcel; fit it again"
-        )
-    return RobustScaling(tuple(median.tolist()), tuple(iqr.tolist()), n_recordings)

@@ -130,6 +130,7 @@ def write_scan(
     series : ndarray (n_kept, n_rois)
         NaN in parcels that are not covered.
     coverage : ndarray (n_rois,)
+        Covered fraction of each parcel, in [0, 1].
     about : dict
         Entries of the sidecar.
     """
@@ -186,7 +187,11 @@ def write_model(
     Parameters
     ----------
     design : DataFrame (n_volumes rows)
+        One column per regressor; the sidecar describes each by its name.
     censored : ndarray (n_volumes,) of bool or None
+        None: no file of outliers is written.
+    settings : Timeseries
+        Its criterion of motion is written to the sidecar of the outliers.
     """
     path = names.of_run("design.tsv")
     write_text(path, tsv([str(c) for c in design], design.to_numpy()))

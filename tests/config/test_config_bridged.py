@@ -185,15 +185,17 @@ def test_the_anatomy_of_a_head_is_kept_for_one_bridge_of_its_priors(tmp_path, ho
 
 
 def test_a_head_that_greedy_bent_otherwise_is_bent_again_and_no_other(home, monkeypatch) -> None:
-    made = {"normalisation": "greedy"}
-    settings = [
-        config(preprocess=s).preprocess
-        for s in ({"engines": made}, {"engines": made, "registration": "syn_fast"}, {})
-    ]
-    keys = [anatomical_key(home / "T1w.nii.gz", s) for s in settings]
-    monkeypatch.setitem(DEFORMABLE, "syn", "-m WNCC 4x4x4 -n 60x40x20 -s 4vox 2vox -wp 0")
-    after = [anatomical_key(home / "T1w.nii.gz", s) for s in settings]
-    assert [k != a for k, a in zip(keys, after, strict=True)] == [True, False, False]
+    kinds = ("syn", "syn_fast", "affine")
+    settings = [config(preprocess={"registration": kind}).preprocess for kind in kinds]
+    syn = {"engines": {"normalisation": "embedded"}}
+    settings.append(config(preprocess=syn).preprocess)
+    before = [anatomical_key(home / "T1w.nii.gz", s) for s in settings]
+    assert len(set(before)) == 4
+    for changed, kind in enumerate(("syn", "syn_fast")):
+        with monkeypatch.context() as patch:
+            patch.setitem(DEFORMABLE, kind, "-m WNCC 4x4x4 -n 60x40x20 -s 4vox 2vox -wp 0")
+            after = [anatomical_key(home / "T1w.nii.gz", s) for s in settings]
+        assert [i for i in range(4) if after[i] != before[i]] == [changed]
 
 
 def test_a_scan_is_kept_for_one_state_of_its_template(tmp_path: Path) -> None:

@@ -103,6 +103,30 @@ def test_an_imported_checkpoint_embeds_as_the_released_modules(size, tmp_path):
     torch.testing.assert_close(model.encode(x), theirs.online_network.embed(x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("others", [{}, {"target_network_state_dict": {}, "epoch": 3}])
+def test_the_online_network_alone_embeds_as_in_its_file(prefix, others, tmp_path, caplog):
+    theirs = released("tiny", 20, heads=4)
+    online = {prefix + k: v for k, v in theirs.online_network.state_dict().items()}
+    torch.save({"online_network_state_dict": online} | others, tmp_path / "c.pth")
+    import_official(tmp_path / "c.pth", tmp_path / "model", "atlas", "pearson", heads=4)
+    model = BrainMass.from_pretrained(tmp_path / "model")
+    torch.testing.assert_close(model.encode(fc(20)), theirs.online_network.embed(fc(20)))
+    for mine, copied in zip(model.online.parameters(), model.target.parameters(), strict=True):
+        assert torch.equal(mine, copied)
+    assert torch.equal(model.cls_token, build("tiny", 20, 0, 4).cls_token)
+    assert "contained the online network alone" in (tmp_path / "model" / "README.md").read_text()
+    assert ("not epoch, target_network_state_dict" in caplog.text) == bool(others)
+
+
+def test_an_online_network_with_a_tensor_missing_is_refused(tmp_path):
+    online = released("tiny", 20).online_network.state_dict()
+    del online["g.net.0.bias"]
+    torch.save({"online_network_state_dict": online}, tmp_path / "c.pth")
+    with pytest.raises(ModelError, match=r"without 1 tensors, such as online_network.g.net.0.bias"):
+        import_official(tmp_path / "c.pth", tmp_path / "model", "atlas", "pearson")
+
+
 @pytest.mark.parametrize("size", ["tiny", "small"])
 def test_from_official_to_ours_and_back_every_tensor_is_identical(size, tmp_path):
     first = released(size).save(tmp_path / "first.pth")

@@ -4,15 +4,13 @@ import pytest
 
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune import few_shot, zero_shot
+from brainmass_core.finetune.adjustment import ComBat, Regress, match
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.confounds import (
-    ComBat,
-    Regress,
     confounds_beside,
     confounds_of,
     known_sites,
     left_by_combat,
-    match,
     refuse_codes_of_sex,
     say_unadjusted,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from brainmass_core.finetune.confounds import _site_effect, match
+from brainmass_core.finetune.adjustment import _site_effect, match
 
 
 def test_of_one_feature_the_site_has_its_unbiased_variance():

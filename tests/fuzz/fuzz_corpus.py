@@ -230,8 +230,6 @@ CASES = (
     Case("transforms", "m.npy", "TokenError", npy("{'descr': ((((")),
     Case("transforms", "m.npy", "matrices of other numbers", lambda raw: raw[:128] + b"\xff" * 640),
     Case("transforms", "c.txt", "text behind # was left out", swap("\n", "#\n")),
-    Case("scaling", "s.json", "text was a number", entry(median=["0.5", -1.0, 2])),
-    Case("scaling", "s.json", "a range of zero", entry(iqr=[0, 1, 1])),
     Case("config", "config.yaml", "RecursionError", lambda raw: b"x: " + b"[" * 1000),
     Case("config", "config.yaml", "memory: aliases of aliases", lambda raw: ALIASES.encode()),
     Case("config", "config.json", "no path became this folder", swap('"path": "a"', '"path": ""')),

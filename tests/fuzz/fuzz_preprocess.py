@@ -1,9 +1,8 @@
-"""Readers of inputs and results of preprocessing: T1w, fieldmaps, masks, transforms, scaling."""
+"""Readers of inputs and results of preprocessing: T1w, fieldmaps, masks, transforms."""
 
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +28,6 @@ from brainmass_core.preprocess.transforms import (
     save_motion,
     save_normalisation,
 )
-from brainmass_core.timeseries import robust_scaling
 from brainmass_core.timeseries.extract import read_mask
 
 SIDES = (8, 9, 10)
@@ -106,21 +104,6 @@ def _check_transforms(folder: Path, _: str, found: Any) -> str | None:
     return None if same else "other numbers"
 
 
-def _scalings() -> list[Seed]:
-    about = {"version": 1, "median": [0.5, -1.0, 2], "iqr": [1.0, 2.5, 3], "n_recordings": 7}
-    return [Seed({"s.json": json.dumps(about).encode()}, ("s.json",))]
-
-
-def _check_scaling(folder: Path, name: str, found: Any) -> str | None:
-    about = plain.metadata(folder / name)
-    same = all(type(v) in (int, float) for v in [*about["median"], *about["iqr"]])
-    same = same and list(found.median) == list(map(float, about["median"]))
-    if not same or list(found.iqr) != list(map(float, about["iqr"])):
-        return f"{found}, the file has {about}"[:300]
-    finite = np.isfinite([found.median, found.iqr]).all() and min(found.iqr) > 0
-    return None if finite else f"{found} scales nothing"
-
-
 NII = {".nii": [fuzz_nifti.images]}
 ARRAYS: dict[str, list[Change]] = {
     ".npz": [fuzz_binary.members(fuzz_binary.npy)],
@@ -158,13 +141,5 @@ READERS = (
         (ScanFailed,),
         ARRAYS | {".txt": [fuzz_text.table]},
         _check_transforms,
-    ),
-    Reader(
-        "scaling",
-        _scalings,
-        lambda f, n: robust_scaling.load(f / n),
-        (robust_scaling.ScalingError,),
-        {".json": [fuzz_text.json_value]},
-        _check_scaling,
     ),
 )

@@ -182,7 +182,9 @@ def _check_lut(folder: Path, name: str, table: pd.DataFrame) -> str | None:
         first = label.replace('"', "").split("\n")[0]
         if index < 1 or not any(first in line for line in lines):
             return f"{index} is called {label!r}, which no line says"
-        cells = [plain.number(c) for line in lines for c in re.split('[\\s,;"]+', line)]
+        words = [c for line in lines for c in re.split('[\\s,;"]+', line)]
+        words += [c.replace(",", ".") for line in lines for c in re.split('[\\t;"]+', line)]
+        cells = [plain.number(word) for word in words]  # the latter: decimal commas
         for axis in {"x", "y", "z"} & set(table):
             value = table[axis][table["index"] == index].iloc[0]
             if not np.isnan(value) and not any(plain.alike(value, cell) for cell in cells):

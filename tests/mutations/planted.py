@@ -114,7 +114,7 @@ PLANTED = [
     ),
     Planted(
         "batch-full-disk-blamed-on-the-scan",
-        "pipeline/batch.py",
+        "pipeline/attempt.py",
         "if isinstance(error, OSError) and error.errno in STOP:",
         "if isinstance(error, OSError) and error.errno is None:",
         ("pipeline/test_pipeline_batch_run.py",),
@@ -178,7 +178,7 @@ PLANTED = [
     ),
     Planted(
         "connectivity-shrinkage-of-n-minus-1",
-        "connectivity.py",
+        "connectivity/estimators.py",
         "beta = (np.mean(np.sum(z**2, axis=-1) ** 2, axis=-1) - norm) / (n * p)",
         "beta = (np.mean(np.sum(z**2, axis=-1) ** 2, axis=-1) - norm) / ((n - 1) * p)",
         ("connectivity/test_connectivity_fc.py",),
@@ -186,7 +186,7 @@ PLANTED = [
     ),
     Planted(
         "connectivity-triangle-by-columns",
-        "connectivity.py",
+        "connectivity/vectors.py",
         "rows, columns = np.triu_indices(fc.shape[-1], k=1)",
         "rows, columns = np.tril_indices(fc.shape[-1], k=-1)",
         ("connectivity/test_connectivity_fc.py",),
@@ -317,7 +317,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-combat-variance-biased",
-        "finetune/confounds.py",
+        "finetune/adjustment.py",
         "n, mean, variance = len(z), z.mean(0), z.var(0, ddof=1)",
         "n, mean, variance = len(z), z.mean(0), z.var(0)",
         ("finetune/test_finetune_confounds.py", "finetune/test_finetune_confounds_edges.py"),
@@ -325,7 +325,7 @@ PLANTED = [
     ),
     Planted(
         "finetune-match-ignores-its-seed",
-        "finetune/confounds.py",
+        "finetune/adjustment.py",
         'classes, rng = np.unique(people["y"]), np.random.default_rng(seed)',
         'classes, rng = np.unique(people["y"]), np.random.default_rng(0)',
         ("finetune/test_finetune_confounds.py", "finetune/test_finetune_confounds_edges.py"),
@@ -537,9 +537,9 @@ PLANTED = [
     ),
     Planted(
         "models-brainlm-forgets-the-cls-token",
-        "encoders/brainlm/model.py",
-        "last(x, rows + 1)",
-        "last(x, rows)",
+        "encoders/brainlm/decoders.py",
+        "last(x, rows + 1)  # the CLS token comes first",
+        "last(x, rows)  # the CLS token comes first",
         ("encoders/test_encoders_brainlm.py",),
         "Each hidden token is predicted from its neighbour's place.",
     ),

@@ -268,8 +268,9 @@ def test_a_batch_with_many_failures_is_published_and_its_log_says_so(
     run_batch(one, work, process)
     assert one.paths.batch("preprocess", "demo", 0).exists()
     assert sorted(fates(tmp_path / "r").values()) == ["excluded", "failed", "failed", "ok"]
-    lines = re.findall(r"2 of 4 scans failed.*\n.*scan-0: t_r is 0.*mend", caplog.text)
+    lines = re.findall(r"2 of 4 scans failed.*\n.*scan-0: t_r is 0, .*; mend", caplog.text)
     assert len(lines) == told
+    assert len(re.findall(r"scan-\d failed .*: t_r is 0, .*; mend the", caplog.text)) == 2
 
 
 @BOTH

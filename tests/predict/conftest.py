@@ -8,6 +8,7 @@ import pytest
 from predict_study import TASK, Made, fit, publish, with_settings
 from synthetic_study import Study, write_model, write_study
 
+from brainmass_core.config.load import dump_config
 from brainmass_core.finetune.cohort.dataset import TaskData, assemble
 
 
@@ -20,6 +21,7 @@ def study(tmp_path_factory) -> Study:
         neural={"max_epochs": 2, "brainnetcnn_maps": 2},
     )
     write_model(made)
+    (made.config.results / "config.yaml").write_text(dump_config(made.config))
     return made
 
 

@@ -39,12 +39,12 @@ def test_several_t1w_and_no_repetition_time(tmp_path):
         image(tmp_path / f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", (4, 4, 4))
     (reason,) = reasons(tmp_path)
     assert f"datasets.{DATASET}.t1w" in reason
-    assert "set t_r of the data set" in reason
+    assert "if it is 1 s, set t_r: 1 for the data set" in reason
     said = as_options(reason)
     assert "give a copy of the input with one T1w per session, or per participant" in said
     assert "add RepetitionTime (s) to the sidecar" in said
     assert "datasets." not in said
-    assert "of the data set" not in said
+    assert "the data set" not in said
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_several_t1w_and_no_repetition_time(tmp_path):
         ("2 s in the configuration (t_r, phenotype.t_r_column)", "2 s by --t-r"),
         (f"set datasets.{DATASET}.orientation to time_by_roi", "set --orientation to time_by_roi"),
         ("set header of the data set to true or false", "give --header or --no-header"),
+        ("choose the others by `array`, or narrow `pattern`", "by --array, or narrow --pattern"),
     ],
 )
 def test_settings_of_ready_series_are_options(ours, theirs):

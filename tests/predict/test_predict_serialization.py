@@ -14,8 +14,15 @@ from hypothesis.extra.numpy import arrays
 from brainmass_core.config.tasks import Finetune
 from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.methods.estimators import Setting
-from brainmass_core.finetune.methods.fitting import make_estimator
-from brainmass_core.predict.serialization import CLASSES, SerializationError, decode, encode
+from brainmass_core.finetune.methods.fitting import BEFORE, fit, make_estimator
+from brainmass_core.predict.contract import PLAIN
+from brainmass_core.predict.serialization import (
+    CLASSES,
+    SerializationError,
+    decode,
+    encode,
+    storable,
+)
 
 
 def test_a_linear_svm_of_three_classes_votes_as_libsvm_does():
@@ -42,6 +49,25 @@ def test_what_stores_training_scans_is_known_to_the_configuration():
         last = last[-1] if hasattr(last, "steps") else last
         radial = getattr(last, "kernel", None) == "rbf"
         assert method.stores_scans == (radial or hasattr(last, "n_neighbors")), method.name
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.estimator.is_network])
+def test_every_method_that_may_be_deployed_can_be_stored_and_predicts_the_same(name):
+    method = METHODS[name]
+    if not method.deployable:
+        return
+    assert method.given in PLAIN or method.given in method.encoder.features
+    if method.features.name in BEFORE:
+        assert BEFORE[method.features.name]().__class__.__name__ in CLASSES
+    rng = np.random.default_rng(0)
+    x, classes = rng.standard_normal((60, 20)).astype(np.float32), np.arange(60) % 2
+    x[:, 0] += classes
+    for kind, n_classes, y in (("classification", 2, classes), ("regression", 0, x[:, 0])):
+        if kind in method.kinds:
+            fitted = fit(make_estimator(method, Setting(kind, n_classes, 0)), x, y, np.arange(60))
+            stored: dict[str, np.ndarray] = {}
+            restored = decode(json.loads(json.dumps(encode(storable(fitted), stored))), stored)
+            np.testing.assert_allclose(restored.predict(x), fitted.predict(x), atol=1e-5)
 
 
 def test_what_cannot_be_stored_is_known_before_anything_runs():

@@ -95,7 +95,9 @@ def test_the_second_class_is_that_of_the_task_and_not_of_the_alphabet(study, tmp
     assert (scored["y_pred"] == "aa").tolist() == (scored["y_score"] > 0).tolist()
 
 
-@pytest.mark.parametrize("method", ["brainmass_svm", "brainmass_finetune", "brainmass_lora"])
+@pytest.mark.parametrize(
+    "method", ["brainmass_svm", "brainmass_tokens_svm", "brainmass_finetune", "brainmass_lora"]
+)
 def test_embeddings_are_those_of_the_encoder(study, data, fitted, tmp_path, method):
     folder = tmp_path / "model"
     store(folder, fitted(method).model)
@@ -104,7 +106,7 @@ def test_embeddings_are_those_of_the_encoder(study, data, fitted, tmp_path, meth
     table = read_table(out, "embeddings").to_pandas()
     assert table["scan_id"].tolist() == found.loc[found["status"] == "ok", "scan_id"].tolist()
     assert np.stack(table["embedding"]).shape[1] == 8 * N_ROIS
-    if method == "brainmass_svm":
+    if method in ("brainmass_svm", "brainmass_tokens_svm"):  # not what the method is given
         from brainmass_core.finetune.methods.features import Features
 
         expected = Features(study.config, data)["brainmass"]
@@ -142,6 +144,29 @@ def test_series_are_brought_to_fc_and_a_damaged_one_stops_nobody(
     good = found[found["status"] == "ok"]
     assert len(good) == 3
     np.testing.assert_allclose(good["y_score"], truth.loc[good.index, "y_score"], atol=1e-5)
+
+
+def test_columns_of_series_are_put_right_by_name_and_other_names_are_refused(
+    study, model_folder, truth, tmp_path
+):
+    table = read_table(study.paths.batch("timeseries", "demo", 0), "timeseries").to_pylist()
+    row = table[2]
+    series = np.array(row["bold"])
+    names = Model.load(model_folder).contract.atlas.names
+    turn = np.random.default_rng(0).permutation(len(names))
+    files = {"as is": (names, series), "turned": ([names[i] for i in turn], series[:, turn])}
+    files["others"] = [f"X{n}" for n in names], series
+    folder = tmp_path / "named"
+    folder.mkdir()
+    for name, (header, values) in files.items():
+        pd.DataFrame(values, columns=header).to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    found = predict(model_folder, folder, tmp_path / "p.tsv", options=TRUST).set_index("scan_id")
+    for name in ("as is", "turned"):
+        expected = truth.loc[row["scan_id"], "y_score"]
+        np.testing.assert_allclose(found.loc[name, "y_score"], expected, atol=1e-5)
+    assert "names that the atlas does not have" in found.loc["others", "reason"]
+    assert "; use series of the atlas" in found.loc["others", "reason"]
+    assert np.isnan(found.loc["others", "y_score"])
 
 
 def test_one_file_is_enough_and_its_neighbours_are_left_alone(

@@ -72,11 +72,9 @@ def test_engines_take_oblique_and_permuted_grids(engine, jumped):
     assert phantom.sphere_rms(back[None])[0] < 0.2
 
 
-def test_missing_simpleitk_names_the_knob_and_the_extra(monkeypatch, jumped):
+def test_missing_simpleitk_names_the_knob_and_the_package(monkeypatch, jumped):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    with pytest.raises(
-        ValueError, match=r"engines\.motion is simpleitk.*brainmass-core\[simpleitk"
-    ):
+    with pytest.raises(ValueError, match=r"engines\.motion is simpleitk.*pip install SimpleITK"):
         inprocess.motion_simpleitk(jumped[0], phantom.AFFINE, jumped[1])
 
 

@@ -108,6 +108,8 @@ def test_every_scan_has_a_row_with_quality_and_outputs(rows, finished):
         assert row["mask_dice"] > 0.9
         assert row["template_correlation"] > 0.75
         assert row["coregistration_cost"] < 0.9
+        # the affine is ANTs', with which the template's mask is found
+        assert set(dict(row["engines"]).values()) == {"embedded"}
         assert row["tsnr"] > 10
         assert 0.5 < row["std_dvars"] < 1.5
         assert sum(dict(row["seconds_per_step"]).values()) == pytest.approx(row["seconds"])

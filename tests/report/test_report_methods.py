@@ -2,22 +2,26 @@
 
 import re
 from html import unescape
+from typing import get_args
 
 import pytest
 from synthetic_study import make_config
 
+from brainmass_core.config.preprocess import Engines, Preprocess
 from brainmass_core.config.sections import BrainLM
 from brainmass_core.encoders.registry import METHODS
 from brainmass_core.report.citations import WORKS, Citations
 from brainmass_core.report.names import FEW_ESTIMATORS, kind_of, listed
 from brainmass_core.report.page import render
+from brainmass_core.report.programs import PROGRAMS, programs_of
 
 OF_FC = [name for name, m in METHODS.items() if not m.series]
 
 
 def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings", **given) -> str:
     """Methods text without markup; `given` are settings of the task, or of a section."""
-    sections = {k: given.pop(k) for k in ("few_shot", "pretrain", "interpret") if k in given}
+    names = ("few_shot", "pretrain", "interpret", "preprocess")
+    sections = {k: given.pop(k) for k in names if k in given}
     config = make_config(folder, methods=[m for m in methods if m in OF_FC], **given)
     for name, changed in sections.items():
         section = getattr(config, name).model_copy(update=changed)
@@ -40,6 +44,7 @@ def text_of(folder, *, kinds=("timeseries",), methods=("fc_svm",), atlas="rings"
             "few_estimators": lambda names: ", ".join(FEW_ESTIMATORS[n] for n in names),
             "software": [{"Version": "0.1.0"}],
             "cite": Citations(),
+            "programs": programs_of(config.preprocess),
         },
     )
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", "", html)))
@@ -98,6 +103,17 @@ def test_few_shot_zero_shot_and_regions_are_there_if_they_are_asked_for(tmp_path
     assert "Zero-shot." not in rich
 
 
+def test_sentences_and_words_are_separated(tmp_path):
+    text = text_of(tmp_path, kinds=("bids",), methods=("fc_svm",))
+    for said in (
+        "Pearson correlation between all pairs",
+        "Column dx (control = 1; patient = 2). Evaluation.",
+        "scans of the same fold. Intervals are",
+        "slice timing: brainmass, Fourier interpolation. Runs with fewer",
+    ):
+        assert said in text
+
+
 def test_every_citation_has_its_reference_and_every_reference_its_citation(tmp_path):
     text = text_of(
         tmp_path,
@@ -110,6 +126,41 @@ def test_every_citation_has_its_reference_and_every_reference_its_citation(tmp_p
     for short, full in WORKS.values():
         assert (f"({short})" in body) == (full in references)
     assert sum(full in references for _, full in WORKS.values()) > 12
+
+
+@pytest.mark.parametrize(
+    ("chosen", "registration", "said", "unsaid"),
+    [
+        ({}, "syn", "affine registration to the template: ANTs (Avants et al. 2011)", "deepbet"),
+        ({}, "syn", "deformable registration to the template: Greedy (Yushkevich", "SyN"),
+        ({}, "affine", "affine registration to the template: ANTs", "Greedy"),
+        ({"normalisation": "embedded"}, "syn", "template: SyN of ANTs (Avants", "Greedy"),
+        ({"brain_extraction": "deepbet"}, "affine", "registration to the template: Greedy", "SyN"),
+        ({"brain_extraction": "deepbet"}, "syn", "brain mask: deepbet (Fisch", "template's mask"),
+        ({"normalisation": "fsl", "motion": "fsl"}, "syn", "MCFLIRT of FSL (Jenk", "Greedy"),
+    ],
+)
+def test_the_programs_of_the_preprocessing_are_the_chosen_ones(
+    chosen, registration, said, unsaid, tmp_path
+):
+    changed = {"engines": Engines(**chosen), "registration": registration}
+    body = text_of(tmp_path, kinds=("bids",), preprocess=changed).split("References")[0]
+    assert said in body
+    assert unsaid not in body
+
+
+def test_every_engine_has_a_program_and_its_reference():
+    choices = {
+        (step, name)
+        for step, field in Engines.model_fields.items()
+        for name in get_args(field.annotation)
+    }
+    affines = {("affine", name) for step, name in choices if step == "normalisation"}
+    assert set(PROGRAMS) == choices | affines
+    assert {work for _, work in PROGRAMS.values()} - {""} <= WORKS.keys()
+    everything = Preprocess(despike=True)
+    nothing = Preprocess(slice_timing=False, distortion="none", registration="affine")
+    assert [len(programs_of(s)) for s in (everything, nothing)] == [10, 6]
 
 
 def test_pre_training_is_that_of_the_model(tmp_path):

@@ -16,8 +16,9 @@ import pytest
 
 from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.readers.series import SeriesError, read_series, series_shapes
-from brainmass_core.scans.image import Header, choose_t_r, read_header
+from brainmass_core.scans.image import Header, read_header
 from brainmass_core.scans.index import File, Sidecars
+from brainmass_core.scans.repetition_time import choose_t_r
 
 X = np.arange(5.0, 17.0).reshape(4, 3)
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from brainmass_core.pipeline.manifest import ScanExcluded
 from brainmass_core.scans.image import (
     Header,
-    choose_t_r,
     header_seconds,
     phase_encoding,
     series_shape,
     slice_timing,
 )
+from brainmass_core.scans.repetition_time import choose_t_r
 
 BOLD = Path("/data/sub-01_bold.nii.gz")
 t_rs = st.floats(0.2, 10).map(lambda v: round(v, 4))
@@ -164,3 +164,11 @@ def test_slice_times_in_another_unit_are_refused(last):
     with pytest.raises(ScanExcluded, match=r"SliceTiming ends at .* s of a t_r of 2 s"):
         slice_timing(BOLD, {"SliceTiming": times}, (3, 3, 4, 10), 2.0)
     assert slice_timing(BOLD, {"SliceTiming": [0, 0, 0, 0]}, (3, 3, 4, 10), 2.0)[0] == [0] * 4
+
+
+def test_slice_times_in_milliseconds_are_shown_by_their_range():
+    times = [1000 * n * 1.9 / 19 for n in range(20)]
+    with pytest.raises(ScanExcluded, match="contains 20 values from 0 to 1900, expected 20 times"):
+        slice_timing(BOLD, {"SliceTiming": times}, (3, 3, 20, 10), 2.0)
+    with pytest.raises(ScanExcluded, match="contains 'ascending', expected 4 times"):
+        slice_timing(BOLD, {"SliceTiming": "ascending"}, (3, 3, 4, 10), 2.0)

@@ -81,6 +81,44 @@ def test_two_files_of_one_scan_are_one_excluded_scan_that_names_both(series, lis
     assert "2 files give one scan" in reason
 
 
+RUNS = [  # of one participant, and those of them that are one run in BIDS
+    (["run-1", "run-01"], ["run-1", "run-01"]),
+    (["run-1", "run-001", "run-01", "run-2"], ["run-1", "run-001", "run-01"]),
+    (["run-0", "run-00"], ["run-0", "run-00"]),
+    (["run-1", "run-10", "run-100", "run-2"], []),
+    (["run-01", "run-10", "run-010"], ["run-10", "run-010"]),
+    (["acq-1_run-1", "acq-01_run-1"], []),  # a label, not a number
+]
+
+
+@pytest.mark.parametrize(("runs", "same"), RUNS)
+@pytest.mark.parametrize("kind", ["bids", "derivatives", "timeseries"])
+def test_zeros_before_the_number_make_no_other_run(bids, listed, kind, runs, same):
+    bids.t1w()
+    for number in runs:
+        stem = f"sub-01_task-rest_{number}"
+        if kind == "bids":
+            bids.run(stem)
+        elif kind == "derivatives":
+            derived(bids, stem)
+        else:
+            np.save(bids.root / f"{stem}.npy", np.random.default_rng(1).normal(size=(9, 4)))
+    more = {"t_r": 2.0} if kind == "timeseries" else {}
+    scans = listed(bids.root, kind=kind, **more)
+    excluded = scans.excluded_reason.dropna()
+    assert sorted(excluded.index) == sorted(f"d_sub-01_task-rest_{number}" for number in same)
+    for reason in excluded:
+        assert f"{len(same)} files give one run" in reason
+        assert all(scans.bold_path[scan] in reason for scan in excluded.index)
+
+
+def test_a_run_that_cannot_be_used_leaves_its_twin(bids, listed):
+    bids.t1w()
+    bids.run("sub-01_task-rest_run-01", shape=(3, 3, 4))
+    bids.run("sub-01_task-rest_run-1")
+    assert "3-D image" in the_only_reason(listed(bids.root), 1)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from brainmass_core.config import Dataset
 from brainmass_core.pipeline.manifest import ScanExcluded
-from brainmass_core.scans.image import Header, choose_t_r, header_seconds
+from brainmass_core.scans.image import Header, header_seconds
+from brainmass_core.scans.repetition_time import choose_t_r
 
 BOLD = Path("/data/sub-01_bold.nii.gz")
 
@@ -55,8 +56,10 @@ def test_a_configured_t_r_holds_where_it_agrees_or_nothing_is_said():
 
 
 def test_a_header_of_one_second_alone_is_asked_about():
-    with pytest.raises(ScanExcluded, match=r"which is also its default.*set t_r of the data set"):
+    with pytest.raises(ScanExcluded, match="which is also its default") as outcome:
         choose_t_r(BOLD, {}, header(1.0), 0.001)
+    # another t_r of the data set would contradict the header
+    assert "RepetitionTime (s) to the sidecar; or, if it is 1 s, set t_r: 1" in outcome.value.reason
     assert choose_t_r(BOLD, {}, header(1.0), 0.001, 1.0) == 1.0
 
 

@@ -73,6 +73,6 @@ def test_missing_confounds_are_named(confounds: pd.DataFrame) -> None:
 
 
 def test_missing_values_in_confounds_are_named(confounds: pd.DataFrame) -> None:
-    confounds.loc[5, "a_comp_cor_03"] = np.nan
-    with pytest.raises(ConfoundsError, match="a_comp_cor_03"):
+    confounds.loc[[0, 5], "a_comp_cor_03"] = np.nan
+    with pytest.raises(ConfoundsError, match=rf"a_comp_cor_03.* in volume 1, 6 of the {N} that"):
         design_matrix(confounds, Timeseries())

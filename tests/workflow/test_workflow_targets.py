@@ -96,3 +96,15 @@ def test_a_bad_config_is_refused_with_all_errors_before_the_dag(folder, tmp_path
     assert "found -0.2: input should be greater than 0" in printed
     assert "did you mean 'report'" in printed
     assert "Building DAG" not in printed
+
+
+def test_spaces_in_the_names_of_folders_reach_every_command(ready_series, tmp_path):
+    data = tmp_path / "my data"
+    data.symlink_to(ready_series)
+    file = tmp_path / "my study.yaml"
+    study.write_config(tmp_path, study.ready_series_config(data) | {"results": "my results"})
+    (tmp_path / "config.yaml").rename(file)
+    table = "my results/scans/ready.parquet"
+    done = study.snakemake(tmp_path, "--cores", "1", f"--configfile={file}", "--", table)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / table).is_file()

@@ -127,11 +127,31 @@ class AdaptedSeries(nn.Module):
         )
 
     def forward(self, windows: Tensor) -> Tensor:
-        """(B, n_rois * window) to (B, n_out)."""
+        """Logits or predictions of windows.
+
+        Parameters
+        ----------
+        windows : Tensor (B, n_rois * window)
+            Scaled series, parcel by parcel; estimators receive flat features.
+
+        Returns
+        -------
+        Tensor (B, n_out)
+        """
         return self.head(self.embed(windows))
 
     def embed(self, windows: Tensor) -> Tensor:
-        """(B, n_rois * window) to the CLS token (B, d)."""
+        """The CLS token of windows.
+
+        Parameters
+        ----------
+        windows : Tensor (B, n_rois * window)
+            Scaled series, parcel by parcel.
+
+        Returns
+        -------
+        Tensor (B, d)
+        """
         coordinates: Tensor = self.get_buffer("coordinates")
         series = windows.unflatten(1, (len(coordinates), -1))
         if self.training or not self.model.is_reference:

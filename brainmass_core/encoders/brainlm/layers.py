@@ -27,7 +27,18 @@ class Attention(nn.Module):
         self.taps = nn.Parameter(torch.empty(heads, TAPS)) if convolution else None
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Attention output for tokens (B, n, d), or only for those at `rows` (B, m)."""
+        """Attention output of all tokens, or of some of them.
+
+        Parameters
+        ----------
+        x : Tensor (B, n, d)
+        rows : Tensor (B, m) of int64, optional
+            Tokens whose output is needed; all tokens are attended to. Default: all.
+
+        Returns
+        -------
+        Tensor (B, n, d), or (B, m, d) with `rows`
+        """
         q, k, v = self._projected(x, rows)
         context = functional.scaled_dot_product_attention(q, k, v)
         context = context.transpose(1, 2).flatten(2)  # (B, m, d)
@@ -37,7 +48,19 @@ class Attention(nn.Module):
         return self.out(context)
 
     def weights(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Attention weights (B, heads, m, n) of the tokens at `rows` (B, m) over all tokens."""
+        """Attention weights of some tokens over all tokens.
+
+        Parameters
+        ----------
+        x : Tensor (B, n, d)
+        rows : Tensor (B, m) of int64
+            The queries.
+
+        Returns
+        -------
+        Tensor (B, heads, m, n)
+            Sums over the last dimension are 1. The convolution is not included.
+        """
         q, k, _ = self._projected(x, rows)
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
@@ -53,7 +76,7 @@ class Attention(nn.Module):
 
 
 def convolve(v: Tensor, taps: Tensor) -> Tensor:
-    """Cross-correlation of v (B, heads, n, d) with taps (heads, K), K odd, along n; zeros outside.
+    """Cross-correlate values with one filter per head along the tokens; zeros outside.
 
     Computed as products with a banded Toeplitz matrix, in blocks of K - 1 tokens, each of which
     needs values of two blocks: torch's grouped convolution is many times slower, forward and
@@ -63,7 +86,7 @@ def convolve(v: Tensor, taps: Tensor) -> Tensor:
     ----------
     v : Tensor (B, heads, n, d)
     taps : Tensor (heads, K)
-        K odd.
+        K odd; the middle one belongs to the token itself.
 
     Returns
     -------
@@ -107,7 +130,18 @@ class PostNormLayer(_Layer):
         super().__init__(width, heads, feedforward, dropout, convolution=True)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Transform tokens (B, n, d), or return only those at `rows` (B, m)."""
+        """Transform tokens.
+
+        Parameters
+        ----------
+        x : Tensor (B, n, d)
+        rows : Tensor (B, m) of int64, optional
+            Tokens that are returned; the others only serve as context. Default: all.
+
+        Returns
+        -------
+        Tensor (B, n, d), or (B, m, d) with `rows`
+        """
         mine = x if rows is None else take(x, rows)
         y = self.norm_1(mine + self.dropout(self.attention(x, rows)))
         return self.norm_2(y + self._feed_forward(y))
@@ -120,7 +154,18 @@ class PreNormLayer(_Layer):
         super().__init__(width, heads, feedforward, dropout, convolution=False)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Transform tokens (B, n, d), or return only those at `rows` (B, m)."""
+        """Transform tokens.
+
+        Parameters
+        ----------
+        x : Tensor (B, n, d)
+        rows : Tensor (B, m) of int64, optional
+            Tokens that are returned; the others only serve as context. Default: all.
+
+        Returns
+        -------
+        Tensor (B, n, d), or (B, m, d) with `rows`
+        """
         mine = x if rows is None else take(x, rows)
         y = mine + self.dropout(self.attention(self.norm_1(x), rows))
         return y + self._feed_forward(self.norm_2(y))

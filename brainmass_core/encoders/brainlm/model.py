@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainmass_core.encoders.brainlm.decoders import Decoder, Places
 from brainmass_core.encoders.brainlm.layers import EPS, Attention, PostNormLayer, initialise
 from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
 from brainmass_core.models.tokens import (
     hidden_of,
     mask_of,
     put_back,
-    sinusoid_1d,
     take,
 )
 
@@ -108,7 +108,15 @@ class BrainLM(SeriesModel):
         return self.shape.patch
 
     def patches(self, series: Tensor) -> Tensor:
-        """Series (B, n_rois, n_timepoints) cut into (B, n_rois, n_patches, patch).
+        """Cut series into the segments of the tokens.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_patches, patch)
 
         Raises
         ------
@@ -171,16 +179,37 @@ class BrainLM(SeriesModel):
         return latent[:, 0], natural
 
     def encode_in_order(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """The embedding (B, d) with tokens in natural order, also in reference mode."""
+        """The embedding with tokens in natural order, also in reference mode.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        Tensor (B, d)
+        """
         n = self.n_tokens(*series.shape[1:])
         order = torch.arange(n, device=series.device).expand(len(series), -1)
         return self.tokens(series, coordinates, order)[0]
 
     def cls_attention(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """Attention of the CLS token to each parcel in the last layer, (B, n_rois).
+        """Attention of the CLS token to each parcel in the last layer.
 
-        Mean over heads, sum over the patches of a parcel; with the attention to itself, the sum is
-        1.
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+            Nothing is hidden.
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        Tensor (B, n_rois)
+            Mean over heads, sum over the patches of a parcel. With the attention to the CLS token
+            itself, the sum over parcels is 1.
         """
         x, attention = self.before_last(series, coordinates)
         first = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
@@ -188,9 +217,20 @@ class BrainLM(SeriesModel):
         return weights.mean(1)[:, 0, 1:].unflatten(1, (series.shape[1], -1)).sum(2)
 
     def before_last(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Attention]:
-        """Input of the last layer, CLS and tokens (B, 1 + n_tokens, d), and its attention module.
+        """Input of the last layer, and its attention module.
 
-        Nothing is hidden; tokens are in natural order, parcel by parcel.
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+            Nothing is hidden.
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+
+        Returns
+        -------
+        x : Tensor (B, 1 + n_tokens, d)
+            CLS, then the tokens in natural order, parcel by parcel.
+        attention : Attention
         """
         patches = self.patches(series)
         n = patches.shape[1] * patches.shape[2]
@@ -205,9 +245,17 @@ class BrainLM(SeriesModel):
     def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Prediction of all tokens from the visible ones.
 
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+        mask : Mask
+
         Returns
         -------
         predicted : Tensor (B, n_rois, n_patches, patch)
+            In the unit of the series.
         hidden : Tensor (B, n_rois, n_patches)
             1 where a token was hidden.
         """
@@ -268,75 +316,6 @@ class BrainLM(SeriesModel):
         for layer in self.layers:
             x = layer(x)
         return self.norm(x)
-
-
-class Places(nn.Module):
-    """Position embedding of a token: coordinates of its parcel and time of its segment.
-
-    Parameters
-    ----------
-    scale : float
-        Divisor of the coordinates (mm).
-    """
-
-    def __init__(self, width: int, scale: float, dropout: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.xyz = nn.Linear(3, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor, coordinates: Tensor) -> Tensor:
-        """Add position embeddings to tokens (B, n_rois, n_patches, d); coordinates (n_rois, 3) in
-        mm."""
-        when = sinusoid_1d(tokens.shape[2], tokens.shape[3]).to(tokens.device)
-        where = self.xyz(coordinates.to(self.xyz.weight) / self.scale)
-        return self.dropout(tokens + where[:, None] + when)
-
-
-class Decoder(nn.Module):
-    """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
-
-    def __init__(
-        self, shape: BrainLMSize, scale: float, dropout: float, embedding_dropout: float
-    ) -> None:
-        super().__init__()
-        d, heads, feedforward = shape.width, shape.decoder_heads, shape.decoder_feedforward
-        self.embed = nn.Linear(d, d)
-        self.mask_token = nn.Parameter(torch.empty(d))
-        self.places = Places(d, scale, embedding_dropout)
-        self.layers = nn.ModuleList(
-            PostNormLayer(d, heads, feedforward, dropout) for _ in range(shape.decoder_depth)
-        )
-        self.norm = nn.LayerNorm(d, eps=EPS)
-        self.head = nn.Sequential(
-            nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, shape.patch)
-        )
-
-    def forward(
-        self,
-        latent: Tensor,
-        coordinates: Tensor,
-        visible: Tensor,
-        grid: torch.Size,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """Encoded CLS and visible tokens (B, 1 + n_visible, d) to values (B, n_tokens, patch).
-
-        Parameters
-        ----------
-        grid : (n_rois, n_patches)
-        rows : Tensor (B, m), optional
-            Tokens whose values are needed; the last layer computes only these.
-        """
-        x = self.embed(latent)
-        whole = put_back(x[:, 1:], visible, self.mask_token, grid[0] * grid[1])
-        whole = self.places(whole.unflatten(1, grid), coordinates).flatten(1, 2)
-        x = torch.cat([x[:, :1], whole], dim=1)
-        *layers, last = self.layers
-        for layer in layers:
-            x = layer(x)
-        x = last(x)[:, 1:] if rows is None else last(x, rows + 1)  # the CLS token comes first
-        return self.head(self.norm(x))
 
 
 def build(

@@ -145,7 +145,20 @@ def model_of(config: Mapping[str, Any], mode: str | None = None) -> BrainLM | Br
 def from_official(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], mode: str | None = None
 ) -> BrainLM | BrainLMViT:
-    """A model of the tensors of a released checkpoint; `mode` as in `model_of`.
+    """Build a model from the tensors of a released checkpoint.
+
+    Parameters
+    ----------
+    config : mapping
+        Content of the checkpoint's configuration file.
+    tensors : mapping of str to Tensor
+        Names and shapes as in the checkpoint.
+    mode : {"corrected", "reference"}, optional
+        As in `model_of`.
+
+    Returns
+    -------
+    BrainLM or BrainLMViT
 
     Raises
     ------

@@ -145,11 +145,16 @@ def scaling_of(constants: Constants) -> RobustScaling:
 
 
 def coordinates_of(config: Config, n_rois: int) -> np.ndarray:
-    """Centroids (n_rois, 3) of the parcels in MNI152NLin6Asym, mm, float64.
+    """Centroids of the parcels in MNI152NLin6Asym.
 
     The A424 atlas, with which BrainLM was published, is in that space; coordinates of other atlases
     are transformed by a bridge. If the atlas does not state its space, its coordinates are used
     unchanged. Image models only use y; other unknown coordinates are set to 0.
+
+    Returns
+    -------
+    ndarray (n_rois, 3), float64
+        In mm.
 
     Raises
     ------

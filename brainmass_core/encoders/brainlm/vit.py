@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainmass_core.encoders.brainlm.decoders import CHANNELS, ImageDecoder
 from brainmass_core.encoders.brainlm.layers import EPS, PreNormLayer, initialise
 from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
 from brainmass_core.models.tokens import (
@@ -25,12 +26,10 @@ from brainmass_core.models.tokens import (
     masked_loss,
     padded,
     patches_of,
-    put_back,
     sinusoid_2d,
     take,
 )
 
-CHANNELS = 3  # identical channels, as the architecture is for RGB images
 PADDING = -1.0
 IMAGE_SCALE = 5.6430855  # divisor of the robust-scaled series, as in the released code
 
@@ -99,7 +98,7 @@ class BrainLMViT(SeriesModel):
             PreNormLayer(s.width, s.heads, s.feedforward, dropout) for _ in range(s.depth)
         )
         self.norm = nn.LayerNorm(s.width, eps=EPS)
-        self.decoder = Decoder(s, dropout)
+        self.decoder = ImageDecoder(s, dropout)
         initialise(self, "normal")
         for token in (self.embed.weight, self.cls_token, self.decoder.mask_token):
             nn.init.normal_(token, std=0.02)
@@ -111,7 +110,14 @@ class BrainLMViT(SeriesModel):
         return -(-max(n_rois, n_timepoints) // patch) * patch
 
     def slots(self, n_rois: int, n_timepoints: int) -> Tensor:
-        """Indices (n_tokens,), row-major, of the patches of the square that are tokens."""
+        """Which patches of the square around an image are tokens.
+
+        Returns
+        -------
+        Tensor (n_tokens,) of int64
+            Row-major indices. In reference mode all patches of the square, otherwise those that
+            contain data.
+        """
         patch, side = self.shape.patch, self.side(n_rois, n_timepoints)
         if self.is_reference:
             return torch.arange((side // patch) ** 2)
@@ -149,25 +155,54 @@ class BrainLMViT(SeriesModel):
         return Mask(seen.expand(batch, -1), 0 if self.is_reference else steps)
 
     def tokens(self, series: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """CLS token (B, d) and tokens (B, n_tokens, d) of series with nothing hidden.
+        """CLS token and tokens of series with nothing hidden.
 
         Parameters
         ----------
         series : Tensor (B, n_rois, n_timepoints)
         coordinates : Tensor (n_rois, 3)
             MNI, in mm; only the order of Y is used.
+
+        Returns
+        -------
+        cls : Tensor (B, d)
+        tokens : Tensor (B, n_tokens, d)
+            In the order of `slots`; a token contains several parcels and timepoints.
         """
         image = self.image(series, coordinates)
         latent = self._encode(self._patches(image, PADDING), image.shape)
         return latent[:, 0], latent[:, 1:]
 
     def image(self, series: Tensor, coordinates: Tensor) -> Tensor:
-        """Series (B, n_rois, n_timepoints) sorted by Y and scaled; ties keep their order."""
+        """Series as an image: rows sorted by Y, values divided by `IMAGE_SCALE`.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm; parcels with the same Y keep their order.
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_timepoints)
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, see `check_input`.
+        """
         check_input(series, coordinates)
         return series[:, order_of(coordinates).to(series.device)] / IMAGE_SCALE
 
     def reconstruct(self, series: Tensor, coordinates: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Prediction of all values from the visible ones, in the order and unit of the series.
+
+        Parameters
+        ----------
+        series : Tensor (B, n_rois, n_timepoints)
+        coordinates : Tensor (n_rois, 3)
+            MNI, in mm.
+        mask : Mask
 
         Returns
         -------
@@ -258,46 +293,6 @@ class BrainLMViT(SeriesModel):
         for layer in self.layers:
             x = layer(x)
         return self.norm(x)
-
-
-class Decoder(nn.Module):
-    """Decoder from the visible tokens to the values of all tokens, or of selected ones."""
-
-    def __init__(self, size: BrainLMViTSize, dropout: float) -> None:
-        super().__init__()
-        d = size.decoder_width
-        self.embed = nn.Linear(size.width, d)
-        self.mask_token = nn.Parameter(torch.empty(d))
-        self.layers = nn.ModuleList(
-            PreNormLayer(d, size.decoder_heads, size.decoder_feedforward, dropout)
-            for _ in range(size.decoder_depth)
-        )
-        self.norm = nn.LayerNorm(d, eps=EPS)
-        self.head = nn.Linear(d, size.patch**2 * CHANNELS)
-
-    def forward(
-        self, latent: Tensor, visible: Tensor, side: int, slots: Tensor, rows: Tensor | None = None
-    ) -> Tensor:
-        """Encoded CLS and visible tokens (B, 1 + n_visible, d) to values (B, n_tokens, patch²).
-
-        Parameters
-        ----------
-        side, slots : int, Tensor (n_tokens,)
-            Number of patches along a side of the square, and indices of those that are tokens.
-        rows : Tensor (B, m), optional
-            Tokens whose values are needed; the last layer computes only these.
-        """
-        x = self.embed(latent)
-        where = sinusoid_2d(side, x.shape[2])[slots].to(x.device)
-        whole = put_back(x[:, 1:], visible, self.mask_token, len(slots)) + where
-        x = torch.cat([x[:, :1], whole], dim=1)
-        *layers, last = self.layers
-        for layer in layers:
-            x = layer(x)
-        x = self.norm(last(x)[:, 1:] if rows is None else last(x, rows + 1))
-        # mean over the channels, which vary fastest in the rows of the head
-        weight, bias = (t.unflatten(0, (-1, CHANNELS)).mean(1) for t in self.head.parameters())
-        return functional.linear(x, weight, bias)
 
 
 def order_of(coordinates: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ Self-supervised encoder of functional connectivity (FC), after Yang et al., IEEE
 {sources}
 
 Participants kept for evaluation were not used; the pFC tables are checked for them at every start.
-Input of each scan is pseudo-FC: {estimator} correlation of {dropping}.
+Input of each scan is pseudo-FC: {estimator} correlation of {dropping}{fisher}.
 
 ## Training
 
@@ -79,6 +79,7 @@ def model_card(
     return SECTIONS.format(
         **settings,
         dropping=config.pfc.dropping,
+        fisher="; the encoder transforms it by Fisher z" if model.fisher_z else "",
         **parameter_counts(model),
         sources=sources_table(index),
         settings=table(("setting", "value"), own.items()),

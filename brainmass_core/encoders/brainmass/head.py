@@ -22,7 +22,7 @@ class FineTune:
     ----------
     folder : str, optional
         Folder of the pre-trained model. None: the architecture with random weights, as the control.
-    size, heads, init_seed
+    size, heads, init_seed, fisher_z
         Architecture and seed of the control; a pre-trained model includes its own.
     """
 
@@ -33,6 +33,7 @@ class FineTune:
     init_seed: int = 0
     lr: float = 1e-4
     standardise: bool = False
+    fisher_z: bool = False
 
     def build(self, n_rois: int, n_out: int) -> nn.Module:
         """Encoder and head."""
@@ -45,13 +46,14 @@ class FineTune:
     def stored(self, network: nn.Module) -> FineTune:
         """The recipe without a folder; adapters are merged into the weights."""
         if self.folder is None:
-            return FineTune(None, self.size, self.heads, lr=self.lr)
-        encoder = BrainMass.from_pretrained(self.folder)
-        return FineTune(None, encoder.size, encoder.heads, lr=self.lr)
+            return FineTune(None, self.size, self.heads, lr=self.lr, fisher_z=self.fisher_z)
+        model = BrainMass.from_pretrained(self.folder)
+        return FineTune(None, model.size, model.heads, lr=self.lr, fisher_z=model.fisher_z)
 
     def _encoder(self, n_rois: int) -> Encoder:
         if self.folder is None:
-            return build(self.size, n_rois, self.init_seed, self.heads).online
+            seed, z = self.init_seed, self.fisher_z
+            return build(self.size, n_rois, seed, self.heads, fisher_z=z).online
         model = BrainMass.from_pretrained(Path(self.folder))
         if model.n_rois != n_rois:
             raise ValueError(
@@ -107,12 +109,30 @@ class Adapted(nn.Module):
         )
 
     def forward(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to (B, n_out)."""
+        """Logits or predictions of scans.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, n_out)
+        """
         return self.head(self.embed(fc))
 
     def embed(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to the embedding (B, 8 n_rois)."""
-        return self.encoder.embed(fc)
+        """The encoder's embedding of scans.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, 8 * n_rois)
+        """
+        return self.encoder.embed(self.encoder.prepare(fc))
 
 
 class Adapter(nn.Module):
@@ -127,7 +147,17 @@ class Adapter(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)  # as nn.Linear draws its weights
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(n_out, n_in) to the same."""
+        """The weight matrix with the adapter added.
+
+        Parameters
+        ----------
+        weight : Tensor (n_out, n_in)
+            The frozen weights.
+
+        Returns
+        -------
+        Tensor (n_out, n_in)
+        """
         return weight + self.scale * self.up @ self.down
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 from torch import nn
@@ -25,15 +26,16 @@ class Shape(Architecture):
     size: str
     n_rois: int
     heads: int
+    fisher_z: bool = False
 
     @classmethod
     def of(cls, model: BrainMass) -> Self:
         """The architecture of a model."""
-        return cls(size=model.size, n_rois=model.n_rois, heads=model.heads)
+        return cls(size=model.size, n_rois=model.n_rois, heads=model.heads, fisher_z=model.fisher_z)
 
     def build(self) -> BrainMass:
         """Build a model with random weights."""
-        return BrainMass(self.size, self.n_rois, self.heads)
+        return BrainMass(self.size, self.n_rois, self.heads, fisher_z=self.fisher_z)
 
 
 class _BrainMass(Implementation):
@@ -54,8 +56,9 @@ class _BrainMass(Implementation):
             return Lora(folder, rank=s.lora_rank, alpha=s.lora_alpha, lr=s.lora_lr)
         if network.pretrained:
             return FineTune(folder, lr=s.finetune_lr)
-        size, heads = config.pretrain.size, config.pretrain.heads
-        return FineTune(None, size, heads, config.seed, lr=s.finetune_lr)
+        p = config.pretrain
+        control = FineTune(None, p.size, p.heads, config.seed, fisher_z=p.fisher_z)
+        return replace(control, lr=s.finetune_lr)
 
     def transformer(self, model: BrainMass) -> Transformer:
         """The online network's layers."""

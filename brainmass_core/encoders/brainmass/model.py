@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from brainmass_core.encoders.brainmass.network import (
     rows_at,
 )
 from brainmass_core.models.pretrained import Pretrained
+from brainmass_core.readers.limits import quoted
 
 
 class BrainMass(Pretrained):
@@ -44,6 +46,8 @@ class BrainMass(Pretrained):
     masking : {"rows", "rows_and_columns"}
         What is hidden of a masked ROI: its token alone, as in the released code, from which most
         of it can still be read off the other tokens by symmetry; or its edges in them as well.
+    fisher_z : bool
+        Whether FC is transformed by Fisher z before the first layer; see `Encoder.prepare`.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class BrainMass(Pretrained):
     """
 
     ARGUMENTS = ("size", "n_rois", "heads")
+    OPTIONAL: ClassVar = {"fisher_z": False}
     roi_pairs: Tensor
     positions: Tensor
 
@@ -63,11 +68,12 @@ class BrainMass(Pretrained):
         dropout: float = 0.1,
         train_heads: bool = True,
         masking: str = "rows",
+        fisher_z: bool = False,
     ) -> None:
         super().__init__()
         self.size, self.n_rois, self.heads = size, n_rois, heads_for(size, n_rois, heads)
-        shape, self.masking = SIZES[size], masking
-        self.online = Encoder(n_rois, self.heads, shape, dropout)
+        shape, self.masking, self.fisher_z = SIZES[size], masking, fisher_z
+        self.online = Encoder(n_rois, self.heads, shape, dropout, fisher_z)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.predictor = mlp(shape.feature_dim, 2 * shape.feature_dim, shape.feature_dim)
         self.classification_head = _head(n_rois, shape.feedforward)
@@ -89,12 +95,17 @@ class BrainMass(Pretrained):
         return READOUT * self.n_rois
 
     def matrices(self, fc: Tensor) -> Tensor:
-        """Full matrices (B, n_rois, n_rois) in float32, from matrices or upper triangles.
+        """Input of the first layer: full matrices, transformed by Fisher z if the model wants it.
 
         Parameters
         ----------
         fc : Tensor (B, n_rois, n_rois) or (B, n_edges)
             Edges are in row-major order, without the diagonal, which is set to 1.
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_rois), float32
+            Matrices are returned with the diagonal that they have.
 
         Raises
         ------
@@ -104,7 +115,7 @@ class BrainMass(Pretrained):
         n = self.n_rois
         edges = n * (n - 1) // 2
         if fc.shape[1:] == (n, n):
-            return fc.float()
+            return self.online.prepare(fc.float())
         if fc.ndim != 2 or fc.shape[1] != edges:
             raise ValueError(
                 f"found FC of shape {tuple(fc.shape)}, expected (batch, {n}, {n}) or "
@@ -113,20 +124,38 @@ class BrainMass(Pretrained):
         with_one = functional.pad(
             fc.float(), (0, 1), value=1.0
         )  # the last entry serves the diagonal
-        return with_one[:, self.roi_pairs].view(-1, n, n)
+        return self.online.prepare(with_one[:, self.roi_pairs].view(-1, n, n))
 
-    def encode(self, fc: Tensor) -> Tensor:
-        """The embedding that downstream tasks use.
+    def encode(self, fc: Tensor, readout: str = "") -> Tensor:
+        """The embedding that downstream tasks use, or another readout.
 
         Parameters
         ----------
         fc : Tensor (B, n_rois, n_rois) or (B, n_edges)
+        readout : {"", "tokens", "beside_fc"}
+            Instead of the embedding: the tokens of the last layer, a matrix of which the upper
+            triangle is taken as of FC; or FC itself followed by the embedding.
 
         Returns
         -------
-        Tensor (B, 8 * n_rois)
+        Tensor (B, 8 * n_rois), (B, n_edges) or (B, n_edges + 8 * n_rois)
+
+        Raises
+        ------
+        ValueError
+            If there is no such readout, or the shape of the FC does not fit.
         """
-        return self.online.embed(self.matrices(fc))
+        x = self.matrices(fc)
+        if not readout:
+            return self.online.embed(x)
+        above = tuple(torch.triu_indices(self.n_rois, self.n_rois, offset=1, device=x.device))
+        tokens = self.online.tokens(x)
+        if readout == "tokens":
+            return tokens[:, *above]
+        if readout != "beside_fc":
+            raise ValueError(f"found readout {quoted(readout)}, expected tokens or beside_fc")
+        edges = fc.float() if fc.ndim == 2 else fc.float()[:, *above]
+        return torch.cat([edges, self.online.readout(tokens).flatten(1)], dim=1)
 
     def forward(
         self, view_1: Tensor, view_2: Tensor, masked_for_class: Tensor, masked_for_values: Tensor
@@ -144,8 +173,8 @@ class BrainMass(Pretrained):
         -------
         dict of Tensor
             Scalars ``alignment`` in [0, 8], ``classification`` (ln n_masked by chance),
-            ``reconstruction`` (FC units squared), and the detached ``embedding`` of both views
-            (2, B, 8 * n_rois).
+            ``reconstruction`` (squared units of the input, FC or its Fisher z), and the detached
+            ``embedding`` of both views (2, B, 8 * n_rois).
         """
         first, second = self.matrices(view_1), self.matrices(view_2)
         views = torch.cat([first, second])  # (2B, n, n)
@@ -277,11 +306,12 @@ def build(
     dropout: float = 0.1,
     train_heads: bool = True,
     masking: str = "rows",
+    fisher_z: bool = False,
 ) -> BrainMass:
     """A model with initial weights drawn from `seed`; leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BrainMass(size, n_rois, heads, dropout, train_heads, masking)
+        return BrainMass(size, n_rois, heads, dropout, train_heads, masking, fisher_z)
 
 
 def _head(n_rois: int, hidden: int) -> nn.Sequential:

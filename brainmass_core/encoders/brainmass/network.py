@@ -17,6 +17,7 @@ from brainmass_core.models import fused
 from brainmass_core.readers.limits import quoted
 
 READOUT = 8  # features per ROI; the embedding is their concatenation
+FISHER_LIMIT = 0.999999  # |FC| is clipped to it before the Fisher z transform
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,18 @@ class Layer(nn.TransformerEncoderLayer):
         super().__init__(n_rois, heads, feedforward, dropout, batch_first=True)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Tokens (B, n_tokens, d), or of each sample those at `rows` (B, m), in their context."""
+        """Transform tokens in the context of all tokens of their sample.
+
+        Parameters
+        ----------
+        x : Tensor (B, n_tokens, d)
+        rows : Tensor (B, m) of int64, optional
+            Tokens that are returned; the others only serve as context. Default: all.
+
+        Returns
+        -------
+        Tensor (B, n_tokens, d), or (B, m, d) with `rows`
+        """
         mine = x if rows is None else rows_at(x, rows)  # (B, m, d)
         p = self.dropout.p if self.training else 0.0
         y = self._add_norm(mine, self._attend(x, mine, p), self.norm1, p)
@@ -135,8 +147,11 @@ class Encoder(nn.Module):
     no positions and no further norm on this path.
     """
 
-    def __init__(self, n_rois: int, heads: int, size: Size, dropout: float) -> None:
+    def __init__(
+        self, n_rois: int, heads: int, size: Size, dropout: float, fisher_z: bool = False
+    ) -> None:
         super().__init__()
+        self.fisher_z = fisher_z
         width, hidden = READOUT * n_rois, 2 * READOUT * n_rois
         self.layers = nn.ModuleList(
             Layer(n_rois, heads, size.feedforward, dropout) for _ in range(size.depth)
@@ -145,24 +160,72 @@ class Encoder(nn.Module):
         self.projector = mlp(width, hidden, size.feature_dim)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """(B, n_tokens, n_rois) to the same."""
+        """Apply all layers.
+
+        Parameters
+        ----------
+        x : Tensor (B, n_tokens, n_rois)
+            A token is a row of FC, or one of the special tokens.
+
+        Returns
+        -------
+        Tensor (B, n_tokens, n_rois)
+        """
         for layer in self.layers:
             x = layer(x)
         return x
 
     def tokens_at(self, x: Tensor, rows: Sequence[Tensor]) -> list[Tensor]:
-        """As `tokens`, but only those at each of k sets of rows (B, m), for x (k B, n_tokens, d).
+        """As `tokens`, but only selected tokens, which differ between parts of the batch.
 
-        The last layer is worked out for them alone: no later one needs the others.
+        The last layer is computed for these alone, because no later layer needs the others.
+
+        Parameters
+        ----------
+        x : Tensor (k B, n_tokens, n_rois)
+            k parts of B samples each.
+        rows : sequence of k Tensor (B, m) of int64
+            Selected tokens of each part.
+
+        Returns
+        -------
+        list of k Tensor (B, m, n_rois)
         """
         *layers, last = self.layers
         for layer in layers:
             x = layer(x)
         return [last(t, picked) for t, picked in zip(x.chunk(len(rows)), rows, strict=True)]
 
-    def embed(self, fc: Tensor) -> Tensor:
-        """(B, n_rois, n_rois) to the embedding (B, 8 n_rois), ROI by ROI."""
-        return self.readout(self.tokens(fc)).flatten(1)
+    def prepare(self, fc: Tensor) -> Tensor:
+        """The input of the first layer.
+
+        With `fisher_z` the inverse hyperbolic tangent of FC clipped to ±0.999999, the diagonal
+        included, as the authors' code of 2026 does; otherwise FC itself.
+
+        Parameters
+        ----------
+        fc : Tensor (B, n_rois, n_rois)
+
+        Returns
+        -------
+        Tensor (B, n_rois, n_rois)
+        """
+        return torch.atanh(fc.clamp(-FISHER_LIMIT, FISHER_LIMIT)) if self.fisher_z else fc
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The embedding of FC: eight values per ROI.
+
+        Parameters
+        ----------
+        x : Tensor (B, n_rois, n_rois)
+            From `prepare`.
+
+        Returns
+        -------
+        Tensor (B, 8 * n_rois)
+            ROI by ROI.
+        """
+        return self.readout(self.tokens(x)).flatten(1)
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Sequential:

@@ -1,7 +1,8 @@
 """Read and write checkpoints of the authors' released BrainMass code.
 
 Their file is a pickled dictionary: ``model`` holds all tensors, and two more entries repeat those
-of the online and of the target network. Reading it executes no code from the pickle.
+of the online and of the target network. A file of the online network alone, all that their
+evaluation loads, is read too. Reading executes no code from the pickle.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from brainmass_core import __version__
 from brainmass_core.config.sections import Connectivity
-from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
+from brainmass_core.encoders.brainmass.model import BrainMass, build, parameter_counts
 from brainmass_core.encoders.brainmass.network import SIZES, Size
 from brainmass_core.models.pretrained import WEIGHTS, ModelError
 from brainmass_core.models.weights import (
@@ -51,6 +52,7 @@ NAMES = {  # prefixes of names: ours, theirs
     "dist_token": "dist_token",
 }
 UNUSED = ("norm.weight", "norm.bias")  # a layer norm that their forward pass never calls
+ONLINE = "online_network"
 REMEDY = "give a file written by the released code's save_model (best_model.pth, last_model.pth)"
 
 CARD = """# BrainMass, imported
@@ -63,8 +65,12 @@ Weights of `{source}` (SHA-256 `{sha256}`), a checkpoint of the authors' release
 | encoder and readout, used for embeddings | {deployed:,} |
 | as counted in the paper | {paper:,} |
 
-FC expected: {estimator}, atlas {atlas}. Imported by brainmass {version}.
+FC expected: {estimator}, atlas {atlas}. Imported by brainmass {version}.{alone}
 """
+ALONE = """
+
+The file contained the online network alone, which is what computes embeddings. The target network
+is its copy; heads, predictor and tokens have initial values, so training cannot be continued."""
 
 
 def official_name(name: str) -> str:
@@ -77,6 +83,9 @@ def official_name(name: str) -> str:
 
 def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> BrainMass:
     """Build a model from the tensors of a released checkpoint.
+
+    If they are those of the online network alone, the target network becomes its copy, and heads,
+    predictor and tokens, which no embedding depends on, keep initial values.
 
     Parameters
     ----------
@@ -98,7 +107,9 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
         expected = skeleton("checkpoint", lambda: BrainMass(size, n_rois, heads)).state_dict()
     except ModelError as error:
         raise ModelError(str(error).replace("set pretrain.heads", "set --heads")) from None
+    alone = is_online_alone(found)
     wanted = {official_name(name): name for name in expected}
+    wanted = {theirs: n for theirs, n in wanted.items() if not alone or theirs.startswith(ONLINE)}
     refuse_other_names(set(wanted) - set(found), set(found) - set(wanted) - set(UNUSED), REMEDY)
     ours = {name: found[theirs] for theirs, name in wanted.items()}
     shapes = {name: tuple(t.shape) for name, t in expected.items()}
@@ -111,9 +122,16 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
         raise ModelError(f"{'; '.join(wrong[:5])}: {REMEDY}")
     floating = {theirs for theirs, n in wanted.items() if expected[n].is_floating_point()}
     check_dense("checkpoint", found, floating)
-    model = BrainMass(size, n_rois, heads)
-    model.load_state_dict(ours)
+    model = build(size, n_rois, 0, heads)
+    model.load_state_dict(ours, strict=not alone)
+    if alone:
+        model.target.load_state_dict(model.online.state_dict())
     return model.eval().requires_grad_(False)
+
+
+def is_online_alone(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether all tensors of a checkpoint are of the online network."""
+    return all(name.startswith(f"{ONLINE}.") for name in plain_names("checkpoint", tensors))
 
 
 def to_official(model: BrainMass) -> dict[str, Tensor]:
@@ -131,6 +149,18 @@ def to_official(model: BrainMass) -> dict[str, Tensor]:
 
 def size_of(tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     """Infer size and number of ROIs from the shapes of the tensors.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Names as in the released code.
+
+    Returns
+    -------
+    str
+        Name of the size.
+    int
+        Number of ROIs.
 
     Raises
     ------
@@ -175,6 +205,12 @@ def read_official(path: Path) -> dict[str, Tensor]:
     except ModelError as error:
         raise ModelError(f"{error}; {REMEDY}") from None
     tensors = content.get("model", content) if isinstance(content, dict) else content
+    online = content.get(f"{ONLINE}_state_dict") if isinstance(content, dict) else None
+    if tensors is content and online and isinstance(online, dict):
+        only_tensors(str(path), online, REMEDY)
+        if rest := sorted(str(name)[:50] for name in content if name != f"{ONLINE}_state_dict"):
+            log.warning("%s: only %s_state_dict is read, not %s", path, ONLINE, ", ".join(rest))
+        return {f"{ONLINE}.{n}": t for n, t in plain_names(str(path), online).items()}
     if not isinstance(tensors, dict):
         kind = type(tensors).__name__
         raise ModelError(f"{path}: found {kind}, expected a dictionary of tensors; {REMEDY}")
@@ -241,8 +277,9 @@ def import_official(
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "version": __version__,
     }
+    alone = ALONE if is_online_alone(tensors) else ""
     with atomic_path(folder / "README.md") as file:
-        file.write_text(CARD.format(**about, **parameter_counts(model)))
+        file.write_text(CARD.format(**about, **parameter_counts(model), alone=alone))
     model.save_pretrained(folder, about)
     return model
 
@@ -259,9 +296,17 @@ def export_official(folder: Path, path: Path) -> None:
     Raises
     ------
     ModelError
-        If the folder holds no usable model.
+        If the folder holds no usable model, or one of FC transformed by Fisher z, which the
+        released code does not do.
     """
-    tensors = to_official(BrainMass.from_pretrained(folder))
+    model = BrainMass.from_pretrained(folder)
+    if model.fisher_z:
+        raise ModelError(
+            f"{folder}: found fisher_z true; the released code gives a model FC itself, so its "
+            "embeddings would be wrong; export a model that was trained with pretrain.fisher_z "
+            "false"
+        )
+    tensors = to_official(model)
     parts = {
         f"{name}_state_dict": {
             k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")

@@ -35,7 +35,8 @@ class BrainMassSpec(ModelSpec):
     def build(self, config: Config, n_rois: int) -> BrainMass:
         """Build the configured model with initial weights."""
         s = config.pretrain
-        return build(s.size, n_rois, config.seed, s.heads, s.dropout, s.train_heads, s.masking)
+        about = (s.dropout, s.train_heads, s.masking, s.fisher_z)
+        return build(s.size, n_rois, config.seed, s.heads, *about)
 
     def check(self, config: Config, index: Index, n_ranks: int) -> None:
         """Refuse impossible batches and masks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from brainmass_core.encoders.record import Encoder, Network, Pages
+from brainmass_core.encoders.record import Encoder, Network, Pages, Readout
 
 HERE = "brainmass_core.encoders.brainmass"
 
@@ -46,6 +46,24 @@ PAGES = Pages(
     features={
         "untrained": ("Untrained encoder", "Embedding of the encoder with random weights"),
         "brainmass": ("BrainMass", "Embedding of the frozen pre-trained encoder"),
+        "untrained_tokens": (
+            "Untrained tokens",
+            "Tokens of the last layer of the encoder with random weights, of their matrix the "
+            "values above the diagonal",
+        ),
+        "brainmass_tokens": (
+            "BrainMass tokens",
+            "Tokens of the last layer of the frozen pre-trained encoder, of their matrix the "
+            "values above the diagonal",
+        ),
+        "fc_untrained": (
+            "FC + untrained",
+            "All edges of the FC matrix and the embedding of the encoder with random weights",
+        ),
+        "fc_brainmass": (
+            "FC + BrainMass",
+            "All edges of the FC matrix and the embedding of the frozen pre-trained encoder",
+        ),
     },
     methods={
         "untrained_svm": (
@@ -85,6 +103,10 @@ ENCODER = Encoder(
     implementation=f"{HERE}.implementation:IMPLEMENTATION",
     untrained="untrained",
     networks=NETWORKS,
+    readouts=(
+        Readout("tokens", "untrained_tokens", "brainmass_tokens"),
+        Readout("beside_fc", "fc_untrained", "fc_brainmass"),
+    ),
     explains=("attention", "gradient", "permutation"),
     knobs=(
         "size",
@@ -96,6 +118,7 @@ ENCODER = Encoder(
         "n_masked_classification",
         "n_masked_reconstruction",
         "masking",
+        "fisher_z",
     ),
     commands={
         "import-official": f"{HERE}.commands:import_official",

@@ -15,7 +15,7 @@ ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
 def caught_by(query: str, cohort: pd.DataFrame) -> pd.Series:
-    """Whether each scan matches the query; scans with a missing value do not match.
+    """Whether each scan matches the query.
 
     Parameters
     ----------
@@ -23,11 +23,18 @@ def caught_by(query: str, cohort: pd.DataFrame) -> pd.Series:
         See `config.query`.
     cohort : DataFrame (n_scans rows)
 
+    Returns
+    -------
+    Series (n_scans,) of bool
+        False for scans with a missing value.
+
     Raises
     ------
     ValueError
         If it compares text with a number, which is never true, or compares the order of texts, in
-        which ``'100'`` is before ``'70'``; or if its result is not boolean.
+        which ``'100'`` is before ``'70'``.
+    TypeError
+        If its result is one value instead of one per scan.
     """
     tree, columns = parse_query(query)
     for left, operator, right in _comparisons(tree):

@@ -25,12 +25,27 @@ class Components(TransformerMixin, BaseEstimator):
         self.n_components = n_components
 
     def fit(self, X: np.ndarray, y: Any = None) -> Self:
-        """Fit to training scans (n_scans, n_features)."""
+        """Fit to training scans.
+
+        Parameters
+        ----------
+        X : ndarray (n_scans, n_features)
+        """
         n = min(self.n_components, *X.shape)
         self.pca_ = PCA(n, svd_solver="full").fit(X)
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """(n_scans, n_components)."""
+        """Scores of the components.
+
+        Parameters
+        ----------
+        X : ndarray (n_scans, n_features)
+
+        Returns
+        -------
+        ndarray (n_scans, n)
+            n is the smallest of `n_components`, the number of training scans and n_features.
+        """
         check_is_fitted(self)
         return self.pca_.transform(X)

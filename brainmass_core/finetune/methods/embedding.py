@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,32 @@ from brainmass_core.encoders.record import Encoder
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.methods.series_features import embed_recordings
+from brainmass_core.models.device import device
 from brainmass_core.models.pretrained import SETTINGS, read_settings
 
 BATCH = 64
 
 
-def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -> np.ndarray:
+def embedding(
+    encoder: Encoder, config: Config, data: TaskData, trained: bool, readout: str = ""
+) -> np.ndarray:
     """Frozen embeddings (n_scans, d) of the task's scans.
 
     Parameters
     ----------
     trained : bool
         Use the study's model; otherwise the same architecture with initial weights.
+    readout : str
+        Of the encoder's readouts, instead of its embedding.
+
+    Returns
+    -------
+    ndarray (n_scans, d), float32
+
+    Raises
+    ------
+    TaskError
+        If the study's model was trained on another kind of FC or other parcels.
     """
     does = implementation_of(encoder)
     model = does.pretrained(config) if trained else does.untrained(config, data.n_rois)
@@ -33,12 +48,11 @@ def embedding(encoder: Encoder, config: Config, data: TaskData, trained: bool) -
         return embed_recordings(model, config, data)
     if trained:
         refuse_incompatible(folder_of(config), read_settings(folder_of(config)), config, data)
-    return embed(model, data.fc)
+    return embed(model, data.fc, readout)
 
 
 def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
-    """FC (n_scans, n_edges) for fine-tuning the pre-trained encoder, after checking that it
-    matches.
+    """FC for fine-tuning the pre-trained encoder, after checking that the two are compatible.
 
     Returns
     -------
@@ -55,7 +69,7 @@ def fc_for_model(config: Config, data: TaskData) -> np.ndarray:
     return data.fc
 
 
-def embed(model: Any, fc: np.ndarray) -> np.ndarray:
+def embed(model: Any, fc: np.ndarray, readout: str = "") -> np.ndarray:
     """Encode FC vectors.
 
     Parameters
@@ -64,18 +78,21 @@ def embed(model: Any, fc: np.ndarray) -> np.ndarray:
         A model with ``encode``, see `encoders.interface`.
     fc : ndarray (n_scans, n_edges)
         FC of the full series, without dropped timepoints.
+    readout : str
+        Of the model's readouts, instead of its embedding.
 
     Returns
     -------
     ndarray (n_scans, embedding_dim), float32
+        With a readout as many columns as that has.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.eval().to(device)
+    model = model.eval().to(device())
+    encode = partial(model.encode, readout=readout) if readout else model.encode
     parts = []
     with torch.inference_mode():
         for i in range(0, len(fc), BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(fc[i : i + BATCH])).to(device)
-            parts.append(model.encode(batch).float().cpu().numpy())
+            batch = torch.from_numpy(np.ascontiguousarray(fc[i : i + BATCH])).to(device())
+            parts.append(encode(batch).float().cpu().numpy())
     return np.concatenate(parts)
 
 

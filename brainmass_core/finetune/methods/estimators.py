@@ -159,7 +159,15 @@ class TransformedTarget(RegressorMixin, BaseEstimator):
         self.transformer = transformer
 
     def fit(self, features: Any, y: np.ndarray, groups: Any = None) -> Self:
-        """Fit transformer and regressor to training scans: features, and y (n_scans,)."""
+        """Fit the transformer to the training targets, and the regressor to the transformed ones.
+
+        Parameters
+        ----------
+        features : array (n_scans, n_features)
+        y : ndarray (n_scans,)
+        groups : ndarray (n_scans,), optional
+            Participant of each scan, passed on if the regressor accepts it.
+        """
         self.transformer_ = clone(self.transformer)
         target = self.transformer_.fit_transform(np.asarray(y, float)[:, None])[:, 0]
         self.regressor_ = clone(self.regressor)
@@ -171,6 +179,15 @@ class TransformedTarget(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, features: Any) -> np.ndarray:
-        """Predictions (n_scans,) in the target's own unit."""
+        """Predict in the target's own unit.
+
+        Parameters
+        ----------
+        features : array (n_scans, n_features)
+
+        Returns
+        -------
+        ndarray (n_scans,)
+        """
         found = self.regressor_.predict(features)
         return self.transformer_.inverse_transform(found[:, None])[:, 0]

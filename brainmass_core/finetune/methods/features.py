@@ -40,4 +40,4 @@ class Features:
             return MAKERS[name](self._config, self._data)
         made = FEATURES[name]
         assert made.encoder is not None, name
-        return embedding(made.encoder, self._config, self._data, made.pretrained)
+        return embedding(made.encoder, self._config, self._data, made.pretrained, made.readout)

@@ -34,7 +34,13 @@ class Prototype(ClassifierMixin, BaseEstimator):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Compute the mean of each class of (n_scans, n_features)."""
+        """Compute the mean of each class.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+        y : array (n_scans,)
+        """
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
@@ -42,15 +48,34 @@ class Prototype(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Difference of squared distances to the two means (n_scans,), or -distance² to each
-        class."""
+        """Evidence from the squared distances to the class means.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+
+        Returns
+        -------
+        ndarray (n_scans,) or (n_scans, n_classes)
+            Of two classes the distance to the first minus that to the second, positive if the
+            second is nearer. Of more classes minus the distance to each. All distances are squared.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         near = -euclidean_distances(X, self.prototypes_, squared=True)
         return near[:, 1] - near[:, 0] if len(self.classes_) == 2 else near
 
     def predict(self, X: Any) -> np.ndarray:
-        """The nearest class (n_scans,)."""
+        """The class with the nearest mean.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_features)
+
+        Returns
+        -------
+        ndarray (n_scans,)
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         return self.classes_[euclidean_distances(X, self.prototypes_).argmin(axis=1)]
@@ -119,7 +144,9 @@ def classify(
     Parameters
     ----------
     inside, outside : ndarray (n_train, d), (n_test, d)
+        Training and test scans, see `coordinates`.
     y : ndarray (n_train,) of int
+        Class of each training scan.
 
     Returns
     -------

@@ -32,7 +32,8 @@ from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.encoders.methods import Method
 from brainmass_core.encoders.registry import METHODS
-from brainmass_core.finetune.confounds import adjuster, confounds_of, match, refuse_codes_of_sex
+from brainmass_core.finetune.adjustment import adjuster, match
+from brainmass_core.finetune.confounds import confounds_of, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
@@ -167,8 +168,14 @@ class Fitted:
         Parameters
         ----------
         features : array or list (n_scans, ...)
+            As the method's `before` takes them.
         confounds : DataFrame (n_scans rows), optional
-            Result of `confounds_of`.
+            Result of `confounds_of`; needed if the method is adjusted for them.
+
+        Returns
+        -------
+        dict
+            See `score`.
         """
         if self.before is not None:
             features = self.before.transform(features)
@@ -184,9 +191,19 @@ def fit_method(name: str, features: Any, design: Design, train: np.ndarray, stat
     ----------
     features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
         Features of all scans; rows that are not in `train` are not used.
-    train : ndarray of int
+    train : ndarray (n_train,) of int
+        With ``confounds: match``, only the matched ones are used.
     state : int
         Seed of the fold.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    TaskError
+        If the training scans are too few or too uniform for the method, or cannot be matched.
     """
     method = METHODS[name]
     if design.handling == "match" and design.confounds is not None:
@@ -239,7 +256,22 @@ def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> 
 
 
 def score(model: Any, features: Any, kind: str) -> dict[str, Any]:
-    """Scores, decisions and probabilities of tested scans."""
+    """Scores, decisions and probabilities of tested scans.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    features : array (n_scans, n_features)
+    kind : {"classification", "regression"}
+
+    Returns
+    -------
+    dict
+        ``y_score`` (n_scans,): evidence for the second of two classes, NaN with more, the
+        prediction of a regression; ``y_pred`` (n_scans,); ``class_scores``, for each scan the
+        evidence for each class (absent for a regression); ``probability``, likewise, or None.
+    """
     predicted = np.asarray(model.predict(features), dtype=float)
     if kind == "regression":
         return {"y_score": predicted, "y_pred": predicted, "probability": None}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch.nn import functional
 from brainmass_core.connectivity import n_rois_of, unvectorise
 from brainmass_core.finetune.methods.networks import BrainNetCNN, Recipe
 from brainmass_core.finetune.methods.stopping import inner_split, train_with_stopping
+from brainmass_core.models.device import device, reproducible
 
 N_BINS = 5  # bins of a regression's target, for the inner split
 EVALUATION_BATCH = 64
@@ -220,17 +220,46 @@ class NetworkClassifier(ClassifierMixin, _Network):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Log odds (n_scans,) of the second of two classes, or logits (n_scans, n_classes)."""
+        """Log odds or logits.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans,) or (n_scans, n_classes)
+            Log odds of the second of two classes; logits with more classes.
+        """
         logits = self._predicted(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (n_scans, n_classes); due to the class weights, for equally frequent
-        classes."""
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans, n_classes)
+            Due to the class weights, for equally frequent classes.
+        """
         return torch.from_numpy(self._predicted(X)).softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class (n_scans,)."""
+        """The most probable class.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans,)
+            Values of `classes_`.
+        """
         codes = self._predicted(X).argmax(axis=1)
         return self.classes_[codes]
 
@@ -276,7 +305,16 @@ class NetworkRegressor(RegressorMixin, _Network):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predictions (n_scans,) in the unit of the target."""
+        """Predict in the unit of the target.
+
+        Parameters
+        ----------
+        X : array (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans,)
+        """
         out = self._predicted(X)[:, 0]
         return out * self.target_scale_ + self.target_mean_
 
@@ -313,24 +351,3 @@ def batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         yield order[start:end]
-
-
-@contextmanager
-def reproducible(seed: int, n_threads: int) -> Iterator[None]:
-    """Set torch's seed and number of threads, and restore both afterwards.
-
-    Results are bit-identical on the CPU. Some CUDA kernels sum in a different order each time.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def device() -> torch.device:
-    """Device for training networks: the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,6 +11,7 @@ from brainmass_core.config import Config
 from brainmass_core.encoders.interface import folder_of
 from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.cohort.labels import TaskError
+from brainmass_core.models.device import device
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.recordings import Feed, feed_of, recordings
 
@@ -44,15 +45,15 @@ def embed_recording(model: SeriesModel, windows: np.ndarray, coordinates: np.nda
     -------
     ndarray (d,), float32
     """
-    device = next(model.parameters()).device
-    where = torch.from_numpy(coordinates).to(device)
+    place = next(model.parameters()).device
+    where = torch.from_numpy(coordinates).to(place)
     parts = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         # reference mode draws a token order: the same one each time
         torch.default_generator.manual_seed(0)
         for start in range(0, len(windows), BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(windows[start : start + BATCH]))
-            parts.append(model.encode(batch.to(device), where).float().cpu().numpy())
+            parts.append(model.encode(batch.to(place), where).float().cpu().numpy())
     return np.concatenate(parts).mean(axis=0)
 
 
@@ -83,7 +84,7 @@ def embed_recordings(model: SeriesModel, config: Config, data: TaskData) -> np.n
     ndarray (n_scans, d) of float32
     """
     feed = fitting_feed(config, data)
-    model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.eval().to(device())
     found = np.empty((len(data.scans), model.embedding_dim), np.float32)
     for row, windows in _by_row(config, feed, data):
         found[row] = embed_recording(model, windows, feed.coordinates)

@@ -63,8 +63,17 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Tangent vectors (n_scans, n_rois (n_rois + 1) / 2), with the diagonal divided by sqrt
-        2."""
+        """Vectors in the tangent space at the mean of the training scans.
+
+        Parameters
+        ----------
+        X : ndarray (n_scans, n_edges)
+
+        Returns
+        -------
+        ndarray (n_scans, n_rois (n_rois + 1) / 2)
+            With the diagonal, divided by sqrt 2.
+        """
         parts = [X[i : i + CHUNK] for i in range(0, len(X), CHUNK)]
         return np.concatenate([self.measure_.transform(self._matrices(part)) for part in parts])
 

@@ -53,9 +53,18 @@ def corrected_interval(
     Student's t of J - 1 degrees of freedom (Nadeau and Bengio 2003,
     doi:10.1023/A:1024068626366).
 
+    Parameters
+    ----------
+    values : ndarray (n_folds,)
+        One per fold and repeat, such as differences of scores; values that are not finite are
+        ignored.
+    test_to_train : float
+        Test scans of a fold divided by its training scans.
+
     Returns
     -------
     low, high, p : float, or None if there are fewer than two values
+        95 % interval, and two-sided p-value.
     """
     values = values[np.isfinite(values)]
     j = len(values)

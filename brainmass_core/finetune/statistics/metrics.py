@@ -60,8 +60,15 @@ class Predictions:
 
         Parameters
         ----------
+        table : DataFrame
+            One row per repeat and tested scan.
         complete : bool
             Whether every scan must be tested in every repeat.
+
+        Returns
+        -------
+        Predictions
+            Scans are sorted by scan_id, repeats by number.
 
         Raises
         ------
@@ -120,6 +127,12 @@ def _stack(table: pd.DataFrame, column: str, tested: np.ndarray) -> np.ndarray |
 
 def draw_weights(label: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
     """Draw bootstrap weights: the number of times each participant is drawn, within its class.
+
+    Parameters
+    ----------
+    label : ndarray (n_participants,)
+        Class of each participant; as many are drawn of each class as there are.
+    n_draws, seed : int
 
     Returns
     -------

@@ -62,10 +62,16 @@ def refit_p(
     Parameters
     ----------
     features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
+    design : Design
+        Its labels are replaced in each shuffle.
     scans : DataFrame (n_scans rows)
         `TaskData.scans`.
+    n_permutations : int
+        Shuffles, for each of which the method is fitted in all folds.
     seed : int
         Seed of the folds, as in the stage, and of the shuffles.
+    name : str
+        Name of the task, for messages.
 
     Returns
     -------
@@ -99,8 +105,17 @@ def leading_score(
     Parameters
     ----------
     features : array or list (n_scans, ...)
+    design : Design
+        Its labels are replaced by those of `scans`.
     scans : DataFrame (n_scans rows)
         `TaskData.scans` with the labels, shuffled or not.
+    seed : int
+        Seed of the folds and, modulo 2**31, of the fits.
+
+    Returns
+    -------
+    float
+        Mean over repeats, see `weighted_scores` of `metrics` and `regression`.
     """
     folds = protocol_folds(scans, protocol, seed, name)
     labelled = replace(design, y=scans["y"].to_numpy())

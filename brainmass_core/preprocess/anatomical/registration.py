@@ -2,7 +2,8 @@
 
 The brain is found by a rigid registration of the whole head to the template's brain; then an affine
 registration uses only the region around the template's brain, so that the scalp has no influence,
-and SyN follows. The brain mask is the template's, transformed to the T1w.
+and Greedy (`engines.greedy`) or SyN follows. The brain mask is the template's, transformed to the
+T1w.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LINEAR: dict[str, Any] = {
 STARTS = ("Rigid", "Affine")  # the second for heads that rigid registration does not align
 TURNS = [(x, y, 0) for x, y in ((30, 0), (-30, 0), (0, 30), (0, -30))] + [(0, 0, 30), (0, 0, -30)]
 GOOD = 0.55  # correlation after the affine; measured: 0.63 to 0.80 if correct, below 0.4 if wrong
-LOOSE = 6.0  # mm around the affine mask: region that is kept before SyN
+LOOSE = 6.0  # mm around the affine mask: region that is kept before the deformation
 LEAST_BRAIN = 1e5  # mm³, a tenth of a small brain
 SYN: dict[str, dict[str, Any]] = {
     "syn_fast": {"reg_iterations": (40, 20, 0)},

@@ -82,9 +82,9 @@ def estimate(raw: Volume, template: Template, settings: Preprocess, steps: Steps
     template : Template
         At ``settings.resolution``.
     steps : Steps
-        Stores and times finished steps: ``affine``, ``bias_correction``, ``syn`` and
-        ``segmentation``; ``brain_extraction`` and ``normalisation`` for programs that do
-        these.
+        Stores and times finished steps: ``affine``, ``bias_correction``, ``normalisation`` (``syn``
+        for ANTs' in process) and ``segmentation``; ``brain_extraction`` instead of ``affine`` if
+        both are done by other engines than the embedded one.
 
     Raises
     ------

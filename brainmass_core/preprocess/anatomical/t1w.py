@@ -171,9 +171,9 @@ def anatomical_key(path: Path, settings: Preprocess) -> str:
 
 def _schedule(settings: Preprocess) -> dict[str, Any]:
     """Greedy's options, because results with other options must not be reused."""
-    if settings.engines.normalisation != "greedy" or settings.registration != "syn":
+    if settings.engines.normalisation != "greedy" or settings.registration == "affine":
         return {}
-    return {"greedy": DEFORMABLE["syn"]}
+    return {"greedy": DEFORMABLE[settings.registration]}
 
 
 def _priors_from(space: str) -> dict[str, Any]:

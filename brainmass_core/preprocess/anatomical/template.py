@@ -45,7 +45,17 @@ class Template:
     priors: np.ndarray
 
     def near_brain(self, mm: float) -> np.ndarray:
-        """The mask (x, y, z) grown by `mm`."""
+        """The mask and its surroundings.
+
+        Parameters
+        ----------
+        mm : float
+            Width of the surroundings.
+
+        Returns
+        -------
+        ndarray (x, y, z) of bool
+        """
         return grown(self.mask, self.brain, mm)
 
 

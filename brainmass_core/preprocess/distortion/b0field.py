@@ -59,7 +59,16 @@ def field_of(
 
 
 def head_mask(image: Volume) -> np.ndarray:
-    """Mask of the head (x, y, z): bright voxels, with holes filled.
+    """Mask of the head: the largest connected bright region, with holes filled.
+
+    Parameters
+    ----------
+    image : Volume (x, y, z)
+        Magnitude.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
 
     Raises
     ------
@@ -86,7 +95,7 @@ def hz_of_phase(
     echo_difference: float,
     engine_name: str = "embedded",
 ) -> np.ndarray:
-    """Field (x, y, z) in Hz from a phase difference, ``phase / (2 pi dTE)``; 0 outside the mask.
+    """Field from a phase difference, ``phase / (2 pi dTE)``.
 
     Its median is set to 0: unwrapping leaves multiples of 2 pi undetermined, scanners differ in
     their definition of 0, and the centre frequency of the EPI is adjusted separately. A constant
@@ -96,9 +105,17 @@ def hz_of_phase(
     ----------
     phase : ndarray (x, y, z)
         rad, wrapped.
+    magnitude : Volume (x, y, z)
+        On the grid of `phase`; only read by unwrapping engines other than ``embedded``.
     mask : ndarray (x, y, z) of bool
+        Voxels in which the phase is unwrapped.
     echo_difference : float
         dTE in s.
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        In Hz; 0 outside the mask.
     """
     if engine_name == "embedded":
         turns = unwrap_phase(np.ma.array(phase, mask=~mask), rng=0).filled(0)
@@ -109,16 +126,23 @@ def hz_of_phase(
 
 
 def smoothed(hz: np.ndarray, weight: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Remove outliers of a field (x, y, z), and extrapolate it smoothly where the weight is 0.
+    """Remove outliers of a field, and extrapolate it smoothly where the weight is 0.
 
     By normalised convolution with increasingly wide Gaussians.
 
     Parameters
     ----------
+    hz : ndarray (x, y, z)
+        In Hz.
     weight : ndarray (x, y, z)
         Reliability of each voxel, 0 outside the head.
     size : ndarray (3,)
         Voxel edges in mm.
+
+    Returns
+    -------
+    ndarray (x, y, z) of float32
+        In Hz; far from the head the weighted mean of the field.
     """
     weight = weight / weight.max()
     inside = weight > 0

@@ -47,7 +47,7 @@ class Operators:
 
 
 def operators(shape: tuple[int, ...], axis: int, size: np.ndarray) -> Operators:
-    """Differences on a grid with voxels of edges `size` (3,) mm.
+    """Differences on a grid as matrices.
 
     Parameters
     ----------
@@ -55,6 +55,7 @@ def operators(shape: tuple[int, ...], axis: int, size: np.ndarray) -> Operators:
     axis : int
         Phase-encoding axis, along which the first derivative is computed.
     size : ndarray (3,)
+        Voxel edges in mm.
 
     Returns
     -------
@@ -166,7 +167,7 @@ def opposite_pair(
     size: np.ndarray,
     penalty: float = PENALTY,
 ) -> np.ndarray:
-    """Displacement v (x, y, z) that makes two differently distorted images equal.
+    """Displacement that makes two differently distorted images equal.
 
     Parameters
     ----------
@@ -176,6 +177,11 @@ def opposite_pair(
         Voxel edges in mm.
     penalty : float
         Weight of roughness; larger is smoother.
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        v, in voxels.
     """
     by = operators(first.shape, axis, size)
     top = [np.percentile(x, 98) for x in (first, second)]
@@ -202,7 +208,7 @@ def towards_image(
     size: np.ndarray,
     penalty: float = MODEL_PENALTY,
 ) -> np.ndarray:
-    """Displacement v (x, y, z) that makes an image most similar to an expected image.
+    """Displacement that makes an image most similar to an expected image.
 
     Locally, the image may be any increasing linear function of the expected one (as in a local
     correlation), which accounts for coil sensitivity, contrast, and the intensity changes by the
@@ -220,6 +226,13 @@ def towards_image(
         Region of the comparison; elsewhere v is extrapolated smoothly.
     size : ndarray (3,)
         Voxel edges in mm.
+    penalty : float
+        Weight of roughness; larger is smoother.
+
+    Returns
+    -------
+    ndarray (x, y, z)
+        v, in voxels.
     """
     by = operators(image.shape, axis, size)
     v = np.zeros(image.shape)

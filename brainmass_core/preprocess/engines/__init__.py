@@ -24,9 +24,9 @@ WHERE = {
     "fsl": "FSL 6 (https://fsl.fmrib.ox.ac.uk; its own conda channel; NeuroDebian)",
     "afni": "AFNI (its script `@update.afni.binaries`; the container afni/afni_make_build)",
     "ants": "ANTs 2.3 or newer (conda-forge package `ants`; the container antsx/ants)",
-    "greedy": "Greedy (`pip install 'brainmass-core[greedy]'`)",
+    "greedy": "Greedy (a dependency of brainmass-core: `pip install picsl-greedy SimpleITK`)",
     "deepbet": "deepbet (`pip install 'brainmass-core[deepbet]'`)",
-    "simpleitk": "SimpleITK (`pip install 'brainmass-core[simpleitk]'`)",
+    "simpleitk": "SimpleITK (a dependency of brainmass-core: `pip install SimpleITK`)",
 }
 
 

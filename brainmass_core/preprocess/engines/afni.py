@@ -24,7 +24,19 @@ class SkullStrip(afni.SkullStrip):
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by 3dSkullStrip; the template is not used.
+    """Brain mask by 3dSkullStrip, with holes filled.
+
+    Parameters
+    ----------
+    head : Volume (x, y, z)
+        T1w of the whole head.
+    template : Template
+        Not used.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+        Brain, on the grid of `head`.
 
     Raises
     ------
@@ -128,14 +140,20 @@ def tshift(bold: Path, pattern: Path, t_r: float, reference: float) -> afni.TShi
 
 
 def motion(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndarray:
-    """Rigid motion (n_volumes, 4, 4) by 3dvolreg: reference to volume t, mm.
+    """Rigid motion by 3dvolreg.
 
     Parameters
     ----------
     data : ndarray (x, y, z, n_volumes)
     affine : ndarray (4, 4)
+        Voxel to mm.
     boldref : ndarray (x, y, z)
         The reference, on the same grid.
+
+    Returns
+    -------
+    ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm.
 
     Raises
     ------

@@ -61,12 +61,18 @@ SYN: dict[str, dict[str, Any]] = {
 
 
 def bias_correction(image: Volume, mask: np.ndarray) -> np.ndarray:
-    """Bias correction by N4; returns the image (x, y, z) of float32.
+    """Bias correction by N4.
 
     Parameters
     ----------
+    image : Volume (x, y, z)
     mask : ndarray (x, y, z) of bool
         Voxels from which the field is estimated.
+
+    Returns
+    -------
+    ndarray (x, y, z) of float32
+        The corrected intensities of all voxels.
 
     Raises
     ------
@@ -95,9 +101,19 @@ def n4(image: Path, mask: Path, shrink: int) -> programs.N4BiasFieldCorrection:
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by antsBrainExtraction.sh with the template.
+    """Brain mask by antsBrainExtraction.sh with the template.
 
-    Our template has no skull, so only the region near its brain is used.
+    Parameters
+    ----------
+    head : Volume (x, y, z)
+        T1w of the whole head.
+    template : Template
+        It has no skull, so only the region near its brain is used.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+        Brain, on the grid of `head`.
 
     Raises
     ------
@@ -131,13 +147,20 @@ def extraction(
 
 
 def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarray:
-    """Posteriors (x, y, z, 3) of CSF, grey and white matter by Atropos, from the priors.
+    """Posteriors of the tissues by Atropos, from the priors.
 
     Parameters
     ----------
+    t1w : Volume (x, y, z)
     mask : ndarray (x, y, z) of bool
+        The brain.
     priors : ndarray (x, y, z, 3)
-        CSF, grey, white.
+        CSF, grey and white matter.
+
+    Returns
+    -------
+    ndarray (x, y, z, 3) of float32
+        In the order of the priors; 0 outside the mask.
 
     Raises
     ------
@@ -218,7 +241,7 @@ def normalisation(
 def coregistration(
     boldref: Volume, epi_mask: np.ndarray, t1w: Volume, tissue: np.ndarray
 ) -> np.ndarray:
-    """T1w to BOLD points (4, 4), mm, by a rigid antsRegistration of brain to brain.
+    """Rigid transform from T1w to BOLD by antsRegistration of brain to brain.
 
     Parameters
     ----------
@@ -228,6 +251,11 @@ def coregistration(
     t1w : Volume (x, y, z)
     tissue : ndarray (x, y, z) of int
         0 outside the brain; on the grid of `t1w`.
+
+    Returns
+    -------
+    ndarray (4, 4)
+        T1w to BOLD points, mm.
 
     Raises
     ------

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool.
+    """Brain mask by deepbet.
 
     Parameters
     ----------
@@ -30,6 +30,10 @@ def brain_extraction(head: Volume, template: Template) -> np.ndarray:
         Original T1w, in any orientation; finite. Best with voxels of 1 mm.
     template : Template
         Not used.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
 
     Raises
     ------

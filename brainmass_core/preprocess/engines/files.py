@@ -100,11 +100,18 @@ def write(
     Parameters
     ----------
     data : ndarray (x, y, z) or (x, y, z, n_volumes)
+        Written as uint8 if bool, otherwise as float32.
     affine : ndarray (4, 4)
+        Voxel to mm.
     step : str
         For messages.
     t_r : float, optional
         Repetition time in s.
+
+    Returns
+    -------
+    Path
+        `path`.
 
     Raises
     ------
@@ -131,7 +138,17 @@ def write(
 
 
 def read(path: str | Path, shape: tuple[int, ...], step: str) -> np.ndarray:
-    """Read the voxels (float32) of an image with a known shape.
+    """Read the voxels of an image with a known shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    step : str
+        For messages.
+
+    Returns
+    -------
+    ndarray of `shape`, float32
 
     Raises
     ------
@@ -156,7 +173,18 @@ def read(path: str | Path, shape: tuple[int, ...], step: str) -> np.ndarray:
 
 
 def read_mask(path: str | Path, like: Volume, step: str) -> np.ndarray:
-    """Read a mask (x, y, z) of bool on the grid of an image; some programs write another grid.
+    """Read a mask on the grid of an image; some programs write another grid.
+
+    Parameters
+    ----------
+    like : Volume (x, y, z)
+    step : str
+        For messages.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+        By nearest neighbour if the grids differ.
 
     Raises
     ------

@@ -29,7 +29,19 @@ NEAR = 4.0  # mm around the template's brain that FNIRT uses
 
 
 def brain_extraction(head: Volume, template: Template) -> np.ndarray:
-    """Brain mask (x, y, z) of bool by BET with a robust centre; the template is not used.
+    """Brain mask by BET with a robust centre.
+
+    Parameters
+    ----------
+    head : Volume (x, y, z)
+        T1w of the whole head.
+    template : Template
+        Not used.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
+        Brain, on the grid of `head`.
 
     Raises
     ------
@@ -50,7 +62,20 @@ def bet(head: Path) -> fsl.BET:
 
 
 def segmentation(t1w: Volume, mask: np.ndarray, priors: np.ndarray) -> np.ndarray:
-    """Partial volumes (x, y, z, 3) of CSF, grey and white matter by FAST; priors are not used.
+    """Partial volumes of the tissues by FAST.
+
+    Parameters
+    ----------
+    t1w : Volume (x, y, z)
+    mask : ndarray (x, y, z) of bool
+        The brain.
+    priors : ndarray (x, y, z, 3)
+        Not used.
+
+    Returns
+    -------
+    ndarray (x, y, z, 3) of float32
+        CSF, grey and white matter; 0 outside the mask.
 
     Raises
     ------
@@ -206,14 +231,20 @@ def slicetimer(bold: Path, timings: Path, t_r: float) -> fsl.SliceTimer:
 
 
 def motion(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np.ndarray:
-    """Rigid motion (n_volumes, 4, 4) by MCFLIRT: reference to volume t, mm.
+    """Rigid motion by MCFLIRT.
 
     Parameters
     ----------
     data : ndarray (x, y, z, n_volumes)
     affine : ndarray (4, 4)
+        Voxel to mm.
     boldref : ndarray (x, y, z)
         The reference, on the same grid.
+
+    Returns
+    -------
+    ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm.
 
     Raises
     ------
@@ -236,7 +267,7 @@ def mcflirt(bold: Path, boldref: Path) -> fsl.MCFLIRT:
 def coregistration(
     boldref: Volume, epi_mask: np.ndarray, t1w: Volume, tissue: np.ndarray
 ) -> np.ndarray:
-    """T1w to BOLD points (4, 4), mm, by FLIRT: correlation ratio, then the boundary.
+    """Rigid transform from T1w to BOLD by FLIRT: correlation ratio, then the boundary.
 
     Parameters
     ----------
@@ -247,6 +278,11 @@ def coregistration(
         Whole head.
     tissue : ndarray (x, y, z) of int
         1 grey, 2 white matter, 3 CSF, 0 outside the brain; on the grid of `t1w`.
+
+    Returns
+    -------
+    ndarray (4, 4)
+        T1w to BOLD points, mm.
 
     Raises
     ------

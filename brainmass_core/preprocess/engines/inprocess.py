@@ -100,11 +100,11 @@ def motion_ants(data: np.ndarray, affine: np.ndarray, boldref: np.ndarray) -> np
 
 def _simpleitk() -> Any:
     try:
-        import SimpleITK  # an optional dependency
+        import SimpleITK  # takes a while, and most studies do not need it here
     except ImportError as error:
         raise ValueError(
             f"preprocess.engines.motion is simpleitk, but SimpleITK cannot be imported ({error}); "
-            "`pip install 'brainmass-core[simpleitk]'`, or choose embedded"
+            "`pip install SimpleITK`, or choose embedded"
         ) from None
     return SimpleITK
 

@@ -38,7 +38,15 @@ class Grid:
         return cls(image.data.shape[:3], image.affine)
 
     def fsl(self) -> np.ndarray:
-        """Voxel index to FSL's mm (4, 4)."""
+        """Matrix from voxel index to FSL's mm.
+
+        FSL scales by the voxel size and flips the first axis if the affine has a positive
+        determinant.
+
+        Returns
+        -------
+        ndarray (4, 4)
+        """
         size = voxel_sizes(self.affine)
         matrix = np.diag([*size, 1.0])
         if np.linalg.det(self.affine[:3, :3]) > 0:
@@ -46,7 +54,12 @@ class Grid:
         return matrix
 
     def fsl_to_world(self) -> np.ndarray:
-        """FSL's mm to mm, RAS (4, 4)."""
+        """Matrix from FSL's mm to mm in RAS.
+
+        Returns
+        -------
+        ndarray (4, 4)
+        """
         return self.affine @ np.linalg.inv(self.fsl())
 
 

@@ -73,6 +73,8 @@ def load_bold(
 ) -> Bold:
     """Read and check a BOLD run, reorder it to RAS and drop its dummy volumes.
 
+    Of derivatives `timeseries.extract.from_derivatives` drops them.
+
     Parameters
     ----------
     n_dummy_volumes : int or 'auto'

@@ -49,7 +49,19 @@ class Series:
         return self.transforms.template_to_boldref(nodes)
 
     def sample(self, image: Volume, order: int = 3) -> np.ndarray:
-        """Resample an image (x, y, z) in the space of the reference volume to this grid."""
+        """Resample an image in the space of the reference volume to this grid.
+
+        Parameters
+        ----------
+        image : Volume (x, y, z)
+        order : int
+            Of the spline: 0 nearest, 1 linear, 3 cubic.
+
+        Returns
+        -------
+        ndarray of `shape`, float32
+            0 outside the field of view.
+        """
         return _values(image.data, image.affine, self.points, order).reshape(self.shape)
 
     def volumes(self, data: np.ndarray, affine: np.ndarray) -> Iterator[np.ndarray]:
@@ -61,6 +73,11 @@ class Series:
             Neither realigned nor resampled.
         affine : ndarray (4, 4)
             Voxel to mm.
+
+        Yields
+        ------
+        ndarray of `shape`, float32
+            One per volume; 0 outside the field of view.
         """
         for t in range(data.shape[3]):
             points = self.transforms.boldref_to_volume(self.points, t)
@@ -83,12 +100,18 @@ def _values(volume: np.ndarray, affine: np.ndarray, points: np.ndarray, order: i
 
 
 def quantised(data: np.ndarray, mask: np.ndarray) -> float:
-    """Scale factor of int16 for a run (x, y, z, n_volumes) with this brain mask.
+    """Scale factor with which a run is stored as int16.
 
     Parameters
     ----------
     data : ndarray (x, y, z, n_volumes)
     mask : ndarray (x, y, z) of bool
+        Brain.
+
+    Returns
+    -------
+    float
+        Intensity per step of int16.
     """
     largest = max(float(data.max()), -float(data.min()))
     usual = float(np.mean([data[..., t][mask].mean() for t in (0, data.shape[3] // 2, -1)]))

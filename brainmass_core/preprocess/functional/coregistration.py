@@ -209,16 +209,22 @@ def rigid_near(
     moving_mask: np.ndarray,
     start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Fixed to moving (4, 4), mm to mm, of two images of one head, by mutual information.
+    """Rigid transform between two images of one head, by mutual information.
 
     Parameters
     ----------
+    fixed, moving : Volume (x, y, z)
     fixed_mask : ndarray (x, y, z) of bool
         Brain of `fixed`.
     moving_mask : ndarray (x, y, z) of bool
         Brain or head of `moving`.
     start : ndarray (4, 4), optional
         A transform close to the result; by default all poses are searched.
+
+    Returns
+    -------
+    ndarray (4, 4)
+        Fixed to moving, mm to mm.
     """
     if start is None:
         return np.linalg.inv(_by_information(fixed, fixed_mask, moving, moving_mask)[0])

@@ -93,12 +93,23 @@ def head_motion(bold: Bold, path: str, estimate: Estimate = motion_to_reference)
 
 
 def checked(motion: np.ndarray, n_volumes: int, path: str) -> np.ndarray:
-    """Check that the motion (n_volumes, 4, 4) is one rigid transform for each volume.
+    """Check that an engine's motion is one rigid transform for each volume.
+
+    Parameters
+    ----------
+    motion : ndarray (n_volumes, 4, 4)
+        mm to mm.
+    path : str
+        Of the run, for the message.
+
+    Returns
+    -------
+    ndarray (n_volumes, 4, 4), float64
 
     Raises
     ------
     ScanFailed
-        If it is not.
+        If their number differs, one is not finite, or one stretches by 1e-3 or more.
     """
     motion = np.asarray(motion, dtype=np.float64)
     if motion.shape != (n_volumes, 4, 4):

@@ -82,7 +82,7 @@ def estimate_motion(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
 
 
 def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Median (x, y, z) of some volumes at the most frequent head position, float32.
+    """Median of some volumes at the most frequent head position.
 
     They are aligned with the volume in the middle of the run; because the head may have jumped
     there, the median is computed at the position of the volume with the smallest distance to the
@@ -94,6 +94,10 @@ def reference_volume(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
         Finite.
     affine : ndarray (4, 4)
         Voxel to mm.
+
+    Returns
+    -------
+    ndarray (x, y, z) of float32
     """
     n_volumes = data.shape[3]
     some = np.unique(np.linspace(0, n_volumes - 1, min(N_REFERENCE, n_volumes)).astype(int))
@@ -189,7 +193,7 @@ def _points_in_head(smooth: np.ndarray, n_points: int) -> np.ndarray:
 
 
 def align(data: np.ndarray, fine: Reference, coarse: Reference, which: np.ndarray) -> np.ndarray:
-    """Motion (n, 4, 4) of the volumes `which` (n,) of a run (x, y, z, n_volumes), mm.
+    """Motion of some volumes of a run.
 
     Each volume starts from the previous one. Volumes with an unusually poor fit are registered
     again from several starts, first on coarser images, and the best fit is used.
@@ -302,7 +306,7 @@ def resample_volume(volume: np.ndarray, affine: np.ndarray, motion: np.ndarray) 
 def realigned_series(
     data: np.ndarray, affine: np.ndarray, motion: np.ndarray, mask: np.ndarray
 ) -> np.ndarray:
-    """Realigned series (n_volumes, n_voxels) of float32 in a mask of the reference, cubic.
+    """Realigned series of the voxels in a mask of the reference, by cubic interpolation.
 
     Parameters
     ----------
@@ -316,6 +320,7 @@ def realigned_series(
     Returns
     -------
     ndarray (n_volumes, n_voxels) of float32
+        Voxels in C order.
     """
     points = apply_affine(affine, np.argwhere(mask))
     to_voxel = np.linalg.inv(affine)

@@ -13,6 +13,7 @@ def motion_parameters(motion: np.ndarray, centre: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     motion : ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm to mm.
     centre : ndarray (3,)
         mm; the translation is that of this point.
 
@@ -51,6 +52,7 @@ def rms_displacement(motion: np.ndarray, centre: np.ndarray, radius: float = 80.
     Parameters
     ----------
     motion : ndarray (n_volumes, 4, 4)
+        Reference to volume t, mm to mm.
     centre : ndarray (3,)
         Centre of the sphere, mm.
     radius : float

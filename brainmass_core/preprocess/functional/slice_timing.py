@@ -68,7 +68,18 @@ def correct_slice_timing(
 
 
 def check_times(slice_times: Sequence[float] | np.ndarray, n_slices: int, t_r: float) -> np.ndarray:
-    """Check slice times (n_slices,) and convert them to float64.
+    """Check slice times.
+
+    Parameters
+    ----------
+    slice_times : sequence of float (n_slices,)
+        In s from the start of the volume.
+    t_r : float
+        In s.
+
+    Returns
+    -------
+    ndarray (n_slices,), float64
 
     Raises
     ------

@@ -22,12 +22,22 @@ LEAST_BRAIN = 1e5  # mm³
 
 
 def epi_brain(boldref: Volume, path: str) -> np.ndarray:
-    """Brain (x, y, z) of bool of a reference volume, from its intensities.
+    """Brain mask of a reference volume, from its intensities.
+
+    Parameters
+    ----------
+    boldref : Volume (x, y, z)
+    path : str
+        Of the run, for the message.
+
+    Returns
+    -------
+    ndarray (x, y, z) of bool
 
     Raises
     ------
     ScanFailed
-        If there is no contrast between brain and air.
+        If there is no contrast between brain and air, or less than `LEAST_BRAIN` of brain.
     """
     image = nib.Nifti1Image(boldref.data.astype(np.float32), boldref.affine)
     try:
@@ -56,14 +66,20 @@ def share_in_bold(
     t1w_to_boldref: np.ndarray,
     distortion: Distortion | None = None,
 ) -> np.ndarray:
-    """Fraction (x, y, z) of each BOLD voxel in a region of the T1w.
+    """Fraction of each BOLD voxel in a region of the T1w.
 
     Parameters
     ----------
     region : ndarray (x, y, z) of bool
         On the grid of `t1w`.
     t1w_to_boldref : ndarray (4, 4)
-        To the undistorted reference, if `distortion` is given.
+        To the undistorted reference, if `distortion` is given; mm to mm.
+
+    Returns
+    -------
+    ndarray (x, y, z), in [0, 1]
+        On the grid of `boldref`. The region is smoothed to the size of the BOLD voxels, so this
+        is a Gaussian-weighted fraction.
     """
     sigma = np.sqrt(np.maximum((boldref.voxel_size / t1w.voxel_size) ** 2 - 1, 0)) / FWHM
     smooth = gaussian_filter(region.astype(np.float32), sigma, mode="constant")
@@ -111,15 +127,29 @@ def noise_regions(
     path: str,
     distortion: Distortion | None = None,
 ) -> dict[str, np.ndarray]:
-    """Masks (x, y, z) of BOLD voxels without cortex: ``csf`` and ``white_matter``.
+    """BOLD voxels without cortex.
 
     White matter is eroded by `DEEP`. CSF excludes the brain's surface, which leaves ventricles and
     cisterns; both only include voxels that are almost completely in the tissue.
 
+    Parameters
+    ----------
+    tissue : ndarray (x, y, z) of int
+        Labels on the grid of `t1w`.
+    t1w_to_boldref : ndarray (4, 4)
+        To the undistorted reference, if `distortion` is given; mm to mm.
+    brain : ndarray (x, y, z) of bool
+        On the grid of `boldref`; voxels outside are not used.
+
+    Returns
+    -------
+    dict of ndarray (x, y, z) of bool
+        ``csf`` and ``white_matter``, on the grid of `boldref`.
+
     Raises
     ------
     ScanFailed
-        If there are hardly any in the BOLD.
+        If there are fewer than `FEWEST` voxels of one of them in the BOLD.
     """
     size = t1w.voxel_size
     white = tissue == WHITE

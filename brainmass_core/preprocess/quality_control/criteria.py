@@ -1,6 +1,7 @@
 """What excludes a run of raw BIDS: framewise displacement, DVARS, temporal SNR.
 
-The criteria for derivatives are in `timeseries.motion_limits`.
+The criteria for derivatives are in `timeseries.motion_limits`. Runs of both kinds are also excluded
+by `timeseries` if censoring of framewise displacement leaves too few minutes.
 
 Each function raises an error with the numbers, the setting and the remedy. A `Refusals` keeps the
 first refusal, so that a refused run is still processed up to its pictures, and its quality page

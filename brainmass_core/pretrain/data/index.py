@@ -107,40 +107,30 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     paths, stage = Paths(config.results), config.pretrain.source
     groups: list[Group] = []
     short: list[str] = []
-    sources, shapes, digest = [], {}, hashlib.sha256()
+    sources: list[Source] = []
+    shapes: dict[Path, int] = {}
+    digest = hashlib.sha256() if with_fingerprint else None
     blocks: list[np.ndarray] = []
     # by name: in which order a configuration lists them must not change the model
     names = sorted(config.pretrain_datasets())
     refused = refused_of(config, "pretrain", names, "pre-training" if with_fingerprint else "")
-    used = {name: config.datasets[name] for name in names if name not in refused}
-    usable = usable_by(config)
+    used = [name for name in names if name not in refused]
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
-    for name, dataset in used.items():
-        splits = _splits(paths.scans(name))
-        participants = _of_rows(config, name, _allowed(paths.scans(name)))
-        found: list[Group] = []
-        for batch in range(dataset.batches):
-            file = paths.batch(stage, name, batch)
-            shape, in_file = row_groups(file, stage, stage_hash(config, stage, name), config)
-            if stage == "timeseries":
-                in_file = [_usable(g, splits, usable, short) for g in in_file]
-            shapes[file] = shape
-            found += [g for g in in_file if g.scan_ids]
-            if with_fingerprint:
-                read_all(file, stage, digest)
+    for name in used:
+        found = _groups_of(config, name, shapes, short, digest)
         ids = [s for g in found for s in g.scan_ids]
+        participants = _of_rows(config, name, _allowed(paths.scans(name)))
         _refuse_evaluation_scans(paths.batch(stage, name, 0).parent, stage, name, ids, participants)
-        if with_fingerprint:
-            digest.update("\n".join(ids).encode())
-        sources.append(Source(name, dataset.role, len(ids), len({participants[s] for s in ids})))
+        role, n_participants = config.datasets[name].role, len({participants[s] for s in ids})
+        sources.append(Source(name, role, len(ids), n_participants))
         blocks += _blocks(found, len(groups), SCANS_PER_ROW_GROUP if stage == "pfc" else len(ids))
         groups += found
     if len(set(shapes.values())) > 1:
         lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
         raise ShardError(f"the {stage} tables differ in their number of ROIs:\n{lines}")
     tell_left_out(short, sum(len(g.scan_ids) for g in groups))
-    fingerprint = digest.hexdigest() if with_fingerprint else ""
+    fingerprint = digest.hexdigest() if digest else ""
     n_views = config.pfc.n_views if stage == "pfc" else 0
     t_r = (
         agreed_t_r(config, [t for g in groups for t in g.t_rs])
@@ -150,6 +140,38 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     n_rois = next(iter(shapes.values()))
     told = tuple(refused.values())
     return Index(groups, n_rois, n_views, sources, fingerprint, t_r, tuple(blocks), told)
+
+
+def _groups_of(
+    config: Config,
+    dataset: str,
+    shapes: dict[Path, int],
+    short: list[str],
+    digest: hashlib._Hash | None,
+) -> list[Group]:
+    """Row groups of a data set with the scans that may be used, from the tables of its batches.
+
+    Parameters
+    ----------
+    shapes, short
+        Extended by the number of ROIs of each table, and by the series that cannot be used.
+    digest : optional
+        Updated with the bytes of all tables and the names of the scans.
+    """
+    paths, stage = Paths(config.results), config.pretrain.source
+    splits, usable = _splits(paths.scans(dataset)), usable_by(config)
+    found: list[Group] = []
+    for batch in range(config.datasets[dataset].batches):
+        file = paths.batch(stage, dataset, batch)
+        shapes[file], groups = row_groups(file, stage, stage_hash(config, stage, dataset), config)
+        if stage == "timeseries":
+            groups = [_usable(g, splits, usable, short) for g in groups]
+        found += [g for g in groups if g.scan_ids]
+        if digest:
+            read_all(file, stage, digest)
+    if digest:
+        digest.update("\n".join(s for g in found for s in g.scan_ids).encode())
+    return found
 
 
 def _blocks(groups: list[Group], first: int, size: int) -> list[np.ndarray]:

@@ -113,13 +113,6 @@ def train(
     if compiles(settings.compile, ranks.device):
         model.compile(backend=COMPILER)  # in place, so the names of the weights do not change
 
-    def save(step: int) -> None:
-        if ranks.rank == 0:
-            rows = torch.tensor(history, dtype=torch.float64)
-            weights, moments = model.state_dict(), optimiser.state_dict()
-            size = stream.batch_size
-            checkpoints.save(State(step, total_steps, size, weights, moments, rows, constants))
-
     share = share_of_peak(model, config, index.n_rois, stream.batch_size, ranks)
     folder = checkpoints.folder / "tensorboard"
     columns = spec.history.names
@@ -141,8 +134,11 @@ def train(
             measures = collapse_measures(result.embedding, ranks)
         history.append([step, epoch, lr, *result.losses, *measures])
         progress.show(history[-1])
-        if due:
-            save(step + 1)
+        if due and ranks.rank == 0:
+            rows = torch.tensor(history, dtype=torch.float64)
+            states = model.state_dict(), optimiser.state_dict()
+            size = stream.batch_size
+            checkpoints.save(State(step + 1, total_steps, size, *states, rows, constants))
         if result.stop and step + 1 < total_steps:
             # the launcher kills a rank that is still writing when another has ended
             wait_for_all(ranks)

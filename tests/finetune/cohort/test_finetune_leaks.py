@@ -16,8 +16,8 @@ from brainmass_core.config.tasks import Task
 from brainmass_core.encoders.methods import OWN, Estimator, Method
 from brainmass_core.encoders.registry import FEATURES, METHODS
 from brainmass_core.finetune import LeakError, few_shot
+from brainmass_core.finetune.adjustment import ComBat
 from brainmass_core.finetune.cohort.leaks import refuse_leaks
-from brainmass_core.finetune.confounds import ComBat
 from brainmass_core.finetune.few_shot import learning_curves
 from brainmass_core.finetune.folds.participants import Fold, make_folds
 from brainmass_core.finetune.folds.protocols import leave_one_site_out

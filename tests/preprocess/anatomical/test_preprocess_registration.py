@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import preprocess_phantom as phantom
@@ -12,10 +13,12 @@ from nilearn import datasets
 from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
 
-from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.config.preprocess import Engines, Preprocess
+from brainmass_core.pipeline.workers import in_processes
 from brainmass_core.preprocess.anatomical.registration import deform, t1w_to_template
 from brainmass_core.preprocess.anatomical.segmentation import FLUID, GREY, WHITE, labels_of, segment
 from brainmass_core.preprocess.anatomical.structural import Structure, estimate
+from brainmass_core.preprocess.anatomical.t1w import anatomy_of
 from brainmass_core.preprocess.anatomical.template import Template, TemplateError, load_template
 from brainmass_core.preprocess.engines.antspy import register
 from brainmass_core.preprocess.functional.coregistration import (
@@ -39,10 +42,10 @@ def normalised(template) -> Structure:
     return estimated(template)
 
 
-def estimated(template: Template) -> Structure:
+def estimated(template: Template, **engines: str) -> Structure:
     image = phantom.t1w()
     head = Volume(image.get_fdata(), image.affine)
-    settings = Preprocess(resolution=3.0, registration="syn_fast")
+    settings = Preprocess(resolution=3.0, registration="syn_fast", engines=Engines(**engines))
     return estimate(head, template, settings, Steps())
 
 
@@ -76,7 +79,7 @@ def test_points_of_the_template_are_found_in_the_t1w(normalised):
 
 
 @pytest.mark.study
-def test_syn_bends_where_an_affine_cannot(normalised):
+def test_the_deformation_is_better_than_an_affine_alone(normalised):
     found = normalised.normalisation
     straight = replace(found, field=np.zeros_like(found.field))
     assert mean_error(found) < 0.8 * mean_error(straight)
@@ -172,13 +175,31 @@ def test_two_bends_of_one_head_are_bit_identical(template, normalised):
 
 
 @pytest.mark.slow
-def test_registrations_are_bit_identical(template, normalised):
-    again = estimated(template)
-    a, b = again.normalisation, normalised.normalisation
+@pytest.mark.parametrize("name", ["greedy", "embedded"])
+def test_registrations_are_bit_identical(name, template, normalised):
+    first = normalised if name == "greedy" else estimated(template, normalisation=name)
+    again = estimated(template, normalisation=name)
+    a, b = again.normalisation, first.normalisation
     np.testing.assert_array_equal(a.affine, b.affine)
     np.testing.assert_array_equal(a.field, b.field)
-    np.testing.assert_array_equal(again.mask, normalised.mask)
-    np.testing.assert_array_equal(again.t1w.data, normalised.t1w.data)
+    np.testing.assert_array_equal(again.mask, first.mask)
+    np.testing.assert_array_equal(again.t1w.data, first.t1w.data)
+
+
+def derivatives(t1w: Path, folder: Path) -> dict[str, bytes]:
+    """Content of the anatomical derivatives, by name; also called in worker processes."""
+    found = anatomy_of(str(t1w), folder, Preprocess(resolution=4.0, registration="syn"))
+    return {name: file.read_bytes() for name, file in found.files.items()}
+
+
+@pytest.mark.slow
+def test_two_workers_at_once_and_this_process_write_the_same_bytes(tmp_path):
+    phantom.t1w().to_filename(tmp_path / "sub-1_T1w.nii.gz")
+    head, names = tmp_path / "sub-1_T1w.nii.gz", ("a", "b")
+    found = dict(in_processes(derivatives, {n: (head, tmp_path / n) for n in names}, 2))
+    here = derivatives(head, tmp_path / "here")
+    assert here.keys() >= {"normalisation", "tissue", "t1w_preproc"}
+    assert found == {"a": here, "b": here}
 
 
 def test_ants_transforms_are_read_in_our_coordinates(template):
