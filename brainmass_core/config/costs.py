@@ -19,8 +19,8 @@ MOST_SCANS = 4096
 CORES = {"preprocess": 2, "timeseries": 2}  # default `cpus_per_task`; 1 in all other stages
 
 # CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels
-# (`benchmarks/preprocess_stage.py`: 38.5 on a busy machine); ready series: what each scan more costs
-# from a cohort of 1,000 to one of 10,000, workers included (`benchmarks/cohort.py`; scale.md).
+# (`benchmarks/preprocess_stage.py`: 38.5 on a busy machine); ready series: what one more scan
+# costs between cohorts of 1,000 and 10,000, with workers (`benchmarks/cohort.py`; scale.md).
 CPU: dict[str, dict[Kind, float]] = {
     "preprocess": {"bids": 38.5},
     "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0087},
