@@ -63,6 +63,8 @@ class Reference:
             if change is not None:
                 change(folder)
             fault_study.finish(folder, attempts=1)
+            failed = fault_study.failed(folder)
+            assert not failed, f"in a run without a fault: {failed}"
             return cls(fault_study.results(folder), fault_study.names(folder))
 
 

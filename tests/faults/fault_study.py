@@ -138,6 +138,15 @@ def _names(where: Path) -> Iterator[str]:
             yield CHECKPOINT.sub(r"\1\2", name)
 
 
+def failed(folder: Path) -> list[str]:
+    """Scans recorded as failed; on a machine that is too busy the time limit may end them."""
+    found = []
+    for file in sorted((folder / "results" / "manifest").glob("*/*/*.parquet")):
+        table = pq.ParquetFile(file).read(columns=["scan_id", "status", "reason"]).to_pylist()
+        found += [f"{r['scan_id']}: {r['reason']}" for r in table if r["status"] == "failed"]
+    return found
+
+
 def recorded(folder: Path) -> dict[tuple[str, str], float]:
     """Seconds of every published scan, by stage and scan: another number means done again."""
     found = {}

@@ -117,3 +117,11 @@ def test_a_run_that_does_not_end_well_is_wrong(judge):
         raise AssertionError("3 runs failed")
 
     assert judge(harm).wrong == "3 runs failed"
+
+
+def test_failed_scans_of_an_undisturbed_run_are_found(tmp_path):
+    file = tmp_path / "results" / MANIFEST
+    file.parent.mkdir(parents=True)
+    rows = {"scan_id": ["a", "b"], "status": ["ok", "failed"], "reason": [None, "not ready"]}
+    pq.write_table(pa.table(rows), file)
+    assert fault_study.failed(tmp_path) == ["b: not ready"]
