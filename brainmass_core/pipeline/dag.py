@@ -18,7 +18,7 @@ from brainmass_core.config import Config, ConfigError, dump_config, parse_config
 from brainmass_core.config.load import deep_merge
 from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.data_changes import DataChanges
-from brainmass_core.pipeline.stages import STAGES
+from brainmass_core.pipeline.stages import STAGES, stages_of
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 
 
@@ -139,12 +139,15 @@ class Study(DataChanges):
             temporary.replace(self.file)
 
     def _remove_abandoned(self) -> None:
-        """Remove temporary files of killed jobs; jobs of batches remove those of their batch."""
+        """Remove temporary files of killed jobs; jobs of batches remove those of their scans."""
         from brainmass_core.tables import remove_abandoned  # late: it imports pyarrow
 
         for stage in (s for s in STAGES if STAGES[s].unit != "batch"):
             remove_abandoned(self.config.results / stage)
         remove_abandoned(self.paths.work("pretrain", self.config.pretrain.model))
+        for stage in stages_of("batch"):  # files of a data set are written before its batches
+            for dataset in self.datasets(stage):
+                remove_abandoned(self.paths.derivatives(dataset, stage), below=False)
 
     def _require_engines(self) -> None:
         """Refuse before any job runs what each job of `preprocess` would refuse."""

@@ -72,14 +72,14 @@ def _machine() -> str:
     return f"{zlib.crc32(f'{socket.gethostname()} {space}'.encode()):08x}"
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of `atomic_path` below `folder` whose processes were killed.
+def remove_abandoned(folder: Path, below: bool = True) -> None:
+    """Remove temporary files of `atomic_path` in and `below` `folder` whose processes were killed.
 
     Only those of this machine: whether a process of another one is alive is not known here.
     """
     import psutil
 
-    for file in folder.rglob(".*.tmp"):
+    for file in folder.rglob(".*.tmp") if below else folder.glob(".*.tmp"):
         writer = re.search(r"\.([0-9a-f]{8})-(\d+)\.tmp$", file.name)
         if writer and writer[1] == _machine() and not psutil.pid_exists(int(writer[2])):
             file.unlink(missing_ok=True)

@@ -163,7 +163,13 @@ def test_the_front_page_reads_the_scores_of_the_folders_it_compares(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["scans/d.inputs.json", "report/index.html", "work/pretrain/brainmass/h/f/step-1.pt"]
+    "name",
+    [
+        "scans/d.inputs.json",
+        "report/index.html",
+        "work/pretrain/brainmass/h/f/step-1.pt",
+        "timeseries/ready/derivatives/atlas-a_dseg.tsv",
+    ],
 )
 def test_a_run_removes_temporary_files_of_killed_jobs_but_not_of_running_ones(tmp_path, name):
     target = tmp_path / "results" / name
