@@ -11,19 +11,21 @@ from typing import Literal
 
 Kind = Literal["bids", "derivatives", "timeseries"]
 
-START_UP = 1.4  # CPU-seconds of a job before any work (`benchmarks/start_up.py`)
+# CPU-seconds of a job without scans: the command, 1.4 (`benchmarks/start_up.py`), and its workers
+START_UP = 3.3
 LONGEST_JOB = 7200.0  # seconds; a job that fails or is killed has lost no more
 # A table is written from memory: 4,096 series of 490 timepoints and their pseudo-FC are 1.1 GB.
 MOST_SCANS = 4096
 CORES = {"preprocess": 2, "timeseries": 2}  # default `cpus_per_task`; 1 in all other stages
 
 # CPU-seconds per scan. Images: studyforrest, 156 volumes of 80x80x35 voxels
-# (`benchmarks/preprocess_stage.py`: 38.5 on a busy machine); ready series: a cohort of 70,781.
+# (`benchmarks/preprocess_stage.py`: 38.5 on a busy machine); ready series: what one more scan
+# costs between cohorts of 1,000 and 10,000, with workers (`benchmarks/cohort.py`; scale.md).
 CPU: dict[str, dict[Kind, float]] = {
     "preprocess": {"bids": 38.5},
-    "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0079},
-    "connectivity": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0049),
-    "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0044),
+    "timeseries": {"bids": 4.3, "derivatives": 4.3, "timeseries": 0.0087},
+    "connectivity": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0026),
+    "pfc": dict.fromkeys(("bids", "derivatives", "timeseries"), 0.0026),
 }
 # of a page: 8 to 22 CPU-hours for 70,781 ready series (ABIDE: 0.56 s); images: the demo
 PAGE_CPU: dict[Kind, float] = {"bids": 2.3, "derivatives": 2.3, "timeseries": 0.8}
@@ -38,6 +40,8 @@ DERIVATIVE_BYTES = {"timeseries": 2.3e5, "connectivity": 1.0e5}
 DERIVATIVE_CPU = {"timeseries": 0.010, "connectivity": 0.004}
 SERIES_BYTES = 790.0  # of a parcel of 200 timepoints in a table (explanation/pfc.md)
 FILES_OF_JOB = 3  # table, manifest, log
+# of a batch, below results/work: a second name of the table, and what its scans were made from
+KEPT_FILES = {"timeseries": 2, "connectivity": 2, "pfc": 2}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from brainmass_core.config import Config, ConfigError, dump_config, parse_config
 from brainmass_core.config.load import deep_merge
 from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.data_changes import DataChanges
+from brainmass_core.pipeline.stages import STAGES
 from brainmass_core.preprocess.engines import SKIP_CHECK, missing
 
 
@@ -130,11 +131,20 @@ class Study(DataChanges):
                 f"another snakemake is at work on {results.absolute()}; "
                 "wait for it, stop it, or choose another results folder"
             ) from None
+        self._remove_abandoned()
         text = dump_config(self.config)
         if not self.file.exists() or self.file.read_text() != text:
             temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_text(text)
             temporary.replace(self.file)
+
+    def _remove_abandoned(self) -> None:
+        """Remove temporary files of killed jobs; jobs of batches remove those of their batch."""
+        from brainmass_core.tables import remove_abandoned  # late: it imports pyarrow
+
+        for stage in (s for s in STAGES if STAGES[s].unit != "batch"):
+            remove_abandoned(self.config.results / stage)
+        remove_abandoned(self.paths.work("pretrain", self.config.pretrain.model))
 
     def _require_engines(self) -> None:
         """Refuse before any job runs what each job of `preprocess` would refuse."""

@@ -12,6 +12,7 @@ from brainmass_core.config.costs import (
     DERIVATIVE_FILES,
     FILES_OF_JOB,
     FLAGGED,
+    KEPT_FILES,
     PAGE_BYTES,
     PAGE_CPU,
     PREPROCESS_BYTES,
@@ -87,7 +88,8 @@ def _cost(config: Config, dataset: str, stage: str, n: int) -> Cost:
         files = DERIVATIVE_FILES[stage]
         n_bytes += DERIVATIVE_BYTES[stage]
         cpu += DERIVATIVE_CPU[stage]
-    return _summed(section.batches, n, files * n, n_bytes * n, cpu * n)
+    kept = KEPT_FILES.get(stage, 0) * section.batches
+    return _summed(section.batches, n, files * n + kept, n_bytes * n, cpu * n)
 
 
 def _of_pages(config: Config, dataset: str, n: int) -> Cost:

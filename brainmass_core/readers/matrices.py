@@ -104,8 +104,8 @@ def _code_among(known: np.ndarray) -> str | None:
     others = size[size < largest]
     found = known[size == largest]
     code = -largest in CODES and others.max(initial=0.0) < largest / 2
-    usual = np.median(others) if others.size else 0.0
-    if not code and not (largest >= HUGE and others.size and largest > TIMES * usual):
+    huge = largest >= HUGE and others.size and largest > TIMES * np.median(others)
+    if not code and not huge:
         return None
     return (
         f"found {found[0]:g} in {found.size} cells, far from all others, as codes of missing "

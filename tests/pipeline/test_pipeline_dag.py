@@ -1,11 +1,13 @@
 """The DAG is known from the configuration alone."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from brainmass_core.config import ConfigError, parse_config
 from brainmass_core.pipeline.dag import Study
+from brainmass_core.tables import atomic_path
 
 
 def study(tmp_path: Path, **over) -> Study:
@@ -158,3 +160,16 @@ def test_the_front_page_reads_the_scores_of_the_folders_it_compares(tmp_path):
     needed = {str(tmp_path / "less" / f) for f in ("config.yaml", "finetune/dx/metrics.parquet")}
     assert needed <= set(other.report_inputs("index"))
     assert not needed & set(other.report_inputs("dx"))
+
+
+@pytest.mark.parametrize(
+    "name", ["scans/d.inputs.json", "report/index.html", "work/pretrain/brainmass/h/f/step-1.pt"]
+)
+def test_a_run_removes_temporary_files_of_killed_jobs_but_not_of_running_ones(tmp_path, name):
+    target = tmp_path / "results" / name
+    with atomic_path(target) as running:
+        killed = running.with_name(running.name.replace(f"-{os.getpid()}.", f"-{2**22 + 1}."))
+        killed.touch()
+        study(tmp_path).start()
+        assert running.exists()
+        assert not killed.exists()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from brainmass_core.cli.application import app
 from brainmass_core.config import Config, parse_config
-from brainmass_core.config.costs import FILES_OF_JOB, START_UP
+from brainmass_core.config.costs import FILES_OF_JOB, KEPT_FILES, START_UP
 from brainmass_core.config.study_size import settle
 from brainmass_core.pipeline.plan import plan, table
 
@@ -58,7 +58,8 @@ def test_a_large_study_keeps_few_files_and_derivatives_and_pages_add_some_per_sc
     small = plan(config(tmp_path), ready)
     given = {"quality": {"pages": "all"}, "timeseries": {"derivatives": True}}
     full = plan(config(tmp_path, **given), ready)
-    assert small["timeseries"].files == small["timeseries"].jobs * FILES_OF_JOB
+    per_job = FILES_OF_JOB + KEPT_FILES["timeseries"]
+    assert small["timeseries"].files == small["timeseries"].jobs * per_job
     assert small["quality"].files == small["quality"].jobs * FILES_OF_JOB + 3500
     assert full["timeseries"].files - small["timeseries"].files == 7 * 70_000
     assert full["connectivity"].files - small["connectivity"].files == 2 * 70_000
