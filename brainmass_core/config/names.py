@@ -17,7 +17,10 @@ from brainmass_core.encoders.registry import BUILT_IN, METHODS, encoders
 
 MODEL_NAMES = tuple(model for encoder in BUILT_IN for model in encoder.models)
 METHOD_NAMES = (*OWN, *(method for encoder in BUILT_IN for method in encoder.methods))
-FEATURE_NAMES = ("fc", SERIES, *(name for encoder in BUILT_IN for name in encoder.features[::-1]))
+FEATURE_NAMES = (
+    *("fc", SERIES),  # then of each pair of an encoder first those by pre-trained weights
+    *(name for encoder in BUILT_IN for pair in encoder.pairs for name in reversed(pair)),
+)
 
 
 def _one_of(known: Sequence[str], more: Callable[[], Iterable[str]]) -> Callable[[Any], Any]:

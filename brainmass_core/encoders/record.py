@@ -161,11 +161,16 @@ class Encoder:
         return self.sees == "series"
 
     @property
-    def features(self) -> tuple[str, ...]:
+    def pairs(self) -> tuple[tuple[str, str], ...]:
         """Its frozen embedding by its initial weights and by those of the pre-training, then the
         same for each of its readouts."""
-        more = ((r.untrained, r.pretrained) for r in self.readouts)
-        return (self.untrained, self.name, *(name for pair in more for name in pair))
+        readouts = ((r.untrained, r.pretrained) for r in self.readouts)
+        return ((self.untrained, self.name), *readouts)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """All features in the order of `pairs`."""
+        return tuple(name for pair in self.pairs for name in pair)
 
     @property
     def methods(self) -> tuple[str, ...]:

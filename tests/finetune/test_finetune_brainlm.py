@@ -119,6 +119,9 @@ def test_features_of_the_other_model_are_refused_and_those_that_apply_are_named(
         parse_config(raw)
     raw["pretrain"] = {}
     raw[section] = asked | {"features": ["fc", "series", "brainlm"]}
-    said = rf"{section}.features: found series, brainlm with .*: fc, brainmass, untrained\. Or"
+    available = (
+        "fc, brainmass, untrained, brainmass_tokens, untrained_tokens, fc_brainmass, fc_untrained"
+    )
+    said = rf"{section}.features: found series, brainlm with .*: {available}\. Or"
     with pytest.raises(ConfigError, match=said):
         parse_config(raw)

@@ -51,8 +51,9 @@ def test_what_stores_training_scans_is_known_to_the_configuration():
         assert method.stores_scans == (radial or hasattr(last, "n_neighbors")), method.name
 
 
+@pytest.mark.parametrize("n_features", [6, 21])  # FC of 4 and of 7 parcels
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.estimator.is_network])
-def test_every_method_that_may_be_deployed_can_be_stored_and_predicts_the_same(name):
+def test_every_method_that_may_be_deployed_can_be_stored_and_predicts_the_same(name, n_features):
     method = METHODS[name]
     if not method.deployable:
         return
@@ -60,7 +61,7 @@ def test_every_method_that_may_be_deployed_can_be_stored_and_predicts_the_same(n
     if method.features.name in BEFORE:
         assert BEFORE[method.features.name]().__class__.__name__ in CLASSES
     rng = np.random.default_rng(0)
-    x, classes = rng.standard_normal((60, 20)).astype(np.float32), np.arange(60) % 2
+    x, classes = rng.standard_normal((60, n_features)).astype(np.float32), np.arange(60) % 2
     x[:, 0] += classes
     for kind, n_classes, y in (("classification", 2, classes), ("regression", 0, x[:, 0])):
         if kind in method.kinds:

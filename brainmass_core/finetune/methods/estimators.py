@@ -98,7 +98,8 @@ def ridge(s: Setting, features: Features) -> Any:
 def knn(s: Setting, features: Features) -> Any:
     """Nearest neighbours by Euclidean distance, weighted by distance."""
     kinds = {"classification": KNeighborsClassifier, "regression": KNeighborsRegressor}
-    model = kinds[s.kind](weights="distance")
+    # scikit-learn's choice beyond 15 features; with fewer it builds a tree, which is not stored
+    model = kinds[s.kind](weights="distance", algorithm="brute")
     return _search(s, features, model, {"n_neighbors": NEIGHBOURS})
 
 
