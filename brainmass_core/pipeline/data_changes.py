@@ -116,7 +116,7 @@ class DataChanges(Files):
                 rows = self._phenotypes(dataset, stage)
                 found = with_phenotypes(self._inputs(dataset), rows).batches(dataset, n)
             # who has pFC follows from the split, a page shows the site
-            part = {"pfc": "listing", "quality": "quality"}.get(stage, "images")
+            part = {"pfc": "split", "quality": "quality"}.get(stage, "images")
             own = [self.hash(part, dataset), str(n), *self._transforms(dataset)]
             self._by_batch[stage, dataset] = [digest([*own, text]) for text in found]
         return self._by_batch[stage, dataset]

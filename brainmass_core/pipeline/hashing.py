@@ -27,6 +27,7 @@ OF_SPLIT = {"role", "batches", "evaluation_fraction", "stratify_by"}
 # columns of the phenotype table that say whose a series is, or how it was acquired
 IDENTIFYING = {"path", "id_column", "scan_column", "t_r_column", "mean_fd_column"}
 CODES = {"missing_values", "valid_values"}
+OF_TASKS = ("age_column", "sex_column")  # columns that only tasks and pages read
 
 
 def stable_hash(*parts: str) -> int:
@@ -54,7 +55,8 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     stage : str
         A name in `STAGES`; ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune` that
         are asked for apart; or a part that several stages share: ``listing``, all settings of a
-        data set, ``images``, those that decide what is read of a scan, and ``estimates``,
+        data set, ``split``, those that decide which scans there are and who is tested, ``images``,
+        those that decide what is read of a scan, and ``estimates``,
         ``series``, ``fc`` and ``views``, on which a finished scan of `preprocess`, `timeseries`,
         `connectivity` and `pfc` depends, whatever its batch.
     name : str, optional
@@ -109,6 +111,12 @@ def _scans_part(config: Config, dataset: str) -> dict:
 def _listing_part(config: Config, dataset: str) -> dict:
     settings = config.datasets[dataset].model_dump(mode="json", exclude={"band_pass"})
     return {"name": dataset, "dataset": settings, "seed": config.seed} | _of_kind(config, dataset)
+
+
+def _split_part(config: Config, dataset: str) -> dict:
+    found = _listing_part(config, dataset)
+    found["dataset"]["phenotype"] |= dict.fromkeys(OF_TASKS)
+    return found
 
 
 def _images_part(config: Config, dataset: str) -> dict:
@@ -192,7 +200,7 @@ def _quality_part(config: Config, dataset: str) -> dict:
 
 def _pfc_part(config: Config, dataset: str) -> dict:
     before = stage_hash(config, "timeseries", dataset)
-    split = stage_hash(config, "listing", dataset)  # those who are tested have no pFC
+    split = stage_hash(config, "split", dataset)  # those who are tested have no pFC
     return _views_part(config, dataset) | {"before": before, "split": split}
 
 
@@ -303,6 +311,7 @@ def _classes(config: Config, name: str | None) -> dict | None:
 # stages that depend on more, or on less, than the stage before them and whole sections
 PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "listing": _listing_part,
+    "split": _split_part,
     "images": _images_part,
     "estimates": _estimates_part,
     "series": _series_part,

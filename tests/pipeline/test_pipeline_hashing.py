@@ -164,7 +164,9 @@ def test_who_people_are_and_how_they_are_split_repeats_no_work_on_their_scans(
     shown = {"quality"} if knob == "phenotype__site_column" else set()
     assert stages(touched) & {"preprocess", "timeseries", "connectivity", "quality"} == shown
     assert ("scans", name) in touched
-    assert ("pfc", name) in touched or name == "ready"
+    of_tasks = knob in ("phenotype__age_column", "phenotype__sex_column")
+    assert (("pfc", name) in touched) == (name != "ready" and not of_tasks)
+    assert not (of_tasks and ("pretrain", None) in touched)
 
 
 def test_the_seed_touches_all_but_what_is_estimated_of_a_scan() -> None:
