@@ -55,6 +55,16 @@ class Run:
                         found.append(process)
         return found
 
+    def forked(self) -> list[psutil.Process]:
+        """Workers, without the server from which they are forked."""
+        found = {process.pid: process for process in self.below(*WORKER)}
+        workers = []
+        for process in found.values():
+            with contextlib.suppress(psutil.Error):
+                if process.ppid() in found:
+                    workers.append(process)
+        return workers
+
     def until(self, condition: Callable[[], object]) -> bool:
         """Wait for a condition; False if the run ends before."""
         while self.snakemake.poll() is None:
@@ -103,8 +113,17 @@ def _snakemake(number: int) -> Callable[[Run], bool]:
 
 
 def stop_a_worker(run: Run) -> bool:
-    """SIGSTOP: the scan's time limit ends it. Ranks of training have none and are left alone."""
-    return _signalled(WORKER, signal.SIGSTOP)(run)
+    """SIGSTOP: the scan's time limit ends it. Ranks of training have none and are left alone.
+
+    So is the server from which workers are forked: it works on no scan, and nothing limits it.
+    """
+    if not run.until(lambda: run.forked()):
+        return False
+    for process in run.chance.sample(found := run.forked(), k=min(1, len(found))):
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGSTOP)
+            return True
+    return False
 
 
 def little_memory(run: Run) -> bool:
