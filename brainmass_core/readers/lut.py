@@ -117,9 +117,10 @@ def _plain(path: Path) -> pd.DataFrame | None:
     for beginning, what in OTHERS.items():
         if first.lower().startswith(beginning):
             raise FileError(f"{path}: is {what}")
-    if len(body) > 1 and not NUMBERS.fullmatch(first) and NUMBERS.fullmatch(body[1][1]):
-        return _of_rows(_pairs(path, body))
     pattern = next((p for p in PLAIN if p.fullmatch(first)), None)
+    of_two = len(body) > 1 and NUMBERS.fullmatch(body[1][1]) and not NUMBERS.fullmatch(first)
+    if of_two and pattern is None:
+        return _of_rows(_pairs(path, body))
     if pattern is None and NO_HEADER.match(first):
         raise FileError(
             f"{path}: line {body[0][0]}: found {first[:60]!r}, expected the names of the columns; "
@@ -139,9 +140,11 @@ def _matched(
     path: Path, body: list[tuple[int, str]], pattern: re.Pattern[str]
 ) -> list[tuple[int, str, str]]:
     found = []
+    first = pattern.fullmatch(body[0][1].strip(BLANK))
     for number, text in body:
         match = pattern.fullmatch(text.strip(BLANK))
-        if match is None:
+        # without a name the first colour would be taken for it, and the row has a number less
+        if match is None or first is None or (match[3] is None) != (first[3] is None):
             raise FileError(
                 f"{path}: line {number}: found {text.strip()[:80]!r}, expected index, name and a "
                 "colour (three or four whole numbers) as in the other rows"
@@ -157,6 +160,11 @@ def _pairs(path: Path, body: list[tuple[int, str]]) -> list[tuple[int, str, str]
         number, name = body[i]
         below = body[i + 1][1] if i + 1 < len(body) else ""
         match = NUMBERS.fullmatch(below)
+        if NO_HEADER.match(name.strip(BLANK)):
+            raise FileError(
+                f"{path}: line {number}: found {name.strip()[:80]!r}, which begins with a number, "
+                "expected a name as in the other pairs of lines; copy the file again"
+            )
         if match is None:
             raise FileError(
                 f"{path}: line {number}: found {below.strip()[:80]!r} below {name.strip()!r}, "

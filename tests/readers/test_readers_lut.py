@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from brainmass_core.atlas.labels import complete, published_labels
@@ -103,3 +105,24 @@ def test_missing_coordinates_are_missing(lut):
 
 def test_the_packaged_table_is_read(lut):
     assert len(published_labels()) == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "0 Unknown 0 0 0 0\n2 245 245 245 0\n",
+            "line 2: found '2 245 245 245 0', expected index, name",
+        ),
+        (
+            "A\n1 9 9 9 0\n3 B 7 7 7 0\n2 8 8 8 0\n",
+            "line 3: found '3 B 7 7 7 0', which begins with a number",
+        ),
+    ],
+    ids=["of one line", "of two lines"],
+)
+def test_a_row_that_lost_its_name_does_not_take_the_row_above_as_its_name(tmp_path, text, found):
+    file = tmp_path / "colours.txt"
+    file.write_text(text)
+    with pytest.raises(FileError, match=re.escape(found)):
+        read_lut(file)
