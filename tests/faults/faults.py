@@ -56,12 +56,16 @@ class Run:
         return found
 
     def forked(self) -> list[psutil.Process]:
-        """Workers, without the server from which they are forked."""
+        """Workers that have begun, without the server from which they are forked.
+
+        A worker leads a process group as soon as it has begun; until then only the limit of its
+        start counts, which is 15 minutes.
+        """
         found = {process.pid: process for process in self.below(*WORKER)}
         workers = []
         for process in found.values():
-            with contextlib.suppress(psutil.Error):
-                if process.ppid() in found:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if process.ppid() in found and os.getpgid(process.pid) == process.pid:
                     workers.append(process)
         return workers
 

@@ -194,7 +194,9 @@ def _check_lut(folder: Path, name: str, table: pd.DataFrame) -> str | None:
 
 def _check_cpac(folder: Path, name: str, table: pd.DataFrame) -> str | None:
     names = (
-        [s for s in plain.lines(folder / name) if s.startswith("#")][-1].lstrip("# ").split("\t")
+        [s.lstrip() for s in plain.lines(folder / name) if s.lstrip().startswith("#")][-1]
+        .lstrip("# ")
+        .split("\t")
     )
     # a number larger than any float is infinite, and counts as missing
     rows = pd.DataFrame(plain.series(folder / name)).astype(float)
