@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,28 @@ def slurm(built_once) -> Iterator[dict[str, str]]:
         ours = (users / "ours").exists() and not os.environ.get("BRAINMASS_KEEP_SLURM")
         if ours and not any(users.glob("[0-9]*")):
             _script("down")
+
+
+@pytest.fixture
+def accounts(slurm: dict[str, str]) -> Callable[..., list[str]]:
+    """Lines of ``sacct`` for one job, asked for again until its accounts are closed.
+
+    A job that has left the queue may stay RUNNING in the database for a while, since Slurm sends
+    the end of a job there afterwards.
+    """
+
+    def ask(job: str, fields: str, *options: str, seconds: float = 600) -> list[str]:
+        command = ["sacct", "-n", "-P", "-j", job, *options, "-o", f"State,{fields}"]
+        deadline = time.monotonic() + seconds  # ends a hang, and says nothing else
+        while True:
+            found = subprocess.run(command, env=slurm, capture_output=True, text=True, check=True)
+            lines = found.stdout.splitlines()
+            if lines and not any(line.startswith(("PENDING", "RUNNING")) for line in lines):
+                return lines
+            assert time.monotonic() < deadline, f"accounts never closed: {found.stdout}"
+            time.sleep(0.2)
+
+    return ask
 
 
 def _environment(file: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def moved(file: Path, folder: Path) -> Path:
 
 
 def test_two_nodes_train_the_model_that_two_processes_train(
-    tmp_path: Path, slurm: dict[str, str]
+    tmp_path: Path, slurm: dict[str, str], accounts: Callable[..., list[str]]
 ) -> None:
     over_nodes = write_study(tmp_path)
     (tmp_path / "one").mkdir()
@@ -86,9 +87,8 @@ def test_two_nodes_train_the_model_that_two_processes_train(
     command = [sys.executable, "-m", "brainmass_core.cli", "pretrain", "--config"]
     subprocess.run([*command, str(on_one_machine)], env=slurm, check=True, timeout=3000)
 
-    fields = ["sacct", "-n", "-P", "-j", job.stdout.strip(), "-o", "JobID,NTasks,NodeList,State"]
-    steps = subprocess.run(fields, env=slurm, capture_output=True, text=True, check=True).stdout
-    assert f"{job.stdout.strip()}.0|2|n[1-2]|COMPLETED" in steps
+    number = job.stdout.strip()
+    assert f"COMPLETED|{number}.0|2|n[1-2]" in accounts(number, "JobID,NTasks,NodeList")
 
     models = [
         Paths(f.parent / "results").pretrain("brainmass") for f in (over_nodes, on_one_machine)
