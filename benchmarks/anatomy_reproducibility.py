@@ -40,12 +40,12 @@ from brainmass_core.preprocess.functional.bold import load_bold
 from brainmass_core.preprocess.functional.orientation import scan_in_ras
 from brainmass_core.preprocess.functional.temporal import temporal
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.transforms import (
-    Normalisation,
+from brainmass_core.preprocess.transform_files import (
     load_normalisation,
     load_transforms,
     save_normalisation,
 )
+from brainmass_core.preprocess.transforms import Normalisation
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
 from brainmass_core.timeseries import Raw, _cleaned
 from brainmass_core.timeseries.extract import read_confounds, read_mask

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from brainmass_core.preprocess.anatomical.registration import t1w_to_template
-from brainmass_core.preprocess.transforms import load_normalisation
+from brainmass_core.preprocess.transform_files import load_normalisation
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C
 from brainmass_core.spaces.bridges import bridge
 

@@ -34,7 +34,7 @@ from brainmass_core.preprocess.anatomical.template import Template, load_templat
 from brainmass_core.preprocess.engines import greedy
 from brainmass_core.preprocess.grids import Volume
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.transforms import load_normalisation, save_normalisation
+from brainmass_core.preprocess.transform_files import load_normalisation, save_normalisation
 from brainmass_core.spaces import FSL, ICBM_2009A
 from brainmass_core.spaces.bridges import bridge
 

@@ -21,7 +21,8 @@ from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical.template import template_of
 from brainmass_core.preprocess.grids import Volume, load_image
 from brainmass_core.preprocess.quality_control.carpet import load_carpet
-from brainmass_core.preprocess.transforms import ScanTransforms, load_transforms
+from brainmass_core.preprocess.transform_files import load_transforms
+from brainmass_core.preprocess.transforms import ScanTransforms
 from brainmass_core.quality import brain, matrices, traces
 from brainmass_core.quality.brain import Head, Tile
 from brainmass_core.quality.embed import chart, rich_chart

@@ -23,7 +23,7 @@ from brainmass_core.preprocess.functional.orientation import (
     scan_in_ras,
 )
 from brainmass_core.preprocess.functional.temporal import temporal
-from brainmass_core.preprocess.transforms import load_transforms
+from brainmass_core.preprocess.transform_files import load_transforms
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
 from brainmass_core.readers.series import SeriesError, read_named_series

@@ -19,15 +19,14 @@ from fuzz_judge import Reader, Seed
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.preprocess.anatomical.t1w import read_t1w
 from brainmass_core.preprocess.distortion.fieldmap import read_volume
-from brainmass_core.preprocess.transforms import (
-    Distortion,
-    Normalisation,
+from brainmass_core.preprocess.transform_files import (
     load_transforms,
     save_affine,
     save_distortion,
     save_motion,
     save_normalisation,
 )
+from brainmass_core.preprocess.transforms import Distortion, Normalisation
 from brainmass_core.timeseries.extract import read_mask
 
 SIDES = (8, 9, 10)

@@ -26,7 +26,7 @@ from brainmass_core.preprocess.anatomical import t1w as anatomical
 from brainmass_core.preprocess.files.derivatives import PreprocessInput
 from brainmass_core.preprocess.quality_control.criteria import Refusals, refuse_registration
 from brainmass_core.preprocess.scan import preprocess_scan
-from brainmass_core.preprocess.transforms import load_transforms
+from brainmass_core.preprocess.transform_files import load_transforms
 from brainmass_core.tables import PREPROCESS, read_table
 
 pytestmark = pytest.mark.study

@@ -10,16 +10,14 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
 from brainmass_core.pipeline.manifest import ScanFailed
-from brainmass_core.preprocess.transforms import (
-    Distortion,
-    Normalisation,
-    ScanTransforms,
+from brainmass_core.preprocess.transform_files import (
     load_transforms,
     save_affine,
     save_distortion,
     save_motion,
     save_normalisation,
 )
+from brainmass_core.preprocess.transforms import Distortion, Normalisation, ScanTransforms
 
 OUTPUTS = {"normalisation": "a/n.npz", "coregistration": "a/c.txt", "motion": "a/m.npy"}
 

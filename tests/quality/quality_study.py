@@ -16,12 +16,8 @@ from brainmass_core.pipeline.paths import Paths
 from brainmass_core.preprocess.functional.nuisance import temporal_snr
 from brainmass_core.preprocess.grids import Volume, save_image
 from brainmass_core.preprocess.quality_control.carpet import sample_carpet, save_carpet
-from brainmass_core.preprocess.transforms import (
-    Normalisation,
-    save_affine,
-    save_motion,
-    save_normalisation,
-)
+from brainmass_core.preprocess.transform_files import save_affine, save_motion, save_normalisation
+from brainmass_core.preprocess.transforms import Normalisation
 from brainmass_core.scans.table import Unmatched, write_scans
 from brainmass_core.tables import (
     PREPROCESS,

@@ -15,12 +15,8 @@ from brainmass_core.checksums import sha256_of
 from brainmass_core.config import Config, parse_config
 from brainmass_core.pipeline.manifest import Entry, read_manifest
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.preprocess.transforms import (
-    Normalisation,
-    save_affine,
-    save_motion,
-    save_normalisation,
-)
+from brainmass_core.preprocess.transform_files import save_affine, save_motion, save_normalisation
+from brainmass_core.preprocess.transforms import Normalisation
 from brainmass_core.spaces import FSL, ICBM_2009A
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import PREPROCESS, SCANS, from_rows, read_table, write_table

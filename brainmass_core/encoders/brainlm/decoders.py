@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from brainmass_core.encoders.brainlm.layers import EPS, PostNormLayer, PreNormLayer
+from brainmass_core.encoders.brainlm.sizes import BrainLMSize, BrainLMViTSize
 from brainmass_core.models.tokens import put_back, sinusoid_1d, sinusoid_2d
-
-if TYPE_CHECKING:
-    from brainmass_core.encoders.brainlm.model import BrainLMSize
-    from brainmass_core.encoders.brainlm.vit import BrainLMViTSize
 
 CHANNELS = 3  # identical channels, as the architecture is for RGB images
 

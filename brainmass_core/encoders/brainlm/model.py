@@ -8,7 +8,6 @@ visible ones. The larger models with this name have another architecture: `vit`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from brainmass_core.encoders.brainlm.decoders import Decoder, Places
 from brainmass_core.encoders.brainlm.layers import EPS, Attention, PostNormLayer, initialise
+from brainmass_core.encoders.brainlm.sizes import BrainLMSize
 from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
 from brainmass_core.models.tokens import (
     hidden_of,
@@ -26,26 +26,6 @@ from brainmass_core.models.tokens import (
 )
 
 COORDINATE_SCALE = 60.0  # mm: typical distance of a parcel from the origin
-
-
-@dataclass(frozen=True)
-class BrainLMSize:
-    """Shape of a model.
-
-    Attributes
-    ----------
-    patch : int
-        Timepoints per token.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    feedforward: int
-    decoder_depth: int
-    decoder_heads: int
-    decoder_feedforward: int
-    patch: int = 20
 
 
 SIZES = {

@@ -8,7 +8,6 @@ of the brain to its front, the image is in the middle of a square, and a token i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from brainmass_core.encoders.brainlm.decoders import CHANNELS, ImageDecoder
 from brainmass_core.encoders.brainlm.layers import EPS, PreNormLayer, initialise
+from brainmass_core.encoders.brainlm.sizes import BrainLMViTSize
 from brainmass_core.models.series import Mask, SeriesModel, check_input, check_steps
 from brainmass_core.models.tokens import (
     hidden_of,
@@ -32,27 +32,6 @@ from brainmass_core.models.tokens import (
 
 PADDING = -1.0
 IMAGE_SCALE = 5.6430855  # divisor of the robust-scaled series, as in the released code
-
-
-@dataclass(frozen=True)
-class BrainLMViTSize:
-    """Shape of a model.
-
-    Attributes
-    ----------
-    patch : int
-        Parcels, and timepoints, per token.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    feedforward: int
-    patch: int
-    decoder_width: int = 512
-    decoder_depth: int = 8
-    decoder_heads: int = 16
-    decoder_feedforward: int = 2048
 
 
 SIZES = {

@@ -37,11 +37,8 @@ from brainmass_core.preprocess.grids import (
     to_uint8,
 )
 from brainmass_core.preprocess.steps import Steps
-from brainmass_core.preprocess.transforms import (
-    Normalisation,
-    load_normalisation,
-    save_normalisation,
-)
+from brainmass_core.preprocess.transform_files import load_normalisation, save_normalisation
+from brainmass_core.preprocess.transforms import Normalisation
 from brainmass_core.readers.files import FileError
 from brainmass_core.readers.image import read_image
 from brainmass_core.spaces import SpaceError

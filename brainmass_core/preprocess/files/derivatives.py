@@ -29,12 +29,8 @@ from brainmass_core.preprocess.functional.nuisance import Nuisance
 from brainmass_core.preprocess.functional.placement import Placement
 from brainmass_core.preprocess.grids import Volume, isotropic_grid, save_image
 from brainmass_core.preprocess.quality_control.carpet import save_carpet
-from brainmass_core.preprocess.transforms import (
-    ScanTransforms,
-    save_affine,
-    save_distortion,
-    save_motion,
-)
+from brainmass_core.preprocess.transform_files import save_affine, save_distortion, save_motion
+from brainmass_core.preprocess.transforms import ScanTransforms
 
 # sidecars that apply to all files of that name (BIDS inheritance); `minimal` has no others
 SHARED: dict[str, dict[str, Any]] = {

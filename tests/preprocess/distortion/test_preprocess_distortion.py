@@ -26,12 +26,8 @@ from brainmass_core.preprocess.distortion.fieldmap import Fieldmap, LoadedFieldm
 from brainmass_core.preprocess.functional.coregistration import Coregistered, coregister
 from brainmass_core.preprocess.functional.tissues import epi_brain, share_in_bold
 from brainmass_core.preprocess.grids import Volume
-from brainmass_core.preprocess.transforms import (
-    Distortion,
-    ScanTransforms,
-    load_distortion,
-    save_distortion,
-)
+from brainmass_core.preprocess.transform_files import load_distortion, save_distortion
+from brainmass_core.preprocess.transforms import Distortion, ScanTransforms
 
 POSE = phantom.rigid((-6, 8, -4), (-5, 4, -2))
 SESSION = phantom.Session(phantom.Head(1), POSE)

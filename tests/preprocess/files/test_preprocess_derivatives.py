@@ -38,13 +38,12 @@ from brainmass_core.preprocess.functional.confounds import confounds_table
 from brainmass_core.preprocess.functional.motion import resample_volume
 from brainmass_core.preprocess.grids import Volume, save_image
 from brainmass_core.preprocess.quality_control.carpet import sample_carpet
-from brainmass_core.preprocess.transforms import (
-    Normalisation,
-    ScanTransforms,
+from brainmass_core.preprocess.transform_files import (
     load_normalisation,
     load_transforms,
     save_normalisation,
 )
+from brainmass_core.preprocess.transforms import Normalisation, ScanTransforms
 
 N_VOLUMES = 30
 T_R = 2.0
