@@ -68,6 +68,8 @@ class Implementation(ABC):
         Recipes that rebuild a deployed, fine-tuned model; see `recipe`.
     only_trained : tuple of str
         Prefixes of the names of weights of `core` that only pre-training needs.
+    needs_all : tuple of str
+        Readouts that need these weights too.
     """
 
     training: ClassVar[ModelSpec]
@@ -75,6 +77,7 @@ class Implementation(ABC):
     architecture: ClassVar[type[Architecture]]
     stored_recipes: ClassVar[tuple[type, ...]] = ()
     only_trained: ClassVar[tuple[str, ...]] = ()
+    needs_all: ClassVar[tuple[str, ...]] = ()
 
     def kind(self, config: Config) -> type[Pretrained]:
         """Class of the configured model."""
@@ -93,6 +96,10 @@ class Implementation(ABC):
     def untrained(self, config: Config, n_rois: int) -> Any:
         """The same architecture with its initial weights, in evaluation mode: the control."""
         return self.training.build(config, n_rois).eval().requires_grad_(False)
+
+    def not_stored(self, readout: str) -> tuple[str, ...]:
+        """Prefixes of weights of `core` that a deployed model with this readout does not need."""
+        return () if readout in self.needs_all else self.only_trained
 
     def core(self, model: Any) -> nn.Module:
         """The part of a model that computes embeddings, whose weights a deployed model stores."""

@@ -185,12 +185,13 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained 
     does = implementation_of(owner)
     found = {k: v for k, v in arrays.items() if k.startswith(ENCODER)}
     weights = {k.removeprefix(ENCODER): torch.from_numpy(v.copy()) for k, v in found.items()}
+    not_stored = does.not_stored(FEATURES[contract.features].readout)
     try:
-        _check_encoder(does, about, weights)
+        _check_encoder(does, about, weights, not_stored)
         with torch.random.fork_rng():
             model = about.build()
         missing, stray = does.core(model).load_state_dict(weights, strict=False)
-        missing = [k for k in missing if not k.startswith(does.only_trained)]
+        missing = [k for k in missing if not k.startswith(not_stored)]
         if missing or stray:
             raise SerializationError(
                 f"the encoder lacks {missing[:3]} or has unexpected arrays: {stray[:3]}"
@@ -201,7 +202,10 @@ def encoder_of(contract: Contract, arrays: dict[str, np.ndarray]) -> Pretrained 
 
 
 def _check_encoder(
-    does: Implementation, about: Architecture, weights: dict[str, torch.Tensor]
+    does: Implementation,
+    about: Architecture,
+    weights: dict[str, torch.Tensor],
+    not_stored: tuple[str, ...],
 ) -> None:
     """Refuse an architecture that does not match the tensors, before it is built.
 
@@ -217,7 +221,7 @@ def _check_encoder(
         elif not isinstance(value, str | bool):
             check_sizes("encoder", {name: value}, found)
     expected = of_tensors(does.core(skeleton("encoder", about.build)).state_dict())
-    unused = {k for k in expected if k.startswith(does.only_trained)} - set(found)
+    unused = {k for k in expected if k.startswith(not_stored)} - set(found)
     check_tensors("encoder", found, {k: v for k, v in expected.items() if k not in unused})
     check_finite("encoder", weights)
 
@@ -228,7 +232,8 @@ def weights_of(features: str, encoder: Pretrained) -> dict[str, np.ndarray]:
     assert owner is not None
     does = implementation_of(owner)
     weights = does.core(encoder).state_dict()
-    kept = {k: v for k, v in weights.items() if not k.startswith(does.only_trained)}
+    not_stored = does.not_stored(FEATURES[features].readout)
+    kept = {k: v for k, v in weights.items() if not k.startswith(not_stored)}
     return {ENCODER + k: v.cpu().contiguous().numpy() for k, v in kept.items()}
 
 

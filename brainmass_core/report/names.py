@@ -65,7 +65,11 @@ LINES: dict[str, Any] = {
     "finetune": (0, (6, 2)),
     "lora": (0, (1, 1)),
 }
-READOUT_LINES: dict[str, Any] = {"tokens": (0, (3, 1, 1, 1)), "beside_fc": (0, (8, 2))}
+READOUT_LINES: dict[str, Any] = {
+    "tokens": (0, (3, 1, 1, 1)),
+    "beside_fc": (0, (8, 2)),
+    "projection": (0, (5, 1, 1, 1, 1, 1)),
+}
 
 
 def kind_of(classes: Sized) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from brainmass_core.encoders.brainmass.official import export_official
 from brainmass_core.encoders.registry import FEATURES, METHODS
 from brainmass_core.models.pretrained import ModelError
 from brainmass_core.pipeline.hashing import stage_hash
+from brainmass_core.predict.model import encoder_of, weights_of
+from brainmass_core.predict.serialization import SerializationError
 
 N = 12
 ABOVE = np.triu_indices(N, 1)
@@ -58,8 +61,22 @@ def test_beside_fc_is_fc_itself_and_then_the_embedding(fc, edges, fisher_z):
         np.testing.assert_allclose(found[:, edges.shape[1] :], model.encode(edges), atol=1e-6)
 
 
+def test_the_projection_of_a_scan_does_not_depend_on_the_others(edges):
+    model = made()
+    norm = model.online.projector[1]
+    norm.running_mean.uniform_(-0.1, 0.1)  # as after some training
+    hidden = model.online.projector[0](model.encode(edges))
+    scaled = (hidden - norm.running_mean) / torch.sqrt(norm.running_var + norm.eps)
+    expected = model.online.projector[3](torch.relu(scaled))
+    found = model.encode(edges, readout="projection")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(model.encode(edges[:1], readout="projection"), found[:1], atol=1e-5)
+
+
 def test_an_unknown_readout_is_refused(edges):
-    with pytest.raises(ValueError, match="found readout 'token', expected tokens or beside_fc"):
+    with pytest.raises(
+        ValueError, match="found readout 'token', expected tokens, beside_fc, projection"
+    ):
         made().encode(edges, readout="token")
 
 
@@ -136,6 +153,7 @@ def test_each_readout_has_a_control_with_initial_weights():
     for name, control in (
         ("brainmass_tokens", "untrained_tokens"),
         ("fc_brainmass", "fc_untrained"),
+        ("brainmass_projection", "untrained_projection"),
     ):
         assert FEATURES[name].pretrained
         assert not FEATURES[control].pretrained
@@ -147,3 +165,16 @@ def test_each_readout_has_a_control_with_initial_weights():
             assert not method.baseline
         assert f"{name}_knn" not in METHODS
     assert METHODS["fc_brainmass_svm"].label == "FC + BrainMass, SVM"
+
+
+def test_a_deployed_model_has_the_projector_if_its_readout_needs_it():
+    model = made()
+    for features, needed in (("brainmass", False), ("brainmass_projection", True)):
+        names = weights_of(features, model)
+        assert any("projector" in name for name in names) is needed
+        contract = SimpleNamespace(features=features, architecture=Shape.of(model))
+        assert encoder_of(contract, names) is not None
+        without = {k: v for k, v in names.items() if "projector" not in k}
+        if needed:
+            with pytest.raises(SerializationError, match=r"tensors are missing.*projector"):
+                encoder_of(contract, without)

@@ -45,7 +45,8 @@ def test_a_new_pair_has_a_name_a_label_and_what_follows_from_its_parts():
 def test_only_what_is_on_the_weights_of_the_study_is_pre_trained():
     found = {m for m in METHODS if is_pretrained(m)}
     assert {METHODS[m].features.name for m in found} == {
-        *("brainmass", "brainmass_tokens", "fc_brainmass", "brainlm")
+        *("brainmass", "brainmass_tokens", "fc_brainmass", "brainmass_projection"),
+        "brainlm",
     }
     assert not is_pretrained("brainmass_of_another_version")
 

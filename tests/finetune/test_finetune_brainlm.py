@@ -120,7 +120,8 @@ def test_features_of_the_other_model_are_refused_and_those_that_apply_are_named(
     raw["pretrain"] = {}
     raw[section] = asked | {"features": ["fc", "series", "brainlm"]}
     available = (
-        "fc, brainmass, untrained, brainmass_tokens, untrained_tokens, fc_brainmass, fc_untrained"
+        "fc, brainmass, untrained, brainmass_tokens, untrained_tokens, fc_brainmass, fc_untrained, "
+        "brainmass_projection, untrained_projection"
     )
     said = rf"{section}.features: found series, brainlm with .*: {available}\. Or"
     with pytest.raises(ConfigError, match=said):

@@ -96,7 +96,11 @@ def test_the_second_class_is_that_of_the_task_and_not_of_the_alphabet(study, tmp
 
 
 @pytest.mark.parametrize(
-    "method", ["brainmass_svm", "brainmass_tokens_svm", "brainmass_finetune", "brainmass_lora"]
+    "method",
+    [
+        *("brainmass_svm", "brainmass_tokens_svm", "brainmass_projection_svm"),
+        *("brainmass_finetune", "brainmass_lora"),
+    ],
 )
 def test_embeddings_are_those_of_the_encoder(study, data, fitted, tmp_path, method):
     folder = tmp_path / "model"
@@ -106,7 +110,7 @@ def test_embeddings_are_those_of_the_encoder(study, data, fitted, tmp_path, meth
     table = read_table(out, "embeddings").to_pandas()
     assert table["scan_id"].tolist() == found.loc[found["status"] == "ok", "scan_id"].tolist()
     assert np.stack(table["embedding"]).shape[1] == 8 * N_ROIS
-    if method in ("brainmass_svm", "brainmass_tokens_svm"):  # not what the method is given
+    if method.endswith("_svm"):  # not what the method is given
         from brainmass_core.finetune.methods.features import Features
 
         expected = Features(study.config, data)["brainmass"]

@@ -44,6 +44,7 @@ class _BrainMass(Implementation):
     architecture = Shape
     stored_recipes = (FineTune,)
     only_trained = ("projector.",)
+    needs_all = ("projection",)
 
     def core(self, model: BrainMass) -> nn.Module:
         """The online network; the other parts are only for training."""

@@ -27,6 +27,8 @@ from brainmass_core.encoders.brainmass.network import (
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.readers.limits import quoted
 
+READOUTS = ("tokens", "beside_fc", "projection")
+
 
 class BrainMass(Pretrained):
     """Encoder with everything that its pre-training needs.
@@ -132,13 +134,14 @@ class BrainMass(Pretrained):
         Parameters
         ----------
         fc : Tensor (B, n_rois, n_rois) or (B, n_edges)
-        readout : {"", "tokens", "beside_fc"}
+        readout : {"", "tokens", "beside_fc", "projection"}
             Instead of the embedding: the tokens of the last layer, a matrix of which the upper
-            triangle is taken as of FC; or FC itself followed by the embedding.
+            triangle is taken as of FC; FC itself followed by the embedding; or the projection of
+            the embedding, in which the pre-training aligns two views.
 
         Returns
         -------
-        Tensor (B, 8 * n_rois), (B, n_edges) or (B, n_edges + 8 * n_rois)
+        Tensor (B, 8 * n_rois), (B, n_edges), (B, n_edges + 8 * n_rois) or (B, feature_dim)
 
         Raises
         ------
@@ -148,12 +151,14 @@ class BrainMass(Pretrained):
         x = self.matrices(fc)
         if not readout:
             return self.online.embed(x)
+        if readout == "projection":
+            return self.online.projector(self.online.embed(x))
         above = tuple(torch.triu_indices(self.n_rois, self.n_rois, offset=1, device=x.device))
         tokens = self.online.tokens(x)
         if readout == "tokens":
             return tokens[:, *above]
         if readout != "beside_fc":
-            raise ValueError(f"found readout {quoted(readout)}, expected tokens or beside_fc")
+            raise ValueError(f"found readout {quoted(readout)}, expected {', '.join(READOUTS)}")
         edges = fc.float() if fc.ndim == 2 else fc.float()[:, *above]
         return torch.cat([edges, self.online.readout(tokens).flatten(1)], dim=1)
 

@@ -56,6 +56,15 @@ PAGES = Pages(
             "Tokens of the last layer of the frozen pre-trained encoder, of their matrix the "
             "values above the diagonal",
         ),
+        "untrained_projection": (
+            "Untrained projection",
+            "Projection of the embedding by the encoder and projector with random weights",
+        ),
+        "brainmass_projection": (
+            "BrainMass projection",
+            "Projection of the embedding by the frozen pre-trained encoder and projector, which "
+            "pre-training makes alike for two views of a scan",
+        ),
         "fc_untrained": (
             "FC + untrained",
             "All edges of the FC matrix and the embedding of the encoder with random weights",
@@ -106,6 +115,7 @@ ENCODER = Encoder(
     readouts=(
         Readout("tokens", "untrained_tokens", "brainmass_tokens"),
         Readout("beside_fc", "fc_untrained", "fc_brainmass"),
+        Readout("projection", "untrained_projection", "brainmass_projection"),
     ),
     explains=("attention", "gradient", "permutation"),
     knobs=(
