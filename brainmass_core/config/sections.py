@@ -200,7 +200,7 @@ class Pretrain(Strict):
         "separate",
         description="Passes of a step through the encoder: separate for alignment and the "
         "masked-ROI tasks, as published; or merged: the online network sees masked views, which "
-        "serve both, the target network whole ones; 8 instead of 14 forward passes' operations.",
+        "serve both, the target network entire ones; the operations of 8 instead of 14 passes.",
     )
     fisher_z: bool = Field(
         False,
