@@ -58,7 +58,10 @@ failed=0
 for size in base large; do
   run "time-$size" "$python" benchmarks/pretrain_step.py --size "$size" --repeats 10 "${official[@]}"
   for precision in float32 bfloat16; do
-    run "profile-$size-$precision" "$python" benchmarks/gpu_profile.py --size "$size" --precision "$precision"
+    for passes in separate merged; do
+      run "profile-$size-$precision-$passes" "$python" benchmarks/gpu_profile.py --size "$size" \
+        --precision "$precision" --passes "$passes"
+    done
   done
 done
 echo "results in $out"

@@ -30,6 +30,7 @@ from brainmass_core.pretrain.loop.step import make_optimiser, train_step
 
 N_ROIS = 100
 STEPS = 5
+PASSES = ("separate", "merged")
 NETWORKS = ("online_network.", "target_network.")
 # of size base: measured on the released code
 EMBEDDING_NORMS = (26.4878, 28.6950, 32.5951, 28.5905)
@@ -151,10 +152,11 @@ def make_step(
     device: torch.device,
     dropout: float = 0.1,
     compiled: bool = False,
+    passes: str = "separate",
 ) -> Callable[[], list[float]]:
     """A function that makes one optimiser step of ours and returns its losses."""
-    settings = Pretrain.model_validate({"size": size, "precision": precision})
-    model = build(size, N_ROIS, seed=0, dropout=dropout).to(device).train()
+    settings = Pretrain.model_validate({"size": size, "precision": precision, "passes": passes})
+    model = build(size, N_ROIS, seed=0, dropout=dropout, passes=passes).to(device).train()
     if compiled:
         model.compile()
     optimiser = make_optimiser(model, settings)
@@ -162,21 +164,24 @@ def make_step(
     return lambda: train_step(model, model, optimiser, data, settings, ranks, False).losses
 
 
-def losses_over_steps(size: str, precision: str, device: torch.device) -> np.ndarray:
+def losses_over_steps(size: str, precision: str, device: torch.device, passes: str) -> np.ndarray:
     """(STEPS, 4) losses without dropout."""
-    step = make_step(size, random_batch(8), precision, device, dropout=0.0)
+    step = make_step(size, random_batch(8), precision, device, dropout=0.0, passes=passes)
     return np.array([step() for _ in range(STEPS)])
 
 
-def device_checks(device: torch.device, size: str) -> list[Check]:
+def device_checks(device: torch.device, size: str, passes: str) -> list[Check]:
     """Losses of a few optimiser steps on the device against those on the CPU."""
-    expected = losses_over_steps(size, "float32", torch.device("cpu"))
-    single = losses_over_steps(size, "float32", device)
-    half = losses_over_steps(size, "bfloat16", device)
+    expected = losses_over_steps(size, "float32", torch.device("cpu"), passes)
+    single = losses_over_steps(size, "float32", device, passes)
+    half = losses_over_steps(size, "bfloat16", device, passes)
+    where = f"{size}, {passes}"
     return [
-        _check(f"losses of the first step, {size}, float32", single[0], expected[0], 1e-4),
-        _check(f"losses over {STEPS} steps, {size}, float32", single, expected, 1e-2),
-        _check(f"total loss over {STEPS} steps, {size}, bfloat16", half[:, 0], expected[:, 0], 0.1),
+        _check(f"losses of the first step, {where}, float32", single[0], expected[0], 1e-4),
+        _check(f"losses over {STEPS} steps, {where}, float32", single, expected, 1e-2),
+        _check(
+            f"total loss over {STEPS} steps, {where}, bfloat16", half[:, 0], expected[:, 0], 0.1
+        ),
     ]
 
 
@@ -203,7 +208,8 @@ def has_pfc_on_device() -> bool:
 
 def all_checks(device: torch.device, size: str = "tiny") -> list[Check]:
     """Everything above."""
-    return [*reference_checks(device), *device_checks(device, size), *pfc_checks(device)]
+    steps = [c for passes in PASSES for c in device_checks(device, size, passes)]
+    return [*reference_checks(device), *steps, *pfc_checks(device)]
 
 
 def main(

@@ -1,6 +1,6 @@
 """Where the time of a step goes: kernels by torch.profiler, pseudo-FC, and what compiling changes.
 
-``python benchmarks/gpu_profile.py --size base --batch 256 --precision bfloat16 [--out FILE]``
+``python benchmarks/gpu_profile.py --size base --batch 256 --precision bfloat16 [--passes merged]``
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def main(
     size: Annotated[str, typer.Option()] = "base",
     batch: Annotated[int, typer.Option(help="Scans per step.")] = 256,
     precision: Annotated[str, typer.Option()] = "bfloat16",
+    passes: Annotated[str, typer.Option(help="separate or merged.")] = "separate",
     steps: Annotated[int, typer.Option(help="Steps profiled, and timed.")] = 10,
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     compiled: Annotated[bool, typer.Option(help="Also time the compiled model.")] = True,
@@ -73,8 +74,8 @@ def main(
     """Time a step, eager and compiled, and pseudo-FC; then profile the eager step."""
     on = torch.device(device)
     data = random_batch(batch)
-    lines = [f"{size}, batch {batch}, {precision}, {on}, torch {torch.__version__}"]
-    eager = make_step(size, data, precision, on)
+    lines = [f"{size}, batch {batch}, {precision}, {passes}, {on}, torch {torch.__version__}"]
+    eager = make_step(size, data, precision, on, passes=passes)
     seconds = seconds_of(eager, on, steps)
     lines.append(f"step               {seconds * 1e3:10.2f} ms  {batch / seconds:10.1f} samples/s")
     if has_pfc_on_device():
@@ -85,7 +86,7 @@ def main(
         lines.append("pseudo-FC on the device: not in this version")
     if compiled:
         begin = time.perf_counter()
-        fast = make_step(size, data, precision, on, compiled=True)
+        fast = make_step(size, data, precision, on, compiled=True, passes=passes)
         fast()
         start = time.perf_counter() - begin
         other = seconds_of(fast, on, steps)

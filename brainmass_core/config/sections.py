@@ -155,11 +155,14 @@ class Pretrain(Strict):
         "each step, on the training device; the stage `pfc` is then not run. A BrainLM always "
         "reads `timeseries`.",
     )
-    size: Literal["tiny", "small", "base", "large"] = Field("tiny", description="Model size.")
+    size: Literal["tiny", "small", "base", "large", "release-2"] = Field(
+        "tiny", description="Model size; `release-2` is that of the authors' code of 2026."
+    )
     heads: int | None = Field(
         None,
         ge=1,
-        description="Number of attention heads, a divisor of n_rois. Default: that of the size.",
+        description="Number of attention heads, a divisor of n_rois. Default: that of the size; "
+        "`tiny` (5) and `release-2` (12) take the largest divisor up to it.",
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the transformer layers.")
     train_heads: bool = Field(
@@ -192,6 +195,12 @@ class Pretrain(Strict):
         "rows",
         description="Which values of a masked ROI are hidden: its row of the FC, as in the "
         "released code, although its column contains the same values; or row and column.",
+    )
+    passes: Literal["separate", "merged"] = Field(
+        "separate",
+        description="Passes of a step through the encoder: separate for alignment and the "
+        "masked-ROI tasks, as published; or merged: the online network sees masked views, which "
+        "serve both, the target network entire ones; the operations of 8 instead of 14 passes.",
     )
     fisher_z: bool = Field(
         False,

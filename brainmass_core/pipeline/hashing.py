@@ -215,7 +215,8 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     s = config.pretrain
     sources = sorted(config.pretrain_datasets())  # their order changes no model
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
-    how |= set() if s.fisher_z else {"fisher_z"}  # as before there was this setting
+    # as before there were these settings
+    how |= {n for n, old in (("fisher_z", False), ("passes", "separate")) if getattr(s, n) == old}
     others = {n for n in s.of_others if isinstance(getattr(s, n), BaseModel)}
     own = {"pretrain": s.model_dump(mode="json", exclude=how | others)} | _limit(config)
     stage = s.source  # of an encoder of series always `timeseries`

@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from brainmass_core.encoders.brainmass.losses import alignment_loss, classification_loss
 from brainmass_core.encoders.brainmass.model import (
     BrainMass,
-    alignment_loss,
     build,
-    classification_loss,
     parameter_counts,
     sinusoid_table,
 )
@@ -228,7 +227,9 @@ def test_only_row_masking_lets_a_hidden_roi_be_read_off_the_others(masking, leak
 def test_what_hides_rows_and_columns_is_symmetric():
     model = build("tiny", 20, seed=0, masking="rows_and_columns")
     fc, *_ = small_batch(20)
-    hidden = model._hidden((fc + fc.transpose(1, 2)) / 2, torch.tensor([[3, 4]] * len(fc)))
+    hidden = model._hidden(
+        (fc + fc.transpose(1, 2)) / 2, torch.tensor([[3, 4]] * len(fc)), model.mask_token
+    )
     apart = [i for i in range(20) if i not in (3, 4)]
     assert torch.equal(hidden[:, 3, apart], hidden[:, apart, 3])
     assert torch.equal(hidden[:, 3], hidden[:, 4])

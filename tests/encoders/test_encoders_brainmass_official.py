@@ -177,7 +177,7 @@ def test_a_layer_norm_that_is_left_out_is_mentioned(prefix, width, tmp_path, cap
 
 
 @hypothesis.given(
-    size=st.sampled_from(["tiny", "small", "base", "large"]),
+    size=st.sampled_from(["tiny", "small", "base", "large", "release-2"]),
     n_rois=st.integers(1, 40).map(lambda k: 20 * k),
     order=st.randoms(use_true_random=False),
     prefix=st.sampled_from(["", "module.", "_orig_mod.", "module._orig_mod."]),

@@ -502,6 +502,30 @@ PLANTED = [
         "Each view is aligned with itself, so that nothing is learned of the other.",
     ),
     Planted(
+        "models-merged-target-sees-masked-views",
+        "encoders/brainmass/model.py",
+        "for e in self.target.embed(views).chunk(2))",
+        "for e in self.target.embed(seen).chunk(2))",
+        ("encoders/test_encoders_brainmass_merged.py",),
+        "With merged passes the target sees what is hidden from the online network only.",
+    ),
+    Planted(
+        "models-merged-masked-tokens-without-position",
+        "encoders/brainmass/model.py",
+        "token = self.mask_token + self.positions[:, SPECIAL:]",
+        "token = self.mask_token",
+        ("encoders/test_encoders_brainmass_merged.py",),
+        "All hidden ROIs of a scan are one and the same to the encoder.",
+    ),
+    Planted(
+        "models-merged-reconstructs-the-other-view",
+        "encoders/brainmass/model.py",
+        "of_values = second",
+        "of_values = first",
+        ("encoders/test_encoders_brainmass_merged.py",),
+        "What is hidden of the second view is compared with the first one.",
+    ),
+    Planted(
         "models-moving-average-exchanged",
         "encoders/brainmass/model.py",
         "torch._foreach_mul_(target, decay)  # one launch for all tensors, as in torch.optim\n"
@@ -513,7 +537,7 @@ PLANTED = [
     ),
     Planted(
         "models-classified-over-the-wrong-axis",
-        "encoders/brainmass/model.py",
+        "encoders/brainmass/losses.py",
         "scores = original.float() @ predicted.float().transpose(1, 2)",
         "scores = predicted.float() @ original.float().transpose(1, 2)",
         ("encoders/test_encoders_brainmass.py",),

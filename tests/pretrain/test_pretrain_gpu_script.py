@@ -52,16 +52,19 @@ def test_a_wrong_argument_is_told_from_a_missing_gpu(root):
 @pytest.mark.slow
 def test_every_check_holds_on_the_cpu(gpu_check):
     checks = gpu_check.all_checks(CPU)
-    assert len(checks) >= 14
+    assert len(checks) >= 17
     assert [c.name for c in checks if not c.passed] == []
     # if the device is the CPU, there is no difference
     assert {c.difference for c in checks if "float32" in c.name} == {0.0}
 
 
 @pytest.mark.study
-def test_the_cpu_differs_from_itself_by_nothing_and_from_bfloat16_by_little(gpu_check, monkeypatch):
+@pytest.mark.parametrize("passes", ["separate", "merged"])
+def test_the_cpu_differs_from_itself_by_nothing_and_from_bfloat16_by_little(
+    gpu_check, monkeypatch, passes
+):
     monkeypatch.setattr(gpu_check, "STEPS", 1)
-    single, over, half = gpu_check.device_checks(CPU, "tiny")
+    single, over, half = gpu_check.device_checks(CPU, "tiny", passes)
     assert single.difference == over.difference == 0
     assert 0 < half.difference < half.allowed
     assert all(c.passed for c in gpu_check.pfc_checks(CPU))

@@ -35,6 +35,8 @@ LEFT_TO_THE_USER = {
 BOTH = {
     "dropout": 0.1,
     "masking": "rows",
+    "fisher_z": False,
+    "passes": "separate",
     "n_masked_classification": 10,
     "n_masked_reconstruction": 5,
     "epochs": 2000,
@@ -61,23 +63,35 @@ LARGE = BOTH | {
     "lambda_classification": 5.0,
     "lambda_reconstruction": 200.0,
 }
+RELEASE_2 = RELEASED | {
+    "size": "release-2",
+    "heads": None,
+    "fisher_z": True,
+    "batch_size": 64,
+}
 DATASETS = {"a": {"kind": "timeseries", "role": "pretrain", "path": "."}}
-CASES = [("official-release", RELEASED, "ledoit_wolf"), ("paper-large", LARGE, "pearson")]
+CASES = [
+    ("official-release", RELEASED, "ledoit_wolf", None),
+    ("paper-large", LARGE, "pearson", None),
+    ("release-2", RELEASE_2, "ledoit_wolf", 60),
+]
+PRESETS = pytest.mark.parametrize(("name", "expected", "estimator", "window"), CASES)
 
 
-@pytest.mark.parametrize(("name", "expected", "estimator"), CASES)
-def test_a_preset_sets_what_was_published(name, expected, estimator):
+@PRESETS
+def test_a_preset_sets_what_was_published(name, expected, estimator, window):
     raw = {"presets": [f"brainmass/{name}"], "datasets": DATASETS}
     config = parse_config(raw, check_paths=False)
     found = config.pretrain.model_dump()
     assert {k: found[k] for k in expected} == expected
     assert config.pfc.estimator == config.connectivity.estimator == estimator
-    assert config.pfc.dropping == "what is left after dropping 20% of the timepoints"
+    dropping = "what is left after dropping 20% of the timepoints"
+    assert config.pfc.dropping == (f"a window of {window} timepoints" if window else dropping)
 
 
-@pytest.mark.parametrize(("name", "expected", "estimator"), CASES)
+@PRESETS
 def test_a_preset_writes_every_choice_out_so_that_no_default_can_change_it(
-    name, expected, estimator
+    name, expected, estimator, window
 ):
     written = read_yaml(PRESETS_DIR / "brainmass" / f"{name}.yaml")
     missing = set(Pretrain.model_fields) - LEFT_TO_THE_USER - set(written["pretrain"])
@@ -87,7 +101,7 @@ def test_a_preset_writes_every_choice_out_so_that_no_default_can_change_it(
         "estimator": estimator,
         "drop_rate": 0.2,
         "drop_count": None,
-        "window": None,
+        "window": window,
     }
     assert written["connectivity"] == {"estimator": estimator}
 
@@ -97,6 +111,20 @@ def test_a_user_may_change_a_single_setting_of_a_preset():
     raw = {"presets": ["brainmass/official-release"], "datasets": DATASETS, "pretrain": changed}
     config = parse_config(raw, check_paths=False)
     assert (config.pretrain.size, config.pretrain.train_heads) == ("large", False)
+
+
+@pytest.mark.parametrize(("n_rois", "heads"), [(156, 12), (100, 10), (116, 4), (13, 1)])
+def test_release_2_is_a_model_of_any_atlas(n_rois, heads):
+    raw = {"presets": ["brainmass/release-2"], "datasets": DATASETS}
+    config = parse_config(raw, check_paths=False)
+    with torch.device("meta"):
+        model = build_model(config, n_rois)
+    assert model.heads == heads
+    assert len(model.online.layers) == 8
+    assert model.online.layers[0].linear1.weight.shape == (1024, n_rois)
+    assert model.online.projector[3].weight.shape == (512, 16 * n_rois)
+    assert model.predictor[3].weight.shape == (512, 1024)
+    assert model.fisher_z
 
 
 # ---- BrainLM (spec, sections 3 and 5)

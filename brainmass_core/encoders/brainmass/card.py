@@ -48,7 +48,7 @@ The last total loss is {loss:.4f}. `history.parquet` contains every step, and `l
 - Research only: not a medical device, not for decisions about a person.
 - Scores depend on preprocessing, atlas and FC estimator; use it with those named above.
 - Site, motion, age and sex are in FC and so in the embedding; compare with the confound baseline.
-- The masked-ROI task hides rows of a symmetric matrix: most of a hidden row is also in the
+{merged}- The masked-ROI task hides rows of a symmetric matrix: most of a hidden row is also in the
   other tokens, as in the released code.
 - With several processes batch norm uses the global batch, on GPUs and on the CPU; results with
   different numbers of processes agree up to rounding, but are not bit-identical. The same command
@@ -65,6 +65,9 @@ embedding = model.encode(fc)         # fc: (n, {n_rois}, {n_rois}) or (n, {n_edg
 
 Configuration {config_hash}, brainmass {version}, pFC sha256 {pfc_sha256}.
 """
+MERGED = """\
+- Pre-trained by one pass (`passes: merged`), not by the objective of the paper.
+"""
 
 
 def model_card(
@@ -73,12 +76,14 @@ def model_card(
     """The card as Markdown."""
     flops = flops_per_sample(model, config)
     how = {"model", "size", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
+    how |= {"passes"} if config.pretrain.passes == "separate" else set()  # as before the setting
     own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
     own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}
     return SECTIONS.format(
         **settings,
         dropping=config.pfc.dropping,
+        merged=MERGED if model.passes == "merged" else "",
         fisher="; the encoder transforms it by Fisher z" if model.fisher_z else "",
         **parameter_counts(model),
         sources=sources_table(index),
@@ -98,7 +103,8 @@ def flops_per_sample(model: BrainMass, config: Config) -> int:
     n = 2  # batch norm needs two
     s = config.pretrain
     with torch.device("meta"):
-        meta_model = BrainMass(model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
+        about = (model.size, model.n_rois, model.heads, s.dropout, s.train_heads)
+        meta_model = BrainMass(*about, masking=s.masking, passes=s.passes)
         fc = torch.empty(n, model.n_rois, model.n_rois)
         masks = [
             torch.zeros(n, m, dtype=torch.long)

@@ -20,12 +20,16 @@ def import_official(
         typer.Option(help="Atlas of the FC it was trained on. Default: that of `atlas.name`."),
     ] = None,
     estimator: Annotated[str, typer.Option(help="Estimator of that FC.")] = "ledoit_wolf",
+    fisher_z: Annotated[
+        bool, typer.Option("--fisher-z", help="It was trained on FC transformed by Fisher z.")
+    ] = False,
 ) -> None:
     """Convert a checkpoint of the authors' released BrainMass code to a brainmass model folder."""
     from brainmass_core.config.inputs import Atlas
     from brainmass_core.encoders.brainmass.official import import_official
 
-    model = import_official(checkpoint, folder, atlas or Atlas().name, estimator, heads)
+    about = (atlas or Atlas().name, estimator, heads, fisher_z)
+    model = import_official(checkpoint, folder, *about)
     typer.echo(f"{folder}: {model.size}, {model.n_rois} ROIs, {model.heads} heads")
 
 

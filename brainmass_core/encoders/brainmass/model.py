@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainmass_core.encoders.brainmass.losses import alignment_loss, classification_loss
 from brainmass_core.encoders.brainmass.network import (
     READOUT,
     SIZES,
@@ -28,6 +29,7 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.readers.limits import quoted
 
 READOUTS = ("tokens", "beside_fc", "projection")
+SPECIAL = 2  # tokens before those of the ROIs in separate masked passes
 
 
 class BrainMass(Pretrained):
@@ -35,7 +37,7 @@ class BrainMass(Pretrained):
 
     Parameters
     ----------
-    size : {"tiny", "small", "base", "large"}
+    size : {"tiny", "small", "base", "large", "release-2"}
     n_rois : int
         ROIs of the atlas, which is also the width of the transformer.
     heads : int, optional
@@ -50,6 +52,9 @@ class BrainMass(Pretrained):
         of it can still be read off the other tokens by symmetry; or its edges in them as well.
     fisher_z : bool
         Whether FC is transformed by Fisher z before the first layer; see `Encoder.prepare`.
+    passes : {"separate", "merged"}
+        Whether `forward` has separate passes for alignment and for the two masked-ROI tasks, as in
+        the released code, or masked passes that serve both.
 
     Raises
     ------
@@ -71,10 +76,12 @@ class BrainMass(Pretrained):
         train_heads: bool = True,
         masking: str = "rows",
         fisher_z: bool = False,
+        passes: str = "separate",
     ) -> None:
         super().__init__()
         self.size, self.n_rois, self.heads = size, n_rois, heads_for(size, n_rois, heads)
         shape, self.masking, self.fisher_z = SIZES[size], masking, fisher_z
+        self.passes = passes
         self.online = Encoder(n_rois, self.heads, shape, dropout, fisher_z)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.predictor = mlp(shape.feature_dim, 2 * shape.feature_dim, shape.feature_dim)
@@ -83,12 +90,16 @@ class BrainMass(Pretrained):
         self.mask_token = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, 1, n_rois)))
         self.cls_token = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, 1, n_rois)))
         self.dist_token = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, 1, n_rois)))
-        self.register_buffer("positions", sinusoid_table(n_rois + 2, n_rois), persistent=False)
+        self.register_buffer(
+            "positions", sinusoid_table(n_rois + SPECIAL, n_rois), persistent=False
+        )
         self.register_buffer("roi_pairs", _edge_index(n_rois), persistent=False)
         if not train_heads:
             for part in (self.classification_head, self.reconstruction_head):
                 part.requires_grad_(False)
-            for token in (self.mask_token, self.cls_token, self.dist_token):
+            self.mask_token.requires_grad_(False)
+        if not train_heads or passes == "merged":  # merged passes have no special tokens
+            for token in (self.cls_token, self.dist_token):
                 token.requires_grad_(False)
 
     @property
@@ -167,6 +178,12 @@ class BrainMass(Pretrained):
     ) -> dict[str, Tensor]:
         """The three losses of one batch.
 
+        With separate passes the online network sees both views entirely, for alignment, and the
+        first one with either set of ROIs hidden, for the two tasks. With merged passes it sees the
+        first view without the ROIs to classify and the second without those to reconstruct, and
+        both are aligned with the other view, of which the target sees all:
+        ``docs/explanation/pretraining.md``.
+
         Parameters
         ----------
         view_1, view_2 : Tensor (B, n_rois, n_rois) or (B, n_edges)
@@ -182,45 +199,65 @@ class BrainMass(Pretrained):
             ``embedding`` of both views (2, B, 8 * n_rois).
         """
         first, second = self.matrices(view_1), self.matrices(view_2)
-        views = torch.cat([first, second])  # (2B, n, n)
+        views, masked = torch.cat([first, second]), (masked_for_class, masked_for_values)
+        merged = self.passes == "merged"
+        seen = self._both_hidden(first, second, masked) if merged else views  # (2B, n, n)
+        tokens = self.online.tokens(seen)
+        embeddings = self.online.readout(tokens).flatten(1).chunk(2)
         # the projector sees the views one after the other: its batch norm is over B scans
-        embedding_1, embedding_2 = self.online.embed(views).chunk(2)
-        q_1 = self.predictor(self.online.projector(embedding_1))  # (B, feature_dim)
-        q_2 = self.predictor(self.online.projector(embedding_2))
+        q_1, q_2 = (self.predictor(self.online.projector(e)) for e in embeddings)
         with torch.no_grad():
             k_1, k_2 = (self.target.projector(e) for e in self.target.embed(views).chunk(2))
 
-        masked = (masked_for_class, masked_for_values)
-        for_class, for_values = self._masked_tokens(first, masked)  # (B, n_masked, n) each
+        if merged:
+            of_values = second
+            for_class, for_values = map(rows_at, tokens.chunk(2), masked)
+        else:
+            of_values = first
+            for_class, for_values = self._masked_tokens(first, masked)  # (B, n_masked, n) each
         original = rows_at(first, masked_for_class)
         reconstructed = self.reconstruction_head(for_values)
         return {
             "alignment": alignment_loss(q_1, k_2) + alignment_loss(q_2, k_1),
             "classification": classification_loss(original, self.classification_head(for_class)),
             "reconstruction": functional.mse_loss(
-                reconstructed.float(), rows_at(first, masked_for_values)
+                reconstructed.float(), rows_at(of_values, masked_for_values)
             ),
-            "embedding": torch.stack([embedding_1, embedding_2]).detach(),
+            "embedding": torch.stack(embeddings).detach(),
         }
+
+    def _both_hidden(self, first: Tensor, second: Tensor, masked: Sequence[Tensor]) -> Tensor:
+        """Both views (B, n, n) with ROIs hidden, of each those of one task; (2B, n, n).
+
+        As in iBOT (Zhou et al. 2022, arXiv:2111.07832) the mask token stands for a hidden token,
+        which keeps its position. Visible tokens get none, so that the encoder sees them here as in
+        all tasks; without theirs all hidden tokens of a sample would be the same.
+        """
+        token = self.mask_token + self.positions[:, SPECIAL:]  # (1, n, n)
+        pairs = zip((first, second), masked, strict=True)
+        return torch.cat([self._hidden(fc, rois, token) for fc, rois in pairs])
 
     def _masked_tokens(self, fc: Tensor, masked: Sequence[Tensor]) -> list[Tensor]:
         """Encode with ROIs hidden; return the tokens (B, m, n_rois) of each set of masked ROIs.
 
         All sets (B, m) go through the encoder in one batch: no layer of it looks at other samples.
         """
-        x = torch.cat([self._hidden(fc, rois) for rois in masked])  # (k B, n, n)
+        x = torch.cat([self._hidden(fc, rois, self.mask_token) for rois in masked])  # (k B, n, n)
         special = [t.expand(len(x), -1, -1) for t in (self.cls_token, self.dist_token)]
         x = torch.cat([*special, x], dim=1) + self.positions  # (k B, n + 2, n)
         return self.online.tokens_at(x, [rois + len(special) for rois in masked])
 
-    def _hidden(self, fc: Tensor, masked: Tensor) -> Tensor:
-        """FC (B, n, n) with the mask token in place of the masked rows, and of their columns."""
+    def _hidden(self, fc: Tensor, masked: Tensor, token: Tensor) -> Tensor:
+        """FC (B, n, n) with `token` (1, 1 or n, n) in place of masked rows.
+
+        Masked columns, where they are hidden as well, get the mask token itself.
+        """
         hidden = torch.zeros(fc.shape[:2], dtype=torch.bool, device=fc.device)
         hidden = hidden.scatter(1, masked, True)
         if self.masking == "rows_and_columns":
             # the matrix stays symmetric: what stands for FC[j, i] stands for FC[i, j]
             fc = torch.where(hidden[:, None, :], self.mask_token.transpose(1, 2), fc)
-        return torch.where(hidden[..., None], self.mask_token, fc)
+        return torch.where(hidden[..., None], token, fc)
 
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
@@ -233,40 +270,6 @@ class BrainMass(Pretrained):
         online: list[Tensor] = list(self.online.parameters())
         torch._foreach_mul_(target, decay)  # one launch for all tensors, as in torch.optim
         torch._foreach_add_(target, online, alpha=1 - decay)
-
-
-def alignment_loss(query: Tensor, key: Tensor) -> Tensor:
-    """Mean over the batch of ``2 - 2 cos(query, key)``; (B, d) each, result in [0, 4].
-
-    Parameters
-    ----------
-    query, key : Tensor (B, d)
-
-    Returns
-    -------
-    Tensor ()
-        float32.
-    """
-    return (2 - 2 * functional.cosine_similarity(query.float(), key.float(), dim=-1)).mean()
-
-
-def classification_loss(original: Tensor, predicted: Tensor) -> Tensor:
-    """Cross-entropy of finding a masked ROI's prediction among those of the same sample.
-
-    Parameters
-    ----------
-    original, predicted : Tensor (B, n_masked, n_rois)
-        FC rows and what the head predicts for them; compared by plain dot product.
-
-    Returns
-    -------
-    Tensor ()
-        ``ln n_masked`` where all scores are equal.
-    """
-    scores = original.float() @ predicted.float().transpose(1, 2)  # (B, m, m): row i against all j
-    batch, m, _ = scores.shape
-    truth = torch.arange(m, device=scores.device).repeat(batch)
-    return functional.cross_entropy(scores.reshape(batch * m, m), truth)
 
 
 def sinusoid_table(length: int, width: int) -> Tensor:
@@ -312,11 +315,12 @@ def build(
     train_heads: bool = True,
     masking: str = "rows",
     fisher_z: bool = False,
+    passes: str = "separate",
 ) -> BrainMass:
     """A model with initial weights drawn from `seed`; leaves the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BrainMass(size, n_rois, heads, dropout, train_heads, masking, fisher_z)
+        return BrainMass(size, n_rois, heads, dropout, train_heads, masking, fisher_z, passes)
 
 
 def _head(n_rois: int, hidden: int) -> nn.Sequential:

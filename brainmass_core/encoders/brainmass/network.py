@@ -41,7 +41,10 @@ SIZES = {
     "small": Size(8, 5, 1024),
     "base": Size(16, 10, 2048),
     "large": Size(32, 20, 4096),
+    # of the authors' code of 2026, whose 10 heads do not divide its 156 ROIs
+    "release-2": Size(8, 12, 1024, feature_dim=512),
 }
+FITTED = ("tiny", "release-2")  # sizes that take fewer heads where theirs do not divide the ROIs
 
 
 def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
@@ -50,8 +53,8 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
     Parameters
     ----------
     heads : int, optional
-        The user's choice. Default: that of the size; `tiny` takes the largest number up to its
-        own that fits.
+        The user's choice. Default: that of the size; sizes in `FITTED` take the largest number up
+        to their own that divides `n_rois`.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def heads_for(size: str, n_rois: int, heads: int | None = None) -> int:
     divisors = [h for h in range(1, n_rois + 1) if n_rois % h == 0]
     if wanted in divisors:
         return wanted
-    if size == "tiny" and heads is None:
+    if size in FITTED and heads is None:
         return max(h for h in divisors if h < wanted)
     nearest = [max(h for h in divisors if h < wanted), *[h for h in divisors if h > wanted][:1]]
     choices = " or ".join(map(str, nearest))

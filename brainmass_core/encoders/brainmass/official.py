@@ -65,7 +65,7 @@ Weights of `{source}` (SHA-256 `{sha256}`), a checkpoint of the authors' release
 | encoder and readout, used for embeddings | {deployed:,} |
 | as counted in the paper | {paper:,} |
 
-FC expected: {estimator}, atlas {atlas}. Imported by brainmass {version}.{alone}
+FC expected: {estimator}, atlas {atlas}{z}. Imported by brainmass {version}.{alone}
 """
 ALONE = """
 
@@ -81,7 +81,9 @@ def official_name(name: str) -> str:
     raise KeyError(name)
 
 
-def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> BrainMass:
+def from_official(
+    tensors: Mapping[str, Tensor], heads: int | None = None, fisher_z: bool = False
+) -> BrainMass:
     """Build a model from the tensors of a released checkpoint.
 
     If they are those of the online network alone, the target network becomes its copy, and heads,
@@ -94,6 +96,8 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
         torch.compile are removed.
     heads : int, optional
         Attention heads, which cannot be inferred from the tensors. Default: that of the size.
+    fisher_z : bool
+        Whether the model was trained on FC transformed by Fisher z.
 
     Raises
     ------
@@ -102,6 +106,7 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
     """
     found = plain_names("checkpoint", tensors)
     check_plain("checkpoint", found)
+    _refuse_projection(found)
     size, n_rois = size_of(found)
     try:  # on the meta device, without memory: the shapes may be absurd
         expected = skeleton("checkpoint", lambda: BrainMass(size, n_rois, heads)).state_dict()
@@ -122,11 +127,22 @@ def from_official(tensors: Mapping[str, Tensor], heads: int | None = None) -> Br
         raise ModelError(f"{'; '.join(wrong[:5])}: {REMEDY}")
     floating = {theirs for theirs, n in wanted.items() if expected[n].is_floating_point()}
     check_dense("checkpoint", found, floating)
-    model = build(size, n_rois, 0, heads)
+    model = build(size, n_rois, 0, heads, fisher_z=fisher_z)
     model.load_state_dict(ours, strict=not alone)
     if alone:
         model.target.load_state_dict(model.online.state_dict())
     return model.eval().requires_grad_(False)
+
+
+def _refuse_projection(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse the network of the code of 2026 that projects FC to another width."""
+    weight = tensors.get(f"{ONLINE}.proj.weight")
+    if weight is not None:
+        raise ModelError(
+            f"found {ONLINE}.proj.weight of shape {tuple(weight.shape)}, a projection of FC before "
+            "the first layer; the tokens of the models here are rows of FC, so expected a "
+            "checkpoint without it"
+        )
 
 
 def is_online_alone(tensors: Mapping[str, Tensor]) -> bool:
@@ -238,7 +254,12 @@ def _refuse_contradictions(
 
 
 def import_official(
-    path: Path, folder: Path, atlas: str, estimator: str, heads: int | None = None
+    path: Path,
+    folder: Path,
+    atlas: str,
+    estimator: str,
+    heads: int | None = None,
+    fisher_z: bool = False,
 ) -> BrainMass:
     """Write a released checkpoint as a folder that `BrainMass.from_pretrained` reads.
 
@@ -246,6 +267,8 @@ def import_official(
     ----------
     atlas, estimator : str
         Atlas and estimator of the FC that it was trained on; tasks with other FC are refused.
+    heads, fisher_z
+        See `from_official`.
 
     Raises
     ------
@@ -259,7 +282,7 @@ def import_official(
         raise ModelError(f"estimator: found {quoted(estimator)}, expected {' or '.join(known)}")
     tensors = read_official(path)
     try:
-        model = from_official(tensors, heads)
+        model = from_official(tensors, heads, fisher_z)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     found = plain_names(str(path), tensors)
@@ -277,9 +300,12 @@ def import_official(
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "version": __version__,
     }
-    alone = ALONE if is_online_alone(tensors) else ""
+    texts = {
+        "alone": ALONE if is_online_alone(tensors) else "",
+        "z": "; the encoder transforms it by Fisher z" if fisher_z else "",
+    }
     with atomic_path(folder / "README.md") as file:
-        file.write_text(CARD.format(**about, **parameter_counts(model), alone=alone))
+        file.write_text(CARD.format(**about, **parameter_counts(model), **texts))
     model.save_pretrained(folder, about)
     return model
 

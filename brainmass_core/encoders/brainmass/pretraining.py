@@ -35,7 +35,7 @@ class BrainMassSpec(ModelSpec):
     def build(self, config: Config, n_rois: int) -> BrainMass:
         """Build the configured model with initial weights."""
         s = config.pretrain
-        about = (s.dropout, s.train_heads, s.masking, s.fisher_z)
+        about = (s.dropout, s.train_heads, s.masking, s.fisher_z, s.passes)
         return build(s.size, n_rois, config.seed, s.heads, *about)
 
     def check(self, config: Config, index: Index, n_ranks: int) -> None:

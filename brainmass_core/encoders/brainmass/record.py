@@ -129,6 +129,7 @@ ENCODER = Encoder(
         "n_masked_reconstruction",
         "masking",
         "fisher_z",
+        "passes",
     ),
     commands={
         "import-official": f"{HERE}.commands:import_official",

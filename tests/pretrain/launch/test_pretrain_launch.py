@@ -132,8 +132,9 @@ def test_a_failing_worker_is_reported_with_its_own_message(make_study, tmp_path)
 
 
 @pytest.mark.slow
-def test_two_ranks_train_as_one_does_up_to_rounding_over_20_steps(make_study):
-    one = make_study(dropout=0.0, epochs=10)
+@pytest.mark.parametrize("passes", ["separate", "merged"])
+def test_two_ranks_train_as_one_does_up_to_rounding_over_20_steps(make_study, passes):
+    one = make_study(dropout=0.0, epochs=10, passes=passes)
     trained_here(one)
     run(one.config, one.path)  # publishes
     alone, encoded = checkpoints_of(one).latest(), encode(one)

@@ -27,6 +27,7 @@ from brainmass_core.tables import config_hash_of, write_table
 
 ALONE = Ranks(0, 1, 1, torch.device("cpu"))
 FAMILIES = pytest.mark.parametrize("model", ["brainmass", "brainlm-tiny"])
+PASSES = pytest.mark.parametrize("passes", ["separate", "merged"])
 
 
 @pytest.fixture(autouse=True)
@@ -76,19 +77,20 @@ def crash_after(n: int):
 
 @pytest.mark.study
 @pytest.mark.parametrize(
-    ("model", "schedule"),
+    "settings",
     [
-        ("brainmass", "constant"),
-        ("brainmass", "cosine"),
-        ("brainlm-tiny", "cosine"),
-        ("brainlm-vit-tiny", "constant"),
+        {"model": "brainmass", "schedule": "constant"},
+        {"model": "brainmass", "schedule": "cosine"},
+        {"model": "brainmass", "passes": "merged"},
+        {"model": "brainlm-tiny", "schedule": "cosine"},
+        {"model": "brainlm-vit-tiny", "schedule": "constant"},
     ],
+    ids=lambda settings: "-".join(settings.values()),
 )
 def test_a_run_interrupted_at_any_step_and_resumed_equals_an_uninterrupted_one_to_the_bit(
-    make_study, model, schedule
+    make_study, settings
 ):
-    settings = {"epochs": 2, "warmup_epochs": 1, "checkpoint_steps": 3}
-    study = make_study(model=model, schedule=schedule, **settings)
+    study = make_study(epochs=2, warmup_epochs=1, checkpoint_steps=3, **settings)
     index = index_shards(study.config)
     whole = Checkpoints(study.config, "whole")
     train(study.config, index, whole, ALONE, never)
@@ -143,8 +145,10 @@ def test_a_run_interrupted_again_and_again_equals_an_uninterrupted_one_to_the_bi
 
 
 @pytest.mark.study
-def test_training_lowers_the_loss_and_keeps_the_embedding_spread(make_study):
-    study = make_study(epochs=24, warmup_epochs=1, lr=2e-3, dropout=0.0, checkpoint_steps=99)
+@PASSES
+def test_training_lowers_the_loss_and_keeps_the_embedding_spread(make_study, passes):
+    settings = {"epochs": 24, "warmup_epochs": 1, "lr": 2e-3, "dropout": 0.0, "passes": passes}
+    study = make_study(checkpoint_steps=99, **settings)
     checkpoints = Checkpoints(study.config, "x")
     train(study.config, index_shards(study.config), checkpoints, ALONE, never)
     history = checkpoints.latest().history
@@ -305,8 +309,9 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(make_study, model):
 
 
 @pytest.mark.study
-def test_bfloat16_gives_nearly_the_same_losses(make_study):
-    study = make_study(dropout=0.0)
+@PASSES
+def test_bfloat16_gives_nearly_the_same_losses(make_study, passes):
+    study = make_study(dropout=0.0, passes=passes)
     lower = study.changed(precision="bfloat16")
     index = index_shards(study.config)
     losses = []
