@@ -32,6 +32,7 @@ def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> 
     for line in missing(settings.preprocess.engines):
         typer.echo(f"warning: {line}", err=True)
     study = DataChanges(settings)
+    study.check_ratings()
     n_scans = {name: study.n_scans(name) for name in settings.datasets}
     told = study.settle()
     typer.echo("\n".join(table(plan(study.config, n_scans))))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from brainmass_core.config.base import Strict, without_braces
+from brainmass_core.config.base import Strict, existing, without_braces
 from brainmass_core.config.names import ModelName
 from brainmass_core.encoders.record import Encoder, EncoderError
 from brainmass_core.encoders.registry import encoder_of, encoders
@@ -34,7 +34,7 @@ class Connectivity(Strict):
 
 
 class Quality(Strict):
-    """Quality pages of scans and of the cohort; these settings do not exclude scans."""
+    """Quality pages of scans and of the cohort; of these settings only ratings exclude scans."""
 
     pages: Literal["all", "flagged", "none"] | None = Field(
         None,
@@ -54,6 +54,24 @@ class Quality(Strict):
         description="Phenotype column whose groups are compared, such as the diagnosis. Default: "
         "the classes of the tasks.",
     )
+    ratings: list[Path] = Field(
+        default_factory=list,
+        description="Files of ratings that the quality pages download, of one or several raters. "
+        "Scans that they exclude (`exclude_if`) have no FC and are used for nothing after it.",
+    )
+    exclude_if: Literal["any", "majority", "all"] = Field(
+        "any",
+        description="A scan is excluded if at least one of its raters (`any`), more than half of "
+        "them (`majority`) or all of them (`all`) rated it `exclude`.",
+    )
+
+    @field_validator("ratings")
+    @classmethod
+    def _readable(cls, files: list[Path], info: ValidationInfo) -> list[Path]:
+        twice = sorted({str(f) for f in files if files.count(f) > 1})
+        if twice:
+            raise ValueError(f"found {', '.join(twice)} more than once; remove the repetition")
+        return [existing(file, info) for file in files]
 
     @property
     def with_page(self) -> Literal["all", "flagged", "none"]:

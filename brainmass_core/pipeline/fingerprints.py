@@ -250,7 +250,7 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
     # imported late, because it loads pandas
     from brainmass_core.scans.timeseries import matching_files, named_in, sidecar_of
 
-    owner = _owners(name, dataset)
+    owner = owners(name, dataset)
     people: dict[str, list[str]] = {}
     shared: list[str] = []
     n_scans = 0
@@ -268,8 +268,13 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
     return Inputs(found, listed, frozenset(found), several=several, n_scans=n_scans)
 
 
-def _owners(name: str, dataset: Dataset) -> Callable[[str], str]:
-    """Function from the name of a scan to its participant as in the scans table."""
+def owners(name: str, dataset: Dataset) -> Callable[[str], str]:
+    """Function from the name of a scan, without the data set, to its participant.
+
+    The participant is written as in the scans table.
+    """
+    if dataset.kind != "timeseries":
+        return lambda label: label.split("_")[0]
     from brainmass_core.scans.phenotype import canonical
     from brainmass_core.scans.timeseries import participant_of
 

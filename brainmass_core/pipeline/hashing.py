@@ -195,7 +195,9 @@ def _quality_part(config: Config, dataset: str) -> dict:
     shown = section.phenotype.model_dump(mode="json", include={*columns, "path"})
     shown |= section.model_dump(mode="json", include=CODES)
     before = stage_hash(config, "connectivity", dataset)
-    return {"before": before, "shown": shown, "quality": _section(config, "quality")}
+    # whom raters exclude is in the tables of `timeseries`; earlier pages cannot be rated
+    own = _section(config, "quality", exclude={"ratings", "exclude_if"})
+    return {"before": before, "shown": shown, "quality": own, "rated": True}
 
 
 def _pfc_part(config: Config, dataset: str) -> dict:

@@ -89,6 +89,7 @@ QUALITY = pa.schema(
         ("stage", pa.string()),
         ("step", pa.string()),
         ("page", pa.string()),
+        ("page_hash", pa.string()),
         ("flags", pa.list_(pa.string())),
     ]
     + [
