@@ -227,3 +227,32 @@ def test_home_and_variables_are_never_taken_as_they_are_written(brainmass, folde
 def test_every_preset_is_listed(brainmass):
     listed = brainmass("config", "presets").stdout.split()
     assert "brainmass/official-release" in listed
+
+
+def test_the_first_configuration_is_written_once_and_its_questions_are_printed(brainmass, folder):
+    func = folder / "data" / "sub-1" / "func"
+    func.mkdir(parents=True)
+    for task in ("a", "b"):
+        (func / f"sub-1_task-{task}_bold.nii.gz").touch()
+    done = brainmass("init", "data")
+    assert done.returncode == 0, done.stderr
+    assert "my.yaml:" in done.stdout
+    assert "which task? found" in done.stdout
+    assert "1 data sets, 0 tasks, valid" in done.stdout
+    again = brainmass("init", "data")
+    assert again.returncode == 1
+    assert "my.yaml exists" in again.stderr
+
+
+def test_the_version_is_an_option_too(brainmass):
+    assert brainmass("--version").stdout.split()[-1] == brainmass("version").stdout.strip()
+
+
+def test_a_label_that_does_not_exist_is_one_message_of_the_bids_app(brainmass, folder):
+    func = folder / "data" / "sub-1" / "func"
+    func.mkdir(parents=True)
+    (func / "sub-1_task-a_bold.nii.gz").touch()
+    done = brainmass("run", "data", "out", "participant", "--participant-label", "2")
+    assert done.returncode == 1
+    assert "has no 2; it has 1" in done.stderr
+    assert not (folder / "out").exists()
