@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from brainmass_core.bids_app import workflow
 from brainmass_core.cli import main
 from brainmass_core.config.inputs import Atlas
 from brainmass_core.pipeline.batch import BatchError
@@ -256,3 +257,17 @@ def test_a_label_that_does_not_exist_is_one_message_of_the_bids_app(brainmass, f
     assert done.returncode == 1
     assert "has no 2; it has 1" in done.stderr
     assert not (folder / "out").exists()
+
+
+def test_the_status_of_the_bids_app_is_that_of_snakemake(brainmass, folder, monkeypatch):
+    func = folder / "data" / "sub-1" / "func"
+    func.mkdir(parents=True)
+    (func / "sub-1_task-a_bold.nii.gz").touch()
+    words = ("run", "data", "out", "participant", "--skip-bids-validation", "-w", "work")
+    for status in (0, 3):
+        monkeypatch.setattr(workflow, "run", lambda *_, status=status: status)
+        done = brainmass(*words)
+        assert done.returncode == status
+        assert ("quality: out/quality/bids/index.html" in done.stdout) == (status == 0)
+    assert (folder / "out" / "brainmass.yaml").exists()
+    assert (folder / "work" / "tmp").is_dir()

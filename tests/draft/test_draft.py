@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
@@ -139,6 +140,42 @@ def test_what_is_written_lists_every_scan(tmp_path):
     assert len(scans) == 12
     assert scans.excluded_reason.isna().all()
     assert set(scans.participant_id) == {str(500 + i) for i in range(12)}
+    assert not unmatched.table_only
+
+
+def image(path: Path, shape: tuple[int, ...]) -> None:
+    found = nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4))
+    found.header.set_xyzt_units("mm", "sec")
+    if len(shape) == 4:
+        found.header["pixdim"][4] = 2.5
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found.to_filename(path)
+
+
+def write_fmriprep(root: Path) -> Path:
+    """What fMRIPrep leaves of eight participants, beside the table of their raw data."""
+    for i in range(8):
+        func = root / "derivatives" / "fmriprep" / f"sub-{i:02d}" / "func"
+        stem = f"sub-{i:02d}_task-rest"
+        image(func / f"{stem}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz", (3, 3, 3, 10))
+        image(func / f"{stem}_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz", (3, 3, 3))
+        touch(func / f"{stem}_desc-confounds_timeseries.tsv", "trans_x\n" + "0\n" * 10)
+    return root / "derivatives" / "fmriprep"
+
+
+@pytest.mark.parametrize("kind", ["bids", "derivatives"])
+def test_what_is_written_of_images_lists_every_run_with_its_phenotypes(tmp_path, kind):
+    root = write_bids(tmp_path / "clinic")
+    for file in root.rglob("*.nii.gz"):
+        image(file, (3, 3, 3) if "T1w" in file.name else (3, 3, 3, 10))
+    _, raw = written(root if kind == "bids" else write_fmriprep(root))
+    (name,) = raw["datasets"]
+    scans, unmatched = list_scans(parse_config(raw), name)
+    assert raw["datasets"][name]["kind"] == kind
+    assert len(scans) == 8
+    assert scans.excluded_reason.isna().all(), list(scans.excluded_reason)
+    assert set(scans.t_r) == {2.5}
+    assert set(scans.pheno_group) == {"HC", "MDD"}
     assert not unmatched.table_only
 
 
