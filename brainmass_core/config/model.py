@@ -42,7 +42,7 @@ from brainmass_core.config.sections import (
     Quality,
     Report,
     Resources,
-    default_resources,
+    resources_of,
 )
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.tasks import ConfoundName, Finetune, Task
@@ -109,9 +109,7 @@ class Config(Strict):
 
     def stage_resources(self, stage: str) -> Resources:
         """Resources of one stage, with defaults for missing values."""
-        given = self.resources.get(stage)
-        changed = given.model_dump(exclude_unset=True) if given else {}
-        return default_resources(stage).model_copy(update=changed)
+        return resources_of(stage, self.resources.get(stage))
 
     @property
     def pretrains(self) -> bool:

@@ -236,8 +236,7 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
 def _model_hash(config: Config) -> str:
     """Hash of the encoder that a task or a page reads.
 
-    Without a pre-training that is its settings, of which its initial weights are made; data,
-    pseudo-FC and splits of pre-training do not matter then.
+    Without a pre-training that is its settings, of which its initial weights are made.
     """
     needed = config.pretrains or not config.pretrain_datasets()
     return stage_hash(config, "pretrain" if needed else "initial")
