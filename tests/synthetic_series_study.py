@@ -59,6 +59,7 @@ def write_series_study(
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["pretrain"] = {"model": model, "brainlm": {"window": WINDOW} | (brainlm or {})}
     raw["finetune"] = {"n_bootstrap": 200}
+    del raw["interpret"]  # that of a BrainMass
     if methods:
         raw["finetune"]["methods"] = list(methods)
     study = Study(parse_config(raw), study.scans)
@@ -76,7 +77,7 @@ def write_two_series_cohorts(folder: Path, zero_shot_from="demo_task", **task: o
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["pretrain"] = {"model": "brainlm-tiny", "brainlm": {"window": WINDOW}}
     raw["few_shot"] = {"shots": [2, 8], "n_draws": 4}
-    del raw["finetune"]["methods"]
+    del raw["finetune"]["methods"], raw["interpret"]
     study = Study(parse_config(raw), study.scans)
     first = read_table(study.paths.scans("demo"), "scans").to_pandas()
     for seed, (name, scans) in enumerate({"demo": first, "replication": study.scans}.items()):

@@ -240,6 +240,8 @@ def make_config(folder: Path, *, methods=("fc_svm",), role="internal", **task) -
             }
         },
         "finetune": {"methods": list(methods), "n_bootstrap": 200},
+        # with them the study has a pre-trained model, whatever the methods of the task
+        "interpret": {"methods": ["attention", "gradient", "permutation", "fc_pattern"]},
     }
     if role == "external":
         raw["datasets"]["other"] = {"kind": "timeseries", "role": "pretrain", "path": str(folder)}

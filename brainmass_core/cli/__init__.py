@@ -11,6 +11,7 @@ from brainmass_core.cli.application import app, main
 __all__ = ["app", "main"]
 
 for _commands in (
+    "bids_app",
     "stages",
     "predict",
     "models",

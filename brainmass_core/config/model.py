@@ -30,6 +30,7 @@ from brainmass_core.config.encoder import (
     known,
     sees_series,
     those_with,
+    wants_model,
 )
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
@@ -41,11 +42,12 @@ from brainmass_core.config.sections import (
     Quality,
     Report,
     Resources,
-    default_resources,
+    resources_of,
 )
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.tasks import ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
+from brainmass_core.config.without_model import with_defaults
 from brainmass_core.encoders.methods import SERIES
 from brainmass_core.encoders.record import EncoderError
 from brainmass_core.encoders.registry import FEATURES, encoder_of, needed_by
@@ -107,12 +109,12 @@ class Config(Strict):
 
     def stage_resources(self, stage: str) -> Resources:
         """Resources of one stage, with defaults for missing values."""
-        return self.resources.get(stage) or default_resources(stage)
+        return resources_of(stage, self.resources.get(stage))
 
     @property
     def pretrains(self) -> bool:
-        """Whether there are participants to pre-train a model on."""
-        return bool(self.pretrain_datasets())
+        """Whether there are participants to pre-train a model on, and something that needs it."""
+        return bool(self.pretrain_datasets()) and wants_model(self)
 
     @field_validator("results")
     @classmethod
@@ -122,7 +124,8 @@ class Config(Strict):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_model(cls, given: Any) -> Any:
-        """Set the default methods for the model that is pre-trained."""
+        """Set the default methods for the model that is pre-trained, or for none."""
+        given = with_defaults(given) if isinstance(given, dict) else given
         pretrain = given.get("pretrain") if isinstance(given, dict) else None
         model = pretrain.get("model") if isinstance(pretrain, dict) else None
         try:

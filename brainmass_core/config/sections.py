@@ -366,7 +366,8 @@ class Resources(Strict):
     gpus: int = Field(0, ge=0, description="GPUs per machine (pretrain).")
 
 
-def default_resources(stage: str) -> Resources:
-    """Default resources of a stage."""
+def resources_of(stage: str, given: Resources | None = None) -> Resources:
+    """Resources of a stage: values that are not given keep the defaults of the stage."""
     known = STAGES[stage]
-    return Resources(cpus_per_task=known.cpus_per_task, mem_mb=known.mem_mb, runtime=known.runtime)
+    found = Resources(cpus_per_task=known.cpus_per_task, mem_mb=known.mem_mb, runtime=known.runtime)
+    return found.model_copy(update=given.model_dump(exclude_unset=True)) if given else found

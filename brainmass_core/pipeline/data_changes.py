@@ -125,6 +125,7 @@ class DataChanges(Files):
             # who has pFC follows from the split, a page shows the site
             part = {"pfc": "split", "quality": "quality"}.get(stage, "images")
             own = [self.hash(part, dataset), str(n), *self._transforms(dataset)]
+            own += self.config.datasets[dataset].sessions  # participants are among the inputs
             self._by_batch[stage, dataset] = [digest([*own, text]) for text in found]
         return self._by_batch[stage, dataset]
 

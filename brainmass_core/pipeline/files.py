@@ -134,8 +134,12 @@ class Files:
         return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
 
     def models(self) -> list[str]:
-        """The same; none where all data sets are external and nothing is pre-trained."""
+        """The same; none if nothing that is asked for needs them."""
         return [self.model()] if self.config.pretrains else []
+
+    def shown(self) -> list[str]:
+        """Data sets that the model of the tasks is trained on."""
+        return self.datasets("pretrain") if self.config.pretrains else []
 
     def model_file(self, name: str) -> str:
         """Another file of the pre-trained model's folder."""
@@ -144,11 +148,15 @@ class Files:
     def task_inputs(self, task: str) -> list[str]:
         """FC and scans of the task's data sets, the model, and who it was trained on."""
         names = self.config.tasks[task].datasets
-        scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pretrain")])))
+        scans = self.scans_tables(list(dict.fromkeys([*names, *self.shown()])))
         # copies are found by their series
-        shown = self.tables("timeseries", self.datasets("pretrain"))
+        shown = self.tables("timeseries", self.shown())
         sources = self._seen(names) + scans + shown
-        return [*dict.fromkeys([*sources, *self.pretrain_tables()]), *self.models()]
+        return [*dict.fromkeys([*sources, *self._trained_on()]), *self.models()]
+
+    def _trained_on(self) -> list[str]:
+        """`pretrain_tables`, if the tasks use a model."""
+        return self.pretrain_tables() if self.config.pretrains else []
 
     def _seen(self, datasets: list[str]) -> list[str]:
         """What a task reads of data sets: FC, and the series or what copies are known by."""
@@ -181,7 +189,7 @@ class Files:
         """What the task and its source are made from, and who was pre-trained on."""
         source = self.config.tasks[task].zero_shot_from or []
         names = self.config.tasks[source].datasets if isinstance(source, str) else source
-        needed = [*self._seen(names), *self.scans_tables([*names, *self.datasets("pretrain")])]
+        needed = [*self._seen(names), *self.scans_tables([*names, *self.shown()])]
         return list(dict.fromkeys([*self.task_inputs(task), *needed]))
 
     def all_task_results(self, task: str) -> list[str]:
@@ -258,7 +266,7 @@ class Files:
         for stage in SHOWN:
             here = [d for d in datasets if d in self.datasets(stage)]
             needed += self.tables(stage, here)
-        return [*needed, *self.pretrain_tables(), *self.scans_tables(datasets), *self.models()]
+        return [*needed, *self._trained_on(), *self.scans_tables(datasets), *self.models()]
 
     def hash(self, stage: str, name: str | None = None) -> str:
         """Configuration hash for ``params``: a changed knob re-runs what depends on it."""

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +115,8 @@ def inputs_of(name: str, dataset: Dataset) -> Inputs:
     """
     if dataset.kind == "timeseries":
         return _of_series(name, dataset)
-    found = _of_bids(dataset.path, read_in_raw if dataset.kind == "bids" else read_in_derivatives)
+    reads = read_in_raw if dataset.kind == "bids" else read_in_derivatives
+    found = _of_bids(dataset.path, reads, {f"sub-{label}" for label in dataset.participants})
     return _unless_as_written(found, dataset.path) if dataset.synthetic else found
 
 
@@ -154,9 +155,12 @@ def _almost_bold(suffix: str, extension: str) -> bool:
     return extension.lower() in (".nii.gz", ".nii") and bool(ALMOST_BOLD.fullmatch(suffix))
 
 
-def _of_bids(root: Path, reads: Reads) -> Inputs:
+def _of_bids(root: Path, reads: Reads, only: Collection[str] = ()) -> Inputs:
+    """Walk a BIDS folder, or `only` these folders of participants."""
     shared, folders, broken = [], [], []
     for entry in _entries(str(root)):
+        if only and entry.name.startswith("sub-") and entry.name not in only:
+            continue
         if entry.name.startswith("sub-") and entry.is_dir():
             folders.append(entry)
         elif reads("", entry.name):

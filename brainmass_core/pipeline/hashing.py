@@ -27,6 +27,8 @@ OF_SPLIT = {"role", "batches", "evaluation_fraction", "stratify_by"}
 # columns of the phenotype table that say whose a series is, or how it was acquired
 IDENTIFYING = {"path", "id_column", "scan_column", "t_r_column", "mean_fd_column"}
 CODES = {"missing_values", "valid_values"}
+# which scans there are, but not what is read of one; by default none of them is in a hash
+CHOSEN = {"participants", "sessions"}
 OF_TASKS = ("age_column", "sex_column")  # columns that only tasks and pages read
 
 
@@ -54,7 +56,8 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     ----------
     stage : str
         A name in `STAGES`; ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune` that
-        are asked for apart; or a part that several stages share: ``listing``, all settings of a
+        are asked for apart; ``initial``, an encoder that is not pre-trained; or a part that
+        several stages share: ``listing``, all settings of a
         data set, ``split``, those that decide which scans there are and who is tested, ``images``,
         those that decide what is read of a scan, and ``estimates``,
         ``series``, ``fc`` and ``views``, on which a finished scan of `preprocess`, `timeseries`,
@@ -110,6 +113,7 @@ def _scans_part(config: Config, dataset: str) -> dict:
 
 def _listing_part(config: Config, dataset: str) -> dict:
     settings = config.datasets[dataset].model_dump(mode="json", exclude={"band_pass"})
+    settings = {k: v for k, v in settings.items() if v or k not in CHOSEN}
     return {"name": dataset, "dataset": settings, "seed": config.seed} | _of_kind(config, dataset)
 
 
@@ -122,7 +126,8 @@ def _split_part(config: Config, dataset: str) -> dict:
 def _images_part(config: Config, dataset: str) -> dict:
     # people, their roles and the split are no matter of images; whom a series belongs to may be
     # known from the phenotype table alone, and a table has repetition times of series
-    settings = config.datasets[dataset].model_dump(mode="json", exclude=OF_SPLIT | {"band_pass"})
+    omitted = OF_SPLIT | CHOSEN | {"band_pass"}
+    settings = config.datasets[dataset].model_dump(mode="json", exclude=omitted)
     phenotype, kind = settings.pop("phenotype"), settings["kind"]
     if kind == "timeseries":
         settings |= {k: v for k, v in phenotype.items() if k in IDENTIFYING}
@@ -231,6 +236,19 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     return found
 
 
+def _model_hash(config: Config) -> str:
+    """Hash of the encoder that a task or a page reads.
+
+    Without a pre-training that is its settings, of which its initial weights are made.
+    """
+    needed = config.pretrains or not config.pretrain_datasets()
+    return stage_hash(config, "pretrain" if needed else "initial")
+
+
+def _initial_part(config: Config, _: str | None) -> dict:
+    return {"pretrain": config.pretrain.model_dump(mode="json"), "seed": config.seed}
+
+
 def _finetune_part(config: Config, task: str) -> dict:
     own = {"finetune": _section(config, "finetune", exclude={"deploy"})}
     return _task_part(config, task) | own | {"neural": _section(config, "neural")}
@@ -282,7 +300,7 @@ def _report_part(config: Config, name: str | None) -> dict:
         "before": [stage_hash(config, "interpret", t) for t in tasks],
         "few_shot": [stage_hash(config, "few_shot", t) for t in curves],
         "zero_shot": [stage_hash(config, "zero_shot", t) for t in transfer],
-        "pretrain": stage_hash(config, "pretrain"),
+        "pretrain": _model_hash(config),
         "series_model": [stage_hash(config, "series_model", a) for a in analyses],
         "report": config.report.model_dump(mode="json"),
     } | _over(drawn_bridges(config))
@@ -293,7 +311,7 @@ def _task_part(config: Config, name: str) -> dict:
     task = config.tasks[name]
     return {
         "before": [stage_hash(config, "connectivity", n) for n in task.datasets],
-        "pretrain": stage_hash(config, "pretrain"),
+        "pretrain": _model_hash(config),
         "task": task.model_dump(mode="json", exclude={"zero_shot_from"}),
         "class_order": list(task.classes),  # the last one is the positive class
         "permuted": config.finetune.permute_labels,
@@ -327,6 +345,7 @@ PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "quality": _quality_part,
     "pfc": _pfc_part,
     "pretrain": _pretrain_part,
+    "initial": _initial_part,
     "finetune": _finetune_part,
     "model": _model_part,
     "few_shot": _few_shot_part,

@@ -28,7 +28,7 @@ def scans_shown(config: Config) -> pd.DataFrame:
     DataFrame
         Columns `MARKED` of the scans tables and those of `with_marks`.
     """
-    sources = config.pretrain_datasets()
+    sources = config.pretrain_datasets() if config.pretrains else []
     seen = set().union(*(scans_seen(config, name) for name in sources))
     scans = read_scans(Paths(config.results), sources).select(MARKED)
     shown = pc.is_in(scans["scan_id"], pa.array(sorted(seen), pa.string()))

@@ -99,7 +99,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     ScansError
         If two data sets have a scan id in common.
     """
-    if not config.pretrains:
+    if not config.pretrain_datasets():
         raise ShardError(
             "datasets: all are external, so there are no participants to pre-train a model on; "
             "give a data set the role pretrain, or internal with the evaluation_fraction to be kept"
