@@ -120,13 +120,25 @@ def quality_dataset(
 
 
 @app.command(help=STAGES["pretrain"].summary)
-def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
+def pretrain(
+    config: ConfigPath = DEFAULT_CONFIG,
+    fold: Annotated[
+        int | None,
+        typer.Option(
+            "--fold", help="With pretrain.folds: train the encoder without this fold, from 1."
+        ),
+    ] = None,
+    log: LogPath = None,
+) -> None:
     """Run the stage `pretrain`."""
     start_log(log)
     settings = load(config)
+    if fold not in (settings.folds or (None,)):
+        known = f"one of {list(settings.folds)}" if settings.folds else "none, without "
+        refuse(f"--fold {fold or 'not given'}: expected {known}pretrain.folds")
     from brainmass_core.pretrain.launch.torchrun import run
 
-    run(settings, config)
+    run(settings.for_fold(fold), config)
 
 
 @app.command(help=STAGES["finetune"].summary)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from brainmass_core.config.base import Strict, existing, without_braces
 from brainmass_core.config.names import ModelName
@@ -188,6 +188,16 @@ class Pretrain(Strict):
         description="Train the masked-ROI heads and tokens; the authors' released code leaves "
         "them at their random initial values.",
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=10,
+        description="Cross-fitting: the participants of all `internal` data sets are divided into "
+        "this number of folds, and as many encoders are pre-trained, each without one fold. Tasks "
+        "test everybody, each participant with the encoder that has not seen them, so "
+        "`evaluation_fraction` is not used. Empty: one encoder, and only participants kept for "
+        "evaluation are tested.",
+    )
     epochs: int = Field(20, ge=1, description="Passes over the scans.")
     batch_size: int = Field(32, ge=2, description="Scans per step, over all ranks.")
     lr: float = Field(3e-4, gt=0, description="Learning rate after warm-up.")
@@ -236,6 +246,20 @@ class Pretrain(Strict):
         description="Compile the model by torch.compile: true, false, or auto, which is on GPUs "
         "only. Names in weights and checkpoints are the same in all cases.",
     )
+
+    _fold: int | None = PrivateAttr(None)
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that is left out, of one of several encoders; see `Config.for_fold`."""
+        return self._fold
+
+    def for_fold(self, fold: int) -> Pretrain:
+        """The same settings for the encoder that is trained without a fold, from 1."""
+        assert 1 <= fold <= (self.folds or 0), (fold, self.folds)
+        found = self.model_copy()
+        found._fold = fold
+        return found
 
     @property
     def encoder(self) -> Encoder:

@@ -241,15 +241,21 @@ class Finetune(Strict):
             )
         return self
 
-    def deployed(self, kind: str) -> str | None:
-        """The method whose model is stored for tasks of a kind; None if there is none."""
+    def deployed(self, kind: str, several_encoders: bool = False) -> str | None:
+        """The method whose model is stored for tasks of a kind; None if there is none.
+
+        Parameters
+        ----------
+        several_encoders : bool
+            Whether there is no single pre-trained encoder to store (``pretrain.folds``).
+        """
         if self.permute_labels or self.deploy is None:
             return None
         known = [METHODS[name] for name in self.methods]
         able = [m for m in known if m.deployable and kind in m.kinds]
         if self.deploy != "auto":
             return self.deploy if self.deploy in [m.name for m in able] else None
-        able = [m for m in able if not m.stores_scans]
+        able = [m for m in able if not m.stores_scans and not (several_encoders and m.pretrained)]
         # a pre-trained encoder before none, none before one with its initial weights
         best = min(able, key=lambda m: (not m.pretrained, m.encoder is not None), default=None)
         return best.name if best else None

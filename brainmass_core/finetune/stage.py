@@ -25,6 +25,7 @@ from brainmass_core.tables import (
     CALIBRATION,
     CODINGS,
     COHORT,
+    CROSSED_PREDICTIONS,
     JOINED_COHORT,
     METRICS,
     PREDICTIONS,
@@ -111,7 +112,8 @@ def _publish(
     write_frame(folder, "codings", codings, CODINGS, made_by)
     write_frame(folder, "roc", scored.roc, ROC, made_by)
     write_frame(folder, "calibration", scored.calibration, CALIBRATION, made_by)
-    write_frame(folder, "predictions", table, PREDICTIONS, made_by)
+    predicted = CROSSED_PREDICTIONS if config.folds else PREDICTIONS
+    write_frame(folder, "predictions", table, predicted, made_by)
     # missing scores, such as the Brier score of an SVM, are null, because NaN is not equal to NaN
     scores = [row | more[row["method"]] for row in scored.metrics]
     rows = [{k: None if v != v else v for k, v in row.items()} for row in scores]

@@ -126,24 +126,44 @@ class Files:
         return self.scans_tables([n for n in self.config.tested_datasets() if n not in own])
 
     def pretrain_tables(self) -> list[str]:
-        """What the model is trained on: pFC shards, or the time series of the same data sets."""
-        return self.tables(self.config.pretrain.source, self.datasets("pretrain"))
+        """What the model is trained on: pFC shards, or the time series of the same data sets.
+
+        Encoders of folds also record the marks of the series, by which copies are found.
+        """
+        stages = [self.config.pretrain.source] + ["timeseries"] * bool(self.config.folds)
+        named = (self.tables(stage, self.datasets("pretrain")) for stage in stages)
+        return list(dict.fromkeys(file for tables in named for file in tables))
 
     def model(self) -> str:
-        """The pre-trained weights."""
-        return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
+        """The pre-trained weights, or a pattern of those of several encoders."""
+        return self.model_file("model.safetensors")
 
     def models(self) -> list[str]:
-        """The same; none if nothing that is asked for needs them."""
-        return [self.model()] if self.config.pretrains else []
+        """All of them; none if nothing that is asked for needs them."""
+        if not self.config.pretrains:
+            return []
+        return [self.model().format(fold=fold) for fold in self.config.folds or ("",)]
 
     def shown(self) -> list[str]:
         """Data sets that the model of the tasks is trained on."""
         return self.datasets("pretrain") if self.config.pretrains else []
 
     def model_file(self, name: str) -> str:
-        """Another file of the pre-trained model's folder."""
-        return str(self.paths.pretrain(self.config.pretrain.model) / name)
+        """A file of the pre-trained model's folder, or a pattern with the wildcard ``fold``."""
+        fold = "{fold}" if self.config.folds else None
+        return str(self.paths.pretrain(self.config.pretrain.model, fold) / name)
+
+    def model_seen(self) -> list[str]:
+        """List of the scans that an encoder has seen; only several encoders have one."""
+        return [self.model_file("trained_on.parquet")] if self.config.folds else []
+
+    def pretrain_log(self) -> str:
+        """Log of the pre-training, or a pattern."""
+        return self.log("pretrain", "fold-{fold}.log" if self.config.folds else "pretrain.log")
+
+    def pretrain_hash(self, fold: str | None) -> str:
+        """Hash of the pre-training of the encoder, or of one of several."""
+        return stage_hash(self.config.for_fold(int(fold) if fold else None), "pretrain")
 
     def task_inputs(self, task: str) -> list[str]:
         """FC and scans of the task's data sets, the model, and who it was trained on."""
@@ -204,7 +224,7 @@ class Files:
 
     def deployed(self, task: str) -> list[str]:
         """Files of the stored model, empty if no model is stored; no page depends on them."""
-        asked = self.config.finetune.deployed(self.config.tasks[task].kind)
+        asked = self.config.deployed(task)
         return self.deployed_results(task) if asked else []
 
     def interpret_inputs(self, task: str) -> list[str]:

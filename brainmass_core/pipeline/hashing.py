@@ -114,7 +114,10 @@ def _scans_part(config: Config, dataset: str) -> dict:
 def _listing_part(config: Config, dataset: str) -> dict:
     settings = config.datasets[dataset].model_dump(mode="json", exclude={"band_pass"})
     settings = {k: v for k, v in settings.items() if v or k not in CHOSEN}
-    return {"name": dataset, "dataset": settings, "seed": config.seed} | _of_kind(config, dataset)
+    own = {"name": dataset, "dataset": settings, "seed": config.seed}
+    crossed = config.pretrain.folds and config.datasets[dataset].role == "internal"
+    # whether there are folds, not how many: they are made from ids when a model is trained
+    return own | ({"crossed": True} if crossed else {}) | _of_kind(config, dataset)
 
 
 def _split_part(config: Config, dataset: str) -> dict:
@@ -223,11 +226,12 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     sources = sorted(config.pretrain_datasets())  # their order changes no model
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
     # as before there were these settings
-    how |= {n for n, old in (("fisher_z", False), ("passes", "separate")) if getattr(s, n) == old}
+    before = {"fisher_z": False, "passes": "separate", "folds": None}
+    how |= {name for name, old in before.items() if getattr(s, name) == old}
     others = {n for n in s.of_others if isinstance(getattr(s, n), BaseModel)}
     own = {"pretrain": s.model_dump(mode="json", exclude=how | others)} | _limit(config)
     stage = s.source  # of an encoder of series always `timeseries`
-    found = own | {"before": [stage_hash(config, stage, n) for n in sources]}
+    found = own | {"before": [stage_hash(config, stage, n) for n in sources]} | _fold_part(config)
     if s.encoder.sees_series:  # it sees no pFC, and windows and masks follow from the seed
         return found | {"seed": config.seed} | _over(drawn_bridges(config))
     if s.source == "timeseries":
@@ -249,13 +253,21 @@ def _initial_part(config: Config, _: str | None) -> dict:
     return {"pretrain": config.pretrain.model_dump(mode="json"), "seed": config.seed}
 
 
+def _fold_part(config: Config) -> dict:
+    """Who belongs to which fold of the pre-training, and which of them is left out."""
+    if not config.pretrain.folds:
+        return {}
+    of_people = {"allow_same_ids": sorted(config.allow_same_ids), "seed": config.seed}
+    return {"folds": of_people | {"left_out": config.pretrain.fold}}
+
+
 def _finetune_part(config: Config, task: str) -> dict:
     own = {"finetune": _section(config, "finetune", exclude={"deploy"})}
     return _task_part(config, task) | own | {"neural": _section(config, "neural")}
 
 
 def _model_part(config: Config, task: str) -> dict:
-    deployed = config.finetune.deployed(config.tasks[task].kind)
+    deployed = config.deployed(task)
     return {"before": stage_hash(config, "finetune", task), "deployed": deployed}
 
 

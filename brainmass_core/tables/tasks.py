@@ -25,6 +25,8 @@ PREDICTIONS = pa.schema(
         ("n_train", pa.int64()),
     ]
 )
+# with several encoders: the one that has not seen the participant
+CROSSED_PREDICTIONS = pa.schema([*PREDICTIONS, ("encoder", pa.int64())])
 METRICS = pa.schema(
     _TASK_METHOD
     + [(n, pa.int64()) for n in ("n_participants", "n_positive", "n_scans", "n_repeats")]

@@ -102,6 +102,7 @@ def brainlm_card(
 ) -> str:
     """The card as Markdown."""
     how = {"model", "brainlm", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
+    how |= {"folds"}  # of encoders of FC
     own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= config.pretrain.brainlm.model_dump(exclude={"mode", "window", "t_r"})
     own |= {"batch_size": about["batch_size"], "seed": config.seed, "steps": about["steps"]}

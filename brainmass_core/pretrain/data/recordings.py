@@ -76,7 +76,7 @@ def feed_of(config: Config) -> Feed:
     ModelError
         If there is no model, or its scaling is not stored.
     """
-    file = Paths(config.results).pretrain(config.pretrain.model) / SETTINGS
+    file = Paths(config.results).pretrain(config.pretrain.model, config.pretrain.fold) / SETTINGS
     try:
         about = read_settings(file.parent)
         stored = about["scaling"]
