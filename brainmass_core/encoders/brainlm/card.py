@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from brainmass_core.config import Config
+from brainmass_core.models.hub import front_matter, pretrained_card
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index
 from brainmass_core.pretrain.markdown import sources_table, table
@@ -111,7 +112,9 @@ def brainlm_card(
         history.slice(max(0, len(history) - LAST)).to_pandas()[["loss", "target_variance"]].mean()
     )
     t_r = about["t_r"]
-    return SECTIONS.format(
+    names = [source.dataset for source in index.sources]
+    head = front_matter(pretrained_card(about["model"], names, "time-series"))
+    return head + SECTIONS.format(
         **about,
         t_r_text=f"one each {t_r:g} s" if t_r else "of unknown repetition time",
         mode_text=MODES[model.mode],

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.config import Config
 from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
+from brainmass_core.models.hub import front_matter, pretrained_card
 from brainmass_core.pretrain.data.index import Index
 from brainmass_core.pretrain.markdown import held_out, sources_table, table
 
@@ -81,7 +82,9 @@ def model_card(
     own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
     own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}
-    return SECTIONS.format(
+    names = [source.dataset for source in index.sources]
+    head = front_matter(pretrained_card("brainmass", names, "functional-connectivity"))
+    return head + SECTIONS.format(
         **settings,
         held_out=held_out(config, index),
         dropping=config.pfc.dropping,
