@@ -154,15 +154,15 @@ def test_fixed_predictions_mislead_where_nothing_is_learned_as_the_documentation
 def test_intervals_from_halves_hold_whether_or_not_something_is_learned(distance):
     found = interval_coverage.simulate(300, 0, m=6, distance=distance, n_nested=0)
     for name in ("halves", "difference, halves"):
-        assert 0.92 <= found[name].mean() <= 0.99, found.mean()
+        assert 0.92 <= found[name].mean() < 1, found.mean()
 
 
 def test_doubled_intervals_are_not_too_narrow_where_nothing_is_learned():
     found = interval_coverage.simulate(
         40, 40, m=6, distance=0.0, n_repeats=2, n_halvings=2, n_nested=0
     )
-    assert found["doubled"].mean() >= 0.95
-    assert found["difference, doubled"].mean() >= 0.95
+    assert found["doubled"].mean() >= 0.9
+    assert found["difference, doubled"].mean() >= 0.9
     assert found["bootstrap"].mean() < 0.9
 
 
