@@ -397,7 +397,7 @@ PLANTED = [
     Planted(
         "finetune-halves-split-scans-of-a-participant",
         "finetune/statistics/halving.py",
-        "return pd.Series(side, people.index).loc[scans[\"participant\"]].to_numpy()",
+        'return pd.Series(side, people.index).loc[scans["participant"]].to_numpy()',
         "return rng.integers(0, 2, len(scans))",
         ("finetune/statistics/test_finetune_halving.py",),
         "Halves share participants, so their scores are dependent.",
