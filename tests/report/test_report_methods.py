@@ -121,7 +121,7 @@ def test_sentences_and_words_are_separated(tmp_path):
     for said in (
         "Pearson correlation between all pairs",
         "Column dx (control = 1; patient = 2). Evaluation.",
-        "scans of the same fold. Intervals are",
+        "scans of the same fold. For 95 % intervals",
         "slice timing: brainmass, Fourier interpolation. Runs with fewer",
     ):
         assert said in text
