@@ -58,7 +58,7 @@ def write_series_study(
     study = write_study(folder, effect=0.0, n_participants=n_participants, **task)
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["pretrain"] = {"model": model, "brainlm": {"window": WINDOW} | (brainlm or {})}
-    raw["finetune"] = {"n_bootstrap": 200}
+    raw["finetune"] = {"n_bootstrap": 200, "n_halvings": 3}
     del raw["interpret"]  # that of a BrainMass
     if methods:
         raw["finetune"]["methods"] = list(methods)

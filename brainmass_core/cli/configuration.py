@@ -50,13 +50,13 @@ def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> 
     """Validate a configuration, list every error at once, and print a plan of the study.
 
     It warns of missing programs. The plan gives, for each stage of batches, the scans, jobs, files
-    that stay, megabytes and CPU-hours.
+    that stay, megabytes and CPU-hours; and how often the methods of each task are fitted.
     """
     from brainmass_core.config import load_config
 
     settings = load_config(config)
     from brainmass_core.pipeline.data_changes import DataChanges
-    from brainmass_core.pipeline.plan import plan, table
+    from brainmass_core.pipeline.plan import fits, plan, table
     from brainmass_core.preprocess.engines import missing
 
     for line in missing(settings.preprocess.engines):
@@ -70,6 +70,8 @@ def config_check(config: Annotated[Path, typer.Argument()] = DEFAULT_CONFIG) -> 
         "Estimated from the number of scans by file names, and from measured costs of scans; "
         "pre-training, tasks and the report are not included."
     )
+    for line in fits(study.config):
+        typer.echo(line)
     for name, dataset in study.config.datasets.items():
         if "batches" not in settings.datasets[name].model_fields_set:
             told.append(f"datasets.{name}.batches: {dataset.batches}, for {n_scans[name]:,} scans")

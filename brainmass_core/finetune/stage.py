@@ -15,8 +15,10 @@ from brainmass_core.finetune.cohort.coding import doubtful_codings
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import predict_folds
+from brainmass_core.finetune.statistics.halving import half_scores
 from brainmass_core.finetune.statistics.permutation import refit_p_values
 from brainmass_core.finetune.statistics.scoring import Scored, score_methods
+from brainmass_core.finetune.statistics.spread import HalfScores
 from brainmass_core.intervals import with_interval
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
@@ -52,6 +54,7 @@ def run(config: Config, task: str) -> None:
     codings = doubtful_codings(e.data.cohort, config.tasks[task], task)
     left, methods = e.unadjusted, methods_of(config, task)
     predictions = [_predict(e, method) for method in methods]
+    halves = half_scores(e, methods)
     p_refit = refit_p_values(e, methods)
     more = {
         m: {
@@ -60,7 +63,7 @@ def run(config: Config, task: str) -> None:
         }
         for m in methods
     }
-    _publish(e, codings, predictions, more)
+    _publish(e, codings, predictions, halves, more)
 
 
 def methods_of(config: Config, task: str) -> list[str]:
@@ -96,11 +99,12 @@ def _publish(
     e: Evaluation,
     codings: pd.DataFrame,
     predictions: list[pd.DataFrame],
+    halves: dict[str, HalfScores],
     more: dict[str, dict[str, Any]],
 ) -> None:
     config, task = e.config, e.task
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "finetune", task)
-    scored: Scored = score_methods(config, task, predictions, e.seed)
+    scored: Scored = score_methods(config, task, predictions, e.seed, halves)
     for row in scored.metrics:
         leading = row["leading"]
         triple = (row[leading], row[f"{leading}_low"], row[f"{leading}_high"])

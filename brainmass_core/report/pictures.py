@@ -130,8 +130,7 @@ def _score_captions(r: Results) -> dict[str, str]:
         else ""
     )
     return {
-        "scores": "Points are means over repeats, bars 95 % intervals from a bootstrap over "
-        "participants; the dashed line is chance.",
+        "scores": "Points are means over repeats, bars 95 % intervals; the dashed line is chance.",
         "roc": "Averaged over folds and repeats, so that only scores of one model are compared; "
         f"bands are pointwise 95 % bootstrap intervals.{few}",
         "calibration": "Observed frequency of a class by its predicted probability, in ten bins "

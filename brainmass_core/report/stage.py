@@ -32,6 +32,7 @@ from brainmass_core.report.programs import programs_of
 from brainmass_core.report.results import Results, read_results
 from brainmass_core.report.scores import (
     comparison_table,
+    doubled_methods,
     score_table,
     summary_table,
     verdict,
@@ -105,7 +106,8 @@ def _scores(r: Results) -> dict[str, Any]:
         "verdict": verdict(r.metrics) if r.kind == "binary" else [],
         "scores": score_table(r.metrics, r.kind),
         "comparison": comparison_table(r.metrics, r.kind),
-        "resampled": r.config.tasks[r.name].protocol.kind in ("repeated_kfold", "fixed_split"),
+        "halved": bool((r.metrics["interval"] == "halves").any()),
+        "doubled": doubled_methods(r.metrics),
         **listed(r.metrics["method"]),
         "site_scores": site_table(r.sites, r.kind),
         "small": small_sites(r.sites, r.cohort),

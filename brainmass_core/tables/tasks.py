@@ -50,12 +50,14 @@ METRICS = pa.schema(
         for suffix in ("", "_low", "_high")
     ]
     + [("kind", pa.string()), ("leading", pa.string()), ("best_baseline", pa.string())]
+    + [("interval", pa.string())]
     + [
         (name, pa.float64())
         for name in (
             "target_variance",
             "corrected_low",
             "corrected_high",
+            "p_chance",
             "p_minus_best",
             "p_permutation",
             "p_permutation_refit",
