@@ -98,6 +98,26 @@ def test_fc_only_is_a_study(tmp_path):
     assert asked == {"preprocess", "timeseries", "connectivity", "quality", "scans"}
 
 
+def test_each_fold_of_the_pre_training_is_a_job_and_tasks_wait_for_all_of_them(tmp_path):
+    found = study(tmp_path, pretrain={"folds": 3})
+    folders = [Path(model).parent.name for model in found.models()]
+    assert folders == ["fold-1", "fold-2", "fold-3"]
+    assert found.model().format(fold=2) == found.models()[1]
+    for inputs in (
+        found.task_inputs("dx"),
+        found.report_inputs("dx"),
+        found.report_inputs("index"),
+    ):
+        assert set(found.models()) <= set(inputs)
+    assert len({found.pretrain_hash(fold) for fold in ("1", "2", "3", None)}) == 4
+    # the record of who was seen has the marks of the series
+    assert set(found.tables("timeseries", ["raw", "ready"])) < set(found.pretrain_tables())
+    one = study(tmp_path)
+    assert [Path(model).parent.name for model in one.models()] == ["brainmass"]
+    assert one.model_seen() == []
+    assert "{fold}" not in one.model() + one.pretrain_log()
+
+
 def test_memory_doubles_at_each_retry(tmp_path):
     mem = study(tmp_path, resources={"pfc": {"mem_mb": 700}}).mem_mb("pfc")
     assert [mem(None, attempt) for attempt in (1, 2, 3)] == [700, 1400, 2800]

@@ -122,8 +122,12 @@ def test_a_classifier_is_given_embeddings_of_its_own_encoder_only(crossed):
     rng = np.random.default_rng(0)
     # the two encoders write the class with opposite sign: mixed, nothing could be learned
     shown = (2.0 * y - 1)[:, None] + 0.1 * rng.standard_normal((len(y), 3))
-    features = ByEncoder({1: shown, 2: -shown})
     folds = make_folds(crossed, 4, 1, seed=1)
-    found = predict_folds("fc_svm", features, y, folds, seed=0)
+    # one encoder that tells nothing: only the folds of the other one are right
+    half = predict_folds("fc_svm", ByEncoder({1: shown, 2: 0 * shown}), y, folds, seed=0)
+    right = half["y_pred"].to_numpy() == y[half["row"]]
+    assert right[half["encoder"] == 1].all()
+    assert not right[half["encoder"] == 2].all()
+    found = predict_folds("fc_svm", ByEncoder({1: shown, 2: -shown}), y, folds, seed=0)
     assert (found["y_pred"].to_numpy() == y[found["row"]]).all()
     assert (found["encoder"].to_numpy() == crossed["encoder"].to_numpy()[found["row"]]).all()
