@@ -15,6 +15,7 @@ for _commands in (
     "stages",
     "predict",
     "models",
+    "positive_control",
     "study",
     "configuration",
     "slurm",

@@ -18,7 +18,7 @@ def config(ready_series: Path) -> dict:
     raw["pretrain"] |= {"folds": 2, "epochs": 2}
     raw["tasks"]["diagnosis"]["protocol"] = {"n_splits": 4, "n_repeats": 2}
     methods = ["chance", "fc_svm", "untrained_svm", "brainmass_svm", "brainmass_finetune"]
-    raw["finetune"] = {"methods": methods, "n_bootstrap": 200}
+    raw["finetune"] = {"methods": methods, "n_bootstrap": 200, "n_halvings": 3}
     raw["neural"] = {"max_epochs": 2}
     raw["few_shot"] = {"shots": [2], "n_draws": 2, "features": ["fc", "brainmass"]}
     return raw
