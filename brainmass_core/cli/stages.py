@@ -134,8 +134,8 @@ def pretrain(
     start_log(log)
     settings = load(config)
     if fold not in (settings.folds or (None,)):
-        known = f"one of {list(settings.folds)}" if settings.folds else "none, without "
-        refuse(f"--fold {fold or 'not given'}: expected {known}pretrain.folds")
+        known = f"one of {list(settings.folds)}" if settings.folds else "none: one encoder"
+        refuse(f"--fold: found {fold}, expected {known}")
     from brainmass_core.pretrain.launch.torchrun import run
 
     run(settings.for_fold(fold), config)
