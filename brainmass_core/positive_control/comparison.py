@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from brainmass_core.connectivity import pearson, vectorise
-from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.positive_control.cohort import Population, simulate
 
 READOUTS = ("", "projection")  # the embedding, and what the pre-training aligns, if there is one
@@ -23,13 +23,15 @@ TESTED = 200  # people of each draw who are tested
 
 
 def features_of(
-    series: np.ndarray, pretrained: Pretrained, untrained: Pretrained, readouts: Sequence[str]
+    series: np.ndarray, pretrained: Any, untrained: Any, readouts: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Features of scans.
 
     Parameters
     ----------
     series : ndarray (n_scans, n_timepoints, n_rois)
+    pretrained, untrained : Pretrained
+        Encoders of FC, in evaluation mode.
 
     Returns
     -------
@@ -48,8 +50,8 @@ def features_of(
 
 def scores(
     people: Population,
-    pretrained: Pretrained,
-    untrained: Pretrained,
+    pretrained: Any,
+    untrained: Any,
     readouts: Sequence[str] = READOUTS,
     *,
     k: int,
@@ -110,13 +112,13 @@ def summary(scored: pd.DataFrame) -> pd.DataFrame:
         the untrained encoder.
     """
     rows = []
-    for name in scored:
+    for name in map(str, scored):
         names: Iterable[str] = ("auc", "auc_low", "auc_high")
-        row = dict(zip(names, mean_with_interval(scored[name]), strict=True))
+        row = dict(zip(names, mean_with_interval(scored[name].to_numpy()), strict=True))
         if name.startswith("pretrained"):
             for reference in REFERENCES:
                 other = name.replace("pretrained", "untrained") if reference != "fc" else "fc"
-                limits = mean_with_interval(scored[name] - scored[other])
+                limits = mean_with_interval((scored[name] - scored[other]).to_numpy())
                 names = (f"minus_{reference}{end}" for end in ("", "_low", "_high"))
                 row |= dict(zip(names, limits, strict=True))
         rows.append({"features": name} | row)

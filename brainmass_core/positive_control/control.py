@@ -125,7 +125,7 @@ def reported(
     folder: Path, table: pd.DataFrame, setting: Setting, echo: Callable[[str], None]
 ) -> bool:
     """Print the table and the verdict, and write the figure; returns whether it passed."""
-    numbers = table.drop(columns=[name for name in table if name.endswith(HIDDEN)])
+    numbers = table.drop(columns=[name for name in map(str, table) if name.endswith(HIDDEN)])
     echo(numbers.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep=""))
     with atomic_path(folder / FIGURE) as file:
         file.write_bytes(figure(table, setting.k))

@@ -100,4 +100,5 @@ def pretrained(config: Config, file: Path) -> tuple[Pretrained, Pretrained]:
             pfc.run(config, DATASET, batch)
     torchrun.run(config, file)
     does = implementation_of(config.pretrain.encoder)
-    return does.pretrained(config), does.untrained(config, config.atlas.n_rois)
+    trained = does.pretrained(config)
+    return trained, does.untrained(config, trained.n_rois)
