@@ -1,9 +1,9 @@
 """The root of ``config.yaml``: general settings, the list of sections, and checks across sections.
 
 Every setting is declared once, with default, unit, limits and help. Sections are in
-`config.preprocess`, `config.timeseries`, `config.series_model`, `config.inputs` (``datasets``,
-``atlas``), `config.tasks` (``tasks``, ``finetune``), `config.adaptation` (``neural``, ``few_shot``,
-``zero_shot``), and `config.sections` (all others).
+`config.preprocess`, `config.timeseries`, `config.pretrain`, `config.series_model`, `config.inputs`
+(``datasets``, ``atlas``), `config.tasks` (``tasks``, ``finetune``), `config.adaptation`
+(``neural``, ``few_shot``, ``zero_shot``), and `config.sections` (all others).
 The reference page and the JSON schema are generated from it (`brainmass_core.config.reference`).
 """
 
@@ -34,12 +34,12 @@ from brainmass_core.config.encoder import (
 )
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
+from brainmass_core.config.pretrain import Pretrain
 from brainmass_core.config.pretraining_folds import check_folds
 from brainmass_core.config.sections import (
     Connectivity,
     Interpret,
     Pfc,
-    Pretrain,
     Quality,
     Report,
     Resources,

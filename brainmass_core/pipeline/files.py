@@ -159,7 +159,8 @@ class Files:
 
     def pretrain_log(self) -> str:
         """Log of the pre-training, or a pattern."""
-        return self.log("pretrain", "fold-{fold}.log" if self.config.folds else "pretrain.log")
+        name = "fold-{fold}" if self.config.folds else "pretrain"
+        return self.log("pretrain", f"{name}.log")
 
     def pretrain_hash(self, fold: str | None) -> str:
         """Hash of the pre-training of the encoder, or of one of several."""

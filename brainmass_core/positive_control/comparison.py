@@ -19,6 +19,7 @@ from brainmass_core.positive_control.cohort import Population, simulate
 
 READOUTS = ("", "projection")  # the embedding, and what the pre-training aligns, if there is one
 REFERENCES = ("fc", "untrained")  # what the pre-trained encoder is compared with
+MARGIN = 0.05  # AUC; half a pre-training, without a moving target, gains 0.02 over FC
 TESTED = 200  # people of each draw who are tested
 
 
@@ -126,6 +127,6 @@ def summary(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def passes(summarised: pd.DataFrame) -> bool:
-    """Whether the embedding beats FC and the untrained encoder, both intervals above 0."""
+    """Whether the embedding beats FC and the untrained encoder, both intervals above `MARGIN`."""
     embedding = summarised.set_index("features").loc["pretrained"]
-    return all(embedding[f"minus_{reference}_low"] > 0 for reference in REFERENCES)
+    return all(embedding[f"minus_{reference}_low"] > MARGIN for reference in REFERENCES)

@@ -8,7 +8,7 @@ import pytest
 from synthetic_study import make_config
 
 from brainmass_core.config.preprocess import Engines, Preprocess
-from brainmass_core.config.sections import BrainLM
+from brainmass_core.config.pretrain import BrainLM
 from brainmass_core.encoders.registry import METHODS
 from brainmass_core.report.citations import WORKS, Citations
 from brainmass_core.report.names import FEW_ESTIMATORS, kind_of, listed
