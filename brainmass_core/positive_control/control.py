@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from brainmass_core.drawing import new_figure, png_of, styled
 from brainmass_core.positive_control.cohort import Population, population, simulate
@@ -19,6 +20,13 @@ from brainmass_core.tables import atomic_path
 log = logging.getLogger(__name__)
 N_TRAITS = 2
 HIDDEN = ("fc_low", "fc_high", "untrained_low", "untrained_high")  # columns not printed
+LABELS = {
+    "fc": "FC",
+    "untrained": "untrained encoder",
+    "untrained_projection": "its projection",
+    "pretrained": "pre-trained encoder",
+    "pretrained_projection": "its projection, pre-trained",
+}
 TABLE, FIGURE = "positive_control.tsv", "positive_control.png"
 
 
@@ -107,18 +115,29 @@ def verdict(table: pd.DataFrame, informative: bool) -> tuple[bool, str]:
     return right, f"{said}{row['auc']:.3f}, difference {differences}"
 
 
-def figure(table: pd.DataFrame, k: int) -> bytes:
-    """PNG of the AUC over the number of unlabelled scans, one line per features."""
-    with styled():
-        drawn = new_figure(6, 4)
-        axes = drawn.add_subplot()
-        for name, of in table.groupby("features", sort=False):
-            errors = (of["auc"] - of["auc_low"], of["auc_high"] - of["auc"])
-            axes.errorbar(of["n_unlabelled"], of["auc"], errors, marker="o", capsize=3, label=name)
-        axes.set(xscale="log", xlabel="unlabelled scans", ylabel=f"AUC, {k} labelled per class")
-        axes.axhline(0.5, color="grey", linewidth=0.8)
-        axes.legend()
-        return png_of(drawn)
+def figure(table: pd.DataFrame, k: int) -> Figure:
+    """AUC over the number of unlabelled scans, one line per features.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Result of `run`.
+    k : int
+        Labelled people per class.
+    """
+    drawn = new_figure(7, 4)
+    axes = drawn.add_subplot()
+    for name, of in table.groupby("features", sort=False):
+        errors = (of["auc"] - of["auc_low"], of["auc_high"] - of["auc"])
+        label = LABELS.get(str(name), str(name))
+        axes.errorbar(of["n_unlabelled"], of["auc"], errors, marker="o", capsize=3, label=label)
+    sizes = sorted(set(table["n_unlabelled"]))
+    axes.set(xscale="log", xlabel="unlabelled scans", ylabel=f"AUC, {k} labelled per class")
+    axes.set_xticks(sizes, [f"{n:,}" for n in sizes])  # the style draws no powers of ten
+    axes.minorticks_off()
+    axes.axhline(0.5, color="grey", linewidth=0.8)
+    drawn.legend(loc="outside right upper")
+    return drawn
 
 
 def reported(
@@ -127,8 +146,10 @@ def reported(
     """Print the table and the verdict, and write the figure; returns whether it passed."""
     numbers = table.drop(columns=[name for name in map(str, table) if name.endswith(HIDDEN)])
     echo(numbers.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep=""))
+    with styled():
+        png = png_of(figure(table, setting.k))
     with atomic_path(folder / FIGURE) as file:
-        file.write_bytes(figure(table, setting.k))
+        file.write_bytes(png)
     right, sentence = verdict(table, setting.informative)
     echo(f"{sentence}\n{folder / TABLE}\n{folder / FIGURE}")
     return right

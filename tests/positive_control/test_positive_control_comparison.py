@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+from brainmass_core.drawing import png_of, styled
 from brainmass_core.positive_control import comparison, control
 from brainmass_core.positive_control.cohort import population
 
@@ -83,3 +84,19 @@ def test_the_largest_cohort_decides():
     assert not control.verdict(table, informative=True)[0]
     table["n_unlabelled"] = [1000, 100]
     assert control.verdict(table, informative=True)[0]
+
+
+def test_the_figure_names_the_sizes_and_every_line():
+    names = ["fc", "untrained", "pretrained"]
+    rows = [
+        {"features": f, "auc": 0.6, "auc_low": 0.5, "auc_high": 0.7, "n_unlabelled": n}
+        for n in (100, 1000)
+        for f in names
+    ]
+    with styled():
+        drawn = control.figure(pd.DataFrame(rows), k=5)
+        png_of(drawn)
+        ticks = [t.get_text() for t in drawn.axes[0].get_xticklabels(which="both")]
+    assert [t for t in ticks if t] == ["100", "1,000"]
+    shown = [t.get_text() for t in drawn.legends[0].get_texts()]
+    assert shown == ["FC", "untrained encoder", "pre-trained encoder"]
