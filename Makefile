@@ -42,9 +42,8 @@ test-study: venv  ## stages on a small study, and commands: under 8 minutes
 
 # more workers than cores, because some of these tests mostly wait for Slurm
 slow: WORKERS := 4
-slow: SLOW := slow
-slow: venv  ## real data, a real Slurm, killed processes: half an hour; SLOW='slow and not nightly' is CI's part
-	$(PYTEST) -m '$(SLOW)' --dist loadscope
+slow: venv  ## real data, a real Slurm, killed processes: half an hour
+	$(PYTEST) -m slow --dist loadscope
 
 # damaged files for every reader; findings are written to FOUND
 fuzz: INPUTS ?= 20000

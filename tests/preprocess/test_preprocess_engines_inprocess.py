@@ -104,6 +104,7 @@ def test_engines_agree_on_a_run_with_a_jump(engine, error, correlation):
     assert np.corrcoef(fd, true)[0, 1] > 0.999
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_real_head_moves_alike_for_both_engines_and_antspy_only_counts_otherwise(shared_data):
     """See docs/explanation/motion.md: 0.084 mm in SOURCE.md is another definition of FD."""

@@ -80,7 +80,7 @@ def not_again(results: Path, before: dict[str, dict[str, float]]) -> None:
     ("stage", "whom"),
     [
         ("pfc", "all"),
-        ("pretrain", "all"),
+        nightly("pretrain", "all"),
         # who dies matters where much is kept, and where one job is all there is
         ("pfc", "job"),
         nightly("pretrain", "snakemake"),
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on(stage, whom, finished_study, tmp_path):
     not_again(results, before)
 
 
-@pytest.mark.parametrize("stage", [nightly("demo"), "scans"])
+@pytest.mark.parametrize("stage", [nightly("demo"), nightly("scans")])
 def test_a_run_killed_while_scans_are_listed_goes_on(stage, raw_study, tmp_path):
     folder = tmp_path / "killed"
     if stage == "scans":  # the images are there already
@@ -132,6 +132,7 @@ def test_a_run_killed_while_scans_are_listed_goes_on(stage, raw_study, tmp_path)
     assert all(ours[name] == theirs[name] for name in listed)
 
 
+@pytest.mark.nightly
 def test_a_run_killed_between_two_steps_of_a_scan_repeats_neither_scan_nor_step(
     raw_study, tmp_path
 ):

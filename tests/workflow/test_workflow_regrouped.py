@@ -26,6 +26,7 @@ def rows(results: Path) -> list[dict]:
     return sorted((r for r in found if r["status"] == "ok"), key=lambda row: row["scan_id"])
 
 
+@pytest.mark.nightly
 def test_no_scan_is_registered_again_for_other_batches_or_another_split(tmp_path):
     config = study.raw_bids_config()
     study.write_config(tmp_path, config)
