@@ -155,11 +155,18 @@ def test_two_ranks_train_as_one_does_up_to_rounding_over_20_steps(make_study, pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "source"),
-    [("brainmass", "pfc"), ("brainmass", "timeseries"), ("brainlm-tiny", "timeseries")],
+    ("model", "source", "passes"),
+    [
+        ("brainmass", "pfc", "separate"),
+        ("brainmass", "timeseries", "separate"),
+        ("brainmass", "pfc", "merged"),
+        ("brainlm-tiny", "timeseries", "separate"),
+    ],
 )
-def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(make_study, model, source):
-    study = make_study(model=model, dropout=0.0, epochs=4, source=source)
+def test_a_run_begun_by_one_process_and_ended_by_two_equals_that_of_one(
+    make_study, model, source, passes
+):
+    study = make_study(model=model, dropout=0.0, epochs=4, source=source, passes=passes)
     trained_here(study)
     expected = checkpoints_of(study).latest()
     shutil.rmtree(checkpoints_of(study).work)
