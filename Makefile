@@ -40,9 +40,9 @@ test: venv  ## units: under 4 minutes
 test-study: venv  ## stages on a small study, and commands: under 8 minutes
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
-# one worker more, because some of these tests mostly wait for Slurm
-slow: WORKERS := 3
-slow: venv  ## real data, a real Slurm, killed processes: about 20 minutes
+# more workers than cores, because some of these tests mostly wait for Slurm
+slow: WORKERS := 4
+slow: venv  ## real data, a real Slurm, killed processes: half an hour
 	$(PYTEST) -m slow --dist loadscope
 
 # damaged files for every reader; findings are written to FOUND

@@ -7,6 +7,9 @@
 ``slow``
     Real data, real Slurm, the whole workflow, killed jobs.
 
+A slow test with the mark ``nightly`` repeats what another one shows at another stage, engine or
+fault. These are the last, and `.ci/run` starts them only while it has time, which it says.
+
 A test without a mark belongs to ``unit``, a slow one in a file marked ``study`` to ``slow``. The
 longest tests in ``durations.tsv`` start first, so that no core is idle at the end; ``pytest
 --record-durations`` writes that file.
@@ -35,6 +38,7 @@ N_RECORDED = 40  # of each tier
 # slow tests are distributed one by one, except files whose tests share an expensive fixture
 TOGETHER = {
     "tests/faults/test_faults.py",
+    "tests/positive_control/test_positive_control_run.py",
     "tests/predict/test_predict_series.py",
     "tests/preprocess/test_preprocess_engines_installed.py",
     "tests/preprocess/test_preprocess_wrong_t1w.py",
@@ -42,6 +46,8 @@ TOGETHER = {
     "tests/workflow/test_workflow_abide.py",
     "tests/workflow/test_workflow_studyforrest.py",
 }
+# seconds since 1970 after which nightly tests are no longer started; .ci/run sets it
+NIGHTLY_UNTIL = "BRAINMASS_NIGHTLY_UNTIL"
 # programs with which libraries query the machine, once
 HARMLESS = {"uname", "lscpu", "fc-list", "ldconfig", "file"}
 
@@ -109,6 +115,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
     )
     items.sort(key=lambda item: -files[item.location[0]] if tier(item) != "slow" else 0)
+    items.sort(key=lambda item: item.get_closest_marker("nightly") is not None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start no nightly test, nor its fixtures, when there is no time left for them."""
+    until = float(os.environ.get(NIGHTLY_UNTIL, "inf"))
+    if item.get_closest_marker("nightly") and time.time() > until:
+        pytest.skip("nightly, and .ci/run is already late on this slow machine; make slow runs it")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,7 @@ for _commands in (
     "stages",
     "predict",
     "models",
+    "positive_control",
     "study",
     "configuration",
     "slurm",

@@ -137,7 +137,7 @@ def test_an_imported_model_has_the_default_atlas_unless_another_is_named(
     monkeypatch.setitem(sys.modules, "brainmass_core.pretrain", official)
     monkeypatch.setitem(sys.modules, "brainmass_core.encoders.brainmass.official", official)
     assert brainmass("import-official", "best.pth", "new", *given).returncode == 0
-    assert seen == [(Path("best.pth"), Path("new"), atlas, "ledoit_wolf", None)]
+    assert seen == [(Path("best.pth"), Path("new"), atlas, "ledoit_wolf", None, False)]
 
 
 @pytest.mark.study

@@ -30,7 +30,9 @@ def study(tmp_path_factory) -> tuple[Path, Path, Reference]:
     return folder, data, Reference.of(folder, data)
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize(
+    "name", [SHORT[0], *(pytest.param(name, marks=pytest.mark.nightly) for name in SHORT[1:])]
+)
 def test_after_a_fault_the_same_command_makes_the_same_tables_and_leaves_nothing(study, name):
     folder, data, reference = study
     outcome = drill.one(folder, data, KINDS[name], random.Random(name), reference)

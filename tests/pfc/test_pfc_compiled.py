@@ -30,6 +30,7 @@ digest(*(t.detach().numpy() for t in (out, q.grad, k.grad, v.grad)))
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_was_just_compiled_computes_as_what_is_read_from_the_cache(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

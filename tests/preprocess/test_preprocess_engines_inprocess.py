@@ -81,7 +81,10 @@ def test_missing_simpleitk_names_the_knob_and_the_package(monkeypatch, jumped):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "error", "correlation"),
-    [("motion_simpleitk", 0.04, 0.997), ("motion_ants", 0.08, 0.99)],
+    [
+        ("motion_simpleitk", 0.04, 0.997),
+        pytest.param("motion_ants", 0.08, 0.99, marks=pytest.mark.nightly),
+    ],
 )
 def test_engines_agree_on_a_run_with_a_jump(engine, error, correlation):
     truth = phantom.true_motion(40, jumps=(5.0,))
@@ -101,6 +104,7 @@ def test_engines_agree_on_a_run_with_a_jump(engine, error, correlation):
     assert np.corrcoef(fd, true)[0, 1] > 0.999
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_real_head_moves_alike_for_both_engines_and_antspy_only_counts_otherwise(shared_data):
     """See docs/explanation/motion.md: 0.084 mm in SOURCE.md is another definition of FD."""

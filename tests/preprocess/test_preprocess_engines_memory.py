@@ -46,6 +46,7 @@ print(json.dumps(heads))
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_real_head_is_taken_whole_below_2_gib_also_the_second_of_a_worker(
     shared_data: Path, tmp_path: Path

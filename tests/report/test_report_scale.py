@@ -15,6 +15,7 @@ N_SCANS = (
 )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_report_of_a_very_large_cohort_is_light_and_counts_every_lost_scan(root, tmp_path):
     script = root / "benchmarks" / "report_scale.py"

@@ -25,6 +25,7 @@ def wait_until(holds: Callable[[], object], what: str, seconds: float = 1200) ->
         time.sleep(0.2)
 
 
+@pytest.mark.nightly
 def test_a_job_near_its_time_limit_saves_queues_itself_again_and_ends_with_the_same_bytes(
     tmp_path: Path, root: Path, slurm: dict[str, str], accounts: Callable[..., list[str]]
 ) -> None:

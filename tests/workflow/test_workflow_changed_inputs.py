@@ -58,6 +58,7 @@ def batch(number: int) -> str:
     return str(batch_of("ready", f"p{number:03d}", 2))
 
 
+@pytest.mark.nightly
 def test_a_changed_series_repeats_its_batch_alone_and_an_older_time_counts_too(folder):
     file = folder / "data" / "scan004.1D"
     with changed(file):
@@ -70,6 +71,7 @@ def test_a_changed_series_repeats_its_batch_alone_and_an_older_time_counts_too(f
     assert planned(folder) == {}  # as it was before
 
 
+@pytest.mark.nightly
 def test_a_deleted_series_repeats_its_batch_and_the_split(folder):
     file = folder / "data" / "scan004.1D"
     with changed(file):
@@ -79,6 +81,7 @@ def test_a_deleted_series_repeats_its_batch_and_the_split(folder):
     assert found["pfc_batch"] == {"0", "1"}  # one participant less may move others
 
 
+@pytest.mark.nightly
 def test_an_edited_phenotype_that_nobody_processes_repeats_no_batch(folder):
     table = folder / "data" / "phenotype.csv"
     with changed(table):
@@ -89,6 +92,7 @@ def test_an_edited_phenotype_that_nobody_processes_repeats_no_batch(folder):
     assert set(found) == {"scans_of_dataset", "quality_dataset"}
 
 
+@pytest.mark.nightly
 def test_an_edited_repetition_time_repeats_the_batch_of_its_scan(folder):
     table = folder / "data" / "phenotype.csv"
     with changed(table):
@@ -98,6 +102,7 @@ def test_an_edited_repetition_time_repeats_the_batch_of_its_scan(folder):
     assert found["timeseries_batch"] == {batch(4)}
 
 
+@pytest.mark.nightly
 def test_an_edited_group_repeats_the_split_and_no_series(folder):
     table = folder / "data" / "phenotype.csv"
     with changed(table):

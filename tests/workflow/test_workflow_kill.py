@@ -15,6 +15,11 @@ pytestmark = pytest.mark.slow
 SERIES_STAGES = ("timeseries", "connectivity", "pfc")
 
 
+def nightly(*values: str):
+    """A case that only `make slow` runs: the others hold the same at another stage."""
+    return pytest.param(*values, marks=pytest.mark.nightly)
+
+
 def recorded(results: Path, stage: str) -> dict[str, float]:
     """Seconds of every scan in the published manifests."""
     found = {}
@@ -74,11 +79,13 @@ def not_again(results: Path, before: dict[str, dict[str, float]]) -> None:
 @pytest.mark.parametrize(
     ("stage", "whom"),
     [
-        *((stage, "all") for stage in (*SERIES_STAGES, "pretrain", "finetune", "report")),
+        ("pfc", "all"),
+        nightly("pretrain", "all"),
         # who dies matters where much is kept, and where one job is all there is
         ("pfc", "job"),
-        ("pretrain", "snakemake"),
-        ("pretrain", "job"),
+        nightly("pretrain", "snakemake"),
+        nightly("pretrain", "job"),
+        *(nightly(s, "all") for s in ("timeseries", "connectivity", "finetune", "report")),
     ],
 )
 def test_a_killed_run_goes_on(stage, whom, finished_study, tmp_path):
@@ -97,7 +104,7 @@ def test_a_killed_run_goes_on(stage, whom, finished_study, tmp_path):
     not_again(results, before)
 
 
-@pytest.mark.parametrize("stage", ["demo", "scans"])
+@pytest.mark.parametrize("stage", [nightly("demo"), nightly("scans")])
 def test_a_run_killed_while_scans_are_listed_goes_on(stage, raw_study, tmp_path):
     folder = tmp_path / "killed"
     if stage == "scans":  # the images are there already
@@ -125,6 +132,7 @@ def test_a_run_killed_while_scans_are_listed_goes_on(stage, raw_study, tmp_path)
     assert all(ours[name] == theirs[name] for name in listed)
 
 
+@pytest.mark.nightly
 def test_a_run_killed_between_two_steps_of_a_scan_repeats_neither_scan_nor_step(
     raw_study, tmp_path
 ):

@@ -9,6 +9,7 @@ pytestmark = pytest.mark.slow
 ODD = """it's "my" $(touch run) `touch run`; é ü [1] & #2 (+|*?) %s \\n"""
 
 
+@pytest.mark.nightly
 def test_a_study_in_folders_with_odd_names_runs_and_no_part_of_a_name_is_executed(tmp_path):
     folder = tmp_path / f"study {ODD}"
     study.write_ready_series(folder / f"data {ODD}", n_participants=6)

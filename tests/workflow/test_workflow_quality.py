@@ -42,6 +42,7 @@ def test_other_classes_of_a_task_make_the_cohort_page_anew_and_no_scan_page(fini
     assert jobs == {"quality_dataset", "quality"}
 
 
+@pytest.mark.nightly
 def test_a_killed_run_goes_on(finished_study, ready_series, tmp_path):
     folder = tmp_path / "killed"
     study.finished_before("quality", finished_study, folder)

@@ -26,6 +26,7 @@ def rows(results: Path) -> list[dict]:
     return sorted((r for r in found if r["status"] == "ok"), key=lambda row: row["scan_id"])
 
 
+@pytest.mark.nightly
 def test_no_scan_is_registered_again_for_other_batches_or_another_split(tmp_path):
     config = study.raw_bids_config()
     study.write_config(tmp_path, config)
@@ -64,6 +65,7 @@ def litter(results: Path) -> list[Path]:
     return [f for s in STAGES for f in (results / "work" / s).rglob("*") if f.suffix in ends]
 
 
+@pytest.mark.nightly
 def test_series_and_fc_are_only_regrouped_and_retry_computes_the_failed_scan_alone(tmp_path):
     data = study.write_ready_series(tmp_path / "data", n_participants=12)
     config = study.ready_series_config(data, max_failed_fraction=0.5)
@@ -96,6 +98,7 @@ def test_series_and_fc_are_only_regrouped_and_retry_computes_the_failed_scan_alo
     assert litter(results) == []
 
 
+@pytest.mark.nightly
 def test_after_retry_a_batch_is_made_again_though_all_later_results_are_there(tmp_path):
     data = study.write_ready_series(tmp_path / "data", n_participants=8)
     scan = data / "scan002.1D"

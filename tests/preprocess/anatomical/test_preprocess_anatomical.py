@@ -330,9 +330,13 @@ DEEPBET = {"brain_extraction": "deepbet"}
 
 
 def cases(*of: tuple, names: str) -> pytest.MarkDecorator:
-    """Parametrisation by a variant of the head, and engines other than the default ones."""
+    """Parametrisation by a variant of the head, and engines; other than the default nightly."""
     ids = {id(DEFAULT): "greedy", id(ANTS): "ants", id(DEEPBET): "deepbet"}
-    return pytest.mark.parametrize(names, of, ids=lambda x: ids.get(id(x)))
+    marked = [
+        pytest.param(*case, marks=() if any(x is DEFAULT for x in case) else pytest.mark.nightly)
+        for case in of
+    ]
+    return pytest.mark.parametrize(names, marked, ids=lambda x: ids.get(id(x)))
 
 
 def judged(

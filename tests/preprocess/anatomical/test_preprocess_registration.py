@@ -175,7 +175,7 @@ def test_two_bends_of_one_head_are_bit_identical(template, normalised):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["greedy", "embedded"])
+@pytest.mark.parametrize("name", ["greedy", pytest.param("embedded", marks=pytest.mark.nightly)])
 def test_registrations_are_bit_identical(name, template, normalised):
     first = normalised if name == "greedy" else estimated(template, normalisation=name)
     again = estimated(template, normalisation=name)

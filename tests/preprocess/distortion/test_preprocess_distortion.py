@@ -229,7 +229,7 @@ def test_the_run_itself_is_the_partner_of_a_single_opposite_image():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("direction", ["j", "j-"])
+@pytest.mark.parametrize("direction", ["j", pytest.param("j-", marks=pytest.mark.nightly)])
 def test_fieldmaps_leave_less_than_a_third_of_the_error(direction):
     bold, (t1w, tissue) = epi(direction), anatomy()
     mask = epi_brain(bold, "run")

@@ -326,6 +326,7 @@ Root Cause (first observed failure):
         launch._launch([sys.executable, "-c", code])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_rank_that_is_killed_is_named_and_the_same_command_goes_on_to_the_same_bytes(make_study):
     rank = 0  # which saves the state

@@ -394,7 +394,7 @@ def test_a_disk_without_space_is_said_and_the_last_checkpoint_stays(make_study, 
     [
         pytest.param("eager", marks=pytest.mark.study),
         # the compiler of C++ may take minutes beside other work
-        pytest.param("inductor", marks=pytest.mark.slow),
+        pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.nightly]),
     ],
 )
 def test_compiled_and_eager_training_agree_to_rounding_and_in_names(
