@@ -21,7 +21,7 @@ import torch
 import typer
 from torch import Tensor
 
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.encoders.brainmass.official import official_name
 from brainmass_core.pretrain.data.views import Batch

@@ -34,7 +34,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.brainmass.model import build
 from brainmass_core.encoders.brainmass.network import SIZES
 from brainmass_core.pretrain.data.views import Batch

@@ -301,13 +301,12 @@ _ENDS = (("", 0), ("_low", -0.02), ("_high", 0.02), ("_draw_low", -0.1), ("_draw
 
 def _metrics(method: str, value: float, n: int) -> dict:
     row = {"task": "large", "method": method, "kind": "classification", "leading": "auc"}
-    row |= {"interval": "halves"}
     row |= {"n_participants": n, "n_positive": n // 2, "n_scans": n, "n_repeats": N_REPEATS}
     for metric in ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "f1"):
         row |= {metric: value, f"{metric}_low": value - 0.01, f"{metric}_high": value + 0.01}
     for metric in ("auc_minus_fc_svm", "minus_best"):
         row |= {metric: 0.01, f"{metric}_low": 0.0, f"{metric}_high": 0.02}
-    return row | {"best_baseline": "transformer", "p_minus_best": 0.2, "p_chance": 0.001}
+    return row | {"best_baseline": "transformer", "p_minus_best": 0.2, "p_permutation": 0.001}
 
 
 def _predictions(folder: Path, used: pd.DataFrame, rng: np.random.Generator) -> None:

@@ -323,29 +323,17 @@ class StudyResults:
         ]
         return pd.concat(found, ignore_index=True)
 
-    def model(self, fold: int | None = None) -> Pretrained:
+    def model(self) -> Pretrained:
         """The pre-trained encoder, in evaluation mode.
-
-        Parameters
-        ----------
-        fold : int, optional
-            With ``pretrain.folds``, from 1: the encoder that was trained without this fold.
 
         Raises
         ------
-        StudyError
-            If the study has several encoders and none is chosen, or the other way round.
         ModelError
             If there is no model, or its files are damaged.
         """
         from brainmass_core.encoders.interface import implementation_of
 
-        known = self.config.folds
-        if fold not in (known or (None,)):
-            expected = f"one of {list(known)}" if known else "none: the study has one encoder"
-            raise StudyError(f"model: found fold {fold}, expected {expected}")
-        config = self.config.for_fold(fold)
-        return implementation_of(config.pretrain.encoder).pretrained(config)
+        return implementation_of(self.config.pretrain.encoder).pretrained(self.config)
 
     def _of_task(self, task: str, table: str) -> pd.DataFrame:
         assert table in STAGES["finetune"].outputs

@@ -27,6 +27,5 @@ def retried(stage):
 wildcard_constraints:
     dataset="|".join(study.config.datasets),
     batch=r"\d+",
-    fold="|".join(map(str, study.config.folds)) or "no-fold",
     analysis="|".join(study.config.series_model.analyses) or "no-analysis",
     task="|".join(study.config.tasks) or "no-task",

@@ -1,13 +1,9 @@
-# one encoder, or one for each fold of pretrain.folds
-rule:
-    name:
-        "pretrain_fold" if study.config.folds else "pretrain"
+rule pretrain:
     input:
         study.pretrain_tables(),
         lambda wildcards: [scans_table("pfc", name) for name in study.datasets("pretrain")],
         [ancient(table) for table in study.tested_scans_tables()],
     output:
-        study.model_seen(),
         model=study.model(),
         config=study.model_file("config.json"),
         card=study.model_file("README.md"),
@@ -18,7 +14,7 @@ rule:
             category="Pre-training",
         ),
     log:
-        study.pretrain_log(),
+        study.log("pretrain", "pretrain.log"),
     conda:
         "../envs/brainmass.yaml"
     threads: study.cpus("pretrain")
@@ -29,16 +25,7 @@ rule:
         runtime=study.runtime("pretrain"),
     params:
         config=str(study.file),
-        config_hash=lambda wildcards: study.pretrain_hash(wildcards.get("fold")),
+        config_hash=study.hash("pretrain"),
         inputs=lambda wildcards: study.pretrain_state(),
     shell:
-        "brainmass pretrain --config {params.config:q}"
-        + (" --fold {wildcards.fold}" if study.config.folds else "")
-        + " --log {log:q}"
-
-
-if study.config.folds:
-
-    rule pretrain:
-        input:
-            study.models(),
+        "brainmass pretrain --config {params.config:q} --log {log:q}"

@@ -39,7 +39,6 @@ rule quality_dataset:
             category="Quality",
         ),
         scans=study.quality_page("{dataset}", "scans.csv"),
-        neighbours=study.quality_page("{dataset}", "scans.js"),
     log:
         study.log("quality", "{dataset}.log"),
     conda:
@@ -53,6 +52,5 @@ rule quality_dataset:
         config=str(study.file),
         config_hash=lambda wildcards: study.hash("quality", wildcards.dataset),
         groups=lambda wildcards: study.task_labels(wildcards.dataset),
-        ratings=study.ratings_state(),
     shell:
         "brainmass quality-dataset --config {params.config:q} --dataset {wildcards.dataset:q} --log {log:q}"

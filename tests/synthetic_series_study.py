@@ -58,8 +58,7 @@ def write_series_study(
     study = write_study(folder, effect=0.0, n_participants=n_participants, **task)
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["pretrain"] = {"model": model, "brainlm": {"window": WINDOW} | (brainlm or {})}
-    raw["finetune"] = {"n_bootstrap": 200, "n_halvings": 3}
-    del raw["interpret"]  # that of a BrainMass
+    raw["finetune"] = {"n_bootstrap": 200}
     if methods:
         raw["finetune"]["methods"] = list(methods)
     study = Study(parse_config(raw), study.scans)
@@ -77,7 +76,7 @@ def write_two_series_cohorts(folder: Path, zero_shot_from="demo_task", **task: o
     raw = study.config.model_dump(mode="json", exclude_unset=True)
     raw["pretrain"] = {"model": "brainlm-tiny", "brainlm": {"window": WINDOW}}
     raw["few_shot"] = {"shots": [2, 8], "n_draws": 4}
-    del raw["finetune"]["methods"], raw["interpret"]
+    del raw["finetune"]["methods"]
     study = Study(parse_config(raw), study.scans)
     first = read_table(study.paths.scans("demo"), "scans").to_pandas()
     for seed, (name, scans) in enumerate({"demo": first, "replication": study.scans}.items()):

@@ -239,9 +239,7 @@ def make_config(folder: Path, *, methods=("fc_svm",), role="internal", **task) -
                 **task,
             }
         },
-        "finetune": {"methods": list(methods), "n_bootstrap": 200, "n_halvings": 3},
-        # with them the study has a pre-trained model, whatever the methods of the task
-        "interpret": {"methods": ["attention", "gradient", "permutation", "fc_pattern"]},
+        "finetune": {"methods": list(methods), "n_bootstrap": 200},
     }
     if role == "external":
         raw["datasets"]["other"] = {"kind": "timeseries", "role": "pretrain", "path": str(folder)}

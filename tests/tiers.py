@@ -37,7 +37,6 @@ RECORD = Path(__file__).parent / "durations.tsv"
 N_RECORDED = 40  # of each tier
 # slow tests are distributed one by one, except files whose tests share an expensive fixture
 TOGETHER = {
-    "tests/bids_app/test_bids_app_installed.py",
     "tests/faults/test_faults.py",
     "tests/positive_control/test_positive_control_run.py",
     "tests/predict/test_predict_series.py",

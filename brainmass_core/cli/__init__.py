@@ -11,7 +11,6 @@ from brainmass_core.cli.application import app, main
 __all__ = ["app", "main"]
 
 for _commands in (
-    "bids_app",
     "stages",
     "predict",
     "models",

@@ -6,11 +6,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated
 
-import typer
-
-from brainmass_core import __version__
 from brainmass_core.cli.command_paths import Commands
 
 app = Commands(
@@ -19,22 +15,6 @@ app = Commands(
     pretty_exceptions_enable=False,
 )
 logger = logging.getLogger("brainmass_core")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"brainmass {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
-    ] = False,
-) -> None:
-    """From raw fMRI scans to a diagnosis model a lab can defend."""
 
 
 def main() -> None:

@@ -65,6 +65,4 @@ def _sections(config: Path) -> dict[str, Any]:
             "control is for encoders of FC: set pretrain.model to brainmass"
         )
     given = settings.model_dump(mode="json", include=set(SECTIONS), exclude_unset=True)
-    if settings.pretrain.folds:
-        given["pretrain"] = {n: v for n, v in given["pretrain"].items() if n != "folds"}
     return given

@@ -14,13 +14,7 @@ from brainmass_core.cli.options import LogPath, Threads, usable_cores
 
 @app.command()
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="Folder of a model, results/finetune/TASK/model, or its name on the Hugging Face "
-            "Hub, ORGANISATION/NAME."
-        ),
-    ],
+    model: Annotated[Path, typer.Argument(help="Folder of a model: results/finetune/TASK/model.")],
     given: Annotated[
         Path,
         typer.Argument(
@@ -78,16 +72,12 @@ def predict(
     work: Annotated[
         Path | None, typer.Option(help="Folder of intermediate results. Default: temporary.")
     ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of a model on the Hugging Face Hub.")
-    ] = None,
     threads: Threads = 1,
     log: LogPath = None,
 ) -> None:
     """Score new scans with a task's model; input processed differently from its training data is
     refused."""
     start_log(log)
-    from brainmass_core.models.hub import model_folder
     from brainmass_core.predict import Options
     from brainmass_core.predict import predict as score
 
@@ -97,4 +87,4 @@ def predict(
         *(phenotype, t_r, atlas, as_trained, pattern, threads, chosen, codes),
         *(tuple(valid_value or ()), header, array, orientation),
     )
-    score(model_folder(model, revision), given, out, embeddings, config, options, work)
+    score(model, given, out, embeddings, config, options, work)

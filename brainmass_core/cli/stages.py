@@ -120,25 +120,13 @@ def quality_dataset(
 
 
 @app.command(help=STAGES["pretrain"].summary)
-def pretrain(
-    config: ConfigPath = DEFAULT_CONFIG,
-    fold: Annotated[
-        int | None,
-        typer.Option(
-            "--fold", help="With pretrain.folds: train the encoder without this fold, from 1."
-        ),
-    ] = None,
-    log: LogPath = None,
-) -> None:
+def pretrain(config: ConfigPath = DEFAULT_CONFIG, log: LogPath = None) -> None:
     """Run the stage `pretrain`."""
     start_log(log)
     settings = load(config)
-    if fold not in (settings.folds or (None,)):
-        known = f"one of {list(settings.folds)}" if settings.folds else "none: one encoder"
-        refuse(f"--fold: found {fold}, expected {known}")
     from brainmass_core.pretrain.launch.torchrun import run
 
-    run(settings.for_fold(fold), config)
+    run(settings, config)
 
 
 @app.command(help=STAGES["finetune"].summary)

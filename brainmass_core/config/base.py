@@ -19,7 +19,7 @@ RULES = (
     *("all", "demo", "scans_of_dataset", "preprocess_batch", "timeseries_batch"),
     *("connectivity_batch", "quality_batch", "quality_dataset", "pfc_batch", "finetune_task"),
     *("finetune_few_shot", "finetune_zero_shot", "finetune_model", "interpret_task"),
-    *("series_model_analysis", "report_task", "report_index", "pretrain_fold"),
+    *("series_model_analysis", "report_task", "report_index"),
 )
 # suffix of a BOLD run, including typos: `BOLD`, `bold (1)`; not `boldref`
 ALMOST_BOLD = re.compile(r"bold(\W.*)?", re.IGNORECASE | re.DOTALL)

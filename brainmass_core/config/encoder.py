@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, get_args
 
 from brainmass_core.config.names import feature_names, method_names
 from brainmass_core.config.sections import InterpretName
-from brainmass_core.config.without_model import FC_PATTERN
 from brainmass_core.encoders.methods import Features
 from brainmass_core.encoders.record import Encoder
 from brainmass_core.encoders.registry import FEATURES, METHODS, encoders, needed_by
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 METHODS_KNOB = "finetune.methods"
 EXPLAINED = "interpret.methods"
 ANALYSES = "series_model.analyses"
+FC_PATTERN = "fc_pattern"  # the only method of `interpret` that needs no encoder
 
 
 def known(knob: str) -> tuple[str, ...]:
@@ -65,22 +65,10 @@ def asked_for(config: Config) -> dict[str, Sequence[str]]:
     }
 
 
-def wants_model(config: Config) -> bool:
-    """Whether anything that the configuration asks for needs the files of a pre-training.
-
-    A study without tasks and analyses is made for its model.
-    """
-    analyses = config.series_model.analyses
-    if not config.tasks and not analyses:
-        return True
-    asked = {**asked_for(config), ANALYSES: analyses}
-    return any(_of_pretrained(name, v) for name, values in asked.items() for v in values)
-
-
 def check_all_external(config: Config) -> Iterator[str]:
     """Errors for a study whose data are all external but whose settings need a pre-trained
     model."""
-    if config.pretrain_datasets():
+    if config.pretrains:
         return
     asked = {**asked_for(config), ANALYSES: config.series_model.analyses}
     wanting = {n: [v for v in values if _of_pretrained(n, v)] for n, values in asked.items()}

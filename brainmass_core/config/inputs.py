@@ -104,16 +104,6 @@ class Dataset(Strict):
         description="Numbers that look like codes of missing values but are measured values.",
     )
     task: str | None = Field(None, description="Keep only runs with this BIDS task entity.")
-    participants: list[str] = Field(
-        default_factory=list,
-        description="Keep only these participants, with or without `sub-` (kinds `bids`, "
-        "`derivatives`). Default: all.",
-    )
-    sessions: list[str] = Field(
-        default_factory=list,
-        description="Keep only BOLD runs of these sessions, with or without `ses-` (kinds `bids`, "
-        "`derivatives`); a T1w may be of another session. Default: all.",
-    )
     t1w: Literal["single", "first", "last"] = Field(
         "single",
         description="Which T1w to use if a participant has several: `single` excludes the "
@@ -170,17 +160,6 @@ class Dataset(Strict):
             )
         return pattern
 
-    @field_validator("participants", "sessions", mode="before")
-    @classmethod
-    def _labels(cls, values: Any, info: ValidationInfo) -> Any:
-        """Labels without their prefix, each once, in alphabetical order."""
-        prefix = {"participants": "sub-", "sessions": "ses-"}[str(info.field_name)]
-        if not isinstance(values, list):
-            return values
-        if numbers := [v for v in values if not isinstance(v, str)]:  # 01 would be 1
-            raise ValueError(f"found {numbers[0]!r}; put labels in quotes, such as '01'")
-        return sorted({value.removeprefix(prefix) for value in values})
-
     @field_validator("missing_values", mode="before")
     @classmethod
     def _no_truth(cls, values: Any) -> Any:
@@ -188,16 +167,6 @@ class Dataset(Strict):
         if isinstance(values, list) and any(isinstance(v, bool) for v in values):
             raise ValueError("put yes, no, on, off, true, false in quotes to keep them as text")
         return values
-
-    @model_validator(mode="after")
-    def _labels_are_of_bids(self) -> Dataset:
-        chosen = [name for name in ("participants", "sessions") if getattr(self, name)]
-        if chosen and self.kind == "timeseries":
-            raise ValueError(
-                f"{' and '.join(chosen)} choose among folders of BIDS; for kind timeseries narrow "
-                "`pattern`, or use the `exclude` of tasks"
-            )
-        return self
 
     @model_validator(mode="after")
     def _synthetic_is_bids(self) -> Dataset:

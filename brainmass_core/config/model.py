@@ -1,9 +1,9 @@
 """The root of ``config.yaml``: general settings, the list of sections, and checks across sections.
 
 Every setting is declared once, with default, unit, limits and help. Sections are in
-`config.preprocess`, `config.timeseries`, `config.pretrain`, `config.series_model`, `config.inputs`
-(``datasets``, ``atlas``), `config.tasks` (``tasks``, ``finetune``), `config.adaptation`
-(``neural``, ``few_shot``, ``zero_shot``), and `config.sections` (all others).
+`config.preprocess`, `config.timeseries`, `config.series_model`, `config.inputs` (``datasets``,
+``atlas``), `config.tasks` (``tasks``, ``finetune``), `config.adaptation` (``neural``, ``few_shot``,
+``zero_shot``), and `config.sections` (all others).
 The reference page and the JSON schema are generated from it (`brainmass_core.config.reference`).
 """
 
@@ -30,26 +30,22 @@ from brainmass_core.config.encoder import (
     known,
     sees_series,
     those_with,
-    wants_model,
 )
 from brainmass_core.config.inputs import Atlas, Dataset
 from brainmass_core.config.preprocess import Preprocess
-from brainmass_core.config.pretrain import Pretrain
-from brainmass_core.config.pretraining_folds import check_folds
 from brainmass_core.config.sections import (
     Connectivity,
     Interpret,
     Pfc,
+    Pretrain,
     Quality,
     Report,
     Resources,
-    resources_of,
+    default_resources,
 )
 from brainmass_core.config.series_model import SeriesModel
 from brainmass_core.config.tasks import ConfoundName, Finetune, Task
 from brainmass_core.config.timeseries import Timeseries
-from brainmass_core.config.transfer import check_few_shot, check_transfer
-from brainmass_core.config.without_model import with_defaults
 from brainmass_core.encoders.methods import SERIES
 from brainmass_core.encoders.record import EncoderError
 from brainmass_core.encoders.registry import FEATURES, encoder_of, needed_by
@@ -111,12 +107,12 @@ class Config(Strict):
 
     def stage_resources(self, stage: str) -> Resources:
         """Resources of one stage, with defaults for missing values."""
-        return resources_of(stage, self.resources.get(stage))
+        return self.resources.get(stage) or default_resources(stage)
 
     @property
     def pretrains(self) -> bool:
-        """Whether there are participants to pre-train a model on, and something that needs it."""
-        return bool(self.pretrain_datasets()) and wants_model(self)
+        """Whether there are participants to pre-train a model on."""
+        return bool(self.pretrain_datasets())
 
     @field_validator("results")
     @classmethod
@@ -126,8 +122,7 @@ class Config(Strict):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_model(cls, given: Any) -> Any:
-        """Set the default methods for the model that is pre-trained, or for none."""
-        given = with_defaults(given) if isinstance(given, dict) else given
+        """Set the default methods for the model that is pre-trained."""
         pretrain = given.get("pretrain") if isinstance(given, dict) else None
         model = pretrain.get("model") if isinstance(pretrain, dict) else None
         try:
@@ -145,26 +140,6 @@ class Config(Strict):
             raise ValueError("\n".join(errors))
         return self
 
-    @property
-    def folds(self) -> tuple[int, ...]:
-        """Folds without which encoders are pre-trained, from 1; empty if there is one encoder."""
-        return tuple(range(1, (self.pretrain.folds or 0) + 1))
-
-    def for_fold(self, fold: int | None) -> Config:
-        """The configuration whose model is the encoder that was trained without a fold.
-
-        Only for what is read and made of that encoder; hashes of later stages are those of the
-        study's configuration.
-
-        Parameters
-        ----------
-        fold : int or None
-            One of `folds`; None: the same configuration.
-        """
-        if fold is None:
-            return self
-        return self.model_copy(update={"pretrain": self.pretrain.for_fold(fold)})
-
     def pretrain_datasets(self) -> list[str]:
         """Data sets whose participants, except those kept for evaluation, are used for
         pre-training."""
@@ -176,10 +151,6 @@ class Config(Strict):
         if self.series_model.analyses:
             named += [n for n, d in self.datasets.items() if d.role != "pretrain"]
         return list(dict.fromkeys(named))
-
-    def deployed(self, task: str) -> str | None:
-        """The method of a task whose model is stored for new scans, if any."""
-        return self.finetune.deployed(self.tasks[task].kind, several_encoders=bool(self.folds))
 
     def target_confounds(self, task: str) -> list[ConfoundName]:
         """Confounds that are the target of a task, because its label is their column."""
@@ -213,9 +184,8 @@ def _cross_check(config: Config) -> Iterator[str]:
             yield f"tasks.{name}.classes: a label value is in two classes: {task.classes}"
         if set(task.datasets) <= set(config.datasets):
             yield from _check_confounds(config, name)
-    yield from check_transfer(config)
-    yield from check_few_shot(config)
-    yield from check_folds(config)
+    yield from _check_transfer(config)
+    yield from _check_few_shot(config)
     yield from _check_encoder(config)
     yield from _check_series_model(config)
     yield from _check_unit(config)
@@ -243,6 +213,56 @@ def _check_confounds(config: Config, name: str) -> Iterator[str]:
         yield (
             f"tasks.{name}.confounds: {task.confounds} removes {target}, which is the target: the "
             f"label {task.label!r} is also the {target}_column of a data set; {remedy}"
+        )
+
+
+def _check_transfer(config: Config) -> Iterator[str]:
+    """Errors in the sources of zero-shot transfer."""
+    for name, task in config.tasks.items():
+        here = f"tasks.{name}.zero_shot_from"
+        source = task.zero_shot_from
+        if source and task.kind == "regression":
+            yield (
+                f"{here}: found kind: regression; zero-shot only transfers classes. For a number "
+                "use protocol.kind: cross_cohort with train_datasets, or remove zero_shot_from"
+            )
+            continue
+        if source and task.confounds == "combat":
+            yield (
+                f"{here}: found confounds: combat, which cannot adjust sites of an unseen cohort; "
+                f"set tasks.{name}.confounds to regress or match, or to none with "
+                "zero_shot.harmonise: site_mean"
+            )
+        if isinstance(source, str):
+            if source == name:
+                yield f"{here}: a task cannot be its own source"
+            elif source not in config.tasks:
+                yield (
+                    f"{here}: there is no task {source!r}{near_miss(source, config.tasks)}; for "
+                    f"data sets write a list: [{source}]"
+                )
+            elif list(config.tasks[source].classes) != list(task.classes):
+                yield (
+                    f"{here}: {source!r} has the classes {list(config.tasks[source].classes)}, "
+                    f"expected those of the task in the same order, {list(task.classes)}"
+                )
+        for dataset in source if isinstance(source, list) else []:
+            if dataset not in config.datasets:
+                yield (
+                    f"{here}: there is no data set {dataset!r}{near_miss(dataset, config.datasets)}"
+                )
+            elif dataset in task.datasets:
+                yield f"{here}: {dataset!r} is among the task's data sets; it would not be unseen"
+
+
+def _check_few_shot(config: Config) -> Iterator[str]:
+    """Error if learning curves are requested but all tasks are regressions."""
+    kinds = {task.kind for task in config.tasks.values()}
+    if config.few_shot.shots and kinds == {"regression"}:
+        yield (
+            f"few_shot.shots: found {config.few_shot.shots}, but all tasks are regressions; "
+            "learning curves draw participants of each class. Remove few_shot.shots, or define a "
+            "classification, such as old against young"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from brainmass_core.config.load import list_presets
 from brainmass_core.config.model import Config
-from brainmass_core.config.sections import Resources, resources_of
+from brainmass_core.config.sections import Resources, default_resources
 from brainmass_core.pipeline.stages import STAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -158,7 +158,7 @@ def _default_resources() -> str:
     lines = ["## Default resources per stage", "", "| Stage | " + " | ".join(names) + " |"]
     lines.append("|---" * (len(names) + 1) + "|")
     for stage in STAGES:
-        values = " | ".join(str(v) for v in resources_of(stage).model_dump().values())
+        values = " | ".join(str(v) for v in default_resources(stage).model_dump().values())
         lines.append(f"| `{stage}` | {values} |")
     return "\n".join([*lines, ""])
 

@@ -186,25 +186,7 @@ class Finetune(Strict):
         "`brainlm_svm` instead of `untrained_svm` and `brainmass_svm`; methods of one model "
         "cannot be used with the other.",
     )
-    n_halvings: int = Field(
-        25,
-        ge=0,
-        description="For the intervals, the cross-validation of one repeat is repeated in both "
-        "random halves of the participants, this many times (0: never). Each costs about half to "
-        "all of the CPU time of one repeat. Methods that are not repeated have wider intervals: "
-        "twice the variance of a bootstrap over tested participants.",
-    )
-    halving_methods: list[MethodName] | Literal["auto"] = Field(
-        "auto",
-        description="Methods for `n_halvings`. `auto`: all except networks that are trained in "
-        "every fold.",
-    )
-    n_bootstrap: int = Field(
-        2000,
-        ge=100,
-        description="Bootstrap draws over tested participants, for ROC bands and for intervals of "
-        "methods without `n_halvings`.",
-    )
+    n_bootstrap: int = Field(2000, ge=100, description="Bootstrap draws over participants.")
     n_permutations: int = Field(
         1000,
         ge=0,
@@ -259,29 +241,15 @@ class Finetune(Strict):
             )
         return self
 
-    def halved(self, methods: list[str]) -> list[str]:
-        """Those of these methods whose cross-validation is repeated in halves."""
-        if not self.n_halvings:
-            return []
-        if self.halving_methods != "auto":
-            return [m for m in methods if m in self.halving_methods]
-        return [m for m in methods if not METHODS[m].estimator.is_network]
-
-    def deployed(self, kind: str, several_encoders: bool = False) -> str | None:
-        """The method whose model is stored for tasks of a kind; None if there is none.
-
-        Parameters
-        ----------
-        several_encoders : bool
-            Whether there is no single pre-trained encoder to store (``pretrain.folds``).
-        """
+    def deployed(self, kind: str) -> str | None:
+        """The method whose model is stored for tasks of a kind; None if there is none."""
         if self.permute_labels or self.deploy is None:
             return None
         known = [METHODS[name] for name in self.methods]
         able = [m for m in known if m.deployable and kind in m.kinds]
         if self.deploy != "auto":
             return self.deploy if self.deploy in [m.name for m in able] else None
-        able = [m for m in able if not m.stores_scans and not (several_encoders and m.pretrained)]
+        able = [m for m in able if not m.stores_scans]
         # a pre-trained encoder before none, none before one with its initial weights
         best = min(able, key=lambda m: (not m.pretrained, m.encoder is not None), default=None)
         return best.name if best else None

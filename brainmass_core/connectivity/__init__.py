@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,7 +106,6 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
         settings = config.connectivity.model_dump(mode="json", exclude=default)
         source = paths.derivatives(dataset, "timeseries")
         write_dataset(root, "functional connectivity", dataset, source, atlas, settings)
-        _remove_matrices(root, dataset, table)
 
     def item(row: dict[str, Any], bold: np.ndarray | Joined) -> ConnectivityInput:
         runs = bold.scan_ids if isinstance(bold, Joined) else [row["scan_id"]]
@@ -133,18 +131,6 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
     process = partial(_process, estimator=config.connectivity.estimator)
     entries = run_batch(job, items, process)
     log.info("connectivity %s/%s: %d scans", dataset, batch, len(entries))
-
-
-def _remove_matrices(root: Path, dataset: str, table: pa.Table) -> None:
-    """Remove the matrices that earlier runs wrote of scans which are excluded now."""
-    for row in table.select(["scan_id", "status", "space", "atlas"]).to_pylist():
-        names = None
-        if row["status"] != "ok" and row["atlas"] is not None:
-            names = names_of(root, dataset, row["scan_id"], row["space"], row["atlas"])
-        for label, _ in MEASURES.values() if names else ():
-            assert names is not None
-            for end in ("tsv", "json"):
-                names.of_atlas(f"stat-{label}_relmat.{end}").unlink(missing_ok=True)
 
 
 def _about(unit: Joined) -> dict[str, Any]:

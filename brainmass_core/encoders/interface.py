@@ -126,13 +126,5 @@ def implementation_of(encoder: Encoder) -> Implementation:
 
 
 def folder_of(config: Config) -> Path:
-    """Folder of the pre-trained model; of several that of the configured one, see
-    `Config.for_fold`.
-
-    Raises
-    ------
-    AssertionError
-        If there are several and none is chosen.
-    """
-    assert config.pretrain.fold or not config.folds, "which of the encoders?"
-    return Paths(config.results).pretrain(config.pretrain.model, config.pretrain.fold)
+    """Folder of the pre-trained model."""
+    return Paths(config.results).pretrain(config.pretrain.model)

@@ -12,7 +12,7 @@ import pandas as pd
 from brainmass_core.config import Config
 from brainmass_core.config.tasks import Task
 from brainmass_core.finetune.cohort.dataset import TaskData, assemble
-from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown, scans_shown_to_each
+from brainmass_core.finetune.cohort.leaks import refuse_leaks, scans_shown
 from brainmass_core.finetune.confounds import left_by_combat, say_unadjusted
 from brainmass_core.finetune.folds.participants import Fold, permute_labels
 from brainmass_core.finetune.folds.protocols import protocol_folds
@@ -83,8 +83,7 @@ class Evaluation:
         """
         scans = self.data.scans
         folds = protocol_folds(scans, self.settings.protocol, self.seed, self.task)
-        read = scans_shown_to_each if self.config.folds else scans_shown
-        refuse_leaks(scans, folds, read(self.config))
+        refuse_leaks(scans, folds, scans_shown(self.config))
         return folds
 
     @cached_property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,6 @@ from brainmass_core.finetune.adjustment import adjuster, match
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.confounds import confounds_of, refuse_codes_of_sex
 from brainmass_core.finetune.folds.participants import Fold
-from brainmass_core.finetune.methods.features import ByEncoder, features_in
 from brainmass_core.finetune.methods.few_shot_classifiers import classify, coordinates, gram
 from brainmass_core.finetune.statistics.balanced_accuracy import (
     balanced_accuracy_influence,
@@ -96,7 +95,7 @@ def draw_shots(
 
 
 def learning_curves(
-    features: Mapping[str, np.ndarray | ByEncoder],
+    features: dict[str, np.ndarray],
     scans: pd.DataFrame,
     folds: list[Fold],
     s: FewShot,
@@ -132,8 +131,6 @@ def learning_curves(
     """
     y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
     folds = [f for f in folds if f.repeat < s.n_repeats]
-    # an encoder may have one class of a site; alone it has no AUC
-    folds = [f for f in folds if not f.encoder or len(set(y[f.test])) == len(set(y))]
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, int], _Curve] = {}
     # with more threads, sums in another order would change the last digits
@@ -160,7 +157,7 @@ def learning_curves(
 
 
 def _draws(
-    values: np.ndarray | ByEncoder,
+    values: np.ndarray,
     scans: pd.DataFrame,
     folds: list[Fold],
     s: FewShot,
@@ -169,18 +166,15 @@ def _draws(
 ) -> Iterator[tuple[Fold, Draw, np.ndarray]]:
     """Every draw of every fold, with the Gram matrix of the features (n_scans, n_scans)."""
     y, who = scans["y"].to_numpy(), scans["participant"].to_numpy()
-    products: dict[int | None, np.ndarray] = {}  # by encoder
+    products = gram(values)
     for f in folds:
-        shown = features_in(values, f)
-        if f.encoder not in products:
-            products[f.encoder] = gram(shown)
         state = int(np.random.SeedSequence([seed, f.repeat, f.fold]).generate_state(1)[0])
         if task and task.confounds in ("regress", "combat"):
-            products[f.encoder] = gram(_adjusted(shown, scans, f, task))
+            products = gram(_adjusted(values, scans, f, task))
         pool = _pool(scans, f, task, state)
         for d in draw_shots(y, who, pool, s.shots, s.n_draws, state):
             refuse_tested(d, who, f)
-            yield f, d, products[f.encoder]
+            yield f, d, products
 
 
 def _adjusted(values: np.ndarray, scans: pd.DataFrame, f: Fold, task: Task) -> np.ndarray:

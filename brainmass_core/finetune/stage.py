@@ -15,10 +15,8 @@ from brainmass_core.finetune.cohort.coding import doubtful_codings
 from brainmass_core.finetune.cohort.labels import TaskError
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.methods.fitting import predict_folds
-from brainmass_core.finetune.statistics.halving import half_scores
 from brainmass_core.finetune.statistics.permutation import refit_p_values
 from brainmass_core.finetune.statistics.scoring import Scored, score_methods
-from brainmass_core.finetune.statistics.spread import HalfScores
 from brainmass_core.intervals import with_interval
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
@@ -27,7 +25,6 @@ from brainmass_core.tables import (
     CALIBRATION,
     CODINGS,
     COHORT,
-    CROSSED_PREDICTIONS,
     JOINED_COHORT,
     METRICS,
     PREDICTIONS,
@@ -54,7 +51,6 @@ def run(config: Config, task: str) -> None:
     codings = doubtful_codings(e.data.cohort, config.tasks[task], task)
     left, methods = e.unadjusted, methods_of(config, task)
     predictions = [_predict(e, method) for method in methods]
-    halves = half_scores(e, methods)
     p_refit = refit_p_values(e, methods)
     more = {
         m: {
@@ -63,7 +59,7 @@ def run(config: Config, task: str) -> None:
         }
         for m in methods
     }
-    _publish(e, codings, predictions, halves, more)
+    _publish(e, codings, predictions, more)
 
 
 def methods_of(config: Config, task: str) -> list[str]:
@@ -99,12 +95,11 @@ def _publish(
     e: Evaluation,
     codings: pd.DataFrame,
     predictions: list[pd.DataFrame],
-    halves: dict[str, HalfScores],
     more: dict[str, dict[str, Any]],
 ) -> None:
     config, task = e.config, e.task
     folder, made_by = Paths(config.results).finetune(task), stage_hash(config, "finetune", task)
-    scored: Scored = score_methods(config, task, predictions, e.seed, halves)
+    scored: Scored = score_methods(config, task, predictions, e.seed)
     for row in scored.metrics:
         leading = row["leading"]
         triple = (row[leading], row[f"{leading}_low"], row[f"{leading}_high"])
@@ -116,8 +111,7 @@ def _publish(
     write_frame(folder, "codings", codings, CODINGS, made_by)
     write_frame(folder, "roc", scored.roc, ROC, made_by)
     write_frame(folder, "calibration", scored.calibration, CALIBRATION, made_by)
-    predicted = CROSSED_PREDICTIONS if config.folds else PREDICTIONS
-    write_frame(folder, "predictions", table, predicted, made_by)
+    write_frame(folder, "predictions", table, PREDICTIONS, made_by)
     # missing scores, such as the Brier score of an SVM, are null, because NaN is not equal to NaN
     scores = [row | more[row["method"]] for row in scored.metrics]
     rows = [{k: None if v != v else v for k, v in row.items()} for row in scores]

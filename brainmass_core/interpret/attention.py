@@ -7,7 +7,7 @@ computed here from the tensors of the state dictionary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,46 +120,6 @@ def attention_maps(
     maps = {(layers, g): means[layers][k] for layers in LAYERS for k, g in enumerate(groups)}
     people = {g: len(set(participant[group == g].tolist())) for g in groups}
     return AttentionMaps(maps, received, {g: int((group == g).sum()) for g in groups}, people)
-
-
-def joined_maps(parts: Sequence[AttentionMaps]) -> AttentionMaps | None:
-    """Attention of scans that several encoders were applied to, each to other participants.
-
-    Parameters
-    ----------
-    parts : sequence of AttentionMaps
-        `received` of each has a row for every scan of the task, NaN for those of other encoders.
-
-    Returns
-    -------
-    AttentionMaps or None
-        Each participant has the same weight, as in `attention_maps`; None without parts.
-    """
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    people = _total([part.n_participants for part in parts])
-    maps = {
-        (layers, group): np.sum(
-            [
-                part.maps[layers, group] * (part.n_participants[group] / people[group])
-                for part in parts
-                if group in part.n_participants
-            ],
-            axis=0,
-        )
-        for layers in LAYERS
-        for group in people
-    }
-    received = parts[0].received.copy()
-    for part in parts[1:]:
-        here = np.isfinite(part.received).all(axis=1)
-        received[here] = part.received[here]
-    return AttentionMaps(maps, received, _total([part.n_scans for part in parts]), people)
-
-
-def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    groups = dict.fromkeys(group for count in counts for group in count)
-    return {group: sum(count.get(group, 0) for count in counts) for group in groups}
 
 
 def _layer_summaries(weights: Mapping[str, Tensor], heads: int, x: Tensor) -> dict[str, Tensor]:

@@ -98,19 +98,6 @@ class MethodFolds:
         place = {"repeat": fold.repeat, "fold": fold.fold, "row": fold.test}
         self.scores.append(pd.DataFrame({**place, "score": score}))
 
-    @classmethod
-    def joined(cls, parts: Sequence[MethodFolds]) -> MethodFolds:
-        """The folds of several encoders as one list, in order of repeat and fold."""
-        if len(parts) == 1:
-            return parts[0]
-        found = cls(signed=parts[0].signed)
-        where = [(p, i) for p in parts for i in range(len(p.scores))]
-        for part, i in sorted(where, key=lambda w: tuple(w[0].scores[w[1]].iloc[0, :2])):
-            for name in ("importance", "evidence", "auc", "scores", "error", "n_train", "n_test"):
-                getattr(found, name).append(getattr(part, name)[i])
-        found.rows = set().union(*(part.rows for part in parts))
-        return found
-
     def ranking(self) -> np.ndarray:
         """Values by which regions are ranked in each fold.
 

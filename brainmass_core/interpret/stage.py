@@ -21,7 +21,7 @@ from brainmass_core.finetune.cohort.dataset import TaskData
 from brainmass_core.finetune.evaluation import Evaluation
 from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods.embedding import embedding
-from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps, joined_maps
+from brainmass_core.interpret.attention import LAYERS, AttentionMaps, attention_maps
 from brainmass_core.interpret.explain import (
     FcModel,
     MethodFolds,
@@ -74,26 +74,12 @@ def run(config: Config, task: str) -> None:
         return
     folds = [f for f in e.folds if f.repeat < settings.n_repeats]
     folds = both_classes(folds, data.scans["y"].to_numpy())
-    classes = list(config.tasks[task].classes)
-    parts = [
-        _explained(config.for_fold(i), data, [f for f in folds if f.encoder == i], classes, seed)
-        for i in dict.fromkeys(f.encoder for f in folds)
-    ] or [_explained(config, data, [], classes, seed)]
-    found = {m: MethodFolds.joined([part[m] for part, _ in parts]) for m in parts[0][0]}
-    attention = joined_maps([maps for _, maps in parts if maps is not None])
-    _publish(config, task, data, found, attention, seed)
-
-
-def _explained(
-    config: Config, data: TaskData, folds: list[Fold], classes: list[str], seed: int
-) -> tuple[dict[str, MethodFolds], AttentionMaps | None]:
-    """Every method on the folds of one encoder, the configured one, and its attention."""
-    settings = config.interpret
     encoder, attention = _encoder(config, data, folds, seed % 2**31), None
     if encoder is not None and "attention" in settings.methods:
         tested = np.unique(np.concatenate([f.test for f in folds]))
-        attention = attend(encoder, data, tested, classes)
-    return explain_folds(data, folds, settings, encoder, attention, seed % 2**31), attention
+        attention = attend(encoder, data, tested, list(config.tasks[task].classes))
+    found = explain_folds(data, folds, settings, encoder, attention, seed % 2**31)
+    _publish(config, task, data, found, attention, seed)
 
 
 def two_classes(data: TaskData) -> bool:

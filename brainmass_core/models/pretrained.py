@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -23,7 +22,6 @@ from brainmass_core.checksums import (
     sealed,
     sha256_of,
 )
-from brainmass_core.models.hub import model_folder, publish_folder
 from brainmass_core.models.weights import (
     ModelError,
     Stored,
@@ -67,36 +65,29 @@ class Pretrained(nn.Module):
 
     ARGUMENTS: ClassVar[tuple[str, ...]] = ()
     OPTIONAL: ClassVar[Mapping[str, bool]] = {}
-    stored_in: Path | None = None  # the folder that it was read from or written to
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> Self:
+    def from_pretrained(cls, folder: str | Path) -> Self:
         """A pre-trained model in evaluation mode, without gradients, on the CPU.
 
         Parameters
         ----------
-        folder : path or str
-            Folder with ``model.safetensors`` and ``config.json``, or the name of a repository of
-            the Hugging Face Hub (``organisation/name``), see `hub.model_folder`.
-        revision : str, optional
-            Branch, tag or commit of the repository.
+        folder : path
+            Folder with ``model.safetensors`` and ``config.json``.
 
         Raises
         ------
         ModelError
-            If the repository cannot be had, a file is missing or damaged, or the two do not belong
-            together, or the settings do not match the tensors. This is checked before memory is
-            allocated.
+            If a file is missing or damaged, or the two do not belong together, or the settings do
+            not match the tensors. This is checked before memory is allocated.
         """
-        folder = model_folder(folder, revision)
+        folder = Path(folder)
         settings = read_settings(folder)
         try:
             check_file(folder / WEIGHTS, settings.get(OF_WEIGHTS))
         except ChecksumError as error:
             raise ModelError(f"{error}; copy the folder again, or {REMEDY}") from None
-        model = cls._checked(folder, settings)
-        model.stored_in = folder
-        return model
+        return cls._checked(folder, settings)
 
     @classmethod
     def _checked(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
@@ -178,50 +169,6 @@ class Pretrained(nn.Module):
             tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
             save_file(tensors, path, metadata={"format": "pt"})
         _write_settings(folder, settings)
-        self.stored_in = folder
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-        branch: str | None = None,
-        create_pr: bool = False,
-    ) -> str:
-        """Publish the folder that the model was read from or written to, with its card.
-
-        Parameters
-        ----------
-        repo_id : str
-            ``organisation/name`` of a repository of the Hugging Face Hub, which may be new.
-        commit_message, private, token, branch, create_pr
-            As of `huggingface_hub.ModelHubMixin`.
-
-        Returns
-        -------
-        str
-            Address of the commit.
-
-        Raises
-        ------
-        ModelError
-            If there is no such folder, its files are damaged or not those of this model any more,
-            its card states no licence, or `huggingface_hub` is not installed.
-        """
-        if self.stored_in is None:
-            raise ModelError("the model is not in a folder; write it first by save_pretrained")
-        stored = type(self).from_pretrained(self.stored_in.absolute()).state_dict()
-        changed = [n for n, t in self.state_dict().items() if not torch.equal(t.cpu(), stored[n])]
-        if changed:
-            raise ModelError(
-                f"{self.stored_in}: holds other weights than this model (such as {changed[0]}); "
-                "write it first by save_pretrained, into a new folder with its own card"
-            )
-        options = {"commit_message": commit_message, "private": private, "token": token}
-        options |= {"branch": branch, "create_pr": create_pr}
-        return publish_folder(self.stored_in, repo_id, **options)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from brainmass_core.pipeline.disk import STOP
 from brainmass_core.pipeline.journal import to_bytes
 from brainmass_core.pipeline.kept import Job
-from brainmass_core.pipeline.manifest import Entry, ScanFailed, ScanRatedOut
+from brainmass_core.pipeline.manifest import Entry, ScanFailed
 from brainmass_core.pipeline.peak import peak_memory
 from brainmass_core.pipeline.scan_fingerprint import named_files
 
@@ -52,10 +52,7 @@ def _attempt(job: Job, scan_id: str, item: Any, process: Process) -> Outcome:
         return entry, to_bytes(process(item).cast(job.schema))
     except ScanFailed as outcome:
         names = ("status", "reason", "step", "remedy", "measured")
-        entry = replace(entry, **{name: getattr(outcome, name) for name in names})
-        if isinstance(outcome, ScanRatedOut):
-            return entry, to_bytes(outcome.rows.cast(job.schema))
-        return entry, None
+        return replace(entry, **{name: getattr(outcome, name) for name in names}), None
     except (Exception, SystemExit) as error:  # a library that calls exit must not end the batch
         if isinstance(error, OSError) and error.errno in STOP:
             raise

@@ -235,7 +235,7 @@ def _tell_if_many_failed(job: Job, entries: list[Entry]) -> None:
 def _publish(job: Job, entries: list[Entry], store: Store) -> None:
     tables = [job.schema.empty_table()]
     for entry in entries:
-        if entry.has_rows:
+        if entry.status == "ok":
             tables.append(_rows(store, entry))
         elif "status" in job.schema.names:
             tables.append(from_rows([row_of(entry, job.schema)], job.schema))

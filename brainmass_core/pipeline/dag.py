@@ -71,8 +71,6 @@ class Study(DataChanges):
                 )
             raw = deep_merge(read_yaml(path), raw)
         study = cls(parse_config(raw, source), planning)
-        if planning:
-            study.check_ratings()
         study.chosen = study.settle()
         return study
 

@@ -9,24 +9,19 @@ from __future__ import annotations
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from brainmass_core.config import Config, ConfigError, Dataset
+from brainmass_core.config import Config, Dataset
 from brainmass_core.config.bridged import data_transforms, template_inputs
 from brainmass_core.config.study_size import choices, is_settled, settle, settle_as
 from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.pipeline.files import Files
-from brainmass_core.pipeline.fingerprints import Inputs, digest, inputs_of, owners, states
-from brainmass_core.pipeline.hashing import batch_of
+from brainmass_core.pipeline.fingerprints import Inputs, digest, inputs_of, states
 from brainmass_core.pipeline.phenotype_fingerprints import (
     phenotypes,
     table_state,
     with_phenotypes,
 )
 from brainmass_core.pipeline.stages import stages_of
-
-if TYPE_CHECKING:
-    from brainmass_core.scans.ratings import Decision
 
 
 def settled_as_planned(config: Config) -> Config:
@@ -53,7 +48,6 @@ class DataChanges(Files):
         self.planning = planning
         self._walked: dict[str, Inputs] = {}
         self._by_batch: dict[tuple[str, str], list[str]] = {}
-        self._rated: dict[str, Decision] | None = None
 
     def settle(self) -> list[str]:
         """Choose the settings whose default depends on the number of scans, see `study_size`.
@@ -89,8 +83,7 @@ class DataChanges(Files):
             found = [self._inputs(dataset).all(), table, *self._transforms(dataset)]
             return digest(found)
         files = states(self._files(stage, dataset))
-        rated = self._rated_out(dataset)[int(batch)] if stage == "timeseries" else []
-        return digest([self._rows(stage, dataset)[int(batch)], files, *rated])
+        return digest([self._rows(stage, dataset)[int(batch)], files])
 
     def settled(self, stage: str, dataset: str, batch: str | int = 0) -> bool:
         """Whether the scans table that is there holds the rows that a job needs.
@@ -125,56 +118,8 @@ class DataChanges(Files):
             # who has pFC follows from the split, a page shows the site
             part = {"pfc": "split", "quality": "quality"}.get(stage, "images")
             own = [self.hash(part, dataset), str(n), *self._transforms(dataset)]
-            own += self.config.datasets[dataset].sessions  # participants are among the inputs
             self._by_batch[stage, dataset] = [digest([*own, text]) for text in found]
         return self._by_batch[stage, dataset]
-
-    def ratings_state(self) -> str:
-        """Fingerprint of all ratings and of how they are joined, which cohort pages show."""
-        quality = self.config.quality
-        return digest([quality.exclude_if, states(quality.ratings)]) if quality.ratings else ""
-
-    def check_ratings(self) -> None:
-        """Refuse unusable ratings before any job runs.
-
-        Raises
-        ------
-        ConfigError
-            Listing every error of the files, and scans of no data set of the configuration.
-        """
-        try:
-            rated = self._decisions()
-        except ValueError as error:
-            raise ConfigError(f"quality.ratings:\n{error}") from None
-        names = tuple(f"{name}_" for name in self.config.datasets)
-        strange = [d.ratings[0] for s, d in rated.items() if not s.startswith(names)]
-        if strange:
-            lines = [f"{r.place}: {r.scan_id} is a scan of none of them" for r in strange[:20]]
-            raise ConfigError(
-                f"quality.ratings: {len(strange)} scans belong to none of the data sets "
-                f"{', '.join(self.config.datasets)}; remove these rows, or the file if it is of "
-                "another study:\n" + "\n".join(lines)
-            )
-
-    def _decisions(self) -> dict[str, Decision]:
-        if self._rated is None and self.config.quality.ratings:
-            # imported late, because it loads pandas
-            from brainmass_core.scans.ratings import decisions_of
-
-            self._rated = decisions_of(self.config)
-        return self._rated or {}
-
-    def _rated_out(self, dataset: str) -> list[list[str]]:
-        """By batch, the scans that raters exclude, with the reasons."""
-        section = self.config.datasets[dataset]
-        found: list[list[str]] = [[] for _ in range(section.batches)]
-        rated = self._decisions().items()
-        lost = {s: d.reason for s, d in rated if d.excluded and s.startswith(f"{dataset}_")}
-        owner = owners(dataset, section) if lost else None
-        for scan_id, reason in lost.items():
-            who = owner(scan_id.removeprefix(f"{dataset}_")) if owner else ""
-            found[batch_of(dataset, who, section.batches)].append(f"{scan_id}\x1f{reason}")
-        return found
 
     def pretrain_state(self) -> str:
         """Fingerprint of who may be pre-trained on; what they are, is in the tables."""

@@ -1,10 +1,8 @@
-"""Eligibility for pre-training and for testing, by the split of a scan.
+"""Eligibility for pre-training: scans of the splits ``pretrain`` and ``train``.
 
-`scans.split` assigns the splits from the role of the data set and its ``evaluation_fraction``, or,
-with ``pretrain.folds``, ``crossed`` to all participants of an internal data set: tasks test them,
-and encoder i is trained on those outside fold i (`scans.pretraining_folds`). Of the eligible scans,
-`pretrain.data.usable_series` leaves out series that are too short or of another repetition time,
-`pipeline.failed_fraction` data sets of which too many scans failed, and
+`scans.split` assigns the splits from the role of the data set and its ``evaluation_fraction``. Of
+the eligible scans, `pretrain.data.usable_series` leaves out series that are too short or of another
+repetition time, `pipeline.failed_fraction` data sets of which too many scans failed, and
 `pretrain.data.tested_people` refuses people whom a task tests. This module imports nothing from
 this package.
 """
@@ -12,10 +10,6 @@ this package.
 from __future__ import annotations
 
 from typing import Any
-
-CROSSED = "crossed"
-# splits of participants whom tasks may test; `crossed` ones only with the encoder of their fold
-TESTED = ("test", CROSSED)
 
 
 def dataset_may_be_pretrained_on(dataset: Any) -> bool:
@@ -27,6 +21,5 @@ def may_be_pretrained_on(split: str | None) -> bool:
     """Whether pre-training may use a scan of this split (`scans.split`).
 
     Not eligible are scans kept for evaluation (``test``) and scans that are not in the scans table
-    (None). With ``pretrain.folds`` the encoder of a fold excludes further scans, see
-    `scans.pretraining_folds`."""
-    return split in ("pretrain", "train", CROSSED)
+    (None)."""
+    return split in ("pretrain", "train")

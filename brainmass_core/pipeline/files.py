@@ -126,58 +126,29 @@ class Files:
         return self.scans_tables([n for n in self.config.tested_datasets() if n not in own])
 
     def pretrain_tables(self) -> list[str]:
-        """What the model is trained on: pFC shards, or the time series of the same data sets.
-
-        Encoders of folds also record the marks of the series, by which copies are found.
-        """
-        stages = [self.config.pretrain.source] + ["timeseries"] * bool(self.config.folds)
-        named = (self.tables(stage, self.datasets("pretrain")) for stage in stages)
-        return list(dict.fromkeys(file for tables in named for file in tables))
+        """What the model is trained on: pFC shards, or the time series of the same data sets."""
+        return self.tables(self.config.pretrain.source, self.datasets("pretrain"))
 
     def model(self) -> str:
-        """The pre-trained weights, or a pattern of those of several encoders."""
-        return self.model_file("model.safetensors")
+        """The pre-trained weights."""
+        return str(self.paths.pretrain(self.config.pretrain.model) / "model.safetensors")
 
     def models(self) -> list[str]:
-        """All of them; none if nothing that is asked for needs them."""
-        if not self.config.pretrains:
-            return []
-        return [self.model().format(fold=fold) for fold in self.config.folds or ("",)]
-
-    def shown(self) -> list[str]:
-        """Data sets that the model of the tasks is trained on."""
-        return self.datasets("pretrain") if self.config.pretrains else []
+        """The same; none where all data sets are external and nothing is pre-trained."""
+        return [self.model()] if self.config.pretrains else []
 
     def model_file(self, name: str) -> str:
-        """A file of the pre-trained model's folder, or a pattern with the wildcard ``fold``."""
-        fold = "{fold}" if self.config.folds else None
-        return str(self.paths.pretrain(self.config.pretrain.model, fold) / name)
-
-    def model_seen(self) -> list[str]:
-        """List of the scans that an encoder has seen; only several encoders have one."""
-        return [self.model_file("trained_on.parquet")] if self.config.folds else []
-
-    def pretrain_log(self) -> str:
-        """Log of the pre-training, or a pattern."""
-        name = "fold-{fold}" if self.config.folds else "pretrain"
-        return self.log("pretrain", f"{name}.log")
-
-    def pretrain_hash(self, fold: str | None) -> str:
-        """Hash of the pre-training of the encoder, or of one of several."""
-        return stage_hash(self.config.for_fold(int(fold) if fold else None), "pretrain")
+        """Another file of the pre-trained model's folder."""
+        return str(self.paths.pretrain(self.config.pretrain.model) / name)
 
     def task_inputs(self, task: str) -> list[str]:
         """FC and scans of the task's data sets, the model, and who it was trained on."""
         names = self.config.tasks[task].datasets
-        scans = self.scans_tables(list(dict.fromkeys([*names, *self.shown()])))
+        scans = self.scans_tables(list(dict.fromkeys([*names, *self.datasets("pretrain")])))
         # copies are found by their series
-        shown = self.tables("timeseries", self.shown())
+        shown = self.tables("timeseries", self.datasets("pretrain"))
         sources = self._seen(names) + scans + shown
-        return [*dict.fromkeys([*sources, *self._trained_on()]), *self.models()]
-
-    def _trained_on(self) -> list[str]:
-        """`pretrain_tables`, if the tasks use a model."""
-        return self.pretrain_tables() if self.config.pretrains else []
+        return [*dict.fromkeys([*sources, *self.pretrain_tables()]), *self.models()]
 
     def _seen(self, datasets: list[str]) -> list[str]:
         """What a task reads of data sets: FC, and the series or what copies are known by."""
@@ -210,7 +181,7 @@ class Files:
         """What the task and its source are made from, and who was pre-trained on."""
         source = self.config.tasks[task].zero_shot_from or []
         names = self.config.tasks[source].datasets if isinstance(source, str) else source
-        needed = [*self._seen(names), *self.scans_tables([*names, *self.shown()])]
+        needed = [*self._seen(names), *self.scans_tables([*names, *self.datasets("pretrain")])]
         return list(dict.fromkeys([*self.task_inputs(task), *needed]))
 
     def all_task_results(self, task: str) -> list[str]:
@@ -225,7 +196,7 @@ class Files:
 
     def deployed(self, task: str) -> list[str]:
         """Files of the stored model, empty if no model is stored; no page depends on them."""
-        asked = self.config.deployed(task)
+        asked = self.config.finetune.deployed(self.config.tasks[task].kind)
         return self.deployed_results(task) if asked else []
 
     def interpret_inputs(self, task: str) -> list[str]:
@@ -287,7 +258,7 @@ class Files:
         for stage in SHOWN:
             here = [d for d in datasets if d in self.datasets(stage)]
             needed += self.tables(stage, here)
-        return [*needed, *self._trained_on(), *self.scans_tables(datasets), *self.models()]
+        return [*needed, *self.pretrain_tables(), *self.scans_tables(datasets), *self.models()]
 
     def hash(self, stage: str, name: str | None = None) -> str:
         """Configuration hash for ``params``: a changed knob re-runs what depends on it."""

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,8 +115,7 @@ def inputs_of(name: str, dataset: Dataset) -> Inputs:
     """
     if dataset.kind == "timeseries":
         return _of_series(name, dataset)
-    reads = read_in_raw if dataset.kind == "bids" else read_in_derivatives
-    found = _of_bids(dataset.path, reads, {f"sub-{label}" for label in dataset.participants})
+    found = _of_bids(dataset.path, read_in_raw if dataset.kind == "bids" else read_in_derivatives)
     return _unless_as_written(found, dataset.path) if dataset.synthetic else found
 
 
@@ -155,12 +154,9 @@ def _almost_bold(suffix: str, extension: str) -> bool:
     return extension.lower() in (".nii.gz", ".nii") and bool(ALMOST_BOLD.fullmatch(suffix))
 
 
-def _of_bids(root: Path, reads: Reads, only: Collection[str] = ()) -> Inputs:
-    """Walk a BIDS folder, or `only` these folders of participants."""
+def _of_bids(root: Path, reads: Reads) -> Inputs:
     shared, folders, broken = [], [], []
     for entry in _entries(str(root)):
-        if only and entry.name.startswith("sub-") and entry.name not in only:
-            continue
         if entry.name.startswith("sub-") and entry.is_dir():
             folders.append(entry)
         elif reads("", entry.name):
@@ -254,7 +250,7 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
     # imported late, because it loads pandas
     from brainmass_core.scans.timeseries import matching_files, named_in, sidecar_of
 
-    owner = owners(name, dataset)
+    owner = _owners(name, dataset)
     people: dict[str, list[str]] = {}
     shared: list[str] = []
     n_scans = 0
@@ -272,13 +268,8 @@ def _of_series(name: str, dataset: Dataset) -> Inputs:
     return Inputs(found, listed, frozenset(found), several=several, n_scans=n_scans)
 
 
-def owners(name: str, dataset: Dataset) -> Callable[[str], str]:
-    """Function from the name of a scan, without the data set, to its participant.
-
-    The participant is written as in the scans table.
-    """
-    if dataset.kind != "timeseries":
-        return lambda label: label.split("_")[0]
+def _owners(name: str, dataset: Dataset) -> Callable[[str], str]:
+    """Function from the name of a scan to its participant as in the scans table."""
     from brainmass_core.scans.phenotype import canonical
     from brainmass_core.scans.timeseries import participant_of
 

@@ -27,8 +27,6 @@ OF_SPLIT = {"role", "batches", "evaluation_fraction", "stratify_by"}
 # columns of the phenotype table that say whose a series is, or how it was acquired
 IDENTIFYING = {"path", "id_column", "scan_column", "t_r_column", "mean_fd_column"}
 CODES = {"missing_values", "valid_values"}
-# which scans there are, but not what is read of one; by default none of them is in a hash
-CHOSEN = {"participants", "sessions"}
 OF_TASKS = ("age_column", "sex_column")  # columns that only tasks and pages read
 
 
@@ -56,8 +54,7 @@ def stage_hash(config: Config, stage: str, name: str | None = None) -> str:
     ----------
     stage : str
         A name in `STAGES`; ``few_shot``, ``zero_shot`` and ``model``, the parts of `finetune` that
-        are asked for apart; ``initial``, an encoder that is not pre-trained; or a part that
-        several stages share: ``listing``, all settings of a
+        are asked for apart; or a part that several stages share: ``listing``, all settings of a
         data set, ``split``, those that decide which scans there are and who is tested, ``images``,
         those that decide what is read of a scan, and ``estimates``,
         ``series``, ``fc`` and ``views``, on which a finished scan of `preprocess`, `timeseries`,
@@ -113,11 +110,7 @@ def _scans_part(config: Config, dataset: str) -> dict:
 
 def _listing_part(config: Config, dataset: str) -> dict:
     settings = config.datasets[dataset].model_dump(mode="json", exclude={"band_pass"})
-    settings = {k: v for k, v in settings.items() if v or k not in CHOSEN}
-    own = {"name": dataset, "dataset": settings, "seed": config.seed}
-    crossed = config.pretrain.folds and config.datasets[dataset].role == "internal"
-    # whether there are folds, not how many: they are made from ids when a model is trained
-    return own | ({"crossed": True} if crossed else {}) | _of_kind(config, dataset)
+    return {"name": dataset, "dataset": settings, "seed": config.seed} | _of_kind(config, dataset)
 
 
 def _split_part(config: Config, dataset: str) -> dict:
@@ -129,8 +122,7 @@ def _split_part(config: Config, dataset: str) -> dict:
 def _images_part(config: Config, dataset: str) -> dict:
     # people, their roles and the split are no matter of images; whom a series belongs to may be
     # known from the phenotype table alone, and a table has repetition times of series
-    omitted = OF_SPLIT | CHOSEN | {"band_pass"}
-    settings = config.datasets[dataset].model_dump(mode="json", exclude=omitted)
+    settings = config.datasets[dataset].model_dump(mode="json", exclude=OF_SPLIT | {"band_pass"})
     phenotype, kind = settings.pop("phenotype"), settings["kind"]
     if kind == "timeseries":
         settings |= {k: v for k, v in phenotype.items() if k in IDENTIFYING}
@@ -203,9 +195,7 @@ def _quality_part(config: Config, dataset: str) -> dict:
     shown = section.phenotype.model_dump(mode="json", include={*columns, "path"})
     shown |= section.model_dump(mode="json", include=CODES)
     before = stage_hash(config, "connectivity", dataset)
-    # whom raters exclude is in the tables of `timeseries`; earlier pages cannot be rated
-    own = _section(config, "quality", exclude={"ratings", "exclude_if"})
-    return {"before": before, "shown": shown, "quality": own, "rated": True}
+    return {"before": before, "shown": shown, "quality": _section(config, "quality")}
 
 
 def _pfc_part(config: Config, dataset: str) -> dict:
@@ -226,12 +216,11 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     sources = sorted(config.pretrain_datasets())  # their order changes no model
     how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
     # as before there were these settings
-    before = {"fisher_z": False, "passes": "separate", "folds": None}
-    how |= {name for name, old in before.items() if getattr(s, name) == old}
+    how |= {n for n, old in (("fisher_z", False), ("passes", "separate")) if getattr(s, n) == old}
     others = {n for n in s.of_others if isinstance(getattr(s, n), BaseModel)}
     own = {"pretrain": s.model_dump(mode="json", exclude=how | others)} | _limit(config)
     stage = s.source  # of an encoder of series always `timeseries`
-    found = own | {"before": [stage_hash(config, stage, n) for n in sources]} | _fold_part(config)
+    found = own | {"before": [stage_hash(config, stage, n) for n in sources]}
     if s.encoder.sees_series:  # it sees no pFC, and windows and masks follow from the seed
         return found | {"seed": config.seed} | _over(drawn_bridges(config))
     if s.source == "timeseries":
@@ -240,34 +229,13 @@ def _pretrain_part(config: Config, _: str | None) -> dict:
     return found
 
 
-def _model_hash(config: Config) -> str:
-    """Hash of the encoder that a task or a page reads.
-
-    Without a pre-training that is its settings, of which its initial weights are made.
-    """
-    needed = config.pretrains or not config.pretrain_datasets()
-    return stage_hash(config, "pretrain" if needed else "initial")
-
-
-def _initial_part(config: Config, _: str | None) -> dict:
-    return {"pretrain": config.pretrain.model_dump(mode="json"), "seed": config.seed}
-
-
-def _fold_part(config: Config) -> dict:
-    """Who belongs to which fold of the pre-training, and which of them is left out."""
-    if not config.pretrain.folds:
-        return {}
-    of_people = {"allow_same_ids": sorted(config.allow_same_ids), "seed": config.seed}
-    return {"folds": of_people | {"left_out": config.pretrain.fold}}
-
-
 def _finetune_part(config: Config, task: str) -> dict:
     own = {"finetune": _section(config, "finetune", exclude={"deploy"})}
     return _task_part(config, task) | own | {"neural": _section(config, "neural")}
 
 
 def _model_part(config: Config, task: str) -> dict:
-    deployed = config.deployed(task)
+    deployed = config.finetune.deployed(config.tasks[task].kind)
     return {"before": stage_hash(config, "finetune", task), "deployed": deployed}
 
 
@@ -312,7 +280,7 @@ def _report_part(config: Config, name: str | None) -> dict:
         "before": [stage_hash(config, "interpret", t) for t in tasks],
         "few_shot": [stage_hash(config, "few_shot", t) for t in curves],
         "zero_shot": [stage_hash(config, "zero_shot", t) for t in transfer],
-        "pretrain": _model_hash(config),
+        "pretrain": stage_hash(config, "pretrain"),
         "series_model": [stage_hash(config, "series_model", a) for a in analyses],
         "report": config.report.model_dump(mode="json"),
     } | _over(drawn_bridges(config))
@@ -323,7 +291,7 @@ def _task_part(config: Config, name: str) -> dict:
     task = config.tasks[name]
     return {
         "before": [stage_hash(config, "connectivity", n) for n in task.datasets],
-        "pretrain": _model_hash(config),
+        "pretrain": stage_hash(config, "pretrain"),
         "task": task.model_dump(mode="json", exclude={"zero_shot_from"}),
         "class_order": list(task.classes),  # the last one is the positive class
         "permuted": config.finetune.permute_labels,
@@ -357,7 +325,6 @@ PARTS: dict[str, Callable[[Config, Any], dict]] = {
     "quality": _quality_part,
     "pfc": _pfc_part,
     "pretrain": _pretrain_part,
-    "initial": _initial_part,
     "finetune": _finetune_part,
     "model": _model_part,
     "few_shot": _few_shot_part,

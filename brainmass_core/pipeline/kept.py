@@ -153,7 +153,7 @@ class ScanFiles:
             return None
         entry = kept_entry(self.file_of(scan_id, "json")) if same else None
         entry = entry and replace(entry, batch=self.job.batch)  # it may have been in another batch
-        if entry is not None and entry.has_rows:
+        if entry is not None and entry.status == "ok":
             rows = pq.read_schema(self.file_of(scan_id, "parquet"))
             return entry if rows.names == self.job.schema.names else None  # of an older version
         return entry

@@ -16,7 +16,6 @@ from brainmass_core.tables import MANIFEST, from_rows, read_table, write_table
 
 log = logging.getLogger(__name__)
 Status = Literal["ok", "failed", "excluded"]
-RATED = "rating"  # step of a scan that raters exclude, whose rows are kept
 
 
 class ScanFailed(ValueError):  # noqa: N818 - it names an outcome, not a programming error
@@ -56,22 +55,6 @@ class ScanExcluded(ScanFailed):
     """A scan was processed but does not meet a criterion, such as the motion threshold."""
 
     status: Status = "excluded"
-
-
-class ScanRatedOut(ScanExcluded):
-    """A scan that the raters of its quality page exclude; its rows stay in the stage's table.
-
-    Parameters
-    ----------
-    reason : str
-        Who excluded it, and why.
-    rows : Table
-        Its rows, with status ``excluded`` and the reason.
-    """
-
-    def __init__(self, reason: str, rows: pa.Table) -> None:
-        super().__init__(reason, RATED, "change the ratings (quality.ratings)")
-        self.rows = rows
 
 
 @contextmanager
@@ -119,11 +102,6 @@ class Entry:
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
     measured: dict[str, Any] = field(default_factory=dict, hash=False)
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether rows of the scan were computed: if it is ok, or only its raters exclude it."""
-        return self.status == "ok" or self.step == RATED
 
 
 def row_of(entry: Entry, schema: pa.Schema) -> dict[str, Any]:

@@ -78,10 +78,9 @@ class Paths:
         """Quality page of a scan."""
         return self.results / "quality" / dataset / "scans" / f"{quote(scan_id, safe='')}.html"
 
-    def pretrain(self, model: str, fold: int | str | None = None) -> Path:
-        """Folder of a pre-trained model; with ``pretrain.folds`` of the one without a fold."""
-        folder = self.results / "pretrain" / model
-        return folder if fold is None else folder / f"fold-{fold}"
+    def pretrain(self, model: str) -> Path:
+        """Folder of a pre-trained model."""
+        return self.results / "pretrain" / model
 
     def finetune(self, task: str) -> Path:
         """Folder of a task's predictions and metrics."""

@@ -102,22 +102,3 @@ def _of_pages(config: Config, dataset: str, n: int) -> Cost:
 
 def _summed(jobs: int, scans: int, files: int, n_bytes: float, cpu: float) -> Cost:
     return Cost(scans, jobs, files + FILES_OF_JOB * jobs, n_bytes, cpu + START_UP * jobs)
-
-
-def fits(config: Config) -> Iterator[str]:
-    """One line per task: how often its methods are fitted to its folds, and to halves of them."""
-    halved = config.finetune.halved(list(config.finetune.methods))
-    for name, task in config.tasks.items():
-        p = task.protocol
-        n = {"repeated_kfold": p.n_splits, "fixed_split": 1, "cross_cohort": 1}.get(p.kind)
-        repeats = p.n_repeats if p.kind in ("repeated_kfold", "fixed_split") else 1
-        whole = f"{n * repeats:,} fits" if n else "one fit per tested site"
-        half = 2 * config.finetune.n_halvings
-        more = f"{n * half:,}" if n else f"{half:,} per tested site"
-        intervals = (
-            f", and for the intervals of {', '.join(halved)} {more} to half of the participants "
-            "(finetune.n_halvings)"
-            if halved
-            else ""
-        )
-        yield f"tasks.{name}: {whole} of each method{intervals}"

@@ -228,7 +228,7 @@ def stages_of(unit: Unit | None = None, selecting: bool = False) -> tuple[str, .
 
 
 def batch_stages(config: Any, dataset: str) -> Iterator[Stage]:
-    """Stages that process the scans of a data set; `pfc` only if a model is trained on it.
+    """Stages that process the scans of a data set; `pfc` only if the model is trained on it.
 
     Parameters
     ----------
@@ -237,6 +237,6 @@ def batch_stages(config: Any, dataset: str) -> Iterator[Stage]:
         Name of a data set.
     """
     for stage in STAGES.values():
-        read = stage.name != "pfc" or (config.pretrains and config.pretrain.source == "pfc")
+        read = stage.name != "pfc" or config.pretrain.source == "pfc"
         if stage.unit == "batch" and read and stage.takes(config.datasets[dataset]):
             yield stage

@@ -154,10 +154,9 @@ def _table(rows: list[Standing], unit: str) -> Table:
 
 def _later_stages(config: Config) -> Iterator[str]:
     paths = Paths(config.results)
-    for fold in config.folds or (None,) if config.pretrains else ():
-        model = paths.pretrain(config.pretrain.model, fold) / "model.safetensors"
-        name = f"pretrain, encoder {fold} of {len(config.folds)}" if fold else "pretrain"
-        yield f"{name}: {'done' if model.exists() else 'not finished'}"
+    model = paths.pretrain(config.pretrain.model) / "model.safetensors"
+    if config.pretrains:
+        yield f"pretrain: {'done' if model.exists() else 'not finished'}"
     for task in config.tasks:
         scored = (paths.finetune(task) / "metrics.parquet").exists()
         page = paths.report(task)

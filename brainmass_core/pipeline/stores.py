@@ -96,7 +96,7 @@ class JournalAndTables:
             record = self.journal.records.get(scan_id)
             if record is None or not _counts(record.made_from, record.entry, wanted):
                 continue
-            if not record.entry.has_rows or self._sound(scan_id):
+            if record.entry.status != "ok" or self._sound(scan_id):
                 found[scan_id] = record.entry
         own = read_index(self.index)
         if own is not None:
@@ -132,7 +132,7 @@ class JournalAndTables:
             for scan_id, (of, entry) in batch.scans.items()
             if scan_id not in found and _counts(of, entry, made_from.get(scan_id))
         }
-        with_rows = {s for s, e in wanted.items() if e.has_rows}
+        with_rows = {s for s, e in wanted.items() if e.status == "ok"}
         if with_rows:
             rows = rows_of(batch, self.job.stage, self.job.schema, with_rows)
             self._taken |= rows
@@ -151,7 +151,7 @@ class JournalAndTables:
                         continue
                     if scan_id in found:
                         continue
-                    if entry.has_rows:
+                    if entry.status == "ok":
                         rows = read_rows(file, record)
                         if not same_columns(schema_of(rows), self.job.schema):
                             continue

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from brainmass_core.encoders.registry import owner_of
-from brainmass_core.models.hub import front_matter
 from brainmass_core.predict.contract import Contract
 
 TEXT = """\
@@ -97,7 +96,7 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         ", ".join(f"{k} {v}" for k, v in d.model_dump().items() if v is not None) or "not recorded"
         for d in c.done
     )
-    return front_matter(_about(c)) + TEXT.format(
+    return TEXT.format(
         task=c.task,
         method=c.method,
         target=target,
@@ -122,30 +121,6 @@ def card(contract: Contract, node: dict[str, Any]) -> str:
         config_hash=c.config_hash,
         versions=", ".join(f"{k} {v}" for k, v in c.versions.items()),
     )
-
-
-def _about(c: Contract) -> dict[str, Any]:
-    """Front matter, with the cross-validated scores as Hugging Face's pages show them."""
-    kind = "tabular-classification" if c.classes else "tabular-regression"
-    scores = c.scores.get(c.method, {})
-    metrics = [
-        {"type": name, "value": value, "name": f"{name}, cross-validated"}
-        for name, value in scores.items()
-        if value is not None
-    ]
-    result = {
-        "task": {"type": kind},
-        "dataset": {"name": c.task, "type": "private"},
-        "metrics": metrics,
-    }
-    return {
-        "license": "unknown",
-        "library_name": "brainmass",
-        "pipeline_tag": kind,
-        "tags": ["brainmass", c.method, "fmri", "neuroscience"],
-        "metrics": [m["type"] for m in metrics],
-        "model-index": [{"name": f"{c.task}-{c.method}", "results": [result] if metrics else []}],
-    }
 
 
 def _source(c: Contract) -> str:

@@ -65,7 +65,7 @@ def deploy(config: Config, task: str) -> None:
     TaskError
         If the configuration stores no model, or the task has no scores yet.
     """
-    name = config.deployed(task)
+    name = config.finetune.deployed(config.tasks[task].kind)
     if name is None:
         raise TaskError(_nothing_to_store(config, task))
     scores = _scores(config, task)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from brainmass_core.config.base import Strict
-from brainmass_core.config.pretrain import BrainLM as Settings
+from brainmass_core.config.sections import BrainLM as Settings
 from brainmass_core.pretrain.data.recordings import Feed
 from brainmass_core.pretrain.data.usable_series import check_window
 from brainmass_core.timeseries.robust_scaling import VERSION, RobustScaling

@@ -19,7 +19,6 @@ from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.index import Index
-from brainmass_core.pretrain.data.left_out import SEEN, write_trained_on
 from brainmass_core.pretrain.loop.checkpoint import State
 from brainmass_core.pretrain.model_specs import model_spec_of
 from brainmass_core.tables import atomic_path, write_table
@@ -29,14 +28,13 @@ Curves = Mapping[str, Mapping[str, str]]
 
 def publish(config: Config, index: Index, state: State) -> None:
     """Write all files of a finished run, each atomically."""
-    settings = config.pretrain
-    folder = Paths(config.results).pretrain(settings.model, settings.fold)
-    spec = model_spec_of(settings)
+    folder, spec = (
+        Paths(config.results).pretrain(config.pretrain.model),
+        model_spec_of(config.pretrain),
+    )
     model = spec.build(config, index.n_rois)
     model.load_state_dict(state.model)
     about = describe(config, index, state, model)
-    if settings.fold:
-        about |= {SEEN: write_trained_on(config, index.groups)}
     model.save_pretrained(folder, about)
     history = history_table(state.history, spec.history)
     write_table(folder / "history.parquet", history, "history", about["config_hash"])
@@ -59,19 +57,6 @@ def describe(config: Config, index: Index, state: State, model: Pretrained) -> d
         "config_hash": stage_hash(config, "pretrain"),
         spec.digest: index.fingerprint,
         **({"refused": {r.dataset: r.warning for r in index.refused}} if index.refused else {}),
-        **_of_fold(config, index),
-    }
-
-
-def _of_fold(config: Config, index: Index) -> dict[str, Any]:
-    """Entries of ``config.json`` about the fold that an encoder has not seen."""
-    if not config.pretrain.fold:
-        return {}
-    without = {s.dataset: s.n_left_out for s in index.sources}
-    return {
-        "fold": config.pretrain.fold,
-        "folds": config.pretrain.folds,
-        "participants_left_out": without,
     }
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from brainmass_core.config import Config
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.models.pretrained import Pretrained
 from brainmass_core.pretrain.data.index import Index
 from brainmass_core.pretrain.data.order import global_batch_size

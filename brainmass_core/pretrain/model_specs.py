@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.interface import implementation_of
 from brainmass_core.pretrain.model_spec import ModelSpec
 

@@ -23,8 +23,6 @@ from brainmass_core.quality.embed import chart, rich_chart
 from brainmass_core.quality.measures import MEASURES, Reference
 from brainmass_core.quality.motion import MotionInFc, motion_in_fc
 from brainmass_core.quality.page import LIGHTS, threshold_text
-from brainmass_core.quality.raters import raters_context, scans_script, scans_to_rate
-from brainmass_core.readers.ratings import ARTEFACTS, COLUMNS, RATINGS
 from brainmass_core.tables import atomic_path
 from brainmass_core.tables.text import write_text_table
 
@@ -34,25 +32,18 @@ BY_KEY = {m.key: m for m in MEASURES}
 
 
 def run_dataset(config: Config, dataset: str) -> None:
-    """Write the cohort page of a data set, ``scans.csv`` and ``scans.js`` in the same folder.
-
-    ``scans.js`` tells the pages of scans their neighbours.
+    """Write the cohort page of a data set and ``scans.csv`` in the same folder.
 
     Raises
     ------
     TableError
         If a table cannot be read.
-    RatingsError
-        If a file of ratings cannot be read or has errors.
     """
     paths = Paths(config.results)
     cohort = people.read_cohort(config, dataset)
     page = paths.quality(dataset)
     with atomic_path(page) as temporary:
         temporary.write_text(dataset_page(config, dataset, cohort), encoding="utf-8")
-    with atomic_path(paths.quality(dataset, "scans.js")) as temporary:
-        listed = rated(config, dataset, cohort)["scans"]
-        temporary.write_text(scans_script(listed), encoding="utf-8")
     with atomic_path(paths.quality(dataset, "scans.csv")) as temporary:
         shown = cohort.assign(flags=[" ".join(f) if f is not None else "" for f in cohort["flags"]])
         write_text_table(temporary, shown, missing="", float_format="%.6g")
@@ -85,22 +76,11 @@ def dataset_page(config: Config, dataset: str, cohort: pd.DataFrame) -> str:
         "distributions": distributions(config, cohort, found),
         "differences": difference_rows(cohort, names),
         "groups": names,
-        "raters": raters_context(config, dataset, cohort, partial(_linked, config, dataset)),
-        "rated": rated(config, dataset, cohort),
-        "rating_columns": COLUMNS,
-        "ratings": RATINGS,
-        "artefacts": ARTEFACTS,
         "freedom": freedom(cohort),
         **_numbers(cohort, lost, outliers),
         **motion_context(motion_in_fc(config, dataset, cohort)),
     }
     return render("dataset.html.jinja", context, "brainmass_core.quality")
-
-
-def rated(config: Config, dataset: str, cohort: pd.DataFrame) -> dict[str, Any]:
-    """Scans that can be rated, and the flags by which they can be filtered."""
-    _, outliers = people.judged(cohort, config)
-    return scans_to_rate(cohort, outliers, partial(_linked, config, dataset))
 
 
 def _numbers(cohort: pd.DataFrame, lost: pd.DataFrame, outliers: pd.DataFrame) -> dict[str, int]:

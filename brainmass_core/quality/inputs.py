@@ -14,7 +14,6 @@ import pyarrow as pa
 from brainmass_core.atlas.parcels import parcels, same_network
 from brainmass_core.config import Config
 from brainmass_core.connectivity import ESTIMATORS, vectorise
-from brainmass_core.pipeline.manifest import RATED
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pipeline.stages import batch_stages
 from brainmass_core.quality.measures import Reference, references
@@ -93,15 +92,12 @@ def list_items(config: Config, dataset: str, batch: int) -> dict[str, QualityInp
     fates = _fates(paths, dataset, batch, judged, scans, units)
     prepared = _rows(paths, "preprocess", dataset, batch) if "preprocess" in judged else {}
     table = read_table(paths.batch("timeseries", dataset, batch), "timeseries")
-    bold = bold_by_scan(table, rated_out=True)
+    bold = bold_by_scan(table)
     series = {r["scan_id"]: r for r in table.drop_columns(["bold"]).to_pylist()}
     if joins(config):  # a page shows a single run with its own FC
         fc = _fc_of_runs(bold, config.connectivity.estimator)
     else:
         fc = _fc(read_table(paths.batch("connectivity", dataset, batch), "connectivity"))
-        # raters see the same page of a scan after they have excluded it
-        lost = {s: x for s, x in bold.items() if fates[s]["step"] == RATED}
-        fc |= _fc_of_runs(lost, config.connectivity.estimator)
     labels = _labels(config, table)
     rows = {
         s: measured(scan, fates[s], prepared.get(s, {}), series.get(s, {}), fc.get(s), labels)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
 from brainmass_core.config import Config
 from brainmass_core.pages import render
-from brainmass_core.pipeline.manifest import RATED
 from brainmass_core.quality.inputs import QualityInput
 from brainmass_core.quality.measures import MEASURES, Measure, light
 from brainmass_core.quality.sections import sections_of
-from brainmass_core.readers.ratings import ARTEFACTS, COLUMNS, RATINGS
 
 LIGHTS = {
     "bad": "beyond the threshold",
     "odd": "outlier among the scans",
     "good": "fine",
     "none": "not judged",
-}
-KEYS = {  # shortcuts on the page of a scan
-    **{"accept": "a", "uncertain": "u", "exclude": "e"},
-    **{"motion": "m", "ghosting": "g", "dropout": "d", "skull_stripping": "s"},
-    **{"registration": "r", "other": "o"},
 }
 HEADLINE = {
     "ok": "This scan has functional connectivity.",
@@ -62,44 +51,14 @@ def scan_page(item: QualityInput, page: Path) -> str:
         "outlier_z": item.config.quality.outlier_z,
         "sections": sections_of(item),
         "outputs": output_rows(item, page),
-        "page_hash": page_hash(item),
-        "rating_columns": COLUMNS,
-        "ratings": RATINGS,
-        "artefacts": ARTEFACTS,
-        "keys": KEYS,
     }
     return render("scan.html.jinja", context, "brainmass_core.quality")
-
-
-def page_hash(item: QualityInput) -> str:
-    """Hash of what a rater sees of a scan: properties, measures, derivatives and series.
-
-    It depends neither on the other scans, nor on thresholds, nor on whether the scan is excluded,
-    so that a rating stays valid until the scan itself, or its processing, has changed.
-
-    Returns
-    -------
-    str
-        12 hexadecimal digits.
-    """
-    known = {m.key: item.row.get(m.key) for m in MEASURES}
-    # rounded, because the last digits of sums may depend on the machine
-    measured = {k: f"{v:.5g}" for k, v in known.items() if v is not None}
-    sums = sorted(item.preprocessed.get("sha256") or [])
-    estimator = item.config.connectivity.estimator
-    text = json.dumps([facts(item), measured, sums, estimator], sort_keys=True)
-    found = hashlib.sha256(text.encode())
-    if item.bold is not None:
-        found.update(np.ascontiguousarray(item.bold, np.float32).tobytes())
-    return found.hexdigest()[:12]
 
 
 def headline(fate: dict[str, Any]) -> str:
     """Outcome of the scan, in one line."""
     if fate["status"] == "ok":
         return HEADLINE["ok"]
-    if fate["step"] == RATED:
-        return "This scan was excluded by its raters."
     return f"{HEADLINE[fate['status']]} in {fate['stage']}."
 
 

@@ -13,7 +13,7 @@ from brainmass_core.pipeline.kept import Job
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.quality.inputs import QualityInput, list_items
 from brainmass_core.quality.measures import flags
-from brainmass_core.quality.page import page_hash, scan_page
+from brainmass_core.quality.page import scan_page
 from brainmass_core.tables import QUALITY, atomic_path, from_rows
 
 log = logging.getLogger(__name__)
@@ -59,5 +59,4 @@ def process(item: QualityInput) -> pa.Table:
     else:
         path.unlink(missing_ok=True)  # remove a page of an earlier configuration
     shown = str(page.relative_to(item.results)) if page else None
-    row = item.row | {"flags": found, "page": shown, "page_hash": page_hash(item)}
-    return from_rows([row], QUALITY)
+    return from_rows([item.row | {"flags": found, "page": shown}], QUALITY)

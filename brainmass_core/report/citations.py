@@ -110,11 +110,6 @@ WORKS = {
         "Nadeau C, Bengio Y. Inference for the generalization error. Mach Learn 2003. "
         "doi:10.1023/A:1024068626366",
     ),
-    "half": (
-        "Shao and Wu 1989",
-        "Shao J, Wu CFJ. A general theory for jackknife variance estimation. Ann Stat 1989. "
-        "doi:10.1214/aos/1176347263",
-    ),
     "wilson": (
         "Wilson 1927",
         "Wilson EB. Probable inference, the law of succession, and statistical inference. J Am "

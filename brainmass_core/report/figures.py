@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -326,34 +324,4 @@ def loss(history: pd.DataFrame | None) -> Figure:
     bottom.plot(measured["step"], measured["effective_rank"], ".-", color="#CC79A7")
     bottom.set(xlabel="Step", ylabel="Effective rank\nof embedding")
     bottom.set_ylim(0, 1.15 * max(1.0, measured["effective_rank"].max()))
-    return figure
-
-
-def losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Total loss and effective rank of several encoders.
-
-    Parameters
-    ----------
-    histories : mapping of str to DataFrame
-        Table of the pre-training of each encoder, one row per step, by its name.
-
-    Raises
-    ------
-    NotAvailableError
-        If there is no history.
-    """
-    if not histories:
-        raise NotAvailableError("There is no pre-training history.")
-    figure = new_figure(5.2, 4.6)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    colours = [f"C{i}" for i in range(len(histories))]
-    for (name, history), colour in zip(histories.items(), colours, strict=True):
-        _curve(top, history["step"], history["loss"], color=colour, label=name)
-        measured = history.dropna(subset=["effective_rank"])
-        bottom.plot(measured["step"], measured["effective_rank"], ".-", color=colour)
-    top.set_ylabel("Total loss")
-    top.set_ylim(bottom=0)
-    top.legend(fontsize=8, ncols=2)
-    bottom.set(xlabel="Step", ylabel="Effective rank\nof embedding")
-    bottom.set_ylim(bottom=0)
     return figure

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from brainmass_core.config import Config
-from brainmass_core.pipeline.eligibility import CROSSED, TESTED, may_be_pretrained_on
 from brainmass_core.pipeline.failed_fraction import refused_datasets
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.report.names import QUALITY
@@ -32,12 +31,12 @@ def summarise_cohort(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[
 def _people(name: str, scans: pd.DataFrame) -> dict[str, Any]:
     keys = ["dataset", "participant_id"]
     people = scans.drop_duplicates(keys)
-    test = people["split"].isin(TESTED)
+    test = people["split"] == "test"
     sex = people["sex"].fillna("missing").value_counts().sort_index()
     return {
         "Class": name,
         "Participants": len(people),
-        _tested_as(people["split"]): int(test.sum()),
+        "kept for evaluation": int(test.sum()),
         "training only": int((~test).sum()),
         "Joined series" if "joined" in scans else "Scans": len(scans),
         "Sites": people["site"].nunique(),
@@ -66,14 +65,9 @@ def count_sites(cohort: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, 
         ["dataset", "site"]
     ):
         counts = {c: int((people["class_name"] == c).sum()) for c in classes}
-        test = {_tested_as(used["split"]): int(people["split"].isin(TESTED).sum())}
-        rows.append({"Data set": dataset, "Site": site, **counts, **test})
+        test = int((people["split"] == "test").sum())
+        rows.append({"Data set": dataset, "Site": site, **counts, "kept for evaluation": test})
     return rows
-
-
-def _tested_as(split: pd.Series) -> str:
-    """Heading of the numbers of tested participants; crossed ones are not kept for evaluation."""
-    return "tested" if (split == CROSSED).any() else "kept for evaluation"
 
 
 def describe_datasets(config: Config) -> list[dict[str, Any]]:
@@ -84,9 +78,7 @@ def describe_datasets(config: Config) -> list[dict[str, Any]]:
         scans = read_table(Paths(config.results).scans(name), "scans", columns).to_pandas()
         people = scans.drop_duplicates("participant_id")
         split = people["split"].value_counts()
-        n_seen = sum(n for kind, n in split.items() if may_be_pretrained_on(str(kind)))
-        seen = 0 if name in refused else int(n_seen)
-        crossed = {"tested by an encoder that has not seen them": int(split.get(CROSSED, 0))}
+        seen = 0 if name in refused else int(split.get("pretrain", 0) + split.get("train", 0))
         rows.append(
             {
                 "Data set": name + (" (synthetic)" if dataset.synthetic else ""),
@@ -95,7 +87,6 @@ def describe_datasets(config: Config) -> list[dict[str, Any]]:
                 "Participants": len(people),
                 "seen by pre-training": seen,
                 "kept for evaluation": int(split.get("test", 0)),
-                **(crossed if config.folds else {}),
                 "Scans": len(scans),
                 "Sites": people["site"].nunique(),
                 "Age (years), mean ± SD": _mean_sd(people["age"]),

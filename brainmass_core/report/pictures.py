@@ -15,7 +15,6 @@ from brainmass_core.pipeline.paths import FIGURES, Paths
 from brainmass_core.report import figures
 from brainmass_core.report.calibration import draw_calibration, without_probabilities
 from brainmass_core.report.connectome import Connectome
-from brainmass_core.report.encoders import TITLE, draw_loss, loss_caption
 from brainmass_core.report.few_shot import draw_curves
 from brainmass_core.report.names import short_of
 from brainmass_core.report.page import Picture
@@ -24,6 +23,7 @@ from brainmass_core.report.predicted import draw_predicted
 from brainmass_core.report.results import Results
 from brainmass_core.report.sites import MAX_DRAWN, draw_sites
 from brainmass_core.report.streams import stream
+from brainmass_core.tables import read_table
 
 TITLES = {
     "scores": "Scores of every method",
@@ -37,7 +37,7 @@ TITLES = {
     "fc_difference": "Difference of mean FC",
     "glass_brain": "Strongest connections",
     "carpet": "Single scans",
-    "loss": TITLE,
+    "loss": "Pre-training",
 }
 WIDE = ("glass_brain", "few_shot")
 
@@ -60,7 +60,7 @@ def draw_task(r: Results, connectome: Connectome | None) -> dict[str, Picture]:
         "fc_difference": partial(figures.fc_matrix, connectome, difference=True),
         "glass_brain": partial(figures.glass_brain, connectome),
         "carpet": lambda: figures.carpet(read_series(r.config, chosen), _order(connectome)),
-        "loss": partial(draw_loss, r.config),
+        "loss": partial(figures.loss, read_history(r.config)),
     }
     captions = _score_captions(r) | _data_captions(r, connectome, len(chosen))
     pictures = {}
@@ -82,6 +82,24 @@ def draw_dataset(name: str, connectome: Connectome | None) -> list[Picture]:
         Picture(f"fc_matrix_{name}", f"Mean FC of {name}", caption, matrix, no_matrix),
         Picture(f"glass_brain_{name}", f"Connections of {name}", edges, brain, no_brain, True),
     ]
+
+
+def draw_loss(config: Config) -> Picture:
+    """Figure of the losses of pre-training."""
+    png, missing = drawing.draw(partial(figures.loss, read_history(config)))
+    return Picture("loss", TITLES["loss"], loss_caption(config), png, missing)
+
+
+def read_history(config: Config) -> pd.DataFrame | None:
+    """History of pre-training; None if there is none.
+
+    Returns
+    -------
+    DataFrame or None
+        One row per step.
+    """
+    path = Paths(config.results).pretrain(config.pretrain.model) / "history.parquet"
+    return read_table(path, "history").to_pandas() if path.exists() else None
 
 
 def read_series(config: Config, chosen: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
@@ -130,7 +148,8 @@ def _score_captions(r: Results) -> dict[str, str]:
         else ""
     )
     return {
-        "scores": "Points are means over repeats, bars 95 % intervals; the dashed line is chance.",
+        "scores": "Points are means over repeats, bars 95 % intervals from a bootstrap over "
+        "participants; the dashed line is chance.",
         "roc": "Averaged over folds and repeats, so that only scores of one model are compared; "
         f"bands are pointwise 95 % bootstrap intervals.{few}",
         "calibration": "Observed frequency of a class by its predicted probability, in ten bins "
@@ -172,8 +191,22 @@ def _data_captions(r: Results, connectome: Connectome | None, n_shown: int) -> d
     }
 
 
+COLLAPSE = (
+    "With many steps, a running mean over a fiftieth of them. An effective rank that falls to 1 "
+    "indicates collapse; a step with n scans has at most n - 1, so with 2 scans it is always 1."
+)
+
+
 def _network_sentence(connectome: Connectome | None) -> str:
     found = connectome.within_and_between() if connectome else None
     if not found:
         return " The atlas has no networks, so parcels are in its own order."
     return f" Ordered by network: mean {found[0]:.2f} within networks, {found[1]:.2f} between them."
+
+
+def loss_caption(config: Config) -> str:
+    """Caption of the loss curves."""
+    encoder = config.pretrain.encoder
+    default = f"Losses of the pre-training ({encoder.label}, {config.pretrain.epochs} epochs)."
+    said = encoder.pages.training(config.pretrain) if encoder.pages.training else default
+    return f"{said} {COLLAPSE}"

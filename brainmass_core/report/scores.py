@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from brainmass_core.encoders.registry import encoders, is_pretrained
-from brainmass_core.intervals import side_of, with_interval
-from brainmass_core.report.cells import p_value, score, unscaled
+from brainmass_core.intervals import side_of, span, with_interval
+from brainmass_core.report.cells import Cell, number, p_value, score, unscaled
 from brainmass_core.report.names import LEADING, METRICS, short_of
 
 SMALL_CLASS = 50
@@ -65,12 +65,20 @@ def comparison_table(metrics: pd.DataFrame, kind: str = "binary") -> Rows:
             "Best baseline": short_of(base) if isinstance(base, str) else "",
             f"{leading} minus its": score(row, "minus_best", sign="+"),
             "p of the difference": p_value(row.get("p_minus_best")),
-            "p against chance": p_value(row.get("p_chance")),
+            f"{leading}, other training sets": _other_training_sets(row),
+            "p, shuffled labels": p_value(row.get("p_permutation")),
         }
         if kind == "binary":
             cells["AUC minus FC's"] = score(row, "auc_minus_fc_svm", sign="+")
         rows.append(cells)
     return rows
+
+
+def _other_training_sets(row: Mapping[Any, Any]) -> Cell:
+    """The corrected interval without a value: its centre is the mean over folds, not the score."""
+    low, high = row.get("corrected_low"), row.get("corrected_high")
+    shown = number(low)
+    return Cell(span(low, high), "", shown.sort)
 
 
 def summary_table(metrics: pd.DataFrame, kind: str) -> Rows:
@@ -185,19 +193,6 @@ def _against(low: Any, high: Any) -> str:
     }[side_of(low, high, 0)]
 
 
-def doubled_methods(metrics: pd.DataFrame) -> list[str]:
-    """Names of methods whose intervals are not from halves of the participants.
-
-    Parameters
-    ----------
-    metrics : DataFrame
-        `tables.METRICS`.
-    """
-    return [
-        short_of(r["method"]) for r in metrics.to_dict("records") if r.get("interval") != "halves"
-    ]
-
-
 def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> list[str]:
     """Warnings that a reader needs before the scores.
 
@@ -222,8 +217,8 @@ def warnings_of(metrics: pd.DataFrame, permuted: bool, kind: str = "binary") -> 
     if smallest < SMALL_CLASS:
         said.append(
             f"Small sample: {int(first['n_participants'])} participants are tested, {smallest} in "
-            "the smaller class. Intervals are wide, and differences between methods are hardly "
-            "evidence."
+            "the smaller class. Intervals are wide, and intervals from so few tend to be too "
+            "narrow; differences between methods are not evidence."
         )
     return said
 

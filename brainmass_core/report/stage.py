@@ -20,19 +20,17 @@ from brainmass_core.report import participants
 from brainmass_core.report.citations import Citations
 from brainmass_core.report.compare import ablations
 from brainmass_core.report.connectome import dataset_connectome, read_connectome
-from brainmass_core.report.encoders import encoder_rows, loss_pictures
 from brainmass_core.report.few_shot import curve_table, transfer_table
 from brainmass_core.report.flow import exclusion_flow
 from brainmass_core.report.interpretation import read_interpretation
 from brainmass_core.report.joining import run_fates, told_of_joining
 from brainmass_core.report.names import FEW_ESTIMATORS, LEADING, kind_of, listed
 from brainmass_core.report.page import render, software
-from brainmass_core.report.pictures import draw_dataset, draw_task
+from brainmass_core.report.pictures import draw_dataset, draw_loss, draw_task
 from brainmass_core.report.programs import programs_of
 from brainmass_core.report.results import Results, read_results
 from brainmass_core.report.scores import (
     comparison_table,
-    doubled_methods,
     score_table,
     summary_table,
     verdict,
@@ -106,8 +104,7 @@ def _scores(r: Results) -> dict[str, Any]:
         "verdict": verdict(r.metrics) if r.kind == "binary" else [],
         "scores": score_table(r.metrics, r.kind),
         "comparison": comparison_table(r.metrics, r.kind),
-        "halved": bool((r.metrics["interval"] == "halves").any()),
-        "doubled": doubled_methods(r.metrics),
+        "resampled": r.config.tasks[r.name].protocol.kind in ("repeated_kfold", "fixed_split"),
         **listed(r.metrics["method"]),
         "site_scores": site_table(r.sites, r.kind),
         "small": small_sites(r.sites, r.cohort),
@@ -164,8 +161,7 @@ def index_page(config: Config) -> str:
         "lost": people.lost(people.exclusions(config, datasets, entries), files),
         "unmatched": people.unmatched_ids(config, datasets),
         "connectivity": [p for name, c in connectomes.items() for p in draw_dataset(name, c)],
-        "losses": loss_pictures(config),
-        "encoders": encoder_rows(config),
+        "loss": draw_loss(config),
         "series_model": read_series_model(config),
         "ablations": ablations(config),
     }

@@ -21,10 +21,9 @@ from brainmass_core.scans.image import (
     read_header,
     slice_timing,
 )
-from brainmass_core.scans.index import File, Sidecars, base_row, check_place
+from brainmass_core.scans.index import File, Sidecars, base_row, check_place, index_files
 from brainmass_core.scans.naming import odd_name
 from brainmass_core.scans.repetition_time import choose_t_r
-from brainmass_core.scans.selection import chosen_files
 from brainmass_core.scans.strays import stray_rows
 from brainmass_core.scans.table import ScansError
 
@@ -57,7 +56,7 @@ def list_bids(name: str, dataset: Dataset, slice_times: bool = True) -> list[Row
         If there is no such run at all, or the folder is one of derivatives.
     """
     refuse_derivatives(name, dataset.path)
-    found = chosen_files(name, dataset)
+    found = index_files(dataset.path)
     files = _raw(name, dataset, found)
     bold = [f for f in files if f.named("bold") and f.entities.get("datatype") == "func"]
     strays = stray_rows(name, dataset, files, bold)

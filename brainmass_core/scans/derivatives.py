@@ -31,10 +31,10 @@ from brainmass_core.scans.index import (
     Sidecars,
     base_row,
     check_place,
+    index_files,
 )
 from brainmass_core.scans.naming import odd_name
 from brainmass_core.scans.repetition_time import choose_t_r
-from brainmass_core.scans.selection import chosen_files
 from brainmass_core.scans.strays import stray_rows
 from brainmass_core.spaces import FSL, ICBM_2009A, ICBM_2009C, SpaceError, space_name
 from brainmass_core.spaces.bridges import bridge
@@ -66,7 +66,7 @@ def list_derivatives(name: str, dataset: Dataset, atlas_space: str | None = None
     ScansError
         If there is no such run at all.
     """
-    files = chosen_files(name, dataset)
+    files = index_files(dataset.path)
     bold = [f for f in files if f.named("bold") and _is_preproc(f)]
     wanted = f"*_space-<template>_desc-preproc_bold.nii.gz{surfaces(files)}"
     bold = keep_task(bold, name, dataset, len(files), wanted)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,16 +66,8 @@ def base_row(name: str, stem: str, file: File) -> dict[str, Any]:
     }
 
 
-def index_files(root: Path, participants: Sequence[str] = ()) -> list[File]:
+def index_files(root: Path) -> list[File]:
     """All files of a BIDS or BIDS-derivatives folder, ordered by path.
-
-    Parameters
-    ----------
-    participants : sequence of str
-        Labels of the only participants whose files are wanted. Default: all.
-
-    Notes
-    -----
 
     Folders ``sub-*`` without a label of letters and digits are ignored, see `strays`.
     Participants are indexed some at a time through temporary links. The indexer's tables have a
@@ -85,8 +76,6 @@ def index_files(root: Path, participants: Sequence[str] = ()) -> list[File]:
     """
     root = root.absolute()
     folders = sorted(p for p in root.glob("sub-*") if PARTICIPANT.fullmatch(p.name) and p.is_dir())
-    if participants:
-        folders = [p for p in folders if p.name.removeprefix("sub-") in participants]
     paths: list[str] = []
     with tempfile.TemporaryDirectory(prefix="brainmass-index-") as temporary:
         for start in range(0, len(folders), AT_ONCE):

@@ -3,8 +3,7 @@
 `split_of` assigns it. Pre-training uses the splits ``pretrain`` and ``train``
 (`pipeline.eligibility`). For data sets of role ``internal`` it is drawn: within each stratum
 (label x site) participants are ordered by a hash of seed, data set and id, and the first `quota(n)`
-are kept for evaluation. With ``pretrain.folds`` nobody of them is held out of all encoders: the
-split is ``crossed``, and `scans.pretraining_folds` assigns the folds.
+are kept for evaluation.
 
 Guarantee: adding or removing one participant changes the side of at most one other, of the same
 stratum. (The added one may move another over the limit, or the quota may grow by one.) No rule that
@@ -23,7 +22,6 @@ from collections.abc import Mapping
 import pandas as pd
 
 from brainmass_core.config import Dataset
-from brainmass_core.pipeline.eligibility import CROSSED
 from brainmass_core.pipeline.hashing import stable_hash
 from brainmass_core.scans.table import PHENO
 
@@ -31,22 +29,18 @@ log = logging.getLogger(__name__)
 Stratum = tuple[str, ...]
 
 
-def split_of(
-    scans: pd.DataFrame, dataset: Dataset, seed: int, name: str, crossed: bool = False
-) -> list[str]:
-    """``pretrain``, ``train``, ``test`` or ``crossed`` of each scan; one participant has one.
+def split_of(scans: pd.DataFrame, dataset: Dataset, seed: int, name: str) -> list[str]:
+    """``pretrain``, ``train`` or ``test`` of each scan; one participant has one.
 
     Scans of role ``pretrain`` are in split ``pretrain``, those of role ``external`` in ``test``. Of
     role ``internal``, the fraction ``evaluation_fraction`` of the participants is in ``test``, and
-    the others are in ``train``; if `crossed` (``pretrain.folds``), all are in ``crossed``.
+    the others are in ``train``.
 
     A participant whose rows differ in label or site belongs to the stratum of its first scan by
     id. Participants are those of this data set: the same id in another data set is another person.
     """
     if dataset.role != "internal":
         return ["pretrain" if dataset.role == "pretrain" else "test"] * len(scans)
-    if crossed:
-        return [CROSSED] * len(scans)
     label = f"{PHENO}{dataset.stratify_by}" if dataset.stratify_by else None
     ordered = scans.sort_values("scan_id")
     labels = ordered[label] if label else pd.Series("", index=ordered.index)

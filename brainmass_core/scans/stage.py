@@ -112,7 +112,7 @@ def list_scans(config: Config, name: str) -> tuple[pd.DataFrame, Unmatched]:
     if dataset.kind == "timeseries":
         scans = add_t_r(name, dataset, scans)
     scans["dataset"], scans["kind"], scans["role"] = name, dataset.kind, dataset.role
-    scans["split"] = split_of(scans, dataset, config.seed, name, bool(config.pretrain.folds))
+    scans["split"] = split_of(scans, dataset, config.seed, name)
     scans["batch"] = [batch_of(name, p, dataset.batches) for p in scans["participant_id"]]
     return scans.drop(columns="label"), unmatched
 

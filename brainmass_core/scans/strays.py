@@ -39,10 +39,7 @@ def stray_rows(name: str, dataset: Dataset, files: list[File], bold: list[File])
         if reason and of_task and _stem(file) not in taken:
             row = base_row(name, _stem(file), file)
             rows.append(row | {"excluded_reason": f"{shown(file.path)}: {reason}"})
-    people = dataset.participants
-    odd = _odd_folders(name, dataset.path.absolute())
-    chosen = [r for r in odd if not people or r["participant_id"].removeprefix("sub-") in people]
-    return [*rows, *chosen]
+    return [*rows, *_odd_folders(name, dataset.path.absolute())]
 
 
 def _stem(file: File) -> str:

@@ -23,7 +23,7 @@ VERSION = 1
 TABLE, ARROW_SCHEMA = b"brainmass_table", b"ARROW:schema"  # keys in a file's metadata
 
 # targets of tables whose name is not that of their stage
-MADE_BY = {"manifest": "", "history": "pretrain", "trained_on": "pretrain"} | dict.fromkeys(
+MADE_BY = {"manifest": "", "history": "pretrain"} | dict.fromkeys(
     ("cohort", "codings", "predictions", "roc", "metrics", "calibration"), "finetune"
 )
 MADE_BY |= dict.fromkeys(("regions", "networks", "attention", "stability", "maps"), "interpret")

@@ -22,17 +22,6 @@ def history_schema(parts: Sequence[str]) -> pa.Schema:
 HISTORY = history_schema(("loss_alignment", "loss_classification", "loss_reconstruction"))
 BRAINLM_HISTORY = history_schema(("target_variance",))
 
-# scans that the encoder of a fold was trained on, with the marks of `scans.copies`
-TRAINED_ON = pa.schema(
-    [
-        (name, pa.string())
-        for name in (
-            *("scan_id", "dataset", "participant_id", "person", "file"),
-            *("source_checksum", "series_fingerprint"),
-        )
-    ]
-)
-
 _OF_SERIES = [
     (score + end, pa.float64())
     for score in ("mse", "variance", "r2", "pearson")

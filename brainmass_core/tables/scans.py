@@ -89,7 +89,6 @@ QUALITY = pa.schema(
         ("stage", pa.string()),
         ("step", pa.string()),
         ("page", pa.string()),
-        ("page_hash", pa.string()),
         ("flags", pa.list_(pa.string())),
     ]
     + [

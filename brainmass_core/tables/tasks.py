@@ -25,8 +25,6 @@ PREDICTIONS = pa.schema(
         ("n_train", pa.int64()),
     ]
 )
-# with several encoders: the one that has not seen the participant
-CROSSED_PREDICTIONS = pa.schema([*PREDICTIONS, ("encoder", pa.int64())])
 METRICS = pa.schema(
     _TASK_METHOD
     + [(n, pa.int64()) for n in ("n_participants", "n_positive", "n_scans", "n_repeats")]
@@ -50,14 +48,12 @@ METRICS = pa.schema(
         for suffix in ("", "_low", "_high")
     ]
     + [("kind", pa.string()), ("leading", pa.string()), ("best_baseline", pa.string())]
-    + [("interval", pa.string())]
     + [
         (name, pa.float64())
         for name in (
             "target_variance",
             "corrected_low",
             "corrected_high",
-            "p_chance",
             "p_minus_best",
             "p_permutation",
             "p_permutation_refit",

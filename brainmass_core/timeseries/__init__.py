@@ -15,12 +15,7 @@ from brainmass_core.atlas import resolve_atlas
 from brainmass_core.config import Config
 from brainmass_core.pipeline.batch import run_batch
 from brainmass_core.pipeline.kept import Job
-from brainmass_core.pipeline.manifest import (
-    ScanExcluded,
-    ScanFailed,
-    ScanRatedOut,
-    measured_so_far,
-)
+from brainmass_core.pipeline.manifest import ScanExcluded, ScanFailed, measured_so_far
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.preprocess.files.provenance import bids_uri
 from brainmass_core.tables import from_rows, timeseries_schema
@@ -83,8 +78,6 @@ def run(config: Config, dataset: str, batch: int, threads: int = 1) -> None:
         If the atlas is not available.
     TableError
         If the scans or the preprocess table cannot be read.
-    RatingsError
-        If a file of ratings cannot be read or has errors.
     BatchError
         If the disk is full or workers cannot be started.
     """
@@ -138,16 +131,7 @@ def _denoised(item: TimeSeriesInput, raw: Raw, known: dict[str, Any]) -> pa.Tabl
     if item.settings.writes_derivatives:
         _write(item, raw, model, bold, row)
     row["bold"] = bold.tolist()
-    schema = timeseries_schema(item.atlas.n_rois)
-    if item.rated_out:  # its page still shows the series; all other readers take status ok only
-        raise ScanRatedOut(item.rated_out, from_rows([row | _rated_out(item)], schema))
-    return from_rows([row], schema)
-
-
-def _rated_out(item: TimeSeriesInput) -> dict[str, Any]:
-    """Columns that differ if raters exclude the scan: copies are searched among kept scans only."""
-    marks = dict.fromkeys(("source_checksum", "series_fingerprint"))
-    return {"status": ScanRatedOut.status, "reason": item.rated_out} | marks
+    return from_rows([row], timeseries_schema(item.atlas.n_rois))
 
 
 def _refuse_short(item: TimeSeriesInput, raw: Raw) -> None:

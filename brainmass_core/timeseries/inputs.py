@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,10 @@ from brainmass_core.config.preprocess import Preprocess
 from brainmass_core.config.timeseries import Timeseries
 from brainmass_core.pipeline.manifest import ScanFailed
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pipeline.scan_fingerprint import IF_ANY
 from brainmass_core.readers import FileError
 from brainmass_core.readers.confounds import read_confounds_table
 from brainmass_core.scans import of_images
 from brainmass_core.scans.cpac import cpac_files
-from brainmass_core.scans.ratings import exclusions_of
 from brainmass_core.spaces import SpaceError
 from brainmass_core.spaces.bridges import bridge
 from brainmass_core.tables import read_table
@@ -58,8 +56,6 @@ class TimeSeriesInput:
         Files that are read in addition to those in `scan`.
     header : bool or None
         Whether text series have a header, kind `timeseries`; None if not configured.
-    rated_out : str
-        Why the raters of its quality page exclude the scan; empty if they do not.
     """
 
     scan: dict[str, Any]
@@ -72,7 +68,6 @@ class TimeSeriesInput:
     filtered: bool
     read: tuple[Path, ...] = ()
     header: bool | None = None
-    rated_out: str = field(default="", metadata=IF_ANY)
 
 
 def list_items(
@@ -84,8 +79,6 @@ def list_items(
     ------
     TableError
         If the scans or the preprocess table cannot be read.
-    RatingsError
-        If a file of ratings cannot be read or has errors.
     """
     paths = Paths(config.results)
     section = config.datasets[dataset]
@@ -101,7 +94,6 @@ def list_items(
             if r["status"] == "ok"
         }
         scans = {k: v for k, v in scans.items() if k in preprocessed}
-    rated_out = exclusions_of(config, dataset)
     return {
         scan_id: TimeSeriesInput(
             scan=of_images(row),
@@ -113,7 +105,6 @@ def list_items(
             header=section.header,
             preprocess=config.preprocess,
             filtered=section.kind != "timeseries" or section.band_pass,
-            rated_out=rated_out.get(scan_id, ""),
             read=(
                 *_also_read(row, preprocessed.get(scan_id, {}), paths.results),
                 *_crossed(atlas, row["space"] or preprocessed.get(scan_id, {}).get("space")),

@@ -8,15 +8,13 @@ import pyarrow as pa
 from brainmass_core.tables import TableError
 
 
-def bold_by_scan(table: pa.Table, rated_out: bool = False) -> dict[str, np.ndarray]:
+def bold_by_scan(table: pa.Table) -> dict[str, np.ndarray]:
     """Series of all scans that have one.
 
     Parameters
     ----------
     table : Table
         Schema `tables.timeseries_schema`, at least scan_id, status and bold.
-    rated_out : bool
-        Include scans that only their raters exclude, for their pages.
 
     Returns
     -------
@@ -35,7 +33,7 @@ def bold_by_scan(table: pa.Table, rated_out: bool = False) -> dict[str, np.ndarr
         for scan_id, status, n, end in zip(
             chunk["scan_id"].to_pylist(), chunk["status"].to_pylist(), lengths, ends, strict=True
         ):
-            if status == "ok" or (rated_out and n):
+            if status == "ok":
                 series[scan_id] = bold[end - n : end]
     return series
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 
-from brainmass_core.bids_app import workflow
 from brainmass_core.cli import main
 from brainmass_core.config.inputs import Atlas
 from brainmass_core.pipeline.batch import BatchError
@@ -228,46 +227,3 @@ def test_home_and_variables_are_never_taken_as_they_are_written(brainmass, folde
 def test_every_preset_is_listed(brainmass):
     listed = brainmass("config", "presets").stdout.split()
     assert "brainmass/official-release" in listed
-
-
-def test_the_first_configuration_is_written_once_and_its_questions_are_printed(brainmass, folder):
-    func = folder / "data" / "sub-1" / "func"
-    func.mkdir(parents=True)
-    for task in ("a", "b"):
-        (func / f"sub-1_task-{task}_bold.nii.gz").touch()
-    done = brainmass("init", "data")
-    assert done.returncode == 0, done.stderr
-    assert "my.yaml:" in done.stdout
-    assert "which task? found" in done.stdout
-    assert "1 data sets, 0 tasks, valid" in done.stdout
-    again = brainmass("init", "data")
-    assert again.returncode == 1
-    assert "my.yaml exists" in again.stderr
-
-
-def test_the_version_is_an_option_too(brainmass):
-    assert brainmass("--version").stdout.split()[-1] == brainmass("version").stdout.strip()
-
-
-def test_a_label_that_does_not_exist_is_one_message_of_the_bids_app(brainmass, folder):
-    func = folder / "data" / "sub-1" / "func"
-    func.mkdir(parents=True)
-    (func / "sub-1_task-a_bold.nii.gz").touch()
-    done = brainmass("run", "data", "out", "participant", "--participant-label", "2")
-    assert done.returncode == 1
-    assert "has no 2; it has 1" in done.stderr
-    assert not (folder / "out").exists()
-
-
-def test_the_status_of_the_bids_app_is_that_of_snakemake(brainmass, folder, monkeypatch):
-    func = folder / "data" / "sub-1" / "func"
-    func.mkdir(parents=True)
-    (func / "sub-1_task-a_bold.nii.gz").touch()
-    words = ("run", "data", "out", "participant", "--skip-bids-validation", "-w", "work")
-    for status in (0, 3):
-        monkeypatch.setattr(workflow, "run", lambda *_, status=status: status)
-        done = brainmass(*words)
-        assert done.returncode == status
-        assert ("quality: out/quality/bids/index.html" in done.stdout) == (status == 0)
-    assert (folder / "out" / "brainmass.yaml").exists()
-    assert (folder / "work" / "tmp").is_dir()

@@ -125,55 +125,11 @@ WITHOUT_MODEL = {
 }
 
 
-ALL_MODELS = {
-    "finetune": {"methods": ["fc_svm", "brainmass_svm"]},
-    "interpret": {"methods": ["attention", "fc_pattern"]},
-}
-
-
 def external(**over: object) -> dict:
     raw = minimal(**{"tasks": {"asd": task()}} | over)
     for dataset in raw["datasets"].values():
         dataset["role"] = "external"
     return raw
-
-
-BASELINES = ["chance", "confounds_svm", "fc_svm", "tangent_ridge"]
-
-
-def test_the_defaults_of_external_data_alone_need_no_model() -> None:
-    raw = external(few_shot={"shots": [1]})
-    config = parse_config(raw)
-    assert not config.pretrains
-    assert config.finetune.methods == BASELINES
-    assert set(config.finetune.permutation_methods) < set(BASELINES)
-    assert config.interpret.methods == ["fc_pattern"]
-    assert config.few_shot.features == config.zero_shot.features == ["fc"]
-    given = parse_config(external(finetune={"methods": ["fc_svm"], "n_bootstrap": 100}))
-    assert given.finetune.methods == ["fc_svm"]
-    assert given.interpret.methods == ["fc_pattern"]
-    brainlm = parse_config(external(pretrain={"model": "brainlm-13m"}))
-    assert brainlm.finetune.methods == BASELINES
-
-
-def test_a_task_on_baselines_alone_pre_trains_nothing() -> None:
-    tasks = {"asd": task()}
-    config = parse_config(minimal(tasks=tasks, finetune={"methods": ["chance", "fc_svm"]}))
-    assert not config.pretrains
-    assert config.interpret.methods == ["fc_pattern"]
-    assert parse_config(minimal(tasks=tasks)).pretrains
-    # what is asked for by name keeps its model
-    for asked in (
-        {"finetune": {"methods": ["fc_svm", "brainmass_svm"]}},
-        {"finetune": {"methods": ["fc_svm"]}, "interpret": {"methods": ["gradient"]}},
-        {
-            "finetune": {"methods": ["fc_svm"]},
-            "few_shot": {"shots": [1], "features": ["brainmass"]},
-        },
-    ):
-        assert parse_config(minimal(tasks=tasks, **asked)).pretrains
-    # without tasks a study is made for its model
-    assert parse_config(minimal(finetune={"methods": ["fc_svm"]})).pretrains
 
 
 def test_external_data_alone_are_a_study_without_a_model() -> None:
@@ -186,14 +142,14 @@ def test_external_data_alone_are_a_study_without_a_model() -> None:
     ("over", "knobs"),
     [
         (
-            ALL_MODELS,
+            {},
             [
                 "finetune.methods (requires a model for brainmass_svm",
                 "interpret.methods (requires a model for attention",
             ],
         ),
         (
-            {"few_shot": {"shots": [1], "features": ["fc", "brainmass"]}},
+            {"few_shot": {"shots": [1]}},
             ["few_shot.features (requires a model for brainmass) to some of fc"],
         ),
         (
@@ -209,7 +165,7 @@ def test_external_data_alone_are_a_study_without_a_model() -> None:
 def test_what_external_data_alone_cannot_have_is_named_with_what_they_can(
     over: dict, knobs: list[str]
 ) -> None:
-    said = message(external(**WITHOUT_MODEL | over))
+    said = message(external(**(WITHOUT_MODEL if over else {}) | over))
     assert "all are external, so there are no participants to pre-train a model on" in said
     assert "role pretrain, or internal" in said
     for knob in knobs:
@@ -217,7 +173,7 @@ def test_what_external_data_alone_cannot_have_is_named_with_what_they_can(
 
 
 def test_the_remedies_for_external_data_alone_are_taken() -> None:
-    said = message(external(**ALL_MODELS))
+    said = message(external())
     chosen = re.findall(r"(\w+)\.(\w+) \(requires a model for [^)]*\) to some of ([\w, ]+)", said)
     assert {section for section, _, _ in chosen} == {"finetune", "interpret"}
     over = {section: {knob: names.split(", ")} for section, knob, names in chosen}

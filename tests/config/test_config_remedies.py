@@ -117,8 +117,7 @@ def knobs_in(text: str) -> list[str]:
 def rules() -> set[str]:
     root = PACKAGE.parent
     files = [root / "workflow" / "Snakefile", *(root / "rules").glob("*.smk")]
-    text = "\n".join(f.read_text() for f in files)
-    return set(re.findall(r"^ *rule (\w+):", text, re.MULTILINE))
+    return set(re.findall(r"^rule (\w+):", "\n".join(f.read_text() for f in files), re.MULTILINE))
 
 
 def test_targets_that_are_named_exist():

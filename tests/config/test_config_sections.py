@@ -10,7 +10,6 @@ import yaml
 from brainmass_core.config import Config, ConfigError, dump_config, parse_config
 from brainmass_core.pipeline.dag import Study
 from brainmass_core.pipeline.hashing import stage_hash
-from brainmass_core.pipeline.stages import STAGES
 
 TASK = {"datasets": ["a"], "label": "dx", "classes": {"x": ["0"], "y": ["1"]}}
 
@@ -125,11 +124,3 @@ def test_what_a_brainlm_is_fed_is_in_its_hash_and_in_no_other():
     assert len({now, *(stage_hash(c, "pretrain") for c in others)}) == 5
     assert stage_hash(parsed({"model": "brainlm-tiny"}, pfc={"window": 30}), "pretrain") == now
     assert stage_hash(parsed({"model": "brainlm-tiny", "nodes": 4}), "pretrain") == now
-
-
-def test_resources_of_a_stage_that_are_not_given_are_those_of_the_stage() -> None:
-    raw = {"datasets": {"d": {"kind": "bids", "role": "external", "path": "."}}}
-    given = parse_config(raw | {"resources": {"preprocess": {"cpus_per_task": 1}}})
-    known = STAGES["preprocess"]
-    found = given.stage_resources("preprocess")
-    assert (found.cpus_per_task, found.mem_mb, found.runtime) == (1, known.mem_mb, known.runtime)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from brainmass_core.config import parse_config
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.brainmass.card import flops_per_sample
 from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.encoders.brainmass.network import SIZES

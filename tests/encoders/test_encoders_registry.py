@@ -9,7 +9,7 @@ import pytest
 
 from brainmass_core.config.encoder import METHODS_KNOB, fits
 from brainmass_core.config.names import FEATURE_NAMES, METHOD_NAMES, MODEL_NAMES
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.interface import Implementation, implementation_of
 from brainmass_core.encoders.registry import METHODS, encoder_of, encoders
 from brainmass_core.pretrain.model_spec import ModelSpec

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from brainmass_core.config import Config
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.interface import Architecture, Implementation, folder_of
 from brainmass_core.encoders.record import Network
 from brainmass_core.models.pretrained import Pretrained

@@ -37,7 +37,6 @@ def test_components_are_those_of_the_training_scans_alone(people):
 
 def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model(tmp_path):
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    del raw["interpret"]  # that of a BrainMass
     raw["finetune"]["methods"] = ["fc_svm", "series_svm", "brainlm_svm"]
     with pytest.raises(ConfigError, match=r"found series_svm, brainlm_svm with pretrain.model bra"):
         parse_config(raw)
@@ -55,7 +54,6 @@ def test_what_needs_the_other_model_is_refused_and_the_defaults_follow_the_model
 
 def test_tasks_wait_for_the_series_of_their_data_sets(tmp_path):
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    del raw["interpret"]  # that of a BrainMass
     raw["datasets"]["outside"] = raw["datasets"]["demo"] | {"role": "external"}
     raw["tasks"]["there"] = raw["tasks"]["demo_task"] | {
         "datasets": ["outside"],
@@ -74,7 +72,6 @@ def test_tasks_wait_for_the_series_of_their_data_sets(tmp_path):
 def trained_on_windows(tmp_path, **neural) -> tuple[SeriesClassifier, np.ndarray, np.ndarray]:
     """`brainlm_finetune` fitted to white and to slow windows, and others to test."""
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    del raw["interpret"]  # that of a BrainMass
     del raw["finetune"]["methods"]
     raw |= {"pretrain": {"model": "brainlm-tiny", "brainlm": {"window": WINDOW}}, "neural": neural}
     config = parse_config(raw)
@@ -109,7 +106,6 @@ def test_a_series_network_wants_a_configuration():
 @pytest.mark.parametrize("section", ["few_shot", "zero_shot"])
 def test_features_of_the_other_model_are_refused_and_those_that_apply_are_named(tmp_path, section):
     raw = make_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    del raw["interpret"]  # that of a BrainMass
     raw["pretrain"] = {"model": "brainlm-tiny"}
     raw["datasets"]["other"] = raw["datasets"]["demo"] | {"role": "external"}
     raw["tasks"]["demo_task"]["zero_shot_from"] = ["other"]

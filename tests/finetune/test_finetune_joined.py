@@ -166,11 +166,11 @@ def test_a_unit_kept_for_evaluation_in_a_shard_is_refused(study, monkeypatch):
     from brainmass_core.pretrain.data import index
 
     test = set(study.scans.loc[study.scans["split"] == "test", "scan_id"])
-    allowed = index._allowed(study.paths.scans("demo"), ())
+    allowed = index._allowed(study.paths.scans("demo"))
     assert not test & set(allowed)
     less = {s: p for s, p in allowed.items() if p != "s04"}
     assert len(less) == len(allowed) - 2
-    monkeypatch.setattr(index, "_allowed", lambda path, without: less)
+    monkeypatch.setattr(index, "_allowed", lambda path: less)
     with pytest.raises(ShardError, match=r"1 scans are not free for pre-training .*: demo_s04;"):
         index_shards(study.config)
 

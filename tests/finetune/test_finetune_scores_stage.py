@@ -30,9 +30,6 @@ def test_a_planted_number_is_predicted_and_the_variance_stands_beside_the_error(
     assert found.loc["chance", "mse"] >= found.loc["chance", "target_variance"]
     assert found.loc["fc_ridge", "minus_best_low"] > 0
     assert found.loc["fc_ridge", "p_permutation"] < 0.01
-    assert (found["interval"] == "halves").all()
-    assert found.loc["fc_ridge", "p_chance"] < 0.05
-    assert found.loc["fc_ridge", "r2_low"] > 0
     assert found["auc"].isna().all()
     assert len(table(study, "roc")) == 0
     assert table(study, "predictions")["y_true"].isin([1.0, 2.0]).all()

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -7,12 +5,7 @@ from torch import nn
 
 from brainmass_core.encoders.brainmass.implementation import IMPLEMENTATION
 from brainmass_core.encoders.brainmass.model import build
-from brainmass_core.interpret.attention import (
-    LAYERS,
-    attention_maps,
-    joined_maps,
-    layer_attention,
-)
+from brainmass_core.interpret.attention import LAYERS, attention_maps, layer_attention
 
 N = 20
 
@@ -64,26 +57,6 @@ def test_maps_do_not_depend_on_how_many_scans_are_in_memory_at_once(model, monke
     for key, value in whole.maps.items():
         np.testing.assert_allclose(parts.maps[key], value, rtol=1e-5)
     np.testing.assert_allclose(parts.received, whole.received, rtol=1e-5)
-
-
-def test_maps_of_participants_dealt_over_encoders_weigh_each_participant_alike(model):
-    fc, group = random_fc(9), np.array(["a", "b", "a"] * 3, dtype=object)
-    people = np.array(["p", "q", "r", "p", "s", "t", "u", "v", "w"])
-    transformer = IMPLEMENTATION.transformer(model)
-    whole = attention_maps(transformer, fc, group, people)
-    parts = []
-    for rows in ([0, 1, 3, 4], [2, 5, 6, 7, 8]):  # the two scans of `p` are in one part
-        part = attention_maps(transformer, fc[rows], group[rows], people[rows])
-        received = np.full_like(whole.received, np.nan)
-        received[rows] = part.received
-        parts.append(replace(part, received=received))
-    joined = joined_maps(parts)
-    assert (joined.n_scans, joined.n_participants) == (whole.n_scans, whole.n_participants)
-    for key, value in whole.maps.items():
-        np.testing.assert_allclose(joined.maps[key], value, rtol=1e-5)
-    np.testing.assert_allclose(joined.received, whole.received, rtol=1e-5)
-    assert joined_maps(parts[:1]) is parts[0]
-    assert joined_maps([]) is None
 
 
 def test_every_row_of_a_map_spreads_one_unit_of_attention(model):

@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 import zipfile
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,8 +49,7 @@ def folder(folders, tmp_path):
 
 @pytest.mark.parametrize("name", [WEIGHTS, SETTINGS])
 def test_a_flipped_bit_anywhere_is_refused(folder, name, monkeypatch):
-    read = SimpleNamespace()
-    monkeypatch.setattr(BrainMass, "_checked", lambda folder, settings: read)  # saves time
+    monkeypatch.setattr(BrainMass, "_checked", lambda folder, settings: "read")  # saves time
     file = folder / name
     whole = file.read_bytes()
     step = max(1, len(whole) // 200)
@@ -62,7 +60,7 @@ def test_a_flipped_bit_anywhere_is_refused(folder, name, monkeypatch):
         with pytest.raises(ModelError, match="m/"):
             BrainMass.from_pretrained(folder)
     file.write_bytes(whole)
-    assert BrainMass.from_pretrained(folder) is read
+    assert BrainMass.from_pretrained(folder) == "read"
 
 
 def same_json(one: bytes, other: bytes) -> bool:

@@ -387,22 +387,6 @@ PLANTED = [
         "The labels as they are do not count among the permutations, so p can be 0.",
     ),
     Planted(
-        "finetune-halves-not-rescaled",
-        "finetune/statistics/spread.py",
-        "np.sqrt(squared.mean() / 4)",
-        "np.sqrt(squared.mean() / 2)",
-        ("finetune/statistics/test_finetune_spread.py",),
-        "The variance is that of half of the participants.",
-    ),
-    Planted(
-        "finetune-halves-split-scans-of-a-participant",
-        "finetune/statistics/halving.py",
-        'return pd.Series(side, people.index).loc[scans["participant"]].to_numpy()',
-        "return rng.integers(0, 2, len(scans))",
-        ("finetune/statistics/test_finetune_halving.py",),
-        "Halves share participants, so their scores are dependent.",
-    ),
-    Planted(
         "finetune-overlap-of-folds-forgotten",
         "finetune/statistics/inference.py",
         "(1 / j + test_to_train)",

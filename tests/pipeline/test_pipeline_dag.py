@@ -63,61 +63,6 @@ def test_of_external_data_alone_nothing_waits_for_a_model(tmp_path):
     assert [f for f in asked if "/connectivity/unseen/" in f]
 
 
-def test_of_baselines_alone_nothing_waits_for_a_model_but_it_can_be_asked_for(tmp_path):
-    tasks = {"dx": {"datasets": ["raw"], "label": "dx", "classes": {"a": ["0"], "b": ["1"]}}}
-    found = study(tmp_path, tasks=tasks, finetune={"methods": ["chance", "fc_svm"]})
-    asked = [
-        *found.task_inputs("dx"),
-        *found.report_inputs("dx"),
-        *found.report_inputs("index"),
-        *found.interpret_inputs("dx"),
-        *found.deployed_inputs("dx"),
-    ]
-    assert not [f for f in asked if "/pretrain/" in f or "/pfc/" in f]
-    assert {Path(f).parent.name for f in found.task_inputs("dx")} == {"raw", "scans"}
-    assert found.pretrain_tables()  # of the target `pretrain`
-    # nor is anything repeated by what only a model is made from
-    other = {"pfc": {"n_views": 3}}
-    for stage in ("finetune", "report"):
-        again = study(tmp_path, tasks=tasks, finetune={"methods": ["chance", "fc_svm"]}, **other)
-        assert again.hash(stage, "dx") == found.hash(stage, "dx")
-        with_model = study(tmp_path, tasks=tasks)
-        changed = study(tmp_path, tasks=tasks, **other)
-        assert changed.hash(stage, "dx") != with_model.hash(stage, "dx")
-
-
-def test_fc_only_is_a_study(tmp_path):
-    found = study(
-        tmp_path,
-        datasets={"d": {"kind": "bids", "role": "external", "path": str(tmp_path)}},
-        tasks={},
-    )
-    asked = {
-        Path(f).relative_to(tmp_path / "results").parts[0] for f in found.report_inputs("index")
-    }
-    assert asked == {"preprocess", "timeseries", "connectivity", "quality", "scans"}
-
-
-def test_each_fold_of_the_pre_training_is_a_job_and_tasks_wait_for_all_of_them(tmp_path):
-    found = study(tmp_path, pretrain={"folds": 3})
-    folders = [Path(model).parent.name for model in found.models()]
-    assert folders == ["fold-1", "fold-2", "fold-3"]
-    assert found.model().format(fold=2) == found.models()[1]
-    for inputs in (
-        found.task_inputs("dx"),
-        found.report_inputs("dx"),
-        found.report_inputs("index"),
-    ):
-        assert set(found.models()) <= set(inputs)
-    assert len({found.pretrain_hash(fold) for fold in ("1", "2", "3", None)}) == 4
-    # the record of who was seen has the marks of the series
-    assert set(found.tables("timeseries", ["raw", "ready"])) < set(found.pretrain_tables())
-    one = study(tmp_path)
-    assert [Path(model).parent.name for model in one.models()] == ["brainmass"]
-    assert one.model_seen() == []
-    assert "{fold}" not in one.model() + one.pretrain_log()
-
-
 def test_memory_doubles_at_each_retry(tmp_path):
     mem = study(tmp_path, resources={"pfc": {"mem_mb": 700}}).mem_mb("pfc")
     assert [mem(None, attempt) for attempt in (1, 2, 3)] == [700, 1400, 2800]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmass_core.config import ConfigError, parse_config
+from brainmass_core.config import parse_config
 from brainmass_core.pipeline.dag import Study
 from brainmass_core.pipeline.fingerprints import (
     Inputs,
@@ -367,44 +367,3 @@ def test_a_file_that_the_pattern_leaves_out_concerns_nobody(series):
     write(series / "notes.txt")
     write(series / "deeper" / "scan99.1D")
     assert differing(before, of_series(series, pattern="*.1D")) == set()
-
-
-# --- ratings -------------------------------------------------------------------------------------
-
-
-def rate(file: Path, *rows: str) -> dict:
-    """The section of a configuration with these ratings: scan, rating and rater."""
-    cells = [row.split() for row in rows]
-    lines = [f"{scan}\t{rating}\tn/a\tn/a\t{who}\tn/a\tn/a\n" for scan, rating, who in cells]
-    head = "scan_id\trating\tartefacts\tcomment\trater\ttime\tpage_hash\n"
-    file.write_text(head + "".join(lines))
-    return {"quality": {"ratings": [str(file)]}}
-
-
-def test_an_excluding_rating_concerns_the_series_of_its_batch_and_no_other_job(tmp_path):
-    root, file = bids(tmp_path / "d"), tmp_path / "ratings.tsv"
-    before = of_raw(root)
-    kept = of_raw(
-        root, **rate(file, "d_sub-01_task-rest accept A", "d_sub-02_task-rest uncertain A")
-    )
-    assert kept == before
-    lost = of_raw(root, **rate(file, "d_sub-01_task-rest exclude A"))
-    batch = str(batch_of("d", "sub-01", N))
-    assert differing(before, lost) == {("timeseries", batch)}
-    other = of_raw(root, **rate(file, "d_sub-01_task-rest exclude B"))
-    assert other != lost, "the reason is recorded"
-
-
-def test_ratings_that_cannot_be_used_are_refused_before_any_job(tmp_path):
-    root, file = bids(tmp_path / "d"), tmp_path / "ratings.tsv"
-    data = {"kind": "bids", "role": "internal", "path": str(root)}
-    for row, said in (
-        ("d_sub-01_task-rest no A", "found rating 'no'"),
-        ("e_sub-01_task-rest accept A", "belong to none of the data sets d"),
-    ):
-        with pytest.raises(ConfigError, match=said) as error:
-            Study(parse_config({"datasets": {"d": data}} | rate(file, row))).check_ratings()
-        assert f"{file}: line 2" in str(error.value)
-    Study(
-        parse_config({"datasets": {"d": data}} | rate(file, "d_sub-01_task-rest exclude A"))
-    ).check_ratings()

@@ -12,7 +12,7 @@ from brainmass_core.cli.application import app
 from brainmass_core.config import Config, parse_config
 from brainmass_core.config.costs import FILES_OF_JOB, KEPT_FILES, START_UP
 from brainmass_core.config.study_size import settle
-from brainmass_core.pipeline.plan import fits, plan, table
+from brainmass_core.pipeline.plan import plan, table
 
 SIZES = {"raw": 1000, "ready": 70_000}
 
@@ -88,24 +88,6 @@ def test_the_table_ends_with_the_sum(tmp_path: Path) -> None:
     assert len({len(line) for line in lines}) == 1
     assert lines[0].split() == ["stage", "scans", "jobs", "files", "MB", "CPU-hours"]
     assert lines[-1].split()[1] == str(sum(c.jobs for c in found.values()))
-
-
-def test_fits_are_those_of_all_folds_and_of_both_halves(tmp_path: Path) -> None:
-    task = {"datasets": ["ready"], "label": "dx", "classes": {"a": ["1"], "b": ["2"]}}
-    over = {
-        "tasks": {
-            "folds": task | {"protocol": {"n_splits": 4, "n_repeats": 3}},
-            "sites": task | {"protocol": {"kind": "leave_one_site_out"}},
-        },
-        "finetune": {"methods": ["fc_svm", "brainnetcnn"], "n_halvings": 10},
-    }
-    folds, sites = fits(config(tmp_path, **over))
-    assert folds.startswith("tasks.folds: 12 fits of each method, and for the intervals of fc_svm")
-    assert " 80 to half of the participants" in folds
-    assert "one fit per tested site" in sites
-    assert " 20 per tested site to half" in sites
-    over["finetune"]["n_halvings"] = 0
-    assert next(fits(config(tmp_path, **over))) == "tasks.folds: 12 fits of each method"
 
 
 def test_config_check_prints_the_plan_and_what_was_chosen(tmp_path: Path) -> None:

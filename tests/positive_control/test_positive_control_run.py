@@ -54,6 +54,7 @@ def summarised(config, model, informative: bool = True) -> pd.DataFrame:
     return comparison.summary(scored)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_working_pre_training_passes_and_finds_nothing_where_nothing_is(prepared):
     config, index = prepared
@@ -64,6 +65,7 @@ def test_a_working_pre_training_passes_and_finds_nothing_where_nothing_is(prepar
     assert np.all(np.abs(nothing["auc"] - 0.5) < 0.05)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", ["views of different people", "a target that is not updated"])
 def test_a_broken_objective_fails(prepared, monkeypatch, broken):

@@ -16,7 +16,7 @@ from brainmass_core import connectivity, scans, timeseries
 from brainmass_core.atlas import resolve_atlas, voronoi_atlas
 from brainmass_core.config import dump_config, parse_config
 from brainmass_core.config.inputs import Synthetic
-from brainmass_core.config.pretrain import BrainLM
+from brainmass_core.config.sections import BrainLM
 from brainmass_core.demo import write_demo
 from brainmass_core.encoders.brainlm import model as brainlm
 from brainmass_core.encoders.brainlm.implementation import IMPLEMENTATION

@@ -12,7 +12,7 @@ import yaml
 
 from brainmass_core.config import Config, parse_config
 from brainmass_core.config.load import PRESETS_DIR
-from brainmass_core.config.pretrain import BrainLM, Pretrain
+from brainmass_core.config.sections import BrainLM, Pretrain
 from brainmass_core.config.yaml_file import read_yaml
 from brainmass_core.encoders.brainlm.pretraining import BrainLMSpec, meta_model
 from brainmass_core.pretrain.data.windows import WindowBatch
@@ -31,7 +31,6 @@ LEFT_TO_THE_USER = {
     "compile",
     "lr_end",
     "source",
-    "folds",
 }
 BOTH = {
     "dropout": 0.1,
@@ -151,7 +150,7 @@ def brainlm(size: str, **knobs: object) -> Config:
 def test_a_brainlm_preset_sets_what_was_published_and_writes_every_choice_out(size):
     written = read_yaml(PRESETS_DIR / "brainlm" / f"paper-{size}.yaml")
     assert set(written) == {"pretrain"}
-    how = {"checkpoint_steps", "nodes", "processes_per_node", "compile", "folds"}
+    how = {"checkpoint_steps", "nodes", "processes_per_node", "compile"}
     assert (
         set(written["pretrain"])
         == set(Pretrain.model_fields) - how - Pretrain(model="brainlm-tiny").of_others

@@ -34,7 +34,7 @@ def test_the_page_shows_brier_and_what_stands_beside_the_best_baseline(study, pa
         assert shown["Brier score"].text == brier
         assert beside["Best baseline"] == short_of(row["best_baseline"])
         assert beside["AUC minus its"].sort == pytest.approx(row["minus_best"], abs=1e-6)
-        assert beside["p against chance"].sort == pytest.approx(row["p_chance"])
+        assert beside["p, shuffled labels"].sort == pytest.approx(row["p_permutation"])
     assert rows["FC, logistic"]["Brier score"].text
     assert 'id="comparison"' in pages["demo_task"]
     assert 'id="figure-calibration"' in pages["demo_task"]

@@ -31,7 +31,7 @@ def reduced_demo(folder: Path) -> dict:
     config["preprocess"] |= {"resolution": 4, "min_coregistration_sharpness": None}
     config["quality"] = {"pages": "flagged"}
     config["pretrain"] |= {"epochs": 4, "nodes": 2, "processes_per_node": 1}
-    config["finetune"] = {"n_bootstrap": 200, "n_halvings": 3}
+    config["finetune"] = {"n_bootstrap": 200}
     small = {"cpus_per_task": 1, "mem_mb": 2500, "runtime": 60}
     stages = ("scans", "timeseries", "connectivity", "pfc", "pretrain", "finetune", "report")
     config["resources"] = dict.fromkeys(stages, small)

@@ -93,7 +93,7 @@ def ready_series_config(folder: Path, n_rois: int = 20, **over: object) -> dict:
             }
         },
         "quality": {"pages": "flagged"},
-        "finetune": {"n_bootstrap": 200, "n_halvings": 3},
+        "finetune": {"n_bootstrap": 200},
         "resources": {"timeseries": {"cpus_per_task": 1}, "pretrain": {"cpus_per_task": 1}},
     } | over
 

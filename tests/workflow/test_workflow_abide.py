@@ -39,7 +39,6 @@ def abide_config(shared) -> dict:
         "finetune": {
             "methods": list(METHODS),
             "n_bootstrap": 500,
-            "n_halvings": 3,
         },
         # gradients and attention take minutes more, and 200 regions exchanged in 160 scans would be
         # 32,000 passes of the encoder

@@ -10,11 +10,7 @@ pytestmark = pytest.mark.slow
 def config(ready_series):
     raw = study.ready_series_config(
         ready_series,
-        finetune={
-            "methods": ["chance", "confounds_svm", "fc_svm"],
-            "n_bootstrap": 100,
-            "n_halvings": 3,
-        },
+        finetune={"methods": ["chance", "confounds_svm", "fc_svm"], "n_bootstrap": 100},
         interpret={"methods": ["fc_pattern"], "n_repeats": 1},
         report={"title": "External"},
     )

@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 
 from brainmass_core.config import Config
-from brainmass_core.models.hub import front_matter, pretrained_card
 from brainmass_core.models.series import SeriesModel
 from brainmass_core.pretrain.data.index import Index
 from brainmass_core.pretrain.markdown import sources_table, table
@@ -103,7 +102,6 @@ def brainlm_card(
 ) -> str:
     """The card as Markdown."""
     how = {"model", "brainlm", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
-    how |= {"folds"}  # of encoders of FC
     own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= config.pretrain.brainlm.model_dump(exclude={"mode", "window", "t_r"})
     own |= {"batch_size": about["batch_size"], "seed": config.seed, "steps": about["steps"]}
@@ -112,9 +110,7 @@ def brainlm_card(
         history.slice(max(0, len(history) - LAST)).to_pandas()[["loss", "target_variance"]].mean()
     )
     t_r = about["t_r"]
-    names = [source.dataset for source in index.sources]
-    head = front_matter(pretrained_card(about["model"], names, "time-series"))
-    return head + SECTIONS.format(
+    return SECTIONS.format(
         **about,
         t_r_text=f"one each {t_r:g} s" if t_r else "of unknown repetition time",
         mode_text=MODES[model.mode],

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.atlas.parcels import parcels, places
 from brainmass_core.config import Config
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.brainlm import model, vit
 from brainmass_core.encoders.brainlm.card import brainlm_card
 from brainmass_core.encoders.brainlm.record import TOKEN_STEPS

@@ -10,9 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainmass_core.config import Config
 from brainmass_core.encoders.brainmass.model import BrainMass, parameter_counts
-from brainmass_core.models.hub import front_matter, pretrained_card
 from brainmass_core.pretrain.data.index import Index
-from brainmass_core.pretrain.markdown import held_out, sources_table, table
+from brainmass_core.pretrain.markdown import sources_table, table
 
 SECTIONS = """\
 # BrainMass, size {size}, {n_rois} ROIs
@@ -25,7 +24,7 @@ Self-supervised encoder of functional connectivity (FC), after Yang et al., IEEE
 
 {sources}
 
-{held_out}; the pFC tables are checked for them at every start.
+Participants kept for evaluation were not used; the pFC tables are checked for them at every start.
 Input of each scan is pseudo-FC: {estimator} correlation of {dropping}{fisher}.
 
 ## Training
@@ -78,15 +77,11 @@ def model_card(
     flops = flops_per_sample(model, config)
     how = {"model", "size", "checkpoint_steps", "nodes", "processes_per_node", "compile"}
     how |= {"passes"} if config.pretrain.passes == "separate" else set()  # as before the setting
-    how |= set() if config.pretrain.folds else {"folds"}
     own = config.pretrain.model_dump(exclude=how | config.pretrain.of_others)
     own |= {"heads": model.heads, "batch_size": settings["batch_size"], "seed": config.seed}
     own |= {"steps": settings["steps"], "presets": ", ".join(config.presets) or "none"}
-    names = [source.dataset for source in index.sources]
-    head = front_matter(pretrained_card("brainmass", names, "functional-connectivity"))
-    return head + SECTIONS.format(
+    return SECTIONS.format(
         **settings,
-        held_out=held_out(config, index),
         dropping=config.pfc.dropping,
         merged=MERGED if model.passes == "merged" else "",
         fisher="; the encoder transforms it by Fisher z" if model.fisher_z else "",

@@ -34,15 +34,11 @@ def import_official(
 
 
 def export_official(
-    folder: Annotated[
-        str,
-        typer.Argument(help="Folder of a pre-trained model, or its name on the Hugging Face Hub."),
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of a pre-trained model.")],
     checkpoint: Annotated[Path, typer.Argument(help="File to write, .pth.")],
 ) -> None:
     """Write a model as a checkpoint that the authors' released BrainMass code loads."""
     from brainmass_core.encoders.brainmass.official import export_official
-    from brainmass_core.models.hub import model_folder
 
-    export_official(model_folder(folder), checkpoint)
+    export_official(folder, checkpoint)
     typer.echo(str(checkpoint))

@@ -55,14 +55,7 @@ UNUSED = ("norm.weight", "norm.bias")  # a layer norm that their forward pass ne
 ONLINE = "online_network"
 REMEDY = "give a file written by the released code's save_model (best_model.pth, last_model.pth)"
 
-CARD = """---
-license: unknown
-library_name: brainmass
-pipeline_tag: feature-extraction
-tags: [brainmass, fmri, neuroscience, functional-connectivity]
----
-
-# BrainMass, imported
+CARD = """# BrainMass, imported
 
 Weights of `{source}` (SHA-256 `{sha256}`), a checkpoint of the authors' released code: size {size},
 {n_rois} ROIs, {heads} attention heads. Its training data are not known.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from brainmass_core.config import Config
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.encoders.brainmass.card import flops_per_sample, model_card
 from brainmass_core.encoders.brainmass.model import BrainMass, build
 from brainmass_core.pretrain.data.views import Index, Stream, fresh_of

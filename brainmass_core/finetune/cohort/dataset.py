@@ -24,7 +24,6 @@ from brainmass_core.finetune.cohort.labels import (
     refuse_empty_class,
 )
 from brainmass_core.finetune.cohort.measured_motion import measured_motion
-from brainmass_core.finetune.folds.by_encoder import with_encoders
 from brainmass_core.pipeline.failed_fraction import refused_of
 from brainmass_core.pipeline.manifest import read_manifests
 from brainmass_core.pipeline.paths import Paths
@@ -48,7 +47,6 @@ class TaskData:
         mean_fd, split, class_name and y: the number of the class (1 for the second, positive one),
         or the target of a regression, which also has stratum, its fifth. Also the columns for
         finding leaks, see `timeseries.identity.with_marks`. If runs are joined, a row is a unit.
-        With ``pretrain.folds`` also encoder, see `folds.by_encoder`.
     fc : ndarray (n_scans, n_edges), float32
         FC of the full series, upper triangle in row-major order.
     cohort : DataFrame
@@ -111,7 +109,6 @@ def assemble(config: Config, name: str, listed: bool = False) -> TaskData:
     scans["participant"] = scans["dataset"] + "/" + scans["participant_id"]
     # joined units already have these columns
     scans = scans if joined else with_marks(config, scans)
-    scans = with_encoders(config, scans)
     refuse_empty_class(cohort, task, name)
     if task.kind == "regression":
         scans["y"] = scans["y"].astype("float64")

@@ -7,18 +7,13 @@ another scan of a tested participant, that was used for pre-training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from brainmass_core.config import Config
-from brainmass_core.finetune.folds.by_encoder import ENCODER
 from brainmass_core.finetune.folds.participants import Fold
-from brainmass_core.pipeline.eligibility import TESTED
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.data.left_out import read_trained_on
 from brainmass_core.pretrain.data.views import scans_seen
 from brainmass_core.scans import read_scans
 from brainmass_core.scans.copies import LeakError, copies, named, remedy, require_marks
@@ -33,7 +28,7 @@ def scans_shown(config: Config) -> pd.DataFrame:
     DataFrame
         Columns `MARKED` of the scans tables and those of `with_marks`.
     """
-    sources = config.pretrain_datasets() if config.pretrains else []
+    sources = config.pretrain_datasets()
     seen = set().union(*(scans_seen(config, name) for name in sources))
     scans = read_scans(Paths(config.results), sources).select(MARKED)
     shown = pc.is_in(scans["scan_id"], pa.array(sorted(seen), pa.string()))
@@ -62,31 +57,23 @@ def refuse_shown(scans: pd.DataFrame, shown: pd.DataFrame) -> None:
         )
 
 
-def scans_shown_to_each(config: Config) -> dict[int, pd.DataFrame]:
-    """Scans that each of several encoders was trained on, from its folder; see `scans_shown`."""
-    return {i: read_trained_on(config.for_fold(i)) for i in config.folds}
-
-
-def refuse_leaks(
-    scans: pd.DataFrame, folds: list[Fold], shown: pd.DataFrame | Mapping[int, pd.DataFrame]
-) -> None:
+def refuse_leaks(scans: pd.DataFrame, folds: list[Fold], shown: pd.DataFrame) -> None:
     """Refuse folds in which a test participant was used for training or pre-training.
 
     Parameters
     ----------
     scans : DataFrame (n_scans rows)
         With columns of `with_marks`, participant and split.
-    shown : DataFrame or mapping of int to DataFrame
-        Scans that pre-training used, `scans_shown`; of several encoders those of each,
-        `scans_shown_to_each`.
+    shown : DataFrame
+        Scans that pre-training used, see `scans_shown`.
 
     Raises
     ------
     LeakError
         Naming the participants and scans.
     """
-    require_marks(scans, *([shown] if isinstance(shown, pd.DataFrame) else shown.values()))
-    is_test = scans["split"].isin(TESTED)
+    require_marks(scans, shown)
+    is_test = scans["split"] == "test"
     mixed = sorted(set(scans.loc[is_test, "participant"]) & set(scans.loc[~is_test, "participant"]))
     if mixed:
         raise LeakError(
@@ -96,25 +83,7 @@ def refuse_leaks(
         )
     for fold in folds:
         _refuse_crossing(scans, fold)
-    if isinstance(shown, pd.DataFrame):
-        refuse_shown(scans[is_test], shown)
-        return
-    for encoder, seen in shown.items():  # everybody who may be tested, as with one encoder
-        refuse_shown(scans[is_test & (scans[ENCODER] == encoder)], seen)
-    for fold in folds:
-        _refuse_wrong_encoder(scans, fold)
-
-
-def _refuse_wrong_encoder(scans: pd.DataFrame, f: Fold) -> None:
-    """Refuse a fold that tests a scan with another encoder than the one which was checked."""
-    test = scans.iloc[f.test]
-    wrong = test.loc[test[ENCODER] != f.encoder, "scan_id"].tolist()
-    if wrong:
-        raise LeakError(
-            f"repeat {f.repeat}, fold {f.fold}: {len(wrong)} scans are tested with encoder "
-            f"{f.encoder}, which was trained on them: {', '.join(wrong[:10])}; this is a fault of "
-            "brainmass: please report it"
-        )
+    refuse_shown(scans[is_test], shown)
 
 
 def _refuse_crossing(scans: pd.DataFrame, f: Fold) -> None:
@@ -123,7 +92,7 @@ def _refuse_crossing(scans: pd.DataFrame, f: Fold) -> None:
     where = f"repeat {f.repeat}, fold {f.fold}"
     train, test = scans.iloc[f.train], scans.iloc[f.test]
     both = sorted(set(train["participant"]) & set(test["participant"]))
-    wrong = test.loc[~test["split"].isin(TESTED), "scan_id"].tolist()
+    wrong = test.loc[test["split"] != "test", "scan_id"].tolist()
     if both or wrong:
         raise LeakError(
             f"{where}: participants on both sides {both[:10]}, tested although not kept for "

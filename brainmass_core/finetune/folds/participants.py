@@ -11,8 +11,6 @@ from sklearn.model_selection import StratifiedKFold
 
 from brainmass_core.finetune.cohort.dataset import place_of
 from brainmass_core.finetune.cohort.labels import TaskError
-from brainmass_core.finetune.folds.by_encoder import ENCODER, parts_of
-from brainmass_core.pipeline.eligibility import TESTED
 
 
 @dataclass(frozen=True)
@@ -23,15 +21,12 @@ class Fold:
     ----------
     train, test : ndarray of int
         Row indices in `TaskData.scans`.
-    encoder : int, optional
-        With ``pretrain.folds``: the encoder that has seen none of the test scans.
     """
 
     repeat: int
     fold: int
     train: np.ndarray
     test: np.ndarray
-    encoder: int | None = None
 
 
 def make_folds(
@@ -42,14 +37,13 @@ def make_folds(
     The participants with split ``test`` are divided into folds, stratified by label and site if a
     stratum has at least `n_splits` participants, otherwise by label. The training set of a fold are
     all labelled participants outside it, including those with split ``train``. All scans of a
-    participant are on the same side. With several encoders the participants of each are divided
-    separately, see `by_encoder`.
+    participant are on the same side.
 
     Parameters
     ----------
     scans : DataFrame
-        participant, dataset, y, site and split of each scan, ordered by scan_id, and with
-        ``pretrain.folds`` encoder. The stratum of a participant is that of the first scan.
+        participant, dataset, y, site and split of each scan, ordered by scan_id. The stratum of a
+        participant is that of the first scan.
     seed : int
         Same seed, same folds.
 
@@ -64,41 +58,20 @@ def make_folds(
         If a class has fewer than `n_splits` evaluation participants.
     """
     people = scans.drop_duplicates("participant")
-    people = people[people["split"].isin(TESTED)].reset_index(drop=True)
-    more = not scans["split"].isin(TESTED).all()
-    parts: dict[int | None, tuple[pd.DataFrame, int]]
-    if ENCODER not in people:
-        parts = {None: (people, n_splits)}
-    else:
-        _refuse_too_few(people, n_splits, name, more)
-        shares = parts_of(people, n_splits, name)
-        parts = {e: (people.loc[rows].reset_index(drop=True), n) for e, rows, n in shares}
+    people = people[people["split"] == "test"].reset_index(drop=True)
+    _refuse_too_few(people, n_splits, name, bool((scans["split"] != "test").any()))
+    strata = make_strata(_filled(stratum_of(people), n_splits), place_of(people), n_splits)
     folds = []
     for repeat in range(n_repeats):
-        tests = []
-        for encoder, (members, n) in parts.items():
-            state = [seed, repeat] if encoder is None else [seed, repeat, encoder]
-            tests += [(encoder, names) for names in _tests(members, n, state, name, more)]
-        for fold, (encoder, names) in enumerate(tests):
-            tested = scans["participant"].isin(names).to_numpy()
-            rows = np.flatnonzero(~tested), np.flatnonzero(tested)
-            folds.append(Fold(repeat, fold, *rows, encoder))
+        state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+        splitter = StratifiedKFold(n_splits, shuffle=True, random_state=state)
+        with warnings.catch_warnings():  # classes were checked; a small stratum is no problem
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            parts = list(splitter.split(strata, strata))
+        for fold, (_, test) in enumerate(parts):
+            tested = scans["participant"].isin(people["participant"].iloc[test]).to_numpy()
+            folds.append(Fold(repeat, fold, np.flatnonzero(~tested), np.flatnonzero(tested)))
     return folds
-
-
-def _tests(
-    people: pd.DataFrame, n_splits: int, seed: list[int], name: str, more: bool
-) -> list[pd.Series]:
-    """Participants of each of `n_splits` stratified parts; `more`: see `_refuse_too_few`."""
-    if n_splits == 1:
-        return [people["participant"]]
-    _refuse_too_few(people, n_splits, name, more)
-    strata = make_strata(_filled(stratum_of(people), n_splits), place_of(people), n_splits)
-    state = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    splitter = StratifiedKFold(n_splits, shuffle=True, random_state=state)
-    with warnings.catch_warnings():  # classes were checked; a small stratum is no problem
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return [people["participant"].iloc[test] for _, test in splitter.split(strata, strata)]
 
 
 def stratum_of(people: pd.DataFrame) -> pd.Series:
@@ -193,13 +166,6 @@ def _refuse_too_few(people: pd.DataFrame, n_splits: int, name: str, more: bool) 
     possible = int(counts.min())
     if possible >= n_splits:
         return
-    if ENCODER in people and people[ENCODER].nunique() == 1:
-        raise TaskError(
-            f"task {name}: of fold {people[ENCODER].iloc[0]} of the pre-training there are "
-            f"{possible} tested participants of the smallest class, expected at least {n_splits}, "
-            f"its number of test folds; lower tasks.{name}.protocol.n_splits or pretrain.folds, or "
-            "add participants"
-        )
     words = ("first", "second", "third", "fourth", "fifth", "sixth")
     found = " and ".join(
         f"{n} of the {words[i] if i < len(words) else i + 1} class" for i, n in enumerate(counts)

@@ -1,8 +1,7 @@
 """Protocols of evaluation, which return `Fold`s.
 
 With every protocol only participants with split ``test`` are tested (pre-training did not use
-them), or ``crossed`` (the encoder that scores them did not, see `by_encoder`). Participants are
-never on both sides, and `refuse_leaks` checks the result again.
+them), participants are never on both sides, and `refuse_leaks` checks the result again.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ from sklearn.model_selection import train_test_split
 from brainmass_core.config.tasks import Protocol
 from brainmass_core.finetune.cohort.dataset import place_of
 from brainmass_core.finetune.cohort.labels import PHENO, TaskError, canonical
-from brainmass_core.finetune.folds.by_encoder import split_by_encoder
 from brainmass_core.finetune.folds.participants import Fold, make_folds, make_strata, stratum_of
-from brainmass_core.pipeline.eligibility import TESTED
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +43,11 @@ def protocol_folds(
         If there are too few participants, sites or data sets.
     """
     if protocol.kind == "leave_one_site_out":
-        return split_by_encoder(leave_one_site_out(scans, protocol.min_per_class, name), scans)
+        return leave_one_site_out(scans, protocol.min_per_class, name)
     if protocol.kind == "fixed_split":
-        return split_by_encoder(fixed_split(scans, protocol, seed, name), scans)
+        return fixed_split(scans, protocol, seed, name)
     if protocol.kind == "cross_cohort":
-        return split_by_encoder(cross_cohort(scans, protocol.train_datasets, name), scans)
+        return cross_cohort(scans, protocol.train_datasets, name)
     return make_folds(scans, protocol.n_splits, protocol.n_repeats, seed, name)
 
 
@@ -78,8 +75,7 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
     place = place_of(scans).where(scans["site"].notna())
     first = scans.assign(place=place).drop_duplicates("participant").set_index("participant")
     home = scans["participant"].map(first["place"])
-    tested_ones = first[first["split"].isin(TESTED)]
-    testable = scans["split"].isin(TESTED)
+    tested_ones = first[first["split"] == "test"]
     is_class = _classes(scans)
     folds: list[Fold] = []
     left_out = []
@@ -90,7 +86,7 @@ def leave_one_site_out(scans: pd.DataFrame, min_per_class: int, name: str = "tas
             left_out.append(site)
             continue
         here = scans["participant"].isin(scans.loc[place == site, "participant"])
-        test = (home == site) & (place == site) & testable
+        test = (home == site) & (place == site) & (scans["split"] == "test")
         folds.append(Fold(0, len(folds), np.flatnonzero(~here), np.flatnonzero(test)))
     if left_out:
         log.warning("%s: sites too small to be tested: %s", name, ", ".join(left_out))
@@ -139,7 +135,7 @@ def fixed_split(
     people = scans.drop_duplicates("participant").reset_index(drop=True)
     strata = make_strata(stratum_of(people), place_of(people), 2)
     training = _training(people, strata, protocol, seed, name)
-    pool = people.index[~training & people["split"].isin(TESTED)]
+    pool = people.index[~training & (people["split"] == "test")]
     size = max(1, round(protocol.test_fraction * len(pool)))
     folds = []
     for repeat in range(protocol.n_repeats):
@@ -171,7 +167,7 @@ def cross_cohort(scans: pd.DataFrame, train_datasets: list[str], name: str = "ta
     _refuse_one_class(scans, np.flatnonzero(source), name, "protocol.train_datasets")
     folds: list[Fold] = []
     for dataset in sorted(scans.loc[~source, "dataset"].unique()):
-        test = np.flatnonzero((scans["dataset"] == dataset) & scans["split"].isin(TESTED))
+        test = np.flatnonzero((scans["dataset"] == dataset) & (scans["split"] == "test"))
         _refuse_one_class(scans, test, name, f"the evaluation participants of {dataset}")
         folds.append(Fold(0, len(folds), np.flatnonzero(source), test))
     if not folds:
@@ -194,7 +190,7 @@ def _training(
             )
         values = people[column].map(canonical, na_action="ignore")
         return values.isin([canonical(v) for v in protocol.train_values]).to_numpy()
-    by_split = ~people["split"].isin(TESTED).to_numpy()
+    by_split = (people["split"] != "test").to_numpy()
     if by_split.any():
         return by_split
     size = round(protocol.train_fraction * len(people))

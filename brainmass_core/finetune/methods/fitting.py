@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,6 @@ from brainmass_core.finetune.folds.participants import Fold
 from brainmass_core.finetune.methods import estimators
 from brainmass_core.finetune.methods.components import Components
 from brainmass_core.finetune.methods.estimators import ESTIMATORS, Setting
-from brainmass_core.finetune.methods.features import features_in
 from brainmass_core.finetune.methods.network_estimators import make_network
 from brainmass_core.finetune.methods.searches import fit_to_size, in_our_words
 from brainmass_core.finetune.methods.tangent import TangentSpace
@@ -127,14 +126,14 @@ def predict_folds(
 
     Parameters
     ----------
-    features : ndarray (n_scans, n_features) or DataFrame (n_scans rows) or ByEncoder
+    features : ndarray (n_scans, n_features) or DataFrame (n_scans rows)
     design : Design, or ndarray (n_scans,) of class numbers
 
     Returns
     -------
     DataFrame
         repeat, fold, row (position of the scan), y_score, y_pred, probability (a list, one number
-        per class, or None), n_train (scans); with several encoders also encoder.
+        per class, or None), n_train (scans).
     """
     design = design if isinstance(design, Design) else Design(design)
     with threadpool_limits(limits=1):  # sums in another order would change the last digits
@@ -229,14 +228,11 @@ def fit_method(name: str, features: Any, design: Design, train: np.ndarray, stat
 
 
 def _predict(method: str, features: Any, design: Design, f: Fold, seed: int) -> pd.DataFrame:
-    features = features_in(features, f)
-    if f.encoder and design.config:  # networks start from the weights of the fold's encoder
-        design = replace(design, config=design.config.for_fold(f.encoder))
     fitted = fit_method(method, features, design, f.train, seed + 1000 * f.repeat + f.fold)
     at_test = None if design.confounds is None else design.confounds.iloc[f.test]
     found = fitted.score(_take(features, f.test), at_test)
     shared = {"repeat": f.repeat, "fold": f.fold, "row": f.test, "n_train": len(fitted.rows)}
-    return pd.DataFrame(shared | ({"encoder": f.encoder} if f.encoder else {}) | found)
+    return pd.DataFrame(shared | found)
 
 
 def fit(model: Any, features: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:

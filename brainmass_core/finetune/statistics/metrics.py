@@ -1,14 +1,14 @@
-"""Scores of a classification with their intervals.
+"""Scores with intervals from a bootstrap over participants.
 
 Per repeat, accuracy, sensitivity, specificity, balanced accuracy and F1 are computed over the
 predictions of all folds. The AUC compares only scans of the same fold, because the scores of two
 models have no common scale: concordant pairs of all folds divided by pairs of all folds. Scores are
 means over repeats. `roc` averages the curves in the same way.
 
-Intervals are those of `spread`. A bootstrap draw samples participants with replacement, within each
-class (class sizes are set by the study), with all their scans. It reflects the choice of tested
-participants, not of training participants. If every prediction is correct (or wrong), there is no
-variance, and Wilson's bound for n of n is used.
+An interval spans the 2.5 % to 97.5 % quantiles over bootstrap draws. A draw samples participants
+with replacement, within each class (class sizes are set by the study), with all their scans and
+repeats. It reflects the choice of tested participants, not of training participants. If every
+prediction is correct (or wrong), resampling has no variance, and Wilson's bound for n of n is used.
 
 With more than two classes, AUC, sensitivity, specificity and F1 are means over one-versus-rest
 comparisons; balanced accuracy is the mean sensitivity. The Brier score is the mean squared
@@ -20,13 +20,11 @@ A regression is scored by `regression.weighted_scores`. A scan may be untested i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from brainmass_core.auc import weighted_auc, wilson_lower
-from brainmass_core.finetune.statistics.spread import Spread, within_limits
 
 METRICS = ("accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "f1", "brier")
 LEVELS = (0.025, 0.975)
@@ -108,13 +106,6 @@ class Predictions:
             class_scores=None,
             probability=None,
         )
-
-    def of_repeat(self, r: int) -> Predictions:
-        """The predictions of one repeat."""
-        each = ("score", "pred", "fold", "class_scores", "probability")
-        given = {k: getattr(self, k) for k in each}
-        one: dict[str, Any] = {k: v[r : r + 1] for k, v in given.items() if v is not None}
-        return replace(self, **one)
 
     @property
     def label_of(self) -> np.ndarray:
@@ -237,31 +228,53 @@ def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
     return {m: np.concatenate([part[m] for part in parts]) for m in METRICS}
 
 
-def summarise(p: Predictions, spread: Spread) -> dict[str, float]:
+def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
     """Each metric with its interval: ``auc``, ``auc_low``, ``auc_high``, ...
 
     Parameters
     ----------
-    spread : Spread
-        Of all `METRICS`.
+    draws : dict of ndarray (n_draws,)
+        Result of `bootstrap`.
 
     Returns
     -------
     dict of float
-        For a perfect or zero score one of the limits is Wilson's (1927).
+        Limits are the 2.5 % and 97.5 % quantiles of the draws; for a perfect or zero score one of
+        them is Wilson's (1927).
     """
     point = weighted_scores(p, np.ones((1, len(p.label_of))))
     sizes = _sizes(p)
     row: dict[str, float] = {}
     for metric in METRICS:
         value = float(point[metric][0])
-        low, high = within_limits(metric, *spread.interval(value, metric))
+        low, high = (float(q) for q in np.quantile(draws[metric], LEVELS))
         if value == 1 and metric != "brier":
             low = min(low, wilson_lower(sizes.get(metric, min(sizes.values()))))
         if value == 0 and metric != "brier":
             high = max(high, 1 - wilson_lower(sizes.get(metric, min(sizes.values()))))
         row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
     return row
+
+
+def paired_gain(
+    p: Predictions, draws: dict[str, np.ndarray], base: Predictions, base_draws: dict
+) -> dict[str, float]:
+    """AUC of a method minus that of a baseline, with the interval over the same draws.
+
+    Parameters
+    ----------
+    draws, base_draws : dict of ndarray (n_draws,)
+        Results of `bootstrap` with the same seed.
+
+    Returns
+    -------
+    dict of float
+    """
+    ones = np.ones((1, len(p.label_of)))
+    value = weighted_scores(p, ones)["auc"][0] - weighted_scores(base, ones)["auc"][0]
+    low, high = np.quantile(draws["auc"] - base_draws["auc"], LEVELS)
+    names = ("auc_minus_fc_svm", "auc_minus_fc_svm_low", "auc_minus_fc_svm_high")
+    return dict(zip(names, (float(value), float(low), float(high)), strict=True))
 
 
 def _sizes(p: Predictions) -> dict[str, int]:

@@ -21,7 +21,6 @@ from brainmass_core.encoders.registry import METHODS
 from brainmass_core.finetune.cohort.dataset import place_of
 from brainmass_core.finetune.cohort.labels import fifths
 from brainmass_core.finetune.evaluation import Evaluation
-from brainmass_core.finetune.folds.by_encoder import ENCODER
 from brainmass_core.finetune.folds.participants import permute_labels
 from brainmass_core.finetune.folds.protocols import protocol_folds
 from brainmass_core.finetune.methods.fitting import Design, predict_folds
@@ -80,8 +79,6 @@ def refit_p(
         ``(1 + #{shuffled >= observed}) / (1 + n_permutations)``, for the AUC or R2.
     """
     strata = place_of(scans) + "\x1f" + scans["split"].astype(str)
-    if ENCODER in scans:  # the number of each class in a fold of the pre-training stays, too
-        strata += "\x1f" + scans[ENCODER].astype(str)
     observed = leading_score(method, features, design, scans, protocol, seed, name)
     as_well = 0
     for i in range(n_permutations):

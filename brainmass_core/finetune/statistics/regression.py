@@ -1,4 +1,4 @@
-"""Scores of a regression with the intervals of `spread`.
+"""Scores of a regression with intervals from the bootstrap over participants of `metrics`.
 
 Per repeat, R2, MSE and MAE are computed over the predictions of all folds, R2 relative to the mean
 of the tested scans. Pearson's r is computed within folds (sums of squares and products around the
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainmass_core.finetune.statistics.metrics import Predictions
-from brainmass_core.finetune.statistics.spread import Spread, within_limits
+from brainmass_core.finetune.statistics.metrics import LEVELS, Predictions
 
 METRICS = ("r2", "mse", "mae", "pearson_r", "target_variance")
 
@@ -76,21 +75,22 @@ def bootstrap(p: Predictions, n_draws: int, seed: int) -> dict[str, np.ndarray]:
     return {m: np.concatenate([part[m] for part in parts]) for m in METRICS}
 
 
-def summarise(p: Predictions, spread: Spread) -> dict[str, float]:
+def summarise(p: Predictions, draws: dict[str, np.ndarray]) -> dict[str, float]:
     """Each metric with its interval; the variance of the target without one.
 
     Parameters
     ----------
-    spread : Spread
-        Of all `METRICS`.
+    draws : dict of ndarray (n_draws,)
+        Result of `bootstrap`.
 
     Returns
     -------
     dict of float
+        Limits are the 2.5 % and 97.5 % quantiles of the draws.
     """
     point = weighted_scores(p, np.ones((1, int(p.who.max()) + 1)))
     row = {m: float(point[m][0]) for m in METRICS}
     for metric in METRICS[:-1]:
-        low, high = within_limits(metric, *spread.interval(row[metric], metric))
+        low, high = (float(q) for q in np.quantile(draws[metric], LEVELS))
         row |= {f"{metric}_low": low, f"{metric}_high": high}
     return row

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from brainmass_core.pipeline.eligibility import may_be_pretrained_on
 from brainmass_core.pipeline.failed_fraction import FailedFraction, refused_datasets, refused_of
 from brainmass_core.pipeline.hashing import stage_hash
 from brainmass_core.pipeline.paths import Paths
-from brainmass_core.pretrain.data.left_out import left_out_of, refuse_useless_fold
 from brainmass_core.pretrain.data.row_groups import Group, read_all, row_groups
 from brainmass_core.pretrain.data.usable_series import (
     ShardError,
@@ -38,13 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """What one data set contributes; `n_left_out`: participants in the fold of the encoder."""
+    """What one data set contributes."""
 
     dataset: str
     role: str
     n_scans: int
     n_participants: int
-    n_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     ScansError
         If two data sets have a scan id in common.
     """
-    if not config.pretrain_datasets():
+    if not config.pretrains:
         raise ShardError(
             "datasets: all are external, so there are no participants to pre-train a model on; "
             "give a data set the role pretrain, or internal with the evaluation_fraction to be kept"
@@ -120,23 +117,19 @@ def index_shards(config: Config, with_fingerprint: bool = True) -> Index:
     used = [name for name in names if name not in refused]
     columns = ["scan_id", "bold_path"]
     check_unique({name: read_table(paths.scans(name), "scans", columns) for name in used})
-    without = left_out_of(config, names)
     for name in used:
-        of_fold = set(_of_rows(config, name, without[name]))
-        found = _groups_of(config, name, shapes, short, digest, of_fold)
+        found = _groups_of(config, name, shapes, short, digest)
         ids = [s for g in found for s in g.scan_ids]
-        participants = _of_rows(config, name, _allowed(paths.scans(name), without[name]))
+        participants = _of_rows(config, name, _allowed(paths.scans(name)))
         _refuse_evaluation_scans(paths.batch(stage, name, 0).parent, stage, name, ids, participants)
         role, n_participants = config.datasets[name].role, len({participants[s] for s in ids})
-        excluded = len(set(without[name].values()))
-        sources.append(Source(name, role, len(ids), n_participants, excluded))
+        sources.append(Source(name, role, len(ids), n_participants))
         blocks += _blocks(found, len(groups), SCANS_PER_ROW_GROUP if stage == "pfc" else len(ids))
         groups += found
     if len(set(shapes.values())) > 1:
         lines = "\n".join(f"  {file}: {n}" for file, n in shapes.items())
         raise ShardError(f"the {stage} tables differ in their number of ROIs:\n{lines}")
     tell_left_out(short, sum(len(g.scan_ids) for g in groups))
-    refuse_useless_fold(config, sources)
     fingerprint = digest.hexdigest() if digest else ""
     n_views = config.pfc.n_views if stage == "pfc" else 0
     t_r = (
@@ -155,7 +148,6 @@ def _groups_of(
     shapes: dict[Path, int],
     short: list[str],
     digest: hashlib._Hash | None,
-    of_fold: set[str],
 ) -> list[Group]:
     """Row groups of a data set with the scans that may be used, from the tables of its batches.
 
@@ -165,8 +157,6 @@ def _groups_of(
         Extended by the number of ROIs of each table, and by the series that cannot be used.
     digest : optional
         Updated with the bytes of all tables and the names of the scans.
-    of_fold : set of str
-        Scans, or joined runs, that the encoder of a fold excludes.
     """
     paths, stage = Paths(config.results), config.pretrain.source
     splits, usable = _splits(paths.scans(dataset)), usable_by(config)
@@ -174,7 +164,6 @@ def _groups_of(
     for batch in range(config.datasets[dataset].batches):
         file = paths.batch(stage, dataset, batch)
         shapes[file], groups = row_groups(file, stage, stage_hash(config, stage, dataset), config)
-        groups = [g.without(of_fold) for g in groups]
         if stage == "timeseries":
             groups = [_usable(g, splits, usable, short) for g in groups]
         found += [g for g in groups if g.scan_ids]
@@ -204,8 +193,7 @@ def _blocks(groups: list[Group], first: int, size: int) -> list[np.ndarray]:
 def scans_seen(config: Config, dataset: str) -> set[str]:
     """scan_id of all scans of a data set that pre-training is given, read off the tables.
 
-    Of joined runs all, those as well that were lost on the way. What one of several encoders
-    (``pretrain.folds``) was given is in its `trained_on` table.
+    Of joined runs all, those as well that were lost on the way.
 
     Raises
     ------
@@ -244,21 +232,11 @@ def _splits(path: Path) -> dict[str, str]:
     return dict(zip(table["scan_id"], table["split"], strict=True))
 
 
-def _allowed(path: Path, without: Container[str]) -> dict[str, str]:
-    """scan_id to participant, of the participants of whom no scan is kept for evaluation.
-
-    Parameters
-    ----------
-    without : container of str
-        Scans of the fold that the encoder excludes.
-    """
+def _allowed(path: Path) -> dict[str, str]:
+    """scan_id to participant, of the participants of whom no scan is kept for evaluation."""
     columns = ["scan_id", "participant_id", "split"]
     rows = read_table(path, "scans", columns=columns).to_pylist()
-    kept_back = {
-        r["participant_id"]
-        for r in rows
-        if not may_be_pretrained_on(r["split"]) or r["scan_id"] in without
-    }
+    kept_back = {r["participant_id"] for r in rows if not may_be_pretrained_on(r["split"])}
     return {r["scan_id"]: r["participant_id"] for r in rows if r["participant_id"] not in kept_back}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from brainmass_core.config import Config
-from brainmass_core.config.pretrain import BrainLM
+from brainmass_core.config.sections import BrainLM
 from brainmass_core.models.pretrained import SETTINGS, ModelError, read_settings
 from brainmass_core.pipeline.paths import Paths
 from brainmass_core.pretrain.data.usable_series import check_window
@@ -76,7 +76,7 @@ def feed_of(config: Config) -> Feed:
     ModelError
         If there is no model, or its scaling is not stored.
     """
-    file = Paths(config.results).pretrain(config.pretrain.model, config.pretrain.fold) / SETTINGS
+    file = Paths(config.results).pretrain(config.pretrain.model) / SETTINGS
     try:
         about = read_settings(file.parent)
         stored = about["scaling"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,6 @@ class Group:
         Timepoints of each scan; empty for pFC.
     t_rs : tuple of float or None
         Repetition time of each scan in seconds, None where unknown; empty for pFC.
-    places : tuple of int
-        Of pFC: positions of the scans in the row group; empty if all of its scans are used.
     """
 
     file: Path
@@ -35,17 +33,6 @@ class Group:
     scan_ids: tuple[str, ...]
     lengths: tuple[int, ...] = ()
     t_rs: tuple[float | None, ...] = ()
-    places: tuple[int, ...] = ()
-
-    def without(self, scans: Container[str]) -> Group:
-        """The group without some scans."""
-        kept = [i for i, name in enumerate(self.scan_ids) if name not in scans]
-        if len(kept) == len(self.scan_ids):
-            return self
-        ids = tuple(self.scan_ids[i] for i in kept)
-        lengths = tuple(self.lengths[i] for i in kept) if self.lengths else ()
-        t_rs = tuple(self.t_rs[i] for i in kept) if self.t_rs else ()
-        return Group(self.file, self.row_group, ids, lengths, t_rs, tuple(kept))
 
 
 def row_groups(path: Path, stage: str, config_hash: str, config: Config) -> tuple[int, list[Group]]:

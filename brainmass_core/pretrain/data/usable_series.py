@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from brainmass_core.config import Config
-from brainmass_core.config.pretrain import BrainLM
+from brainmass_core.config.sections import BrainLM
 from brainmass_core.pfc import Dropping
 from brainmass_core.timeseries.sampling import n_resampled, same_t_r
 

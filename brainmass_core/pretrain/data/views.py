@@ -195,5 +195,4 @@ class Stream(Batches):
         column = row_group(group, ["fc"])["fc"].combine_chunks()
         data = np.frombuffer(column.buffers()[1], dtype="<f2")
         data = data[column.offset * edges : (column.offset + len(column)) * edges]
-        views = data.reshape(-1, self.index.n_views, edges)
-        return views[list(group.places)] if group.places else views
+        return data.reshape(-1, self.index.n_views, edges)

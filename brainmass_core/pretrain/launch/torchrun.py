@@ -45,11 +45,6 @@ def run(config: Config, config_path: Path) -> None:
 
     If training had finished without writing the model, it is only written.
 
-    Parameters
-    ----------
-    config : Config
-        With ``pretrain.folds`` that of one encoder, see `Config.for_fold`.
-
     Raises
     ------
     ShardError, TableError
@@ -99,7 +94,6 @@ def torchrun_command(
     nodes, each = config.pretrain.nodes, processes_per_node(config)
     worker = ["-m", "brainmass_core.pretrain.launch.worker"]
     worker += ["--config", str(config_path.absolute()), "--fingerprint", fingerprint]
-    worker += ["--fold", str(config.pretrain.fold)] if config.pretrain.fold else []
     if head is None:
         return [*TORCHRUN, "--standalone", f"--nproc-per-node={nodes * each}", *worker]
     cpus = config.stage_resources("pretrain").cpus_per_task

@@ -51,7 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fingerprint", required=True, help="of the input tables, from the launcher"
     )
-    parser.add_argument("--fold", type=int, help="fold that the encoder is trained without")
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING,
@@ -61,8 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     stop = StopRequest()
     try:
-        config = load_config(options.config, check_paths=False).for_fold(options.fold)
-        _train(config, options.fingerprint, stop)
+        _train(load_config(options.config, check_paths=False), options.fingerprint, stop)
     except Interrupted as stopped:
         log.warning("%s", stopped)
         return STOPPED

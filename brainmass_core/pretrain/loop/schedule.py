@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 
 
 def learning_rate(epoch: int, settings: Pretrain) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.pretrain.data.stream import Batch
 from brainmass_core.pretrain.loop.distributed import Ranks, average, gather
 from brainmass_core.pretrain.model_specs import model_spec_of

@@ -10,10 +10,10 @@ from brainmass_core.finetune.statistics.metrics import (
     Predictions,
     bootstrap,
     draw_weights,
+    paired_gain,
     summarise,
     weighted_scores,
 )
-from brainmass_core.finetune.statistics.spread import Spread
 
 
 def predictions(y, score, pred=None, fold=None, who=None) -> Predictions:
@@ -84,10 +84,6 @@ def test_auc_does_not_depend_on_the_scale_of_a_fold():
     assert plain(predictions(p.y, moved, fold=p.fold))["auc"] == pytest.approx(plain(p)["auc"])
 
 
-def doubled(p, n_draws, seed):
-    return Spread("doubled", {m: d[None] for m, d in bootstrap(p, n_draws, seed).items()})
-
-
 def test_scores_are_means_over_repeats():
     p = random_predictions(5, n_repeats=3)
     single = [plain(predictions(p.y, p.score[r], fold=p.fold[r])) for r in range(3)]
@@ -108,7 +104,7 @@ def test_more_scans_of_the_same_participants_do_not_narrow_the_interval():
     one = random_predictions(6)
     who = np.concatenate([one.who] * 5)
     many = predictions(np.tile(one.y, 5), np.tile(one.score, 5), fold=np.tile(one.fold, 5), who=who)
-    a, b = (summarise(p, doubled(p, 300, seed=2)) for p in (one, many))
+    a, b = (summarise(p, bootstrap(p, 300, seed=2)) for p in (one, many))
     assert a == pytest.approx(b, nan_ok=True)
 
 
@@ -128,7 +124,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_a_perfect_score_still_has_an_interval():
     y = np.repeat([0, 1], 6)
     p = predictions(y, 2.0 * y - 1)
-    row = summarise(p, doubled(p, 100, seed=0))
+    row = summarise(p, bootstrap(p, 100, seed=0))
     wilson = binomtest(12, 12).proportion_ci(method="wilson")
     assert row["accuracy"] == 1 == row["accuracy_high"]
     assert row["accuracy_low"] == pytest.approx(wilson.low)
@@ -138,6 +134,12 @@ def test_a_perfect_score_still_has_an_interval():
 def test_a_score_that_says_nothing_is_half():
     y = np.repeat([0, 1], 10)
     assert plain(predictions(y, np.zeros(20)))["auc"] == 0.5
+
+
+def test_a_method_gains_nothing_over_itself():
+    p = random_predictions(8)
+    draws = bootstrap(p, 100, seed=1)
+    assert set(paired_gain(p, draws, p, draws).values()) == {0.0}
 
 
 def test_a_repeat_without_some_scan_is_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from brainmass_core.config.pretrain import Pretrain
+from brainmass_core.config.sections import Pretrain
 from brainmass_core.pretrain.data.index import _allowed
 from brainmass_core.pretrain.loop import distributed, step
 from brainmass_core.pretrain.loop.distributed import GlobalBatchNorm1d, Ranks
@@ -66,4 +66,4 @@ def test_no_scan_of_a_participant_who_is_evaluated_is_free_for_pre_training(tmp_
     ]
     path = tmp_path / "scans.parquet"
     write_table(path, from_rows(rows[::order], SCANS), "scans")
-    assert _allowed(path, ()) == {"b1": "b", "c1": "c"}
+    assert _allowed(path) == {"b1": "b", "c1": "c"}
