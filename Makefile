@@ -40,8 +40,8 @@ test: venv  ## units: under 4 minutes
 test-study: venv  ## stages on a small study, and commands: under 8 minutes
 	$(PYTEST) -m "study and not slow" --dist loadfile
 
-# more workers than cores, because some of these tests mostly wait for Slurm
-slow: WORKERS := 4
+# one worker more than cores, because some of these tests mostly wait for Slurm
+slow: WORKERS := 3
 slow: venv  ## real data, a real Slurm, killed processes: half an hour
 	$(PYTEST) -m slow --dist loadscope
 
