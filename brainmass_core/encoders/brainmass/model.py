@@ -229,7 +229,7 @@ class BrainMass(Pretrained):
     def _both_hidden(self, first: Tensor, second: Tensor, masked: Sequence[Tensor]) -> Tensor:
         """Both views (B, n, n) with ROIs hidden, of each those of one task; (2B, n, n).
 
-        As in iBOT (Zhou et al. 2022, arXiv:2111.07832) the mask token stands for a hidden token,
+        As in iBOT (Zhou et al. 2022, arXiv:2111.07832) the mask token replaces a hidden token,
         which keeps its position. Visible tokens get none, so that the encoder sees them here as in
         all tasks; without theirs all hidden tokens of a sample would be the same.
         """
